@@ -1,0 +1,44 @@
+"""Emulated grids for Synthesizer.
+
+Change `Grid` to `EmulatedGrid` and the rest of a script stays as it is.
+The names below are the public ones; they load when first used, so that
+importing the package costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from synthesizer_emulator.architectures import (
+        ARCHITECTURES as ARCHITECTURES,
+    )
+    from synthesizer_emulator.builder import BuildReport as BuildReport
+    from synthesizer_emulator.builder import build as build
+    from synthesizer_emulator.emulator import Emulator as Emulator
+    from synthesizer_emulator.grid import EmulatedGrid as EmulatedGrid
+    from synthesizer_emulator.training import TrainingConfig as TrainingConfig
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "ARCHITECTURES": "architectures",
+    "BuildReport": "builder",
+    "EmulatedGrid": "grid",
+    "Emulator": "emulator",
+    "TrainingConfig": "training",
+    "build": "builder",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its module."""
+    if name not in _HOMES:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """Return the public names."""
+    return __all__

@@ -1,0 +1,69 @@
+"""The ways to emulate an emission, by name.
+
+To add one, write a frozen dataclass with the methods of `Architecture`
+and enter it into `ARCHITECTURES`; the builder, the weights file and the
+laws in the tests then take it as they take the others.
+"""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from synthesizer.exceptions import InconsistentArguments, UnrecognisedOption
+
+from synthesizer_emulator.architectures.base import (
+    Architecture,
+    EmissionSamples,
+    EmissionShape,
+)
+from synthesizer_emulator.architectures.corrected import Corrected
+from synthesizer_emulator.architectures.pca import PCA
+
+ARCHITECTURES: dict[str, type[Architecture]] = {
+    "corrected": Corrected,
+    "pca": PCA,
+}
+
+DEFAULT_ARCHITECTURE = "corrected"
+
+
+def get_architecture(
+    name: str, config: Mapping[str, Any] | None = None
+) -> Architecture:
+    """Return an architecture by its name.
+
+    Args:
+        name (str): A key of `ARCHITECTURES`.
+        config (Mapping): Settings that differ from the defaults.
+
+    Returns:
+        Architecture: With these settings.
+
+    Raises:
+        UnrecognisedOption: If there is no such architecture.
+        InconsistentArguments: If it has no such setting, or one is out of
+            its range.
+    """
+    if name not in ARCHITECTURES:
+        raise UnrecognisedOption(
+            f"No architecture '{name}'; there are {', '.join(ARCHITECTURES)}."
+        )
+    architecture = ARCHITECTURES[name]
+    settings = {f.name for f in fields(architecture)}  # type: ignore[arg-type]
+    unknown = sorted(set(config or {}) - settings)
+    if unknown:
+        raise InconsistentArguments(
+            f"The architecture '{name}' has no setting "
+            f"{', '.join(unknown)}; it has {', '.join(sorted(settings))}."
+        )
+    return architecture(**(config or {}))
+
+
+__all__ = [
+    "ARCHITECTURES",
+    "DEFAULT_ARCHITECTURE",
+    "Architecture",
+    "EmissionSamples",
+    "EmissionShape",
+    "get_architecture",
+]

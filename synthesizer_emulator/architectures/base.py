@@ -1,0 +1,181 @@
+"""What every architecture is given and has to give.
+
+An architecture is a frozen dataclass of settings with two methods: `fit`
+makes the emulator of one emission from its values at the nodes, `skeleton`
+the same modules without values, to be filled from a weights file.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Protocol, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
+
+from synthesizer_emulator.emulator import EmissionEmulator
+from synthesizer_emulator.interpolation import NodeTable
+from synthesizer_emulator.scaling import SoftLog
+from synthesizer_emulator.training import History, Monitor, TrainingConfig
+
+
+@dataclass(frozen=True)
+class EmissionShape:
+    """The sizes that fix the tensors of one emission.
+
+    Attributes:
+        nodes (tuple of int): The number of nodes along each axis.
+        size (int): The number of wavelengths or lines.
+        latents (int): The number of latents, the norm included.
+    """
+
+    nodes: tuple[int, ...]
+    size: int
+    latents: int
+
+    @classmethod
+    def of_json(cls, text: str) -> Self:
+        """Read back what `json.dumps(asdict(shape))` wrote."""
+        fields = json.loads(text)
+        return cls(
+            tuple(int(n) for n in fields["nodes"]),
+            int(fields["size"]),
+            int(fields["latents"]),
+        )
+
+
+@dataclass(frozen=True)
+class EmissionSamples:
+    """One emission at the nodes of a grid, prepared for fitting.
+
+    Attributes:
+        nodes (tuple of np.ndarray): The coordinates along each axis.
+        points (np.ndarray of float): The coordinates of every node with
+            emission, shape (m, d).
+        alive (np.ndarray of bool): Which nodes have emission, shape of the
+            grid.
+        support (np.ndarray of bool): Which wavelengths ever emit, (n,).
+        log_norm (np.ndarray of float): ln of the brightest value at each
+            of the m nodes, (m,).
+        y (np.ndarray of float): Soft-log flux there, (m, n).
+        soft_log (SoftLog): The flux transform.
+    """
+
+    nodes: tuple[NDArray[np.float64], ...]
+    points: NDArray[np.float64]
+    alive: NDArray[np.bool_]
+    support: NDArray[np.bool_]
+    log_norm: NDArray[np.float64]
+    y: NDArray[np.float64]
+    soft_log: SoftLog
+
+    @classmethod
+    def of_values(
+        cls,
+        nodes: tuple[NDArray[np.float64], ...],
+        values: NDArray[np.float64],
+        softening: float,
+    ) -> Self:
+        """Prepare the values of one emission.
+
+        Args:
+            nodes (tuple of np.ndarray): The coordinates along each axis.
+            values (np.ndarray of float): Shape (n1, ..., nd, n), finite and
+                not negative.
+            softening (float): The softening of the logarithm.
+
+        Returns:
+            EmissionSamples: What an architecture fits.
+        """
+        soft_log = SoftLog(softening)
+        norm = values.max(axis=-1)
+        alive = norm > 0
+        support = (values > 0).reshape(-1, values.shape[-1]).any(axis=0)
+        points = np.stack(np.meshgrid(*nodes, indexing="ij"), axis=-1)[alive]
+        y = soft_log.forward(values[alive], norm[alive])
+        return cls(
+            nodes=nodes,
+            points=points,
+            alive=alive,
+            support=support,
+            log_norm=np.log(norm[alive]),
+            y=y,
+            soft_log=soft_log,
+        )
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is no emission at all."""
+        return not self.alive.any()
+
+    def alive_table(self) -> NodeTable:
+        """Return the table that is one where there is emission."""
+        values = jnp.asarray(self.alive[..., None], jnp.float32)
+        return NodeTable(self._node_arrays(), values, linear=True)
+
+    def table(self, values: NDArray[np.float64]) -> NodeTable:
+        """Return the table of values (m, k) given at nodes with emission.
+
+        Nodes without emission take the value of the nearest one with.
+        """
+        full = np.zeros((*self.alive.shape, values.shape[-1]))
+        full[self.alive] = values
+        if not self.alive.all():
+            nearest = distance_transform_edt(
+                ~self.alive, return_distances=False, return_indices=True
+            )
+            full = full[tuple(nearest)]
+        return NodeTable(self._node_arrays(), jnp.asarray(full, jnp.float32))
+
+    def _node_arrays(self) -> list[Array]:
+        """Return the nodes as they are stored."""
+        return [jnp.asarray(n, jnp.float32) for n in self.nodes]
+
+
+class Architecture(Protocol):
+    """The settings of one way to emulate an emission."""
+
+    @property
+    def softening(self) -> float:
+        """The softening of the logarithm of flux."""
+
+    def fit(
+        self,
+        samples: EmissionSamples,
+        training: TrainingConfig,
+        monitor: Monitor,
+    ) -> tuple[EmissionEmulator, History, EmissionShape]:
+        """Fit an emulator to samples.
+
+        Args:
+            samples (EmissionSamples): The emission at the nodes.
+            training (TrainingConfig): How to train networks.
+            monitor (Monitor): Shows progress and keeps checkpoints.
+
+        Returns:
+            tuple: The emulator, the history of its training and the shape
+                from which `skeleton` makes the like.
+        """
+
+    def skeleton(self, shape: EmissionShape) -> EmissionEmulator:
+        """Return an emulator of that shape with arbitrary values."""
+
+
+def empty_table(
+    nodes: tuple[int, ...], k: int, linear: bool = False
+) -> NodeTable:
+    """Return a table of zeros, as part of a skeleton."""
+    return NodeTable(
+        [jnp.zeros(n, jnp.float32) for n in nodes],
+        jnp.zeros((*nodes, k), jnp.float32),
+        linear,
+    )
+
+
+def evaluate_points(function: object, points: NDArray[np.float64]) -> Array:
+    """Evaluate a module at many points (m, d) at once, in float32."""
+    batched = jax.jit(jax.vmap(lambda module, x: module(x), in_axes=(None, 0)))
+    return batched(function, jnp.asarray(points, jnp.float32))

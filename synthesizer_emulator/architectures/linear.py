@@ -1,0 +1,158 @@
+"""What the architectures with a linear basis in log flux share."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from flax import nnx
+from numpy.typing import NDArray
+from synthesizer.exceptions import InconsistentArguments, UnrecognisedOption
+
+from synthesizer_emulator.architectures.base import (
+    EmissionSamples,
+    EmissionShape,
+    empty_table,
+)
+from synthesizer_emulator.architectures.regressors import ScaledNetwork
+from synthesizer_emulator.basis import LinearBasis, principal_components
+from synthesizer_emulator.emulator import EmissionEmulator, LinearDecoder
+from synthesizer_emulator.networks import ACTIVATIONS, MLP
+from synthesizer_emulator.scaling import SoftLog
+from synthesizer_emulator.training import (
+    History,
+    Monitor,
+    TrainingConfig,
+    train,
+)
+
+
+def check_network_settings(
+    components: int, hidden: Sequence[int], activation: str
+) -> None:
+    """Refuse settings that no network can have.
+
+    Raises:
+        InconsistentArguments: If a size is below one.
+        UnrecognisedOption: If there is no such activation.
+    """
+    if components < 1:
+        raise InconsistentArguments(
+            f"components must be at least 1, got {components}."
+        )
+    if not hidden or min(hidden) < 1:
+        raise InconsistentArguments(
+            f"hidden must be widths of at least 1, got {tuple(hidden)}."
+        )
+    if activation not in ACTIVATIONS:
+        raise UnrecognisedOption(
+            f"No activation '{activation}'; there are "
+            f"{', '.join(ACTIVATIONS)}."
+        )
+
+
+def latent_targets(
+    samples: EmissionSamples, components: int
+) -> tuple[LinearBasis, NDArray[np.float64]]:
+    """Return the basis of samples and the latents at their nodes.
+
+    Args:
+        samples (EmissionSamples): The emission at the nodes.
+        components (int): The most components to keep.
+
+    Returns:
+        tuple: The basis, and the latents (m, 1 + k): ln norm first, then
+            the coefficients.
+    """
+    basis = principal_components(samples.y, components)
+    latents = np.column_stack(
+        [samples.log_norm, basis.coefficients(samples.y)]
+    )
+    return basis, latents
+
+
+def fit_network(
+    samples: EmissionSamples,
+    latents: NDArray[np.float64],
+    network: MLP,
+    whiten: bool,
+    training: TrainingConfig,
+    monitor: Monitor,
+) -> tuple[ScaledNetwork, History]:
+    """Train a network from coordinates to latents.
+
+    The basis is orthonormal, so the summed squared error of coefficients
+    is that of log flux over all wavelengths; an error of ln norm appears
+    at each of them. That sets the weights unless whitened.
+
+    Args:
+        samples (EmissionSamples): The emission at the nodes.
+        latents (np.ndarray of float): The targets, (m, k).
+        network (MLP): The untrained network.
+        whiten (bool): Whether all latents count alike instead.
+        training (TrainingConfig): How to train.
+        monitor (Monitor): Shows progress and keeps checkpoints.
+
+    Returns:
+        tuple: The regressor and the history of its training.
+    """
+    shift = latents.mean(axis=0)
+    spread = latents.std(axis=0)
+    if whiten:
+        scale = np.where(spread > 0, spread, 1.0)
+    else:
+        weight = np.ones(latents.shape[1])
+        weight[0] = np.sqrt(samples.y.shape[1])
+        total = np.sqrt(np.sum((weight * spread) ** 2))
+        scale = (total if total > 0 else 1.0) / weight
+    network, history = train(
+        network, samples.points, (latents - shift) / scale, training, monitor
+    )
+    return ScaledNetwork(network, shift, scale), history
+
+
+def linear_emulator(
+    samples: EmissionSamples, basis: LinearBasis, regressor: nnx.Module
+) -> tuple[EmissionEmulator, EmissionShape]:
+    """Join a regressor and a basis to the emulator of an emission."""
+    components = basis.components * samples.support
+    emulator = EmissionEmulator(
+        regressor,
+        LinearDecoder(basis.mean, components),
+        samples.soft_log,
+        samples.support,
+        samples.alive_table(),
+    )
+    shape = EmissionShape(
+        samples.alive.shape, samples.y.shape[1], 1 + len(basis.components)
+    )
+    return emulator, shape
+
+
+def linear_skeleton(
+    shape: EmissionShape, regressor: nnx.Module, softening: float
+) -> EmissionEmulator:
+    """Return the like of `linear_emulator` with arbitrary values."""
+    return EmissionEmulator(
+        regressor,
+        LinearDecoder(
+            np.zeros(shape.size), np.zeros((shape.latents - 1, shape.size))
+        ),
+        SoftLog(softening),
+        np.zeros(shape.size),
+        empty_table(shape.nodes, 1, linear=True),
+    )
+
+
+def scaled_skeleton(
+    shape: EmissionShape, hidden: Sequence[int], activation: str
+) -> ScaledNetwork:
+    """Return the like of `fit_network`'s regressor, untrained."""
+    network = MLP(
+        len(shape.nodes),
+        hidden,
+        shape.latents,
+        activation=activation,
+        rngs=nnx.Rngs(0),
+    )
+    return ScaledNetwork(
+        network, np.zeros(shape.latents), np.zeros(shape.latents)
+    )

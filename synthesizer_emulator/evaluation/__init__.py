@@ -1,0 +1,1 @@
+"""How good an emulator is: metrics and what shows them."""

@@ -1,0 +1,399 @@
+"""Synthesizer's HDF5 grid format: the only room that knows its layout.
+
+Sources write grids through this module, the builder reads them, and the
+weights file stores the same header, so that a weights file is itself a
+Synthesizer grid with networks where the big arrays would be. Users of
+`EmulatedGrid` never need it.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+from synthesizer.data.initialise import get_grids_dir
+from synthesizer.exceptions import GridError
+
+# Groups of the format under which the emissions of a grid may live.
+SPECTRA = "spectra"
+EXTINCTION_CURVES = "extinction_curves"
+LINES = "lines"
+
+# Entries of the emission groups that are not emissions.
+_NOT_SPECTRA = ("wavelength", "normalisation")
+_NOT_LINES = ("id", "wavelength")
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis of a grid.
+
+    Attributes:
+        name (str): The axis name, e.g. `ages`.
+        values (np.ndarray of float): The nodes, shape (n,), ascending.
+        units (str): The units as the file spells them.
+        log_on_read (bool): Whether Synthesizer extracts in log10 of it.
+    """
+
+    name: str
+    values: NDArray[np.float64]
+    units: str
+    log_on_read: bool
+
+
+@dataclass(frozen=True)
+class LineList:
+    """The lines of a reprocessed grid.
+
+    Attributes:
+        ids (tuple of str): The line ids, e.g. `H 1 6562.80A`.
+        lams (np.ndarray of float): Their wavelengths, shape (nlines,).
+        lam_units (str): The units of `lams`.
+        units (Mapping): The units of each stored line emission, by name.
+    """
+
+    ids: tuple[str, ...]
+    lams: NDArray[np.float64]
+    lam_units: str
+    units: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class GridHeader:
+    """Everything a grid file holds but its spectra and line arrays.
+
+    Attributes:
+        axes (tuple of Axis): The axes, in the order of the arrays.
+        lam (np.ndarray of float): The wavelengths, shape (nlam,).
+        lam_units (str): The units of `lam`.
+        spectra_units (Mapping): The units of each stored spectrum, by name.
+        spectra_group (str): `spectra`, or `extinction_curves` for dust.
+        lines (LineList): The lines, or None.
+        weight_variable (str): What an emitter is weighted by, e.g.
+            `initial_masses`.
+        attributes (Mapping): Further attributes of the file's root.
+        model (Mapping): The attributes of the group `Model`.
+        cloudy (Mapping): The attributes of the group `CloudyParams`; None
+            if the grid is not reprocessed.
+        log10_specific_ionising_luminosity (Mapping): For each ion the
+            log10 of the photon rate, shape of the axes.
+        star_fraction (np.ndarray of float): The surviving stellar mass
+            fraction, shape of the axes or of the leading ones; or None.
+    """
+
+    axes: tuple[Axis, ...]
+    lam: NDArray[np.float64]
+    lam_units: str = "angstrom"
+    spectra_units: Mapping[str, str] = field(default_factory=dict)
+    spectra_group: str = SPECTRA
+    lines: LineList | None = None
+    weight_variable: str = "initial_masses"
+    attributes: Mapping[str, object] = field(default_factory=dict)
+    model: Mapping[str, object] = field(default_factory=dict)
+    cloudy: Mapping[str, object] | None = None
+    log10_specific_ionising_luminosity: Mapping[str, NDArray[np.float64]] = (
+        field(default_factory=dict)
+    )
+    star_fraction: NDArray[np.float64] | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The number of nodes along each axis."""
+        return tuple(len(axis.values) for axis in self.axes)
+
+    @property
+    def reprocessed(self) -> bool:
+        """Whether the grid went through a photoionisation code."""
+        return self.cloudy is not None
+
+
+def grid_name_of(path: Path) -> str:
+    """Return the name of a grid: its file name without the extension.
+
+    Official names hold dots and commas, so only `.hdf5` is taken off.
+    """
+    return path.name.removesuffix(".hdf5")
+
+
+def find_grid(grid: str | Path, grid_dir: str | Path | None = None) -> Path:
+    """Return the path of a grid file given as a path or a name.
+
+    Args:
+        grid (str/Path): A path, or a name in `grid_dir`, with or without
+            the extension `.hdf5`.
+        grid_dir (str/Path): Where names are looked up; Synthesizer's grid
+            folder by default.
+
+    Returns:
+        Path: The path of the existing file.
+
+    Raises:
+        GridError: If there is no such file; says where it looked.
+    """
+    folder = Path(get_grids_dir() if grid_dir is None else grid_dir)
+    given = Path(grid)
+    named = given.with_name(f"{grid_name_of(given)}.hdf5")
+    candidates = [folder / named, folder / given]
+    if grid_dir is None:
+        candidates = [named, given, *candidates]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    looked = ", ".join(f"'{c}'" for c in dict.fromkeys(candidates))
+    raise GridError(
+        f"No grid file '{grid}': looked for {looked}. Pass the path of a "
+        "Synthesizer grid, or its name and the folder it is in; "
+        "`synthesizer-emulator bc03 --out DIR` makes one from BC03."
+    )
+
+
+@contextmanager
+def open_grid(path: Path) -> Iterator[h5py.File]:
+    """Open an existing HDF5 file for reading.
+
+    Raises:
+        GridError: If it does not exist or is not HDF5 (or is truncated).
+    """
+    if not path.is_file():
+        raise GridError(f"No file at '{path}'.")
+    try:
+        hdf = h5py.File(path, "r")
+    except OSError as error:
+        raise GridError(
+            f"'{path}' can't be read as HDF5 ({error}). It may be truncated "
+            "or of another format: fetch or make it again."
+        ) from error
+    with hdf:
+        yield hdf
+
+
+@contextmanager
+def write_atomically(path: Path) -> Iterator[h5py.File]:
+    """Open a new HDF5 file that appears under its name only when whole.
+
+    The file is written beside its target and renamed at the end, so an
+    interruption or a full disk leaves what was there before untouched.
+
+    Raises:
+        OSError: If the folder is missing, read-only or full; the message
+            names the target and a remedy.
+    """
+    scratch = _scratch_for(path)
+    try:
+        with h5py.File(scratch, "w") as hdf:
+            yield hdf
+        # mkstemp makes private files; give the usual rights instead.
+        umask = os.umask(0)
+        os.umask(umask)
+        scratch.chmod(0o666 & ~umask)
+        scratch.replace(path)
+    except OSError as error:
+        raise OSError(
+            f"Can't write '{path}': {error}. What was there before is "
+            "untouched; free some room or choose another --out."
+        ) from error
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def check_writable(path: Path) -> None:
+    """Refuse a target that can't be written, before any work is done.
+
+    Raises:
+        OSError: If its folder is missing or read-only.
+    """
+    _scratch_for(path).unlink()
+
+
+def read_header(hdf: h5py.File) -> GridHeader:
+    """Read the header of a grid.
+
+    Args:
+        hdf (h5py.File): The open grid (or weights) file.
+
+    Returns:
+        GridHeader: All but the spectra and line arrays.
+
+    Raises:
+        GridError: If the file is not a Synthesizer grid; names what is
+            missing.
+    """
+    if "axes" not in hdf.attrs or "axes" not in hdf:
+        raise GridError(
+            f"'{hdf.filename}' is not a Synthesizer grid: it has no 'axes' "
+            "attribute and group."
+        )
+    groups = [g for g in (SPECTRA, EXTINCTION_CURVES) if g in hdf]
+    if not groups or "wavelength" not in hdf[groups[0]]:
+        raise GridError(
+            f"'{hdf.filename}' holds no spectra: expected the group "
+            "'spectra' (or 'extinction_curves') with a 'wavelength'."
+        )
+    group = groups[0]
+    axes = tuple(_read_axis(hdf, str(name)) for name in hdf.attrs["axes"])
+    wavelength = hdf[group]["wavelength"]
+    ions = hdf.get("log10_specific_ionising_luminosity", {})
+    weight_variable = hdf.attrs.get("WeightVariable", "None")
+    return GridHeader(
+        axes=axes,
+        lam=wavelength[...].astype(np.float64),
+        lam_units=_text(wavelength.attrs.get("Units", "angstrom")),
+        spectra_units={
+            name: _text(hdf[group][name].attrs.get("Units", "None"))
+            for name in hdf[group]
+            if name not in _NOT_SPECTRA
+        },
+        spectra_group=group,
+        lines=_read_lines(hdf),
+        weight_variable=_text(weight_variable),
+        attributes={
+            key: value
+            for key, value in hdf.attrs.items()
+            if key not in ("axes", "WeightVariable")
+        },
+        model=dict(hdf["Model"].attrs) if "Model" in hdf else {},
+        cloudy=_read_cloudy(hdf),
+        log10_specific_ionising_luminosity={
+            ion: ions[ion][...].astype(np.float64) for ion in ions
+        },
+        star_fraction=(
+            hdf["star_fraction"][...].astype(np.float64)
+            if "star_fraction" in hdf
+            else None
+        ),
+    )
+
+
+def write_header(hdf: h5py.File, header: GridHeader) -> None:
+    """Write the header of a grid into an empty file.
+
+    Args:
+        hdf (h5py.File): The file, open for writing.
+        header (GridHeader): What to write.
+    """
+    for key, value in header.attributes.items():
+        hdf.attrs[key] = value
+    hdf.attrs["axes"] = [axis.name for axis in header.axes]
+    hdf.attrs["WeightVariable"] = header.weight_variable
+    for axis in header.axes:
+        dataset = hdf.create_dataset(f"axes/{axis.name}", data=axis.values)
+        dataset.attrs["Units"] = axis.units
+        dataset.attrs["log_on_read"] = axis.log_on_read
+    group = hdf.create_group(header.spectra_group)
+    group.create_dataset("wavelength", data=header.lam)
+    group["wavelength"].attrs["Units"] = header.lam_units
+    if header.lines is not None:
+        lines = hdf.create_group(LINES)
+        lines.create_dataset("id", data=np.array(header.lines.ids, "S"))
+        lines.create_dataset("wavelength", data=header.lines.lams)
+        lines["wavelength"].attrs["Units"] = header.lines.lam_units
+    for name, attributes in (
+        ("Model", header.model),
+        ("CloudyParams", header.cloudy),
+    ):
+        if attributes is not None:
+            target = hdf.create_group(name)
+            for key, value in attributes.items():
+                target.attrs[key] = value
+    for ion, values in header.log10_specific_ionising_luminosity.items():
+        hdf[f"log10_specific_ionising_luminosity/{ion}"] = values
+    if header.star_fraction is not None:
+        hdf["star_fraction"] = header.star_fraction
+
+
+def create_emission(
+    hdf: h5py.File,
+    name: str,
+    shape: tuple[int, ...],
+    units: str,
+    dtype: np.dtype | type = np.float64,
+    compress: bool = False,
+) -> h5py.Dataset:
+    """Create the array of one emission, to be filled in parts.
+
+    Args:
+        hdf (h5py.File): The file, open for writing, with its header.
+        name (str): The path in the file, e.g. `spectra/incident`.
+        shape (tuple of int): The shape; wavelengths or lines come last.
+        units (str): The units to state.
+        dtype (np.dtype): The precision to store.
+        compress (bool): Whether to compress, which makes loading slower.
+
+    Returns:
+        h5py.Dataset: The dataset, unfilled.
+    """
+    storage = {"compression": "gzip", "shuffle": True} if compress else {}
+    dataset = hdf.create_dataset(name, shape, dtype, **storage)
+    dataset.attrs["Units"] = units
+    return dataset
+
+
+def _scratch_for(path: Path) -> Path:
+    """Return a new empty file beside a target."""
+    try:
+        handle, name = tempfile.mkstemp(
+            prefix=f".{path.name}.", suffix=".partial", dir=path.parent
+        )
+    except OSError as error:
+        raise OSError(
+            f"Can't write '{path}': {error.strerror}. Choose an existing, "
+            "writable folder with --out."
+        ) from error
+    os.close(handle)
+    return Path(name)
+
+
+def _read_axis(hdf: h5py.File, name: str) -> Axis:
+    """Read one axis, which must ascend strictly."""
+    if name not in hdf["axes"]:
+        raise GridError(
+            f"'{hdf.filename}' lists the axis '{name}' but holds no "
+            f"'axes/{name}'."
+        )
+    dataset = hdf["axes"][name]
+    values = dataset[...].astype(np.float64)
+    if values.ndim != 1 or not np.all(np.diff(values) > 0):
+        raise GridError(
+            f"The axis '{name}' of '{hdf.filename}' must be one-dimensional "
+            "and strictly ascending."
+        )
+    return Axis(
+        name=name,
+        values=values,
+        units=_text(dataset.attrs.get("Units", "None")),
+        log_on_read=bool(dataset.attrs.get("log_on_read", False)),
+    )
+
+
+def _read_lines(hdf: h5py.File) -> LineList | None:
+    """Read the line list, if there is one in the present format."""
+    if LINES not in hdf or "luminosity" not in hdf[LINES]:
+        return None
+    group = hdf[LINES]
+    return LineList(
+        ids=tuple(_text(i) for i in group["id"][...]),
+        lams=group["wavelength"][...].astype(np.float64),
+        lam_units=_text(group["wavelength"].attrs.get("Units", "angstrom")),
+        units={
+            name: _text(group[name].attrs.get("Units", "None"))
+            for name in group
+            if name not in _NOT_LINES
+        },
+    )
+
+
+def _read_cloudy(hdf: h5py.File) -> dict[str, object] | None:
+    """Read the mark of a reprocessed grid, in its new or old form."""
+    if "CloudyParams" in hdf:
+        return dict(hdf["CloudyParams"].attrs)
+    return {} if "cloudy_version" in hdf.attrs else None
+
+
+def _text(value: object) -> str:
+    """Return a text attribute, which h5py may give as bytes."""
+    return value.decode("utf-8") if isinstance(value, bytes) else str(value)

@@ -1,0 +1,144 @@
+"""Changes of the wavelength axis, as sparse linear maps.
+
+`EmulatedGrid` uses them for `new_lam`, `lam_lims` and the continua at
+lines, the BC03 source to thin its spectra.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array, csr_array, eye_array
+
+
+@dataclass(frozen=True)
+class WavelengthMap:
+    """A linear map of the last axis, from `n_old` to `n_new` entries.
+
+    Attributes:
+        matrix (scipy.sparse.csr_array): The weights, shape (n_new, n_old).
+    """
+
+    matrix: csr_array
+
+    def __call__(self, values: NDArray) -> NDArray:
+        """Return `values` (..., n_old) mapped to (..., n_new)."""
+        return self.apply_to_columns(values[..., self.columns])
+
+    def after(self, first: "WavelengthMap") -> "WavelengthMap":
+        """Return the map that does `first` and then this one."""
+        return WavelengthMap(csr_array(self.matrix @ first.matrix))
+
+    @cached_property
+    def columns(self) -> NDArray[np.intp]:
+        """The old entries that matter, ascending or as selected."""
+        if self.is_selection:
+            return self.matrix.indices
+        return np.unique(self.matrix.indices)
+
+    @cached_property
+    def is_selection(self) -> bool:
+        """Whether every new entry is just one of the old ones."""
+        one_each = np.array_equal(
+            self.matrix.indptr, np.arange(self.matrix.shape[0] + 1)
+        )
+        return one_each and bool(np.all(self.matrix.data == 1.0))
+
+    def apply_to_columns(self, values: NDArray) -> NDArray:
+        """Return the result from the entries `columns` (..., n) alone."""
+        if self.is_selection:
+            return values
+        flat = values.reshape(-1, values.shape[-1])
+        mapped = (self.matrix[:, self.columns] @ flat.T).T
+        return np.ascontiguousarray(mapped, dtype=values.dtype).reshape(
+            *values.shape[:-1], self.matrix.shape[0]
+        )
+
+
+def identity(n: int) -> WavelengthMap:
+    """Return the map of `n` entries that changes nothing."""
+    return WavelengthMap(csr_array(eye_array(n, format="csr")))
+
+
+def selection(indices: NDArray[np.intp], n: int) -> WavelengthMap:
+    """Return the map that keeps `indices` out of `n` entries."""
+    rows = np.arange(len(indices))
+    matrix = coo_array(
+        (np.ones(len(indices)), (rows, indices)), shape=(len(indices), n)
+    )
+    return WavelengthMap(csr_array(matrix))
+
+
+def bin_edges(lam: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the edges (n + 1,) of bins centred on wavelengths (n,).
+
+    Inner edges lie midway between neighbours; the outermost bins are as
+    wide as the spacing beside them (Carnall 2017, arXiv:1705.05165).
+    """
+    middle = 0.5 * (lam[1:] + lam[:-1])
+    first = lam[0] - 0.5 * (lam[1] - lam[0])
+    last = lam[-1] + 0.5 * (lam[-1] - lam[-2])
+    return np.concatenate([[first], middle, [last]])
+
+
+def flux_conserving(
+    lam: NDArray[np.float64], new_lam: NDArray[np.float64]
+) -> WavelengthMap:
+    """Return the map that rebins densities from `lam` onto `new_lam`.
+
+    Each new bin gets the mean of the old bins that it overlaps, weighted
+    by the overlap, as in SpectRes (Carnall 2017, arXiv:1705.05165), which
+    Synthesizer uses; new bins that reach outside the old range get zero.
+
+    Args:
+        lam (np.ndarray of float): The old wavelengths, ascending, (n_old,).
+        new_lam (np.ndarray of float): The new ones, ascending, (n_new,).
+
+    Returns:
+        WavelengthMap: The map from (..., n_old) to (..., n_new).
+    """
+    old_edges, new_edges = bin_edges(lam), bin_edges(new_lam)
+    cuts = np.union1d(old_edges, new_edges)
+    middles = 0.5 * (cuts[1:] + cuts[:-1])
+    old = np.searchsorted(old_edges, middles) - 1
+    new = np.searchsorted(new_edges, middles) - 1
+    covered = (new_edges[:-1] >= old_edges[0]) & (
+        new_edges[1:] <= old_edges[-1]
+    )
+    keep = (old >= 0) & (old < len(lam)) & (new >= 0) & (new < len(new_lam))
+    keep[keep] &= covered[new[keep]]
+    weights = np.diff(cuts)[keep] / np.diff(new_edges)[new[keep]]
+    matrix = coo_array(
+        (weights, (new[keep], old[keep])), shape=(len(new_lam), len(lam))
+    )
+    return WavelengthMap(csr_array(matrix))
+
+
+def linear_interpolation(
+    lam: NDArray[np.float64], points: NDArray[np.float64]
+) -> WavelengthMap:
+    """Return the map that interpolates linearly; zero outside `lam`.
+
+    Args:
+        lam (np.ndarray of float): The wavelengths, ascending, (n_old,).
+        points (np.ndarray of float): Where to interpolate, (n_new,).
+
+    Returns:
+        WavelengthMap: The map from (..., n_old) to (..., n_new).
+    """
+    inside = np.flatnonzero((points >= lam[0]) & (points <= lam[-1]))
+    x = points[inside]
+    lower = np.clip(np.searchsorted(lam, x) - 1, 0, len(lam) - 2)
+    part = (x - lam[lower]) / (lam[lower + 1] - lam[lower])
+    matrix = coo_array(
+        (
+            np.concatenate([1.0 - part, part]),
+            (
+                np.concatenate([inside, inside]),
+                np.concatenate([lower, lower + 1]),
+            ),
+        ),
+        shape=(len(points), len(lam)),
+    )
+    return WavelengthMap(csr_array(matrix))

@@ -1,0 +1,333 @@
+"""The weights file: one HDF5 file that reproduces a grid by itself.
+
+It is laid out as a Synthesizer grid, with the same header, so that
+Synthesizer's own readers of axes and metadata understand it; but each
+emission (`spectra/incident`, `lines/luminosity`, ...) is a group of named
+tensors instead of an array. This module alone reads and writes it.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Self
+
+import h5py
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from numpy.typing import NDArray
+from synthesizer.exceptions import GridError
+
+from synthesizer_emulator.architectures import EmissionShape, get_architecture
+from synthesizer_emulator.emulator import (
+    DERIVED_SPECTRA,
+    EmissionEmulator,
+    Emulator,
+)
+from synthesizer_emulator.gridfile import (
+    GridHeader,
+    open_grid,
+    read_header,
+    write_atomically,
+    write_header,
+)
+from synthesizer_emulator.scaling import AxisDomain, Coordinates
+
+FORMAT_VERSION = 1
+SUFFIX = ".emulator.hdf5"
+
+_PACKAGES = ("synthesizer-emulator", "cosmos-synthesizer", "jax", "flax")
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where an emulator comes from and how good it is.
+
+    Attributes:
+        grid_name (str): The name of the grid it was built from.
+        source_hash (str): The SHA-256 of that file.
+        architecture (str): The name of the architecture.
+        architecture_config (Mapping): Its settings.
+        training_config (Mapping): How it was trained.
+        errors (Mapping): For each emission of the grid the quantiles of
+            the fractional error at the nodes.
+        seconds (float): How long the build took.
+        versions (Mapping): The package versions that made it.
+        histories (Mapping): The losses while training, by emission.
+    """
+
+    grid_name: str
+    source_hash: str
+    architecture: str
+    architecture_config: Mapping[str, Any]
+    training_config: Mapping[str, Any]
+    errors: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    seconds: float = 0.0
+    versions: Mapping[str, str] = field(default_factory=dict)
+    histories: Mapping[str, Mapping[str, list]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What a weights file holds, in memory.
+
+    Attributes:
+        header (GridHeader): The header of the emulated grid.
+        domain (tuple of AxisDomain): Where it was trained.
+        provenance (Provenance): Where it comes from.
+        shapes (Mapping): The shape of each emission, by its path.
+        tensors (Mapping): The tensors of each emission, by its path and
+            then by theirs.
+        path (Path): The file they came from, if any.
+    """
+
+    header: GridHeader
+    domain: tuple[AxisDomain, ...]
+    provenance: Provenance
+    shapes: Mapping[str, EmissionShape]
+    tensors: Mapping[str, Mapping[str, NDArray]]
+    path: Path | None = None
+
+    @property
+    def available_spectra(self) -> tuple[str, ...]:
+        """The names of the spectra, the derived ones included, sorted."""
+        trained = {
+            path.removeprefix("spectra/")
+            for path in self.shapes
+            if path.startswith("spectra/")
+        }
+        derived = {
+            name
+            for name, parts in DERIVED_SPECTRA.items()
+            if trained.issuperset(parts)
+        }
+        return tuple(sorted(trained | derived))
+
+    @cached_property
+    def emulator(self) -> Emulator:
+        """The emulator, rebuilt from its skeleton and the tensors.
+
+        Raises:
+            GridError: If a tensor has another shape or precision than the
+                architecture wants; names it and both.
+        """
+        emissions = {
+            path: self._emission(path, shape)
+            for path, shape in self.shapes.items()
+        }
+
+        def group(name: str) -> dict[str, EmissionEmulator]:
+            prefix = f"{name}/"
+            return {
+                path.removeprefix(prefix): emission
+                for path, emission in emissions.items()
+                if path.startswith(prefix)
+            }
+
+        return Emulator(
+            Coordinates(self.domain),
+            group("spectra"),
+            group("lines"),
+        )
+
+    def __deepcopy__(self, memo: dict) -> Self:
+        """Return itself: nothing in it ever changes."""
+        return self
+
+    def _emission(self, path: str, shape: EmissionShape) -> EmissionEmulator:
+        """Fill the skeleton of one emission."""
+        architecture = get_architecture(
+            self.provenance.architecture,
+            self.provenance.architecture_config,
+        )
+        skeleton = nnx.eval_shape(lambda: architecture.skeleton(shape))
+        graph, state = nnx.split(skeleton)
+        flat = dict(nnx.to_flat_state(state))
+        tensors = self.tensors[path]
+        expected = {_tensor_name(key): key for key in flat}
+        _check_same(set(expected), set(tensors), path)
+        for name, key in expected.items():
+            want, got = flat[key].get_value(), tensors[name]
+            if want.shape != got.shape or want.dtype != got.dtype:
+                raise GridError(
+                    f"Tensor '{path}/{name}' is {got.dtype}{got.shape}, but "
+                    f"the architecture '{self.provenance.architecture}' "
+                    f"wants {want.dtype}{want.shape}: the file is damaged. "
+                    "Build it again with `synthesizer-emulator build`."
+                )
+            flat[key] = flat[key].replace(jnp.asarray(got))
+        state = nnx.from_flat_state(flat.items())
+        return nnx.merge(graph, state)
+
+
+def tensors_of(emission: EmissionEmulator) -> dict[str, NDArray]:
+    """Return the tensors of an emission by their names."""
+    _, state = nnx.split(emission)
+    return {
+        _tensor_name(key): np.asarray(variable[...])
+        for key, variable in nnx.to_flat_state(state)
+    }
+
+
+def current_versions() -> dict[str, str]:
+    """Return the versions of the packages that matter for weights."""
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "unknown"
+    return versions
+
+
+def write_weights(path: Path, weights: Weights) -> None:
+    """Write a weights file, whole or not at all.
+
+    Args:
+        path (Path): The target, ending in `.emulator.hdf5`.
+        weights (Weights): What to write.
+
+    Raises:
+        OSError: If the target can't be written.
+    """
+    units = {
+        f"spectra/{k}": u for k, u in weights.header.spectra_units.items()
+    }
+    if weights.header.lines is not None:
+        lines = weights.header.lines.units
+        units |= {f"lines/{k}": u for k, u in lines.items()}
+    with write_atomically(path) as hdf:
+        write_header(hdf, weights.header)
+        card = hdf.create_group("emulator")
+        card.attrs["format_version"] = FORMAT_VERSION
+        # As datasets: attributes may not exceed 64 kB.
+        card["provenance"] = json.dumps(asdict(weights.provenance))
+        card["domain"] = json.dumps([asdict(a) for a in weights.domain])
+        for emission, tensors in weights.tensors.items():
+            group = hdf.create_group(emission)
+            group.attrs["Units"] = units.get(emission, "erg/s/Hz")
+            group.attrs["shape"] = json.dumps(asdict(weights.shapes[emission]))
+            write_tensors(group, tensors)
+
+
+def read_weights(path: Path) -> Weights:
+    """Read a weights file.
+
+    Args:
+        path (Path): The file.
+
+    Returns:
+        Weights: Everything in it, in memory.
+
+    Raises:
+        GridError: If the file is missing, truncated, not a weights file,
+            or of a newer format.
+    """
+    with open_grid(path) as hdf:
+        if "emulator" not in hdf:
+            raise GridError(
+                f"'{path}' is not a weights file of synthesizer_emulator "
+                "(it has no group 'emulator'). Make one from a grid with "
+                "`synthesizer-emulator build`."
+            )
+        found = int(hdf["emulator"].attrs.get("format_version", 0))
+        if found > FORMAT_VERSION:
+            raise GridError(
+                f"'{path}' has weights format {found}; this version of "
+                f"synthesizer_emulator reads up to {FORMAT_VERSION}. "
+                "Upgrade it with `pip install -U synthesizer-emulator`."
+            )
+        try:
+            card = json.loads(hdf["emulator/provenance"][()])
+            domain = json.loads(hdf["emulator/domain"][()])
+            emissions = [
+                f"{group}/{name}"
+                for group in ("spectra", "lines")
+                if group in hdf
+                for name in hdf[group]
+                if isinstance(hdf[group][name], h5py.Group)
+            ]
+            return Weights(
+                header=read_header(hdf),
+                domain=tuple(AxisDomain(**axis) for axis in domain),
+                provenance=Provenance(**card),
+                shapes={
+                    e: EmissionShape.of_json(hdf[e].attrs["shape"])
+                    for e in emissions
+                },
+                tensors={e: read_tensors(hdf[e]) for e in emissions},
+                path=path,
+            )
+        except (KeyError, OSError, TypeError, ValueError) as error:
+            raise GridError(
+                f"'{path}' is damaged: {error}. Build it again with "
+                "`synthesizer-emulator build`."
+            ) from error
+
+
+def write_tensors(group: h5py.Group, tensors: Mapping[str, NDArray]) -> None:
+    """Write tensors below a group, with a list of what they are.
+
+    Args:
+        group (h5py.Group): An empty group, open for writing.
+        tensors (Mapping): The tensors by their paths.
+    """
+    group.attrs["tensors"] = json.dumps(
+        {name: _signature(tensor) for name, tensor in tensors.items()}
+    )
+    for name, tensor in tensors.items():
+        # Compression takes out the zeros of sparse emissions.
+        storage = (
+            {"compression": "gzip", "shuffle": True} if tensor.ndim else {}
+        )
+        group.create_dataset(name, data=tensor, **storage)
+
+
+def read_tensors(group: h5py.Group) -> dict[str, NDArray]:
+    """Read the tensors below a group and check them against their list.
+
+    Args:
+        group (h5py.Group): What `write_tensors` filled.
+
+    Returns:
+        dict: The tensors by their paths.
+
+    Raises:
+        ValueError: If one is missing or of another shape or precision.
+    """
+    tensors = {}
+    for name, expected in json.loads(group.attrs["tensors"]).items():
+        if name not in group:
+            raise ValueError(f"tensor '{group.name}/{name}' is missing")
+        tensors[name] = group[name][...]
+        if _signature(tensors[name]) != expected:
+            raise ValueError(
+                f"tensor '{group.name}/{name}' is "
+                f"{_signature(tensors[name])}, expected {expected}"
+            )
+    return tensors
+
+
+def _signature(tensor: NDArray) -> str:
+    """Return the precision and shape of a tensor as text."""
+    return f"{tensor.dtype}[{', '.join(str(n) for n in tensor.shape)}]"
+
+
+def _tensor_name(key: tuple) -> str:
+    """Return the name under which a variable of a module is stored."""
+    return "/".join(str(part) for part in key)
+
+
+def _check_same(expected: set[str], found: set[str], path: str) -> None:
+    """Refuse tensors that are missing or too many."""
+    if expected != found:
+        missing = ", ".join(sorted(expected - found)) or "none"
+        extra = ", ".join(sorted(found - expected)) or "none"
+        raise GridError(
+            f"The tensors of '{path}' do not fit its architecture (missing: "
+            f"{missing}; unexpected: {extra}). Build it again with "
+            "`synthesizer-emulator build`."
+        )
