@@ -9,52 +9,84 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class LinearBasis:
-    """A mean and orthonormal components.
+    """A mean and components, orthonormal under weights.
 
     Attributes:
         mean (np.ndarray of float): Shape (n,).
         components (np.ndarray of float): Shape (k, n), by falling variance.
-        variances (np.ndarray of float): The variance along each, (k,).
+        weights (np.ndarray of float): What an error of each of the n
+            numbers weighs, (n,).
     """
 
     mean: NDArray[np.float64]
     components: NDArray[np.float64]
-    variances: NDArray[np.float64]
+    weights: NDArray[np.float64]
 
     def coefficients(
         self, samples: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """Project samples (m, n) onto the components, giving (m, k)."""
-        return (samples - self.mean) @ self.components.T
+        squared = self.weights**2
+        return (samples - self.mean) @ (squared * self.components).T
 
 
-def principal_components(samples: NDArray[np.float64], k: int) -> LinearBasis:
-    """Return the `k` leading principal components of samples.
+def principal_components(
+    samples: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    most: int,
+    tolerance: float,
+) -> LinearBasis:
+    """Return the leading principal components of samples.
 
-    Diagonalises the smaller of the two Gram matrices, in float64.
+    Diagonalises the smaller of the two Gram matrices, in float64 (in
+    float32 its rounding would limit the accuracy).
 
     Args:
         samples (np.ndarray of float): Shape (m, n).
-        k (int): How many; fewer come back where the samples span less.
+        weights (np.ndarray of float): What an error of each of the n
+            numbers weighs, positive, (n,).
+        most (int): The most components to return.
+        tolerance (float): The weighted root mean square of what is left
+            out below which no further components are needed.
 
     Returns:
-        LinearBasis: The basis.
+        LinearBasis: The basis, of at least one component.
     """
     mean = samples.mean(axis=0)
-    centred = samples - mean
-    m, n = centred.shape
-    gram = centred @ centred.T if m <= n else centred.T @ centred
-    k = min(k, len(gram))
-    variances, vectors = scipy.linalg.eigh(
-        gram, subset_by_index=(len(gram) - k, len(gram) - 1)
-    )
+    scaled = (samples - mean) * weights
+    m, n = scaled.shape
+    gram = scaled @ scaled.T if m <= n else scaled.T @ scaled
+    variances, vectors = scipy.linalg.eigh(gram)
+    variances, vectors = variances[::-1], vectors[:, ::-1].T
+    left_out = gram.trace() - np.cumsum(variances)
+    enough = left_out <= tolerance**2 * m * np.sum(weights**2)
     # Directions below the rounding of the largest are noise.
-    order = np.arange(k)[::-1]
-    order = order[variances[order] > variances[-1] * 1e-14]
-    if len(order) == 0:
-        order = np.array([k - 1])
-    vectors = vectors[:, order].T
-    components = vectors @ centred if m <= n else vectors
+    real = np.count_nonzero(variances > variances[0] * 1e-14)
+    needed = int(np.argmax(enough)) + 1 if enough.any() else len(enough)
+    k = max(1, min(most, real, needed))
+    components = vectors[:k] @ scaled if m <= n else vectors[:k]
     norms = np.linalg.norm(components, axis=1, keepdims=True)
     components = components / np.where(norms > 0, norms, 1.0)
-    return LinearBasis(mean, components, variances[order] / m)
+    return LinearBasis(mean, components / weights, weights)
+
+
+def round_to_int16(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Round each row to 16-bit integers times a power of two.
+
+    Such a matrix is stored in half the room without any further loss.
+
+    Args:
+        matrix (np.ndarray of float): Shape (k, n).
+
+    Returns:
+        np.ndarray of float: The rounded matrix.
+    """
+    unit = int16_units(matrix)
+    return np.round(matrix / unit) * unit
+
+
+def int16_units(matrix: NDArray) -> NDArray[np.float64]:
+    """Return for each row the power of two that 16 bits count in, (k, 1)."""
+    largest = np.abs(matrix).max(axis=1, keepdims=True)
+    exponent = np.ceil(np.log2(np.where(largest > 0, largest, 1.0) / 32767.0))
+    return 2.0**exponent

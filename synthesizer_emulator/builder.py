@@ -98,7 +98,8 @@ def build(
         spectra (iterable of str): The spectra to learn; all by default.
         architecture (str): How to emulate, see `ARCHITECTURES`.
         settings (Mapping): Settings of the architecture.
-        training (TrainingConfig): How to train its networks.
+        training (TrainingConfig): How to train its networks; by default
+            as suits the architecture.
         resume (bool): Whether to take up an interrupted build.
         progress (bool): Whether to show progress.
 
@@ -114,8 +115,8 @@ def build(
         OSError: If the target can't be written.
     """
     start = time.monotonic()
-    training = training or TrainingConfig()
     chosen = get_architecture(architecture, settings)
+    training = training or chosen.default_training
     path = find_grid(grid, grid_dir)
     samples = TrainingSet.of_grid(
         path, None if spectra is None else tuple(spectra)
@@ -270,7 +271,10 @@ def _fit(
     """Fit one emission."""
     nodes = Coordinates(domain).of_nodes(samples.header.axes)
     prepared = EmissionSamples.of_values(
-        nodes, samples.read(emission), architecture.softening
+        nodes,
+        samples.read(emission),
+        samples.weights(emission),
+        architecture.softening,
     )
     monitor = _Progress(emission, checkpoint, training.epochs, show)
     try:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -117,25 +118,18 @@ def bc03(
 
 
 def _training_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options of `TrainingConfig`."""
-    from synthesizer_emulator.training import SCHEDULES, TrainingConfig
-
-    defaults = TrainingConfig()
+    """Add the options of `TrainingConfig`, all unset by default."""
     for name, kind, text in (
         ("epochs", int, "The most passes over the nodes."),
         ("batch_size", int, "Nodes a step."),
         ("learning_rate", float, "Initial learning rate."),
-        ("schedule", click.Choice(SCHEDULES), "Learning rate schedule."),
+        ("weight_decay", float, "Weight decay."),
+        ("schedule", str, "Learning rate: cosine or plateau."),
         ("patience", int, "Epochs without improvement before stopping."),
         ("seed", int, "Seed of everything random."),
     ):
-        command = click.option(
-            f"--{name.replace('_', '-')}",
-            type=kind,
-            default=getattr(defaults, name),
-            show_default=True,
-            help=text,
-        )(command)
+        option = f"--{name.replace('_', '-')}"
+        command = click.option(option, type=kind, help=text)(command)
     return command
 
 
@@ -183,19 +177,24 @@ def build(
 
     Writes GRID.emulator.hdf5 beside it and prints the errors.
     """
-    from synthesizer_emulator.architectures import DEFAULT_ARCHITECTURE
+    from synthesizer_emulator.architectures import (
+        DEFAULT_ARCHITECTURE,
+        get_architecture,
+    )
     from synthesizer_emulator.builder import build as run
-    from synthesizer_emulator.training import TrainingConfig
 
+    architecture = architecture or DEFAULT_ARCHITECTURE
+    given = {k: v for k, v in training.items() if v is not None}
     with _plain_errors():
+        default = get_architecture(architecture).default_training
         report = run(
             grid,
             grid_dir=grid_dir,
             out=out,
             spectra=spectra or None,
-            architecture=architecture or DEFAULT_ARCHITECTURE,
+            architecture=architecture,
             settings=_parse_settings(settings),
-            training=TrainingConfig(**training),
+            training=replace(default, **given),
             resume=resume,
         )
     click.echo(report)

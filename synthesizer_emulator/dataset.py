@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from synthesizer.exceptions import GridError, MissingSpectraType
 
+from synthesizer_emulator.evaluation.metrics import judged_region
 from synthesizer_emulator.gridfile import (
     LINES,
     GridHeader,
@@ -27,6 +28,10 @@ _CONTINUUM_PARTS = ("nebular", "linecont")
 
 # Line quantities that Synthesizer reads from a grid.
 _LINE_VALUES = ("luminosity", "nebular_continuum", "transmitted")
+
+# What an error weighs outside the judged wavelengths: enough to keep the
+# ionising photon rates to 0.1% (docs/accuracy).
+_WEIGHT_OUTSIDE = 0.3
 
 
 @dataclass(frozen=True)
@@ -75,13 +80,12 @@ class TrainingSet:
                 f"{', '.join(missing)}; it has: {', '.join(stored)}."
             )
         learned = list(wanted)
-        if header.reprocessed and all(p in stored for p in _CONTINUUM_PARTS):
-            # `nebular` takes both parts, and needs both.
-            if "nebular" in learned:
-                learned.remove("nebular")
-                learned.append(_CONTINUUM)
-                if "linecont" not in learned:
-                    learned.append("linecont")
+        parts_stored = all(part in stored for part in _CONTINUUM_PARTS)
+        if header.reprocessed and parts_stored and "nebular" in learned:
+            learned.remove("nebular")
+            learned.append(_CONTINUUM)
+            if "linecont" not in learned:
+                learned.append("linecont")
         emissions = [f"spectra/{name}" for name in learned]
         if header.lines is not None:
             emissions += [
@@ -120,6 +124,16 @@ class TrainingSet:
                 # to below zero.
                 return np.maximum(nebular - linecont, 0.0)
             return self._read_stored(hdf, emission)
+
+    def weights(self, emission: str) -> NDArray[np.float64]:
+        """Return what an error at each wavelength or line weighs, (n,).
+
+        Less outside the wavelengths at which stars and gas are observed.
+        """
+        if emission.startswith(f"{LINES}/") and self.header.lines is not None:
+            return np.ones(len(self.header.lines.ids))
+        judged = judged_region(self.header.lam)
+        return np.where(judged, 1.0, _WEIGHT_OUTSIDE)
 
     def read_stored(self, spectrum: str) -> NDArray[np.float64]:
         """Read one spectrum as the file stores it, for comparison.

@@ -23,7 +23,7 @@ from jax.typing import ArrayLike
 from numpy.typing import NDArray
 from synthesizer.exceptions import InconsistentArguments, MissingSpectraType
 
-from synthesizer_emulator.interpolation import NodeTable
+from synthesizer_emulator.interpolation import LinearTable
 from synthesizer_emulator.scaling import Constant, Coordinates, SoftLog
 
 # Spectra of a reprocessed grid that are the sum of two emulated ones.
@@ -79,7 +79,7 @@ class EmissionEmulator(nnx.Module):
         soft_log (SoftLog): The flux transform.
         support (Constant): One where the source ever emits, zero where it
             never does, (n,).
-        alive (NodeTable): One at nodes with emission, zero at nodes
+        alive (LinearTable): One at nodes with emission, zero at nodes
             without; linear between.
     """
 
@@ -89,7 +89,7 @@ class EmissionEmulator(nnx.Module):
         decoder: nnx.Module,
         soft_log: SoftLog,
         support: ArrayLike,
-        alive: NodeTable,
+        alive: LinearTable,
     ) -> None:
         self.regressor = regressor
         self.decoder = decoder

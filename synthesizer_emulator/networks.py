@@ -4,6 +4,7 @@ There is no astronomy in here.
 """
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
@@ -37,10 +38,7 @@ class MLP(nnx.Module):
     ) -> None:
         sizes = (n_in, *hidden, n_out)
         self.layers = nnx.List(
-            [
-                nnx.Linear(a, b, rngs=rngs)
-                for a, b in zip(sizes[:-1], sizes[1:], strict=True)
-            ]
+            [nnx.Linear(a, b, rngs=rngs) for a, b in pairwise(sizes)]
         )
         self.activation = activation
 

@@ -31,7 +31,8 @@ class TrainingConfig:
     Attributes:
         epochs (int): The most passes over the samples.
         batch_size (int): Samples a step.
-        learning_rate (float): The initial learning rate of Adam.
+        learning_rate (float): The initial learning rate of AdamW.
+        weight_decay (float): Its weight decay.
         schedule (str): `cosine` (to zero at the last epoch) or `plateau`
             (halved when the validation loss stalls).
         patience (int): Epochs without a better validation loss after which
@@ -45,6 +46,7 @@ class TrainingConfig:
     epochs: int = 1500
     batch_size: int = 256
     learning_rate: float = 3e-3
+    weight_decay: float = 0.0
     schedule: str = "cosine"
     patience: int = 500
     check_every: int = 25
@@ -65,6 +67,10 @@ class TrainingConfig:
         if self.learning_rate <= 0:
             raise InconsistentArguments(
                 f"learning_rate must be positive, got {self.learning_rate}."
+            )
+        if self.weight_decay < 0:
+            raise InconsistentArguments(
+                f"weight_decay must not be negative, got {self.weight_decay}."
             )
         if self.schedule not in SCHEDULES:
             raise InconsistentArguments(
@@ -147,8 +153,8 @@ def train(
     fitted, held = _split(len(inputs), config.validation_fraction, rng)
     x, y = jnp.asarray(inputs, jnp.float32), jnp.asarray(targets, jnp.float32)
     graph, params, rest = nnx.split(model, nnx.Param, ...)
-    optimiser = optax.inject_hyperparams(optax.adam)(
-        learning_rate=config.learning_rate
+    optimiser = optax.inject_hyperparams(optax.adamw)(
+        learning_rate=config.learning_rate, weight_decay=config.weight_decay
     )
 
     def loss(params: nnx.State, x: Array, y: Array) -> Array:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from synthesizer.exceptions import GridError
 
 from synthesizer_emulator.architectures import EmissionShape, get_architecture
+from synthesizer_emulator.basis import int16_units
 from synthesizer_emulator.emulator import (
     DERIVED_SPECTRA,
     EmissionEmulator,
@@ -34,6 +35,7 @@ from synthesizer_emulator.gridfile import (
     write_atomically,
     write_header,
 )
+from synthesizer_emulator.interpolation import Derived, SmoothTable
 from synthesizer_emulator.scaling import AxisDomain, Coordinates
 
 FORMAT_VERSION = 1
@@ -144,7 +146,7 @@ class Weights:
             self.provenance.architecture_config,
         )
         skeleton = nnx.eval_shape(lambda: architecture.skeleton(shape))
-        graph, state = nnx.split(skeleton)
+        graph, derived, state = nnx.split(skeleton, Derived, ...)
         flat = dict(nnx.to_flat_state(state))
         tensors = self.tensors[path]
         expected = {_tensor_name(key): key for key in flat}
@@ -160,12 +162,16 @@ class Weights:
                 )
             flat[key] = flat[key].replace(jnp.asarray(got))
         state = nnx.from_flat_state(flat.items())
-        return nnx.merge(graph, state)
+        emission = nnx.merge(graph, derived, state)
+        for _, module in nnx.iter_modules(emission):
+            if isinstance(module, SmoothTable):
+                module.slopes = Derived(module.find_slopes())
+        return emission
 
 
 def tensors_of(emission: EmissionEmulator) -> dict[str, NDArray]:
     """Return the tensors of an emission by their names."""
-    _, state = nnx.split(emission)
+    _, _, state = nnx.split(emission, Derived, ...)
     return {
         _tensor_name(key): np.asarray(variable[...])
         for key, variable in nnx.to_flat_state(state)
@@ -279,11 +285,14 @@ def write_tensors(group: h5py.Group, tensors: Mapping[str, NDArray]) -> None:
         {name: _signature(tensor) for name, tensor in tensors.items()}
     )
     for name, tensor in tensors.items():
+        packed, unit = _pack(tensor)
         # Compression takes out the zeros of sparse emissions.
         storage = (
-            {"compression": "gzip", "shuffle": True} if tensor.ndim else {}
+            {"compression": "gzip", "shuffle": True} if packed.ndim else {}
         )
-        group.create_dataset(name, data=tensor, **storage)
+        dataset = group.create_dataset(name, data=packed, **storage)
+        if unit is not None:
+            dataset.attrs["unit"] = unit
 
 
 def read_tensors(group: h5py.Group) -> dict[str, NDArray]:
@@ -302,13 +311,36 @@ def read_tensors(group: h5py.Group) -> dict[str, NDArray]:
     for name, expected in json.loads(group.attrs["tensors"]).items():
         if name not in group:
             raise ValueError(f"tensor '{group.name}/{name}' is missing")
-        tensors[name] = group[name][...]
+        tensors[name] = _unpack(group[name])
         if _signature(tensors[name]) != expected:
             raise ValueError(
                 f"tensor '{group.name}/{name}' is "
                 f"{_signature(tensors[name])}, expected {expected}"
             )
     return tensors
+
+
+def _pack(tensor: NDArray) -> tuple[NDArray, NDArray | None]:
+    """Return a tensor as it is stored, and the units of its rows if packed.
+
+    A matrix that is nothing but 16-bit integers times a power of two in
+    each row (see `round_to_int16`) is stored as these integers.
+    """
+    if tensor.ndim != 2 or tensor.dtype != np.float32 or not tensor.size:
+        return tensor, None
+    unit = int16_units(tensor).astype(np.float32)
+    integers = np.round(tensor / unit)
+    if not np.array_equal(integers * unit, tensor):
+        return tensor, None
+    return integers.astype(np.int16), unit[:, 0]
+
+
+def _unpack(dataset: h5py.Dataset) -> NDArray:
+    """Return the tensor that `_pack` stored."""
+    stored = dataset[...]
+    if "unit" not in dataset.attrs:
+        return stored
+    return stored.astype(np.float32) * dataset.attrs["unit"][:, None]
 
 
 def _signature(tensor: NDArray) -> str:

@@ -7,7 +7,7 @@ the same modules without values, to be filled from a weights file.
 
 import json
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import ClassVar, Protocol, Self
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
 from synthesizer_emulator.emulator import EmissionEmulator
-from synthesizer_emulator.interpolation import NodeTable
+from synthesizer_emulator.interpolation import LinearTable, SmoothTable
 from synthesizer_emulator.scaling import SoftLog
 from synthesizer_emulator.training import History, Monitor, TrainingConfig
 
@@ -58,6 +58,8 @@ class EmissionSamples:
         alive (np.ndarray of bool): Which nodes have emission, shape of the
             grid.
         support (np.ndarray of bool): Which wavelengths ever emit, (n,).
+        weights (np.ndarray of float): What an error at each wavelength
+            weighs, (n,).
         log_norm (np.ndarray of float): ln of the brightest value at each
             of the m nodes, (m,).
         y (np.ndarray of float): Soft-log flux there, (m, n).
@@ -68,6 +70,7 @@ class EmissionSamples:
     points: NDArray[np.float64]
     alive: NDArray[np.bool_]
     support: NDArray[np.bool_]
+    weights: NDArray[np.float64]
     log_norm: NDArray[np.float64]
     y: NDArray[np.float64]
     soft_log: SoftLog
@@ -77,6 +80,7 @@ class EmissionSamples:
         cls,
         nodes: tuple[NDArray[np.float64], ...],
         values: NDArray[np.float64],
+        weights: NDArray[np.float64],
         softening: float,
     ) -> Self:
         """Prepare the values of one emission.
@@ -85,6 +89,8 @@ class EmissionSamples:
             nodes (tuple of np.ndarray): The coordinates along each axis.
             values (np.ndarray of float): Shape (n1, ..., nd, n), finite and
                 not negative.
+            weights (np.ndarray of float): What an error at each wavelength
+                weighs, positive, (n,).
             softening (float): The softening of the logarithm.
 
         Returns:
@@ -101,6 +107,7 @@ class EmissionSamples:
             points=points,
             alive=alive,
             support=support,
+            weights=weights,
             log_norm=np.log(norm[alive]),
             y=y,
             soft_log=soft_log,
@@ -111,32 +118,42 @@ class EmissionSamples:
         """Whether there is no emission at all."""
         return not self.alive.any()
 
-    def alive_table(self) -> NodeTable:
-        """Return the table that is one where there is emission."""
-        values = jnp.asarray(self.alive[..., None], jnp.float32)
-        return NodeTable(self._node_arrays(), values, linear=True)
+    @property
+    def norm_weight(self) -> float:
+        """What an error of ln norm weighs: it appears at every wavelength."""
+        return float(np.sqrt(np.sum(self.weights**2)))
 
-    def table(self, values: NDArray[np.float64]) -> NodeTable:
+    def alive_table(self) -> LinearTable:
+        """Return the table that is one where there is emission."""
+        return LinearTable(
+            self.nodes, self.alive[..., None].astype(np.float32)
+        )
+
+    def smooth_table(
+        self, values: NDArray[np.float64], metric: NDArray[np.float64]
+    ) -> SmoothTable:
         """Return the table of values (m, k) given at nodes with emission.
 
         Nodes without emission take the value of the nearest one with.
         """
-        full = np.zeros((*self.alive.shape, values.shape[-1]))
+        full = np.zeros((*self.alive.shape, values.shape[-1]), np.float32)
         full[self.alive] = values
         if not self.alive.all():
             nearest = distance_transform_edt(
                 ~self.alive, return_distances=False, return_indices=True
             )
             full = full[tuple(nearest)]
-        return NodeTable(self._node_arrays(), jnp.asarray(full, jnp.float32))
-
-    def _node_arrays(self) -> list[Array]:
-        """Return the nodes as they are stored."""
-        return [jnp.asarray(n, jnp.float32) for n in self.nodes]
+        return SmoothTable(self.nodes, full, metric.astype(np.float32))
 
 
 class Architecture(Protocol):
-    """The settings of one way to emulate an emission."""
+    """The settings of one way to emulate an emission.
+
+    Attributes:
+        default_training (TrainingConfig): How its networks train well.
+    """
+
+    default_training: ClassVar[TrainingConfig]
 
     @property
     def softening(self) -> float:
@@ -164,15 +181,9 @@ class Architecture(Protocol):
         """Return an emulator of that shape with arbitrary values."""
 
 
-def empty_table(
-    nodes: tuple[int, ...], k: int, linear: bool = False
-) -> NodeTable:
-    """Return a table of zeros, as part of a skeleton."""
-    return NodeTable(
-        [jnp.zeros(n, jnp.float32) for n in nodes],
-        jnp.zeros((*nodes, k), jnp.float32),
-        linear,
-    )
+def empty_nodes(shape: tuple[int, ...]) -> list[NDArray[np.float32]]:
+    """Return nodes of a skeleton's tables, ascending and otherwise void."""
+    return [np.arange(n, dtype=np.float32) for n in shape]
 
 
 def evaluate_points(function: object, points: NDArray[np.float64]) -> Array:

@@ -10,11 +10,16 @@ from synthesizer.exceptions import InconsistentArguments, UnrecognisedOption
 from synthesizer_emulator.architectures.base import (
     EmissionSamples,
     EmissionShape,
-    empty_table,
+    empty_nodes,
 )
 from synthesizer_emulator.architectures.regressors import ScaledNetwork
-from synthesizer_emulator.basis import LinearBasis, principal_components
+from synthesizer_emulator.basis import (
+    LinearBasis,
+    principal_components,
+    round_to_int16,
+)
 from synthesizer_emulator.emulator import EmissionEmulator, LinearDecoder
+from synthesizer_emulator.interpolation import LinearTable
 from synthesizer_emulator.networks import ACTIVATIONS, MLP
 from synthesizer_emulator.scaling import SoftLog
 from synthesizer_emulator.training import (
@@ -50,70 +55,92 @@ def check_network_settings(
 
 
 def latent_targets(
-    samples: EmissionSamples, components: int
+    samples: EmissionSamples, components: int, tolerance: float
 ) -> tuple[LinearBasis, NDArray[np.float64]]:
     """Return the basis of samples and the latents at their nodes.
 
     Args:
         samples (EmissionSamples): The emission at the nodes.
         components (int): The most components to keep.
+        tolerance (float): The root mean square of ln flux below which
+            what they leave out does not matter.
 
     Returns:
         tuple: The basis, and the latents (m, 1 + k): ln norm first, then
             the coefficients.
     """
-    basis = principal_components(samples.y, components)
+    basis = principal_components(
+        samples.y, samples.weights, components, tolerance
+    )
     latents = np.column_stack(
         [samples.log_norm, basis.coefficients(samples.y)]
     )
     return basis, latents
 
 
+def latent_metric(
+    samples: EmissionSamples, latents: int
+) -> NDArray[np.float64]:
+    """Return what one unit of each latent weighs, (latents,).
+
+    The components are orthonormal, so the summed squared error of their
+    coefficients is that of ln flux over all wavelengths.
+    """
+    metric = np.ones(latents)
+    metric[0] = samples.norm_weight
+    return metric
+
+
 def fit_network(
     samples: EmissionSamples,
     latents: NDArray[np.float64],
     network: MLP,
+    width: NDArray[np.float64],
     whiten: bool,
     training: TrainingConfig,
     monitor: Monitor,
 ) -> tuple[ScaledNetwork, History]:
     """Train a network from coordinates to latents.
 
-    The basis is orthonormal, so the summed squared error of coefficients
-    is that of log flux over all wavelengths; an error of ln norm appears
-    at each of them. That sets the weights unless whitened.
-
     Args:
         samples (EmissionSamples): The emission at the nodes.
         latents (np.ndarray of float): The targets, (m, k).
         network (MLP): The untrained network.
-        whiten (bool): Whether all latents count alike instead.
+        width (np.ndarray of float): What the network sees as one unit
+            along each axis, (d,).
+        whiten (bool): Whether all latents count alike; else each counts
+            by what it does to ln flux (see `latent_metric`).
         training (TrainingConfig): How to train.
         monitor (Monitor): Shows progress and keeps checkpoints.
 
     Returns:
         tuple: The regressor and the history of its training.
     """
-    shift = latents.mean(axis=0)
-    spread = latents.std(axis=0)
+    shift, spread = latents.mean(axis=0), latents.std(axis=0)
     if whiten:
         scale = np.where(spread > 0, spread, 1.0)
     else:
-        weight = np.ones(latents.shape[1])
-        weight[0] = np.sqrt(samples.y.shape[1])
-        total = np.sqrt(np.sum((weight * spread) ** 2))
-        scale = (total if total > 0 else 1.0) / weight
-    network, history = train(
-        network, samples.points, (latents - shift) / scale, training, monitor
-    )
-    return ScaledNetwork(network, shift, scale), history
+        metric = latent_metric(samples, latents.shape[1])
+        total = np.sqrt(np.sum((metric * spread) ** 2))
+        scale = (total if total > 0 else 1.0) / metric
+    centre = samples.points.mean(axis=0)
+    inputs = (samples.points - centre) / width
+    targets = (latents - shift) / scale
+    network, history = train(network, inputs, targets, training, monitor)
+    return ScaledNetwork(network, centre, width, shift, scale), history
+
+
+def standard_width(samples: EmissionSamples) -> NDArray[np.float64]:
+    """Return the standard deviation of the nodes along each axis, (d,)."""
+    width = samples.points.std(axis=0)
+    return np.where(width > 0, width, 1.0)
 
 
 def linear_emulator(
     samples: EmissionSamples, basis: LinearBasis, regressor: nnx.Module
 ) -> tuple[EmissionEmulator, EmissionShape]:
     """Join a regressor and a basis to the emulator of an emission."""
-    components = basis.components * samples.support
+    components = round_to_int16(basis.components * samples.support)
     emulator = EmissionEmulator(
         regressor,
         LinearDecoder(basis.mean, components),
@@ -138,7 +165,9 @@ def linear_skeleton(
         ),
         SoftLog(softening),
         np.zeros(shape.size),
-        empty_table(shape.nodes, 1, linear=True),
+        LinearTable(
+            empty_nodes(shape.nodes), np.zeros((*shape.nodes, 1), np.float32)
+        ),
     )
 
 
@@ -153,6 +182,7 @@ def scaled_skeleton(
         activation=activation,
         rngs=nnx.Rngs(0),
     )
+    d, k = len(shape.nodes), shape.latents
     return ScaledNetwork(
-        network, np.zeros(shape.latents), np.zeros(shape.latents)
+        network, np.zeros(d), np.ones(d), np.zeros(k), np.ones(k)
     )

@@ -6,6 +6,7 @@ axes to the coefficients of a linear basis in log flux.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from flax import nnx
 
@@ -20,6 +21,7 @@ from synthesizer_emulator.architectures.linear import (
     linear_emulator,
     linear_skeleton,
     scaled_skeleton,
+    standard_width,
 )
 from synthesizer_emulator.emulator import EmissionEmulator
 from synthesizer_emulator.networks import MLP
@@ -45,6 +47,10 @@ class PCA:
     whiten: bool = False
     softening: float = 1e-8
 
+    default_training: ClassVar[TrainingConfig] = TrainingConfig(
+        epochs=2000, batch_size=256, learning_rate=1e-3, weight_decay=0.0
+    )
+
     def __post_init__(self) -> None:
         """Check the settings.
 
@@ -60,7 +66,9 @@ class PCA:
         monitor: Monitor,
     ) -> tuple[EmissionEmulator, History, EmissionShape]:
         """Fit an emulator to samples, as `Architecture.fit` says."""
-        basis, latents = latent_targets(samples, self.components)
+        basis, latents = latent_targets(
+            samples, self.components, tolerance=0.0
+        )
         network = MLP(
             samples.points.shape[1],
             self.hidden,
@@ -69,7 +77,13 @@ class PCA:
             rngs=nnx.Rngs(training.seed),
         )
         regressor, history = fit_network(
-            samples, latents, network, self.whiten, training, monitor
+            samples,
+            latents,
+            network,
+            standard_width(samples),
+            self.whiten,
+            training,
+            monitor,
         )
         emulator, shape = linear_emulator(samples, basis, regressor)
         return emulator, history, shape

@@ -1,21 +1,22 @@
 """Regressors from coordinates to latents, shared by the architectures."""
 
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jax import Array
-from numpy.typing import NDArray
+from jax.typing import ArrayLike
 
-from synthesizer_emulator.interpolation import NodeTable
+from synthesizer_emulator.interpolation import SmoothTable
 from synthesizer_emulator.networks import MLP
 from synthesizer_emulator.scaling import Constant
 
 
 class ScaledNetwork(nnx.Module):
-    """A network whose outputs are scaled and shifted to latents.
+    """A network between standardised coordinates and latents.
 
     Attributes:
-        network (MLP): Coordinates (d,) to numbers of order one, (k,).
+        network (MLP): Numbers of order one to numbers of order one.
+        centre (Constant): Taken off the coordinates, (d,).
+        width (Constant): Divides them then, (d,).
         shift (Constant): Added to the scaled outputs, (k,).
         scale (Constant): Multiplies the outputs, (k,).
     """
@@ -23,33 +24,42 @@ class ScaledNetwork(nnx.Module):
     def __init__(
         self,
         network: MLP,
-        shift: NDArray[np.float64],
-        scale: NDArray[np.float64],
+        centre: ArrayLike,
+        width: ArrayLike,
+        shift: ArrayLike,
+        scale: ArrayLike,
     ) -> None:
         self.network = network
+        self.centre = Constant(jnp.asarray(centre, jnp.float32))
+        self.width = Constant(jnp.asarray(width, jnp.float32))
         self.shift = Constant(jnp.asarray(shift, jnp.float32))
         self.scale = Constant(jnp.asarray(scale, jnp.float32))
 
     def __call__(self, x: Array) -> Array:
         """Map coordinates (d,) to latents (k,)."""
-        return self.network(x) * self.scale[...] + self.shift[...]
+        inputs = (x - self.centre[...]) / self.width[...]
+        return self.network(inputs) * self.scale[...] + self.shift[...]
 
 
 class CorrectedNetwork(nnx.Module):
-    """A smooth network plus what it misses at the nodes.
+    """A part of a smooth network plus what that misses at the nodes.
 
     The network carries the trend from node to node, the table makes the
-    sum exact at the nodes and shares its monotone cubics between them.
+    sum exact at the nodes.
 
     Attributes:
         trend (ScaledNetwork): Coordinates (d,) to latents (k,).
-        residual (NodeTable): Node values minus the trend.
+        residual (SmoothTable): Node values minus the part of the trend.
+        part (float): The part of the trend that counts.
     """
 
-    def __init__(self, trend: ScaledNetwork, residual: NodeTable) -> None:
+    def __init__(
+        self, trend: ScaledNetwork, residual: SmoothTable, part: float
+    ) -> None:
         self.trend = trend
         self.residual = residual
+        self.part = part
 
     def __call__(self, x: Array) -> Array:
         """Map coordinates (d,) to latents (k,)."""
-        return self.trend(x) + self.residual(x)
+        return self.part * self.trend(x) + self.residual(x)

@@ -1,0 +1,1 @@
+"""The example grid that ships with the package, and its weights."""

@@ -176,18 +176,20 @@ class Thinning:
     def wavelengths(self, lam: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the wavelengths of the thinned grid, in Angstrom.
 
-        Evenly spaced in log10 where a resolution is asked for, else those
-        of the models within the limits.
+        With a resolution evenly spaced in log, but where the models are
+        coarser than that, and without one, at those of the models.
         """
         low, high = self.lam_lims or (lam[0], lam[-1])
-        if self.resolution is None:
-            return lam[(lam >= low) & (lam <= high)]
-        # Stay off the ends so that every bin lies within the models.
-        step = np.log1p(1.0 / self.resolution)
-        low = max(low, lam[0] * (1 + 1 / self.resolution))
-        high = min(high, lam[-1] / (1 + 1 / self.resolution))
-        n = int(np.floor(np.log(high / low) / step)) + 1
-        return low * np.exp(step * np.arange(n))
+        lam = lam[(lam >= low) & (lam <= high)]
+        if self.resolution is None or len(lam) < 2:
+            return lam
+        # Never finer than the models: rebinning can't add what they lack.
+        kept = [lam[0]]
+        while kept[-1] < lam[-1]:
+            step = kept[-1] * (1.0 + 1.0 / self.resolution)
+            following = lam[np.searchsorted(lam, kept[-1], side="right")]
+            kept.append(max(step, following))
+        return np.array(kept[:-1])
 
 
 def moderately_thinned(thinning: Thinning) -> Thinning:
