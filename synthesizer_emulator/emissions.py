@@ -27,13 +27,16 @@ from unyt import Unit, unyt_array
 
 from synthesizer_emulator.emulator import DERIVED_SPECTRA, EmissionEmulator
 from synthesizer_emulator.resampling import WavelengthMap
+from synthesizer_emulator.scaling import Coordinates
 from synthesizer_emulator.weights import Weights
 
 
 @jax.jit
-def evaluate_batch(emission: EmissionEmulator, x: Array) -> Array:
-    """Return fluxes (m, n) of an emission at coordinates (m, d)."""
-    return jax.vmap(lambda point: emission(point))(x)
+def evaluate_batch(
+    emission: EmissionEmulator, coordinates: Coordinates, points: Array
+) -> Array:
+    """Return fluxes (m, n) of an emission at axis values (m, d)."""
+    return jax.vmap(lambda point: emission(coordinates(point)))(points)
 
 
 @dataclass(frozen=True)
@@ -87,8 +90,11 @@ class NodeArrays:
         """Evaluate one emission at every node."""
         mesh = np.meshgrid(*self.axes_values, indexing="ij")
         points = np.stack(mesh, axis=-1)
-        x = self.weights.emulator.coordinates(jnp.asarray(points))
-        flat = evaluate_batch(emission, x.reshape(-1, len(mesh)))
+        flat = evaluate_batch(
+            emission,
+            self.weights.emulator.coordinates,
+            jnp.asarray(points.reshape(-1, len(mesh))),
+        )
         values = np.asarray(flat).reshape(*points.shape[:-1], emission.size)
         return values if self.factor == 1.0 else values * self.factor
 

@@ -85,8 +85,8 @@ class EmissionEmulator(nnx.Module):
 
     def __init__(
         self,
-        regressor: nnx.Module,
-        decoder: nnx.Module,
+        regressor: Regressor,
+        decoder: Decoder,
         soft_log: SoftLog,
         support: ArrayLike,
         alive: LinearTable,
@@ -182,7 +182,7 @@ class Emulator(nnx.Module):
         return (*self.spectra, *derived)
 
     def in_domain(self, values: ArrayLike) -> Array:
-        """Return whether axis values (..., d) lie in the training domain."""
+        """Return whether the axis values (d,) of a point are in the domain."""
         return self.coordinates.contains(jnp.asarray(values))
 
     def spectrum(self, name: str, values: ArrayLike) -> Array:
@@ -201,8 +201,8 @@ class Emulator(nnx.Module):
                 concrete and outside the domain.
         """
         if name not in self.spectra and name in self.available_spectra:
-            parts = DERIVED_SPECTRA[name]
-            return sum(self.spectrum(part, values) for part in parts)
+            first, second = DERIVED_SPECTRA[name]
+            return self.spectrum(first, values) + self.spectrum(second, values)
         return self._evaluate(self.spectra, name, values)
 
     def lines(self, name: str, values: ArrayLike) -> Array:

@@ -6,9 +6,11 @@ behind it is the pure `Emulator`.
 """
 
 import copy
+from collections.abc import MutableMapping
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,8 +68,12 @@ class EmulatedGrid(Grid):
         >>> from synthesizer_emulator import EmulatedGrid
         >>> grid = EmulatedGrid.example()
         >>> grid.shape
-        (56, 7, 1842)
+        (56, 7, 1751)
     """
+
+    spectra: MutableMapping[str, Any]
+    line_lums: MutableMapping[str, Any]
+    line_conts: MutableMapping[str, Any]
 
     def __init__(
         self,
@@ -126,7 +132,7 @@ class EmulatedGrid(Grid):
             self._stellar_frac = header.star_fraction.astype(self._dtype)
 
     @classmethod
-    def example(cls, **kwargs: object) -> "EmulatedGrid":
+    def example(cls, **kwargs: Any) -> "EmulatedGrid":
         """Return the emulated grid that ships with the package.
 
         BC03 with Cloudy at log10 U = -2, thinned in age and wavelength:

@@ -204,7 +204,8 @@ def _secants(nodes: Array, values: Array) -> Array:
 
 def _norm(vectors: Array, metric: Array) -> Array:
     """Return the metric's norm along the last axis, which stays."""
-    squares = (vectors * metric) ** 2
+    shape = (1,) * (vectors.ndim - 1) + metric.shape
+    squares = (vectors * metric.reshape(shape)) ** 2
     return jnp.sqrt(jnp.sum(squares, axis=-1, keepdims=True))
 
 

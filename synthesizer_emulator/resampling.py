@@ -24,7 +24,8 @@ class WavelengthMap:
 
     def __call__(self, values: NDArray) -> NDArray:
         """Return `values` (..., n_old) mapped to (..., n_new)."""
-        return self.apply_to_columns(values[..., self.columns])
+        # Unlike fancy indexing, take returns a contiguous array.
+        return self.apply_to_columns(np.take(values, self.columns, axis=-1))
 
     def after(self, first: "WavelengthMap") -> "WavelengthMap":
         """Return the map that does `first` and then this one."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -75,7 +76,7 @@ class Coordinates(nnx.Module):
         self.domain = tuple(domain)
 
     def __call__(self, values: Array) -> Array:
-        """Scale axis values (..., d) to coordinates in [-1, 1]."""
+        """Scale the axis values (d,) of a point to [-1, 1]."""
         low, high = (
             self._scaled(jnp.array([getattr(a, end) for a in self.domain]))
             for end in ("low", "high")
@@ -83,11 +84,11 @@ class Coordinates(nnx.Module):
         return 2.0 * (self._scaled(values) - low) / (high - low) - 1.0
 
     def contains(self, values: Array) -> Array:
-        """Return whether axis values (..., d) lie in the domain, (...,).
+        """Return whether the axis values (d,) of a point lie inside.
 
         The ends count as inside, with room for rounding in float32.
         """
-        return jnp.all(jnp.abs(self(values)) <= 1.0 + 1e-5, axis=-1)
+        return jnp.all(jnp.abs(self(values)) <= 1.0 + 1e-5)
 
     def of_nodes(self, axes: Sequence[Axis]) -> tuple[NDArray, ...]:
         """Return the coordinates of the nodes along each axis of a grid."""
@@ -96,20 +97,20 @@ class Coordinates(nnx.Module):
         for i, axis in enumerate(axes):
             values = np.repeat(lows[None, :], len(axis.values), axis=0)
             values[:, i] = axis.values
-            nodes.append(np.asarray(self(jnp.asarray(values)))[:, i])
+            nodes.append(np.asarray(jax.vmap(self)(jnp.asarray(values)))[:, i])
         return tuple(nodes)
 
     def _scaled(self, values: Array) -> Array:
         """Take the logarithms and powers that are due."""
         columns = []
         for i, axis in enumerate(self.domain):
-            column = values[..., i]
+            column = values[i]
             if axis.scale == "log10":
                 column = jnp.log10(column)
             elif axis.scale == "power":
                 column = column**_WIDE_POWER
             columns.append(column)
-        return jnp.stack(columns, axis=-1)
+        return jnp.stack(columns)
 
 
 class SoftLog(nnx.Module):
@@ -136,10 +137,10 @@ class SoftLog(nnx.Module):
         return np.log(relative + self.softening)
 
     def inverse(self, y: Array, log_norm: Array) -> Array:
-        """Return fluxes (..., n) of y (..., n) and ln norms (...,)."""
+        """Return the flux (n,) of y (n,) and ln norm ()."""
         # In logs throughout: exp(y) * norm could overflow where the
         # product does not.
         above = y - jnp.log(self.softening)
         zero = above < jnp.log(_ZERO_BELOW)
-        flux = jnp.exp(y + log_norm[..., None]) * -jnp.expm1(-above)
+        flux = jnp.exp(y + log_norm) * -jnp.expm1(-above)
         return jnp.where(zero, 0.0, flux)

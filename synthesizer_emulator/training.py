@@ -6,7 +6,7 @@ only decides on learning rates, patience and checkpoints.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,9 @@ from flax import nnx
 from jax import Array
 from numpy.typing import NDArray
 from synthesizer.exceptions import InconsistentArguments
+
+# The kind of module that is trained.
+M = TypeVar("M", bound=nnx.Module)
 
 SCHEDULES = ("cosine", "plateau")
 
@@ -128,12 +131,12 @@ class Silent:
 
 
 def train(
-    model: nnx.Module,
+    model: M,
     inputs: NDArray[np.float64],
     targets: NDArray[np.float64],
     config: TrainingConfig,
     monitor: Monitor | None = None,
-) -> tuple[nnx.Module, History]:
+) -> tuple[M, History]:
     """Fit `model(input)` to targets by least squares.
 
     Args:
@@ -152,13 +155,13 @@ def train(
     rng = np.random.default_rng(config.seed)
     fitted, held = _split(len(inputs), config.validation_fraction, rng)
     x, y = jnp.asarray(inputs, jnp.float32), jnp.asarray(targets, jnp.float32)
-    graph, params, rest = nnx.split(model, nnx.Param, ...)
+    graph, params, *others = nnx.split(model, nnx.Param, ...)
     optimiser = optax.inject_hyperparams(optax.adamw)(
         learning_rate=config.learning_rate, weight_decay=config.weight_decay
     )
 
     def loss(params: nnx.State, x: Array, y: Array) -> Array:
-        predicted = jax.vmap(nnx.merge(graph, params, rest))(x)
+        predicted = jax.vmap(nnx.merge(graph, params, *others))(x)
         return jnp.mean(jnp.sum((predicted - y) ** 2, axis=-1))
 
     run = _epochs(loss, optimiser, x[fitted], y[fitted], config)
@@ -192,7 +195,7 @@ def train(
         history.validation.append(judged)
         history.learning_rate.append(rate)
         monitor.report(history, state)
-    return nnx.merge(graph, state["best"], rest), history
+    return nnx.merge(graph, state["best"], *others), history
 
 
 def _split(

@@ -146,8 +146,8 @@ class Weights:
             self.provenance.architecture_config,
         )
         skeleton = nnx.eval_shape(lambda: architecture.skeleton(shape))
-        graph, derived, state = nnx.split(skeleton, Derived, ...)
-        flat = dict(nnx.to_flat_state(state))
+        graph, derived, *stored = nnx.split(skeleton, Derived, ...)
+        flat = dict(nnx.to_flat_state(stored[0]))
         tensors = self.tensors[path]
         expected = {_tensor_name(key): key for key in flat}
         _check_same(set(expected), set(tensors), path)
@@ -171,10 +171,10 @@ class Weights:
 
 def tensors_of(emission: EmissionEmulator) -> dict[str, NDArray]:
     """Return the tensors of an emission by their names."""
-    _, _, state = nnx.split(emission, Derived, ...)
+    _, _, *stored = nnx.split(emission, Derived, ...)
     return {
         _tensor_name(key): np.asarray(variable[...])
-        for key, variable in nnx.to_flat_state(state)
+        for key, variable in nnx.to_flat_state(stored[0])
     }
 
 

@@ -99,7 +99,8 @@ class EmissionSamples:
         soft_log = SoftLog(softening)
         norm = values.max(axis=-1)
         alive = norm > 0
-        support = (values > 0).reshape(-1, values.shape[-1]).any(axis=0)
+        flat = values.reshape(-1, values.shape[-1])
+        support = np.asarray((flat > 0).any(axis=0))
         points = np.stack(np.meshgrid(*nodes, indexing="ij"), axis=-1)[alive]
         y = soft_log.forward(values[alive], norm[alive])
         return cls(

@@ -18,7 +18,11 @@ from synthesizer_emulator.basis import (
     principal_components,
     round_to_int16,
 )
-from synthesizer_emulator.emulator import EmissionEmulator, LinearDecoder
+from synthesizer_emulator.emulator import (
+    EmissionEmulator,
+    LinearDecoder,
+    Regressor,
+)
 from synthesizer_emulator.interpolation import LinearTable
 from synthesizer_emulator.networks import ACTIVATIONS, MLP
 from synthesizer_emulator.scaling import SoftLog
@@ -137,7 +141,7 @@ def standard_width(samples: EmissionSamples) -> NDArray[np.float64]:
 
 
 def linear_emulator(
-    samples: EmissionSamples, basis: LinearBasis, regressor: nnx.Module
+    samples: EmissionSamples, basis: LinearBasis, regressor: Regressor
 ) -> tuple[EmissionEmulator, EmissionShape]:
     """Join a regressor and a basis to the emulator of an emission."""
     components = round_to_int16(basis.components * samples.support)
@@ -155,7 +159,7 @@ def linear_emulator(
 
 
 def linear_skeleton(
-    shape: EmissionShape, regressor: nnx.Module, softening: float
+    shape: EmissionShape, regressor: Regressor, softening: float
 ) -> EmissionEmulator:
     """Return the like of `linear_emulator` with arbitrary values."""
     return EmissionEmulator(

@@ -279,7 +279,7 @@ def write_cloudy_grid(
         _create_emissions(hdf, header, thinning)
         for i, row in enumerate(_progress(rows, path.stem)):
             block = _cloudy_block(
-                models, nebular, energy[row], row, lam, rebin, deposit
+                models, nebular, energy[row], int(row), lam, rebin, deposit
             )
             for name, values in block.items():
                 # A single ionisation parameter leaves no axis for it.
@@ -380,7 +380,9 @@ def ionising_energy(models: StellarModels) -> NDArray[np.float64]:
         np.ndarray of float: In Lsun per initial Msun, (nage, nmetal).
     """
     hard = models.lam <= _LYMAN_LIMIT
-    return np.trapezoid(models.llam[..., hard], models.lam[hard], axis=-1)
+    return np.asarray(
+        np.trapezoid(models.llam[..., hard], models.lam[hard], axis=-1)
+    )
 
 
 def ionising_photon_rates(

@@ -1,0 +1,155 @@
+"""Small grids that every test can share; nothing is downloaded."""
+
+import os
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+# The classic mistake of normalising (n, k) by (n,) must not pass.
+jax.config.update("jax_numpy_rank_promotion", "raise")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+from synthesizer.grid import Grid  # noqa: E402
+
+from synthesizer_emulator import EmulatedGrid  # noqa: E402
+from synthesizer_emulator.grid import (  # noqa: E402
+    EXAMPLE_NAME,
+    example_folder,
+)
+from synthesizer_emulator.gridfile import (  # noqa: E402
+    Axis,
+    GridHeader,
+    LineList,
+    create_emission,
+    write_atomically,
+    write_header,
+)
+
+LAM = np.geomspace(200.0, 1e5, 150)
+LINE_LAMS = np.array([1215.67, 4861.32, 6562.80])
+
+
+def analytic_header(n_ages=12, n_metals=6, n_parameters=0) -> GridHeader:
+    """Return the header of a small reprocessed grid."""
+    axes = [
+        Axis("ages", np.geomspace(1e6, 1e10, n_ages), "yr", True),
+        Axis(
+            "metallicities",
+            np.geomspace(1e-4, 4e-2, n_metals),
+            "dimensionless",
+            False,
+        ),
+    ]
+    if n_parameters:
+        axes.append(
+            Axis(
+                "ionisation_parameters",
+                np.geomspace(1e-4, 1e-1, n_parameters),
+                "dimensionless",
+                True,
+            )
+        )
+    shape = tuple(len(a.values) for a in axes)
+    spectra = ("incident", "linecont", "nebular", "transmitted")
+    return GridHeader(
+        axes=tuple(axes),
+        lam=LAM,
+        spectra_units=dict.fromkeys(spectra, "erg/s/Hz"),
+        lines=LineList(
+            ids=("H 1 1215.67A", "H 1 4861.32A", "H 1 6562.80A"),
+            lams=LINE_LAMS,
+            lam_units="angstrom",
+            units={
+                "luminosity": "erg/s",
+                "nebular_continuum": "erg/s/Hz",
+                "transmitted": "erg/s/Hz",
+            },
+        ),
+        attributes={"note": "analytic"},
+        model={"sps_name": "analytic"},
+        cloudy={"cloudy_version": "none"},
+        log10_specific_ionising_luminosity={"HI": np.full(shape, 46.0)},
+        star_fraction=np.full(shape[:2], 0.7),
+    )
+
+
+def analytic_emissions(header: GridHeader) -> dict[str, np.ndarray]:
+    """Return spectra and lines that are smooth in all axes.
+
+    A greybody that cools and dims with age and reddens with metallicity,
+    with gas that lives for 30 Myr and shines with the ionising part.
+    """
+    mesh = np.meshgrid(*(a.values for a in header.axes), indexing="ij")
+    age, metallicity = mesh[0][..., None], mesh[1][..., None]
+    parameter = mesh[2][..., None] if len(mesh) > 2 else 0.01
+    lam = header.lam
+    temperature = 4e4 * (age / 1e6) ** -0.22 * (metallicity / 0.01) ** -0.05
+    x = 1.44e8 / (lam * temperature)
+    incident = (
+        1e20
+        * (age / 1e6) ** -0.7
+        * (1e4 / lam) ** 3
+        / np.expm1(np.minimum(x, 600))
+    )
+    transmitted = np.where(lam > 912, incident, 0.0)
+    alive = age < 3e7
+    power = np.where(lam <= 912, incident, 0.0).sum(-1, keepdims=True) * alive
+    continuum = power * (lam / 5000.0) ** 0.3 * 1e-2 * (lam > 912)
+    strengths = np.array([20.0, 1.0, 3.0]) * (1 + 10 * metallicity)
+    luminosity = power * strengths * parameter**0.1 * 1e13
+    linecont = np.zeros_like(incident)
+    for i, line_lam in enumerate(LINE_LAMS):
+        linecont[..., np.argmin(abs(lam - line_lam))] += (
+            luminosity[..., i] / 1e13
+        )
+    at_lines = [
+        np.apply_along_axis(lambda v: np.interp(LINE_LAMS, lam, v), -1, s)
+        for s in (continuum, transmitted)
+    ]
+    return {
+        "spectra/incident": incident,
+        "spectra/transmitted": transmitted,
+        "spectra/linecont": linecont,
+        "spectra/nebular": continuum + linecont,
+        "lines/luminosity": luminosity,
+        "lines/nebular_continuum": at_lines[0],
+        "lines/transmitted": at_lines[1],
+    }
+
+
+def write_analytic_grid(path: Path, **sizes: int) -> Path:
+    """Write the analytic grid as a Synthesizer grid."""
+    header = analytic_header(**sizes)
+    write_grid(path, header, analytic_emissions(header))
+    return path
+
+
+def write_grid(
+    path: Path, header: GridHeader, emissions: dict[str, np.ndarray]
+) -> None:
+    """Write any grid."""
+    with write_atomically(path) as hdf:
+        write_header(hdf, header)
+        for name, values in emissions.items():
+            units = "erg/s" if name == "lines/luminosity" else "erg/s/Hz"
+            create_emission(hdf, name, values.shape, units)[...] = values
+
+
+@pytest.fixture
+def analytic_grid(tmp_path: Path) -> Path:
+    """Return the path of a freshly written analytic grid."""
+    return write_analytic_grid(tmp_path / "analytic.hdf5")
+
+
+@pytest.fixture(scope="session")
+def native() -> Grid:
+    """Return the example grid, as Synthesizer reads it."""
+    return Grid(EXAMPLE_NAME, grid_dir=example_folder())
+
+
+@pytest.fixture(scope="session")
+def emulated() -> EmulatedGrid:
+    """Return the emulated example grid."""
+    return EmulatedGrid.example()

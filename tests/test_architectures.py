@@ -1,0 +1,227 @@
+"""The laws that every architecture obeys, over the table of them."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import analytic_emissions, analytic_header, write_grid
+from synthesizer.exceptions import (
+    InconsistentArguments,
+    MissingSpectraType,
+    UnrecognisedOption,
+)
+
+from synthesizer_emulator.architectures import (
+    ARCHITECTURES,
+    get_architecture,
+)
+from synthesizer_emulator.builder import build
+from synthesizer_emulator.gridfile import Axis
+from synthesizer_emulator.weights import read_weights, write_weights
+
+# Settings that train in seconds, and the median error between the nodes
+# that each must then reach on the smooth analytic grid.
+QUICK = {
+    "corrected": ({"hidden": [32, 32]}, {"epochs": 200}, 0.005),
+    "pca": (
+        {"hidden": [64, 64], "components": 24},
+        {"epochs": 1000, "batch_size": 64, "learning_rate": 3e-3},
+        0.05,
+    ),
+}
+
+POINT = np.array([3.3e6, 7e-3])
+
+
+@pytest.fixture(scope="module", params=sorted(ARCHITECTURES))
+def built(request, tmp_path_factory):
+    """Return the weights of each architecture on the analytic grid."""
+    name = request.param
+    settings, training, bound = QUICK[name]
+    folder = tmp_path_factory.mktemp(name)
+    header = analytic_header(n_ages=24)
+    write_grid(folder / "g.hdf5", header, analytic_emissions(header))
+    default = get_architecture(name).default_training
+    report = build(
+        folder / "g.hdf5",
+        architecture=name,
+        settings=settings,
+        training=replace(default, **training),
+        progress=False,
+    )
+    return read_weights(report.path), bound
+
+
+@pytest.fixture(scope="module")
+def emulator(built):
+    return built[0].emulator
+
+
+def random_points(emulator, n, seed=0):
+    rng = np.random.default_rng(seed)
+    low = [np.log10(a.low) for a in emulator.coordinates.domain]
+    high = [np.log10(a.high) for a in emulator.coordinates.domain]
+    points = 10 ** rng.uniform(low, high, (n, len(low)))
+    return jnp.asarray(points, jnp.float32)
+
+
+def test_jit_equals_eager(emulator):
+    for name in emulator.available_spectra:
+        eager = emulator.spectrum(name, POINT)
+        jitted = jax.jit(lambda v, n=name: emulator.spectrum(n, v))(POINT)
+        np.testing.assert_allclose(jitted, eager, rtol=2e-5)
+
+
+def test_vmap_equals_a_loop(emulator):
+    points = random_points(emulator, 7)
+    batch = jax.vmap(lambda v: emulator.spectrum("incident", v))(points)
+    for point, row in zip(points, batch, strict=True):
+        expected = emulator.spectrum("incident", point)
+        peak = expected.max()
+        np.testing.assert_allclose(row / peak, expected / peak, atol=2e-5)
+
+
+def test_the_emulator_is_a_pytree(emulator):
+    batch = jax.jit(lambda e, v: e.lines("luminosity", v))
+    np.testing.assert_allclose(
+        batch(emulator, POINT), emulator.lines("luminosity", POINT), rtol=2e-5
+    )
+
+
+def test_gradients_match_finite_differences(emulator):
+    pixel = 90
+
+    def log_flux(u):
+        return jnp.log(emulator.spectrum("incident", 10.0**u)[pixel])
+
+    for point in random_points(emulator, 5, seed=3):
+        u = jnp.log10(point)
+        gradient = np.asarray(jax.grad(log_flux)(u))
+        for axis in range(2):
+            step = np.zeros(2, np.float32)
+            step[axis] = 3e-3
+            finite = (log_flux(u + step) - log_flux(u - step)) / 6e-3
+            np.testing.assert_allclose(
+                gradient[axis], finite, rtol=0.05, atol=0.05
+            )
+
+
+def test_gradients_are_finite_everywhere(emulator):
+    corners = [
+        [a.low, b.high]
+        for a in emulator.coordinates.domain[:1]
+        for b in emulator.coordinates.domain[1:]
+    ]
+    slope = jax.jit(
+        jax.jacfwd(lambda v: emulator.spectrum("nebular", v) / 1e20)
+    )
+    for point in [*random_points(emulator, 20), *jnp.asarray(corners)]:
+        assert np.isfinite(slope(point)).all()
+
+
+def test_fluxes_are_finite_and_not_negative(emulator):
+    points = random_points(emulator, 200, seed=5)
+    for name in emulator.available_spectra:
+        flux = jax.vmap(lambda v, n=name: emulator.spectrum(n, v))(points)
+        assert np.isfinite(flux).all()
+        assert (flux >= 0).all()
+
+
+def test_it_is_zero_where_the_source_is_zero(emulator):
+    header = analytic_header(n_ages=24)
+    true = analytic_emissions(header)
+    ages, metals = (a.values for a in header.axes)
+    for name in ("transmitted", "nebular", "linecont"):
+        for i in (0, 12, 23):
+            point = np.array([ages[i], metals[2]])
+            flux = np.asarray(emulator.spectrum(name, point))
+            zero = true[f"spectra/{name}"][i, 2] == 0
+            assert (flux[zero] == 0).all()
+            assert flux[~zero].all()
+
+
+def test_it_is_accurate_between_the_nodes(built):
+    weights, bound = built
+    header = analytic_header()
+    ages = np.geomspace(1.2e6, 9e9, 31)
+    metals = np.geomspace(1.2e-4, 3.5e-2, 9)
+    between = replace(
+        header,
+        axes=(
+            Axis("ages", ages, "yr", True),
+            Axis("metallicities", metals, "dimensionless", False),
+        ),
+    )
+    true = analytic_emissions(between)["spectra/incident"]
+    mesh = np.stack(np.meshgrid(ages, metals, indexing="ij"), -1)
+    evaluate = jax.vmap(
+        jax.vmap(lambda v: weights.emulator.spectrum("incident", v))
+    )
+    flux = np.asarray(evaluate(jnp.asarray(mesh, jnp.float32)))
+    judged = true > 1e-5 * true.max(-1, keepdims=True)
+    assert np.median(np.abs(flux / true - 1)[judged]) < bound
+
+
+def test_weights_come_back_bit_by_bit(built, tmp_path):
+    weights, _ = built
+    path = tmp_path / "again.emulator.hdf5"
+    write_weights(path, weights)
+    again = read_weights(path)
+    for emission, tensors in weights.tensors.items():
+        for name, tensor in tensors.items():
+            np.testing.assert_array_equal(
+                again.tensors[emission][name], tensor
+            )
+    for name in weights.emulator.available_spectra:
+        np.testing.assert_array_equal(
+            again.emulator.spectrum(name, POINT),
+            weights.emulator.spectrum(name, POINT),
+        )
+
+
+def test_one_compilation_a_shape(emulator):
+    batch = jax.jit(jax.vmap(lambda v: emulator.spectrum("incident", v)))
+    for seed in range(3):
+        batch(random_points(emulator, 8, seed))
+    assert batch._cache_size() == 1
+
+
+def test_outside_the_domain_it_says_so(emulator):
+    outside = np.array([1e11, 1e-2])
+    with pytest.raises(InconsistentArguments, match=r"ages = 1e\+11.*domain"):
+        emulator.spectrum("incident", outside)
+    traced = jax.jit(lambda v: emulator.spectrum("incident", v))(outside)
+    assert np.isnan(traced).all()
+    assert not emulator.in_domain(outside)
+    assert emulator.in_domain(POINT)
+
+
+def test_wrong_arguments_are_named(emulator):
+    with pytest.raises(InconsistentArguments, match=r"jax\.vmap"):
+        emulator.spectrum("incident", np.ones((4, 2)))
+    with pytest.raises(MissingSpectraType, match=r"no emission 'agn'.*incid"):
+        emulator.spectrum("agn", POINT)
+
+
+def test_restricted_emissions_are_parts_of_the_whole(emulator):
+    x = emulator.coordinates(jnp.asarray(POINT, jnp.float32))
+    kept = np.array([5, 60, 61, 149])
+    emission = emulator.spectra["incident"]
+    np.testing.assert_allclose(
+        emission.restrict(kept)(x), emission(x)[kept], rtol=1e-5
+    )
+
+
+def test_unknown_architectures_and_settings_are_named():
+    with pytest.raises(UnrecognisedOption, match=r"No architecture 'x'.*pca"):
+        get_architecture("x")
+    with pytest.raises(InconsistentArguments, match=r"no setting depth.*hidd"):
+        get_architecture("pca", {"depth": 3})
+    with pytest.raises(InconsistentArguments, match="components must be"):
+        get_architecture("pca", {"components": 0})
+    with pytest.raises(UnrecognisedOption, match=r"No activation 'step'"):
+        get_architecture("pca", {"activation": "step"})
+    with pytest.raises(InconsistentArguments, match="trend must lie between"):
+        get_architecture("corrected", {"trend": 2})

@@ -1,0 +1,222 @@
+import json
+from dataclasses import replace
+
+import h5py
+import numpy as np
+import pytest
+from conftest import write_analytic_grid
+from synthesizer.exceptions import (
+    GridError,
+    InconsistentArguments,
+    MissingSpectraType,
+    UnrecognisedOption,
+)
+from synthesizer.grid import Grid
+
+from synthesizer_emulator import EmulatedGrid, build
+from synthesizer_emulator.architectures import get_architecture
+from synthesizer_emulator.checkpoint import Checkpoint
+from synthesizer_emulator.evaluation.metrics import summarise_errors
+from synthesizer_emulator.weights import read_weights
+
+QUICK = {
+    "settings": {"hidden": [16]},
+    "training": replace(
+        get_architecture("corrected").default_training, epochs=50
+    ),
+    "progress": False,
+}
+
+OFFICIAL = "bc03-2016-miles_chabrier-0.1,100_cloudy-c23.01-sps"
+
+
+def test_weights_are_written_beside_the_grid_under_its_name(tmp_path):
+    path = write_analytic_grid(tmp_path / f"{OFFICIAL}.hdf5")
+    report = build(OFFICIAL, grid_dir=tmp_path, **QUICK)
+    assert report.path == tmp_path / f"{OFFICIAL}.emulator.hdf5"
+    assert sorted(tmp_path.iterdir()) == sorted([path, report.path])
+    grid = EmulatedGrid(OFFICIAL, grid_dir=tmp_path)
+    assert grid.grid_name == OFFICIAL
+    assert report.provenance.grid_name == OFFICIAL
+
+
+def test_the_report_states_the_errors_that_the_grid_has(analytic_grid):
+    """Against the arrays that two users of Synthesizer would compare."""
+    report = build(analytic_grid, **QUICK)
+    native = Grid("analytic", grid_dir=analytic_grid.parent)
+    emulated = EmulatedGrid("analytic", grid_dir=analytic_grid.parent)
+    judged = (native._lam >= 912) & (native._lam <= 1e5)
+    for name in ("incident", "nebular", "linecont", "transmitted"):
+        true = native.spectra[name][..., judged]
+        got = emulated.spectra[name][..., judged]
+        bright = true > 1e-5 * true.max(-1, keepdims=True)
+        errors = np.abs(got[bright] / true[bright] - 1)
+        stated = report.provenance.errors[f"spectra/{name}"]
+        np.testing.assert_allclose(
+            [stated["p50"], stated["p95"], stated["worst"]],
+            [*np.quantile(errors, [0.5, 0.95]), errors.max()],
+            rtol=2e-2,
+            atol=1e-7,
+        )
+        assert stated["p95"] < 0.01
+    assert "lines/luminosity" in str(report)
+    assert f"{report.size / 1e6:.1f} MB" in str(report)
+
+
+def test_three_axes(tmp_path):
+    path = write_analytic_grid(
+        tmp_path / "three.hdf5", n_ages=8, n_metals=4, n_parameters=3
+    )
+    report = build(path, **QUICK)
+    native = Grid("three", grid_dir=tmp_path)
+    emulated = EmulatedGrid("three", grid_dir=tmp_path)
+    assert emulated.shape == native.shape == (8, 4, 3, 150)
+    assert emulated._extract_axes == native._extract_axes
+    for name in native.spectra:
+        true = native.spectra[name]
+        bright = true > 1e-5 * true.max(-1, keepdims=True)
+        error = np.abs(emulated.spectra[name][bright] / true[bright] - 1)
+        assert np.median(error) < 0.01, name
+    assert report.provenance.errors["lines/luminosity"]["p50"] < 0.01
+
+
+def test_only_the_spectra_asked_for(analytic_grid):
+    report = build(analytic_grid, spectra=["incident"], **QUICK)
+    emulated = EmulatedGrid("analytic", grid_dir=analytic_grid.parent)
+    assert emulated.available_spectra == ["incident"]
+    assert "spectra/nebular" not in report.provenance.errors
+    assert emulated.lines_available
+
+
+def test_the_weights_file_tells_where_it_comes_from(analytic_grid):
+    report = build(analytic_grid, **QUICK)
+    with h5py.File(report.path) as hdf:
+        card = json.loads(hdf["emulator/provenance"][()])
+        domain = json.loads(hdf["emulator/domain"][()])
+        assert hdf["emulator"].attrs["format_version"] == 1
+    assert card["architecture"] == "corrected"
+    assert card["architecture_config"]["hidden"] == [16]
+    assert card["training_config"]["epochs"] == 50
+    assert len(card["source_hash"]) == 64
+    assert card["versions"]["jax"]
+    assert card["histories"]["spectra/incident"]["validation"]
+    assert domain[0]["name"] == "ages"
+    assert domain[0]["high"] == pytest.approx(1e10)
+
+
+class Interrupt(Exception):
+    """Stands for a kill at some point of a build."""
+
+
+@pytest.mark.parametrize("survivors", [0, 2])
+def test_an_interrupted_build_resumes_to_the_same_weights(
+    tmp_path, monkeypatch, survivors
+):
+    whole = write_analytic_grid(tmp_path / "whole.hdf5")
+    expected = read_weights(build(whole, **QUICK).path)
+    path = write_analytic_grid(tmp_path / "broken.hdf5")
+    target = tmp_path / "broken.emulator.hdf5"
+    target.write_text("old weights")
+
+    # Save at every look, and break off in the middle of a training.
+    monkeypatch.setattr("synthesizer_emulator.builder._SAVE_EVERY", 0.0)
+    save = Checkpoint.save_training
+
+    def save_and_break(self, *args):
+        save(self, *args)
+        if len(self.finished) == survivors:
+            raise Interrupt
+
+    monkeypatch.setattr(Checkpoint, "save_training", save_and_break)
+    with pytest.raises(Interrupt):
+        build(path, **QUICK)
+    assert target.read_text() == "old weights"
+    monkeypatch.setattr(Checkpoint, "save_training", save)
+
+    resumed = read_weights(build(path, **QUICK).path)
+    for emission, tensors in expected.tensors.items():
+        for name, tensor in tensors.items():
+            np.testing.assert_array_equal(
+                resumed.tensors[emission][name], tensor
+            )
+    assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
+
+
+def test_a_checkpoint_of_another_build_is_not_taken_up(
+    analytic_grid, monkeypatch
+):
+    def interrupt(self, emission, result):
+        original(self, emission, result)
+        raise Interrupt
+
+    original = Checkpoint.save_finished
+    monkeypatch.setattr(Checkpoint, "save_finished", interrupt)
+    with pytest.raises(Interrupt):
+        build(analytic_grid, **QUICK)
+    monkeypatch.setattr(Checkpoint, "save_finished", original)
+    other = {**QUICK, "settings": {"hidden": [8]}}
+    weights = read_weights(build(analytic_grid, **other).path)
+    kernel = weights.tensors["spectra/incident"][
+        "regressor/trend/network/layers/0/kernel"
+    ]
+    assert kernel.shape == (2, 8)
+
+
+def test_a_damaged_checkpoint_is_not_taken_up(analytic_grid):
+    scratch = analytic_grid.with_name(".analytic.emulator.hdf5.checkpoint")
+    scratch.write_text("damaged")
+    build(analytic_grid, **QUICK)
+    assert not scratch.exists()
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (np.nan, r"'spectra/transmitted'.*not finite at ages\[3\] = "),
+        (-1.0, r"'spectra/transmitted'.*negative value at ages\[3\] = "),
+    ],
+)
+def test_bad_values_are_named_with_their_node(analytic_grid, value, message):
+    with h5py.File(analytic_grid, "a") as hdf:
+        hdf["spectra/transmitted"][3, 2, 77] = value
+    with pytest.raises(GridError, match=message):
+        build(analytic_grid, **QUICK)
+    assert not analytic_grid.with_name("analytic.emulator.hdf5").exists()
+
+
+def test_other_bad_input(analytic_grid, tmp_path):
+    with pytest.raises(GridError, match="No grid file"):
+        build(tmp_path / "nosuch.hdf5", **QUICK)
+    with pytest.raises(MissingSpectraType, match=r"no spectra x.*incident"):
+        build(analytic_grid, spectra=["x"], **QUICK)
+    with pytest.raises(UnrecognisedOption, match="No architecture 'x'"):
+        build(analytic_grid, architecture="x")
+    with pytest.raises(InconsistentArguments, match=r"\*\.emulator\.hdf5"):
+        build(analytic_grid, out=tmp_path / "weights.h5", **QUICK)
+    with pytest.raises(OSError, match="Can't write"):
+        build(analytic_grid, out=tmp_path / "no" / "w.emulator.hdf5", **QUICK)
+
+
+def test_grids_that_are_not_emission_are_refused(analytic_grid):
+    with h5py.File(analytic_grid, "a") as hdf:
+        hdf.move("spectra", "extinction_curves")
+    with pytest.raises(GridError, match=r"extinction_curves.*own Grid"):
+        build(analytic_grid, **QUICK)
+
+
+def test_one_node_is_no_axis(tmp_path):
+    path = write_analytic_grid(tmp_path / "thin.hdf5", n_metals=1)
+    with pytest.raises(GridError, match=r"metallicities \(1\).*two nodes"):
+        build(path, **QUICK)
+
+
+def test_error_summary_counts_only_what_is_bright():
+    true = np.array([[1.0, 0.5, 1e-7], [0.0, 0.0, 0.0], [2.0, 1.0, 1.0]])
+    emulated = np.array([[1.01, 0.5, 5e-7], [0.0, 0.0, 0.0], [2.0, 1.1, 1.0]])
+    summary = summarise_errors(emulated, true)
+    assert summary.spectra == 2
+    np.testing.assert_allclose(summary.worst, 0.1, rtol=1e-5)
+    np.testing.assert_allclose(
+        summary.mean_median, np.mean([0.005, 0.1 / 3]), rtol=1e-5
+    )
+    assert summarise_errors(np.zeros((2, 3)), np.zeros((2, 3))) is None

@@ -1,0 +1,120 @@
+import h5py
+import numpy as np
+import pytest
+from conftest import (
+    analytic_emissions,
+    analytic_header,
+    write_analytic_grid,
+    write_grid,
+)
+from synthesizer.exceptions import GridError
+from synthesizer.grid import Grid
+
+from synthesizer_emulator.gridfile import (
+    check_writable,
+    find_grid,
+    grid_name_of,
+    open_grid,
+    read_header,
+    write_atomically,
+)
+
+OFFICIAL = "bc03-2016-miles_chabrier-0.1,100_cloudy-c23.01-sps"
+
+
+def test_header_survives_the_file(tmp_path):
+    header = analytic_header(n_parameters=3)
+    write_grid(tmp_path / "g.hdf5", header, analytic_emissions(header))
+    with open_grid(tmp_path / "g.hdf5") as hdf:
+        back = read_header(hdf)
+    assert [a.name for a in back.axes] == [a.name for a in header.axes]
+    for one, other in zip(back.axes, header.axes, strict=True):
+        np.testing.assert_array_equal(one.values, other.values)
+        assert (one.units, one.log_on_read) == (other.units, other.log_on_read)
+    assert back.lines.ids == header.lines.ids
+    assert back.reprocessed
+    assert back.attributes == {"note": "analytic"}
+    assert back.model == {"sps_name": "analytic"}
+    assert back.weight_variable == "initial_masses"
+    np.testing.assert_array_equal(back.star_fraction, header.star_fraction)
+    np.testing.assert_array_equal(back.lam, header.lam)
+
+
+def test_synthesizer_reads_what_we_write(analytic_grid):
+    grid = Grid("analytic", grid_dir=analytic_grid.parent)
+    assert grid.shape == (12, 6, 150)
+    assert grid.reprocessed
+    assert grid.available_lines[1] == "H 1 4861.32A"
+    assert str(grid.ages.units) == "yr"
+
+
+@pytest.mark.parametrize("spelling", [OFFICIAL, f"{OFFICIAL}.hdf5"])
+def test_official_names_survive(tmp_path, spelling):
+    path = write_analytic_grid(tmp_path / f"{OFFICIAL}.hdf5")
+    assert find_grid(spelling, tmp_path) == path
+    assert find_grid(tmp_path / spelling) == path
+    assert grid_name_of(path) == OFFICIAL
+
+
+def test_a_missing_grid_is_looked_for_and_named(tmp_path):
+    with pytest.raises(GridError, match=r"No grid file 'nosuch'.*looked for"):
+        find_grid("nosuch", tmp_path)
+
+
+def test_a_file_that_is_no_grid(tmp_path):
+    path = tmp_path / "other.hdf5"
+    with h5py.File(path, "w") as hdf:
+        hdf["x"] = 1
+    with (
+        open_grid(path) as hdf,
+        pytest.raises(GridError, match="not a Synthesizer grid"),
+    ):
+        read_header(hdf)
+
+
+def test_a_file_that_is_no_hdf5(tmp_path):
+    path = tmp_path / "text.hdf5"
+    path.write_text("no grid at all")
+    with (
+        pytest.raises(GridError, match="can't be read as HDF5"),
+        open_grid(path),
+    ):
+        pass
+
+
+def test_an_axis_must_ascend(tmp_path, analytic_grid):
+    with h5py.File(analytic_grid, "a") as hdf:
+        hdf["axes/ages"][...] = hdf["axes/ages"][...][::-1]
+    with (
+        open_grid(analytic_grid) as hdf,
+        pytest.raises(GridError, match=r"axis 'ages'.*strictly ascending"),
+    ):
+        read_header(hdf)
+
+
+def test_an_interrupted_write_leaves_what_was_there(tmp_path):
+    path = tmp_path / "file.hdf5"
+    path.write_text("old")
+    with pytest.raises(KeyboardInterrupt), write_atomically(path) as hdf:
+        hdf["x"] = 1
+        raise KeyboardInterrupt
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_leaves_what_was_there(tmp_path):
+    path = tmp_path / "file.hdf5"
+    path.write_text("old")
+    with (
+        pytest.raises(OSError, match=r"Can't write .*untouched"),
+        write_atomically(path) as hdf,
+    ):
+        hdf["x"] = 1
+        raise OSError(28, "No space left on device")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_target_without_a_folder_is_refused(tmp_path):
+    with pytest.raises(OSError, match=r"Can't write .*--out"):
+        check_writable(tmp_path / "nowhere" / "w.emulator.hdf5")

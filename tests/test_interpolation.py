@@ -1,0 +1,131 @@
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.interpolate import PchipInterpolator, RegularGridInterpolator
+
+from synthesizer_emulator.interpolation import (
+    LinearTable,
+    SmoothTable,
+    akima_slopes,
+    monotone_slopes,
+)
+
+RNG = np.random.default_rng(2)
+SHAPES = [(30, 5), (25, 4, 3), (2, 2)]
+
+
+def make_nodes(shape):
+    return [np.cumsum(RNG.uniform(0.2, 1.0, n)) for n in shape]
+
+
+def make_points(nodes, n):
+    low = [x[0] for x in nodes]
+    high = [x[-1] for x in nodes]
+    return RNG.uniform(low, high, (n, len(nodes)))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_linear_table_agrees_with_scipy(shape):
+    nodes, values = make_nodes(shape), RNG.normal(size=(*shape, 2))
+    points = make_points(nodes, 50)
+    got = jax.vmap(LinearTable(nodes, values))(jnp.asarray(points))
+    expected = RegularGridInterpolator(nodes, values)(points)
+    np.testing.assert_allclose(got, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_smooth_table_gives_back_the_nodes(shape):
+    nodes, values = make_nodes(shape), RNG.normal(size=(*shape, 2))
+    table = SmoothTable(nodes, values, np.ones(2))
+    mesh = np.stack(np.meshgrid(*nodes, indexing="ij"), -1)
+    got = jax.vmap(table)(jnp.asarray(mesh.reshape(-1, len(shape))))
+    np.testing.assert_allclose(
+        got, values.reshape(-1, 2), rtol=1e-6, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_smooth_table_is_exact_for_linear_functions(shape):
+    nodes = make_nodes(shape)
+    mesh = np.stack(np.meshgrid(*nodes, indexing="ij"), -1)
+    slope = np.arange(1.0, len(shape) + 1)
+    values = (mesh @ slope)[..., None] + 3.0
+    points = make_points(nodes, 40)
+    got = jax.vmap(SmoothTable(nodes, values, np.ones(1)))(jnp.asarray(points))
+    np.testing.assert_allclose(got[:, 0], points @ slope + 3.0, rtol=1e-5)
+
+
+def test_smooth_table_agrees_with_brute_force():
+    """The formula of the docstring, written out with numpy loops."""
+    nodes, values = make_nodes((9, 7)), RNG.normal(size=(9, 7, 3))
+    table = SmoothTable(nodes, values, np.array([1.0, 2.0, 0.5]))
+    slopes = np.asarray(table.slopes[...], np.float64)
+    for point in make_points(nodes, 20):
+        cells = [
+            min(np.searchsorted(x, p, "right") - 1, len(x) - 2)
+            for x, p in zip(nodes, point, strict=True)
+        ]
+        expected = np.zeros(3)
+        for corner in itertools.product((0, 1), repeat=2):
+            h, g = [], []
+            for x, p, c, k in zip(nodes, point, cells, corner, strict=True):
+                width = x[c + 1] - x[c]
+                t = (p - x[c]) / width
+                h.append(3 * t**2 - 2 * t**3 if k else 1 - 3 * t**2 + 2 * t**3)
+                g.append(width * ((t**3 - t**2) if k else t - 2 * t**2 + t**3))
+            at = tuple(c + k for c, k in zip(cells, corner, strict=True))
+            expected += h[0] * h[1] * values[at]
+            expected += g[0] * h[1] * slopes[(0, *at)]
+            expected += h[0] * g[1] * slopes[(1, *at)]
+        np.testing.assert_allclose(
+            table(jnp.asarray(point)), expected, atol=2e-5
+        )
+
+
+def test_monotone_slopes_are_those_of_scipy_inside():
+    x, y = np.cumsum(RNG.uniform(0.5, 1.5, 12)), RNG.normal(size=12)
+    expected = PchipInterpolator(x, y).derivative()(x)
+    got = monotone_slopes(jnp.asarray(x), jnp.asarray(y)[:, None])[:, 0]
+    np.testing.assert_allclose(got[1:-1], expected[1:-1], atol=1e-5)
+
+
+def test_akima_slopes_do_not_depend_on_the_basis():
+    x, y = np.cumsum(RNG.uniform(0.5, 1.5, 12)), RNG.normal(size=(12, 4))
+    rotation, _ = np.linalg.qr(RNG.normal(size=(4, 4)))
+    one = jnp.ones(4)
+    direct = akima_slopes(jnp.asarray(x), jnp.asarray(y @ rotation), one)
+    turned = akima_slopes(jnp.asarray(x), jnp.asarray(y), one) @ rotation
+    np.testing.assert_allclose(direct, turned, atol=1e-4)
+
+
+def test_akima_slopes_ignore_an_outlier_on_the_other_side():
+    """Left of a kink the slope stays that of the straight part."""
+    x = jnp.arange(10.0)
+    y = jnp.where(x > 5, 10.0 * (x - 5), 0.0)[:, None]
+    slopes = akima_slopes(x, y, jnp.ones(1))[:, 0]
+    np.testing.assert_allclose(slopes[:5], 0.0, atol=1e-6)
+    np.testing.assert_allclose(slopes[7:], 10.0, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [LinearTable, SmoothTable])
+def test_points_outside_get_the_nearest_edge(kind):
+    nodes, values = make_nodes((30, 4)), RNG.normal(size=(30, 4, 2))
+    arguments = (np.ones(2),) if kind is SmoothTable else ()
+    table = kind(nodes, values, *arguments)
+    inside = jnp.array([nodes[0][0], nodes[1][-1]])
+    outside = jnp.array([nodes[0][0] - 5, nodes[1][-1] + 5])
+    np.testing.assert_allclose(table(outside), table(inside), atol=1e-6)
+
+
+def test_smooth_table_has_continuous_first_derivatives():
+    nodes, values = make_nodes((30, 6)), RNG.normal(size=(30, 6, 2))
+    table = SmoothTable(nodes, values, np.ones(2))
+    slope = jax.jacfwd(table)
+    node = jnp.array([nodes[0][7], 0.5 * (nodes[1][1] + nodes[1][2])])
+    step = jnp.array([1e-4, 0.0])
+    np.testing.assert_allclose(
+        slope(node - step), slope(node + step), atol=2e-2
+    )

@@ -1,0 +1,114 @@
+import numpy as np
+import pytest
+from flax import nnx
+from synthesizer.exceptions import InconsistentArguments
+
+from synthesizer_emulator.networks import MLP
+from synthesizer_emulator.training import TrainingConfig, train
+
+RNG = np.random.default_rng(4)
+X = RNG.uniform(-1, 1, (200, 2))
+Y = np.stack([np.sin(3 * X[:, 0]), X[:, 0] * X[:, 1]], axis=1)
+CONFIG = TrainingConfig(
+    epochs=200, batch_size=50, learning_rate=1e-2, check_every=20, seed=1
+)
+
+
+def network(seed=0):
+    return MLP(2, (32, 32), 2, rngs=nnx.Rngs(seed))
+
+
+class Recorder:
+    """Keeps the states, and interrupts after some looks."""
+
+    def __init__(self, stop_after=None, start=None):
+        self.stop_after, self.start, self.looks = stop_after, start, []
+
+    def resume(self, template):
+        return self.start
+
+    def report(self, history, state):
+        self.looks.append(state)
+        if len(self.looks) == self.stop_after:
+            self.history = history
+            raise KeyboardInterrupt
+
+
+def predictions(model):
+    return np.stack([model(x) for x in np.asarray(X[:20], np.float32)])
+
+
+def test_it_learns():
+    model, history = train(network(), X, Y, CONFIG)
+    assert history.validation[-1] < 0.02 * history.validation[0]
+    np.testing.assert_allclose(predictions(model), Y[:20], atol=0.15)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "plateau"])
+def test_a_resumed_training_ends_as_if_never_interrupted(schedule):
+    config = TrainingConfig(
+        **{**CONFIG.__dict__, "schedule": schedule, "patience": 60}
+    )
+    whole, expected = train(network(), X, Y, config)
+    broken = Recorder(stop_after=4)
+    with pytest.raises(KeyboardInterrupt):
+        train(network(), X, Y, config, broken)
+    start = broken.looks[-1], broken.history
+    resumed, history = train(network(), X, Y, config, Recorder(start=start))
+    assert history.validation == expected.validation
+    np.testing.assert_array_equal(predictions(whole), predictions(resumed))
+
+
+def test_the_best_model_is_returned_and_not_the_last():
+    wild = TrainingConfig(
+        **{**CONFIG.__dict__, "learning_rate": 0.5, "epochs": 100}
+    )
+    model, history = train(network(), X, Y, wild)
+    rng = np.random.default_rng(wild.seed)
+    held = np.sort(rng.permutation(len(X))[:20])
+    outputs = np.stack([model(x) for x in np.asarray(X[held], np.float32)])
+    loss = np.mean(np.sum((outputs - Y[held]) ** 2, axis=-1))
+    np.testing.assert_allclose(loss, min(history.validation), rtol=1e-3)
+
+
+def test_it_stops_when_nothing_gets_better():
+    noise = RNG.normal(size=Y.shape)
+    config = TrainingConfig(
+        epochs=5000, patience=100, check_every=20, learning_rate=1e-2
+    )
+    _, history = train(network(), X, noise, config)
+    assert history.epoch[-1] < 5000
+    assert history.epoch[-1] - history.best_epoch >= 100
+
+
+def test_cosine_falls_to_zero_and_plateau_in_halves():
+    _, history = train(network(), X, Y, CONFIG)
+    rates = np.array(history.learning_rate)
+    assert np.all(np.diff(rates) < 0)
+    assert rates[-1] < 0.05 * rates[0]
+    config = TrainingConfig(
+        epochs=2000,
+        schedule="plateau",
+        patience=300,
+        check_every=20,
+        learning_rate=1e-2,
+    )
+    _, history = train(network(), X, RNG.normal(size=Y.shape), config)
+    ratios = np.unique(history.learning_rate) / 1e-2
+    assert len(ratios) > 1
+    np.testing.assert_allclose(np.log2(ratios) % 1, 0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "message"),
+    [
+        ("epochs", 0, "epochs must be at least 1, got 0"),
+        ("learning_rate", -1.0, "learning_rate must be positive"),
+        ("weight_decay", -0.1, "weight_decay must not be negative"),
+        ("schedule", "steps", "cosine, plateau, got 'steps'"),
+        ("validation_fraction", 1.0, "between 0 and 1, got 1.0"),
+    ],
+)
+def test_bad_settings_are_refused_before_training(setting, value, message):
+    with pytest.raises(InconsistentArguments, match=message):
+        TrainingConfig(**{setting: value})

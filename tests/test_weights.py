@@ -1,0 +1,92 @@
+import json
+import shutil
+
+import h5py
+import numpy as np
+import pytest
+from synthesizer.exceptions import GridError
+
+from synthesizer_emulator.grid import EXAMPLE_NAME, example_folder
+from synthesizer_emulator.weights import SUFFIX, read_weights
+
+TENSOR = "spectra/incident/decoder/components"
+
+
+@pytest.fixture
+def weights_file(tmp_path):
+    """Return a copy of the example's weights to damage."""
+    path = tmp_path / f"{EXAMPLE_NAME}{SUFFIX}"
+    shutil.copy(example_folder() / path.name, path)
+    return path
+
+
+def test_big_matrices_are_stored_in_half_the_room(weights_file):
+    with h5py.File(weights_file) as hdf:
+        assert hdf[TENSOR].dtype == np.int16
+    tensors = read_weights(weights_file).tensors["spectra/incident"]
+    assert tensors["decoder/components"].dtype == np.float32
+
+
+def test_there_is_no_pickle(weights_file):
+    with h5py.File(weights_file) as hdf:
+        kinds = []
+        hdf.visititems(
+            lambda _, node: kinds.append(
+                node.dtype.kind if isinstance(node, h5py.Dataset) else "g"
+            )
+        )
+    assert set(kinds) <= set("gfiSO")
+    assert b"\x80\x04\x95" not in weights_file.read_bytes()
+
+
+def test_a_truncated_file(weights_file):
+    contents = weights_file.read_bytes()
+    weights_file.write_bytes(contents[: len(contents) // 2])
+    with pytest.raises(GridError, match=r"can't be read.*truncated"):
+        read_weights(weights_file)
+
+
+def test_a_file_of_something_else():
+    grid = example_folder() / f"{EXAMPLE_NAME}.hdf5"
+    with pytest.raises(GridError, match=r"not a weights file.*build"):
+        read_weights(grid)
+
+
+def test_a_newer_format(weights_file):
+    with h5py.File(weights_file, "a") as hdf:
+        hdf["emulator"].attrs["format_version"] = 99
+    with pytest.raises(GridError, match=r"format 99.*up to 1.*Upgrade"):
+        read_weights(weights_file)
+
+
+def test_a_missing_tensor(weights_file):
+    with h5py.File(weights_file, "a") as hdf:
+        del hdf[TENSOR]
+    with pytest.raises(GridError, match=rf"{TENSOR}' is missing.*again"):
+        read_weights(weights_file)
+
+
+def test_a_tensor_of_another_shape(weights_file):
+    with h5py.File(weights_file, "a") as hdf:
+        unit = hdf[TENSOR].attrs["unit"]
+        del hdf[TENSOR]
+        hdf[TENSOR] = np.zeros((len(unit), 2), np.int16)
+        hdf[TENSOR].attrs["unit"] = unit
+    with pytest.raises(GridError, match=r"components' is float32\[\d+, 2\]"):
+        read_weights(weights_file)
+
+
+def test_tensors_of_another_architecture(weights_file):
+    with h5py.File(weights_file, "a") as hdf:
+        card = json.loads(hdf["emulator/provenance"][()])
+        card["architecture_config"]["hidden"] = [7, 7]
+        del hdf["emulator/provenance"]
+        hdf["emulator/provenance"] = json.dumps(card)
+    weights = read_weights(weights_file)
+    with pytest.raises(GridError, match="do not fit its architecture"):
+        _ = weights.emulator
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(GridError, match="No file at"):
+        read_weights(tmp_path / "nosuch.emulator.hdf5")
