@@ -99,10 +99,13 @@ class EmissionEmulator(nnx.Module):
 
     def __call__(self, x: Array) -> Array:
         """Return the flux (n,) at coordinates x (d,), as the grid's units."""
-        latents = self.regressor(x)
+        alive = self.alive(x)
+        # Where there is no emission nothing was learned, and what a
+        # network makes of it could overflow.
+        latents = jnp.where(alive > 0, self.regressor(x), 0.0)
         y = self.decoder(latents[1:])
         flux = self.soft_log.inverse(y, latents[0])
-        return flux * self.support[...] * self.alive(x)
+        return flux * self.support[...] * alive
 
     @property
     def size(self) -> int:

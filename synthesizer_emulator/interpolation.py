@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from itertools import product
 
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax import Array
 from jax.typing import ArrayLike
+from numpy.typing import NDArray
 
 from synthesizer_emulator.scaling import Constant
 
@@ -75,24 +77,20 @@ class SmoothTable(nnx.Module):
     """
 
     def __init__(
-        self, nodes: Sequence[ArrayLike], values: ArrayLike, metric: ArrayLike
+        self, nodes: Sequence[NDArray], values: NDArray, metric: NDArray
     ) -> None:
         self.nodes = nnx.List([Constant(jnp.asarray(n)) for n in nodes])
         self.values = Constant(jnp.asarray(values))
         self.metric = Constant(jnp.asarray(metric))
-        self.slopes = Derived(self.find_slopes())
+        self.slopes = Derived(_node_slopes(nodes, values, metric))
 
-    def find_slopes(self) -> Array:
-        """Return the slopes along each axis, (d, n1, ..., nd, k)."""
-        slopes = []
-        for axis, variable in enumerate(self.nodes):
-            nodes = variable[...]
-            lines = jnp.moveaxis(self.values[...], axis, 0)
-            found = akima_slopes(nodes, lines, self.metric[...])
-            if len(nodes) < SPARSE_AXIS:
-                found = 0.5 * (found + monotone_slopes(nodes, lines))
-            slopes.append(jnp.moveaxis(found, 0, axis))
-        return jnp.stack(slopes)
+    def derive(self) -> None:
+        """Find the slopes anew, after the other arrays were filled in."""
+        nodes = [np.asarray(n[...]) for n in self.nodes]
+        values, metric = self.values[...], self.metric[...]
+        self.slopes = Derived(
+            _node_slopes(nodes, np.asarray(values), np.asarray(metric))
+        )
 
     def __call__(self, x: Array) -> Array:
         """Interpolate at one point x (d,), giving (k,)."""
@@ -111,7 +109,7 @@ class SmoothTable(nnx.Module):
         return jnp.asarray(total)
 
 
-def akima_slopes(nodes: Array, values: Array, metric: Array) -> Array:
+def akima_slopes(nodes: NDArray, values: NDArray, metric: NDArray) -> NDArray:
     """Return slopes that lean towards the smoother side of each node.
 
     The modified scheme of Akima (1970, J. ACM 17, 589) as MATLAB's makima
@@ -120,36 +118,36 @@ def akima_slopes(nodes: Array, values: Array, metric: Array) -> Array:
     the basis the values are written in.
 
     Args:
-        nodes (Array): Ascending coordinates, (n,).
-        values (Array): The values there, (n, ..., k).
-        metric (Array): The weight of each of the k values, (k,).
+        nodes (np.ndarray of float): Ascending coordinates, (n,).
+        values (np.ndarray of float): The values there, (n, ..., k).
+        metric (np.ndarray of float): What one unit of each of the k values
+            weighs, (k,).
 
     Returns:
-        Array: The slopes at the nodes, (n, ..., k).
+        np.ndarray of float: The slopes at the nodes, (n, ..., k).
     """
     secants = _secants(nodes, values)
     if len(nodes) < 3:
-        return jnp.concatenate([secants, secants])
+        return np.concatenate([secants, secants])
     # Two ghost secants on each side continue the change of slope.
     for _ in range(2):
-        first = 2 * secants[0] - secants[1]
-        last = 2 * secants[-1] - secants[-2]
-        secants = jnp.concatenate([first[None], secants, last[None]])
-    change = _norm(jnp.diff(secants, axis=0), metric)
+        first = 2 * secants[:1] - secants[1:2]
+        last = 2 * secants[-1:] - secants[-2:-1]
+        secants = np.concatenate([first, secants, last])
+    change = _norm(np.diff(secants, axis=0), metric)
     change += 0.5 * _norm(secants[1:] + secants[:-1], metric)
     change = change**_AKIMA_POWER
-    # Secants and changes around node j: j and j+1 are those of the pair
-    # on its left, j+2 and j+3 of the pair on its right.
+    # Around node j, secants j + 1 and j + 2 meet; change j is that of the
+    # pair that ends on its left, j + 2 of the one that begins on its right.
     n = len(nodes)
     left, right = secants[1 : n + 1], secants[2 : n + 2]
     on_left, on_right = change[:n], change[2 : n + 2]
     total = on_left + on_right
-    flat = total == 0
-    total = jnp.where(flat, 1.0, total)
-    return jnp.where(flat, 0.0, (on_right * left + on_left * right) / total)
+    mixed = on_right * left + on_left * right
+    return np.divide(mixed, total, out=np.zeros_like(mixed), where=total > 0)
 
 
-def monotone_slopes(nodes: Array, values: Array) -> Array:
+def monotone_slopes(nodes: NDArray, values: NDArray) -> NDArray:
     """Return slopes whose cubics never leave the range of their ends.
 
     Weighted harmonic means of the secants on both sides, zero at local
@@ -157,22 +155,39 @@ def monotone_slopes(nodes: Array, values: Array) -> Array:
     known as PCHIP. At the ends, the secant.
 
     Args:
-        nodes (Array): Ascending coordinates, (n,).
-        values (Array): The values there, (n, ..., k).
+        nodes (np.ndarray of float): Ascending coordinates, (n,).
+        values (np.ndarray of float): The values there, (n, ..., k).
 
     Returns:
-        Array: The slopes at the nodes, (n, ..., k).
+        np.ndarray of float: The slopes at the nodes, (n, ..., k).
     """
     secants = _secants(nodes, values)
-    h = jnp.diff(nodes).reshape(-1, *(1,) * (values.ndim - 1))
+    h = np.diff(nodes).reshape(-1, *(1,) * (values.ndim - 1))
     left, right = secants[:-1], secants[1:]
     w_left, w_right = 2 * h[1:] + h[:-1], h[1:] + 2 * h[:-1]
     same_sign = left * right > 0
-    a = jnp.where(same_sign, left, 1.0)
-    b = jnp.where(same_sign, right, 1.0)
-    harmonic = (w_left + w_right) / (w_left / a + w_right / b)
-    inner = jnp.where(same_sign, harmonic, 0.0)
-    return jnp.concatenate([secants[:1], inner, secants[-1:]])
+    mixed = w_left * right + w_right * left
+    inner = np.divide(
+        (w_left + w_right) * left * right,
+        mixed,
+        out=np.zeros_like(mixed),
+        where=same_sign,
+    )
+    return np.concatenate([secants[:1], inner, secants[-1:]])
+
+
+def _node_slopes(
+    nodes: Sequence[NDArray], values: NDArray, metric: NDArray
+) -> Array:
+    """Return the slopes along each axis of a table, (d, n1, ..., nd, k)."""
+    slopes = []
+    for axis, line in enumerate(np.asarray(n, np.float64) for n in nodes):
+        lines = np.moveaxis(np.asarray(values, np.float64), axis, 0)
+        found = akima_slopes(line, lines, metric)
+        if len(line) < SPARSE_AXIS:
+            found = 0.5 * (found + monotone_slopes(line, lines))
+        slopes.append(np.moveaxis(found, 0, axis))
+    return jnp.asarray(np.stack(slopes), jnp.float32)
 
 
 def _locate(nodes: Array, x: Array) -> tuple[Array, Array, Array]:
@@ -196,17 +211,15 @@ def _hermite_weights(
     return values, slopes
 
 
-def _secants(nodes: Array, values: Array) -> Array:
+def _secants(nodes: NDArray, values: NDArray) -> NDArray:
     """Return the slopes between neighbours, (n - 1, ..., k)."""
-    h = jnp.diff(nodes).reshape(-1, *(1,) * (values.ndim - 1))
-    return jnp.diff(values, axis=0) / h
+    h = np.diff(nodes).reshape(-1, *(1,) * (values.ndim - 1))
+    return np.diff(values, axis=0) / h
 
 
-def _norm(vectors: Array, metric: Array) -> Array:
+def _norm(vectors: NDArray, metric: NDArray) -> NDArray:
     """Return the metric's norm along the last axis, which stays."""
-    shape = (1,) * (vectors.ndim - 1) + metric.shape
-    squares = (vectors * metric.reshape(shape)) ** 2
-    return jnp.sqrt(jnp.sum(squares, axis=-1, keepdims=True))
+    return np.sqrt(np.sum((vectors * metric) ** 2, axis=-1, keepdims=True))
 
 
 def _product(factors: Sequence[Array]) -> Array:

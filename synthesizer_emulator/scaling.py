@@ -93,11 +93,12 @@ class Coordinates(nnx.Module):
     def of_nodes(self, axes: Sequence[Axis]) -> tuple[NDArray, ...]:
         """Return the coordinates of the nodes along each axis of a grid."""
         lows = np.array([a.low for a in self.domain])
+        scale = jax.jit(jax.vmap(self))
         nodes = []
         for i, axis in enumerate(axes):
             values = np.repeat(lows[None, :], len(axis.values), axis=0)
             values[:, i] = axis.values
-            nodes.append(np.asarray(jax.vmap(self)(jnp.asarray(values)))[:, i])
+            nodes.append(np.asarray(scale(values))[:, i])
         return tuple(nodes)
 
     def _scaled(self, values: Array) -> Array:

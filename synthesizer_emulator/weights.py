@@ -165,7 +165,7 @@ class Weights:
         emission = nnx.merge(graph, derived, state)
         for _, module in nnx.iter_modules(emission):
             if isinstance(module, SmoothTable):
-                module.slopes = Derived(module.find_slopes())
+                module.derive()
         return emission
 
 

@@ -1,6 +1,7 @@
 """Small grids that every test can share; nothing is downloaded."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import jax
@@ -9,6 +10,10 @@ import pytest
 
 # The classic mistake of normalising (n, k) by (n,) must not pass.
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# Many tests compile the same small functions.
+jax.config.update("jax_compilation_cache_dir", tempfile.mkdtemp())
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 from synthesizer.grid import Grid  # noqa: E402

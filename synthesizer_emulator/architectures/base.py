@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from typing import ClassVar, Protocol, Self
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 from jax import Array
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
 from synthesizer_emulator.emulator import EmissionEmulator
-from synthesizer_emulator.interpolation import LinearTable, SmoothTable
+from synthesizer_emulator.interpolation import LinearTable
 from synthesizer_emulator.scaling import SoftLog
 from synthesizer_emulator.training import History, Monitor, TrainingConfig
 
@@ -53,8 +53,6 @@ class EmissionSamples:
 
     Attributes:
         nodes (tuple of np.ndarray): The coordinates along each axis.
-        points (np.ndarray of float): The coordinates of every node with
-            emission, shape (m, d).
         alive (np.ndarray of bool): Which nodes have emission, shape of the
             grid.
         support (np.ndarray of bool): Which wavelengths ever emit, (n,).
@@ -67,7 +65,6 @@ class EmissionSamples:
     """
 
     nodes: tuple[NDArray[np.float64], ...]
-    points: NDArray[np.float64]
     alive: NDArray[np.bool_]
     support: NDArray[np.bool_]
     weights: NDArray[np.float64]
@@ -101,11 +98,9 @@ class EmissionSamples:
         alive = norm > 0
         flat = values.reshape(-1, values.shape[-1])
         support = np.asarray((flat > 0).any(axis=0))
-        points = np.stack(np.meshgrid(*nodes, indexing="ij"), axis=-1)[alive]
         y = soft_log.forward(values[alive], norm[alive])
         return cls(
             nodes=nodes,
-            points=points,
             alive=alive,
             support=support,
             weights=weights,
@@ -120,6 +115,16 @@ class EmissionSamples:
         return not self.alive.any()
 
     @property
+    def mesh(self) -> NDArray[np.float64]:
+        """The coordinates of every node, (n1, ..., nd, d)."""
+        return np.stack(np.meshgrid(*self.nodes, indexing="ij"), axis=-1)
+
+    @property
+    def points(self) -> NDArray[np.float64]:
+        """The coordinates of every node with emission, (m, d)."""
+        return self.mesh[self.alive]
+
+    @property
     def norm_weight(self) -> float:
         """What an error of ln norm weighs: it appears at every wavelength."""
         return float(np.sqrt(np.sum(self.weights**2)))
@@ -130,21 +135,18 @@ class EmissionSamples:
             self.nodes, self.alive[..., None].astype(np.float32)
         )
 
-    def smooth_table(
-        self, values: NDArray[np.float64], metric: NDArray[np.float64]
-    ) -> SmoothTable:
-        """Return the table of values (m, k) given at nodes with emission.
+    def at_all_nodes(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return values (m, k), given where there is emission, at all nodes.
 
-        Nodes without emission take the value of the nearest one with.
+        Nodes without emission take the values of the nearest one with, so
+        that tables run on smoothly: shape (n1, ..., nd, k).
         """
-        full = np.zeros((*self.alive.shape, values.shape[-1]), np.float32)
+        full = np.zeros((*self.alive.shape, values.shape[-1]))
         full[self.alive] = values
-        if not self.alive.all():
-            nearest = distance_transform_edt(
-                ~self.alive, return_distances=False, return_indices=True
-            )
-            full = full[tuple(nearest)]
-        return SmoothTable(self.nodes, full, metric.astype(np.float32))
+        nearest = distance_transform_edt(
+            ~self.alive, return_distances=False, return_indices=True
+        )
+        return full[tuple(nearest)]
 
 
 class Architecture(Protocol):
@@ -187,7 +189,7 @@ def empty_nodes(shape: tuple[int, ...]) -> list[NDArray[np.float32]]:
     return [np.arange(n, dtype=np.float32) for n in shape]
 
 
-def evaluate_points(function: object, points: NDArray[np.float64]) -> Array:
-    """Evaluate a module at many points (m, d) at once, in float32."""
-    batched = jax.jit(jax.vmap(lambda module, x: module(x), in_axes=(None, 0)))
-    return batched(function, jnp.asarray(points, jnp.float32))
+@jax.jit
+def evaluate_points(module: nnx.Module, points: Array) -> Array:
+    """Evaluate a module at many points (m, d) at once."""
+    return jax.vmap(lambda x: module(x))(points)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from numpy.typing import NDArray
@@ -106,12 +107,20 @@ class Corrected:
             training,
             monitor,
         )
-        at_nodes = np.asarray(evaluate_points(trend, samples.points))
-        residual = samples.smooth_table(
-            latents - self.trend * at_nodes,
-            latent_metric(samples, latents.shape[1]),
+        table = samples.at_all_nodes(latents)
+        mesh = jnp.asarray(samples.mesh.reshape(-1, len(samples.nodes)))
+        at_nodes = np.asarray(evaluate_points(trend, mesh))
+        residual = table - self.trend * at_nodes.reshape(table.shape)
+        metric = latent_metric(samples, latents.shape[1])
+        regressor = CorrectedNetwork(
+            trend,
+            SmoothTable(
+                samples.nodes,
+                residual.astype(np.float32),
+                metric.astype(np.float32),
+            ),
+            self.trend,
         )
-        regressor = CorrectedNetwork(trend, residual, self.trend)
         emulator, shape = linear_emulator(samples, basis, regressor)
         return emulator, history, shape
 

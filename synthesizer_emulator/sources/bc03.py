@@ -64,6 +64,10 @@ _H = 6.62607015e-27  # erg s
 # bagpipes scales each Cloudy run to the energy below this wavelength.
 _LYMAN_LIMIT = 911.8  # Angstrom
 
+# A few old populations have no helium-ionising photons at all; one photon
+# a second instead keeps the logarithm finite.
+_LOWEST_RATE = 1.0
+
 # Ionisation edges in Angstrom, from the ionisation energies of the NIST
 # Atomic Spectra Database (13.598, 24.587 and 54.418 eV).
 _IONISATION_EDGES = {"HI": 911.75, "HeI": 504.26, "HeII": 227.84}
@@ -413,7 +417,8 @@ def ionising_photon_rates(
         integrand = np.concatenate(
             [photons[..., :upper], at_edge[..., None]], axis=-1
         )
-        rates[ion] = np.log10(np.trapezoid(integrand, lam, axis=-1))
+        rate = np.trapezoid(integrand, lam, axis=-1)
+        rates[ion] = np.log10(np.maximum(rate, _LOWEST_RATE))
     return rates
 
 

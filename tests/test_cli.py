@@ -1,0 +1,112 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from synthesizer_emulator.cli import main
+from synthesizer_emulator.grid import EXAMPLE_NAME, example_folder
+from synthesizer_emulator.weights import SUFFIX
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, [str(a) for a in arguments])
+
+
+def test_build_and_info(analytic_grid, tmp_path):
+    out = tmp_path / "weights"
+    out.mkdir()
+    result = run(
+        "build", analytic_grid, "--out", out, "--epochs", 25,
+        "--spectra", "incident", "--set", "hidden=[8]", "--seed", 3,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    weights = out / f"analytic{SUFFIX}"
+    assert weights.is_file()
+    assert "spectra/incident" in result.output
+    assert f"{weights} (" in result.output
+    shown = run("info", weights)
+    assert "'hidden': [8]" in shown.output
+    assert "'seed': 3" in shown.output
+    assert "ages: 1e+06 to 1e+10" in shown.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["build", "nosuch"], "No grid file 'nosuch'"),
+        (["build", "GRID", "--architecture", "x"], "No architecture 'x'"),
+        (["build", "GRID", "--spectra", "x"], "no spectra x"),
+        (["build", "GRID", "--set", "hidden"], "NAME=VALUE"),
+        (["build", "GRID", "--set", "width=3"], "no setting width"),
+        (["build", "GRID", "--schedule", "x"], "cosine, plateau"),
+        (["info", "nosuch"], "No file at"),
+        (["bc03", "--out", "OUT", "--ages", "1"], "at least 2"),
+        (["bc03", "--out", "OUT", "--name", "x"], "needs one --grid"),
+    ],
+)
+def test_mistakes_end_in_a_message(
+    arguments, message, analytic_grid, tmp_path
+):
+    places = {"GRID": analytic_grid, "OUT": tmp_path / "out"}
+    result = run(*(places.get(a, a) for a in arguments))
+    assert result.exit_code != 0
+    assert message in result.output
+    assert not isinstance(result.exception, (KeyError, TypeError))
+
+
+def test_importing_the_package_is_cheap():
+    """Neither JAX nor matplotlib nor Synthesizer loads before it is used."""
+    code = (
+        "import sys, synthesizer_emulator as s; s.__all__; "
+        "heavy = {'jax', 'matplotlib', 'synthesizer'}; "
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_constructing_a_grid_starts_no_jax_backend():
+    code = (
+        "from synthesizer_emulator import EmulatedGrid; "
+        "EmulatedGrid.example(); "
+        "from jax._src import xla_bridge; print(xla_bridge._backends)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip().endswith("{}")
+
+
+def test_quickstart_compares_galaxies_and_draws_them(tmp_path, monkeypatch):
+    """On the shipped weights, as the build is tested elsewhere."""
+    from synthesizer_emulator import quickstart
+    from synthesizer_emulator.builder import BuildReport
+    from synthesizer_emulator.weights import read_weights
+
+    path = example_folder() / f"{EXAMPLE_NAME}{SUFFIX}"
+
+    def shipped(grid, out):
+        assert grid == example_folder() / f"{EXAMPLE_NAME}.hdf5"
+        card = read_weights(path).provenance
+        return BuildReport(path, card, path.stat().st_size)
+
+    monkeypatch.setattr(quickstart, "build", shipped)
+    result = run("quickstart", "--out", tmp_path / "q")
+    assert result.exit_code == 0, result.output
+    lines = [x.split() for x in result.output.splitlines() if "typical" in x]
+    assert len(lines) == 4
+    typical = [float(x[3]) for x in lines]
+    largest = [float(x[6]) for x in lines]
+    assert np.max(typical) < 0.02
+    assert np.max(largest) < 0.2
+    assert (tmp_path / "q" / "quickstart.png").stat().st_size > 10_000

@@ -1,0 +1,302 @@
+"""`EmulatedGrid` against Synthesizer's own `Grid` of the same file."""
+
+import copy
+import pickle
+import shutil
+import warnings
+
+import numpy as np
+import pytest
+from spectres import spectres
+from synthesizer.exceptions import (
+    GridError,
+    InconsistentArguments,
+    MissingSpectraType,
+)
+from synthesizer.grid import Grid
+from unyt import angstrom
+
+from synthesizer_emulator import EmulatedGrid
+from synthesizer_emulator.grid import EXAMPLE_NAME, example_folder
+from synthesizer_emulator.weights import SUFFIX
+
+NEW_LAM = np.geomspace(1000, 30000, 200) * angstrom
+ARGUMENTS = {
+    "all": {},
+    "limits": {"lam_lims": (1000 * angstrom, 20000 * angstrom)},
+    "new wavelengths": {"new_lam": NEW_LAM},
+    "single": {"use_precision": np.float32},
+    "single, new wavelengths": {
+        "use_precision": np.float32,
+        "new_lam": NEW_LAM,
+    },
+    "no lines": {"ignore_lines": True},
+    "no spectra": {"ignore_spectra": True},
+    "some spectra": {"spectra_to_read": ["nebular", "linecont"]},
+}
+
+# What the emulator of the example states as its errors, rounded up; below
+# the Lyman limit, where it is trained with less weight, three times that.
+TYPICAL, LARGEST = 3e-4, 1.5e-2
+
+
+@pytest.fixture(params=ARGUMENTS.values(), ids=ARGUMENTS)
+def pair(request):
+    """Return a native grid and its emulator, made alike."""
+    arguments = request.param
+    with warnings.catch_warnings():
+        # Both warn of the lines that the limits leave outside.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        native = Grid(
+            EXAMPLE_NAME, grid_dir=str(example_folder()), **arguments
+        )
+        emulated = EmulatedGrid.example(**arguments)
+    return native, emulated
+
+
+def assert_close(emulated, native, floor=1e-5):
+    """Compare spectra or lines where they are bright."""
+    emulated, native = np.asarray(emulated), np.asarray(native)
+    bright = native > floor * native.max(-1, keepdims=True)
+    if bright.any():
+        errors = np.abs(emulated[bright] / native[bright] - 1)
+        assert np.median(errors) < TYPICAL
+        assert errors.max() < LARGEST
+
+
+def test_it_has_what_the_native_grid_has(pair):
+    native, emulated = pair
+    assert isinstance(emulated, Grid)
+    for name in (
+        "grid_name",
+        "grid_dir",
+        "axes",
+        "naxes",
+        "shape",
+        "ndim",
+        "available_spectra_emissions",
+        "available_line_emissions",
+        "reprocessed",
+        "lines_available",
+        "has_spectra",
+        "has_lines",
+        "nlines",
+        "_extract_axes",
+        "_axes_units",
+        "_weight_var",
+        "_dtype",
+        "_model_metadata",
+        "new_line_format",
+    ):
+        assert getattr(emulated, name) == getattr(native, name), name
+    assert set(emulated.available_emissions) == set(native.available_emissions)
+    for name in ("_lam", "_ages", "metallicities", "log10ages"):
+        one, other = getattr(emulated, name), getattr(native, name)
+        np.testing.assert_array_equal(one, other)
+        assert getattr(one, "dtype", None) == getattr(other, "dtype", None)
+    np.testing.assert_array_equal(
+        emulated.available_lines, native.available_lines
+    )
+    np.testing.assert_array_equal(
+        emulated.stellar_fraction, native.stellar_fraction
+    )
+    for ion, values in native.log10_specific_ionising_lum.items():
+        np.testing.assert_array_equal(
+            emulated.log10_specific_ionising_lum[ion], values
+        )
+
+
+def test_its_arrays_are_those_of_the_native_grid(pair):
+    native, emulated = pair
+    assert list(emulated.spectra) == list(native.spectra)
+    for name, true in native.spectra.items():
+        array = emulated.spectra[name]
+        assert array.shape == true.shape
+        assert array.dtype == true.dtype
+        assert array.flags.c_contiguous
+        assert_close(array, true)
+    for attribute in ("line_lums", "line_conts"):
+        mine, theirs = (getattr(g, attribute) for g in (emulated, native))
+        assert list(mine) == list(theirs)
+        for name, true in theirs.items():
+            assert mine[name].shape == true.shape
+            assert mine[name].units == true.units
+            assert mine[name].dtype == true.dtype
+            assert mine[name].flags.c_contiguous
+            assert_close(mine[name], true, floor=1e-3)
+    for kind in ("spectra", "line_lum", "line_cont"):
+        for name, value in native._max_grid_values[kind].items():
+            np.testing.assert_allclose(
+                emulated._max_grid_values[kind][name], value, rtol=LARGEST
+            )
+
+
+def test_it_warns_of_lines_outside_as_the_native_grid_does():
+    with pytest.warns(RuntimeWarning, match=r"(?s)lines are.*outside.*H 1"):
+        EmulatedGrid.example(**ARGUMENTS["limits"])
+
+
+def test_zero_where_the_source_is_zero(native, emulated):
+    for name, true in native.spectra.items():
+        got = emulated.spectra[name]
+        peak = true.max(-1, keepdims=True)
+        assert (got[true == 0] == 0).all(), name
+        # and nowhere else, down to the softening of the logarithm
+        assert got[true > 1e-8 * peak].all(), name
+
+
+def test_nothing_is_evaluated_before_it_is_read():
+    grid = EmulatedGrid.example()
+    assert "emulator" not in grid._weights.__dict__
+    assert grid.shape == (56, 7, len(grid.lam))
+    assert not grid.spectra.evaluated
+    _ = grid.spectra["incident"]
+    assert grid.spectra.evaluated == ("incident",)
+    assert not grid.line_lums.evaluated
+    assert "nebular: pending" in repr(grid.spectra)
+
+
+def test_only_the_wavelengths_in_force_are_evaluated(monkeypatch):
+    grid = EmulatedGrid.example(lam_lims=(5000 * angstrom, 6000 * angstrom))
+    sizes = []
+    arrays = type(grid.spectra._arrays)
+    at_nodes = arrays._at_nodes
+
+    def record(self, emission):
+        sizes.append(emission.size)
+        return at_nodes(self, emission)
+
+    monkeypatch.setattr(arrays, "_at_nodes", record)
+    _ = grid.spectra["incident"]
+    assert sizes == [grid.nlam]
+
+
+def test_rebinning_later_is_that_of_synthesizer(native):
+    grid = EmulatedGrid.example()
+    fine = grid.spectra["incident"]
+    lam = grid._lam
+    grid.interp_spectra(NEW_LAM)
+    expected = spectres(NEW_LAM.value, lam, fine, fill=0, verbose=False)
+    np.testing.assert_allclose(grid.spectra["incident"], expected, rtol=1e-9)
+    # An emission first read after the change is on the new wavelengths.
+    expected = spectres(
+        NEW_LAM.value,
+        lam,
+        native.spectra["transmitted"],
+        fill=0,
+        verbose=False,
+    )
+    assert_close(grid.spectra["transmitted"], expected)
+
+
+def test_reduce_range_leaves_the_original_alone(native):
+    grid = EmulatedGrid.example()
+    limits = 4000 * angstrom, 8000 * angstrom
+    part = grid.reduce_rest_frame_range(*limits)
+    expected = native.reduce_rest_frame_range(*limits)
+    np.testing.assert_array_equal(part.lam, expected.lam)
+    np.testing.assert_array_equal(
+        part.available_lines, expected.available_lines
+    )
+    assert grid.nlam == native.nlam
+    assert_close(part.spectra["incident"], expected.spectra["incident"])
+    assert part.spectra["incident"].shape == expected.shape
+    with pytest.raises(InconsistentArguments, match="must be less than"):
+        grid.reduce_rest_frame_range(*limits[::-1])
+
+
+def test_written_values_win():
+    grid = EmulatedGrid.example()
+    ones = np.ones(grid.shape)
+    grid.spectra["incident"] = ones
+    assert grid.spectra["incident"] is ones
+    assert grid._max_grid_values["spectra"]["incident"] == 1
+    del grid.spectra["transmitted"]
+    assert "transmitted" not in grid.spectra
+    with pytest.raises(KeyError):
+        _ = grid.spectra["transmitted"]
+
+
+@pytest.mark.parametrize(
+    "clone", [copy.deepcopy, lambda g: pickle.loads(pickle.dumps(g))]
+)
+def test_copies_are_whole_and_independent(clone, emulated):
+    grid = EmulatedGrid.example()
+    first = grid.spectra["incident"].copy()
+    other = clone(grid)
+    other.spectra["incident"] *= 2
+    other.interp_spectra(NEW_LAM)
+    np.testing.assert_array_equal(grid.spectra["incident"], first)
+    np.testing.assert_array_equal(
+        grid.spectra["nebular"], emulated.spectra["nebular"]
+    )
+    assert other.spectra["nebular"].shape[-1] == len(NEW_LAM)
+
+
+def test_precision_can_change_later():
+    grid = EmulatedGrid.example()
+    _ = grid.spectra["incident"]
+    single = grid.convert_precision(np.float32)
+    assert grid.spectra["incident"].dtype == np.float64
+    for name in ("incident", "nebular"):
+        assert single.spectra[name].dtype == np.float32
+    assert single.line_lums["nebular"].dtype == np.float32
+    assert single._ages.dtype == np.float32
+    assert single.stellar_fraction.dtype == np.float32
+    with pytest.raises(ValueError, match=r"float32 or np\.float64"):
+        grid.convert_precision(np.int32)
+
+
+def test_no_file_is_needed_after_loading(tmp_path, native):
+    name = f"{EXAMPLE_NAME}{SUFFIX}"
+    shutil.copy(example_folder() / name, tmp_path / name)
+    grid = EmulatedGrid(EXAMPLE_NAME, grid_dir=tmp_path)
+    (tmp_path / name).unlink()
+    assert_close(grid.spectra["incident"], native.spectra["incident"])
+    assert grid.reprocessed
+    assert grid.lines_available
+    assert grid.new_line_format
+    assert grid.stellar_fraction.shape == (56, 7)
+
+
+def test_where_weights_are_found(tmp_path, monkeypatch):
+    name = f"{EXAMPLE_NAME}{SUFFIX}"
+    shutil.copy(example_folder() / name, tmp_path / name)
+    for spelling in (EXAMPLE_NAME, f"{EXAMPLE_NAME}.hdf5"):
+        grid = EmulatedGrid(spelling, grid_dir=tmp_path)
+        assert grid.grid_name == EXAMPLE_NAME
+    grid = EmulatedGrid("mine", weights=tmp_path / name)
+    assert grid.grid_name == "mine"
+    monkeypatch.setenv("SYNTHESIZER_GRID_DIR", str(tmp_path))
+    assert EmulatedGrid(EXAMPLE_NAME).grid_dir == str(tmp_path)
+
+
+def test_missing_weights_name_the_command(tmp_path):
+    with pytest.raises(
+        GridError, match=r"No weights for the grid 'x'.*emulator build .*x"
+    ):
+        EmulatedGrid("x", grid_dir=tmp_path)
+    with pytest.raises(GridError, match="No weights file at"):
+        EmulatedGrid("x", weights=tmp_path / "y.emulator.hdf5")
+
+
+def test_unknown_spectra_are_named():
+    with pytest.raises(MissingSpectraType, match=r"no spectra agn.*incident"):
+        EmulatedGrid.example(spectra_to_read=["agn"])
+    with pytest.raises(InconsistentArguments, match="got str"):
+        EmulatedGrid.example(spectra_to_read="incident")
+    with pytest.raises(InconsistentArguments, match="use_precision"):
+        EmulatedGrid.example(use_precision=np.int8)
+
+
+def test_interpolation_at_a_point(native, emulated):
+    point = {"log10ages": 6.83, "metallicities": 0.013}
+    mine, theirs = (
+        grid.interpolate_grid_at_axes_value(spectra_type="nebular", **point)
+        for grid in (emulated, native)
+    )
+    assert set(mine) == set(theirs)
+    assert_close(mine["spectra"].lnu, theirs["spectra"].lnu)
+    assert_close(
+        mine["lines"].luminosity, theirs["lines"].luminosity, floor=1e-3
+    )
