@@ -224,7 +224,7 @@ class LazyLineValues(LazyEmissions):
 class Maxima(Mapping):
     """The largest absolute value of each array, found when asked for."""
 
-    def __init__(self, arrays: LazyEmissions) -> None:
+    def __init__(self, arrays: Mapping[str, NDArray]) -> None:
         self._arrays = arrays
         self._known: dict[str, tuple[NDArray, float]] = {}
 

@@ -68,7 +68,7 @@ class EmulatedGrid(Grid):
         >>> from synthesizer_emulator import EmulatedGrid
         >>> grid = EmulatedGrid.example()
         >>> grid.shape
-        (56, 7, 1751)
+        (56, 7, 1719)
     """
 
     spectra: MutableMapping[str, Any]

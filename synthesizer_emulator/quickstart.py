@@ -25,7 +25,10 @@ from synthesizer.particle.stars import sample_sfzh_from_array
 from unyt import K, Msun, Myr
 
 from synthesizer_emulator.builder import build
-from synthesizer_emulator.evaluation.metrics import judged_region
+from synthesizer_emulator.evaluation.metrics import (
+    JUDGED_LAM,
+    judged_region,
+)
 from synthesizer_emulator.grid import (
     EXAMPLE_NAME,
     EmulatedGrid,
@@ -214,9 +217,13 @@ def plot(comparisons: dict[tuple[str, str], Comparison], path: Path) -> None:
                 color=colours[model],
                 lw=0.6,
             )
-        peak = max(comparisons[galaxy, m].native.max() for m in MODELS)
-        spectra.set(title=f"{galaxy} galaxy", ylim=(peak * 1e-6, peak * 3))
-        residuals.set(xlim=(0.0912, 100), xlabel="rest wavelength / micron")
+        shown = judged_region(comparison.lam)
+        peak = max(comparisons[galaxy, m].native[shown].max() for m in MODELS)
+        spectra.set(title=f"{galaxy} galaxy", ylim=(peak * 1e-3, peak * 3))
+        residuals.set(
+            xlim=[lam / 1e4 for lam in JUDGED_LAM],
+            xlabel="rest wavelength / micron",
+        )
         residuals.axhline(0, color="0.6", lw=0.5, zorder=0)
     judged = np.concatenate([c.judged for c in comparisons.values()])
     limit = 130 * float(np.quantile(judged, 0.999))

@@ -1,0 +1,153 @@
+"""The main job on the full BC03 grid, timed and measured.
+
+Writes the BC03 grid, builds its emulator, moves the grid file away, loads
+`EmulatedGrid` and makes parametric and particle galaxies with it and with
+the native grid. Prints a table and writes JSON with commit and machine.
+
+    python benchmarks/main_job.py --json docs/benchmarks/main_job.json
+"""
+
+import argparse
+import json
+import platform
+import subprocess
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+import jax
+import numpy as np
+from synthesizer.emission_models import IncidentEmission
+from synthesizer.grid import Grid
+from synthesizer.parametric import SFH, Stars, ZDist
+from synthesizer.particle.stars import sample_sfzh_from_array
+from unyt import Msun, Myr
+
+from synthesizer_emulator import EmulatedGrid, build
+from synthesizer_emulator.evaluation.metrics import judged_region
+from synthesizer_emulator.sources import bc03
+
+N_GALAXIES = 100
+N_PARTICLES = 1000
+
+
+def make_galaxies(grid: Grid, rng: np.random.Generator) -> dict[str, list]:
+    """Return random histories, as parametric stars and as particles."""
+    galaxies: dict[str, list] = {"parametric": [], "particle": []}
+    for seed in range(N_GALAXIES):
+        peak = 10 ** rng.uniform(1.0, 4.0)
+        parametric = Stars(
+            grid.log10ages,
+            grid.metallicities,
+            sf_hist=SFH.LogNormal(
+                tau=rng.uniform(0.1, 1.0),
+                peak_age=peak * Myr,
+                max_age=min(10 * peak, 13000.0) * Myr,
+            ),
+            metal_dist=ZDist.Normal(
+                mean=10 ** rng.uniform(-3.5, -1.5), sigma=1e-3
+            ),
+            initial_mass=1e9 * Msun,
+        )
+        galaxies["parametric"].append(parametric)
+        galaxies["particle"].append(
+            sample_sfzh_from_array(
+                parametric.sfzh,
+                grid.log10ages,
+                grid.log10metallicities,
+                N_PARTICLES,
+                seed=seed,
+            )
+        )
+    return galaxies
+
+
+def spectra(grid: Grid, galaxies: list) -> np.ndarray:
+    """Return the incident spectra of galaxies, (n, nlam)."""
+    model = IncidentEmission(grid)
+    return np.array([g.get_spectra(model)._lnu for g in galaxies])
+
+
+def quantiles(errors: np.ndarray) -> dict[str, float]:
+    """Return the quantiles that the table shows."""
+    p50, p95, p99 = np.quantile(errors, [0.5, 0.95, 0.99])
+    return {"p50": p50, "p95": p95, "p99": p99, "worst": errors.max()}
+
+
+def measure(folder: Path) -> dict:
+    """Run everything in a folder and return what was measured."""
+    start = time.perf_counter()
+    path = bc03.write_incident_grid(folder)
+    written = time.perf_counter()
+    report = build(path)
+    built = time.perf_counter()
+    native = Grid(bc03.INCIDENT_NAME, grid_dir=folder)
+    loaded = time.perf_counter()
+    galaxies = make_galaxies(native, np.random.default_rng(0))
+    # A native grid goes back to its file, so its turn comes first.
+    true = {kind: spectra(native, stars) for kind, stars in galaxies.items()}
+    path.rename(folder / "moved_away.hdf5")
+    begin = time.perf_counter()
+    emulated = EmulatedGrid(bc03.INCIDENT_NAME, grid_dir=folder)
+    emulated_load = time.perf_counter() - begin
+    results = {
+        "seconds": {
+            "write grid": written - start,
+            "build": built - written,
+            "load native": loaded - built,
+            "load emulated": emulated_load,
+        },
+        "weights_megabytes": report.size / 1e6,
+        "grid_megabytes": (folder / "moved_away.hdf5").stat().st_size / 1e6,
+        "nodes": report.provenance.errors["spectra/incident"],
+        "galaxies": {},
+    }
+    judged = judged_region(native._lam)
+    for kind, stars in galaxies.items():
+        expected = true[kind][:, judged]
+        got = spectra(emulated, stars)[:, judged]
+        bright = expected > 1e-5 * expected.max(axis=-1, keepdims=True)
+        errors = np.abs(got[bright] / expected[bright] - 1)
+        results["galaxies"][kind] = quantiles(errors)
+    return results
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+    with tempfile.TemporaryDirectory() as folder:
+        results = measure(Path(folder))
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    results["commit"] = commit.stdout.strip()
+    results["machine"] = {
+        "device": str(jax.devices()[0]),
+        "processor": platform.machine(),
+        "python": platform.python_version(),
+        "jax": jax.__version__,
+    }
+    for name, seconds in results["seconds"].items():
+        print(f"{name:<16} {seconds:8.2f} s")
+    print(f"{'grid file':<16} {results['grid_megabytes']:8.1f} MB")
+    print(f"{'weights file':<16} {results['weights_megabytes']:8.1f} MB")
+    rows = {"nodes": results["nodes"], **results["galaxies"]}
+    for name, row in rows.items():
+        values = ", ".join(
+            f"{q} {100 * row[q]:.4f}%" for q in ("p50", "p95", "p99", "worst")
+        )
+        print(f"{name:<16} {values}")
+    if arguments.json:
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
+        arguments.json.write_text(json.dumps(results, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

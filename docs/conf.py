@@ -1,0 +1,55 @@
+"""Sphinx configuration."""
+
+import json
+from pathlib import Path
+
+project = "synthesizer_emulator"
+author = "The synthesizer_emulator developers"
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.mathjax",
+    "sphinx.ext.napoleon",
+]
+html_theme = "furo"
+exclude_patterns = ["_build"]
+myst_enable_extensions = ["dollarmath", "substitution"]
+myst_heading_anchors = 3
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+nitpicky = False
+
+# The error budget quotes the benchmarks' own output, so it can't go stale.
+_measured = json.loads(
+    (Path(__file__).parent / "benchmarks" / "main_job.json").read_text()
+)
+
+
+def _percent(row: dict[str, float]) -> str:
+    """Return the cells of one row of the error table."""
+    cells = (row[q] for q in ("p50", "p95", "p99", "worst"))
+    return " | ".join(f"{100 * value:.3g}" for value in cells)
+
+
+myst_substitutions = {
+    "commit": _measured["commit"],
+    "device": _measured["machine"]["device"],
+    "build_seconds": f"{_measured['seconds']['build']:.0f}",
+    "weights_megabytes": f"{_measured['weights_megabytes']:.1f}",
+    "grid_megabytes": f"{_measured['grid_megabytes']:.0f}",
+    "mean_median": f"{100 * _measured['nodes']['mean_median']:.3f}",
+    "mean_p95": f"{100 * _measured['nodes']['mean_p95']:.3f}",
+    "error_table": "\n".join(
+        [
+            "| | p50 | p95 | p99 | worst |",
+            "|---|---|---|---|---|",
+            f"| nodes | {_percent(_measured['nodes'])} |",
+            *(
+                f"| {kind} galaxies | {_percent(row)} |"
+                for kind, row in _measured["galaxies"].items()
+            ),
+        ]
+    ),
+}
