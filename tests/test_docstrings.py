@@ -1,0 +1,35 @@
+"""The examples in docstrings run and give what they say."""
+
+import doctest
+import importlib
+import pkgutil
+
+import pytest
+
+import synthesizer_emulator
+
+MODULES = [
+    module.name
+    for module in pkgutil.walk_packages(
+        synthesizer_emulator.__path__, "synthesizer_emulator."
+    )
+]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples(name):
+    failed, _ = doctest.testmod(importlib.import_module(name))
+    assert failed == 0
+
+
+def test_there_are_examples():
+    """Lest the test above passes for want of any."""
+    grid = importlib.import_module("synthesizer_emulator.grid")
+    assert doctest.DocTestFinder().find(grid.EmulatedGrid)[0].examples
+
+
+def test_public_names_are_there():
+    for name in synthesizer_emulator.__all__:
+        assert getattr(synthesizer_emulator, name).__doc__ is not None
+    with pytest.raises(AttributeError, match="no attribute 'nosuch'"):
+        _ = synthesizer_emulator.nosuch
