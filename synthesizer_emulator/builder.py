@@ -269,15 +269,15 @@ def _fit(
     show: bool,
 ) -> FinishedEmission:
     """Fit one emission."""
-    nodes = Coordinates(domain).of_nodes(samples.header.axes)
-    prepared = EmissionSamples.of_values(
-        nodes,
-        samples.read(emission),
-        samples.weights(emission),
-        architecture.softening,
-    )
     monitor = _Progress(emission, checkpoint, training.epochs, show)
     try:
+        nodes = Coordinates(domain).of_nodes(samples.header.axes)
+        prepared = EmissionSamples.of_values(
+            nodes,
+            samples.read(emission),
+            samples.weights(emission),
+            architecture.softening,
+        )
         emulator, history, shape = architecture.fit(
             prepared, training, monitor
         )

@@ -29,6 +29,11 @@ def _plain_errors() -> Iterator[None]:
         yield
     except _USER_ERRORS as error:
         raise click.ClickException(str(error).strip()) from error
+    except KeyboardInterrupt as error:
+        raise click.ClickException(
+            "Interrupted, with nothing half-written. The same command starts "
+            "again, a build where it stopped."
+        ) from error
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

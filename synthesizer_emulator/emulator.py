@@ -169,6 +169,16 @@ class Emulator(nnx.Module):
         self.spectra = nnx.Dict(dict(spectra))
         self.line_values = nnx.Dict(dict(line_values))
 
+    def __repr__(self) -> str:
+        """Return what it can evaluate, without the numbers."""
+        return (
+            f"Emulator(axes={self.axes}, spectra={self.available_spectra}, "
+            f"lines={tuple(self.line_values)})"
+        )
+
+    # flax prints every layer otherwise.
+    __str__ = __repr__
+
     @property
     def axes(self) -> tuple[str, ...]:
         """The names of the axes, in the order of the values."""

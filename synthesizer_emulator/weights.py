@@ -64,15 +64,19 @@ class Provenance:
     grid_name: str
     source_hash: str
     architecture: str
-    architecture_config: Mapping[str, Any]
-    training_config: Mapping[str, Any]
-    errors: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    architecture_config: Mapping[str, Any] = field(repr=False)
+    training_config: Mapping[str, Any] = field(repr=False)
+    errors: Mapping[str, Mapping[str, float]] = field(
+        default_factory=dict, repr=False
+    )
     seconds: float = 0.0
-    versions: Mapping[str, str] = field(default_factory=dict)
-    histories: Mapping[str, Mapping[str, list]] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict, repr=False)
+    histories: Mapping[str, Mapping[str, list]] = field(
+        default_factory=dict, repr=False
+    )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Weights:
     """What a weights file holds, in memory.
 
@@ -138,6 +142,11 @@ class Weights:
     def __deepcopy__(self, memo: dict) -> Self:
         """Return itself: nothing in it ever changes."""
         return self
+
+    def __repr__(self) -> str:
+        """Return what it is, without the numbers."""
+        card = self.provenance
+        return f"Weights({card.grid_name}, {card.architecture})"
 
     def _emission(self, path: str, shape: EmissionShape) -> EmissionEmulator:
         """Fill the skeleton of one emission."""
