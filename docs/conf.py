@@ -22,15 +22,25 @@ napoleon_numpy_docstring = False
 nitpicky = False
 
 # The error budget quotes the benchmarks' own output, so it can't go stale.
-_measured = json.loads(
-    (Path(__file__).parent / "benchmarks" / "main_job.json").read_text()
-)
+_benchmarks = Path(__file__).parent / "benchmarks"
+_measured = json.loads((_benchmarks / "main_job.json").read_text())
+_between = json.loads((_benchmarks / "between_nodes.json").read_text())
 
 
 def _percent(row: dict[str, float]) -> str:
     """Return the cells of one row of the error table."""
     cells = (row[q] for q in ("p50", "p95", "p99", "worst"))
     return " | ".join(f"{100 * value:.3g}" for value in cells)
+
+
+def _hold_out(name: str, both: dict[str, dict[str, float]]) -> str:
+    """Return one row of the table of nodes left out."""
+    cells = [
+        f"{100 * both[scheme][q]:.3g}"
+        for scheme in ("native", "emulated")
+        for q in ("p50", "p95", "p99")
+    ]
+    return f"| {name} | " + " | ".join(cells) + " |"
 
 
 myst_substitutions = {
@@ -41,6 +51,14 @@ myst_substitutions = {
     "grid_megabytes": f"{_measured['grid_megabytes']:.0f}",
     "mean_median": f"{100 * _measured['nodes']['mean_median']:.3f}",
     "mean_p95": f"{100 * _measured['nodes']['mean_p95']:.3f}",
+    "between_commit": _between["commit"],
+    "between_table": "\n".join(
+        [
+            "| left out | native p50 | p95 | p99 | emulated p50 | p95 | p99 |",
+            "|---|---|---|---|---|---|---|",
+            *(_hold_out(*row) for row in _between["held_out"].items()),
+        ]
+    ),
     "error_table": "\n".join(
         [
             "| | p50 | p95 | p99 | worst |",
