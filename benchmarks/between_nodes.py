@@ -1,4 +1,4 @@
-"""The error between the nodes: nodes left out, and predicted.
+r"""The error between the nodes: nodes left out, and predicted.
 
 For each hold-out, writes the full BC03 grid without some nodes, builds its
 emulator with the default settings and predicts the nodes left out; beside

@@ -10,7 +10,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from synthesizer.exceptions import InconsistentArguments
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+from synthesizer.exceptions import GridError, InconsistentArguments
 from tqdm import tqdm
 
 from synthesizer_emulator.architectures import (
@@ -118,11 +121,14 @@ def build(
     chosen = get_architecture(architecture, settings)
     training = training or chosen.default_training
     path = find_grid(grid, grid_dir)
+    if isinstance(spectra, str):
+        spectra = [spectra]
     samples = TrainingSet.of_grid(
         path, None if spectra is None else tuple(spectra)
     )
     target = _target(samples, out)
     check_writable(target)
+    samples.check()
     provenance = Provenance(
         grid_name=samples.grid_name,
         source_hash=samples.source_hash(),
@@ -185,22 +191,23 @@ def node_errors(
     """
     header = samples.header
     arrays = NodeArrays(weights, tuple(axis.values for axis in header.axes))
-    judged = judged_region(header.lam).nonzero()[0]
+    judged = judged_region(header.lam_angstrom).nonzero()[0]
     view = selection(judged, len(header.lam))
     errors: dict[str, ErrorSummary | None] = {}
     for name in header.spectra_units:
         if name in weights.available_spectra:
+            emulated = arrays.spectrum(name, view)
+            _check_finite(emulated, f"spectra/{name}")
+            true = samples.read_stored(name)[..., judged]
             errors[f"spectra/{name}"] = summarise_errors(
-                arrays.spectrum(name, view),
-                samples.read_stored(name)[..., judged],
-                JUDGED_FLOOR,
+                emulated, true, JUDGED_FLOOR
             )
     for emission in samples.emissions:
         if emission.startswith("lines/"):
+            emulated = arrays.lines(emission.removeprefix("lines/"))
+            _check_finite(emulated, emission)
             errors[emission] = summarise_errors(
-                arrays.lines(emission.removeprefix("lines/")),
-                samples.read(emission),
-                JUDGED_LINE_FLOOR,
+                emulated, samples.read(emission), JUDGED_LINE_FLOOR
             )
     return {name: asdict(e) for name, e in errors.items() if e is not None}
 
@@ -286,6 +293,16 @@ def _fit(
     return FinishedEmission(shape, tensors_of(emulator), history)
 
 
+def _check_finite(emulated: NDArray, emission: str) -> None:
+    """Refuse to write an emulator that gives no numbers."""
+    if not np.isfinite(emulated).all():
+        raise GridError(
+            f"The emulator of '{emission}' gives values that are not finite "
+            "at the nodes it was trained on. Please report this, with the "
+            "grid; another --architecture may do."
+        )
+
+
 def _target(samples: TrainingSet, out: str | Path | None) -> Path:
     """Return the path of the weights file to write."""
     name = f"{samples.grid_name}{SUFFIX}"
@@ -311,6 +328,7 @@ def _fingerprint(provenance: Provenance, emissions: tuple[str, ...]) -> str:
             provenance.architecture_config,
             provenance.training_config,
             provenance.versions,
+            str(jnp.asarray(0.0).dtype),
             emissions,
         ]
     )

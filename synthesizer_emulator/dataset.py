@@ -8,6 +8,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 from synthesizer.exceptions import GridError, MissingSpectraType
@@ -28,6 +29,9 @@ _CONTINUUM_PARTS = ("nebular", "linecont")
 
 # Line quantities that Synthesizer reads from a grid.
 _LINE_VALUES = ("luminosity", "nebular_continuum", "transmitted")
+
+# What networks in float32 can give, with some room.
+_FLOAT32_RANGE = (1e-28, 1e37)
 
 # What an error weighs outside the judged wavelengths: enough to keep the
 # ionising photon rates to 0.1% (docs/accuracy).
@@ -69,10 +73,20 @@ class TrainingSet:
             MissingSpectraType: If the grid has not all of `spectra`.
         """
         with open_grid(path) as hdf:
+            if "emulator" in hdf:
+                raise GridError(
+                    f"'{path}' holds the weights of an emulator: pass the "
+                    "grid that it was built from, without '.emulator'."
+                )
             header = read_header(hdf)
         _check_header(path, header)
         stored = tuple(header.spectra_units)
         wanted = stored if spectra is None else spectra
+        if not wanted:
+            raise MissingSpectraType(
+                f"spectra must be a list of names out of {', '.join(stored)}, "
+                f"got {wanted!r}."
+            )
         missing = [name for name in wanted if name not in stored]
         if missing:
             raise MissingSpectraType(
@@ -125,6 +139,15 @@ class TrainingSet:
                 return np.maximum(nebular - linecont, 0.0)
             return self._read_stored(hdf, emission)
 
+    def check(self) -> None:
+        """Read everything once, before any work is put into a part.
+
+        Raises:
+            GridError: As `read` does.
+        """
+        for emission in self.emissions:
+            self.read(emission)
+
     def weights(self, emission: str) -> NDArray[np.float64]:
         """Return what an error at each wavelength or line weighs, (n,).
 
@@ -132,7 +155,7 @@ class TrainingSet:
         """
         if emission.startswith(f"{LINES}/") and self.header.lines is not None:
             return np.ones(len(self.header.lines.ids))
-        judged = judged_region(self.header.lam)
+        judged = judged_region(self.header.lam_angstrom)
         return np.where(judged, 1.0, _WEIGHT_OUTSIDE)
 
     def read_stored(self, spectrum: str) -> NDArray[np.float64]:
@@ -152,24 +175,35 @@ class TrainingSet:
         with self.path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
 
-    def _read_stored(self, hdf: object, emission: str) -> NDArray[np.float64]:
+    def _read_stored(
+        self, hdf: h5py.File, emission: str
+    ) -> NDArray[np.float64]:
         """Read an array of the file and check it."""
-        dataset = hdf[emission]  # type: ignore[index]
-        values = dataset[...].astype(np.float64)
-        if values.shape[:-1] != self.header.shape:
+        dataset = hdf[emission]
+        lines = self.header.lines
+        size = len(self.header.lam)
+        if emission.startswith(f"{LINES}/") and lines is not None:
+            size = len(lines.ids)
+        expected = (*self.header.shape, size)
+        if not isinstance(dataset, h5py.Dataset) or dataset.shape != expected:
             raise GridError(
-                f"'{emission}' of '{self.path.name}' has shape "
-                f"{values.shape}, but the axes have {self.header.shape} "
-                "nodes: the file is damaged or of another format."
+                f"'{emission}' of '{self.path.name}' is not an array of "
+                f"shape {expected}, as the axes, wavelengths and lines have "
+                "it: the file is damaged or of another format."
             )
+        values = dataset[...].astype(np.float64)
         self._check(values, emission)
         return values
 
     def _check(self, values: NDArray[np.float64], emission: str) -> None:
         """Refuse values that are not finite or negative."""
+        peaks = values.max(axis=-1, keepdims=True)
+        faint = (peaks > 0) & (peaks < _FLOAT32_RANGE[0])
         for wrong, what in (
             (~np.isfinite(values), "a value that is not finite"),
             (values < 0, "a negative value"),
+            (values > _FLOAT32_RANGE[1], "a value too large for float32"),
+            (faint, "a spectrum too faint for float32"),
         ):
             if wrong.any():
                 node = np.argwhere(wrong)[0]

@@ -71,6 +71,9 @@ class NodeArrays:
             return self.spectrum(first, view) + self.spectrum(second, view)
         emission = spectra[name]
         columns = view.columns
+        if not len(columns):
+            nodes = tuple(len(values) for values in self.axes_values)
+            return np.zeros((*nodes, view.matrix.shape[0]))
         if not np.array_equal(columns, np.arange(emission.size)):
             emission = emission.restrict(columns)
         return view.apply_to_columns(self._at_nodes(emission))
@@ -95,7 +98,8 @@ class NodeArrays:
             self.weights.emulator.coordinates,
             jnp.asarray(points.reshape(-1, len(mesh))),
         )
-        values = np.asarray(flat).reshape(*points.shape[:-1], emission.size)
+        # A copy: JAX's own buffer can't be written to.
+        values = np.array(flat).reshape(*points.shape[:-1], emission.size)
         return values if self.factor == 1.0 else values * self.factor
 
     def __deepcopy__(self, memo: dict) -> Self:

@@ -210,8 +210,8 @@ class Emulator(nnx.Module):
 
         Raises:
             MissingSpectraType: If there is no such spectrum.
-            InconsistentArguments: If `values` has another shape, or is
-                concrete and outside the domain.
+            InconsistentArguments: If `values` has another shape or units,
+                or is concrete and outside the domain.
         """
         if name not in self.spectra and name in self.available_spectra:
             first, second = DERIVED_SPECTRA[name]
@@ -256,6 +256,13 @@ class Emulator(nnx.Module):
 
     def _checked(self, values: ArrayLike) -> Array:
         """Return the values as an array of the right shape and range."""
+        parts = values if isinstance(values, list | tuple) else [values]
+        if any(hasattr(part, "units") for part in parts):
+            raise InconsistentArguments(
+                "The emulator takes plain numbers, in the units of the "
+                f"grid's axes ({', '.join(self.axes)}): convert with "
+                "unyt's to_value() first."
+            )
         point = jnp.asarray(values, dtype=float)
         if point.shape != (len(self.axes),):
             raise InconsistentArguments(

@@ -112,8 +112,14 @@ class EmulatedGrid(Grid):
         """
         # Grid.__init__ reads through the methods below, which all ask
         # this for what a native grid takes from its file.
-        name = str(grid_name).removesuffix(".hdf5").removesuffix(".emulator")
+        name = str(grid_name).removesuffix(SUFFIX).removesuffix(".hdf5")
         self._weights = read_weights(_find_weights(name, grid_dir, weights))
+        if name != self.provenance.grid_name:
+            warn(
+                f"These weights were built from '{self.provenance.grid_name}',"
+                f" and serve as '{name}'. Synthesizer keeps particle weights "
+                "by this name: two grids of one name need the same axes."
+            )
         super().__init__(
             name,
             grid_dir=grid_dir,

@@ -6,7 +6,9 @@ Synthesizer grid with networks where the big arrays would be. Users of
 `EmulatedGrid` never need it.
 """
 
+import io
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from synthesizer.data.initialise import get_grids_dir
 from synthesizer.exceptions import GridError
+from unyt import Unit, unyt_array
+from unyt.dimensions import mass
 
 # Groups of the format under which the emissions of a grid may live.
 SPECTRA = "spectra"
@@ -107,6 +111,12 @@ class GridHeader:
         return tuple(len(axis.values) for axis in self.axes)
 
     @property
+    def lam_angstrom(self) -> NDArray[np.float64]:
+        """The wavelengths in Angstrom."""
+        lam = unyt_array(self.lam, self.lam_units)
+        return np.asarray(lam.to_value("angstrom"))
+
+    @property
     def reprocessed(self) -> bool:
         """Whether the grid went through a photoionisation code."""
         return self.cloudy is not None
@@ -173,11 +183,22 @@ def open_grid(path: Path) -> Iterator[h5py.File]:
 
 
 @contextmanager
-def write_atomically(path: Path) -> Iterator[h5py.File]:
+def write_atomically(
+    path: Path, in_memory: bool = True
+) -> Iterator[h5py.File]:
     """Open a new HDF5 file that appears under its name only when whole.
 
     The file is written beside its target and renamed at the end, so an
     interruption or a full disk leaves what was there before untouched.
+
+    Args:
+        path (Path): The target.
+        in_memory (bool): Whether to put the file together in memory, which
+            a full disk can't disturb. Grids may be too big for that: check
+            that there is room (`check_room`) and pass False.
+
+    Yields:
+        h5py.File: The open file.
 
     Raises:
         OSError: If the folder is missing, read-only or full; the message
@@ -185,14 +206,24 @@ def write_atomically(path: Path) -> Iterator[h5py.File]:
     """
     scratch = _scratch_for(path)
     try:
-        with h5py.File(scratch, "w") as hdf:
-            yield hdf
+        if in_memory:
+            contents = io.BytesIO()
+            with h5py.File(contents, "w") as hdf:
+                yield hdf
+            with scratch.open("wb") as stream:
+                stream.write(contents.getbuffer())
+                stream.flush()
+                os.fsync(stream.fileno())
+        else:
+            with h5py.File(scratch, "w") as hdf:
+                yield hdf
         # mkstemp makes private files; give the usual rights instead.
         umask = os.umask(0)
         os.umask(umask)
         scratch.chmod(0o666 & ~umask)
         scratch.replace(path)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
+        # h5py reports a disk that is full on closing as a RuntimeError.
         raise OSError(
             f"Can't write '{path}': {error}. What was there before is "
             "untouched; free some room or choose another --out."
@@ -208,6 +239,25 @@ def check_writable(path: Path) -> None:
         OSError: If its folder is missing or read-only.
     """
     _scratch_for(path).unlink()
+
+
+def check_room(path: Path, needed: int) -> None:
+    """Refuse to start a file for which the disk has no room.
+
+    Args:
+        path (Path): The target, in an existing folder.
+        needed (int): How many bytes it will have.
+
+    Raises:
+        OSError: If less is free.
+    """
+    free = shutil.disk_usage(path.parent).free
+    if free < needed:
+        raise OSError(
+            f"Can't write '{path}': it needs {needed / 1e6:.0f} MB and "
+            f"{free / 1e6:.0f} MB are free. Choose another --out, or keep "
+            "fewer ages or wavelengths."
+        )
 
 
 def read_header(hdf: h5py.File) -> GridHeader:
@@ -234,9 +284,22 @@ def read_header(hdf: h5py.File) -> GridHeader:
             f"'{hdf.filename}' holds no spectra: expected the group "
             "'spectra' (or 'extinction_curves') with a 'wavelength'."
         )
-    group = groups[0]
+    try:
+        return _read_header(hdf, groups[0])
+    except KeyError as error:
+        raise GridError(
+            f"'{hdf.filename}' is no complete Synthesizer grid: {error}."
+        ) from error
+
+
+def _read_header(hdf: h5py.File, group: str) -> GridHeader:
+    """Read the header of what looks like a grid."""
     axes = tuple(_read_axis(hdf, str(name)) for name in hdf.attrs["axes"])
     wavelength = hdf[group]["wavelength"]
+    if not np.all(np.diff(wavelength[...]) > 0):
+        raise GridError(
+            f"The wavelengths of '{hdf.filename}' must be strictly ascending."
+        )
     ions = hdf.get("log10_specific_ionising_luminosity", {})
     weight_variable = hdf.attrs.get("WeightVariable", "None")
     return GridHeader(
@@ -362,12 +425,17 @@ def _read_axis(hdf: h5py.File, name: str) -> Axis:
             f"The axis '{name}' of '{hdf.filename}' must be one-dimensional "
             "and strictly ascending."
         )
-    return Axis(
-        name=name,
-        values=values,
-        units=_text(dataset.attrs.get("Units", "None")),
-        log_on_read=bool(dataset.attrs.get("log_on_read", False)),
-    )
+    log_on_read = bool(dataset.attrs.get("log_on_read", False))
+    if log_on_read and values[0] <= 0:
+        raise GridError(
+            f"The axis '{name}' of '{hdf.filename}' is to be logged, but "
+            f"begins at {values[0]:g}."
+        )
+    units = _text(dataset.attrs.get("Units", "None"))
+    # As Synthesizer does: kilograms would not fit float32.
+    if units not in ("None", "") and Unit(units).dimensions == mass:
+        values, units = unyt_array(values, units).to_value("Msun"), "Msun"
+    return Axis(name, values, units, log_on_read)
 
 
 def _read_lines(hdf: h5py.File) -> LineList | None:

@@ -23,6 +23,9 @@ SPARSE_AXIS = 20
 # The power of the weights in `akima_slopes`; chosen on validation nodes.
 _AKIMA_POWER = 1.5
 
+# How near to a node, in parts of the cell, is on it for a linear table.
+_ON_NODE = 1e-3
+
 
 class Derived(nnx.Variable):
     """An array that follows from a module's other ones; never stored."""
@@ -31,7 +34,9 @@ class Derived(nnx.Variable):
 class LinearTable(nnx.Module):
     """Values at the nodes, multilinear between.
 
-    Outside, points get the value of the nearest edge.
+    Outside, points get the value of the nearest edge. A point that
+    rounding in float32 puts beside a node (by up to a thousandth of the
+    cell) counts as on it, so that an exact zero at a node stays one.
 
     Attributes:
         nodes (nnx.List of Constant): The coordinates along each axis.
@@ -44,12 +49,16 @@ class LinearTable(nnx.Module):
 
     def __call__(self, x: Array) -> Array:
         """Interpolate at one point x (d,), giving (k,)."""
-        cells = [_locate(n[...], x[i]) for i, n in enumerate(self.nodes)]
+        cells = []
+        for axis, nodes in enumerate(self.nodes):
+            cell, t, _ = _locate(nodes[...], x[axis])
+            t = (t - _ON_NODE) / (1.0 - 2.0 * _ON_NODE)
+            cells.append((cell, jnp.clip(t, 0.0, 1.0)))
         total: Array | float = 0.0
         for corner in product((0, 1), repeat=len(cells)):
             index = tuple(c[0] + k for c, k in zip(cells, corner, strict=True))
             weight: Array | float = 1.0
-            for (_, t, _), k in zip(cells, corner, strict=True):
+            for (_, t), k in zip(cells, corner, strict=True):
                 weight = weight * (t if k else 1.0 - t)
             total = total + weight * self.values[...][index]
         return jnp.asarray(total)

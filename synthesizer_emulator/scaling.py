@@ -5,9 +5,8 @@ Architectures compose these; they know nothing of spectra files or units.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -21,6 +20,7 @@ from synthesizer_emulator.gridfile import Axis
 # are smaller in Z^0.4 than in Z or in log Z (docs/accuracy).
 _WIDE_SPAN = 10.0
 _WIDE_POWER = 0.4
+_ZERO_SHIFT = 1e-4
 
 # Below this multiple of the softening a soft-log flux means zero: closer
 # to it than the accuracy of the emulator, nothing is known.
@@ -64,6 +64,25 @@ class AxisDomain:
             scale = "linear"
         return cls(axis.name, low, high, scale)
 
+    def scaled(self, values: Any, xp: Any) -> Any:
+        """Take the logarithm or power that is due.
+
+        Args:
+            values (array): Values of the axis, in its units.
+            xp (module): `numpy` or `jax.numpy`, whichever they belong to.
+
+        Returns:
+            array: The scaled values.
+        """
+        if self.scale == "log10":
+            return xp.log10(values)
+        if self.scale == "power":
+            # A power has no slope at zero, so an axis that starts there is
+            # shifted a little.
+            shift = 0.0 if self.low > 0 else _ZERO_SHIFT * self.high
+            return (values + shift) ** _WIDE_POWER
+        return values
+
 
 class Coordinates(nnx.Module):
     """Axis values to network coordinates: scaled, then to [-1, 1].
@@ -77,11 +96,11 @@ class Coordinates(nnx.Module):
 
     def __call__(self, values: Array) -> Array:
         """Scale the axis values (d,) of a point to [-1, 1]."""
-        low, high = (
-            self._scaled(jnp.array([getattr(a, end) for a in self.domain]))
-            for end in ("low", "high")
-        )
-        return 2.0 * (self._scaled(values) - low) / (high - low) - 1.0
+        columns = [
+            2.0 * (axis.scaled(values[i], jnp) - low) / (high - low) - 1.0
+            for i, (axis, low, high) in enumerate(self._ends())
+        ]
+        return jnp.stack(columns)
 
     def contains(self, values: Array) -> Array:
         """Return whether the axis values (d,) of a point lie inside.
@@ -92,26 +111,19 @@ class Coordinates(nnx.Module):
 
     def of_nodes(self, axes: Sequence[Axis]) -> tuple[NDArray, ...]:
         """Return the coordinates of the nodes along each axis of a grid."""
-        lows = np.array([a.low for a in self.domain])
-        scale = jax.jit(jax.vmap(self))
-        nodes = []
-        for i, axis in enumerate(axes):
-            values = np.repeat(lows[None, :], len(axis.values), axis=0)
-            values[:, i] = axis.values
-            nodes.append(np.asarray(scale(values))[:, i])
-        return tuple(nodes)
+        return tuple(
+            (
+                2.0 * (axis.scaled(a.values, np) - low) / (high - low) - 1.0
+            ).astype(np.float32)
+            for a, (axis, low, high) in zip(axes, self._ends(), strict=True)
+        )
 
-    def _scaled(self, values: Array) -> Array:
-        """Take the logarithms and powers that are due."""
-        columns = []
-        for i, axis in enumerate(self.domain):
-            column = values[i]
-            if axis.scale == "log10":
-                column = jnp.log10(column)
-            elif axis.scale == "power":
-                column = column**_WIDE_POWER
-            columns.append(column)
-        return jnp.stack(columns)
+    def _ends(self) -> list[tuple[AxisDomain, float, float]]:
+        """Return each axis with the scaled ends of its domain."""
+        return [
+            (a, float(a.scaled(a.low, np)), float(a.scaled(a.high, np)))
+            for a in self.domain
+        ]
 
 
 class SoftLog(nnx.Module):

@@ -17,6 +17,8 @@ from jax import Array
 from numpy.typing import NDArray
 from synthesizer.exceptions import InconsistentArguments
 
+from synthesizer_emulator.checks import check_number, check_whole
+
 # The kind of module that is trained.
 M = TypeVar("M", bound=nnx.Module)
 
@@ -63,27 +65,17 @@ class TrainingConfig:
             InconsistentArguments: If one is out of its range.
         """
         for name in ("epochs", "batch_size", "patience", "check_every"):
-            if getattr(self, name) < 1:
-                raise InconsistentArguments(
-                    f"{name} must be at least 1, got {getattr(self, name)}."
-                )
-        if self.learning_rate <= 0:
-            raise InconsistentArguments(
-                f"learning_rate must be positive, got {self.learning_rate}."
-            )
-        if self.weight_decay < 0:
-            raise InconsistentArguments(
-                f"weight_decay must not be negative, got {self.weight_decay}."
-            )
+            check_whole(name, getattr(self, name), 1)
+        check_whole("seed", self.seed, 0)
+        check_number("learning_rate", self.learning_rate, 0, open_ends=True)
+        check_number("weight_decay", self.weight_decay, 0)
+        check_number(
+            "validation_fraction", self.validation_fraction, 0, 1, True
+        )
         if self.schedule not in SCHEDULES:
             raise InconsistentArguments(
                 f"schedule must be one of {', '.join(SCHEDULES)}, got "
                 f"'{self.schedule}'."
-            )
-        if not 0 < self.validation_fraction < 1:
-            raise InconsistentArguments(
-                "validation_fraction must lie between 0 and 1, got "
-                f"{self.validation_fraction}."
             )
 
 
@@ -150,6 +142,9 @@ def train(
 
     Returns:
         tuple: The model of the lowest validation loss, and the History.
+
+    Raises:
+        InconsistentArguments: If the loss is no longer finite.
     """
     monitor = monitor or Silent()
     rng = np.random.default_rng(config.seed)
@@ -195,6 +190,11 @@ def train(
         history.validation.append(judged)
         history.learning_rate.append(rate)
         monitor.report(history, state)
+        if not np.isfinite(judged):
+            raise InconsistentArguments(
+                f"The training diverged at epoch {history.epoch[-1]}: lower "
+                f"the learning rate ({config.learning_rate})."
+            )
     return nnx.merge(graph, state["best"], *others), history
 
 
@@ -202,6 +202,8 @@ def _split(
     n: int, fraction: float, rng: np.random.Generator
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Draw which samples are fitted and which are held for validation."""
+    if n == 1:
+        return np.array([0]), np.array([0])
     order = rng.permutation(n)
     n_held = min(max(1, round(fraction * n)), n - 1)
     return np.sort(order[n_held:]), np.sort(order[:n_held])

@@ -248,8 +248,8 @@ def read_weights(path: Path) -> Weights:
                 "(it has no group 'emulator'). Make one from a grid with "
                 "`synthesizer-emulator build`."
             )
-        found = int(hdf["emulator"].attrs.get("format_version", 0))
-        if found > FORMAT_VERSION:
+        found = hdf["emulator"].attrs.get("format_version", 0)
+        if found not in range(FORMAT_VERSION + 1):
             raise GridError(
                 f"'{path}' has weights format {found}; this version of "
                 f"synthesizer_emulator reads up to {FORMAT_VERSION}. "
@@ -265,7 +265,7 @@ def read_weights(path: Path) -> Weights:
                 for name in hdf[group]
                 if isinstance(hdf[group][name], h5py.Group)
             ]
-            return Weights(
+            weights = Weights(
                 header=read_header(hdf),
                 domain=tuple(AxisDomain(**axis) for axis in domain),
                 provenance=Provenance(**card),
@@ -276,11 +276,37 @@ def read_weights(path: Path) -> Weights:
                 tensors={e: read_tensors(hdf[e]) for e in emissions},
                 path=path,
             )
+            _check_consistent(weights)
+            return weights
         except (KeyError, OSError, TypeError, ValueError) as error:
             raise GridError(
                 f"'{path}' is damaged: {error}. Build it again with "
                 "`synthesizer-emulator build`."
             ) from error
+
+
+def _check_consistent(weights: Weights) -> None:
+    """Refuse weights whose parts do not belong together.
+
+    Raises:
+        ValueError: Says what does not fit what.
+    """
+    header = weights.header
+    if [a.name for a in weights.domain] != [a.name for a in header.axes]:
+        raise ValueError("its domain is not that of its axes")
+    if not weights.shapes:
+        raise ValueError("it holds no emissions")
+    for emission, shape in weights.shapes.items():
+        lines = header.lines if emission.startswith("lines/") else None
+        size = len(header.lam) if lines is None else len(lines.ids)
+        if (*shape.nodes, shape.size) != (*header.shape, size):
+            raise ValueError(
+                f"'{emission}' has shape {(*shape.nodes, shape.size)}, but "
+                f"the axes and wavelengths have {(*header.shape, size)}"
+            )
+        for name, tensor in weights.tensors[emission].items():
+            if not np.isfinite(tensor).all():
+                raise ValueError(f"'{emission}/{name}' is not finite")
 
 
 def write_tensors(group: h5py.Group, tensors: Mapping[str, NDArray]) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -103,11 +104,11 @@ def analytic_emissions(header: GridHeader) -> dict[str, np.ndarray]:
     power = np.where(lam <= 912, incident, 0.0).sum(-1, keepdims=True) * alive
     continuum = power * (lam / 5000.0) ** 0.3 * 1e-2 * (lam > 912)
     strengths = np.array([20.0, 1.0, 3.0]) * (1 + 10 * metallicity)
-    luminosity = power * strengths * parameter**0.1 * 1e13
+    luminosity = power * strengths * parameter**0.1 * 1e12
     linecont = np.zeros_like(incident)
     for i, line_lam in enumerate(LINE_LAMS):
         linecont[..., np.argmin(abs(lam - line_lam))] += (
-            luminosity[..., i] / 1e13
+            luminosity[..., i] / 1e12
         )
     at_lines = [
         np.apply_along_axis(lambda v: np.interp(LINE_LAMS, lam, v), -1, s)
@@ -124,10 +125,23 @@ def analytic_emissions(header: GridHeader) -> dict[str, np.ndarray]:
     }
 
 
-def write_analytic_grid(path: Path, **sizes: int) -> Path:
-    """Write the analytic grid as a Synthesizer grid."""
+def write_analytic_grid(path: Path, gas: bool = True, **sizes: int) -> Path:
+    """Write the analytic grid as a Synthesizer grid.
+
+    Without gas it is not reprocessed and has two spectra and no lines.
+    """
     header = analytic_header(**sizes)
-    write_grid(path, header, analytic_emissions(header))
+    emissions = analytic_emissions(header)
+    if not gas:
+        names = ("incident", "transmitted")
+        emissions = {f"spectra/{n}": emissions[f"spectra/{n}"] for n in names}
+        header = replace(
+            header,
+            spectra_units=dict.fromkeys(names, "erg/s/Hz"),
+            lines=None,
+            cloudy=None,
+        )
+    write_grid(path, header, emissions)
     return path
 
 

@@ -12,6 +12,7 @@ from synthesizer.exceptions import (
     MissingSpectraType,
     UnrecognisedOption,
 )
+from unyt import Myr, unyt_array
 
 from synthesizer_emulator.architectures import (
     ARCHITECTURES,
@@ -198,6 +199,14 @@ def test_outside_the_domain_it_says_so(emulator):
     assert emulator.in_domain(POINT)
 
 
+def test_units_are_refused_and_not_dropped(emulator):
+    for values in ([20 * Myr, 0.01], unyt_array([1e7, 1e7], "yr")):
+        with pytest.raises(
+            InconsistentArguments, match=r"plain numbers.*to_v"
+        ):
+            emulator.spectrum("incident", values)
+
+
 def test_wrong_arguments_are_named(emulator):
     with pytest.raises(InconsistentArguments, match=r"jax\.vmap"):
         emulator.spectrum("incident", np.ones((4, 2)))
@@ -219,9 +228,21 @@ def test_unknown_architectures_and_settings_are_named():
         get_architecture("x")
     with pytest.raises(InconsistentArguments, match=r"no setting depth.*hidd"):
         get_architecture("pca", {"depth": 3})
-    with pytest.raises(InconsistentArguments, match="components must be"):
-        get_architecture("pca", {"components": 0})
+    for setting, value, message in (
+        ("components", 0, "components must be a whole number"),
+        ("components", "x", "components must be .* got 'x'"),
+        ("hidden", 5, "hidden must be a list of widths, got 5"),
+        ("hidden", ["a"], "each width in hidden must be"),
+        ("softening", 2, "softening must be a number from 0 to 0.01"),
+        ("softening", -1, "softening must be a number"),
+    ):
+        with pytest.raises(InconsistentArguments, match=message):
+            get_architecture("pca", {setting: value})
+    with pytest.raises(InconsistentArguments, match="tolerance must be"):
+        get_architecture("corrected", {"tolerance": -1})
     with pytest.raises(UnrecognisedOption, match=r"No activation 'step'"):
         get_architecture("pca", {"activation": "step"})
-    with pytest.raises(InconsistentArguments, match="trend must lie between"):
+    with pytest.raises(
+        InconsistentArguments, match="trend must be a number from 0 to 1"
+    ):
         get_architecture("corrected", {"trend": 2})

@@ -214,6 +214,32 @@ def test_printing_evaluates_nothing(native):
     assert not grid.spectra.evaluated
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"lam_lims": (5400 * angstrom, 5450 * angstrom)},  # no line inside
+        {"new_lam": np.geomspace(1e9, 1e10, 20) * angstrom},  # outside
+    ],
+)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_where_there_is_nothing_there_are_zeros(arguments):
+    native = Grid(EXAMPLE_NAME, grid_dir=example_folder(), **arguments)
+    grid = EmulatedGrid.example(**arguments)
+    for name in native.spectra:
+        assert grid.spectra[name].shape == native.spectra[name].shape
+        assert_close(grid.spectra[name], native.spectra[name])
+    for name, true in native.line_conts.items():
+        assert grid.line_conts[name].shape == true.shape
+        assert_close(grid.line_conts[name], true, floor=1e-3)
+
+
+@pytest.mark.parametrize("precision", [np.float32, np.float64])
+def test_arrays_can_be_changed_in_place(precision):
+    grid = EmulatedGrid.example(use_precision=precision)
+    grid.spectra["incident"] *= 2
+    grid.line_lums["nebular"] *= 2
+
+
 def test_written_values_win():
     grid = EmulatedGrid.example()
     ones = np.ones(grid.shape)
@@ -274,7 +300,8 @@ def test_where_weights_are_found(tmp_path, monkeypatch):
     for spelling in (EXAMPLE_NAME, f"{EXAMPLE_NAME}.hdf5"):
         grid = EmulatedGrid(spelling, grid_dir=tmp_path)
         assert grid.grid_name == EXAMPLE_NAME
-    grid = EmulatedGrid("mine", weights=tmp_path / name)
+    with pytest.warns(RuntimeWarning, match=r"(?s)built from.*serve as"):
+        grid = EmulatedGrid("mine", weights=tmp_path / name)
     assert grid.grid_name == "mine"
     monkeypatch.setenv("SYNTHESIZER_GRID_DIR", str(tmp_path))
     assert EmulatedGrid(EXAMPLE_NAME).grid_dir == str(tmp_path)

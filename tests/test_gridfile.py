@@ -11,6 +11,7 @@ from synthesizer.exceptions import GridError
 from synthesizer.grid import Grid
 
 from synthesizer_emulator.gridfile import (
+    check_room,
     check_writable,
     find_grid,
     grid_name_of,
@@ -92,6 +93,47 @@ def test_an_axis_must_ascend(tmp_path, analytic_grid):
         read_header(hdf)
 
 
+def test_a_logged_axis_must_be_positive(analytic_grid):
+    with h5py.File(analytic_grid, "a") as hdf:
+        hdf["axes/ages"][0] = 0.0
+    with (
+        open_grid(analytic_grid) as hdf,
+        pytest.raises(GridError, match=r"'ages'.*logged, but begins at 0"),
+    ):
+        read_header(hdf)
+
+
+def test_wavelengths_must_ascend(analytic_grid):
+    with h5py.File(analytic_grid, "a") as hdf:
+        hdf["spectra/wavelength"][...] = hdf["spectra/wavelength"][...][::-1]
+    with (
+        open_grid(analytic_grid) as hdf,
+        pytest.raises(GridError, match=r"wavelengths.*strictly ascending"),
+    ):
+        read_header(hdf)
+
+
+def test_masses_are_in_solar_masses_as_in_synthesizer(analytic_grid):
+    with h5py.File(analytic_grid, "a") as hdf:
+        hdf["axes/ages"].attrs["Units"] = "kg"
+        hdf["axes/ages"][...] = np.geomspace(1e6, 1e10, 12) * 1.98841586e30
+    with open_grid(analytic_grid) as hdf:
+        axis = read_header(hdf).axes[0]
+    native = Grid("analytic", grid_dir=analytic_grid.parent)
+    np.testing.assert_allclose(axis.values, native._ages)
+    assert axis.values[0] == pytest.approx(1e6, rel=1e-4)
+
+
+def test_an_incomplete_grid_is_named(analytic_grid):
+    with h5py.File(analytic_grid, "a") as hdf:
+        del hdf["lines/id"]
+    with (
+        open_grid(analytic_grid) as hdf,
+        pytest.raises(GridError, match="no complete Synthesizer grid"),
+    ):
+        read_header(hdf)
+
+
 def test_an_interrupted_write_leaves_what_was_there(tmp_path):
     path = tmp_path / "file.hdf5"
     path.write_text("old")
@@ -102,15 +144,38 @@ def test_an_interrupted_write_leaves_what_was_there(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_full_disk_leaves_what_was_there_in_memory(tmp_path, monkeypatch):
+    path = tmp_path / "file.hdf5"
+    path.write_text("old")
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with (
+        pytest.raises(OSError, match=r"Can't write .*No space.*untouched"),
+        write_atomically(path) as hdf,
+    ):
+        hdf["x"] = 1
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_too_little_room_is_noticed_before_writing(tmp_path):
+    with pytest.raises(OSError, match=r"needs 1e\+?\d+|needs \d+ MB and"):
+        check_room(tmp_path / "g.hdf5", 10**18)
+
+
 def test_a_full_disk_leaves_what_was_there(tmp_path):
     path = tmp_path / "file.hdf5"
     path.write_text("old")
     with (
         pytest.raises(OSError, match=r"Can't write .*untouched"),
-        write_atomically(path) as hdf,
+        write_atomically(path, in_memory=False) as hdf,
     ):
         hdf["x"] = 1
-        raise OSError(28, "No space left on device")
+        # What h5py makes of it.
+        raise RuntimeError("No space left on device")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 

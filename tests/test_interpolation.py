@@ -33,7 +33,19 @@ def test_linear_table_agrees_with_scipy(shape):
     points = make_points(nodes, 50)
     got = jax.vmap(LinearTable(nodes, values))(jnp.asarray(points))
     expected = RegularGridInterpolator(nodes, values)(points)
-    np.testing.assert_allclose(got, expected, atol=1e-4)
+    # A thousandth of a cell beside each node belongs to the node.
+    np.testing.assert_allclose(got, expected, atol=1e-2)
+
+
+def test_linear_table_is_exact_on_and_just_beside_a_node():
+    nodes = [np.arange(5.0), np.arange(4.0)]
+    values = np.zeros((5, 4, 1))
+    values[:3] = 1.0
+    table = LinearTable(nodes, values)
+    for beside in (-5e-4, 0.0, 5e-4):
+        assert table(jnp.array([3.0 + beside, 1.7]))[0] == 0
+        assert table(jnp.array([2.0 + beside, 1.7]))[0] == 1
+    np.testing.assert_allclose(table(jnp.array([2.5, 1.7])), 0.5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

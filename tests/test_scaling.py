@@ -46,6 +46,15 @@ def test_the_ends_of_the_domain_are_inside(point, inside):
     assert bool(coordinates.contains(jnp.array(point))) is inside
 
 
+def test_a_power_has_a_slope_at_zero():
+    coordinates = Coordinates([AxisDomain.of_axis(a) for a in (AGES, ZERO)])
+    slope = jax.jacfwd(coordinates)(jnp.array([1e6, 0.0]))
+    assert np.isfinite(slope).all()
+    np.testing.assert_allclose(
+        coordinates(jnp.array([1.0, 0.0])), -1, atol=1e-6
+    )
+
+
 def test_soft_log_comes_back():
     soft_log = SoftLog(1e-8)
     flux = np.geomspace(1e12, 1e20, 50)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from flax import nnx
@@ -46,9 +48,7 @@ def test_it_learns():
 
 @pytest.mark.parametrize("schedule", ["cosine", "plateau"])
 def test_a_resumed_training_ends_as_if_never_interrupted(schedule):
-    config = TrainingConfig(
-        **{**CONFIG.__dict__, "schedule": schedule, "patience": 60}
-    )
+    config = replace(CONFIG, schedule=schedule, patience=60)
     whole, expected = train(network(), X, Y, config)
     broken = Recorder(stop_after=4)
     with pytest.raises(KeyboardInterrupt):
@@ -60,9 +60,7 @@ def test_a_resumed_training_ends_as_if_never_interrupted(schedule):
 
 
 def test_the_best_model_is_returned_and_not_the_last():
-    wild = TrainingConfig(
-        **{**CONFIG.__dict__, "learning_rate": 0.5, "epochs": 100}
-    )
+    wild = replace(CONFIG, learning_rate=0.5, epochs=100)
     model, history = train(network(), X, Y, wild)
     rng = np.random.default_rng(wild.seed)
     held = np.sort(rng.permutation(len(X))[:20])
@@ -79,6 +77,12 @@ def test_it_stops_when_nothing_gets_better():
     _, history = train(network(), X, noise, config)
     assert history.epoch[-1] < 5000
     assert history.epoch[-1] - history.best_epoch >= 100
+
+
+def test_a_training_that_diverges_says_so():
+    config = replace(CONFIG, learning_rate=1e30)
+    with pytest.raises(InconsistentArguments, match=r"diverged.*lower the"):
+        train(network(), X, Y, config)
 
 
 def test_cosine_falls_to_zero_and_plateau_in_halves():
@@ -102,11 +106,18 @@ def test_cosine_falls_to_zero_and_plateau_in_halves():
 @pytest.mark.parametrize(
     ("setting", "value", "message"),
     [
-        ("epochs", 0, "epochs must be at least 1, got 0"),
-        ("learning_rate", -1.0, "learning_rate must be positive"),
-        ("weight_decay", -0.1, "weight_decay must not be negative"),
+        ("epochs", 0, "epochs must be a whole number of at least 1, got 0"),
+        ("epochs", 2.5, "whole number of at least 1, got 2.5"),
+        ("seed", -1, "seed must be a whole number of at least 0"),
+        ("learning_rate", float("nan"), "learning_rate must be a number"),
+        (
+            "learning_rate",
+            -1.0,
+            r"learning_rate must be .* 0 to inf, both excl.* got -1\.0",
+        ),
+        ("weight_decay", -0.1, r"weight_decay must be .*got -0\.1"),
         ("schedule", "steps", "cosine, plateau, got 'steps'"),
-        ("validation_fraction", 1.0, "between 0 and 1, got 1.0"),
+        ("validation_fraction", 1.0, r"from 0 to 1, both excluded, got 1\.0"),
     ],
 )
 def test_bad_settings_are_refused_before_training(setting, value, message):

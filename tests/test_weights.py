@@ -89,6 +89,30 @@ def test_tensors_of_another_architecture(weights_file):
         _ = weights.emulator
 
 
+def test_axes_of_another_length(weights_file):
+    with h5py.File(weights_file, "a") as hdf:
+        ages = hdf["axes/ages"][:-1]
+        del hdf["axes/ages"]
+        hdf["axes/ages"] = ages
+    with pytest.raises(GridError, match=r"shape \(56, 7.*the axes.*\(55, 7"):
+        read_weights(weights_file)
+
+
+def test_a_tensor_that_is_not_finite(weights_file):
+    with h5py.File(weights_file, "a") as hdf:
+        hdf["spectra/incident/decoder/mean"][0] = np.nan
+    with pytest.raises(GridError, match=r"decoder/mean' is not finite"):
+        read_weights(weights_file)
+
+
+def test_another_domain(weights_file):
+    with h5py.File(weights_file, "a") as hdf:
+        del hdf["emulator/domain"]
+        hdf["emulator/domain"] = "[]"
+    with pytest.raises(GridError, match="domain is not that of its axes"):
+        read_weights(weights_file)
+
+
 def test_a_missing_file(tmp_path):
     with pytest.raises(GridError, match="No file at"):
         read_weights(tmp_path / "nosuch.emulator.hdf5")

@@ -55,6 +55,8 @@ class EmissionSamples:
         nodes (tuple of np.ndarray): The coordinates along each axis.
         alive (np.ndarray of bool): Which nodes have emission, shape of the
             grid.
+        sampled (np.ndarray of bool): Which nodes are fitted: those with
+            emission, or the first if none has.
         support (np.ndarray of bool): Which wavelengths ever emit, (n,).
         weights (np.ndarray of float): What an error at each wavelength
             weighs, (n,).
@@ -66,6 +68,7 @@ class EmissionSamples:
 
     nodes: tuple[NDArray[np.float64], ...]
     alive: NDArray[np.bool_]
+    sampled: NDArray[np.bool_]
     support: NDArray[np.bool_]
     weights: NDArray[np.float64]
     log_norm: NDArray[np.float64]
@@ -98,21 +101,22 @@ class EmissionSamples:
         alive = norm > 0
         flat = values.reshape(-1, values.shape[-1])
         support = np.asarray((flat > 0).any(axis=0))
-        y = soft_log.forward(values[alive], norm[alive])
+        sampled = alive.copy()
+        if not alive.any():
+            # There is nothing to learn, but there must be a sample.
+            sampled.flat[0] = True
+            norm = np.ones_like(norm)
+        y = soft_log.forward(values[sampled], norm[sampled])
         return cls(
             nodes=nodes,
             alive=alive,
+            sampled=sampled,
             support=support,
             weights=weights,
-            log_norm=np.log(norm[alive]),
+            log_norm=np.log(norm[sampled]),
             y=y,
             soft_log=soft_log,
         )
-
-    @property
-    def empty(self) -> bool:
-        """Whether there is no emission at all."""
-        return not self.alive.any()
 
     @property
     def mesh(self) -> NDArray[np.float64]:
@@ -121,8 +125,8 @@ class EmissionSamples:
 
     @property
     def points(self) -> NDArray[np.float64]:
-        """The coordinates of every node with emission, (m, d)."""
-        return self.mesh[self.alive]
+        """The coordinates of every sampled node, (m, d)."""
+        return self.mesh[self.sampled]
 
     @property
     def norm_weight(self) -> float:
@@ -136,15 +140,15 @@ class EmissionSamples:
         )
 
     def at_all_nodes(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return values (m, k), given where there is emission, at all nodes.
+        """Return values (m, k), given at the samples, at all nodes.
 
-        Nodes without emission take the values of the nearest one with, so
+        Nodes without emission take the values of the nearest sample, so
         that tables run on smoothly: shape (n1, ..., nd, k).
         """
-        full = np.zeros((*self.alive.shape, values.shape[-1]))
-        full[self.alive] = values
+        full = np.zeros((*self.sampled.shape, values.shape[-1]))
+        full[self.sampled] = values
         nearest = distance_transform_edt(
-            ~self.alive, return_distances=False, return_indices=True
+            ~self.sampled, return_distances=False, return_indices=True
         )
         return full[tuple(nearest)]
 

@@ -15,7 +15,6 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from numpy.typing import NDArray
-from synthesizer.exceptions import InconsistentArguments
 
 from synthesizer_emulator.architectures.base import (
     EmissionSamples,
@@ -24,7 +23,7 @@ from synthesizer_emulator.architectures.base import (
     evaluate_points,
 )
 from synthesizer_emulator.architectures.linear import (
-    check_network_settings,
+    check_linear_settings,
     fit_network,
     latent_metric,
     latent_targets,
@@ -34,6 +33,7 @@ from synthesizer_emulator.architectures.linear import (
     standard_width,
 )
 from synthesizer_emulator.architectures.regressors import CorrectedNetwork
+from synthesizer_emulator.checks import check_number
 from synthesizer_emulator.emulator import EmissionEmulator
 from synthesizer_emulator.interpolation import SPARSE_AXIS, SmoothTable
 from synthesizer_emulator.networks import MLP
@@ -75,11 +75,11 @@ class Corrected:
         Raises:
             InconsistentArguments: If one is out of its range.
         """
-        check_network_settings(self.components, self.hidden, self.activation)
-        if not 0 <= self.trend <= 1:
-            raise InconsistentArguments(
-                f"trend must lie between 0 and 1, got {self.trend}."
-            )
+        check_linear_settings(
+            self.components, self.hidden, self.activation, self.softening
+        )
+        check_number("trend", self.trend, 0, 1)
+        check_number("tolerance", self.tolerance, 0)
 
     def fit(
         self,

@@ -18,6 +18,7 @@ from synthesizer_emulator.basis import (
     principal_components,
     round_to_int16,
 )
+from synthesizer_emulator.checks import check_number, check_whole
 from synthesizer_emulator.emulator import (
     EmissionEmulator,
     LinearDecoder,
@@ -34,28 +35,28 @@ from synthesizer_emulator.training import (
 )
 
 
-def check_network_settings(
-    components: int, hidden: Sequence[int], activation: str
+def check_linear_settings(
+    components: int, hidden: Sequence[int], activation: str, softening: float
 ) -> None:
-    """Refuse settings that no network can have.
+    """Refuse settings that no emulator can have.
 
     Raises:
-        InconsistentArguments: If a size is below one.
+        InconsistentArguments: If a number is out of its range.
         UnrecognisedOption: If there is no such activation.
     """
-    if components < 1:
+    check_whole("components", components, 1)
+    if not isinstance(hidden, list | tuple):
         raise InconsistentArguments(
-            f"components must be at least 1, got {components}."
+            f"hidden must be a list of widths, got {hidden!r}."
         )
-    if not hidden or min(hidden) < 1:
-        raise InconsistentArguments(
-            f"hidden must be widths of at least 1, got {tuple(hidden)}."
-        )
+    for width in hidden:
+        check_whole("each width in hidden", width, 1)
     if activation not in ACTIVATIONS:
         raise UnrecognisedOption(
             f"No activation '{activation}'; there are "
             f"{', '.join(ACTIVATIONS)}."
         )
+    check_number("softening", softening, 0, 1e-2, open_ends=True)
 
 
 def latent_targets(

@@ -15,7 +15,7 @@ from synthesizer_emulator.architectures.base import (
     EmissionShape,
 )
 from synthesizer_emulator.architectures.linear import (
-    check_network_settings,
+    check_linear_settings,
     fit_network,
     latent_targets,
     linear_emulator,
@@ -57,7 +57,9 @@ class PCA:
         Raises:
             InconsistentArguments: If one is out of its range.
         """
-        check_network_settings(self.components, self.hidden, self.activation)
+        check_linear_settings(
+            self.components, self.hidden, self.activation, self.softening
+        )
 
     def fit(
         self,

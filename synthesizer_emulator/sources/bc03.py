@@ -23,6 +23,7 @@ from synthesizer_emulator.gridfile import (
     Axis,
     GridHeader,
     LineList,
+    check_room,
     create_emission,
     write_atomically,
     write_header,
@@ -230,9 +231,7 @@ def write_incident_grid(
     lam, rebin = _wavelength_map(models.lam, thinning)
     header = _header(models, rows, lam)
     path = _target(folder, name or INCIDENT_NAME)
-    with write_atomically(path) as hdf:
-        write_header(hdf, header)
-        _create_emissions(hdf, header, thinning)
+    with _grid_file(path, header, thinning) as hdf:
         for i, row in enumerate(_progress(rows, path.stem)):
             lnu = lnu_from_llam(rebin(models.llam[row]), lam)
             hdf["spectra/incident"][i] = lnu
@@ -278,9 +277,7 @@ def write_cloudy_grid(
     energy = ionising_energy(models)
     header = _header(models, rows, lam, nebular, log10us)
     path = _target(folder, name or CLOUDY_NAME)
-    with write_atomically(path) as hdf:
-        write_header(hdf, header)
-        _create_emissions(hdf, header, thinning)
+    with _grid_file(path, header, thinning) as hdf:
         for i, row in enumerate(_progress(rows, path.stem)):
             block = _cloudy_block(
                 models, nebular, energy[row], int(row), lam, rebin, deposit
@@ -586,31 +583,44 @@ def _header(
     )
 
 
-def _create_emissions(
-    hdf: h5py.File, header: GridHeader, thinning: Thinning
-) -> None:
-    """Create the arrays of every emission that the header names."""
+@contextmanager
+def _grid_file(
+    path: Path, header: GridHeader, thinning: Thinning
+) -> Iterator[h5py.File]:
+    """Open a new grid file with its header and arrays to be filled."""
     sizes = {f"spectra/{s}": len(header.lam) for s in header.spectra_units}
     units = {f"spectra/{s}": u for s, u in header.spectra_units.items()}
     if header.lines is not None:
         for name, unit in header.lines.units.items():
             sizes[f"lines/{name}"] = len(header.lines.ids)
             units[f"lines/{name}"] = unit
-    for name, size in sizes.items():
-        create_emission(
-            hdf,
-            name,
-            (*header.shape, size),
-            units[name],
-            dtype=thinning.dtype,
-            compress=thinning.compress,
-        )
+    if not thinning.compress:
+        n_values = sum(sizes.values()) * int(np.prod(header.shape))
+        check_room(path, n_values * np.dtype(thinning.dtype).itemsize)
+    with write_atomically(path, in_memory=False) as hdf:
+        write_header(hdf, header)
+        for name, size in sizes.items():
+            create_emission(
+                hdf,
+                name,
+                (*header.shape, size),
+                units[name],
+                dtype=thinning.dtype,
+                compress=thinning.compress,
+            )
+        yield hdf
 
 
 def _target(folder: str | Path, name: str) -> Path:
     """Return the path to write, its folder made."""
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(
+            f"Can't make the folder '{folder}': {error.strerror}. Choose "
+            "another --out."
+        ) from error
     return folder / f"{name}.hdf5"
 
 

@@ -1,0 +1,52 @@
+"""One way to refuse a setting that can't be meant."""
+
+import math
+from numbers import Integral, Real
+
+from synthesizer.exceptions import InconsistentArguments
+
+
+def check_whole(name: str, value: object, low: int) -> None:
+    """Refuse what is not a whole number of at least `low`.
+
+    Raises:
+        InconsistentArguments: Says what was expected and what was met.
+    """
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not whole or value < low:  # type: ignore[operator]
+        raise InconsistentArguments(
+            f"{name} must be a whole number of at least {low}, got {value!r}."
+        )
+
+
+def check_number(
+    name: str,
+    value: object,
+    low: float,
+    high: float = math.inf,
+    open_ends: bool = False,
+) -> None:
+    """Refuse what is not a finite number within bounds.
+
+    Args:
+        name (str): What the number is called.
+        value (object): What was given.
+        low (float): The lower bound.
+        high (float): The upper bound.
+        open_ends (bool): Whether the bounds themselves are refused.
+
+    Raises:
+        InconsistentArguments: Says what was expected and what was met.
+    """
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    inside = (
+        number
+        and math.isfinite(value)  # type: ignore[arg-type]
+        and (low < value < high if open_ends else low <= value <= high)  # type: ignore[operator]
+    )
+    if not inside:
+        ends = "both excluded" if open_ends else "both included"
+        raise InconsistentArguments(
+            f"{name} must be a number from {low:g} to {high:g}, {ends}, got "
+            f"{value!r}."
+        )
