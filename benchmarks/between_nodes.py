@@ -10,9 +10,6 @@ own code. Nothing is chosen by these numbers.
 """
 
 import argparse
-import json
-import platform
-import subprocess
 import tempfile
 import warnings
 from dataclasses import replace
@@ -21,6 +18,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import record
 from synthesizer.grid import Grid
 
 from synthesizer_emulator import EmulatedGrid, build
@@ -128,23 +126,7 @@ def main() -> None:
             print(f"{name:<14} {scheme:<9} {cells}")
         ratio = (both["emulated"][q] / both["native"][q] for q in row)
         print(f"{name:<14} ratio     {', '.join(f'{r:.3f}' for r in ratio)}")
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    results = {
-        "held_out": held_out,
-        "commit": commit.stdout.strip(),
-        "machine": {
-            "device": str(jax.devices()[0]),
-            "processor": platform.machine(),
-            "jax": jax.__version__,
-        },
-    }
-    if arguments.json:
-        arguments.json.write_text(json.dumps(results, indent=2) + "\n")
+    record.write(arguments.json, {"held_out": held_out})
 
 
 if __name__ == "__main__":

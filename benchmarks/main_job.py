@@ -8,16 +8,13 @@ the native grid. Prints a table and writes JSON with commit and machine.
 """
 
 import argparse
-import json
-import platform
-import subprocess
 import tempfile
 import time
 import warnings
 from pathlib import Path
 
-import jax
 import numpy as np
+import record
 from synthesizer.emission_models import IncidentEmission
 from synthesizer.grid import Grid
 from synthesizer.parametric import SFH, Stars, ZDist
@@ -121,19 +118,6 @@ def main() -> None:
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as folder:
         results = measure(Path(folder))
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    results["commit"] = commit.stdout.strip()
-    results["machine"] = {
-        "device": str(jax.devices()[0]),
-        "processor": platform.machine(),
-        "python": platform.python_version(),
-        "jax": jax.__version__,
-    }
     for name, seconds in results["seconds"].items():
         print(f"{name:<16} {seconds:8.2f} s")
     print(f"{'grid file':<16} {results['grid_megabytes']:8.1f} MB")
@@ -144,9 +128,7 @@ def main() -> None:
             f"{q} {100 * row[q]:.4f}%" for q in ("p50", "p95", "p99", "worst")
         )
         print(f"{name:<16} {values}")
-    if arguments.json:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps(results, indent=2) + "\n")
+    record.write(arguments.json, results)
 
 
 if __name__ == "__main__":

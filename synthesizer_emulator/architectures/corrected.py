@@ -13,7 +13,6 @@ from typing import ClassVar
 
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from numpy.typing import NDArray
 
 from synthesizer_emulator.architectures.base import (
@@ -36,7 +35,6 @@ from synthesizer_emulator.architectures.regressors import CorrectedNetwork
 from synthesizer_emulator.checks import check_number
 from synthesizer_emulator.emulator import EmissionEmulator
 from synthesizer_emulator.interpolation import SPARSE_AXIS, SmoothTable
-from synthesizer_emulator.networks import MLP
 from synthesizer_emulator.training import History, Monitor, TrainingConfig
 
 # By how much a sparse axis is narrowed for the network.
@@ -91,17 +89,11 @@ class Corrected:
         basis, latents = latent_targets(
             samples, self.components, self.tolerance
         )
-        network = MLP(
-            samples.points.shape[1],
-            self.hidden,
-            latents.shape[1],
-            activation=self.activation,
-            rngs=nnx.Rngs(training.seed),
-        )
         trend, history = fit_network(
             samples,
             latents,
-            network,
+            self.hidden,
+            self.activation,
             _input_width(samples),
             False,
             training,

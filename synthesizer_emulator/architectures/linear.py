@@ -99,7 +99,8 @@ def latent_metric(
 def fit_network(
     samples: EmissionSamples,
     latents: NDArray[np.float64],
-    network: MLP,
+    hidden: Sequence[int],
+    activation: str,
     width: NDArray[np.float64],
     whiten: bool,
     training: TrainingConfig,
@@ -110,7 +111,8 @@ def fit_network(
     Args:
         samples (EmissionSamples): The emission at the nodes.
         latents (np.ndarray of float): The targets, (m, k).
-        network (MLP): The untrained network.
+        hidden (sequence of int): The widths of the hidden layers.
+        activation (str): The activation between them.
         width (np.ndarray of float): What the network sees as one unit
             along each axis, (d,).
         whiten (bool): Whether all latents count alike; else each counts
@@ -121,11 +123,14 @@ def fit_network(
     Returns:
         tuple: The regressor and the history of its training.
     """
+    n_axes, n_latents = len(samples.nodes), latents.shape[1]
+    rngs = nnx.Rngs(training.seed)
+    network = MLP(n_axes, hidden, n_latents, activation=activation, rngs=rngs)
     shift, spread = latents.mean(axis=0), latents.std(axis=0)
     if whiten:
         scale = np.where(spread > 0, spread, 1.0)
     else:
-        metric = latent_metric(samples, latents.shape[1])
+        metric = latent_metric(samples, n_latents)
         total = np.sqrt(np.sum((metric * spread) ** 2))
         scale = (total if total > 0 else 1.0) / metric
     centre = samples.points.mean(axis=0)

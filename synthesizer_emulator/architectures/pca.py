@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from flax import nnx
-
 from synthesizer_emulator.architectures.base import (
     EmissionSamples,
     EmissionShape,
@@ -24,7 +22,6 @@ from synthesizer_emulator.architectures.linear import (
     standard_width,
 )
 from synthesizer_emulator.emulator import EmissionEmulator
-from synthesizer_emulator.networks import MLP
 from synthesizer_emulator.training import History, Monitor, TrainingConfig
 
 
@@ -71,17 +68,11 @@ class PCA:
         basis, latents = latent_targets(
             samples, self.components, tolerance=0.0
         )
-        network = MLP(
-            samples.points.shape[1],
-            self.hidden,
-            latents.shape[1],
-            activation=self.activation,
-            rngs=nnx.Rngs(training.seed),
-        )
         regressor, history = fit_network(
             samples,
             latents,
-            network,
+            self.hidden,
+            self.activation,
             standard_width(samples),
             self.whiten,
             training,

@@ -1,0 +1,36 @@
+"""What every benchmark records beside its numbers."""
+
+import json
+import platform
+import subprocess
+from pathlib import Path
+
+import jax
+
+
+def circumstances() -> dict:
+    """Return the commit and the machine that numbers were measured on."""
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parent,
+    )
+    return {
+        "commit": commit.stdout.strip(),
+        "machine": {
+            "device": str(jax.devices()[0]),
+            "processor": platform.machine(),
+            "python": platform.python_version(),
+            "jax": jax.__version__,
+        },
+    }
+
+
+def write(path: Path | None, results: dict) -> None:
+    """Write results with their circumstances as JSON, if asked for."""
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps({**results, **circumstances()}, indent=2)
+        path.write_text(text + "\n")
