@@ -51,6 +51,8 @@ myst_substitutions = {
     "grid_megabytes": f"{_measured['grid_megabytes']:.0f}",
     "mean_median": f"{100 * _measured['nodes']['mean_median']:.3f}",
     "mean_p95": f"{100 * _measured['nodes']['mean_p95']:.3f}",
+    "photons_p50": f"{100 * _measured['ionising_photons']['p50']:.1g}",
+    "photons_p95": f"{100 * _measured['ionising_photons']['p95']:.1g}",
     "between_commit": _between["commit"],
     "between_table": "\n".join(
         [

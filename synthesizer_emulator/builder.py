@@ -1,6 +1,7 @@
 """Building an emulator: grid file in, weights file out.
 
-TrainingSet -> samples -> architecture.fit -> tensors -> weights file
+The way is TrainingSet, EmissionSamples, Architecture.fit, tensors, file;
+emission by emission, with a checkpoint after each and within long ones.
 """
 
 import json
@@ -156,7 +157,6 @@ def build(
                 progress,
             )
             checkpoint.save_finished(emission, result)
-    # What an earlier, interrupted build did is in the checkpoint's losses.
     finished = {e: checkpoint.finished[e] for e in samples.emissions}
     weights = Weights(
         header=samples.header,

@@ -147,6 +147,8 @@ def find_grid(grid: str | Path, grid_dir: str | Path | None = None) -> Path:
     """
     folder = Path(get_grids_dir() if grid_dir is None else grid_dir)
     given = Path(grid)
+    if not given.name:
+        raise GridError(f"'{grid}' names no grid: pass a path or a name.")
     named = given.with_name(f"{grid_name_of(given)}.hdf5")
     candidates = [folder / named, folder / given]
     if grid_dir is None:

@@ -56,7 +56,8 @@ class Provenance:
         training_config (Mapping): How it was trained.
         errors (Mapping): For each emission of the grid the quantiles of
             the fractional error at the nodes.
-        seconds (float): How long the build took.
+        seconds (float): How long the build took, or its part after the last
+            interruption.
         versions (Mapping): The package versions that made it.
         histories (Mapping): The losses while training, by emission.
     """

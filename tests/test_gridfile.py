@@ -60,6 +60,8 @@ def test_official_names_survive(tmp_path, spelling):
 def test_a_missing_grid_is_looked_for_and_named(tmp_path):
     with pytest.raises(GridError, match=r"No grid file 'nosuch'.*looked for"):
         find_grid("nosuch", tmp_path)
+    with pytest.raises(GridError, match="names no grid"):
+        find_grid(".", tmp_path)
 
 
 def test_a_file_that_is_no_grid(tmp_path):
