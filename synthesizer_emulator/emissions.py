@@ -98,8 +98,7 @@ class NodeArrays:
             self.weights.emulator.coordinates,
             jnp.asarray(points.reshape(-1, len(mesh))),
         )
-        # A copy: JAX's own buffer can't be written to.
-        values = np.array(flat).reshape(*points.shape[:-1], emission.size)
+        values = np.asarray(flat).reshape(*points.shape[:-1], emission.size)
         return values if self.factor == 1.0 else values * self.factor
 
     def __deepcopy__(self, memo: dict) -> Self:
@@ -129,7 +128,8 @@ class LazyEmissions(MutableMapping, ABC):
         """Return an array, evaluating it if it was not yet."""
         value = self._values[name]
         if value is None:
-            value = self.evaluate(name).astype(self.dtype, copy=False)
+            # Always a copy: JAX's own buffers can't be written to.
+            value = self.evaluate(name).astype(self.dtype)
             self._values[name] = value
         return value
 
