@@ -9,7 +9,6 @@ own code. Nothing is chosen by these numbers.
         --json docs/benchmarks/between_nodes.json
 """
 
-import argparse
 import tempfile
 import warnings
 from dataclasses import replace
@@ -114,9 +113,7 @@ def measure(folder: Path) -> dict[str, dict[str, dict[str, float]]]:
 
 def main() -> None:
     """Measure, print and write."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
+    target = record.json_argument(__doc__)
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as folder:
         held_out = measure(Path(folder))
@@ -126,7 +123,7 @@ def main() -> None:
             print(f"{name:<14} {scheme:<9} {cells}")
         ratio = (both["emulated"][q] / both["native"][q] for q in row)
         print(f"{name:<14} ratio     {', '.join(f'{r:.3f}' for r in ratio)}")
-    record.write(arguments.json, {"held_out": held_out})
+    record.write(target, {"held_out": held_out})
 
 
 if __name__ == "__main__":

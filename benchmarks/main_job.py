@@ -7,7 +7,6 @@ the native grid. Prints a table and writes JSON with commit and machine.
     python benchmarks/main_job.py --json docs/benchmarks/main_job.json
 """
 
-import argparse
 import tempfile
 import time
 import warnings
@@ -128,9 +127,7 @@ def measure(folder: Path) -> dict:
 
 def main() -> None:
     """Measure, print and write."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
+    target = record.json_argument(__doc__)
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as folder:
         results = measure(Path(folder))
@@ -148,7 +145,7 @@ def main() -> None:
             f"{q} {100 * row[q]:.4f}%" for q in ("p50", "p95", "p99", "worst")
         )
         print(f"{name:<16} {values}")
-    record.write(arguments.json, results)
+    record.write(target, results)
 
 
 if __name__ == "__main__":

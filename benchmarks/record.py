@@ -1,11 +1,19 @@
 """What every benchmark records beside its numbers."""
 
+import argparse
 import json
 import platform
 import subprocess
 from pathlib import Path
 
 import jax
+
+
+def json_argument(docstring: str) -> Path | None:
+    """Return the path of `--json` on the command line, if given."""
+    parser = argparse.ArgumentParser(description=docstring.splitlines()[0])
+    parser.add_argument("--json", type=Path, help="file to write")
+    return parser.parse_args().json
 
 
 def circumstances() -> dict:

@@ -196,18 +196,17 @@ def node_errors(
     errors: dict[str, ErrorSummary | None] = {}
     for name in header.spectra_units:
         if name in weights.available_spectra:
-            emulated = arrays.spectrum(name, view)
-            _check_finite(emulated, f"spectra/{name}")
+            emission = f"spectra/{name}"
+            emulated = _finite(arrays.spectrum(name, view), emission)
             true = samples.read_stored(name)[..., judged]
-            errors[f"spectra/{name}"] = summarise_errors(
-                emulated, true, JUDGED_FLOOR
-            )
+            errors[emission] = summarise_errors(emulated, true, JUDGED_FLOOR)
     for emission in samples.emissions:
         if emission.startswith("lines/"):
-            emulated = arrays.lines(emission.removeprefix("lines/"))
-            _check_finite(emulated, emission)
+            name = emission.removeprefix("lines/")
+            emulated = _finite(arrays.lines(name), emission)
+            true = samples.read(emission)
             errors[emission] = summarise_errors(
-                emulated, samples.read(emission), JUDGED_LINE_FLOOR
+                emulated, true, JUDGED_LINE_FLOOR
             )
     return {name: asdict(e) for name, e in errors.items() if e is not None}
 
@@ -293,14 +292,15 @@ def _fit(
     return FinishedEmission(shape, tensors_of(emulator), history)
 
 
-def _check_finite(emulated: NDArray, emission: str) -> None:
-    """Refuse to write an emulator that gives no numbers."""
+def _finite(emulated: NDArray, emission: str) -> NDArray:
+    """Return emulated values, refusing what is not finite."""
     if not np.isfinite(emulated).all():
         raise GridError(
             f"The emulator of '{emission}' gives values that are not finite "
             "at the nodes it was trained on. Please report this, with the "
             "grid; another --architecture may do."
         )
+    return emulated
 
 
 def _target(samples: TrainingSet, out: str | Path | None) -> Path:

@@ -153,8 +153,8 @@ class TrainingSet:
 
         Less outside the wavelengths at which stars and gas are observed.
         """
-        if emission.startswith(f"{LINES}/") and self.header.lines is not None:
-            return np.ones(len(self.header.lines.ids))
+        if emission.startswith(f"{LINES}/"):
+            return np.ones(self.header.size_of(emission))
         judged = judged_region(self.header.lam_angstrom)
         return np.where(judged, 1.0, _WEIGHT_OUTSIDE)
 
@@ -180,11 +180,7 @@ class TrainingSet:
     ) -> NDArray[np.float64]:
         """Read an array of the file and check it."""
         dataset = hdf[emission]
-        lines = self.header.lines
-        size = len(self.header.lam)
-        if emission.startswith(f"{LINES}/") and lines is not None:
-            size = len(lines.ids)
-        expected = (*self.header.shape, size)
+        expected = (*self.header.shape, self.header.size_of(emission))
         if not isinstance(dataset, h5py.Dataset) or dataset.shape != expected:
             raise GridError(
                 f"'{emission}' of '{self.path.name}' is not an array of "

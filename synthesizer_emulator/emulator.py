@@ -11,7 +11,7 @@ Every emission is the same chain:
 Architectures differ in the regressor and the decoder alone.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 import jax
@@ -28,6 +28,17 @@ from synthesizer_emulator.scaling import Constant, Coordinates, SoftLog
 
 # Spectra of a reprocessed grid that are the sum of two emulated ones.
 DERIVED_SPECTRA = {"nebular": ("nebular_continuum", "linecont")}
+
+
+def with_derived(trained: Iterable[str]) -> tuple[str, ...]:
+    """Return the names of trained spectra and of those that follow."""
+    names = tuple(trained)
+    derived = (
+        name
+        for name, parts in DERIVED_SPECTRA.items()
+        if set(parts).issubset(names)
+    )
+    return (*names, *derived)
 
 
 class Regressor(Protocol):
@@ -187,12 +198,7 @@ class Emulator(nnx.Module):
     @property
     def available_spectra(self) -> tuple[str, ...]:
         """The names of the spectra, the derived ones included."""
-        derived = (
-            name
-            for name, parts in DERIVED_SPECTRA.items()
-            if all(part in self.spectra for part in parts)
-        )
-        return (*self.spectra, *derived)
+        return with_derived(self.spectra)
 
     def in_domain(self, values: ArrayLike) -> Array:
         """Return whether the axis values (d,) of a point are in the domain."""

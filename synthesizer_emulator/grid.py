@@ -287,7 +287,8 @@ class EmulatedGrid(Grid):
         lams = unyt_array(lines.lams, lines.lam_units).to(angstrom)
         self.line_lams = lams.astype(self._dtype, copy=False)
         arrays = self._node_arrays()
-        lum_unit, cont_unit = Unit(str(Units().luminosity)), "erg/s/Hz"
+        lum_unit = Unit(str(Units().luminosity))
+        cont_unit = Unit(lines.units["nebular_continuum"])
         factor = unyt_quantity(1.0, lines.units["luminosity"]).to_value(
             lum_unit
         )
@@ -296,6 +297,7 @@ class EmulatedGrid(Grid):
         none = partial(_zeros, shape)
         stored = partial(_line_values, arrays)
         lum = partial(stored, "luminosity", factor)
+        continuum = partial(stored, "nebular_continuum", 1.0)
         # What belongs to which emission is as in a native Grid: only the
         # gas has lines, and each has the continuum below them.
         lums = {
@@ -305,9 +307,9 @@ class EmulatedGrid(Grid):
             "transmitted": none,
         }
         conts = {
-            "nebular": partial(stored, "nebular_continuum", 1.0),
+            "nebular": continuum,
             "linecont": none,
-            "nebular_continuum": partial(stored, "nebular_continuum", 1.0),
+            "nebular_continuum": continuum,
             "transmitted": partial(stored, "transmitted", 1.0),
         }
         if isinstance(self.spectra, LazySpectra):
@@ -321,7 +323,7 @@ class EmulatedGrid(Grid):
                     name, partial(arrays.spectrum, name, at_lines)
                 )
         self.line_lums = LazyLineValues(lums, self._dtype, lum_unit)
-        self.line_conts = LazyLineValues(conts, self._dtype, Unit(cont_unit))
+        self.line_conts = LazyLineValues(conts, self._dtype, cont_unit)
 
     def _convert_grid_to_internal_units(self) -> None:
         """Do nothing to emissions: they are evaluated in these units."""

@@ -117,6 +117,28 @@ class GridHeader:
         return np.asarray(lam.to_value("angstrom"))
 
     @property
+    def units(self) -> dict[str, str]:
+        """The units of each emission by its path, e.g. `lines/luminosity`."""
+        lines = {} if self.lines is None else self.lines.units
+        return {
+            **{
+                f"{self.spectra_group}/{k}": u
+                for k, u in self.spectra_units.items()
+            },
+            **{f"{LINES}/{k}": u for k, u in lines.items()},
+        }
+
+    def size_of(self, emission: str) -> int:
+        """Return how many wavelengths or lines an emission has.
+
+        Args:
+            emission (str): Its path, e.g. `spectra/incident`.
+        """
+        if self.lines is not None and emission.startswith(f"{LINES}/"):
+            return len(self.lines.ids)
+        return len(self.lam)
+
+    @property
     def reprocessed(self) -> bool:
         """Whether the grid went through a photoionisation code."""
         return self.cloudy is not None

@@ -177,6 +177,13 @@ def train(
             state["params"], state["optimiser"], state["key"]
         )
         judged = float(judge(params))
+        done = history.epoch[-1] if history.epoch else 0
+        # Before anything is saved from which it would go on like this.
+        if not np.isfinite(judged):
+            raise InconsistentArguments(
+                f"The training diverged at epoch {done + config.check_every}:"
+                f" lower the learning rate ({config.learning_rate})."
+            )
         better = judged < min(history.validation, default=np.inf)
         state = {
             "params": params,
@@ -184,17 +191,11 @@ def train(
             "optimiser": optimiser_state,
             "key": key,
         }
-        done = history.epoch[-1] if history.epoch else 0
         history.epoch.append(done + config.check_every)
         history.training.append(float(mean_loss))
         history.validation.append(judged)
         history.learning_rate.append(rate)
         monitor.report(history, state)
-        if not np.isfinite(judged):
-            raise InconsistentArguments(
-                f"The training diverged at epoch {history.epoch[-1]}: lower "
-                f"the learning rate ({config.learning_rate})."
-            )
     return nnx.merge(graph, state["best"], *others), history
 
 

@@ -24,9 +24,9 @@ from synthesizer.exceptions import GridError
 from synthesizer_emulator.architectures import EmissionShape, get_architecture
 from synthesizer_emulator.basis import int16_units
 from synthesizer_emulator.emulator import (
-    DERIVED_SPECTRA,
     EmissionEmulator,
     Emulator,
+    with_derived,
 )
 from synthesizer_emulator.gridfile import (
     GridHeader,
@@ -101,17 +101,12 @@ class Weights:
     @property
     def available_spectra(self) -> tuple[str, ...]:
         """The names of the spectra, the derived ones included, sorted."""
-        trained = {
+        trained = [
             path.removeprefix("spectra/")
             for path in self.shapes
             if path.startswith("spectra/")
-        }
-        derived = {
-            name
-            for name, parts in DERIVED_SPECTRA.items()
-            if trained.issuperset(parts)
-        }
-        return tuple(sorted(trained | derived))
+        ]
+        return tuple(sorted(with_derived(trained)))
 
     @cached_property
     def emulator(self) -> Emulator:
@@ -209,12 +204,7 @@ def write_weights(path: Path, weights: Weights) -> None:
     Raises:
         OSError: If the target can't be written.
     """
-    units = {
-        f"spectra/{k}": u for k, u in weights.header.spectra_units.items()
-    }
-    if weights.header.lines is not None:
-        lines = weights.header.lines.units
-        units |= {f"lines/{k}": u for k, u in lines.items()}
+    units = weights.header.units
     with write_atomically(path) as hdf:
         write_header(hdf, weights.header)
         card = hdf.create_group("emulator")
@@ -298,12 +288,11 @@ def _check_consistent(weights: Weights) -> None:
     if not weights.shapes:
         raise ValueError("it holds no emissions")
     for emission, shape in weights.shapes.items():
-        lines = header.lines if emission.startswith("lines/") else None
-        size = len(header.lam) if lines is None else len(lines.ids)
-        if (*shape.nodes, shape.size) != (*header.shape, size):
+        expected = (*header.shape, header.size_of(emission))
+        if (*shape.nodes, shape.size) != expected:
             raise ValueError(
                 f"'{emission}' has shape {(*shape.nodes, shape.size)}, but "
-                f"the axes and wavelengths have {(*header.shape, size)}"
+                f"the axes and wavelengths have {expected}"
             )
         for name, tensor in weights.tensors[emission].items():
             if not np.isfinite(tensor).all():

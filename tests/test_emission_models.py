@@ -106,8 +106,6 @@ def test_building_a_model_evaluates_nothing():
 def test_surviving_mass_needs_no_grid_file(native, emulated):
     true, got = (
         parametric_stars(g).calculate_surviving_mass(g)
-        if hasattr(Stars, "calculate_surviving_mass")
-        else np.sum(parametric_stars(g).sfzh * g.stellar_fraction)
         for g in (native, emulated)
     )
     assert got == true

@@ -588,23 +588,20 @@ def _grid_file(
     path: Path, header: GridHeader, thinning: Thinning
 ) -> Iterator[h5py.File]:
     """Open a new grid file with its header and arrays to be filled."""
-    sizes = {f"spectra/{s}": len(header.lam) for s in header.spectra_units}
-    units = {f"spectra/{s}": u for s, u in header.spectra_units.items()}
-    if header.lines is not None:
-        for name, unit in header.lines.units.items():
-            sizes[f"lines/{name}"] = len(header.lines.ids)
-            units[f"lines/{name}"] = unit
+    shapes = {
+        name: (*header.shape, header.size_of(name)) for name in header.units
+    }
     if not thinning.compress:
-        n_values = sum(sizes.values()) * int(np.prod(header.shape))
+        n_values = sum(int(np.prod(shape)) for shape in shapes.values())
         check_room(path, n_values * np.dtype(thinning.dtype).itemsize)
     with write_atomically(path, in_memory=False) as hdf:
         write_header(hdf, header)
-        for name, size in sizes.items():
+        for name, shape in shapes.items():
             create_emission(
                 hdf,
                 name,
-                (*header.shape, size),
-                units[name],
+                shape,
+                header.units[name],
                 dtype=thinning.dtype,
                 compress=thinning.compress,
             )
