@@ -25,7 +25,7 @@ from synthesizer_emulator.architectures import (
 )
 from synthesizer_emulator.checkpoint import Checkpoint, FinishedEmission
 from synthesizer_emulator.dataset import TrainingSet
-from synthesizer_emulator.emissions import NodeArrays
+from synthesizer_emulator.emissions import PointArrays
 from synthesizer_emulator.evaluation.metrics import (
     JUDGED_FLOOR,
     JUDGED_LINE_FLOOR,
@@ -190,7 +190,9 @@ def node_errors(
             quantity, the fields of its `ErrorSummary`.
     """
     header = samples.header
-    arrays = NodeArrays(weights, tuple(axis.values for axis in header.axes))
+    arrays = PointArrays.at_nodes(
+        weights, [axis.values for axis in header.axes]
+    )
     judged = judged_region(header.lam_angstrom).nonzero()[0]
     view = selection(judged, len(header.lam))
     errors: dict[str, ErrorSummary | None] = {}

@@ -1,9 +1,9 @@
 """Emulated emissions as the arrays that Synthesizer indexes.
 
-`NodeArrays` evaluates an emulator at all nodes of a grid; `LazyEmissions`
-is the mapping that stands in for the dictionaries of a native `Grid` and
-asks for an array only when someone reads it. Only `EmulatedGrid` and the
-builder need them.
+`PointArrays` evaluates an emulator at the nodes of a grid, or at any points;
+`LazyEmissions` is the mapping that stands in for the dictionaries of a native
+`Grid` and asks for an array only when someone reads it. Only `EmulatedGrid`
+and the builder need them.
 """
 
 from abc import ABC, abstractmethod
@@ -13,8 +13,9 @@ from collections.abc import (
     Iterator,
     Mapping,
     MutableMapping,
+    Sequence,
 )
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import jax
@@ -23,12 +24,16 @@ import numpy as np
 from jax import Array
 from numpy.typing import NDArray
 from synthesizer.utils.precision import max_abs
+from synthesizer.utils.util_funcs import as_contiguous
 from unyt import Unit, unyt_array
 
 from synthesizer_emulator.emulator import DERIVED_SPECTRA, EmissionEmulator
 from synthesizer_emulator.resampling import WavelengthMap
 from synthesizer_emulator.scaling import Coordinates
 from synthesizer_emulator.weights import Weights
+
+# How many points are evaluated at once.
+PART_SIZE = 256
 
 
 @jax.jit
@@ -39,67 +44,164 @@ def evaluate_batch(
     return jax.vmap(lambda point: emission(coordinates(point)))(points)
 
 
+def evaluate_all(
+    emission: EmissionEmulator,
+    coordinates: Coordinates,
+    points: NDArray,
+    dtype: np.dtype | type = np.float64,
+) -> NDArray:
+    """Evaluate an emission at any number of points.
+
+    In parts of one size, so that memory is bounded and hardly any number
+    of points needs a compilation of its own.
+
+    Args:
+        emission (EmissionEmulator): What to evaluate.
+        coordinates (Coordinates): The axis scaling.
+        points (np.ndarray of float): Axis values, (m, d).
+        dtype (np.dtype): The precision of the result.
+
+    Returns:
+        np.ndarray: The fluxes, (m, n), contiguous and writable.
+    """
+    m = len(points)
+    part = min(PART_SIZE, 1 << max(m - 1, 0).bit_length())
+    values = np.empty((m, emission.size), dtype)
+    for first in range(0, m, part):
+        these = points[first : first + part]
+        padded = np.concatenate(
+            [these, these[:1].repeat(part - len(these), 0)]
+        )
+        fluxes = evaluate_batch(emission, coordinates, jnp.asarray(padded))
+        values[first : first + part] = np.asarray(fluxes)[: len(these)]
+    return values
+
+
 @dataclass(frozen=True)
-class NodeArrays:
-    """An emulator's emissions at every node of a rectilinear grid.
+class PointArrays:
+    """An emulator's emissions at an array of points.
 
     Attributes:
         weights (Weights): The weights of the emulator.
-        axes_values (tuple of np.ndarray): The nodes along each axis, in
-            the units of the grid.
+        points (np.ndarray of float): The values of the emulator's d axes
+            at each point, in the units of the grid, (..., d). For the nodes
+            of a grid, (n1, ..., nd, d).
         factor (float): Multiplies every emission.
     """
 
     weights: Weights
-    axes_values: tuple[NDArray, ...]
+    points: NDArray
     factor: float = 1.0
 
-    def spectrum(self, name: str, view: WavelengthMap) -> NDArray:
-        """Return a spectrum at every node on the wavelengths in force.
+    @classmethod
+    def at_nodes(
+        cls,
+        weights: Weights,
+        axes_values: Sequence[NDArray],
+        factor: float = 1.0,
+    ) -> Self:
+        """Return the arrays at every node of a rectilinear grid.
+
+        Args:
+            weights (Weights): The weights of the emulator.
+            axes_values (sequence of np.ndarray): The nodes of each axis.
+            factor (float): Multiplies every emission.
+
+        Returns:
+            PointArrays: With points of shape (n1, ..., nd, d).
+        """
+        mesh = np.meshgrid(*axes_values, indexing="ij")
+        return cls(weights, np.stack(mesh, axis=-1), factor)
+
+    @property
+    def nodes(self) -> tuple[int, ...]:
+        """The shape of the points, which an emission's begins with."""
+        return self.points.shape[:-1]
+
+    def spectrum(
+        self,
+        name: str,
+        view: WavelengthMap,
+        dtype: np.dtype | type = np.float64,
+    ) -> NDArray:
+        """Return a spectrum at every point on the wavelengths in force.
 
         Args:
             name (str): The spectrum.
             view (WavelengthMap): From the emulator's wavelengths to those
                 in force; only those that matter are evaluated.
+            dtype (np.dtype): The precision of the result.
 
         Returns:
-            np.ndarray of float: Shape (n1, ..., nd, n_new), contiguous.
+            np.ndarray: Shape (..., n_new), contiguous and writable.
         """
         spectra = self.weights.emulator.spectra
         if name not in spectra:
             first, second = DERIVED_SPECTRA[name]
-            return self.spectrum(first, view) + self.spectrum(second, view)
+            total = self.spectrum(first, view, dtype)
+            total += self.spectrum(second, view, dtype)
+            return total
         emission = spectra[name]
         columns = view.columns
         if not len(columns):
-            nodes = tuple(len(values) for values in self.axes_values)
-            return np.zeros((*nodes, view.matrix.shape[0]))
+            return self.zeros(view.matrix.shape[0], dtype)
         if not np.array_equal(columns, np.arange(emission.size)):
             emission = emission.restrict(columns)
-        return view.apply_to_columns(self._at_nodes(emission))
+        return view.apply_to_columns(self._evaluate(emission, dtype))
 
-    def lines(self, name: str) -> NDArray:
-        """Return a quantity of all lines at every node.
+    def lines(
+        self,
+        name: str,
+        factor: float = 1.0,
+        dtype: np.dtype | type = np.float64,
+    ) -> NDArray:
+        """Return a quantity of all lines at every point.
 
         Args:
             name (str): `luminosity`, `nebular_continuum`, `transmitted`.
+            factor (float): Multiplies the values.
+            dtype (np.dtype): The precision of the result.
 
         Returns:
-            np.ndarray of float: Shape (n1, ..., nd, nlines), contiguous.
+            np.ndarray: Shape (..., nlines), contiguous and writable.
         """
-        return self._at_nodes(self.weights.emulator.line_values[name])
+        values = self._evaluate(
+            self.weights.emulator.line_values[name], np.float64
+        )
+        # Single precision has no room for erg/s, only for what comes out.
+        values *= factor
+        return values.astype(dtype, copy=False)
 
-    def _at_nodes(self, emission: EmissionEmulator) -> NDArray:
-        """Evaluate one emission at every node."""
-        mesh = np.meshgrid(*self.axes_values, indexing="ij")
-        points = np.stack(mesh, axis=-1)
-        flat = evaluate_batch(
+    def zeros(self, size: int, dtype: np.dtype | type = np.float64) -> NDArray:
+        """Return zeros at every point, (..., size)."""
+        return np.zeros((*self.nodes, size), dtype)
+
+    def take(self, indices: NDArray | int, axis: int) -> Self:
+        """Return the arrays at some of the nodes along one axis.
+
+        Args:
+            indices (np.ndarray of int): Those to keep; one integer alone
+                drops the axis.
+            axis (int): The axis, counted among those of `nodes`.
+
+        Returns:
+            PointArrays: The arrays at the nodes that are kept.
+        """
+        return replace(self, points=np.take(self.points, indices, axis))
+
+    def _evaluate(
+        self, emission: EmissionEmulator, dtype: np.dtype | type
+    ) -> NDArray:
+        """Evaluate one emission at every point."""
+        values = evaluate_all(
             emission,
             self.weights.emulator.coordinates,
-            jnp.asarray(points.reshape(-1, len(mesh))),
+            self.points.reshape(-1, self.points.shape[-1]),
+            dtype,
         )
-        values = np.asarray(flat).reshape(*points.shape[:-1], emission.size)
-        return values if self.factor == 1.0 else values * self.factor
+        if self.factor != 1.0:
+            values *= self.factor
+        return values.reshape(*self.nodes, emission.size)
 
     def __deepcopy__(self, memo: dict) -> Self:
         """Return itself: nothing in it ever changes."""
@@ -113,24 +215,33 @@ class LazyEmissions(MutableMapping, ABC):
     be evaluated. It copies and pickles, evaluated or not.
 
     Attributes:
+        arrays (PointArrays): What is evaluated, at the nodes in force.
+        view (WavelengthMap): From the emulator's wavelengths or lines to
+            those in force.
         dtype (np.dtype): The precision of the arrays.
     """
 
-    def __init__(self, names: Iterable[str], dtype: np.dtype) -> None:
+    def __init__(
+        self,
+        arrays: PointArrays,
+        names: Iterable[str],
+        view: WavelengthMap,
+        dtype: np.dtype,
+    ) -> None:
+        self.arrays = arrays
+        self.view = view
         self.dtype = dtype
         self._values: dict[str, NDArray | None] = dict.fromkeys(names)
 
     @abstractmethod
-    def evaluate(self, name: str) -> NDArray:
-        """Return the array of one emission, in any precision."""
+    def evaluate(self, name: str, arrays: PointArrays) -> NDArray:
+        """Return one emission at the points of `arrays`."""
 
     def __getitem__(self, name: str) -> NDArray:
         """Return an array, evaluating it if it was not yet."""
         value = self._values[name]
         if value is None:
-            # Always a copy: JAX's own buffers can't be written to.
-            value = self.evaluate(name).astype(self.dtype)
-            self._values[name] = value
+            value = self._values[name] = self.evaluate(name, self.arrays)
         return value
 
     def __setitem__(self, name: str, value: NDArray) -> None:
@@ -170,41 +281,51 @@ class LazyEmissions(MutableMapping, ABC):
         self.dtype = dtype
         self.transform(lambda array: array.astype(dtype, copy=False))
 
-
-class LazySpectra(LazyEmissions):
-    """The spectra of a grid, on wavelengths that can still change.
-
-    Attributes:
-        view (WavelengthMap): From the emulator's wavelengths to those in
-            force, for spectra that are not evaluated yet.
-    """
-
-    def __init__(
-        self,
-        arrays: NodeArrays,
-        names: Iterable[str],
-        view: WavelengthMap,
-        dtype: np.dtype,
-    ) -> None:
-        super().__init__(names, dtype)
-        self.view = view
-        self._arrays = arrays
-
-    def evaluate(self, name: str) -> NDArray:
-        """Return a spectrum at every node on the wavelengths in force."""
-        return self._arrays.spectrum(name, self.view)
-
     def rebin(self, change: WavelengthMap) -> None:
-        """Change the wavelengths of all spectra, evaluated or not."""
+        """Change the wavelengths or lines of all, evaluated or not."""
         self.view = change.after(self.view)
         self.transform(change)
+
+    def take(self, indices: NDArray | int, axis: int) -> None:
+        """Keep some nodes of all arrays; see `PointArrays.take`."""
+        self.arrays = self.arrays.take(indices, axis)
+        self.transform(lambda array: as_contiguous(array.take(indices, axis)))
+
+    def move(self, arrays: PointArrays) -> None:
+        """Evaluate everything anew, at other points."""
+        self.arrays = arrays
+        self._values = dict.fromkeys(self._values)
+
+    def evaluate_all(self) -> None:
+        """Evaluate whatever was not yet."""
+        for name in self:
+            _ = self[name]
+
+
+class LazySpectra(LazyEmissions):
+    """The spectra of a grid, on wavelengths that can still change."""
+
+    def evaluate(self, name: str, arrays: PointArrays) -> NDArray:
+        """Return a spectrum at points on the wavelengths in force."""
+        return arrays.spectrum(name, self.view, self.dtype)
+
+    def at(self, name: str, change: WavelengthMap) -> NDArray:
+        """Return a spectrum after one more change of the wavelengths.
+
+        Args:
+            name (str): The spectrum.
+            change (WavelengthMap): From the wavelengths in force.
+
+        Returns:
+            np.ndarray: What the change alone needs is evaluated.
+        """
+        if name in self.evaluated:
+            return change(self[name])
+        return self.arrays.spectrum(name, change.after(self.view))
 
 
 class LazyLineValues(LazyEmissions):
     """One quantity of the lines of a grid, for each emission.
-
-    Each comes from a function, which must not hold on to the grid, so
-    that copies of a grid stay independent of each other.
 
     Attributes:
         units (Unit): The units of the values.
@@ -212,17 +333,20 @@ class LazyLineValues(LazyEmissions):
 
     def __init__(
         self,
-        sources: Mapping[str, Callable[[], NDArray]],
+        arrays: PointArrays,
+        sources: Mapping[str, Callable[[PointArrays], NDArray]],
+        view: WavelengthMap,
         dtype: np.dtype,
         units: Unit,
     ) -> None:
-        super().__init__(sources, dtype)
+        super().__init__(arrays, sources, view, dtype)
         self.units = units
         self._sources = dict(sources)
 
-    def evaluate(self, name: str) -> unyt_array:
-        """Return the values at every node, with units."""
-        return unyt_array(self._sources[name](), self.units)
+    def evaluate(self, name: str, arrays: PointArrays) -> unyt_array:
+        """Return the values of the lines in force at points."""
+        values = self.view(self._sources[name](arrays))
+        return unyt_array(values.astype(self.dtype, copy=False), self.units)
 
 
 class Maxima(Mapping):

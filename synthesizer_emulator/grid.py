@@ -6,34 +6,47 @@ behind it is the pure `Emulator`.
 """
 
 import copy
-from collections.abc import MutableMapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from importlib.resources import files
+from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from spectres import spectres
 from synthesizer.data.initialise import get_grids_dir
+from synthesizer.emissions import LineCollection, Sed
 from synthesizer.exceptions import (
     GridError,
     InconsistentArguments,
+    InconsistentParameter,
     MissingSpectraType,
 )
 from synthesizer.grid import Grid
+from synthesizer.instruments import FilterCollection
 from synthesizer.synth_warnings import warn
 from synthesizer.units import Units, accepts
+from synthesizer.utils.precision import resolve_out_dtype
 from synthesizer.utils.util_funcs import as_contiguous
-from unyt import Unit, angstrom, unyt_array, unyt_quantity
+from unyt import Hz, Lsun, Unit, angstrom, erg, s, unyt_array, unyt_quantity
 
+from synthesizer_emulator.axes import (
+    at_points,
+    header_axes,
+    name_for_axes,
+    with_axes,
+)
 from synthesizer_emulator.emissions import (
     LazyEmissions,
     LazyLineValues,
     LazySpectra,
     Maxima,
-    NodeArrays,
+    PointArrays,
 )
 from synthesizer_emulator.emulator import Emulator
+from synthesizer_emulator.gridfile import IONISING, STAR_FRACTION
 from synthesizer_emulator.resampling import (
     flux_conserving,
     identity,
@@ -49,6 +62,8 @@ from synthesizer_emulator.weights import (
 EXAMPLE_NAME = "bc03-example"
 _DATA = "synthesizer_emulator.data"
 _CONTINUUM = "nebular_continuum"
+_COLLAPSES = ("marginalize", "interpolate", "nearest", "emulator")
+_INTERPOLATIONS = ("cic", "ngp", "emulator")
 
 
 class EmulatedGrid(Grid):
@@ -63,17 +78,23 @@ class EmulatedGrid(Grid):
         emulator (Emulator): The networks, as pure JAX functions.
         provenance (Provenance): What the weights were built from, and
             their errors.
+        original_name (str): The name it was loaded by. `grid_name` is
+            another one where the axes are not those of the weights.
 
     Examples:
         >>> from synthesizer_emulator import EmulatedGrid
         >>> grid = EmulatedGrid.example()
         >>> grid.shape
         (56, 7, 1719)
+        >>> finer = EmulatedGrid.example(refine={"metallicities": 4})
+        >>> finer.shape
+        (56, 25, 1719)
     """
 
-    spectra: MutableMapping[str, Any]
-    line_lums: MutableMapping[str, Any]
-    line_conts: MutableMapping[str, Any]
+    # Lazy mappings; empty dictionaries where they are ignored.
+    spectra: Any
+    line_lums: Any
+    line_conts: Any
 
     def __init__(
         self,
@@ -86,6 +107,8 @@ class EmulatedGrid(Grid):
         lam_lims: tuple = (),
         use_precision: type | None = None,
         weights: str | Path | None = None,
+        axes: Mapping[str, ArrayLike] | None = None,
+        refine: Mapping[str, int] | None = None,
     ) -> None:
         """Load the weights of a grid.
 
@@ -103,12 +126,18 @@ class EmulatedGrid(Grid):
             use_precision (type): np.float32 or np.float64 (the default).
             weights (str/Path): The weights file; by default
                 `grid_dir/grid_name.emulator.hdf5`.
+            axes (mapping): New nodes for some of the axes, anywhere in the
+                training domain, with units or in those of the axis; also
+                as `log10ages` and the like.
+            refine (mapping): Into how many parts to divide each interval
+                of some of the axes, as `{"metallicities": 4}`.
 
         Raises:
             GridError: If the weights are missing, damaged or of a newer
                 format.
             MissingSpectraType: If `spectra_to_read` has an unknown one.
-            InconsistentArguments: If an argument is of the wrong kind.
+            InconsistentArguments: If an argument is of the wrong kind, or
+                new nodes don't ascend within the training domain.
         """
         # Grid.__init__ reads through the methods below, which all ask
         # this for what a native grid takes from its file.
@@ -120,6 +149,14 @@ class EmulatedGrid(Grid):
                 f" and serve as '{name}'. Synthesizer keeps particle weights "
                 "by this name: two grids of one name need the same axes."
             )
+        self.original_name = name
+        self._header = self._weights.header
+        if axes or refine:
+            self._header = with_axes(
+                self._header, self._weights.domain, axes, refine
+            )
+        # The values of axes that collapse() took away, if they had one.
+        self._collapsed: dict[str, float | None] = {}
         super().__init__(
             name,
             grid_dir=grid_dir,
@@ -131,7 +168,7 @@ class EmulatedGrid(Grid):
             use_precision=use_precision,
         )
         # Known already: don't go back to a file that may be gone.
-        header = self._weights.header
+        header = self._header
         self._reprocessed = header.reprocessed
         self._lines_available = header.lines is not None
         if header.star_fraction is not None:
@@ -241,16 +278,367 @@ class EmulatedGrid(Grid):
         """
         if lam_min >= lam_max:
             raise InconsistentArguments("lam_min must be less than lam_max")
-        grid = self if inplace else copy.deepcopy(self)
-        first = grid.get_nearest_index(lam_min, grid.lam)
-        last = grid.get_nearest_index(lam_max, grid.lam)
+        first = self.get_nearest_index(lam_min, self.lam)
+        last = self.get_nearest_index(lam_max, self.lam)
+        return self._reduced(np.arange(first, last + 1), inplace)
+
+    def reduce_observed_range(
+        self,
+        lam_min: unyt_quantity,
+        lam_max: unyt_quantity,
+        redshift: float,
+        inplace: bool = False,
+    ) -> "EmulatedGrid | None":
+        """Limit the wavelength range of the grid, as it is observed.
+
+        Args:
+            lam_min (unyt_quantity): The lowest observed wavelength to keep.
+            lam_max (unyt_quantity): The highest.
+            redshift (float): The redshift.
+            inplace (bool): Whether to change this grid or a copy.
+
+        Returns:
+            EmulatedGrid/None: The reduced copy, unless in place.
+
+        Raises:
+            InconsistentArguments: If the limits do not ascend.
+        """
+        return self.reduce_rest_frame_range(
+            lam_min / (1 + redshift), lam_max / (1 + redshift), inplace
+        )
+
+    def reduce_rest_frame_filters(
+        self, filters: FilterCollection, inplace: bool = False
+    ) -> "EmulatedGrid | None":
+        """Limit the wavelengths to those that filters transmit.
+
+        Args:
+            filters (FilterCollection): The filters.
+            inplace (bool): Whether to change this grid or a copy.
+
+        Returns:
+            EmulatedGrid/None: The reduced copy, unless in place.
+
+        Raises:
+            InconsistentArguments: If no filter overlaps with the grid.
+        """
+        return self.reduce_observed_filters(filters, 0.0, inplace)
+
+    def reduce_observed_filters(
+        self,
+        filters: FilterCollection,
+        redshift: float,
+        inplace: bool = False,
+    ) -> "EmulatedGrid | None":
+        """Limit the wavelengths to those that filters transmit, redshifted.
+
+        Args:
+            filters (FilterCollection): The filters.
+            redshift (float): The redshift.
+            inplace (bool): Whether to change this grid or a copy.
+
+        Returns:
+            EmulatedGrid/None: The reduced copy, unless in place.
+
+        Raises:
+            InconsistentArguments: If no filter overlaps with the grid.
+        """
+        lam = filters.lam / (1 + redshift)
+        transmissions = spectres(
+            self._lam,
+            lam.to_value(angstrom),
+            np.stack([f.transmission for f in filters]),
+            fill=0.0,
+            verbose=False,
+        )
+        seen = (transmissions > 0.0).any(axis=0)
+        if not seen.any():
+            raise InconsistentArguments(
+                "None of the provided filters overlap the wavelength range "
+                f"of the grid: filter_range {lam.min()}, {lam.max()}, "
+                f"grid_range {(self.lam[0], self.lam[-1])}"
+            )
+        return self._reduced(seen.nonzero()[0], inplace)
+
+    @accepts(lam=angstrom)
+    def get_spectra_at_lam(self, lam: unyt_quantity) -> dict[str, NDArray]:
+        """Return the spectra at a single wavelength, between two by a line.
+
+        Args:
+            lam (unyt_quantity): The wavelength.
+
+        Returns:
+            dict: For each spectrum its values at the nodes, (n1, ..., nd,
+                1) as in Synthesizer. Only what this wavelength needs is
+                evaluated.
+
+        Raises:
+            InconsistentArguments: If there are several wavelengths.
+        """
+        points = np.atleast_1d(lam.value).astype(np.float64)
+        if points.size != 1:
+            raise InconsistentArguments(
+                "get_spectra_at_lam expects exactly one wavelength."
+            )
+        at_lam = linear_interpolation(
+            np.asarray(self._lam, np.float64), points
+        )
+        return {
+            name: self.spectra.at(name, at_lam)
+            for name in self.available_spectra_emissions
+        }
+
+    def reduce_axis(
+        self,
+        axis_low: unyt_quantity,
+        axis_high: unyt_quantity,
+        axis_name: str,
+        inplace: bool = False,
+    ) -> "EmulatedGrid | None":
+        """Limit an axis to a range.
+
+        Unlike Synthesizer's own, this cuts the stellar fractions and the
+        ionising luminosities, too, and gives the grid a name of its own.
+
+        Args:
+            axis_low (unyt_quantity): The lower limit.
+            axis_high (unyt_quantity): The upper limit.
+            axis_name (str): The axis, as `ages` or `log10ages`.
+            inplace (bool): Whether to change this grid or a copy.
+
+        Returns:
+            EmulatedGrid/None: The reduced copy, unless in place.
+
+        Raises:
+            InconsistentArguments: If there is no such axis, or the limits
+                do not ascend within it.
+        """
+        axis = self._where_axis(axis_name)
+        values = self._nodes_of(axis_name)
+        if axis_low >= axis_high:
+            raise InconsistentArguments("axis_low must be less than axis_high")
+        if axis_low < np.min(values) or axis_high > np.max(values):
+            raise InconsistentArguments(
+                f"axis_low ({axis_low}) and axis_high ({axis_high}) must be "
+                f"within the range of the axis {axis_name}: "
+                f"({np.min(values)}, {np.max(values)})"
+            )
+        first = self.get_nearest_index(axis_low, values)
+        last = self.get_nearest_index(axis_high, values)
         kept = np.arange(first, last + 1)
-        if isinstance(grid.spectra, LazySpectra):
-            grid.spectra.rebin(selection(kept, grid.nlam))
-        grid.lam = grid.lam[kept]
-        if grid.lines_available:
-            grid._remove_lines_outside_lam()
+        grid = self if inplace else copy.deepcopy(self)
+        grid._take_nodes(kept, axis)
+        name, extract_name = grid.axes[axis], grid._extract_axes[axis]
+        for of_axes, key in (
+            (grid._axes_values, name),
+            (grid._extract_axes_values, extract_name),
+        ):
+            of_axes[key] = of_axes[key][kept]
+        grid._rename()
         return None if inplace else grid
+
+    def collapse(
+        self,
+        axis: str,
+        method: str = "marginalize",
+        value: float | unyt_quantity | None = None,
+        marginalize_function: Callable[..., NDArray] = np.average,
+        pre_interp_function: Callable[[Any], Any] | None = None,
+        inplace: bool = False,
+    ) -> "EmulatedGrid | None":
+        """Take an axis away.
+
+        Unlike Synthesizer's own, this keeps the units of lines, works
+        without lines and without spectra and at the last node, takes
+        stellar fractions and ionising luminosities along, and gives the
+        grid a name of its own.
+
+        Args:
+            axis (str): The axis, as `ages` or `log10ages`.
+            method (str): `marginalize` over the whole axis; `interpolate`
+                linearly to a value; take the `nearest` node; or ask the
+                `emulator` at the very value.
+            value (float): The value, with units or in those of the axis.
+            marginalize_function (function): Of an array and `axis`. It is
+                applied to ionising rates, not to their logarithms.
+            pre_interp_function (function): Applied to axis values before
+                interpolation, as `np.log10`.
+            inplace (bool): Whether to change this grid or a copy.
+
+        Returns:
+            EmulatedGrid/None: The collapsed copy, unless in place.
+
+        Raises:
+            InconsistentParameter: If there is no such axis or method, or
+                the value is missing or outside the axis.
+        """
+        if not self._have_axis(axis):
+            raise InconsistentParameter(
+                f"Axis {axis} is not a valid axis on the grid, which has: "
+                f"{', '.join(self.axes)}."
+            )
+        if method not in _COLLAPSES:
+            raise InconsistentParameter(
+                f"Method {method} is not a valid collapse method: use one "
+                f"of {', '.join(_COLLAPSES)}."
+            )
+        index = self._where_axis(axis)
+        if method == "marginalize":
+            grid = self if inplace else copy.deepcopy(self)
+            grid._combine_nodes(
+                index, lambda v: marginalize_function(v, axis=index)
+            )
+            grid._drop_axis(index, None)
+            return None if inplace else grid
+        nodes = np.asarray(self._nodes_of(axis))
+        point = self._value_on(axis, value)
+        grid = self if inplace else copy.deepcopy(self)
+        if method == "interpolate":
+            mean = _between_nodes(nodes, point, index, pre_interp_function)
+            grid._combine_nodes(index, mean)
+            grid._drop_axis(index, None)
+        elif method == "nearest":
+            nearest = int(np.argmin(np.abs(nodes - point)))
+            raw = float(grid._axes_values[grid.axes[index]][nearest])
+            grid._take_nodes(nearest, index)
+            grid._drop_axis(index, raw)
+        else:
+            raw = 10.0**point if axis.startswith("log10") else point
+            grid._move_nodes(grid.axes[index], raw)
+            grid._drop_axis(index, raw)
+        return None if inplace else grid
+
+    def interpolate_grid_at_axes_value(
+        self,
+        method: str = "cic",
+        spectra_type: str | None = None,
+        out_dtype: type | None = None,
+        **kwargs: ArrayLike,
+    ) -> dict[str, Any]:
+        """Return spectra, lines and all that is stored between the nodes.
+
+        Args:
+            method (str): `cic` interpolates linearly between the nodes and
+                `ngp` takes the nearest, as in Synthesizer; `emulator` asks
+                the networks at the very points, and interpolates what they
+                don't hold (ionising luminosities, star fractions) by
+                monotone cubics.
+            spectra_type (str): The spectrum, and the emission of the lines.
+            out_dtype (type): The precision of the results; Synthesizer's
+                default if None.
+            **kwargs: The values of every axis, with units or in those of
+                the axis; also as `log10ages` and the like. Arrays are
+                broadcast against each other.
+
+        Returns:
+            dict: `spectra` (Sed) and `lines` (LineCollection) as far as the
+                grid has them, and the stored quantities by their paths in
+                a grid file, as `log10_specific_ionising_luminosity/HI`.
+
+        Raises:
+            InconsistentParameter: If there is no such method or spectrum.
+            TypeError: If an axis is missing, unknown or given twice.
+            InconsistentArguments: If the emulator is asked outside its
+                domain, or after an axis was averaged away.
+        """
+        if method not in _INTERPOLATIONS:
+            raise InconsistentParameter(
+                f"Interpolation method must be one of "
+                f"{', '.join(_INTERPOLATIONS)}, not {method}."
+            )
+        if spectra_type is None:
+            warn(
+                "spectra_type is None: no spectra will be interpolated and "
+                "the returned LineCollection will contain zeros. Pass a "
+                f"spectra_type from {self.available_spectra} to interpolate "
+                "spectra and lines."
+            )
+        dtype = resolve_out_dtype(out_dtype)
+        coords = self._extract_coordinates(kwargs)
+        shape = next(iter(coords.values())).shape if coords else ()
+
+        if method == "emulator":
+            raw = {
+                axis: 10.0**x if self._is_logged(axis) else x
+                for axis, x in coords.items()
+            }
+            arrays = self.point_arrays(raw)
+
+            def emission(emissions: Any, name: Any) -> NDArray:
+                return emissions.evaluate(name, arrays).astype(dtype)
+
+            def stored(path: str, values: NDArray) -> NDArray:
+                return self._stored_at(path, arrays.points).astype(dtype)
+        else:
+            flat = {axis: x.ravel() for axis, x in coords.items()}
+
+            def emission(emissions: Any, name: Any) -> NDArray:
+                found = self._interpolate_grid_array(
+                    emissions[name], flat, method, dtype
+                )
+                return found.reshape((*shape, found.shape[-1]))
+
+            def stored(path: str, values: NDArray) -> NDArray:
+                return self._interpolate_grid_array(
+                    values, flat, method, dtype
+                ).reshape(shape)
+
+        results: dict[str, Any] = {}
+        if spectra_type is not None and self.has_spectra:
+            if spectra_type not in self.available_spectra:
+                raise InconsistentParameter(
+                    f"Provided spectra_type '{spectra_type}' is not in "
+                    f"available spectra: {self.available_spectra}"
+                )
+            lnu = emission(self.spectra, spectra_type)
+            results["spectra"] = Sed(self.lam, lnu * erg / s / Hz)
+        if self.has_lines:
+            if spectra_type in set(self.line_lums) - {"incident"}:
+                lum = emission(self.line_lums, spectra_type)
+                cont = emission(self.line_conts, spectra_type)
+            else:
+                none = np.zeros((*shape, self.nlines), dtype)
+                lum, cont = none * Lsun, none * erg / s / Hz
+            results["lines"] = LineCollection(
+                line_ids=self.available_lines,
+                lam=self.line_lams,
+                lum=lum,
+                cont=cont,
+            )
+        results |= {
+            path: stored(path, values)
+            for path, values in self._stored().items()
+            if values.ndim == self.naxes
+        }
+        return results
+
+    def point_arrays(self, values: Mapping[str, ArrayLike]) -> PointArrays:
+        """Return the emissions at any points, to be evaluated.
+
+        Args:
+            values (mapping): The values of each axis of this grid, in its
+                units; arrays are broadcast against each other.
+
+        Returns:
+            PointArrays: At the points of the broadcast shape.
+
+        Raises:
+            InconsistentArguments: If a point is outside the training
+                domain, or an axis was averaged away.
+        """
+        known = {**self._collapsed, **values}
+        columns = []
+        for limits in self._weights.domain:
+            column = known[limits.name]
+            if column is None:
+                raise InconsistentArguments(
+                    f"The axis '{limits.name}' of this grid was averaged or "
+                    "interpolated away, so the emulator can't be asked. "
+                    "Collapse it with method='nearest' or 'emulator'."
+                )
+            columns.append(limits.inside(np.asarray(column, np.float64)))
+        points = np.stack(np.broadcast_arrays(*columns), axis=-1)
+        return PointArrays(self._weights, points, self._internal_factor())
 
     # What Grid.__init__ reads from the grid file, in its order. The axes,
     # the metadata and the ionising luminosities it reads by itself: the
@@ -264,6 +652,29 @@ class EmulatedGrid(Grid):
         self.grid_name = grid_name
         self.grid_ext = "hdf5"
         self.grid_filename = str(self._weights.path)
+
+    def _get_axes(self) -> None:
+        """Set the axes, which may be other ones than in the file."""
+        super()._get_axes()
+        if self._header is self._weights.header:
+            return
+        for axis, extract_name in zip(
+            self._header.axes, self._extract_axes, strict=True
+        ):
+            values = axis.values.astype(self._dtype)
+            self._axes_values[axis.name] = values
+            self._extract_axes_values[extract_name] = (
+                np.log10(values) if self._is_logged(axis.name) else values
+            )
+        self._rename()
+
+    def _get_ionising_luminosity(self) -> None:
+        """Set the ionising luminosities on the axes of this grid."""
+        ions = self._header.log10_specific_ionising_luminosity
+        if ions:
+            self.log10_specific_ionising_lum = {
+                ion: values.astype(self._dtype) for ion, values in ions.items()
+            }
 
     def _get_spectra_grid(self, spectra_to_read: list[str] | None) -> None:
         """Offer the spectra, without evaluating any."""
@@ -292,12 +703,9 @@ class EmulatedGrid(Grid):
         factor = unyt_quantity(1.0, lines.units["luminosity"]).to_value(
             lum_unit
         )
-        nodes = tuple(len(values) for values in arrays.axes_values)
-        shape = (*nodes, len(lines.ids))
-        none = partial(_zeros, shape)
-        stored = partial(_line_values, arrays)
-        lum = partial(stored, "luminosity", factor)
-        continuum = partial(stored, "nebular_continuum", 1.0)
+        none = methodcaller("zeros", len(lines.ids))
+        lum = methodcaller("lines", "luminosity", factor)
+        continuum = methodcaller("lines", "nebular_continuum")
         # What belongs to which emission is as in a native Grid: only the
         # gas has lines, and each has the continuum below them.
         lums = {
@@ -310,7 +718,7 @@ class EmulatedGrid(Grid):
             "nebular": continuum,
             "linecont": none,
             "nebular_continuum": continuum,
-            "transmitted": partial(stored, "transmitted", 1.0),
+            "transmitted": methodcaller("lines", "transmitted"),
         }
         if isinstance(self.spectra, LazySpectra):
             self._warn_of_lines_outside()
@@ -320,10 +728,15 @@ class EmulatedGrid(Grid):
             for name in self.available_spectra_emissions:
                 lums.setdefault(name, none)
                 conts.setdefault(
-                    name, partial(arrays.spectrum, name, at_lines)
+                    name, methodcaller("spectrum", name, at_lines)
                 )
-        self.line_lums = LazyLineValues(lums, self._dtype, lum_unit)
-        self.line_conts = LazyLineValues(conts, self._dtype, cont_unit)
+        every = identity(len(lines.ids))
+        self.line_lums = LazyLineValues(
+            arrays, lums, every, self._dtype, lum_unit
+        )
+        self.line_conts = LazyLineValues(
+            arrays, conts, every, self._dtype, cont_unit
+        )
 
     def _convert_grid_to_internal_units(self) -> None:
         """Do nothing to emissions: they are evaluated in these units."""
@@ -356,11 +769,207 @@ class EmulatedGrid(Grid):
             if isinstance(emissions, LazyEmissions):
                 emissions.transform(as_contiguous)
 
-    def _node_arrays(self) -> NodeArrays:
+    def _remove_lines_outside_lam(self) -> None:
+        """Remove the lines beyond the wavelengths, evaluated or not."""
+        if self.line_lams is None:
+            return
+        outside = self._lines_outside()
+        if outside.any():
+            warn(
+                f"{outside.sum()} lines are outside the wavelength range of "
+                "the grid and will be removed."
+            )
+        kept = np.flatnonzero(~outside)
+        change = selection(kept, self.nlines)
+        self.available_lines = self.available_lines[kept]
+        self.line_lams = self.line_lams[kept]
+        for emissions in (self.line_lums, self.line_conts):
+            if isinstance(emissions, LazyLineValues):
+                emissions.rebin(change)
+
+    def _where_axis(self, axis_name: str) -> int:
+        """Return the number of an axis, named as `ages` or `log10ages`."""
+        plain = axis_name.removeprefix("log10")
+        return super()._where_axis(plain if plain in self.axes else axis_name)
+
+    def _nodes_of(self, axis_name: str) -> unyt_array | NDArray:
+        """Return the nodes of an axis, in the logarithm if so named."""
+        name = self.axes[self._where_axis(axis_name)]
+        logged = axis_name.startswith("log10")
+        return getattr(self, f"log10{name}" if logged else name)
+
+    def _value_on(
+        self, axis: str, value: float | unyt_quantity | None
+    ) -> float:
+        """Return a value on an axis as its nodes are, if it is inside."""
+        nodes = self._nodes_of(axis)
+        if value is None:
+            raise InconsistentParameter(
+                "Must provide kwarg `value` unless `method` is `marginalize`."
+            )
+        if isinstance(value, unyt_quantity):
+            units = getattr(nodes, "units", value.units)
+            value = value.to_value(units)
+        number, low, high = float(value), float(nodes[0]), float(nodes[-1])
+        if not low <= number <= high:
+            raise InconsistentParameter(
+                f"Value {number:g} is outside the bounds of the axis {axis}: "
+                f"{low:g} to {high:g}."
+            )
+        return number
+
+    def _is_logged(self, axis: str) -> bool:
+        """Return whether extraction takes the logarithm of an axis."""
+        return f"log10{axis}" in self._extract_axes
+
+    def _extract_coordinates(
+        self, values: Mapping[str, ArrayLike]
+    ) -> dict[str, NDArray[np.float64]]:
+        """Return points on all axes as extraction sees them, broadcast."""
+        found: dict[str, NDArray[np.float64]] = {}
+        for key, given in values.items():
+            if not self._have_axis(key):
+                raise TypeError(
+                    f"Invalid grid axis name: '{key}'; the grid has: "
+                    f"{', '.join(self.axes)}."
+                )
+            axis = self.axes[self._where_axis(key)]
+            if axis in found:
+                raise TypeError(f"Multiple values provided for axis '{axis}'.")
+            is_log = key.startswith("log10")
+            if isinstance(given, unyt_array):
+                nodes = self._nodes_of(key)
+                given = given.to_value(getattr(nodes, "units", given.units))
+            x = np.asarray(given, np.float64)
+            if self._is_logged(axis):
+                found[axis] = x if is_log else np.log10(x)
+            else:
+                found[axis] = 10.0**x if is_log else x
+        missing = [axis for axis in self.axes if axis not in found]
+        if missing:
+            raise TypeError(
+                f"Missing required coordinate for axis '{missing[0]}'."
+            )
+        every = np.broadcast_arrays(*(found[axis] for axis in self.axes))
+        return dict(zip(self.axes, every, strict=True))
+
+    def _stored(self) -> dict[str, NDArray]:
+        """Return what is stored at the nodes, by its path in a grid file."""
+        ions = getattr(self, "log10_specific_ionising_lum", {})
+        stored = {f"{IONISING}/{ion}": v for ion, v in ions.items()}
+        if self._stellar_frac is not None:
+            stored[STAR_FRACTION] = self._stellar_frac
+        return stored
+
+    def _set_stored(self, stored: Mapping[str, NDArray]) -> None:
+        """Replace what is stored at the nodes."""
+        for path, values in stored.items():
+            if path == STAR_FRACTION:
+                self._stellar_frac = as_contiguous(values)
+            else:
+                ion = path.removeprefix(f"{IONISING}/")
+                self.log10_specific_ionising_lum[ion] = as_contiguous(values)
+
+    def _stored_at(self, path: str, points: NDArray) -> NDArray:
+        """Interpolate what is stored to points (..., d) of all axes."""
+        header = self._weights.header
+        flat = points.reshape(-1, points.shape[-1])
+        found = at_points(
+            header.stored[path], header, self._weights.domain, flat
+        )
+        return found.reshape(points.shape[:-1]).astype(self._dtype)
+
+    def _take_nodes(self, indices: NDArray | int, axis: int) -> None:
+        """Keep some nodes along an axis; one integer alone drops it."""
+        for emissions in self._lazy_emissions():
+            emissions.take(indices, axis)
+        self._set_stored(
+            {
+                path: values.take(indices, axis)
+                for path, values in self._stored().items()
+                if values.ndim > axis
+            }
+        )
+
+    def _combine_nodes(
+        self, axis: int, function: Callable[[NDArray], NDArray]
+    ) -> None:
+        """Apply a function that drops an axis to all arrays."""
+        for emissions in self._lazy_emissions():
+            emissions.evaluate_all()
+            emissions.transform(partial(_keeping_units, function))
+        stored = {}
+        for path, values in self._stored().items():
+            if path == STAR_FRACTION and values.ndim > axis:
+                stored[path] = function(values)
+            elif path != STAR_FRACTION:
+                rates = function(10.0 ** values.astype(np.float64))
+                with np.errstate(divide="ignore"):
+                    stored[path] = np.log10(rates).astype(self._dtype)
+        self._set_stored(stored)
+
+    def _move_nodes(self, name: str, value: float) -> None:
+        """Evaluate everything at one value of an axis, which it drops."""
+        rest = [axis for axis in self.axes if axis != name]
+        mesh = np.meshgrid(
+            *(self._axes_values[axis] for axis in rest), indexing="ij"
+        )
+        arrays = self.point_arrays(
+            {**dict(zip(rest, mesh, strict=True)), name: value}
+        )
+        for emissions in self._lazy_emissions():
+            emissions.move(arrays)
+        axis = self.axes.index(name)
+        self._set_stored(
+            {
+                path: self._stored_at(
+                    path, _leading(arrays.points, values.ndim - 1)
+                )
+                for path, values in self._stored().items()
+                if values.ndim > axis
+            }
+        )
+
+    def _drop_axis(self, axis: int, value: float | None) -> None:
+        """Forget an axis that the arrays don't have any more."""
+        name = self.axes.pop(axis)
+        self._axes_values.pop(name)
+        self._axes_units.pop(name)
+        self._extract_axes_values.pop(self._extract_axes.pop(axis))
+        self.naxes -= 1
+        self._collapsed[name] = value
+        self._rename()
+
+    def _rename(self) -> None:
+        """Take a name of its own where the axes are not the weights'."""
+        own = header_axes(self._weights.header)
+        same = set(own) == set(self.axes) and all(
+            np.array_equal(own[a].values.astype(self._dtype), values)
+            for a, values in self._axes_values.items()
+        )
+        self.grid_name = (
+            self.original_name
+            if same
+            else name_for_axes(self.original_name, self._axes_values)
+        )
+
+    def _reduced(
+        self, kept: NDArray[np.intp], inplace: bool
+    ) -> "EmulatedGrid | None":
+        """Keep some of the wavelengths, and the lines between them."""
+        grid = self if inplace else copy.deepcopy(self)
+        if isinstance(grid.spectra, LazySpectra):
+            grid.spectra.rebin(selection(kept, grid.nlam))
+        grid.lam = grid.lam[kept]
+        if grid.lines_available:
+            grid._remove_lines_outside_lam()
+        return None if inplace else grid
+
+    def _node_arrays(self) -> PointArrays:
         """Return the emulated arrays at the nodes of this grid's axes."""
-        return NodeArrays(
+        return PointArrays.at_nodes(
             self._weights,
-            tuple(axis.values for axis in self._weights.header.axes),
+            [axis.values for axis in self._header.axes],
             self._internal_factor(),
         )
 
@@ -381,11 +990,15 @@ class EmulatedGrid(Grid):
         mappings = self.spectra, self.line_lums, self.line_conts
         return [m for m in mappings if isinstance(m, LazyEmissions)]
 
+    def _lines_outside(self) -> NDArray[np.bool_]:
+        """Return which lines are beyond the wavelengths."""
+        return np.asarray(
+            (self.line_lams < self.lam[0]) | (self.line_lams > self.lam[-1])
+        )
+
     def _warn_of_lines_outside(self) -> None:
         """Warn of lines beyond the wavelengths, as a native Grid does."""
-        outside = (self.line_lams < self.lam[0]) | (
-            self.line_lams > self.lam[-1]
-        )
+        outside = self._lines_outside()
         if outside.any():
             warn(
                 "The following lines are outside the wavelength range of "
@@ -443,11 +1056,39 @@ def _choose_spectra(
     return chosen
 
 
-def _line_values(arrays: NodeArrays, name: str, factor: float) -> NDArray:
-    """Return a stored quantity of the lines, times a factor."""
-    return arrays.lines(name) * factor
+def _between_nodes(
+    nodes: NDArray,
+    point: float,
+    axis: int,
+    scale: Callable[[Any], Any] | None,
+) -> Callable[[NDArray], NDArray]:
+    """Return what interpolates arrays linearly to a point of an axis."""
+    lower = int(
+        np.clip(np.searchsorted(nodes, point, "right"), 1, len(nodes) - 1)
+    )
+    scale = scale or (lambda x: x)
+    low, high = scale(nodes[lower - 1]), scale(nodes[lower])
+    part = float((scale(point) - low) / (high - low))
+
+    def between(values: NDArray) -> NDArray:
+        below, above = values.take(lower - 1, axis), values.take(lower, axis)
+        return (1.0 - part) * below + part * above
+
+    return between
 
 
-def _zeros(shape: tuple[int, ...]) -> NDArray:
-    """Return zeros for emissions without lines."""
-    return np.zeros(shape)
+def _leading(points: NDArray, k: int) -> NDArray:
+    """Return the points (n1, ..., nk, d) at the first of all other nodes."""
+    return points.reshape(*points.shape[:k], -1, points.shape[-1])[..., 0, :]
+
+
+def _keeping_units(
+    function: Callable[[NDArray], NDArray], values: NDArray
+) -> NDArray:
+    """Apply a function to the bare values, and give units back."""
+    found = np.ascontiguousarray(
+        function(np.asarray(values)), dtype=values.dtype
+    )
+    return (
+        unyt_array(found, values.units) if hasattr(values, "units") else found
+    )

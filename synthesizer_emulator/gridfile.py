@@ -27,6 +27,8 @@ from unyt.dimensions import mass
 SPECTRA = "spectra"
 EXTINCTION_CURVES = "extinction_curves"
 LINES = "lines"
+IONISING = "log10_specific_ionising_luminosity"
+STAR_FRACTION = "star_fraction"
 
 # Entries of the emission groups that are not emissions.
 _NOT_SPECTRA = ("wavelength", "normalisation")
@@ -127,6 +129,17 @@ class GridHeader:
             },
             **{f"{LINES}/{k}": u for k, u in lines.items()},
         }
+
+    @property
+    def stored(self) -> dict[str, NDArray[np.float64]]:
+        """What else is stored at the nodes, by its path in the file."""
+        stored = {
+            f"{IONISING}/{ion}": values
+            for ion, values in self.log10_specific_ionising_luminosity.items()
+        }
+        if self.star_fraction is not None:
+            stored[STAR_FRACTION] = self.star_fraction
+        return stored
 
     def size_of(self, emission: str) -> int:
         """Return how many wavelengths or lines an emission has.
@@ -324,7 +337,7 @@ def _read_header(hdf: h5py.File, group: str) -> GridHeader:
         raise GridError(
             f"The wavelengths of '{hdf.filename}' must be strictly ascending."
         )
-    ions = hdf.get("log10_specific_ionising_luminosity", {})
+    ions = hdf.get(IONISING, {})
     weight_variable = hdf.attrs.get("WeightVariable", "None")
     return GridHeader(
         axes=axes,
@@ -349,8 +362,8 @@ def _read_header(hdf: h5py.File, group: str) -> GridHeader:
             ion: ions[ion][...].astype(np.float64) for ion in ions
         },
         star_fraction=(
-            hdf["star_fraction"][...].astype(np.float64)
-            if "star_fraction" in hdf
+            hdf[STAR_FRACTION][...].astype(np.float64)
+            if STAR_FRACTION in hdf
             else None
         ),
     )
@@ -387,10 +400,8 @@ def write_header(hdf: h5py.File, header: GridHeader) -> None:
             target = hdf.create_group(name)
             for key, value in attributes.items():
                 target.attrs[key] = value
-    for ion, values in header.log10_specific_ionising_luminosity.items():
-        hdf[f"log10_specific_ionising_luminosity/{ion}"] = values
-    if header.star_fraction is not None:
-        hdf["star_fraction"] = header.star_fraction
+    for path, values in header.stored.items():
+        hdf[path] = values
 
 
 def create_emission(

@@ -12,6 +12,7 @@ import numpy as np
 from flax import nnx
 from jax import Array
 from numpy.typing import NDArray
+from synthesizer.exceptions import InconsistentArguments
 
 from synthesizer_emulator.gridfile import Axis
 
@@ -25,6 +26,9 @@ _ZERO_SHIFT = 1e-4
 # Below this multiple of the softening a soft-log flux means zero: closer
 # to it than the accuracy of the emulator, nothing is known.
 _ZERO_BELOW = 1.1
+
+# How far outside its domain a value counts as rounded, relative to it.
+_ROUNDING = 1e-6
 
 
 class Constant(nnx.Variable):
@@ -77,11 +81,46 @@ class AxisDomain:
         if self.scale == "log10":
             return xp.log10(values)
         if self.scale == "power":
-            # A power has no slope at zero, so an axis that starts there is
-            # shifted a little.
-            shift = 0.0 if self.low > 0 else _ZERO_SHIFT * self.high
-            return (values + shift) ** _WIDE_POWER
+            return (values + self._shift) ** _WIDE_POWER
         return values
+
+    def unscaled(self, scaled: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the values of the axis that `scaled` gives these for."""
+        if self.scale == "log10":
+            return 10.0**scaled
+        if self.scale == "power":
+            return scaled ** (1.0 / _WIDE_POWER) - self._shift
+        return scaled
+
+    def inside(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return values, those that rounding put just outside on the end.
+
+        Args:
+            values (np.ndarray of float): Values of the axis, in its units.
+
+        Returns:
+            np.ndarray of float: The values, within the domain.
+
+        Raises:
+            InconsistentArguments: If some are outside, or not numbers.
+        """
+        clipped = np.clip(values, self.low, self.high)
+        if not np.allclose(values, clipped, rtol=_ROUNDING, atol=0.0):
+            raise InconsistentArguments(
+                f"The axis '{self.name}' was trained from {self.low:g} to "
+                f"{self.high:g}, got values from {np.min(values):g} to "
+                f"{np.max(values):g}: nothing is known outside."
+            )
+        return clipped
+
+    @property
+    def _shift(self) -> float:
+        """What is added before taking the power.
+
+        A power has no slope at zero, so an axis that starts there is
+        shifted a little.
+        """
+        return 0.0 if self.low > 0 else _ZERO_SHIFT * self.high
 
 
 class Coordinates(nnx.Module):

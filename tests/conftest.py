@@ -1,5 +1,6 @@
 """Small grids that every test can share; nothing is downloaded."""
 
+import copy
 import os
 import tempfile
 from dataclasses import replace
@@ -19,7 +20,10 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 from synthesizer.grid import Grid  # noqa: E402
 
-from synthesizer_emulator import EmulatedGrid  # noqa: E402
+from synthesizer_emulator import EmulatedGrid, build  # noqa: E402
+from synthesizer_emulator.architectures import (  # noqa: E402
+    get_architecture,
+)
 from synthesizer_emulator.grid import (  # noqa: E402
     EXAMPLE_NAME,
     example_folder,
@@ -32,6 +36,15 @@ from synthesizer_emulator.gridfile import (  # noqa: E402
     write_atomically,
     write_header,
 )
+
+# Enough to learn the analytic grid, in about a second.
+QUICK = {
+    "settings": {"hidden": [16]},
+    "training": replace(
+        get_architecture("corrected").default_training, epochs=50
+    ),
+    "progress": False,
+}
 
 LAM = np.geomspace(200.0, 1e5, 150)
 LINE_LAMS = np.array([1215.67, 4861.32, 6562.80])
@@ -172,3 +185,31 @@ def native() -> Grid:
 def emulated() -> EmulatedGrid:
     """Return the emulated example grid."""
     return EmulatedGrid.example()
+
+
+@pytest.fixture(scope="session")
+def three_axes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of `three`, a built grid with three axes."""
+    folder = tmp_path_factory.mktemp("three")
+    build(
+        write_analytic_grid(
+            folder / "three.hdf5", n_ages=8, n_metals=4, n_parameters=3
+        ),
+        **QUICK,
+    )
+    return folder
+
+
+def hand_over(emulated: EmulatedGrid, native: Grid) -> Grid:
+    """Return a copy of a native grid with the emulated arrays in it.
+
+    What the two then do with the same arrays has to be the same.
+    """
+    grid = copy.deepcopy(native)
+    for name in grid.spectra:
+        grid.spectra[name] = emulated.spectra[name].copy()
+    for name in grid.line_lums:
+        grid.line_lums[name] = emulated.line_lums[name].copy()
+        grid.line_conts[name] = emulated.line_conts[name].copy()
+    grid._compute_max_grid_values()
+    return grid

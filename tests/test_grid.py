@@ -159,14 +159,14 @@ def test_nothing_is_evaluated_before_it_is_read():
 def test_only_the_wavelengths_in_force_are_evaluated(monkeypatch):
     grid = EmulatedGrid.example(lam_lims=(5000 * angstrom, 6000 * angstrom))
     sizes = []
-    arrays = type(grid.spectra._arrays)
-    at_nodes = arrays._at_nodes
+    arrays = type(grid.spectra.arrays)
+    evaluate = arrays._evaluate
 
-    def record(self, emission):
+    def record(self, emission, dtype):
         sizes.append(emission.size)
-        return at_nodes(self, emission)
+        return evaluate(self, emission, dtype)
 
-    monkeypatch.setattr(arrays, "_at_nodes", record)
+    monkeypatch.setattr(arrays, "_evaluate", record)
     _ = grid.spectra["incident"]
     assert sizes == [grid.nlam]
 
