@@ -14,8 +14,12 @@ if TYPE_CHECKING:
     )
     from synthesizer_emulator.builder import BuildReport as BuildReport
     from synthesizer_emulator.builder import build as build
+    from synthesizer_emulator.direct import (
+        extract_directly as extract_directly,
+    )
     from synthesizer_emulator.emulator import Emulator as Emulator
     from synthesizer_emulator.grid import EmulatedGrid as EmulatedGrid
+    from synthesizer_emulator.swapping import emulated_grids as emulated_grids
     from synthesizer_emulator.training import TrainingConfig as TrainingConfig
 
 __version__ = "0.1.0"
@@ -27,6 +31,8 @@ _HOMES = {
     "Emulator": "emulator",
     "TrainingConfig": "training",
     "build": "builder",
+    "emulated_grids": "swapping",
+    "extract_directly": "direct",
 }
 
 __all__ = sorted(_HOMES)

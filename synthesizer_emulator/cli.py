@@ -244,6 +244,28 @@ def quickstart(out: Path) -> None:
         run(out, echo=click.echo)
 
 
+@main.command(
+    context_settings={
+        "ignore_unknown_options": True,
+        "allow_interspersed_args": False,
+    }
+)
+@click.argument(
+    "script", type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def run(script: Path, arguments: tuple[str, ...]) -> None:
+    """Run an unchanged SCRIPT with emulated grids wherever there are any.
+
+    It ends by saying which grids were emulated.
+    """
+    from synthesizer_emulator.swapping import run_script
+
+    run_script(
+        script, arguments, report=lambda swaps: click.echo(swaps, err=True)
+    )
+
+
 def _parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
     """Read NAME=VALUE settings."""
     import json

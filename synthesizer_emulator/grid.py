@@ -141,8 +141,10 @@ class EmulatedGrid(Grid):
         """
         # Grid.__init__ reads through the methods below, which all ask
         # this for what a native grid takes from its file.
-        name = str(grid_name).removesuffix(SUFFIX).removesuffix(".hdf5")
-        self._weights = read_weights(_find_weights(name, grid_dir, weights))
+        name = _plain_name(grid_name)
+        self._weights = read_weights(
+            _existing_weights(name, grid_dir, weights)
+        )
         if name != self.provenance.grid_name:
             warn(
                 f"These weights were built from '{self.provenance.grid_name}',"
@@ -1011,7 +1013,35 @@ def example_folder() -> Path:
     return Path(str(files(_DATA)))
 
 
-def _find_weights(
+def find_weights(
+    grid_name: str, grid_dir: str | Path | None = None
+) -> Path | None:
+    """Return the path of the weights of a grid, if there are any.
+
+    Args:
+        grid_name (str): The name of the grid, with or without `.hdf5`.
+        grid_dir (str/Path): The folder of the grid; Synthesizer's grid
+            folder by default.
+
+    Returns:
+        Path: An existing file, or None.
+    """
+    path = _weights_path(grid_name, grid_dir)
+    return path if path.is_file() else None
+
+
+def _weights_path(grid_name: str, grid_dir: str | Path | None) -> Path:
+    """Return where the weights of a grid are looked for."""
+    folder = Path(get_grids_dir() if grid_dir is None else grid_dir)
+    return folder / f"{_plain_name(grid_name)}{SUFFIX}"
+
+
+def _plain_name(grid_name: str) -> str:
+    """Return the name of a grid without what files of it end in."""
+    return str(grid_name).removesuffix(SUFFIX).removesuffix(".hdf5")
+
+
+def _existing_weights(
     name: str, grid_dir: str | Path | None, weights: str | Path | None
 ) -> Path:
     """Return the path of the weights file of a grid."""
@@ -1020,15 +1050,15 @@ def _find_weights(
         if not path.is_file():
             raise GridError(f"No weights file at '{path}'.")
         return path
-    folder = Path(get_grids_dir() if grid_dir is None else grid_dir)
-    path = folder / f"{name}{SUFFIX}"
-    if not path.is_file():
+    found = find_weights(name, grid_dir)
+    if found is None:
+        path = _weights_path(name, grid_dir)
         raise GridError(
             f"No weights for the grid '{name}': there is no '{path}'. Build "
-            f"them with `synthesizer-emulator build {folder / name}.hdf5`, "
-            "or pass weights=."
+            "them with `synthesizer-emulator build "
+            f"{path.parent / name}.hdf5`, or pass weights=."
         )
-    return path
+    return found
 
 
 def _choose_spectra(

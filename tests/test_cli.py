@@ -56,6 +56,24 @@ def test_mistakes_end_in_a_message(
     assert not isinstance(result.exception, (KeyError, TypeError))
 
 
+def test_run_says_which_grids_were_emulated(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys\n"
+        "from synthesizer import Grid\n"
+        f"Grid('{EXAMPLE_NAME}', {str(example_folder())!r})\n"
+        "print(sys.argv[1:])\n"
+        "sys.exit(3)\n"
+    )
+    result = run("run", script, "--flag", "-x", "1")
+    assert result.exit_code == 3
+    assert "['--flag', '-x', '1']" in result.stdout
+    assert f"Emulated grids: {EXAMPLE_NAME}; native grids: none." in (
+        result.stderr
+    )
+    assert "does not exist" in run("run", tmp_path / "x.py").output
+
+
 def test_importing_the_package_is_cheap():
     """Neither JAX nor matplotlib nor Synthesizer loads before it is used."""
     code = (
