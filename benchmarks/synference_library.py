@@ -1,0 +1,243 @@
+r"""A library of galaxies through Synference, native against emulated.
+
+What Synference's page "Basic Library Generation" makes, on real BC03: draws
+from a hypercube, log-normal histories, one metallicity a galaxy, a dust
+screen, redshifts up to 5 and the eight wide bands of NIRCam. Each library
+is made twice, with the native grid and with its emulator, at the same
+nodes; the differences are in millimagnitudes. Needs Synference and, for the
+true filter curves, astro-sedpy.
+
+    python benchmarks/synference_library.py \\
+        --json docs/benchmarks/synference_library.json
+"""
+
+import importlib.util
+import sys
+import tempfile
+import time
+import types
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import record
+from numpy.typing import NDArray
+from synthesizer.emission_models import (
+    AttenuatedEmission,
+    EmissionModel,
+    IncidentEmission,
+    TotalEmission,
+)
+from synthesizer.emission_models.attenuation import PowerLaw
+from synthesizer.grid import Grid
+from synthesizer.instruments import Filter, FilterCollection, Instrument
+from synthesizer.parametric import SFH, ZDist
+from unyt import angstrom
+
+from synthesizer_emulator import EmulatedGrid, build
+from synthesizer_emulator.sources import bc03
+
+if importlib.util.find_spec("ili") is None:
+    # Synference imports its training at once, which needs ltu-ili; that is
+    # not on PyPI, and a library does without it.
+    runner = types.ModuleType("synference.custom_runner")
+    runner.SBICustomRunner = None  # type: ignore[attr-defined]
+    sys.modules[runner.__name__] = runner
+
+from synference import (
+    GalaxyBasis,
+    draw_from_hypercube,
+    generate_sfh_basis,
+    load_library_from_hdf5,
+)
+
+N_GALAXIES = 1000
+BANDS = [
+    "F070W",
+    "F090W",
+    "F115W",
+    "F150W",
+    "F200W",
+    "F277W",
+    "F356W",
+    "F444W",
+]
+PRIORS = {
+    "redshift": (0.0, 5.0),
+    "log_stellar_mass": (8.0, 12.0),
+    "log_zmet": (-4.0, -1.4),
+    "peak_age_norm": (0.0, 0.99),  # of the age of the universe
+    "tau": (0.1, 2.0),  # dex
+    "tau_v": (0.0, 3.0),
+}
+BOUNDS = {"p50": 1.0, "p99": 10.0}  # mmag
+
+
+def draw_parameters(n: int) -> dict[str, NDArray[np.float64]]:
+    """Return n draws from the hypercube, by parameter."""
+    draws = draw_from_hypercube(PRIORS, n, rng=42)
+    # Synthesizer refuses the single precision of the draws beside a grid
+    # in double.
+    return {name: np.float64(values) for name, values in draws.items()}
+
+
+def emission_model(grid: Grid) -> EmissionModel:
+    """Return the page's model; without the gas where the grid has none."""
+    screen = PowerLaw(slope=-0.7)
+    if grid.reprocessed:
+        return TotalEmission(grid=grid, dust_curve=screen)
+    return AttenuatedEmission(
+        dust_curve=screen,
+        apply_to=IncidentEmission(grid),
+        emitter="stellar",
+        label="emergent",
+        grid=grid,
+    )
+
+
+def create_library(
+    grid: Grid,
+    filters: FilterCollection,
+    parameters: dict[str, NDArray[np.float64]],
+    folder: Path,
+) -> dict:
+    """Make a library with Synference and return what it reads back.
+
+    Args:
+        grid (Grid): The grid, native or emulated.
+        filters (FilterCollection): The bands.
+        parameters (dict): The draws.
+        folder (Path): Where to write; of this library alone, because
+            Synference takes up what it finds there.
+
+    Returns:
+        dict: As Synference reads it, `photometry` in nJy, (nband, n).
+    """
+    histories, _ = generate_sfh_basis(
+        sfh_type=SFH.LogNormal,
+        sfh_param_names=["peak_age_norm", "tau"],
+        sfh_param_arrays=[parameters["peak_age_norm"], parameters["tau"]],
+        sfh_param_units=[None, None],
+        redshifts=parameters["redshift"],
+    )
+    basis = GalaxyBasis(
+        model_name="basis",
+        redshifts=parameters["redshift"],
+        grid=grid,
+        emission_model=emission_model(grid),
+        sfhs=histories,
+        metal_dists=[
+            ZDist.DeltaConstant(log10metallicity=log_zmet)
+            for log_zmet in parameters["log_zmet"]
+        ],
+        log_stellar_masses=parameters["log_stellar_mass"],
+        galaxy_params={"tau_v": parameters["tau_v"]},
+        instrument=Instrument("JWST.NIRCam", filters=filters),
+        params_to_ignore=["max_age"],
+    )
+    basis.create_mock_library(
+        "library",
+        emission_model_key="emergent",
+        out_dir=str(folder),
+        n_proc=1,
+    )
+    return load_library_from_hdf5(str(folder / "library.hdf5"))
+
+
+def millimagnitudes(
+    photometry: NDArray, reference: NDArray
+) -> NDArray[np.float64]:
+    """Return by how many millimagnitudes fluxes differ, (nband, n)."""
+    return 2500.0 * np.abs(np.log10(photometry / reference))
+
+
+def nircam_filters(bands: Iterable[str] = BANDS) -> FilterCollection:
+    """Return the true curves of NIRCam's bands, from astro-sedpy."""
+    from sedpy.observate import load_filters
+
+    curves = load_filters([f"jwst_{band.lower()}" for band in bands])
+    return FilterCollection(
+        filters=[
+            Filter(
+                f"JWST/NIRCam.{band}",
+                transmission=curve.transmission,
+                new_lam=curve.wavelength * angstrom,
+            )
+            for band, curve in zip(bands, curves, strict=True)
+        ]
+    )
+
+
+def write_grids(folder: Path) -> list[Path]:
+    """Write BC03, the stars alone in full and with gas thinned."""
+    with_gas = bc03.moderately_thinned(
+        bc03.Thinning(log10_ionisation_parameters=(-2.0,))
+    )
+    name = f"{bc03.CLOUDY_NAME}-logU-2"
+    return [
+        bc03.write_incident_grid(folder),
+        bc03.write_cloudy_grid(folder, with_gas, name=name),
+    ]
+
+
+def measure(folder: Path) -> dict[str, dict]:
+    """Return the differences and the times of each grid's library."""
+    parameters = draw_parameters(N_GALAXIES)
+    results = {}
+    for path in write_grids(folder):
+        build(path)
+        photometry, seconds = {}, {}
+        for kind, cls in {"native": Grid, "emulated": EmulatedGrid}.items():
+            start = time.perf_counter()
+            library = create_library(
+                cls(path.stem, grid_dir=folder),
+                nircam_filters(),
+                parameters,
+                folder / f"{path.stem}-{kind}",
+            )
+            seconds[kind] = time.perf_counter() - start
+            photometry[kind] = library["photometry"]
+        differences = millimagnitudes(
+            photometry["emulated"], photometry["native"]
+        )
+        results[path.stem] = {
+            "seconds": seconds,
+            "bands": {
+                band: {
+                    "p50": np.quantile(values, 0.5),
+                    "p99": np.quantile(values, 0.99),
+                    "worst": values.max(),
+                }
+                for band, values in zip(BANDS, differences, strict=True)
+            },
+        }
+    return results
+
+
+def main() -> None:
+    """Measure, print and write."""
+    target = record.json_argument(__doc__)
+    warnings.simplefilter("ignore")
+    with tempfile.TemporaryDirectory() as folder:
+        libraries = measure(Path(folder))
+    for name, library in libraries.items():
+        times = ", ".join(
+            f"{kind} {seconds:.0f} s"
+            for kind, seconds in library["seconds"].items()
+        )
+        print(f"\n{name}: {N_GALAXIES} galaxies, {times}")
+        for band, row in library["bands"].items():
+            verdict = all(row[q] <= bound for q, bound in BOUNDS.items())
+            cells = ", ".join(f"{q} {v:.4f} mmag" for q, v in row.items())
+            print(f"{band:<6} {cells}  {'pass' if verdict else 'FAIL'}")
+    bounds = ", ".join(f"{q} {bound:g} mmag" for q, bound in BOUNDS.items())
+    print(f"bounds {bounds}")
+    record.write(
+        target,
+        {"galaxies": N_GALAXIES, "bounds": BOUNDS, "libraries": libraries},
+    )
+
+
+if __name__ == "__main__":
+    main()
