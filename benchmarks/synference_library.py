@@ -17,7 +17,6 @@ import tempfile
 import time
 import types
 import warnings
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -152,11 +151,11 @@ def millimagnitudes(
     return 2500.0 * np.abs(np.log10(photometry / reference))
 
 
-def nircam_filters(bands: Iterable[str] = BANDS) -> FilterCollection:
+def nircam_filters() -> FilterCollection:
     """Return the true curves of NIRCam's bands, from astro-sedpy."""
     from sedpy.observate import load_filters
 
-    curves = load_filters([f"jwst_{band.lower()}" for band in bands])
+    curves = load_filters([f"jwst_{band.lower()}" for band in BANDS])
     return FilterCollection(
         filters=[
             Filter(
@@ -164,7 +163,7 @@ def nircam_filters(bands: Iterable[str] = BANDS) -> FilterCollection:
                 transmission=curve.transmission,
                 new_lam=curve.wavelength * angstrom,
             )
-            for band, curve in zip(bands, curves, strict=True)
+            for band, curve in zip(BANDS, curves, strict=True)
         ]
     )
 
@@ -182,21 +181,25 @@ def write_grids(folder: Path) -> list[Path]:
 
 
 def measure(folder: Path) -> dict[str, dict]:
-    """Return the differences and the times of each grid's library."""
+    """Return the differences and the times of each grid's library.
+
+    The times are the processor's, as a library is made by one thread and
+    others may be at work.
+    """
     parameters = draw_parameters(N_GALAXIES)
     results = {}
     for path in write_grids(folder):
         build(path)
         photometry, seconds = {}, {}
         for kind, cls in {"native": Grid, "emulated": EmulatedGrid}.items():
-            start = time.perf_counter()
+            start = time.process_time()
             library = create_library(
                 cls(path.stem, grid_dir=folder),
                 nircam_filters(),
                 parameters,
                 folder / f"{path.stem}-{kind}",
             )
-            seconds[kind] = time.perf_counter() - start
+            seconds[kind] = time.process_time() - start
             photometry[kind] = library["photometry"]
         differences = millimagnitudes(
             photometry["emulated"], photometry["native"]
@@ -223,7 +226,7 @@ def main() -> None:
         libraries = measure(Path(folder))
     for name, library in libraries.items():
         times = ", ".join(
-            f"{kind} {seconds:.0f} s"
+            f"{kind} {seconds:.0f} CPU s"
             for kind, seconds in library["seconds"].items()
         )
         print(f"\n{name}: {N_GALAXIES} galaxies, {times}")

@@ -5,8 +5,9 @@ import importlib.util
 import h5py
 import numpy as np
 import pytest
-from synthesizer.instruments import FilterCollection
-from unyt import angstrom
+from synthesizer.instruments import FilterCollection, Instrument
+from synthesizer.parametric import SFH, ZDist
+from unyt import Myr, angstrom
 
 if importlib.util.find_spec("synference") is None:
     pytest.skip(
@@ -17,6 +18,7 @@ from synference_library import (
     BANDS,
     create_library,
     draw_parameters,
+    emission_model,
     millimagnitudes,
 )
 
@@ -31,21 +33,25 @@ def parameters():
     return draw_parameters(N_GALAXIES)
 
 
+def top_hats():
+    return FilterCollection(
+        tophat_dict={
+            f"JWST/NIRCam.{band}": {
+                "lam_min": low * angstrom,
+                "lam_max": high * angstrom,
+            }
+            for band, low, high in zip(BANDS, EDGES, EDGES[1:], strict=False)
+        }
+    )
+
+
 @pytest.fixture(scope="module")
 def create(parameters, tmp_path_factory):
     """Return what makes the library of these draws with a grid."""
-    bands = {
-        f"JWST/NIRCam.{band}": {
-            "lam_min": low * angstrom,
-            "lam_max": high * angstrom,
-        }
-        for band, low, high in zip(BANDS, EDGES, EDGES[1:], strict=False)
-    }
 
     def make(grid):
         folder = tmp_path_factory.mktemp("library")
-        filters = FilterCollection(tophat_dict=bands)
-        return folder, create_library(grid, filters, parameters, folder)
+        return folder, create_library(grid, top_hats(), parameters, folder)
 
     return make
 
@@ -105,3 +111,34 @@ def test_the_file_names_the_grid(library, emulated):
         assert list(hdf.attrs["Grids"]) == [emulated.grid_name]
         assert hdf["Model"].attrs["grid_name"] == emulated.grid_name
         assert hdf["Model"].attrs["grid_dir"] == emulated.grid_dir
+
+
+def test_a_simulator_takes_an_emulated_grid(
+    emulated, native_with_emulated_arrays
+):
+    from synference import GalaxySimulator
+
+    point = {
+        "redshift": 2.0,
+        "log_mass": 10.0,
+        "log10metallicity": -2.0,
+        "tau": 0.5,
+        "peak_age": 1000.0,
+        "max_age": 3000.0,
+        "tau_v": 0.3,
+    }
+    one, other = (
+        GalaxySimulator(
+            sfh_model=SFH.LogNormal,
+            zdist_model=ZDist.DeltaConstant,
+            grid=grid,
+            instrument=Instrument("JWST.NIRCam", filters=top_hats()),
+            emission_model=emission_model(grid),
+            emission_model_key="emergent",
+            emitter_params={"stellar": ["tau_v"], "galaxy": []},
+            param_units={"peak_age": Myr, "max_age": Myr},
+        )(point)
+        for grid in (emulated, native_with_emulated_arrays)
+    )
+    assert (one > 0).all()
+    np.testing.assert_array_equal(one, other)
