@@ -25,6 +25,7 @@ nitpicky = False
 _benchmarks = Path(__file__).parent / "benchmarks"
 _measured = json.loads((_benchmarks / "main_job.json").read_text())
 _between = json.loads((_benchmarks / "between_nodes.json").read_text())
+_library = json.loads((_benchmarks / "synference_library.json").read_text())
 
 
 def _percent(row: dict[str, float]) -> str:
@@ -41,6 +42,14 @@ def _hold_out(name: str, both: dict[str, dict[str, float]]) -> str:
         for q in ("p50", "p95", "p99")
     ]
     return f"| {name} | " + " | ".join(cells) + " |"
+
+
+def _bands(library: dict) -> list[str]:
+    """Return the rows of a library's table, in millimagnitudes."""
+    return [
+        f"| {band} | " + " | ".join(f"{v:.4f}" for v in row.values()) + " |"
+        for band, row in library["bands"].items()
+    ]
 
 
 myst_substitutions = {
@@ -60,6 +69,18 @@ myst_substitutions = {
             "|---|---|---|---|---|---|---|",
             *(_hold_out(*row) for row in _between["held_out"].items()),
         ]
+    ),
+    "library_commit": _library["commit"],
+    "library_galaxies": f"{_library['galaxies']:,}",
+    "library_tables": "\n\n".join(
+        "\n".join(
+            [
+                f"| `{name}` | median | 99% | worst |",
+                "|---|---|---|---|",
+                *_bands(library),
+            ]
+        )
+        for name, library in _library["libraries"].items()
     ),
     "error_table": "\n".join(
         [
