@@ -41,7 +41,7 @@ if importlib.util.find_spec("ili") is None:
     # Synference imports its training at once, which needs ltu-ili; that is
     # not on PyPI, and a library does without it.
     runner = types.ModuleType("synference.custom_runner")
-    runner.SBICustomRunner = None  # type: ignore[attr-defined]
+    runner.SBICustomRunner = None
     sys.modules[runner.__name__] = runner
 
 from synference import (
