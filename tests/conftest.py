@@ -211,11 +211,11 @@ def hand_over(emulated: EmulatedGrid, native: Grid) -> Grid:
     for name in grid.line_lums:
         grid.line_lums[name] = emulated.line_lums[name].copy()
         grid.line_conts[name] = emulated.line_conts[name].copy()
+    grid._compute_max_grid_values()
+    return grid
 
 
 @pytest.fixture(scope="session")
 def native_with_emulated_arrays(emulated: EmulatedGrid, native: Grid) -> Grid:
     """Return a native grid that was handed the emulated arrays."""
     return hand_over(emulated, native)
-    grid._compute_max_grid_values()
-    return grid

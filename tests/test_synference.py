@@ -9,6 +9,8 @@ from synthesizer.instruments import FilterCollection, Instrument
 from synthesizer.parametric import SFH, ZDist
 from unyt import Myr, angstrom
 
+from synthesizer_emulator import EmulatedGrid, emulated_grids
+
 if importlib.util.find_spec("synference") is None:
     pytest.skip(
         "needs Synference (the extra 'synference')", allow_module_level=True
@@ -142,3 +144,14 @@ def test_a_simulator_takes_an_emulated_grid(
     )
     assert (one > 0).all()
     np.testing.assert_array_equal(one, other)
+
+
+def test_a_simulator_made_from_a_library_gets_an_emulated_grid(library):
+    """Where Synference opens the grid by its name, out of our hands."""
+    from synference import GalaxySimulator
+
+    folder, _ = library
+    with emulated_grids() as swaps:
+        simulator = GalaxySimulator.from_library(str(folder / "library.hdf5"))
+    assert isinstance(simulator.grid, EmulatedGrid)
+    assert swaps.emulated == [simulator.grid.grid_name]
