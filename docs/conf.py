@@ -27,6 +27,8 @@ _measured = json.loads((_benchmarks / "main_job.json").read_text())
 _between = json.loads((_benchmarks / "between_nodes.json").read_text())
 _library = json.loads((_benchmarks / "synference_library.json").read_text())
 
+_cloudy = json.loads((_benchmarks / "cloudy.json").read_text())
+
 
 def _percent(row: dict[str, float]) -> str:
     """Return the cells of one row of the error table."""
@@ -69,6 +71,28 @@ myst_substitutions = {
             "|---|---|---|---|---|---|---|",
             *(_hold_out(*row) for row in _between["held_out"].items()),
         ]
+    ),
+    "cloudy_commit": _cloudy["commit"],
+    "cloudy_build_minutes": f"{_cloudy['build_seconds'] / 60:.0f}",
+    "cloudy_build_gigabytes": f"{_cloudy['build_gigabytes']:.1f}",
+    "cloudy_weights": f"{_cloudy['weights_megabytes']:.0f}",
+    "cloudy_grid": f"{_cloudy['grid_megabytes']:.0f}",
+    "cloudy_table": "\n".join(
+        [
+            "| | p50 | p95 | p99 | worst |",
+            "|---|---|---|---|---|",
+            *(
+                f"| `{name}` | {_percent(row)} |"
+                for name, row in _cloudy["nodes"].items()
+            ),
+            f"| lines above 0.001 Hβ, Z ≤ 0.02 | {_percent(_cloudy['lines'])} |",
+        ]
+    ),
+    "particle_at_nodes": (
+        f"{1e6 * _cloudy['seconds_a_particle']['nodes']:.0f}"
+    ),
+    "particle_direct": (
+        f"{1e6 * _cloudy['seconds_a_particle']['direct']:.0f}"
     ),
     "library_commit": _library["commit"],
     "library_galaxies": f"{_library['galaxies']:,}",
