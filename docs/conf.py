@@ -85,7 +85,8 @@ myst_substitutions = {
                 f"| `{name}` | {_percent(row)} |"
                 for name, row in _cloudy["nodes"].items()
             ),
-            f"| lines above 0.001 Hβ, Z ≤ 0.02 | {_percent(_cloudy['lines'])} |",
+            "| lines above 0.001 Hβ, Z ≤ 0.02 | "
+            f"{_percent(_cloudy['lines'])} |",
         ]
     ),
     "particle_at_nodes": (
