@@ -3,9 +3,13 @@
 For one point; batch it with `jax.vmap`. It knows nothing of astronomy.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import reduce
 from itertools import product
+from operator import mul
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -77,12 +81,19 @@ class SmoothTable(nnx.Module):
     with the slopes $S_a$ of `akima_slopes` (on a sparse axis averaged
     with `monotone_slopes`). Outside, points get the nearest edge's value.
 
+    The longest axis, if it is no sparse one, comes last: the table is
+    interpolated along the others at the six nodes around the point, and
+    then a cubic drawn through these. So what else is known along the other
+    axes can be added at the nodes, and does not disturb the long axis
+    between them.
+
     Attributes:
         nodes (nnx.List of Constant): The coordinates along each axis.
         values (Constant): The values, (n1, ..., nd, k).
         metric (Constant): What one unit of each of the k values weighs
             where they are compared, (k,).
-        slopes (Derived): The slopes along each axis, (d, n1, ..., nd, k).
+        slopes (Derived): The slopes along each axis but a long one, each
+            (n1, ..., nd, k).
     """
 
     def __init__(
@@ -101,21 +112,93 @@ class SmoothTable(nnx.Module):
             _node_slopes(nodes, np.asarray(values), np.asarray(metric))
         )
 
-    def __call__(self, x: Array) -> Array:
-        """Interpolate at one point x (d,), giving (k,)."""
-        cells = [_locate(n[...], x[i]) for i, n in enumerate(self.nodes)]
-        weights = [_hermite_weights(t, h) for _, t, h in cells]
-        axes = range(len(cells))
+    def __call__(
+        self, x: Array, added: Callable[[Array], Array] | None = None
+    ) -> Array:
+        """Interpolate at one point.
+
+        Args:
+            x (Array): The point, (d,).
+            added (function): Gives values (k,) at a point (d,), to add to
+                those of the table before interpolating along a long axis.
+
+        Returns:
+            Array: The values, (k,).
+        """
+        long = _long_axis(self.values[...].shape)
+        if long is None:
+            value = self._multicubic(x, {})
+            return value if added is None else value + added(x)
+        nodes = self.nodes[long][...]
+
+        def at_node(node: Array) -> Array:
+            value = self._multicubic(x, {long: node})
+            if added is not None:
+                value = value + added(x.at[long].set(nodes[node]))
+            return value
+
+        return through_nodes(nodes, at_node, x[long], self.metric[...])
+
+    def _multicubic(self, x: Array, fixed: Mapping[int, Array]) -> Array:
+        """Interpolate along all axes but those whose node is fixed."""
+        axes = [a for a in range(len(self.nodes)) if a not in fixed]
+        cells = {a: _locate(self.nodes[a][...], x[a]) for a in axes}
+        weights = {a: _hermite_weights(*cells[a][1:]) for a in axes}
         total: Array | float = 0.0
-        for corner in product((0, 1), repeat=len(cells)):
-            index = tuple(c[0] + k for c, k in zip(cells, corner, strict=True))
-            value = [weights[a][0][corner[a]] for a in axes]
-            slope = [weights[a][1][corner[a]] for a in axes]
-            total = total + _product(value) * self.values[...][index]
-            for a in axes:
-                mixed = [slope[b] if b == a else value[b] for b in axes]
-                total = total + _product(mixed) * self.slopes[...][(a, *index)]
+        for corner in product((0, 1), repeat=len(axes)):
+            side = dict(zip(axes, corner, strict=True))
+            index = tuple(
+                fixed[a] if a in fixed else cells[a][0] + side[a]
+                for a in range(len(self.nodes))
+            )
+            value = {a: weights[a][0][side[a]] for a in axes}
+            total = total + _product(value.values()) * self.values[...][index]
+            for i, a in enumerate(axes):
+                mixed = {**value, a: weights[a][1][side[a]]}
+                slopes = self.slopes[...][(i, *index)]
+                total = total + _product(mixed.values()) * slopes
         return jnp.asarray(total)
+
+
+def through_nodes(
+    nodes: Array, at_node: Callable[[Array], Array], x: Array, metric: Array
+) -> Array:
+    """Draw the cubic of `akima_slopes` through the nodes around a point.
+
+    Args:
+        nodes (Array): Ascending coordinates, at least six, (n,).
+        at_node (function): Gives the values (k,) at a node, by its number.
+        x (Array): The point, ().
+        metric (Array): What one unit of each of the k values weighs, (k,).
+
+    Returns:
+        Array: The values at the point, (k,).
+    """
+    cell, t, width = _locate(nodes, x)
+    first = jnp.clip(cell - 2, 0, len(nodes) - 6)
+    around = first + jnp.arange(6)
+    values = jax.vmap(at_node)(around)
+    secants = jnp.diff(values, axis=0) / jnp.diff(nodes[around])[:, None]
+    # Ghost secants beyond the ends continue the change of slope, as in
+    # `akima_slopes`; elsewhere they are not used.
+    before = secants[:1] - (secants[1:2] - secants[:1]) * jnp.array([[2], [1]])
+    after = secants[-1:] + (secants[-1:] - secants[-2:-1]) * jnp.array(
+        [[1], [2]]
+    )
+    every = jnp.concatenate([before, secants, after])
+    # The cell's own secant is number `middle`; two on each side count.
+    middle = 2 + cell - first
+    near = jax.lax.dynamic_slice_in_dim(every, middle - 2, 5)
+    on_left = _akima_slope(near[:4], metric, jnp)
+    on_right = _akima_slope(near[1:], metric, jnp)
+    (v_left, v_right), (s_left, s_right) = _hermite_weights(t, width)
+    ends = values[cell - first], values[cell - first + 1]
+    return (
+        v_left * ends[0]
+        + v_right * ends[1]
+        + s_left * on_left
+        + s_right * on_right
+    )
 
 
 def akima_slopes(nodes: NDArray, values: NDArray, metric: NDArray) -> NDArray:
@@ -143,17 +226,10 @@ def akima_slopes(nodes: NDArray, values: NDArray, metric: NDArray) -> NDArray:
         first = 2 * secants[:1] - secants[1:2]
         last = 2 * secants[-1:] - secants[-2:-1]
         secants = np.concatenate([first, secants, last])
-    change = _norm(np.diff(secants, axis=0), metric)
-    change += 0.5 * _norm(secants[1:] + secants[:-1], metric)
-    change = change**_AKIMA_POWER
-    # Around node j, secants j + 1 and j + 2 meet; change j is that of the
-    # pair that ends on its left, j + 2 of the one that begins on its right.
+    # Around node j meet the secants j + 1 and j + 2.
     n = len(nodes)
-    left, right = secants[1 : n + 1], secants[2 : n + 2]
-    on_left, on_right = change[:n], change[2 : n + 2]
-    total = on_left + on_right
-    mixed = on_right * left + on_left * right
-    return np.divide(mixed, total, out=np.zeros_like(mixed), where=total > 0)
+    around = [secants[i : n + i] for i in range(4)]
+    return _akima_slope(around, metric, np)
 
 
 def monotone_slopes(nodes: NDArray, values: NDArray) -> NDArray:
@@ -185,18 +261,52 @@ def monotone_slopes(nodes: NDArray, values: NDArray) -> NDArray:
     return np.concatenate([secants[:1], inner, secants[-1:]])
 
 
+def _long_axis(shape: Sequence[int]) -> int | None:
+    """Return the longest axis of a table (n1, ..., nd, k), if not sparse."""
+    *lengths, _ = shape
+    longest = max(lengths)
+    return lengths.index(longest) if longest >= SPARSE_AXIS else None
+
+
 def _node_slopes(
     nodes: Sequence[NDArray], values: NDArray, metric: NDArray
 ) -> Array:
-    """Return the slopes along each axis of a table, (d, n1, ..., nd, k)."""
-    slopes = []
+    """Return the slopes along each axis but a long one."""
+    long = _long_axis(values.shape)
+    slopes = [np.zeros((0, *values.shape))]
     for axis, line in enumerate(np.asarray(n, np.float64) for n in nodes):
+        if axis == long:
+            continue
         lines = np.moveaxis(np.asarray(values, np.float64), axis, 0)
         found = akima_slopes(line, lines, metric)
         if len(line) < SPARSE_AXIS:
             found = 0.5 * (found + monotone_slopes(line, lines))
-        slopes.append(np.moveaxis(found, 0, axis))
-    return jnp.asarray(np.stack(slopes), jnp.float32)
+        slopes.append(np.moveaxis(found, 0, axis)[None])
+    return jnp.asarray(np.concatenate(slopes), jnp.float32)
+
+
+def _akima_slope(secants: Any, metric: Any, xp: Any) -> Any:
+    """Return the slope at a node of the two secants on each side of it.
+
+    Args:
+        secants (sequence of array): The four secants, each (..., k).
+        metric (array): What one unit of each of the k values weighs, (k,).
+        xp (module): `numpy` or `jax.numpy`, whichever they belong to.
+
+    Returns:
+        array: The slope, (..., k).
+    """
+
+    def change(one: Any, other: Any) -> Any:
+        size = _norm(other - one, metric, xp)
+        return (size + 0.5 * _norm(other + one, metric, xp)) ** _AKIMA_POWER
+
+    on_left = change(secants[0], secants[1])
+    on_right = change(secants[2], secants[3])
+    total = on_left + on_right
+    flat = total == 0
+    mixed = on_right * secants[1] + on_left * secants[2]
+    return xp.where(flat, 0.0, mixed / xp.where(flat, 1.0, total))
 
 
 def _locate(nodes: Array, x: Array) -> tuple[Array, Array, Array]:
@@ -226,14 +336,14 @@ def _secants(nodes: NDArray, values: NDArray) -> NDArray:
     return np.diff(values, axis=0) / h
 
 
-def _norm(vectors: NDArray, metric: NDArray) -> NDArray:
+def _norm(vectors: Any, metric: Any, xp: Any) -> Any:
     """Return the metric's norm along the last axis, which stays."""
-    return np.sqrt(np.sum((vectors * metric) ** 2, axis=-1, keepdims=True))
+    squares = xp.sum((vectors * metric) ** 2, axis=-1, keepdims=True)
+    # A square root has no slope at zero.
+    none = squares == 0
+    return xp.where(none, 0.0, xp.sqrt(xp.where(none, 1.0, squares)))
 
 
-def _product(factors: Sequence[Array]) -> Array:
-    """Return the product of a few numbers."""
-    result = factors[0]
-    for factor in factors[1:]:
-        result = result * factor
-    return result
+def _product(factors: Iterable[Array]) -> Array | float:
+    """Return the product of a few numbers, one of none."""
+    return reduce(mul, factors, 1.0)

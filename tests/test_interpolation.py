@@ -4,13 +4,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.interpolate import PchipInterpolator, RegularGridInterpolator
+from scipy.interpolate import (
+    CubicHermiteSpline,
+    PchipInterpolator,
+    RegularGridInterpolator,
+)
 
 from synthesizer_emulator.interpolation import (
     LinearTable,
     SmoothTable,
     akima_slopes,
     monotone_slopes,
+    through_nodes,
 )
 
 RNG = np.random.default_rng(2)
@@ -94,6 +99,48 @@ def test_smooth_table_agrees_with_brute_force():
             expected += h[0] * g[1] * slopes[(1, *at)]
         np.testing.assert_allclose(
             table(jnp.asarray(point)), expected, atol=2e-5
+        )
+
+
+@pytest.mark.parametrize("n", [6, 9, 30])
+def test_through_nodes_is_the_cubic_of_akima_slopes(n):
+    """Against SciPy's Hermite spline, from end to end."""
+    (nodes,), values = make_nodes((n,)), RNG.normal(size=(n, 3))
+    metric = np.array([1.0, 2.0, 0.5])
+    spline = CubicHermiteSpline(
+        nodes, values, akima_slopes(nodes, values, metric)
+    )
+    points = make_points([nodes], 60)[:, 0]
+    table = jnp.asarray(values)
+    got = jax.vmap(
+        lambda x: through_nodes(
+            jnp.asarray(nodes), lambda j: table[j], x, jnp.asarray(metric)
+        )
+    )(jnp.asarray(points))
+    np.testing.assert_allclose(got, spline(points), atol=5e-5)
+
+
+def test_what_is_added_does_not_disturb_a_long_axis():
+    """Zero at the nodes of the short axis: only the table is left there."""
+    nodes, values = make_nodes((30, 5)), RNG.normal(size=(30, 5, 2))
+    table = SmoothTable(nodes, values, np.ones(2))
+
+    def added(x):
+        bump = jnp.prod(x[1] - jnp.asarray(nodes[1])) * jnp.cos(9 * x[0])
+        return jnp.array([bump, 2 * bump])
+
+    for x in make_points(nodes, 20):
+        at_node = jnp.array([x[0], nodes[1][2]])
+        np.testing.assert_allclose(
+            table(at_node, added), table(at_node), atol=1e-4
+        )
+        # Between them it counts, and in full at the nodes of the long one.
+        point = jnp.array([nodes[0][11], x[1]])
+        np.testing.assert_allclose(
+            table(point, added),
+            table(point) + added(point),
+            rtol=1e-4,
+            atol=1e-4,
         )
 
 

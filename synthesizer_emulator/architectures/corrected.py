@@ -59,7 +59,7 @@ class Corrected:
     components: int = 192
     hidden: Sequence[int] = (128, 128, 128)
     activation: str = "silu"
-    trend: float = 0.5
+    trend: float = 1.0
     tolerance: float = 2e-5
     softening: float = 1e-8
 

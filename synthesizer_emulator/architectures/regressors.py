@@ -44,8 +44,10 @@ class ScaledNetwork(nnx.Module):
 class CorrectedNetwork(nnx.Module):
     """A part of a smooth network plus what that misses at the nodes.
 
-    The network carries the trend from node to node, the table makes the
-    sum exact at the nodes.
+    The network carries the trend from node to node of the sparse axes, the
+    table makes the sum exact at the nodes. Along an axis with many nodes,
+    where a network would only disturb, both are asked at the nodes and a
+    cubic runs between.
 
     Attributes:
         trend (ScaledNetwork): Coordinates (d,) to latents (k,).
@@ -62,4 +64,4 @@ class CorrectedNetwork(nnx.Module):
 
     def __call__(self, x: Array) -> Array:
         """Map coordinates (d,) to latents (k,)."""
-        return self.part * self.trend(x) + self.residual(x)
+        return self.residual(x, lambda at: self.part * self.trend(at))
