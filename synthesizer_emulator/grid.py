@@ -254,7 +254,7 @@ class EmulatedGrid(Grid):
                 np.asarray(new_lam.value, np.float64),
             )
             self.spectra.rebin(change)
-        self.lam = new_lam.astype(self._dtype, copy=False)
+        self.lam = as_contiguous(new_lam.astype(self._dtype, copy=False))
         if self.lines_available:
             self._remove_lines_outside_lam()
 

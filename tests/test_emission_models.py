@@ -571,11 +571,6 @@ def test_surviving_mass_needs_no_grid_file(native, emulated):
     assert got == true
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=ValueError,
-    reason="EmulatedGrid.interp_spectra keeps a strided lam as it is",
-)
 def test_velocity_shifts_on_every_second_wavelength():
     grid = EmulatedGrid.example()
     grid.interp_spectra(grid.lam[::2])
