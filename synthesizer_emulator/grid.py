@@ -169,7 +169,9 @@ class EmulatedGrid(Grid):
             lam_lims=lam_lims,
             use_precision=use_precision,
         )
-        # Known already: don't go back to a file that may be gone.
+        # From here on it is the native grid's file, for who reads in it;
+        # nothing here goes to a file any more, which may be gone.
+        self.grid_filename = f"{self.grid_dir}/{name}.{self.grid_ext}"
         header = self._header
         self._reprocessed = header.reprocessed
         self._lines_available = header.lines is not None
@@ -208,6 +210,20 @@ class EmulatedGrid(Grid):
             return super().shape
         nodes = tuple(len(self._axes_values[axis]) for axis in self.axes)
         return (*nodes, self.nlam if self.has_spectra else self.nlines)
+
+    @property
+    def stellar_fraction(self) -> NDArray:
+        """The fraction of the initial mass in living stars, at the nodes.
+
+        Raises:
+            GridError: If the grid has none.
+        """
+        if self._stellar_frac is None:
+            raise GridError(
+                f"Grid {self.original_name} does not contain a stellar "
+                "fraction array with key 'star_fraction'."
+            )
+        return self._stellar_frac
 
     @property
     def new_line_format(self) -> bool:

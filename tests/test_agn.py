@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from conftest import LAM, QUICK, write_grid
 from synthesizer.emission_models import EmissionModel
+from synthesizer.exceptions import GridError
 from synthesizer.grid import Grid
 from synthesizer.particle import BlackHoles
 from unyt import Msun, yr
@@ -66,6 +67,8 @@ def test_arrays_and_axes_are_those_of_the_native_grid(folder):
     true, got = native.spectra["incident"], emulated.spectra["incident"]
     bright = true > 1e-5 * true.max(-1, keepdims=True)
     assert np.median(np.abs(got[bright] / true[bright] - 1)) < 1e-3
+    with pytest.raises(GridError, match="'star_fraction'"):
+        _ = emulated.stellar_fraction
     np.testing.assert_allclose(
         emulated.log10_specific_ionising_lum["HI"],
         native.log10_specific_ionising_lum["HI"],

@@ -70,6 +70,8 @@ def test_it_has_what_the_native_grid_has(pair):
     for name in (
         "grid_name",
         "grid_dir",
+        "grid_ext",
+        "grid_filename",
         "axes",
         "naxes",
         "shape",
