@@ -1,0 +1,376 @@
+"""From spectra to photometry, with Synthesizer's own numbers.
+
+`Observer` turns a rest-frame spectrum into the flux that reaches us,
+`Bands` integrates it over filters at any redshift. Both are small pytrees
+whose methods are pure functions of one galaxy: batch them with `jax.vmap`.
+Redshifts are traced, so one compilation serves all of them.
+
+Synthesizer samples the transmission of a filter at the wavelengths of the
+shifted spectrum, linearly in frequency, and integrates by the trapezoidal
+rule between the first and the last of them that is not zero. So do these.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from astropy.cosmology import FLRW
+from jax import Array
+from jax.tree_util import register_dataclass
+from jax.typing import ArrayLike
+from numpy.polynomial import Chebyshev
+from numpy.typing import NDArray
+from synthesizer.emissions import Sed
+from synthesizer.exceptions import InconsistentArguments
+from synthesizer.instruments import FilterCollection
+from unyt import Hz, Mpc, angstrom, erg, nJy, pc, s
+
+from synthesizer_emulator.checks import check_number
+from synthesizer_emulator.igm import Transmission, translate_igm
+
+# The flux in nJy of 1 erg/s/Hz at a distance of 1 Mpc, and the distance in
+# Mpc to which Synthesizer puts what is at redshift zero.
+_FLUX_AT_MPC = float((1.0 * erg / s / Hz / (4 * np.pi * Mpc**2)).to_value(nJy))
+_NEAREST = float((10 * pc).to_value("Mpc"))
+
+# The terms of the polynomial that stands for the distance; good to 1e-9.
+_DEGREE = 30
+
+# The most cells in which the transmission of a filter is tabulated, and how
+# many rows of the identity go through Synthesizer's filters at a time.
+_MOST_CELLS = 2**16
+_ROWS = 256
+
+
+@register_dataclass
+@dataclass(frozen=True, eq=False)
+class Observer:
+    """What a cosmology and the intergalactic medium make of a spectrum.
+
+    Attributes:
+        lam (Array): The rest-frame wavelengths, Angstrom, (nlam,).
+        distance (Array): Chebyshev coefficients of the logarithm of the
+            luminosity distance over z (1 + z), Mpc, in ln(1 + z).
+        igm (Transmission): The intergalactic medium, or None.
+        max_redshift (float): The largest redshift; beyond it fluxes are
+            NaN.
+        n_absorbed (int): How many wavelengths, from the bluest, the
+            intergalactic medium can absorb.
+
+    Examples:
+        >>> import jax
+        >>> from astropy.cosmology import Planck18
+        >>> from synthesizer.emission_models.transformers.igm import Inoue14
+        >>> observer = Observer.of_cosmology(lam, Planck18, igm=Inoue14)
+        >>> fnu = jax.vmap(observer.fluxes)(lnu, redshifts)
+    """
+
+    lam: Array
+    distance: Array
+    igm: Transmission | None
+    max_redshift: float = field(metadata={"static": True})
+    n_absorbed: int = field(metadata={"static": True})
+
+    @classmethod
+    def of_cosmology(
+        cls,
+        lam: NDArray,
+        cosmo: FLRW,
+        igm: Any = None,
+        max_redshift: float = 20.0,
+    ) -> Self:
+        """Prepare for spectra on given wavelengths.
+
+        Args:
+            lam (np.ndarray of float): The rest-frame wavelengths, Angstrom,
+                ascending, (nlam,).
+            cosmo (FLRW): A cosmology of astropy.
+            igm (IGMBase): Synthesizer's model of the intergalactic medium,
+                as class or instance; none by default.
+            max_redshift (float): The largest redshift to expect.
+
+        Returns:
+            Observer: It.
+
+        Raises:
+            InconsistentArguments: If `max_redshift` is not positive.
+            UnimplementedFunctionality: If the model of the intergalactic
+                medium is not translated.
+        """
+        check_number("max_redshift", max_redshift, 0, 1e4, open_ends=True)
+
+        def log_distance(x: NDArray) -> NDArray:
+            z = np.expm1(x)
+            mpc = cosmo.luminosity_distance(z).to("Mpc").value
+            return np.log(mpc / (z * (1.0 + z)))
+
+        ends = [0.0, np.log1p(max_redshift)]
+        fit = Chebyshev.interpolate(log_distance, _DEGREE, domain=ends)
+        translated = None if igm is None else translate_igm(igm)
+        reddest = 0.0 if translated is None else translated.reddest
+        lam = np.asarray(lam, np.float64)
+        return cls(
+            lam=jnp.asarray(lam, float),
+            distance=jnp.asarray(fit.coef, float),
+            igm=translated,
+            max_redshift=float(max_redshift),
+            n_absorbed=int(np.count_nonzero(lam <= (1 + 1e-6) * reddest)),
+        )
+
+    def fluxes(self, lnu: Array, redshift: ArrayLike) -> Array:
+        """Return the flux density that reaches us from one galaxy.
+
+        As Synthesizer's `Sed.get_fnu`: at a redshift of exactly zero the
+        galaxy is put at 10 pc and nothing absorbs.
+
+        Args:
+            lnu (Array): Its luminosity density, erg/s/Hz, (nlam,).
+            redshift (float): Its redshift.
+
+        Returns:
+            Array: The flux density, nJy, at `lam` times 1 + z, (nlam,).
+        """
+        redshift = jnp.asarray(redshift, float)
+        near = redshift == 0.0
+        one_plus = 1.0 + redshift
+        fnu = lnu * (one_plus * self._dimming(redshift))
+        if self.igm is None or not self.n_absorbed:
+            return fnu
+        blue = self.lam[: self.n_absorbed]
+        passed = jnp.where(near, 1.0, self.igm(redshift, blue * one_plus))
+        return fnu * jnp.concatenate(
+            [passed, jnp.ones(len(self.lam) - self.n_absorbed)]
+        )
+
+    def luminosity_distance(self, redshift: ArrayLike) -> Array:
+        """Return the luminosity distance in Mpc; NaN out of range."""
+        z = jnp.asarray(redshift, float)
+        x = 2.0 * jnp.log1p(z) / np.log1p(self.max_redshift) - 1.0
+        # Clenshaw's recurrence.
+        last, before = jnp.zeros_like(x), jnp.zeros_like(x)
+        for coefficient in self.distance[:0:-1]:
+            last, before = coefficient + 2.0 * x * last - before, last
+        log_ratio = self.distance[0] + x * last - before
+        known = (z >= 0.0) & (z <= self.max_redshift)
+        return jnp.where(known, z * (1.0 + z) * jnp.exp(log_ratio), jnp.nan)
+
+    def _dimming(self, redshift: Array) -> Array:
+        """Return the flux, nJy, of a luminosity density of one."""
+        near = redshift == 0.0
+        away = self.luminosity_distance(jnp.where(near, 1.0, redshift))
+        return _FLUX_AT_MPC / jnp.where(near, _NEAREST, away) ** 2
+
+
+@register_dataclass
+@dataclass(frozen=True, eq=False)
+class Bands:
+    """Filters, ready to integrate spectra on given wavelengths.
+
+    Attributes:
+        lam (Array): The rest-frame wavelengths, Angstrom, (nlam,).
+        steps (Array): The steps in frequency between them, in a unit that
+            cancels, (nlam - 1,).
+        rest_frame (Array): What each wavelength weighs in each band in the
+            rest frame, (n_bands, nlam).
+        bluest (Array): Where each filter starts, Angstrom, (n_bands,).
+        first (Array): The wavenumber at which each filter's table starts,
+            1/micron, (n_bands,).
+        cell (Array): The width of its cells, 1/micron, (n_bands,).
+        table (Array): The transmission at the start of each cell, its
+            slope, the change of slope, and where in the cell that is,
+            (n_bands, n_cells, 4).
+        codes (tuple of str): The filter codes, in order.
+        window (int): The most wavelengths that a filter can cover.
+
+    Examples:
+        >>> import jax
+        >>> bands = Bands.of_filters(filters, lam)
+        >>> fluxes = jax.vmap(bands.fluxes)(fnu, redshifts)  # nJy
+    """
+
+    lam: Array
+    steps: Array
+    rest_frame: Array
+    bluest: Array
+    first: Array
+    cell: Array
+    table: Array
+    codes: tuple[str, ...] = field(metadata={"static": True})
+    window: int = field(metadata={"static": True})
+
+    @classmethod
+    def of_filters(cls, filters: FilterCollection, lam: NDArray) -> Self:
+        """Prepare filters for spectra on given wavelengths.
+
+        Args:
+            filters (FilterCollection): Synthesizer's filters.
+            lam (np.ndarray of float): The rest-frame wavelengths, Angstrom,
+                ascending, (nlam,).
+
+        Returns:
+            Bands: They.
+        """
+        lam = np.asarray(lam, np.float64)
+        curves = [_support(filters[code]) for code in filters.filter_codes]
+        most = max(_cells_needed(nu) for nu, _ in curves)
+        blue = np.array([1e4 / nu[-1] for nu, _ in curves])
+        red = np.array([1e4 / nu[0] for nu, _ in curves])
+        widest = np.max(red / blue)
+        ends = np.searchsorted(lam, lam * widest, side="right")
+        longest = int(np.max(ends - np.arange(len(lam))))
+        return cls(
+            lam=jnp.asarray(lam, float),
+            steps=jnp.asarray(-np.diff(1e4 / lam), float),
+            rest_frame=jnp.asarray(_rest_frame(filters, lam), float),
+            bluest=jnp.asarray(blue, float),
+            first=jnp.asarray([nu[0] for nu, _ in curves], float),
+            cell=jnp.asarray([(nu[-1] - nu[0]) / most for nu, _ in curves]),
+            table=jnp.asarray([_table(*curve, most) for curve in curves]),
+            codes=tuple(filters.filter_codes),
+            window=min(longest + 2, len(lam)),
+        )
+
+    def luminosities(self, lnu: Array) -> Array:
+        """Return one galaxy's mean luminosity density in each band.
+
+        As Synthesizer's `Sed.get_photo_lnu`.
+
+        Args:
+            lnu (Array): Its luminosity density, (nlam,).
+
+        Returns:
+            Array: Shape (n_bands,), in the units of `lnu`.
+        """
+        return self.rest_frame @ self._checked(lnu)
+
+    def fluxes(self, fnu: Array, redshift: ArrayLike) -> Array:
+        """Return one galaxy's mean flux density in each band.
+
+        As Synthesizer's `Sed.get_photo_fnu`: what of a filter lies beyond
+        the spectrum is left out, and a filter without any overlap gets
+        zero.
+
+        Args:
+            fnu (Array): Its flux density at `lam` times 1 + z, (nlam,).
+            redshift (float): Its redshift.
+
+        Returns:
+            Array: Shape (n_bands,), in the units of `fnu`.
+        """
+        fnu = self._checked(fnu)
+        redshift = jnp.asarray(redshift, float)
+        return jax.vmap(
+            lambda *band: self._flux(fnu, redshift, *band),
+        )(self.bluest, self.first, self.cell, self.table)
+
+    def _flux(
+        self,
+        fnu: Array,
+        redshift: Array,
+        bluest: Array,
+        first: Array,
+        cell: Array,
+        table: Array,
+    ) -> Array:
+        """Return the mean flux density in one band."""
+        # Only the few wavelengths that the filter covers are read.
+        start = jnp.searchsorted(self.lam, bluest / (1.0 + redshift)) - 1
+        start = jnp.clip(start, 0, len(self.lam) - self.window)
+
+        def window(values: Array, size: int) -> Array:
+            return jax.lax.dynamic_slice(values, (start,), (size,))
+
+        lam = window(self.lam, self.window)
+        place = (1e4 / (lam * (1.0 + redshift)) - first) / cell
+        passed = _look_up(table, place)
+        # Synthesizer stops at the last wavelengths with transmission, and
+        # does not go on to the zero beyond.
+        seen = passed != 0.0
+        index = jnp.arange(self.window)
+        within = (index >= jnp.argmax(seen)) & (
+            index < self.window - jnp.argmax(seen[::-1])
+        )
+        steps = window(self.steps, self.window - 1)
+        steps = jnp.where(within[1:] & within[:-1], steps, 0.0)
+        # Photons are counted: the integral is over T / nu.
+        weights = passed * lam
+        total = steps @ (weights[1:] + weights[:-1])
+        weighted = weights * window(fnu, self.window)
+        flux = steps @ (weighted[1:] + weighted[:-1])
+        return jnp.where(total > 0, flux / jnp.where(total > 0, total, 1), 0)
+
+    def _checked(self, spectrum: Array) -> Array:
+        """Return a spectrum after a check of its shape."""
+        if spectrum.shape != self.lam.shape:
+            raise InconsistentArguments(
+                f"Expected a spectrum on the {len(self.lam)} wavelengths of "
+                f"these bands, got shape {spectrum.shape}. For many galaxies "
+                "use jax.vmap."
+            )
+        return spectrum
+
+
+def _support(band: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return wavenumbers, 1/micron, ascending, and transmission of a filter.
+
+    From where the transmission starts to where it ends.
+    """
+    nu = 1e4 / np.asarray(band._original_lam, np.float64)[::-1]
+    transmission = np.asarray(band.original_t, np.float64)[::-1]
+    open_to = np.flatnonzero(transmission)
+    kept = slice(max(open_to[0] - 1, 0), open_to[-1] + 2)
+    return nu[kept], transmission[kept]
+
+
+def _cells_needed(nu: NDArray[np.float64]) -> int:
+    """Return how many cells leave at most one point inside each."""
+    needed = 1.0 + (nu[-1] - nu[0]) / np.min(np.diff(nu))
+    return int(min(2 ** np.ceil(np.log2(needed)), _MOST_CELLS))
+
+
+def _table(
+    nu: NDArray[np.float64], transmission: NDArray[np.float64], n: int
+) -> NDArray[np.float64]:
+    """Return the pieces of a piecewise linear curve in n cells, (n, 4).
+
+    In a cell with a point inside, the curve is a line to it and another
+    from it. Where there are several, what is between them is lost.
+    """
+    edges = np.linspace(nu[0], nu[-1], n + 1)
+    values = np.interp(edges, nu, transmission)
+    values[-1] = transmission[-1]
+    inside = np.searchsorted(nu, edges[:-1], side="right")
+    inside = np.minimum(inside, len(nu) - 1)
+    bend = (nu[inside] - edges[:-1]) / (edges[1] - edges[0])
+    bends = bend < 1.0
+    bend = np.where(bends, bend, 1.0)
+    at_bend = np.where(bends, transmission[inside], values[1:])
+    before = (at_bend - values[:-1]) / bend
+    after = (values[1:] - at_bend) / np.where(bends, 1.0 - bend, 1.0)
+    change = np.where(bends, after - before, 0.0)
+    return np.stack([values[:-1], before, change, bend], axis=1)
+
+
+def _look_up(table: Array, place: Array) -> Array:
+    """Return the values (m,) of a table (n, 4) at places (m,), 0 to n."""
+    n = len(table)
+    index = jnp.clip(place.astype(int), 0, n - 1)
+    value, slope, change, bend = table[index].T
+    part = place - index
+    value += slope * part + change * jnp.maximum(part - bend, 0.0)
+    return jnp.where((place < 0) | (place > n), 0.0, value)
+
+
+def _rest_frame(
+    filters: FilterCollection, lam: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return what Synthesizer's filters make of each wavelength."""
+    nu = Sed(lam * angstrom).nu.value
+    n = len(lam)
+    rows = []
+    for start in range(0, n, _ROWS):
+        one = np.eye(min(_ROWS, n - start), n, start)
+        rows.append(filters.apply_filters(one, nu=nu))
+    return np.concatenate(rows, axis=1)

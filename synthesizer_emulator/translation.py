@@ -1,0 +1,761 @@
+"""From Synthesizer's emission models to `CompiledModel`.
+
+The one room that knows both. It walks the tree of a model in the order in
+which Synthesizer would run it, resolves every parameter with Synthesizer's
+own `get_param`, and writes each emission as a sum of terms. What it can't
+translate it collects, so that the error names all of it at once.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from types import SimpleNamespace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+from synthesizer.emission_models import EmissionModel, ParameterFunction
+from synthesizer.emission_models.generators.dust import (
+    DustEmission as NativeDust,
+)
+from synthesizer.emission_models.model_queue import ModelQueue
+from synthesizer.emission_models.parameters import find_variations
+from synthesizer.emission_models.transformers.dust_attenuation import (
+    AttenuationLaw,
+    ParametricLi08,
+)
+from synthesizer.emission_models.transformers.escape_fraction import (
+    CoveringFraction,
+    EscapedFraction,
+    EscapingFraction,
+    ProcessedFraction,
+)
+from synthesizer.emission_models.transformers.igm import IGMBase
+from synthesizer.emission_models.utils import get_param
+from synthesizer.emissions import Sed
+from synthesizer.exceptions import (
+    InconsistentArguments,
+    InconsistentParameter,
+    MissingAttribute,
+    MissingSpectraType,
+    UnimplementedFunctionality,
+)
+from synthesizer.grid import Grid
+from synthesizer.parametric import Stars
+from unyt import Lsun, Unit, angstrom, erg, s, unyt_array, yr
+
+from synthesizer_emulator.attenuation import translate_curve
+from synthesizer_emulator.compiled import (
+    Attenuation,
+    CompiledModel,
+    Computed,
+    DustEmission,
+    Fixed,
+    Fraction,
+    LuminosityRatio,
+    MovingMask,
+    Parameter,
+    Product,
+    Scaling,
+    Term,
+    Varying,
+)
+from synthesizer_emulator.dust import translate_dust
+
+# Where emission comes from: the keys of a grid and of the masks on it, or
+# the label of a dust emission.
+_Source = tuple[int, str] | str
+# The coefficients of a sum by the names of its spectra, and the sums that
+# make up an emission, by their source and the keys of their factors.
+_Parts = dict[str, NDArray[np.float64]]
+_Sums = dict[tuple[_Source, tuple[str, ...]], _Parts]
+
+# What a fraction leaves: itself, or the rest.
+_FRACTIONS = {
+    EscapedFraction: True,
+    CoveringFraction: True,
+    ProcessedFraction: False,
+    EscapingFraction: False,
+}
+
+# The attributes a mask with a threshold of each galaxy's own may be on, and
+# how many nodes of which axis they have.
+_MASKABLE = ("ages", "log10ages", "metallicities", "log10metallicities")
+_UNITS = ("angstrom", "K", "yr", "Msun", "dimensionless")
+
+
+def compile_model(
+    model: EmissionModel,
+    emissions: str | Iterable[str] | None = None,
+    varying: Iterable[str] = (),
+    fixed: Mapping[str, Any] | None = None,
+) -> CompiledModel:
+    """Translate an emission model into a pure function of one galaxy.
+
+    Any tree of Synthesizer's stellar models for parametric stars:
+    extraction, with masks on age and metallicity; combination; escape
+    fractions; attenuation; dust emission; scaling. Parameters come from
+    where Synthesizer takes them: the model's fixed parameters first, then
+    the emitter's attributes, then the dust curve or generator itself.
+
+    What does not vary is summed into the spectra here, so give as `fixed`
+    what is the same for all galaxies: each sum that is left costs a matrix
+    product.
+
+    Args:
+        model (EmissionModel): The model; its grid's spectra are read.
+        emissions (str/list of str): The labels of the emissions to return;
+            the model's own by default.
+        varying (list of str): The emitter's attributes that differ from
+            galaxy to galaxy, e.g. `tau_v`. Those that the model does not
+            ask for do no harm.
+        fixed (dict): The emitter's attributes that are the same for all.
+            Without them, `fesc` is 0 and `fesc_ly_alpha` is 1, as in
+            Synthesizer.
+
+    Returns:
+        CompiledModel: The translation. It holds copies of the spectra: what
+            is changed of the model afterwards has no effect on it.
+
+    Raises:
+        UnimplementedFunctionality: If the tree has something that is not
+            translated; it names all of it. Use Synthesizer's own pipeline.
+        MissingAttribute: If the model asks for parameters that are neither
+            varying nor fixed; it names all of them.
+        MissingSpectraType: If there is no emission of a given label.
+
+    Examples:
+        >>> import jax
+        >>> from synthesizer.emission_models import TotalEmission
+        >>> from synthesizer.emission_models.attenuation import PowerLaw
+        >>> from synthesizer_emulator import EmulatedGrid
+        >>> grid = EmulatedGrid.example()
+        >>> model = compile_model(
+        ...     TotalEmission(grid, dust_curve=PowerLaw(slope=-0.7)),
+        ...     varying=["tau_v"],
+        ... )
+        >>> model.emissions, model.parameters
+        (('emergent',), ('tau_v',))
+        >>> sfzh = jax.numpy.ones((10, *grid.shape[:2]))
+        >>> evaluate = jax.jit(jax.vmap(type(model).spectra, (None, 0, 0)))
+        >>> lnu = evaluate(model, sfzh, {"tau_v": jax.numpy.ones(10)})
+        >>> lnu["emergent"].shape
+        (10, 1719)
+    """
+    if not model.save:
+        raise InconsistentArguments(
+            f"'{model.label}' is not saved, so there is nothing to return; "
+            "compile one of the models that are."
+        )
+    queue = ModelQueue(model)
+    wanted = [emissions] if isinstance(emissions, str) else emissions
+    labels = tuple(wanted or (model.label,))
+    unknown = [label for label in labels if label not in queue.models]
+    if unknown:
+        raise MissingSpectraType(
+            f"The model makes no emission {', '.join(unknown)}; it makes: "
+            f"{', '.join(queue.models)}."
+        )
+    tree = _Tree(model, queue, varying, fixed or {})
+    while len(queue):
+        node = queue.pop()
+        tree.translate(node)
+        queue.done(node, {}, {})
+    tree.check()
+    return _assemble(tree, labels)
+
+
+@dataclass(frozen=True, eq=False)
+class _Term:
+    """A term while the tree is walked.
+
+    Attributes:
+        coefficient (np.ndarray of float): What is the same for all
+            galaxies, () or (nlam,).
+        factors (tuple of str): The keys of the factors, sorted.
+        source (tuple or str): The keys of the grid and of the masks; or
+            the label of a dust emission.
+        name (str): The spectrum of the grid; or that label again.
+    """
+
+    coefficient: NDArray[np.float64]
+    factors: tuple[str, ...]
+    source: _Source
+    name: str
+
+
+class _Tree:
+    """The terms of every emission of a tree, as it is walked."""
+
+    def __init__(
+        self,
+        root: EmissionModel,
+        queue: ModelQueue,
+        varying: Iterable[str],
+        fixed: Mapping[str, Any],
+    ) -> None:
+        self.grids = {
+            id(m.grid): m.grid
+            for m in queue.models.values()
+            if m._is_extracting
+        }
+        self.lam = np.asarray(root.lam.to_value("angstrom"), np.float64)
+        self.terms: dict[str, list[_Term]] = {}
+        self.factors: dict[str, Any] = {}
+        self.masks: dict[str, tuple[NDArray | None, list[MovingMask]]] = {}
+        self.dust: dict[str, DustEmission] = {}
+        self._problems: list[str] = []
+        self._missing: list[str] = []
+        self._sed = Sed(root.lam)
+        self._attributes = {k: v for k, v in fixed.items() if v is not None}
+        self._attributes |= {name: Varying(name) for name in varying}
+        self._stars = self._make_stars()
+        self.nodes: tuple[int, int] = self._stars.sfzh.shape
+        if root._post_processing:
+            self._refuse(root, "post-processing functions")
+
+    def check(self) -> None:
+        """Raise if something was not translated."""
+        if self._problems:
+            raise UnimplementedFunctionality(
+                "This emission model can't be compiled; use Synthesizer's "
+                "own pipeline for it. Not translated:\n- "
+                + "\n- ".join(self._problems)
+            )
+        if self._missing:
+            raise MissingAttribute(
+                "The emission model asks for parameters that are neither "
+                "varying nor fixed:\n- " + "\n- ".join(self._missing)
+            )
+
+    def needed(self, labels: Iterable[str]) -> list[str]:
+        """Return the labels and those of all that they depend on."""
+        found: list[str] = []
+        pending = list(labels)
+        while pending:
+            label = pending.pop()
+            if label in found:
+                continue
+            found.append(label)
+            for term in self.terms[label]:
+                if term.source in self.dust:
+                    dust = self.dust[term.source]
+                    ends = (term.source, dust.intrinsic, dust.attenuated)
+                    pending += [end for end in ends if end is not None]
+                for factor in map(self.factors.__getitem__, term.factors):
+                    if isinstance(factor, LuminosityRatio):
+                        pending += [factor.of, factor.over]
+        return found
+
+    def translate(self, model: EmissionModel) -> None:
+        """Write one emission as terms, or note why it can't be."""
+        self.terms[model.label] = []
+        for flag, what in (
+            (model.emitter not in ("stellar", "galaxy"), "its emitter"),
+            (model.per_particle, "emission per particle"),
+            (model.vel_shift, "velocity shifts"),
+            (bool(find_variations(model)), "a variation: expand_models first"),
+        ):
+            if flag:
+                self._refuse(model, what)
+                return
+        try:
+            if model._is_extracting:
+                terms = self._extracted(model)
+            elif model._is_combining:
+                terms = self._combined(model)
+            elif model._is_transforming:
+                terms = self._transformed(model)
+            else:
+                terms = self._generated(model)
+            self.terms[model.label] = terms
+            for scaler in model.scale_by:
+                self._scale(model, scaler)
+        except UnimplementedFunctionality as error:
+            self._refuse(model, str(error))
+        except MissingAttribute as error:
+            self._missing.append(f"{model.label}: {error}")
+
+    def _refuse(self, model: EmissionModel, what: str) -> None:
+        self._problems.append(f"{model.label}: {what}")
+
+    def _extracted(self, model: EmissionModel) -> list[_Term]:
+        """Return the term of an extraction."""
+        if model.lam_mask is not None:
+            raise UnimplementedFunctionality("a wavelength mask")
+        source = (id(model.grid), self._masked(model))
+        return [_Term(np.array(1.0), (), source, model.extract)]
+
+    def _combined(self, model: EmissionModel) -> list[_Term]:
+        """Return the terms of a combination."""
+        return [term for child in model.combine for term in self._of(child)]
+
+    def _transformed(self, model: EmissionModel) -> list[_Term]:
+        """Return the terms of a transformation.
+
+        Masks on it are without effect: in Synthesizer they apply to
+        emission per particle alone.
+        """
+        terms = self._of(model.apply_to)
+        transformer = model.transformer
+        if type(transformer) in _FRACTIONS:
+            return self._times_fraction(model, terms)
+        if isinstance(transformer, AttenuationLaw):
+            return self._times_attenuation(model, terms)
+        if isinstance(transformer, IGMBase):
+            raise UnimplementedFunctionality(
+                "an IGM model in the tree, where Synthesizer finds no "
+                "observed wavelengths either; give it to Observer as igm="
+            )
+        raise UnimplementedFunctionality(
+            f"the transformer {type(transformer).__name__}"
+        )
+
+    def _generated(self, model: EmissionModel) -> list[_Term]:
+        """Return the term of a dust emission."""
+        generator = model.generator
+        if not isinstance(generator, NativeDust):
+            raise UnimplementedFunctionality(
+                f"the generator {type(generator).__name__}"
+            )
+        shape = translate_dust(generator, self.lam)
+        intrinsic, attenuated = None, None
+        if generator.is_energy_balance:
+            intrinsic = self._label(generator._intrinsic)
+            attenuated = self._label(generator._attenuated)
+        elif generator.is_scaled:
+            intrinsic = self._label(generator._scaler)
+        temperature = self._resolve(
+            "temperature", model, emission=None, obj=generator
+        )
+        self.dust[model.label] = DustEmission(
+            shape, temperature, intrinsic, attenuated
+        )
+        return [_Term(np.array(1.0), (), model.label, model.label)]
+
+    def _scale(self, model: EmissionModel, scaler: str | None) -> None:
+        """Multiply an emission by an attribute or to a luminosity."""
+        if scaler is None:
+            return
+        label = model.label
+        if scaler in self._attributes:
+            parameter = self._resolve(scaler, model, emission=None)
+            if isinstance(parameter, Fixed):
+                self.terms[label] = _times(
+                    self.terms[label], np.array(parameter.value)
+                )
+                return
+            key, factor = repr(parameter), Scaling(parameter)
+        elif scaler in self.terms:
+            unscaled = f"{label} before {scaler}"
+            self.terms[unscaled] = self.terms[label]
+            factor = LuminosityRatio(scaler, unscaled)
+            key = repr((scaler, unscaled))
+        else:
+            raise UnimplementedFunctionality(f"scaling by '{scaler}'")
+        self.terms[label] = self._times_factor(
+            self.terms[label], f"scale {key}", factor
+        )
+
+    def _times_fraction(
+        self, model: EmissionModel, terms: list[_Term]
+    ) -> list[_Term]:
+        """Return terms times a fraction that escapes, or the rest."""
+        parts = tuple(
+            self._resolve(name, model, emission=self._sed)
+            for name in model.transformer._required_params
+        )
+        escaped = _FRACTIONS[type(model.transformer)]
+        where = model.lam_mask
+        if all(isinstance(part, Fixed) for part in parts):
+            part = sum(part({}) for part in parts)
+            if not 0.0 <= part <= 1.0:
+                raise InconsistentParameter(
+                    f"An escape fraction is between 0 and 1, got {part:g} in "
+                    f"the model '{model.label}'."
+                )
+            value = np.array(part if escaped else 1.0 - part)
+            return _times(
+                terms, value if where is None else np.where(where, value, 1.0)
+            )
+        fraction = Fraction(
+            None if where is None else jnp.asarray(where), parts, escaped
+        )
+        key = f"fraction {parts} {escaped} {_digest(where)}"
+        return self._times_factor(terms, key, fraction)
+
+    def _times_attenuation(
+        self, model: EmissionModel, terms: list[_Term]
+    ) -> list[_Term]:
+        """Return terms times the transmission through dust."""
+        law = model.transformer
+        if model.lam_mask is not None:
+            raise UnimplementedFunctionality("a wavelength mask on dust")
+        resolved = {
+            name: self._resolve(name, model, emission=self._sed, obj=law)
+            for name in law._required_params
+        }
+        if type(law).get_transmission is not AttenuationLaw.get_transmission:
+            raise UnimplementedFunctionality(
+                f"the dust curve {type(law).__name__}"
+            )
+        tau_v = resolved.pop("tau_v")
+        # A template of Li et al. takes no notice of its parameters.
+        if isinstance(law, ParametricLi08) and law.model != "Custom":
+            resolved = {}
+        if all(isinstance(p, Fixed) for p in resolved.values()):
+            raw = {
+                name: get_param(
+                    name,
+                    model,
+                    self._sed,
+                    self._emitter(model),
+                    obj=law,
+                    preserve_units=True,
+                )
+                for name in resolved
+            }
+            curve = np.asarray(
+                law.get_extinction_curve(self.lam * angstrom, **raw)
+            )
+            if isinstance(tau_v, Fixed):
+                return _times(terms, np.exp(-tau_v.value * curve))
+            key = f"dust {tau_v} {_digest(curve)}"
+            factor = Attenuation(jnp.asarray(curve), tau_v, ())
+        else:
+            shape = tuple(
+                (law._name_transforms.get(name, name), parameter)
+                for name, parameter in resolved.items()
+            )
+            key = f"dust {tau_v} {type(law).__name__} {shape}"
+            partial = translate_curve(law, self.lam)
+            factor = Attenuation(partial, tau_v, shape)
+        return self._times_factor(terms, key, factor)
+
+    def _times_factor(
+        self, terms: list[_Term], key: str, factor: Any
+    ) -> list[_Term]:
+        """Return terms times a factor that differs between galaxies."""
+        self.factors.setdefault(key, factor)
+        return [
+            replace(term, factors=tuple(sorted((*term.factors, key))))
+            for term in terms
+        ]
+
+    def _label(self, model: EmissionModel | str) -> str:
+        """Return the label of a model in the tree."""
+        if isinstance(model, str):
+            raise UnimplementedFunctionality(
+                f"the emission '{model}' of an earlier run"
+            )
+        return model.label
+
+    def _of(self, model: EmissionModel | str) -> list[_Term]:
+        """Return the terms of a model in the tree."""
+        return self.terms[self._label(model)]
+
+    def _emitter(self, model: EmissionModel) -> Any:
+        """Return what stands for the emitter of a model."""
+        if model.emitter == "stellar":
+            return self._stars
+        return SimpleNamespace(model_param_cache={}, **self._attributes)
+
+    def _make_stars(self) -> Stars:
+        """Return stars with the attributes of every galaxy."""
+        if not self.grids:
+            raise UnimplementedFunctionality(
+                "This emission model extracts nothing from a grid."
+            )
+        axes = [_axes(grid) for grid in self.grids.values()]
+        if any(not _equal(axes[0], other) for other in axes[1:]):
+            raise InconsistentArguments(
+                "The grids of the emission model have different axes; one "
+                "SFZH has to do for all of them."
+            )
+        shape = tuple(len(axis) for axis in axes[0])
+        stars = Stars(*axes[0], sfzh=np.ones(shape))
+        for name, value in self._attributes.items():
+            setattr(stars, name, value)
+        return stars
+
+    def _resolve(
+        self,
+        name: str,
+        model: EmissionModel,
+        emission: Sed | None,
+        obj: Any = None,
+    ) -> Parameter:
+        """Return a parameter, found where Synthesizer finds it."""
+        stored = model.fixed_parameters.get(name)
+        if isinstance(stored, ParameterFunction):
+            return self._computed(stored, model, emission, obj)
+        value = get_param(
+            name,
+            model,
+            emission,
+            self._emitter(model),
+            obj=obj,
+            preserve_units=True,
+        )
+        if isinstance(value, Varying):
+            return value
+        return Fixed(_plain(name, value))
+
+    def _computed(
+        self,
+        function: ParameterFunction,
+        model: EmissionModel,
+        emission: Sed | None,
+        obj: Any,
+    ) -> Parameter:
+        """Return a parameter that a function computes."""
+        arguments = tuple(
+            (name, self._resolve(name, model, emission, obj))
+            for name in function.func_args
+        )
+        computed = Computed(function.func, arguments)
+        names = sorted(computed.names)
+        try:
+            shape = jax.eval_shape(
+                lambda *v: computed(dict(zip(names, v, strict=True))),
+                *(jnp.zeros(()) for _ in names),
+            ).shape
+        except Exception as error:
+            raise UnimplementedFunctionality(
+                f"the ParameterFunction '{function.func.__name__}', which "
+                "JAX can't trace (write it with jax.numpy, for plain "
+                f"numbers): {type(error).__name__}"
+            ) from error
+        if shape != ():
+            raise UnimplementedFunctionality(
+                f"the ParameterFunction '{function.func.__name__}', which "
+                f"returns an array of shape {shape}"
+            )
+        return computed
+
+    def _masked(self, model: EmissionModel) -> str:
+        """Return the key of the masks of an extraction."""
+        kept: NDArray | None = None
+        moving: list[MovingMask] = []
+        key = ""
+        for mask in model.masks:
+            threshold = mask["thresh"]
+            if isinstance(threshold, str):
+                threshold = self._resolve(threshold, model, emission=None)
+            if isinstance(threshold, Varying | Computed):
+                moving.append(self._moving_mask(mask, threshold))
+                key += f"{mask['attr']} {mask['op']} {threshold} "
+            else:
+                kept = self._stars.get_mask(
+                    **mask, mask=kept, attr_override_obj=model
+                )
+        key += _digest(kept)
+        self.masks[key] = (kept, moving)
+        return key
+
+    def _moving_mask(
+        self, mask: Mapping[str, Any], threshold: Parameter
+    ) -> MovingMask:
+        """Return a mask with a threshold of each galaxy's own."""
+        attribute = mask["attr"]
+        if attribute not in _MASKABLE:
+            raise UnimplementedFunctionality(
+                f"a mask on '{attribute}' that differs between galaxies; it "
+                f"can on {', '.join(_MASKABLE)}"
+            )
+        values = getattr(self._stars, attribute)
+        if attribute == "ages":
+            values = values.to(yr)
+        n_ages, n_metals = self._stars.sfzh.shape
+        column = np.asarray(values, np.float64)
+        of_nodes = (
+            np.repeat(column, n_metals)
+            if attribute.endswith("ages")
+            else np.tile(column, n_ages)
+        )
+        return MovingMask(jnp.asarray(of_nodes, float), threshold, mask["op"])
+
+
+def _assemble(tree: _Tree, labels: tuple[str, ...]) -> CompiledModel:
+    """Return the model of what the labels need, and of nothing else."""
+    sums = {label: _summed(tree.terms[label]) for label in tree.needed(labels)}
+    products = _Products(tree, sums)
+    keys = sorted(
+        {key for terms in sums.values() for _, ks in terms for key in ks}
+    )
+    place = {key: i for i, key in enumerate(keys)}
+    terms = {
+        label: tuple(
+            Term(jnp.asarray(coefficient, float), factors, made)
+            for (source, ks), parts in sums[label].items()
+            for factors in [tuple(place[key] for key in ks)]
+            for coefficient, made in products.of(source, parts)
+        )
+        for label in sums
+    }
+    return CompiledModel(
+        lam=jnp.asarray(tree.lam, float),
+        per_lsun=jnp.asarray(_luminosity_weights(tree.lam), float),
+        products=tuple(products.made),
+        factors=tuple(tree.factors[key] for key in keys),
+        dust={k: v for k, v in tree.dust.items() if k in sums},
+        terms=terms,
+        emissions=labels,
+        nodes=tree.nodes,
+    )
+
+
+class _Products:
+    """The matrix products that all terms together need.
+
+    Terms whose factors differ want different sums of a grid's spectra.
+    Where there are fewer such sums than spectra in them, each sum is a
+    product; else each spectrum is, and the sums are left for later.
+    """
+
+    def __init__(self, tree: _Tree, sums: Mapping[str, _Sums]) -> None:
+        self.made: list[Product] = []
+        self._tree = tree
+        self._place: dict[str, int] = {}
+        wanted: dict[_Source, dict[str, _Parts]] = {}
+        for terms in sums.values():
+            for (source, _), parts in terms.items():
+                if not isinstance(source, str):
+                    scaled = _relative(parts)[1]
+                    wanted.setdefault(source, {})[_name(scaled)] = scaled
+        self._summed = {}
+        for source, kinds in wanted.items():
+            spectra = {name for parts in kinds.values() for name in parts}
+            self._summed[source] = len(kinds) <= len(spectra)
+
+    def of(
+        self, source: _Source, parts: _Parts
+    ) -> list[tuple[NDArray[np.float64], int | str]]:
+        """Return coefficients and sources that make up a sum."""
+        if isinstance(source, str):
+            return [(parts[source], source)]
+        if self._summed[source]:
+            scale, scaled = _relative(parts)
+            return [(scale, self._product(source, scaled))]
+        return [
+            (coefficient, self._product(source, {name: np.array(1.0)}))
+            for name, coefficient in parts.items()
+        ]
+
+    def _product(self, source: tuple[int, str], parts: _Parts) -> int:
+        """Return the place of a product, after making it if need be."""
+        key = f"{source} {_name(parts)}"
+        if key not in self._place:
+            self._place[key] = len(self.made)
+            self.made.append(self._make(source, parts))
+        return self._place[key]
+
+    def _make(self, source: tuple[int, str], parts: _Parts) -> Product:
+        grid = self._tree.grids[source[0]]
+        kept, moving = self._tree.masks[source[1]]
+        n_nodes = int(np.prod(self._tree.nodes))
+        total = np.zeros((n_nodes, len(self._tree.lam)))
+        for name, coefficient in parts.items():
+            total += coefficient * np.reshape(grid.spectra[name], total.shape)
+        # Nodes without emission, as old stars have of gas, cost nothing.
+        used = total.any(axis=1)
+        if kept is not None:
+            used &= np.ravel(kept)
+        rows = np.flatnonzero(used)
+        if len(rows) == n_nodes:
+            return Product(jnp.asarray(total, float), None, tuple(moving))
+        return Product(
+            jnp.asarray(total[rows], float),
+            jnp.asarray(rows),
+            tuple(moving),
+        )
+
+
+def _axes(grid: Grid) -> tuple[NDArray, NDArray]:
+    """Return the axes of a grid that parametric stars can have."""
+    if tuple(grid.axes) != ("ages", "metallicities"):
+        raise InconsistentArguments(
+            "Parametric stars have ages and metallicities; the grid "
+            f"'{grid.grid_name}' has the axes {', '.join(grid.axes)}. Take "
+            "off the others with its collapse()."
+        )
+    return grid.log10ages, grid.metallicities
+
+
+def _equal(one: Iterable[NDArray], other: Iterable[NDArray]) -> bool:
+    """Return whether two sets of axes are the same."""
+    pairs = zip(one, other, strict=True)
+    return all(np.array_equal(a, b) for a, b in pairs)
+
+
+def _summed(terms: Iterable[_Term]) -> _Sums:
+    """Return the sum of terms: what has the same factors is one entry."""
+    sums: _Sums = {}
+    for term in terms:
+        if not np.any(term.coefficient):
+            continue
+        parts = sums.setdefault((term.source, term.factors), {})
+        before = parts.get(term.name, np.array(0.0))
+        parts[term.name] = before + term.coefficient
+    return sums
+
+
+def _relative(parts: _Parts) -> tuple[NDArray[np.float64], _Parts]:
+    """Return a sum as a number times one whose first coefficient is one."""
+    scale = next(iter(parts.values()))
+    if any(np.ndim(v) for v in parts.values()) or not scale:
+        return np.array(1.0), parts
+    return scale, {name: value / scale for name, value in parts.items()}
+
+
+def _name(parts: _Parts) -> str:
+    """Return a key that equal sums share."""
+    return " ".join(f"{k} {_digest(v)}" for k, v in sorted(parts.items()))
+
+
+def _times(
+    terms: list[_Term], coefficient: NDArray[np.float64]
+) -> list[_Term]:
+    """Return terms times what is the same for all galaxies."""
+    return [
+        replace(term, coefficient=term.coefficient * coefficient)
+        for term in terms
+    ]
+
+
+def _digest(array: NDArray | None) -> str:
+    """Return a key that equal arrays share."""
+    if array is None or not np.ndim(array):
+        return repr(None if array is None else float(array))
+    return sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
+
+
+def _plain(name: str, value: Any) -> float:
+    """Return a parameter as a number, in the units of a model."""
+    if isinstance(value, unyt_array):
+        unit = next(
+            (
+                u
+                for u in _UNITS
+                if value.units.dimensions == Unit(u).dimensions
+            ),
+            str(value.units),
+        )
+        value = value.to_value(unit)
+    if np.size(value) != 1:
+        raise UnimplementedFunctionality(
+            f"the parameter '{name}', which has {np.size(value)} values"
+        )
+    return float(np.ravel(value)[0])
+
+
+def _luminosity_weights(lam: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the trapezoidal rule over frequency, in solar luminosities."""
+    nu = Sed(lam * angstrom).nu.to_value("Hz")
+    steps = -np.diff(nu)
+    weights = np.zeros_like(nu)
+    weights[1:] += 0.5 * steps
+    weights[:-1] += 0.5 * steps
+    return weights * float((1.0 * erg / s).to_value(Lsun))
