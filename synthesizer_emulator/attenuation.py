@@ -97,8 +97,8 @@ def _calzetti_tau(
     centre, width = jnp.asarray(cent_lam) / 1e4, jnp.asarray(gamma) / 1e4
     across = jnp.square(ends * width)
     away = jnp.square(jnp.square(ends) - jnp.square(centre))
-    bump = ampl * across / (away + across) / _NOLL_K_V
-    tau = (plain + bump) * (ends / _NOLL_V) ** slope
+    bump = jnp.asarray(ampl) * across / (away + across) / _NOLL_K_V
+    tau = (plain + bump) * jnp.power(ends / _NOLL_V, slope)
     return tau[0] + part * (tau[1] - tau[0])
 
 
@@ -115,14 +115,18 @@ def _li08_tau(
     bump: ArrayLike,
 ) -> Array:
     """Return the curve of Li et al. (2008, ApJ 685, 1046), equation 1."""
-    optical = jnp.asarray(OPT_NIR_slope)
-    x = jnp.log(lam / 0.08)
-    far = UV_slope / (jnp.exp(optical * x) + jnp.exp(-optical * x) + FUV_slope)
-    at_v = UV_slope / (6.88**optical + 0.145**optical + FUV_slope)
+    n, far, strength = (
+        jnp.asarray(p) for p in (OPT_NIR_slope, FUV_slope, bump)
+    )
+    # UV_slope / (x^n + x^-n + FUV_slope), so that no power overflows.
+    falling = jnp.exp(-jnp.abs(n * jnp.log(lam / 0.08)))
+    first = falling / (1.0 + jnp.square(falling) + far * falling)
+    at_v = 1.0 / (6.88**n + 0.145**n + far)
     y = jnp.square(lam / 0.046)
-    middle = 233.0 * (1.0 - at_v - bump / 4.6) / (y + 1.0 / y + 90.0)
+    second = 1.0 - UV_slope * at_v - strength / 4.6
+    second = 233.0 * second / (y + 1.0 / y + 90.0)
     z = jnp.square(lam / 0.2175)
-    return far + middle + bump / (z + 1.0 / z - 1.95)
+    return UV_slope * first + second + strength / (z + 1.0 / z - 1.95)
 
 
 def _sommovigo_bartlett(lam: NDArray[np.float64]) -> Partial:

@@ -33,7 +33,7 @@ class Parameter(Protocol):
     def names(self) -> frozenset[str]:
         """The per-galaxy parameters it is made of."""
 
-    def __call__(self, values: Mapping[str, ArrayLike]) -> ArrayLike:
+    def __call__(self, values: Mapping[str, ArrayLike]) -> Any:
         """Return its value for one galaxy."""
 
 
@@ -52,7 +52,7 @@ class Fixed:
         """None."""
         return frozenset()
 
-    def __call__(self, values: Mapping[str, ArrayLike]) -> ArrayLike:
+    def __call__(self, values: Mapping[str, ArrayLike]) -> Any:
         """Return the value."""
         return self.value
 
@@ -72,7 +72,7 @@ class Varying:
         """Its own."""
         return frozenset({self.name})
 
-    def __call__(self, values: Mapping[str, ArrayLike]) -> ArrayLike:
+    def __call__(self, values: Mapping[str, ArrayLike]) -> Any:
         """Return the galaxy's value."""
         return values[self.name]
 
@@ -94,7 +94,7 @@ class Computed:
         """Those of its arguments."""
         return frozenset().union(*(p.names for _, p in self.arguments))
 
-    def __call__(self, values: Mapping[str, ArrayLike]) -> ArrayLike:
+    def __call__(self, values: Mapping[str, ArrayLike]) -> Any:
         """Return what the function makes of the galaxy's values."""
         return self.function(**{k: p(values) for k, p in self.arguments})
 
@@ -260,7 +260,7 @@ class Product:
             sfzh = jnp.where(mask(values), sfzh, 0.0)
         if self.rows is not None:
             sfzh = sfzh[self.rows]
-        return sfzh @ self.spectra
+        return _dot(sfzh, self.spectra)
 
 
 @register_dataclass
@@ -443,7 +443,7 @@ class _Galaxy:
     def _dust(self, label: str) -> Array:
         dust = self._model.dust[label]
         shape = dust.shape(temperature=dust.temperature(self._values))
-        shape = shape / (shape @ self._model.per_lsun)
+        shape = shape / _dot(shape, self._model.per_lsun)
         if dust.intrinsic is None:
             return shape
         absorbed = self.emission(dust.intrinsic)
@@ -451,7 +451,15 @@ class _Galaxy:
             # Before the sum: most of it is not absorbed, and would take
             # the last digits with it.
             absorbed = absorbed - self.emission(dust.attenuated)
-        return (absorbed @ self._model.per_lsun) * shape
+        return _dot(absorbed, self._model.per_lsun) * shape
 
     def _luminosity(self, label: str) -> Array:
-        return self.emission(label) @ self._model.per_lsun
+        return _dot(self.emission(label), self._model.per_lsun)
+
+
+def _dot(one: Array, other: Array) -> Array:
+    """Return a product in full precision, on any device.
+
+    Some round the factors of matrix products to 19 bits by default.
+    """
+    return jnp.matmul(one, other, precision="highest")

@@ -217,7 +217,7 @@ def exponential(
 ) -> Array:
     r"""Return the masses (n,) of $\exp(-t / \tau)$, $t = max\_age - age$."""
     young, width = _formed_part(limits, min_age, max_age)
-    first = max_age - young - width
+    first = jnp.asarray(max_age) - young - width
     return width * _peak_of_decay(first, width, tau) * _decay(width, tau)
 
 
@@ -229,7 +229,7 @@ def delayed_exponential(
 ) -> Array:
     r"""Return the masses (n,) of $t \exp(-t / \tau)$."""
     young, width = _formed_part(limits, min_age, max_age)
-    first = max_age - young - width
+    first = jnp.asarray(max_age) - young - width
     falling = jnp.asarray(tau) > 0
     # The mean time, counted from whichever end is the brighter, so that
     # nothing overflows.
@@ -253,7 +253,7 @@ def log_normal(
     """
     young, width = _formed_part(limits, min_age, max_age)
     # Nothing that matters forms in the first year.
-    first = jnp.maximum(max_age - young - width, 1.0)
+    first = jnp.maximum(jnp.asarray(max_age) - young - width, 1.0)
     scale = np.sqrt(2.0) * jnp.asarray(tau)
     centre = jnp.log(jnp.asarray(max_age) - peak_age) + jnp.square(tau)
     return _bell(

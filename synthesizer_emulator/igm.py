@@ -119,41 +119,31 @@ class Inoue14:
 
     def _series(self, redshift: ArrayLike, lam_obs: Array) -> Array:
         """Return the optical depth of the Lyman series."""
-        # Powers of wavelength are taken once, relative to Lyman alpha.
-        log_lam = jnp.log(lam_obs / _LYMAN_ALPHA)
-        log_lines = jnp.log(self.lines / _LYMAN_ALPHA)
-        powers = {p: jnp.exp(p * log_lam) for p in (1.2, 2.0, 3.0, 3.7, 5.5)}
-
-        def coefficients(values: Array, power: float) -> Array:
-            return values * jnp.exp(-power * log_lines)
-
+        relative = self.lines / _LYMAN_ALPHA
         low, middle, high = (
-            coefficients(values, power)
+            values * relative**-power
             for values, power in zip(self.forest, (1.2, 3.7, 5.5), strict=True)
         )
         near, far = (
-            coefficients(values, power)
+            values * relative**-power
             for values, power in zip(self.damped, (2.0, 3.0), strict=True)
         )
-        # One line after the other: the loop over wavelengths stays in
-        # registers, and nothing of size (m, n) is made.
+        x = _powers(lam_obs / _LYMAN_ALPHA, 1.2, 2.0, 3.0, 3.7, 5.5)
+        end = (1.0 - _ON_LINE) * (1.0 + redshift)
+        # One line after the other: what a wavelength needs stays in
+        # registers, and nothing of size (m, n) is made. Counting lines and
+        # looking up sums over them took twice as long.
         tau = jnp.zeros_like(lam_obs)
-        for j in range(self.lines.shape[0]):
+        for j in range(len(self.lines)):
             one_plus = lam_obs / self.lines[j]
             forest = jnp.where(
-                one_plus < 2.2,
-                low[j] * powers[1.2],
-                jnp.where(
-                    one_plus < 5.7,
-                    middle[j] * powers[3.7],
-                    high[j] * powers[5.5],
-                ),
+                one_plus < 5.7, middle[j] * x[3.7], high[j] * x[5.5]
             )
+            forest = jnp.where(one_plus < 2.2, low[j] * x[1.2], forest)
             damped = jnp.where(
-                one_plus < 3.0, near[j] * powers[2.0], far[j] * powers[3.0]
+                one_plus < 3.0, near[j] * x[2.0], far[j] * x[3.0]
             )
-            absorbs = one_plus < (1.0 - _ON_LINE) * (1.0 + redshift)
-            tau += jnp.where(absorbs, forest + damped, 0.0)
+            tau += jnp.where(one_plus < end, forest + damped, 0.0)
         return tau
 
 
@@ -267,6 +257,12 @@ _MODELS: dict[type, Any] = {
 }
 
 
+def _powers(x: Array, *exponents: float) -> dict[float, Array]:
+    """Return powers of positive numbers, faster than `x**p` one by one."""
+    log_x = jnp.log(x)
+    return {p: jnp.exp(p * log_x) for p in exponents}
+
+
 def _damped_continuum(redshift: ArrayLike, x: Array) -> Array:
     """Return the continuum optical depth of damped systems.
 
@@ -275,14 +271,12 @@ def _damped_continuum(redshift: ArrayLike, x: Array) -> Array:
         x (Array): Observed wavelengths over the Lyman limit, (n,).
     """
     one_plus = 1.0 + jnp.asarray(redshift, float)
-    near = (
-        0.2113 * one_plus**2
-        - 0.07661 * one_plus**2.3 * x**-0.3
-        - 0.1347 * x**2
-    )
-    far = 0.04696 * one_plus**3 - 0.01779 * one_plus**3.3 * x**-0.3
+    root = _powers(x, -0.3)[-0.3]
+    near = 0.2113 * one_plus**2 - 0.07661 * one_plus**2.3 * root
+    near -= 0.1347 * x**2
+    far = 0.04696 * one_plus**3 - 0.01779 * one_plus**3.3 * root
     far += jnp.where(
-        x >= 3.0, -0.02916 * x**3, 0.6340 - 0.1347 * x**2 - 0.2905 * x**-0.3
+        x >= 3.0, -0.02916 * x**3, 0.6340 - 0.1347 * x**2 - 0.2905 * root
     )
     tau = jnp.where(one_plus < 3.0, near, far)
     return jnp.where(x < one_plus, tau, 0.0)
@@ -296,23 +290,19 @@ def _forest_continuum(redshift: ArrayLike, x: Array) -> Array:
         x (Array): Observed wavelengths over the Lyman limit, (n,).
     """
     one_plus = 1.0 + jnp.asarray(redshift, float)
-    low, middle, high = x**1.2, x**2.1, x**3.7
+    low, middle, high, highest = _powers(x, 1.2, 2.1, 3.7, 5.5).values()
     near = 0.3248 * (low - one_plus**-0.9 * middle)
     rest = jnp.where(
         x >= 2.2, -2.545e-2 * high, 0.3248 * low - 0.2496 * middle
     )
     between = 2.545e-2 * one_plus**1.6 * middle + rest
     rest = jnp.where(
-        x >= 5.7,
-        -5.221e-4 * x**5.5,
-        jnp.where(
-            x >= 2.2,
-            0.2182 * middle - 2.545e-2 * high,
-            0.3248 * low - 3.140e-2 * middle,
-        ),
+        x >= 2.2,
+        0.2182 * middle - 2.545e-2 * high,
+        0.3248 * low - 3.140e-2 * middle,
     )
+    rest = jnp.where(x >= 5.7, -5.221e-4 * highest, rest)
     far = 5.221e-4 * one_plus**3.4 * middle + rest
-    tau = jnp.where(
-        one_plus < 2.2, near, jnp.where(one_plus < 5.7, between, far)
-    )
+    tau = jnp.where(one_plus < 5.7, between, far)
+    tau = jnp.where(one_plus < 2.2, near, tau)
     return jnp.where(x < one_plus, tau, 0.0)

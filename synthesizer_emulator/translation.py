@@ -40,11 +40,21 @@ from synthesizer.exceptions import (
     InconsistentParameter,
     MissingAttribute,
     MissingSpectraType,
+    ParameterFunctionError,
     UnimplementedFunctionality,
 )
 from synthesizer.grid import Grid
 from synthesizer.parametric import Stars
-from unyt import Lsun, Unit, angstrom, erg, s, unyt_array, yr
+from unyt import (
+    Lsun,
+    Unit,
+    angstrom,
+    erg,
+    s,
+    unyt_array,
+    unyt_quantity,
+    yr,
+)
 
 from synthesizer_emulator.attenuation import translate_curve
 from synthesizer_emulator.compiled import (
@@ -91,6 +101,7 @@ def compile_model(
     emissions: str | Iterable[str] | None = None,
     varying: Iterable[str] = (),
     fixed: Mapping[str, Any] | None = None,
+    lam_lims: tuple[unyt_quantity, unyt_quantity] | None = None,
 ) -> CompiledModel:
     """Translate an emission model into a pure function of one galaxy.
 
@@ -114,6 +125,9 @@ def compile_model(
         fixed (dict): The emitter's attributes that are the same for all.
             Without them, `fesc` is 0 and `fesc_ly_alpha` is 1, as in
             Synthesizer.
+        lam_lims (tuple): The lowest and the highest wavelength needed, for
+            example those that filters can see (`photometry.lam_lims`); all
+            by default.
 
     Returns:
         CompiledModel: The translation. It holds copies of the spectra: what
@@ -125,6 +139,9 @@ def compile_model(
         MissingAttribute: If the model asks for parameters that are neither
             varying nor fixed; it names all of them.
         MissingSpectraType: If there is no emission of a given label.
+        InconsistentArguments: If the model is not saved, its grids' axes
+            are not those of parametric stars or differ, or `lam_lims` are
+            given although luminosities over all wavelengths are needed.
 
     Examples:
         >>> import jax
@@ -158,7 +175,7 @@ def compile_model(
             f"The model makes no emission {', '.join(unknown)}; it makes: "
             f"{', '.join(queue.models)}."
         )
-    tree = _Tree(model, queue, varying, fixed or {})
+    tree = _Tree(model, queue, varying, fixed or {}, lam_lims)
     while len(queue):
         node = queue.pop()
         tree.translate(node)
@@ -195,13 +212,16 @@ class _Tree:
         queue: ModelQueue,
         varying: Iterable[str],
         fixed: Mapping[str, Any],
+        lam_lims: tuple[unyt_quantity, unyt_quantity] | None,
     ) -> None:
         self.grids = {
             id(m.grid): m.grid
             for m in queue.models.values()
             if m._is_extracting
         }
-        self.lam = np.asarray(root.lam.to_value("angstrom"), np.float64)
+        lam = np.asarray(root.lam.to_value("angstrom"), np.float64)
+        self.kept = _kept(lam, lam_lims)
+        self.lam = lam[self.kept]
         self.terms: dict[str, list[_Term]] = {}
         self.factors: dict[str, Any] = {}
         self.masks: dict[str, tuple[NDArray | None, list[MovingMask]]] = {}
@@ -248,6 +268,22 @@ class _Tree:
                     if isinstance(factor, LuminosityRatio):
                         pending += [factor.of, factor.over]
         return found
+
+    def check_luminosities(self, labels: Iterable[str]) -> None:
+        """Raise if luminosities are needed of part of the wavelengths."""
+        if self.kept == slice(None):
+            return
+        terms = [t for label in self.needed(labels) for t in self.terms[label]]
+        factors = [self.factors[key] for term in terms for key in term.factors]
+        if any(term.source in self.dust for term in terms) or any(
+            isinstance(factor, LuminosityRatio) for factor in factors
+        ):
+            raise InconsistentArguments(
+                "The luminosity of an emission is over all wavelengths, and "
+                f"{', '.join(labels)} can't do without (dust emits what is "
+                "absorbed, or one emission is scaled to another): leave out "
+                "lam_lims."
+            )
 
     def translate(self, model: EmissionModel) -> None:
         """Write one emission as terms, or note why it can't be."""
@@ -340,6 +376,7 @@ class _Tree:
         if scaler is None:
             return
         label = model.label
+        factor: Scaling | LuminosityRatio
         if scaler in self._attributes:
             parameter = self._resolve(scaler, model, emission=None)
             if isinstance(parameter, Fixed):
@@ -347,12 +384,12 @@ class _Tree:
                     self.terms[label], np.array(parameter.value)
                 )
                 return
-            key, factor = repr(parameter), Scaling(parameter)
+            key, factor = f"{parameter}", Scaling(parameter)
         elif scaler in self.terms:
             unscaled = f"{label} before {scaler}"
             self.terms[unscaled] = self.terms[label]
+            key = f"{scaler} over {unscaled}"
             factor = LuminosityRatio(scaler, unscaled)
-            key = repr((scaler, unscaled))
         else:
             raise UnimplementedFunctionality(f"scaling by '{scaler}'")
         self.terms[label] = self._times_factor(
@@ -369,8 +406,9 @@ class _Tree:
         )
         escaped = _FRACTIONS[type(model.transformer)]
         where = model.lam_mask
+        where = None if where is None else np.asarray(where)[self.kept]
         if all(isinstance(part, Fixed) for part in parts):
-            part = sum(part({}) for part in parts)
+            part = sum(float(part({})) for part in parts)
             if not 0.0 <= part <= 1.0:
                 raise InconsistentParameter(
                     f"An escape fraction is between 0 and 1, got {part:g} in "
@@ -393,28 +431,21 @@ class _Tree:
         law = model.transformer
         if model.lam_mask is not None:
             raise UnimplementedFunctionality("a wavelength mask on dust")
-        resolved = {
-            name: self._resolve(name, model, emission=self._sed, obj=law)
-            for name in law._required_params
-        }
         if type(law).get_transmission is not AttenuationLaw.get_transmission:
             raise UnimplementedFunctionality(
                 f"the dust curve {type(law).__name__}"
             )
+        resolved = {
+            name: self._resolve(name, model, emission=self._sed, obj=law)
+            for name in law._required_params
+        }
         tau_v = resolved.pop("tau_v")
         # A template of Li et al. takes no notice of its parameters.
         if isinstance(law, ParametricLi08) and law.model != "Custom":
             resolved = {}
         if all(isinstance(p, Fixed) for p in resolved.values()):
             raw = {
-                name: get_param(
-                    name,
-                    model,
-                    self._sed,
-                    self._emitter(model),
-                    obj=law,
-                    preserve_units=True,
-                )
+                name: self._get(name, model, self._sed, law)
                 for name in resolved
             }
             curve = np.asarray(
@@ -491,17 +522,30 @@ class _Tree:
         stored = model.fixed_parameters.get(name)
         if isinstance(stored, ParameterFunction):
             return self._computed(stored, model, emission, obj)
-        value = get_param(
-            name,
-            model,
-            emission,
-            self._emitter(model),
-            obj=obj,
-            preserve_units=True,
-        )
+        value = self._get(name, model, emission, obj)
         if isinstance(value, Varying):
             return value
         return Fixed(_plain(name, value))
+
+    def _get(
+        self, name: str, model: EmissionModel, emission: Sed | None, obj: Any
+    ) -> Any:
+        """Return what Synthesizer finds under a name, with its units."""
+        try:
+            return get_param(
+                name,
+                model,
+                emission,
+                self._emitter(model),
+                obj=obj,
+                preserve_units=True,
+            )
+        except (TypeError, ParameterFunctionError) as error:
+            # It did arithmetic on what only stands for a number.
+            raise UnimplementedFunctionality(
+                f"the parameter '{name}', which Synthesizer derives from "
+                f"others: {error}"
+            ) from error
 
     def _computed(
         self,
@@ -533,7 +577,7 @@ class _Tree:
                 f"the ParameterFunction '{function.func.__name__}', which "
                 f"returns an array of shape {shape}"
             )
-        return computed
+        return computed if names else Fixed(float(computed({})))
 
     def _masked(self, model: EmissionModel) -> str:
         """Return the key of the masks of an extraction."""
@@ -580,6 +624,7 @@ class _Tree:
 
 def _assemble(tree: _Tree, labels: tuple[str, ...]) -> CompiledModel:
     """Return the model of what the labels need, and of nothing else."""
+    tree.check_luminosities(labels)
     sums = {label: _summed(tree.terms[label]) for label in tree.needed(labels)}
     products = _Products(tree, sums)
     keys = sorted(
@@ -658,7 +703,8 @@ class _Products:
         n_nodes = int(np.prod(self._tree.nodes))
         total = np.zeros((n_nodes, len(self._tree.lam)))
         for name, coefficient in parts.items():
-            total += coefficient * np.reshape(grid.spectra[name], total.shape)
+            spectra = np.asarray(grid.spectra[name])[..., self._tree.kept]
+            total += coefficient * np.reshape(spectra, total.shape)
         # Nodes without emission, as old stars have of gas, cost nothing.
         used = total.any(axis=1)
         if kept is not None:
@@ -671,6 +717,23 @@ class _Products:
             jnp.asarray(rows),
             tuple(moving),
         )
+
+
+def _kept(
+    lam: NDArray[np.float64],
+    lam_lims: tuple[unyt_quantity, unyt_quantity] | None,
+) -> slice:
+    """Return which wavelengths are kept: those between, and one each way."""
+    if lam_lims is None:
+        return slice(None)
+    low, high = (float(end.to_value("angstrom")) for end in lam_lims)
+    if not low < high:
+        raise InconsistentArguments(
+            f"lam_lims have to ascend, got {lam_lims[0]} and {lam_lims[1]}."
+        )
+    first = np.searchsorted(lam, low, side="right") - 1
+    last = np.searchsorted(lam, high) + 1
+    return slice(max(int(first), 0), int(last))
 
 
 def _axes(grid: Grid) -> tuple[NDArray, NDArray]:
