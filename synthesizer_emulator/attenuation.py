@@ -115,18 +115,18 @@ def _li08_tau(
     bump: ArrayLike,
 ) -> Array:
     """Return the curve of Li et al. (2008, ApJ 685, 1046), equation 1."""
-    n, far, strength = (
-        jnp.asarray(p) for p in (OPT_NIR_slope, FUV_slope, bump)
+    near, n, far, strength = (
+        jnp.asarray(p) for p in (UV_slope, OPT_NIR_slope, FUV_slope, bump)
     )
     # UV_slope / (x^n + x^-n + FUV_slope), so that no power overflows.
     falling = jnp.exp(-jnp.abs(n * jnp.log(lam / 0.08)))
     first = falling / (1.0 + jnp.square(falling) + far * falling)
     at_v = 1.0 / (6.88**n + 0.145**n + far)
     y = jnp.square(lam / 0.046)
-    second = 1.0 - UV_slope * at_v - strength / 4.6
+    second = 1.0 - near * at_v - strength / 4.6
     second = 233.0 * second / (y + 1.0 / y + 90.0)
     z = jnp.square(lam / 0.2175)
-    return UV_slope * first + second + strength / (z + 1.0 / z - 1.95)
+    return near * first + second + strength / (z + 1.0 / z - 1.95)
 
 
 def _sommovigo_bartlett(lam: NDArray[np.float64]) -> Partial:

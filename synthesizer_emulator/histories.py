@@ -48,6 +48,9 @@ _LARGEST_RATIO = 10.0
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(12)
 _NODES, _WEIGHTS = 0.5 * (_NODES + 1.0), 0.5 * _WEIGHTS
 
+# What counts as zero age, over the age of the peak of a double power law.
+_YOUNGEST = 1e-15
+
 # How far from the peak of a double power law, in e-folds of the ratio of
 # its two terms, the fainter term still bends the brighter one.
 _BEND = 8.0
@@ -277,12 +280,12 @@ def double_power_law(
     peak and far from it.
     """
     young, width = _formed_part(limits, min_age, max_age)
-    low = jnp.maximum(young / peak_age, _tiny())
+    low = jnp.maximum(young / peak_age, _YOUNGEST)
     log_low = jnp.log(low)
     log_high = log_low + jnp.log1p(width / peak_age / low)
     steep, shallow = jnp.maximum(alpha, beta), jnp.minimum(alpha, beta)
     ratio = steep - shallow
-    bend = _BEND / jnp.maximum(ratio, _tiny())
+    bend = _BEND / jnp.maximum(ratio, _YOUNGEST)
     total = jnp.zeros_like(width)
     for start, end, slope, sign in (
         (-jnp.inf, -bend, shallow, 1.0),
@@ -627,8 +630,3 @@ def _powers(logsfr_ratios: ArrayLike) -> Array:
     return 10.0 ** jnp.clip(
         jnp.asarray(logsfr_ratios, float), -_LARGEST_RATIO, _LARGEST_RATIO
     )
-
-
-def _tiny() -> float:
-    """Return the smallest number that may be divided by."""
-    return float(jnp.finfo(jnp.zeros(()).dtype).tiny) ** 0.75
