@@ -14,25 +14,33 @@ if TYPE_CHECKING:
     )
     from synthesizer_emulator.builder import BuildReport as BuildReport
     from synthesizer_emulator.builder import build as build
+    from synthesizer_emulator.compiled import CompiledModel as CompiledModel
     from synthesizer_emulator.direct import (
         extract_directly as extract_directly,
     )
     from synthesizer_emulator.emulator import Emulator as Emulator
     from synthesizer_emulator.grid import EmulatedGrid as EmulatedGrid
+    from synthesizer_emulator.photometry import Bands as Bands
+    from synthesizer_emulator.photometry import Observer as Observer
     from synthesizer_emulator.swapping import emulated_grids as emulated_grids
     from synthesizer_emulator.training import TrainingConfig as TrainingConfig
+    from synthesizer_emulator.translation import compile_model as compile_model
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "ARCHITECTURES": "architectures",
+    "Bands": "photometry",
     "BuildReport": "builder",
+    "CompiledModel": "compiled",
     "EmulatedGrid": "grid",
     "Emulator": "emulator",
+    "Observer": "photometry",
     "TrainingConfig": "training",
     "build": "builder",
     "emulated_grids": "swapping",
     "extract_directly": "direct",
+    "compile_model": "translation",
 }
 
 __all__ = sorted(_HOMES)

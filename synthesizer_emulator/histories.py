@@ -17,7 +17,7 @@ Parameters have the names of Synthesizer's classes; times are in yr.
 
 Accuracy: summed over the bins, they differ from the exact integrals by
 less than 1e-8 of the mass formed in double precision (1e-7 for a double
-power law with slopes beyond 100), and by less than 3e-6 in single precision,
+power law with slopes beyond 100), and by less than 1e-5 in single precision,
 where the ages themselves are rounded. Synthesizer's `quad` is good to 2e-8;
 a cut very near the edge of a bin, or a burst much narrower than a bin, it
 may miss altogether.

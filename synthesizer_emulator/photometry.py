@@ -11,12 +11,11 @@ rule between the first and the last of them that is not zero. So do these.
 """
 
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from astropy.cosmology import FLRW
 from jax import Array
 from jax.tree_util import register_dataclass
 from jax.typing import ArrayLike
@@ -29,6 +28,9 @@ from unyt import Hz, Mpc, angstrom, erg, nJy, pc, s, unyt_quantity
 
 from synthesizer_emulator.checks import check_number
 from synthesizer_emulator.igm import Transmission, translate_igm
+
+if TYPE_CHECKING:
+    from astropy.cosmology import FLRW
 
 # The flux in nJy of 1 erg/s/Hz at a distance of 1 Mpc, and the distance in
 # Mpc to which Synthesizer puts what is at redshift zero.
@@ -102,7 +104,7 @@ class Observer:
     def of_cosmology(
         cls,
         lam: NDArray,
-        cosmo: FLRW,
+        cosmo: "FLRW",
         igm: Any = None,
         max_redshift: float = 20.0,
     ) -> Self:

@@ -219,3 +219,11 @@ def hand_over(emulated: EmulatedGrid, native: Grid) -> Grid:
 def native_with_emulated_arrays(emulated: EmulatedGrid, native: Grid) -> Grid:
     """Return a native grid that was handed the emulated arrays."""
     return hand_over(emulated, native)
+
+
+@pytest.fixture
+def double_precision():
+    """Let JAX compute in double precision, to compare with Synthesizer."""
+    jax.config.update("jax_enable_x64", True)
+    yield
+    jax.config.update("jax_enable_x64", False)

@@ -1,0 +1,213 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from astropy.cosmology import Planck18, w0waCDM
+from synthesizer.cosmology import get_luminosity_distance
+from synthesizer.emission_models.transformers.igm import Inoue14
+from synthesizer.emissions import Sed
+from synthesizer.exceptions import InconsistentArguments
+from synthesizer.instruments import FilterCollection
+from synthesizer.instruments.filters import Filter
+from unyt import Hz, angstrom, erg, s
+
+from synthesizer_emulator.photometry import Bands, Observer, lam_lims
+
+RNG = np.random.default_rng(3)
+band_fluxes = jax.jit(Bands.fluxes)
+REDSHIFTS = np.array([0.0, 1e-3, 0.3, 1.0, 2.2, 3.7, 5.0, 6.5, 9.0, 11.9])
+
+
+def make_filters():
+    """Return filters with all that makes their integrals differ."""
+    centres = np.geomspace(1500, 44000, 5)
+    hats = {
+        f"hat {c:.0f}": {
+            "lam_eff": c * angstrom,
+            "lam_fwhm": 0.25 * c * angstrom,
+        }
+        for c in centres
+    }
+    # Narrower than the spacing of the spectrum, and wider than all.
+    hats["narrow"] = {"lam_eff": 6600 * angstrom, "lam_fwhm": 60 * angstrom}
+    hats["wide"] = {"lam_min": 900 * angstrom, "lam_max": 30000 * angstrom}
+    lam = np.cumsum(RNG.uniform(5.0, 40.0, 400)) + 4000.0
+    bumpy = RNG.uniform(0.5, 0.9, 400)  # and open at both ends
+    leaky = np.exp(-0.5 * ((lam - 6000) / 300) ** 2)
+    leaky[leaky < 1e-3] = 0.0
+    leaky[-50:-30] = 0.05
+    own = [
+        Filter(name, transmission=t, new_lam=lam * angstrom)
+        for name, t in (("bumpy", bumpy), ("leaky", leaky))
+    ]
+    return FilterCollection(tophat_dict=hats, filters=own)
+
+
+@pytest.fixture(scope="module")
+def filters():
+    return make_filters()
+
+
+@pytest.fixture(scope="module")
+def spectrum(native):
+    """Return wavelengths and a spectrum with lines and breaks."""
+    lnu = (
+        native.spectra["nebular"][5, 4] + native.spectra["transmitted"][30, 4]
+    )
+    return np.array(native._lam), 1e9 * lnu
+
+
+def native_fluxes(spectrum, filters, redshift, igm=Inoue14):
+    """Return Synthesizer's flux density and photometry.
+
+    Of a new Sed: one that was at redshift zero before shifts its own
+    wavelengths.
+    """
+    lam, lnu = spectrum
+    sed = Sed(lam.copy() * angstrom, lnu * erg / s / Hz)
+    sed.get_fnu(Planck18, float(redshift), igm=igm)
+    return sed._fnu, np.asarray(sed.get_photo_fnu(filters).photo_fnu)
+
+
+def compare(spectrum, filters, tolerance, narrow):
+    """Compare with tolerances for most and for the narrow filter."""
+    lam, lnu = spectrum
+    codes = np.array(filters.filter_codes)
+    allowed = np.where(codes == "narrow", narrow, tolerance)
+    bands = Bands.of_filters(filters, lam)
+    observer = Observer.of_cosmology(lam, Planck18, igm=Inoue14)
+
+    @jax.jit
+    def observe(lnu, redshift):
+        fnu = observer.fluxes(lnu, redshift)
+        return fnu, bands.fluxes(fnu, redshift)
+
+    for z in REDSHIFTS:
+        true, true_photometry = native_fluxes(spectrum, filters, z)
+        fnu, photometry = map(np.asarray, observe(lnu, z))
+        bright = true > 1e-6 * true.max()
+        np.testing.assert_allclose(fnu[bright], true[bright], rtol=tolerance)
+        # Bands that hardly anything reaches have no magnitude.
+        seen = true_photometry > 1e-9 * true_photometry.max()
+        errors = np.abs(photometry - true_photometry)[seen]
+        assert (errors < allowed[seen] * true_photometry[seen]).all()
+        assert not photometry[true_photometry == 0].any()
+
+
+def test_fluxes_are_synthesizers(spectrum, filters, double_precision):
+    compare(spectrum, filters, 1e-10, 1e-10)
+
+
+def test_fluxes_in_single_precision(spectrum, filters):
+    # Of a magnitude, 1e-4 are 9e-5 of a flux. Wavelengths are rounded to
+    # 6e-8, which moves a bright line on the edge of a narrow filter.
+    compare(spectrum, filters, 9e-5, 5e-4)
+
+
+def test_luminosities_are_synthesizers(spectrum, filters):
+    lam, lnu = spectrum
+    sed = Sed(lam * angstrom, lnu * erg / s / Hz)
+    true = np.asarray(sed.get_photo_lnu(filters).photo_lnu)
+    bands = Bands.of_filters(filters, lam)
+    got = bands.luminosities(jnp.asarray(lnu))
+    np.testing.assert_allclose(got, true, rtol=1e-6)
+    assert bands.codes == tuple(filters.filter_codes)
+
+
+def test_luminosities_of_filters_on_the_grid_of_the_spectrum(spectrum):
+    """Where Synthesizer has resampled the filters in wavelength."""
+    lam, lnu = spectrum
+    filters = make_filters()
+    filters.resample_filters(new_lam=lam * angstrom, verbose=False)
+    sed = Sed(lam * angstrom, lnu * erg / s / Hz)
+    true = np.asarray(sed.get_photo_lnu(filters).photo_lnu)
+    got = Bands.of_filters(filters, lam).luminosities(jnp.asarray(lnu))
+    np.testing.assert_allclose(got, true, rtol=1e-6)
+
+
+def test_a_flat_spectrum_is_flat_in_every_band(spectrum, filters):
+    lam, _ = spectrum
+    bands = Bands.of_filters(filters, lam)
+    flat = jnp.ones(len(lam))
+    for z in (0.0, 0.7, 4.0):
+        fluxes = np.asarray(band_fluxes(bands, flat, z))
+        np.testing.assert_allclose(fluxes[fluxes > 0], 1.0, rtol=1e-5)
+
+
+def test_filters_beyond_the_spectrum_see_nothing():
+    far = {"lam_min": 1e5 * angstrom, "lam_max": 2e5 * angstrom}
+    filters = FilterCollection(tophat_dict={"far": far})
+    bands = Bands.of_filters(filters, np.geomspace(1000, 5000, 50))
+    assert band_fluxes(bands, jnp.ones(50), 1.0)[0] == 0.0
+    assert band_fluxes(bands, jnp.ones(50), 40.0)[0] > 0.0
+
+
+@pytest.mark.parametrize(
+    "cosmology",
+    [Planck18, w0waCDM(H0=60, Om0=0.4, Ode0=0.5, w0=-0.8, wa=0.3)],
+    ids=["Planck18", "w0waCDM"],
+)
+def test_distances_are_the_cosmologys(cosmology):
+    observer = Observer.of_cosmology(np.ones(1), cosmology)
+    redshifts = np.geomspace(1e-4, 20.0, 40)
+    true = [get_luminosity_distance(cosmology, z).value for z in redshifts]
+    got = jax.vmap(observer.luminosity_distance)(redshifts)
+    np.testing.assert_allclose(got, true, rtol=5e-6)
+
+
+def test_redshifts_out_of_range_are_nan(spectrum):
+    lam, lnu = spectrum
+    observer = Observer.of_cosmology(lam, Planck18, max_redshift=6.0)
+    for z in (-0.1, 6.1):
+        assert np.isnan(observer.fluxes(jnp.asarray(lnu), z)).all()
+    with pytest.raises(InconsistentArguments, match="max_redshift must be"):
+        Observer.of_cosmology(lam, Planck18, max_redshift=-1.0)
+
+
+def test_gradients_in_redshift(spectrum, filters, double_precision):
+    lam, lnu = spectrum
+    bands = Bands.of_filters(filters, lam)
+    observer = Observer.of_cosmology(lam, Planck18)
+
+    @jax.jit
+    def fluxes(z):
+        return bands.fluxes(observer.fluxes(jnp.asarray(lnu), z), z)
+
+    z, step = 2.31, 1e-7
+    slope = jax.jit(jax.jacfwd(fluxes))(z)
+    expected = (fluxes(z + step) - fluxes(z - step)) / (2 * step)
+    np.testing.assert_allclose(slope, expected, rtol=1e-5, atol=1e-12)
+
+
+def test_one_compilation_serves_all_redshifts(spectrum, filters):
+    lam, lnu = spectrum
+    bands = Bands.of_filters(filters, lam)
+    evaluate = jax.jit(jax.vmap(Bands.fluxes, (None, 0, 0)))
+    spectra = jnp.tile(jnp.asarray(lnu, float), (4, 1))
+
+    for low in (0.1, 0.2):
+        evaluate(bands, spectra, jnp.linspace(low, 5.0, 4))
+    assert evaluate._cache_size() == 1
+
+
+def test_spectra_of_another_length_are_refused(filters):
+    bands = Bands.of_filters(filters, np.geomspace(1000, 1e5, 80))
+    with pytest.raises(InconsistentArguments, match=r"80 wavelengths.*vmap"):
+        bands.fluxes(jnp.ones((2, 80)), 1.0)
+
+
+def test_limits_hold_all_that_filters_see(spectrum):
+    lam, lnu = spectrum
+    hat = {"lam_min": 8000 * angstrom, "lam_max": 50000 * angstrom}
+    filters = FilterCollection(tophat_dict={"hat": hat})
+    low, high = (end.value for end in lam_lims(filters, max_redshift=4.0))
+    assert 0.9 * 8000 / 5 < low <= 8000 / 5
+    assert 50000 <= high < 1.1 * 50000
+    kept = (lam >= low) & (lam <= high)
+    assert kept.sum() < 0.6 * len(lam)
+    for z in (0.0, 1.7, 4.0):
+        whole, part = (
+            band_fluxes(Bands.of_filters(filters, lam[k]), lnu[k], z)
+            for k in (slice(None), kept)
+        )
+        np.testing.assert_allclose(part, whole, rtol=1e-6)
