@@ -76,7 +76,7 @@ UNNUMBERED = {
 
 ACCURACY = "demands more than the emulator's accuracy"
 READS_FILE = "reads the grid file itself"
-FAULT = "fault of EmulatedGrid"
+FAULT = "meets a fault of EmulatedGrid"
 
 
 @dataclass(frozen=True)

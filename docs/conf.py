@@ -26,8 +26,8 @@ _benchmarks = Path(__file__).parent / "benchmarks"
 _measured = json.loads((_benchmarks / "main_job.json").read_text())
 _between = json.loads((_benchmarks / "between_nodes.json").read_text())
 _library = json.loads((_benchmarks / "synference_library.json").read_text())
-
 _cloudy = json.loads((_benchmarks / "cloudy.json").read_text())
+_host = json.loads((_benchmarks / "host_suite.json").read_text())
 
 
 def _percent(row: dict[str, float]) -> str:
@@ -106,6 +106,22 @@ myst_substitutions = {
             ]
         )
         for name, library in _library["libraries"].items()
+    ),
+    "host_version": _host["synthesizer"],
+    "host_commit": _host["commit"],
+    "host_native": f"{_host['native']['passed']:,}",
+    "host_broken": str(len(_host["pass natively and not emulated"])),
+    "host_table": "\n".join(
+        [
+            "| test | why it fails emulated |",
+            "|---|---|",
+            *(
+                f"| `{test.split('::')[-1]}` | it {row['reason']} |"
+                for test, row in _host[
+                    "pass natively and not emulated"
+                ].items()
+            ),
+        ]
     ),
     "error_table": "\n".join(
         [
