@@ -1,12 +1,12 @@
-"""Building an emulator: grid file in, weights file out.
+"""Building an emulator: grid or samples in, weights file out.
 
-The way is TrainingSet, EmissionSamples, Architecture.fit, tensors, file;
+The way is SampleSource, EmissionSamples, Architecture.fit, tensors, file;
 emission by emission, with a checkpoint after each and within long ones.
 """
 
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,13 @@ from synthesizer.exceptions import GridError, InconsistentArguments
 from tqdm import tqdm
 
 from synthesizer_emulator.architectures import (
+    ARCHITECTURES,
     DEFAULT_ARCHITECTURE,
     Architecture,
-    EmissionSamples,
     get_architecture,
 )
 from synthesizer_emulator.checkpoint import Checkpoint, FinishedEmission
-from synthesizer_emulator.dataset import TrainingSet
+from synthesizer_emulator.dataset import SampleSource, TrainingSet
 from synthesizer_emulator.emissions import PointArrays
 from synthesizer_emulator.evaluation.metrics import (
     JUDGED_FLOOR,
@@ -33,9 +33,18 @@ from synthesizer_emulator.evaluation.metrics import (
     judged_region,
     summarise_errors,
 )
-from synthesizer_emulator.gridfile import check_writable, find_grid
+from synthesizer_emulator.gridfile import (
+    check_writable,
+    find_grid,
+    grid_name_of,
+)
 from synthesizer_emulator.resampling import selection
-from synthesizer_emulator.scaling import AxisDomain, Coordinates
+from synthesizer_emulator.samplefile import is_sample_file
+from synthesizer_emulator.sampling import (
+    Hypercube,
+    NodeChoice,
+    ScatteredSamples,
+)
 from synthesizer_emulator.training import History, TrainingConfig
 from synthesizer_emulator.weights import (
     SUFFIX,
@@ -68,6 +77,8 @@ class BuildReport:
         """Return the errors as a table, with size and time."""
         return "\n".join(
             [
+                f"Learned from {self.provenance.trained_on}.",
+                "",
                 error_table(self.provenance.errors),
                 "",
                 f"{self.path} ({self.size / 1e6:.1f} MB) in "
@@ -77,33 +88,49 @@ class BuildReport:
 
 
 def build(
-    grid: str | Path,
+    grid: str | Path | Sequence[str | Path],
     *,
     grid_dir: str | Path | None = None,
     out: str | Path | None = None,
     spectra: Iterable[str] | None = None,
+    axes: Mapping[str, NodeChoice] | None = None,
+    latin_hypercube: int | None = None,
     architecture: str = DEFAULT_ARCHITECTURE,
     settings: Mapping[str, Any] | None = None,
+    ensemble: int | None = None,
     training: TrainingConfig | None = None,
+    author: str = "",
+    notes: str = "",
     resume: bool = True,
     progress: bool = True,
 ) -> BuildReport:
-    """Train an emulator of a grid and write its weights.
+    """Train an emulator of a grid or of samples and write its weights.
 
     An interrupted build leaves a checkpoint beside the target, which the
     same call takes up again; weights that were there stay until the new
     ones are whole.
 
     Args:
-        grid (str/Path): A path, or a name in Synthesizer's grid folder.
+        grid (str/Path): A path, or a name in Synthesizer's grid folder; of
+            a grid or of a file of scattered samples (see `samplefile`).
+            Several files of samples are joined.
         grid_dir (str/Path): Another folder to look names up in.
         out (str/Path): The weights file to write, or the folder for it;
             beside the grid by default, as `<grid_name>.emulator.hdf5`.
         spectra (iterable of str): The spectra to learn; all by default.
+        axes (Mapping): For scattered samples the nodes of the grid they
+            shall be, along each parameter: values, or a number of nodes,
+            or text (see `choose_nodes`).
+        latin_hypercube (int): Learn so many samples between the nodes of
+            the grid, as Synthesizer interpolates it, and not the nodes.
         architecture (str): How to emulate, see `ARCHITECTURES`.
         settings (Mapping): Settings of the architecture.
+        ensemble (int): How many regressors to train, whose spread is an
+            uncertainty; the same as the setting `ensemble`.
         training (TrainingConfig): How to train its networks; by default
             as suits the architecture.
+        author (str): Who makes it, to be kept with the weights.
+        notes (str): Whatever else is to be kept with them.
         resume (bool): Whether to take up an interrupted build.
         progress (bool): Whether to show progress.
 
@@ -112,63 +139,69 @@ def build(
 
     Raises:
         GridError: If the grid is missing, no grid, or holds values that
-            are not finite or negative.
+            are not finite or negative; or if files can't be joined.
         MissingSpectraType: If it has not all of `spectra`.
         UnrecognisedOption: If there is no such architecture.
-        InconsistentArguments: If a setting is out of its range.
+        InconsistentArguments: If a setting is out of its range, or does not
+            go with what is to be learned.
         OSError: If the target can't be written.
     """
     start = time.monotonic()
+    if ensemble is not None:
+        settings = {**(settings or {}), "ensemble": ensemble}
     chosen = get_architecture(architecture, settings)
     training = training or chosen.default_training
-    path = find_grid(grid, grid_dir)
     if isinstance(spectra, str):
         spectra = [spectra]
-    samples = TrainingSet.of_grid(
-        path, None if spectra is None else tuple(spectra)
+    paths = [grid] if isinstance(grid, str | Path) else list(grid)
+    source = open_source(
+        [find_grid(path, grid_dir) for path in paths],
+        spectra=None if spectra is None else tuple(spectra),
+        axes=axes,
+        latin_hypercube=latin_hypercube,
+        seed=training.seed,
     )
-    target = _target(samples, out)
+    _check_can_learn(architecture, chosen, source)
+    target = _target(source.path, out)
     check_writable(target)
-    samples.check()
+    source.check()
     provenance = Provenance(
-        grid_name=samples.grid_name,
-        source_hash=samples.source_hash(),
+        grid_name=grid_name_of(source.path),
+        source_hash=source.source_hash(),
         architecture=architecture,
         architecture_config=asdict(chosen),  # type: ignore[call-overload]
         training_config=asdict(training),
         versions=current_versions(),
+        trained_on=source.description,
+        author=author,
+        notes=notes,
     )
     scratch = target.with_name(f".{target.name}.checkpoint")
     if not resume:
         scratch.unlink(missing_ok=True)
-    checkpoint = Checkpoint.open(
-        scratch, _fingerprint(provenance, samples.emissions)
-    )
-    domain = tuple(AxisDomain.of_axis(axis) for axis in samples.header.axes)
-    for emission in samples.emissions:
+    checkpoint = Checkpoint.open(scratch, _fingerprint(provenance, source))
+    for emission in source.emissions:
         if emission not in checkpoint.finished:
             result = _fit(
-                emission,
-                samples,
-                domain,
-                chosen,
-                training,
-                checkpoint,
-                progress,
+                emission, source, chosen, training, checkpoint, progress
             )
             checkpoint.save_finished(emission, result)
-    finished = {e: checkpoint.finished[e] for e in samples.emissions}
+    finished = {e: checkpoint.finished[e] for e in source.emissions}
     weights = Weights(
-        header=samples.header,
-        domain=domain,
+        header=source.header,
+        domain=source.domain,
         provenance=provenance,
         shapes={e: result.shape for e, result in finished.items()},
         tensors={e: result.tensors for e, result in finished.items()},
     )
     provenance = replace(
         provenance,
-        errors=node_errors(weights, samples),
-        histories={e: asdict(r.history) for e, r in finished.items()},
+        errors=errors_of(weights, source, training),
+        histories={
+            training_name(emission, training): asdict(history)
+            for emission, result in finished.items()
+            for training, history in result.histories.items()
+        },
         seconds=time.monotonic() - start,
     )
     write_weights(target, replace(weights, provenance=provenance))
@@ -176,41 +209,98 @@ def build(
     return BuildReport(target, provenance, target.stat().st_size)
 
 
-def node_errors(
-    weights: Weights, samples: TrainingSet
+def open_source(
+    paths: Sequence[Path],
+    *,
+    spectra: tuple[str, ...] | None = None,
+    axes: Mapping[str, NodeChoice] | None = None,
+    latin_hypercube: int | None = None,
+    seed: int = 0,
+) -> SampleSource:
+    """Open what an emulator is to learn from.
+
+    Args:
+        paths (sequence of Path): A grid, or files of scattered samples.
+        spectra (tuple of str): The spectra to learn; all by default.
+        axes (Mapping): As for `build`.
+        latin_hypercube (int): As for `build`.
+        seed (int): Draws the Latin hypercube.
+
+    Returns:
+        SampleSource: The training set.
+
+    Raises:
+        GridError: As for `build`.
+        InconsistentArguments: If the arguments do not go with the files.
+        MissingSpectraType: If there are not all of `spectra`.
+    """
+    scattered = [is_sample_file(path) for path in paths]
+    if all(scattered):
+        if latin_hypercube is not None:
+            raise InconsistentArguments(
+                "A Latin hypercube is drawn between the nodes of a grid; "
+                f"'{paths[0].name}' holds scattered samples, which have none."
+            )
+        return ScatteredSamples.open(paths, axes, spectra)
+    if len(paths) > 1:
+        grid = paths[scattered.index(False)]
+        raise InconsistentArguments(
+            f"'{grid.name}' is a grid; only files of scattered samples can "
+            "be joined. Build one emulator for each grid."
+        )
+    if axes is not None:
+        raise InconsistentArguments(
+            f"axes= is for scattered samples; the grid '{paths[0].name}' has "
+            "its own. Other nodes than those can be had of the emulator: "
+            "EmulatedGrid(..., axes=...)."
+        )
+    grid_nodes = TrainingSet.of_grid(paths[0], spectra)
+    if latin_hypercube is None:
+        return grid_nodes
+    return Hypercube(grid_nodes, latin_hypercube, seed)
+
+
+def errors_of(
+    weights: Weights, source: SampleSource, training: TrainingConfig
 ) -> dict[str, dict[str, float]]:
-    """Return the errors of every emission at the nodes of its grid.
+    """Return the errors of every emission against what it learned from.
 
     Args:
         weights (Weights): The trained weights.
-        samples (TrainingSet): The grid that they were trained on.
+        source (SampleSource): What they were trained on.
+        training (TrainingConfig): How.
 
     Returns:
         dict: For each stored spectrum that is emulated, and each line
-            quantity, the fields of its `ErrorSummary`.
+            quantity, the fields of its `ErrorSummary` at the points that
+            `SampleSource.truth` gives.
     """
-    header = samples.header
-    arrays = PointArrays.at_nodes(
-        weights, [axis.values for axis in header.axes]
-    )
+    header = source.header
     judged = judged_region(header.lam_angstrom).nonzero()[0]
     view = selection(judged, len(header.lam))
     errors: dict[str, ErrorSummary | None] = {}
     for name in header.spectra_units:
         if name in weights.available_spectra:
             emission = f"spectra/{name}"
-            emulated = _finite(arrays.spectrum(name, view), emission)
-            true = samples.read_stored(name)[..., judged]
-            errors[emission] = summarise_errors(emulated, true, JUDGED_FLOOR)
-    for emission in samples.emissions:
-        if emission.startswith("lines/"):
-            name = emission.removeprefix("lines/")
-            emulated = _finite(arrays.lines(name), emission)
-            true = samples.read(emission)
+            points, true = source.truth(emission, training)
+            emulated = PointArrays(weights, points).spectrum(name, view)
             errors[emission] = summarise_errors(
-                emulated, true, JUDGED_LINE_FLOOR
+                _finite(emulated, emission), true[:, judged], JUDGED_FLOOR
+            )
+    for emission in source.emissions:
+        if emission.startswith("lines/"):
+            points, true = source.truth(emission, training)
+            name = emission.removeprefix("lines/")
+            emulated = PointArrays(weights, points).lines(name)
+            errors[emission] = summarise_errors(
+                _finite(emulated, emission), true, JUDGED_LINE_FLOOR
             )
     return {name: asdict(e) for name, e in errors.items() if e is not None}
+
+
+def training_name(emission: str, training: str) -> str:
+    """Return the name of one training of an emission."""
+    return f"{emission}: {training}" if training else emission
 
 
 def error_table(errors: Mapping[str, Mapping[str, float]]) -> str:
@@ -234,64 +324,91 @@ def error_table(errors: Mapping[str, Mapping[str, float]]) -> str:
 
 
 class _Progress:
-    """Shows one training and saves it now and then."""
+    """Shows the trainings of an emission and saves them now and then."""
 
     def __init__(
-        self, emission: str, checkpoint: Checkpoint, epochs: int, show: bool
+        self,
+        emission: str,
+        checkpoint: Checkpoint,
+        epochs: int,
+        show: bool,
+        training: str = "",
     ) -> None:
         self._emission = emission
+        self._training = training
         self._checkpoint = checkpoint
+        self._epochs = epochs
+        self._show = show
         self._saved = time.monotonic()
-        self._bar = tqdm(
-            total=epochs, desc=emission, unit="epoch", disable=not show
+        self._bar: tqdm | None = None
+
+    def stage(self, name: str, epochs: int | None = None) -> "_Progress":
+        """Return what shows and saves a further training."""
+        return _Progress(
+            self._emission,
+            self._checkpoint,
+            epochs or self._epochs,
+            self._show,
+            f"{self._training} {name}".strip(),
         )
 
     def resume(self, template: Any) -> tuple[Any, History] | None:
         """Return the state that an interrupted build left, if any."""
-        state = self._checkpoint.restore(self._emission, template)
-        return None if state is None else (state, self._checkpoint.history)
+        return self._checkpoint.restore(
+            self._emission, self._training, template
+        )
 
     def report(self, history: History, state: Any) -> None:
         """Show the newest losses; save if the last time is a while ago."""
+        if self._bar is None:
+            self._bar = tqdm(
+                total=self._epochs,
+                desc=training_name(self._emission, self._training),
+                unit="epoch",
+                disable=not self._show,
+            )
         self._bar.update(history.epoch[-1] - self._bar.n)
         self._bar.set_postfix(
             training=f"{history.training[-1]:.2e}",
             validation=f"{history.validation[-1]:.2e}",
         )
         if time.monotonic() - self._saved > _SAVE_EVERY:
-            self._checkpoint.save_training(self._emission, state, history)
+            self._checkpoint.save_training(
+                self._emission, self._training, state, history
+            )
             self._saved = time.monotonic()
-
-    def close(self) -> None:
-        """End the bar."""
-        self._bar.close()
 
 
 def _fit(
     emission: str,
-    samples: TrainingSet,
-    domain: tuple[AxisDomain, ...],
+    source: SampleSource,
     architecture: Architecture,
     training: TrainingConfig,
     checkpoint: Checkpoint,
     show: bool,
 ) -> FinishedEmission:
     """Fit one emission."""
+    samples = source.samples(emission, architecture.softening)
     monitor = _Progress(emission, checkpoint, training.epochs, show)
-    try:
-        nodes = Coordinates(domain).of_nodes(samples.header.axes)
-        prepared = EmissionSamples.of_values(
-            nodes,
-            samples.read(emission),
-            samples.weights(emission),
-            architecture.softening,
+    fit = architecture.fit(samples, training, monitor)
+    return FinishedEmission(fit.shape, tensors_of(fit.emulator), fit.histories)
+
+
+def _check_can_learn(
+    name: str, architecture: Architecture, source: SampleSource
+) -> None:
+    """Refuse samples that an architecture can't learn from."""
+    if architecture.needs_nodes and not source.on_nodes:
+        able = [
+            other
+            for other, kind in ARCHITECTURES.items()
+            if not kind.needs_nodes
+        ]
+        raise InconsistentArguments(
+            f"The architecture '{name}' keeps a table at the nodes of a "
+            f"grid, and can't learn from {source.description}. Choose one "
+            f"that can: {', '.join(f'--architecture {a}' for a in able)}."
         )
-        emulator, history, shape = architecture.fit(
-            prepared, training, monitor
-        )
-    finally:
-        monitor.close()
-    return FinishedEmission(shape, tensors_of(emulator), history)
 
 
 def _finite(emulated: NDArray, emission: str) -> NDArray:
@@ -305,11 +422,11 @@ def _finite(emulated: NDArray, emission: str) -> NDArray:
     return emulated
 
 
-def _target(samples: TrainingSet, out: str | Path | None) -> Path:
+def _target(path: Path, out: str | Path | None) -> Path:
     """Return the path of the weights file to write."""
-    name = f"{samples.grid_name}{SUFFIX}"
+    name = f"{grid_name_of(path)}{SUFFIX}"
     if out is None:
-        return samples.path.parent / name
+        return path.parent / name
     target = Path(out)
     if target.is_dir():
         return target / name
@@ -321,16 +438,18 @@ def _target(samples: TrainingSet, out: str | Path | None) -> Path:
     return target
 
 
-def _fingerprint(provenance: Provenance, emissions: tuple[str, ...]) -> str:
+def _fingerprint(provenance: Provenance, source: SampleSource) -> str:
     """Return what must be the same for a build to be taken up again."""
     return json.dumps(
         [
             provenance.source_hash,
+            provenance.trained_on,
             provenance.architecture,
             provenance.architecture_config,
             provenance.training_config,
             provenance.versions,
             str(jnp.asarray(0.0).dtype),
-            emissions,
+            source.emissions,
+            [axis.values.tolist() for axis in source.header.axes],
         ]
     )

@@ -29,11 +29,24 @@ class FinishedEmission:
     Attributes:
         shape (EmissionShape): From which its skeleton is made.
         tensors (Mapping): Its tensors by their paths.
-        history (History): The losses of its training.
+        histories (Mapping): The losses of its trainings by their names.
     """
 
     shape: EmissionShape
     tensors: Mapping[str, NDArray]
+    histories: Mapping[str, History]
+
+
+@dataclass(frozen=True)
+class SavedTraining:
+    """One training of an emission that is not finished.
+
+    Attributes:
+        leaves (list of np.ndarray): Its state when last saved.
+        history (History): Its losses until then.
+    """
+
+    leaves: list[NDArray]
     history: History
 
 
@@ -47,16 +60,14 @@ class Checkpoint:
             one is of another build and is not taken up.
         finished (dict): The finished emissions by their paths.
         current (str): The emission in training when last saved.
-        leaves (list of np.ndarray): The state of that training.
-        history (History): Its losses.
+        trainings (dict): Its trainings, begun or done, by their names.
     """
 
     path: Path
     fingerprint: str
     finished: dict[str, FinishedEmission] = field(default_factory=dict)
     current: str = ""
-    leaves: list[NDArray] = field(default_factory=list)
-    history: History = field(default_factory=History)
+    trainings: dict[str, SavedTraining] = field(default_factory=dict)
 
     @classmethod
     def open(cls, path: Path, fingerprint: str) -> "Checkpoint":
@@ -78,54 +89,70 @@ class Checkpoint:
         cls, path: Path, fingerprint: str, hdf: h5py.File
     ) -> "Checkpoint":
         """Read a checkpoint that belongs to this build."""
-        finished = {}
-        for name, group in hdf["finished"].items():
-            finished[name.replace("|", "/")] = FinishedEmission(
+        finished = {
+            _unescaped(name): FinishedEmission(
                 EmissionShape.of_json(group.attrs["shape"]),
                 read_tensors(group["tensors"]),
-                History(**json.loads(group["history"][()])),
+                {
+                    _unescaped(training): _read_history(dataset)
+                    for training, dataset in group["histories"].items()
+                },
             )
-        leaves = [hdf[f"leaves/{i}"][...] for i in range(len(hdf["leaves"]))]
-        return cls(
-            path,
-            fingerprint,
-            finished,
-            str(hdf.attrs["current"]),
-            leaves,
-            History(**json.loads(hdf["history"][()])),
-        )
+            for name, group in hdf["finished"].items()
+        }
+        trainings = {
+            _unescaped(name): SavedTraining(
+                [
+                    group[f"leaves/{i}"][...]
+                    for i in range(len(group["leaves"]))
+                ],
+                _read_history(group["history"]),
+            )
+            for name, group in hdf["trainings"].items()
+        }
+        current = str(hdf.attrs["current"])
+        return cls(path, fingerprint, finished, current, trainings)
 
-    def restore(self, emission: str, template: Any) -> Any | None:
-        """Return the saved training state of an emission.
+    def restore(
+        self, emission: str, training: str, template: Any
+    ) -> tuple[Any, History] | None:
+        """Return the saved state and history of a training.
 
         Args:
             emission (str): The emission about to be trained.
+            training (str): The name of the training.
             template (pytree): A state of the same structure.
 
         Returns:
-            pytree: The state, or None if none fits.
+            tuple: The state and the history, or None if none fits.
         """
-        like, tree = jax.tree.flatten(template)
-        fits = len(like) == len(self.leaves) and all(
-            jnp.shape(a) == b.shape
-            for a, b in zip(like, self.leaves, strict=True)
-        )
-        if self.current != emission or not fits:
+        saved = self.trainings.get(training)
+        if self.current != emission or saved is None:
             return None
-        return jax.tree.unflatten(tree, [jnp.asarray(a) for a in self.leaves])
+        like, tree = jax.tree.flatten(template)
+        fits = len(like) == len(saved.leaves) and all(
+            jnp.shape(a) == b.shape
+            for a, b in zip(like, saved.leaves, strict=True)
+        )
+        if not fits:
+            return None
+        leaves = [jnp.asarray(a) for a in saved.leaves]
+        return jax.tree.unflatten(tree, leaves), saved.history
 
     def save_training(
-        self, emission: str, state: Any, history: History
+        self, emission: str, training: str, state: Any, history: History
     ) -> None:
-        """Save the state of the training of an emission."""
-        self.current, self.history = emission, history
-        self.leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
+        """Save the state of a training of an emission."""
+        if self.current != emission:
+            self.current, self.trainings = emission, {}
+        leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
+        self.trainings[training] = SavedTraining(leaves, history)
         self._write()
 
     def save_finished(self, emission: str, result: FinishedEmission) -> None:
         """Save a finished emission, and forget the state of its training."""
         self.finished[emission] = result
-        self.current, self.leaves, self.history = "", [], History()
+        self.current, self.trainings = "", {}
         self._write()
 
     def remove(self) -> None:
@@ -137,14 +164,33 @@ class Checkpoint:
         with write_atomically(self.path) as hdf:
             hdf["fingerprint"] = self.fingerprint
             hdf.attrs["current"] = self.current
-            hdf["history"] = json.dumps(asdict(self.history))
-            leaves = hdf.create_group("leaves")
-            for i, leaf in enumerate(self.leaves):
-                leaves[str(i)] = leaf
+            trainings = hdf.create_group("trainings")
+            for name, saved in self.trainings.items():
+                group = trainings.create_group(_escaped(name))
+                group["history"] = json.dumps(asdict(saved.history))
+                leaves = group.create_group("leaves")
+                for i, leaf in enumerate(saved.leaves):
+                    leaves[str(i)] = leaf
             finished = hdf.create_group("finished")
             for name, result in self.finished.items():
-                # A slash would nest the groups.
-                group = finished.create_group(name.replace("/", "|"))
+                group = finished.create_group(_escaped(name))
                 group.attrs["shape"] = json.dumps(asdict(result.shape))
-                group["history"] = json.dumps(asdict(result.history))
+                histories = group.create_group("histories")
+                for training, history in result.histories.items():
+                    histories[_escaped(training)] = json.dumps(asdict(history))
                 write_tensors(group.create_group("tensors"), result.tensors)
+
+
+def _escaped(name: str) -> str:
+    """Return a name under which HDF5 makes one entry, never nested."""
+    return "|" + name.replace("/", "|")
+
+
+def _unescaped(entry: str) -> str:
+    """Return the name of an entry."""
+    return entry.removeprefix("|").replace("|", "/")
+
+
+def _read_history(dataset: h5py.Dataset) -> History:
+    """Read losses."""
+    return History(**json.loads(dataset[()]))

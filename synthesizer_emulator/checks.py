@@ -1,6 +1,7 @@
 """One way to refuse a setting that can't be meant."""
 
 import math
+from collections.abc import Sequence
 from numbers import Integral, Real
 
 from synthesizer.exceptions import InconsistentArguments
@@ -49,4 +50,28 @@ def check_number(
         raise InconsistentArguments(
             f"{name} must be a number from {low:g} to {high:g}, {ends}, got "
             f"{value!r}."
+        )
+
+
+def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
+    """Refuse what is not one of the choices.
+
+    Raises:
+        InconsistentArguments: Says what was expected and what was met.
+    """
+    if value not in choices:
+        raise InconsistentArguments(
+            f"{name} must be one of {', '.join(choices)}, got '{value}'."
+        )
+
+
+def check_flag(name: str, value: object) -> None:
+    """Refuse what is neither true nor false.
+
+    Raises:
+        InconsistentArguments: Says what was expected and what was met.
+    """
+    if not isinstance(value, bool):
+        raise InconsistentArguments(
+            f"{name} must be true or false, got {value!r}."
         )

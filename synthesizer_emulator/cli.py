@@ -131,6 +131,7 @@ def _training_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ("weight_decay", float, "Weight decay."),
         ("schedule", str, "Learning rate: cosine or plateau."),
         ("patience", int, "Epochs without improvement before stopping."),
+        ("check_every", int, "Epochs between looks at the validation loss."),
         ("seed", int, "Seed of everything random."),
     ):
         option = f"--{name.replace('_', '-')}"
@@ -139,7 +140,7 @@ def _training_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @main.command()
-@click.argument("grid")
+@click.argument("grid", nargs=-1, required=True)
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -153,7 +154,28 @@ def _training_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--spectra", multiple=True, help="A spectrum to learn; all by default."
 )
+@click.option(
+    "--axes",
+    multiple=True,
+    metavar="NAME=NODES",
+    help="For scattered samples, the nodes along a parameter: a number of "
+    "them, LOW:HIGH:NUMBER, or values with commas.",
+)
+@click.option(
+    "--latin-hypercube",
+    type=int,
+    metavar="N",
+    help="Learn N samples between the nodes, as Synthesizer interpolates.",
+)
 @click.option("--architecture", help="How to emulate.")
+@click.option(
+    "--ensemble",
+    type=int,
+    metavar="N",
+    help="Train N regressors, whose spread is an uncertainty.",
+)
+@click.option("--author", default="", help="Who makes it, to be kept with it.")
+@click.option("--notes", default="", help="What else is to be kept with it.")
 @click.option(
     "--set",
     "settings",
@@ -169,18 +191,24 @@ def _training_options(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 @_training_options
 def build(
-    grid: str,
+    grid: tuple[str, ...],
     out: Path | None,
     grid_dir: Path | None,
     spectra: tuple[str, ...],
+    axes: tuple[str, ...],
+    latin_hypercube: int | None,
     architecture: str | None,
+    ensemble: int | None,
+    author: str,
+    notes: str,
     settings: tuple[str, ...],
     resume: bool,
     **training: Any,
 ) -> None:
     """Train an emulator of GRID, a path or a name.
 
-    Writes GRID.emulator.hdf5 beside it and prints the errors.
+    Writes GRID.emulator.hdf5 beside it and prints the errors. GRID may be a
+    file of scattered samples; several of these are joined.
     """
     from synthesizer_emulator.architectures import (
         DEFAULT_ARCHITECTURE,
@@ -197,8 +225,13 @@ def build(
             grid_dir=grid_dir,
             out=out,
             spectra=spectra or None,
+            axes=dict(_name_and_value("--axes", a) for a in axes) or None,
+            latin_hypercube=latin_hypercube,
             architecture=architecture,
             settings=_parse_settings(settings),
+            ensemble=ensemble,
+            author=author,
+            notes=notes,
             training=replace(default, **given),
             resume=resume,
         )
@@ -221,6 +254,13 @@ def info(weights: Path) -> None:
     click.echo(f"settings       {dict(card.architecture_config)}")
     click.echo(f"training       {dict(card.training_config)}")
     click.echo(f"versions       {dict(card.versions)}")
+    for title, text in (
+        ("learned from", card.trained_on),
+        ("author", card.author),
+        ("notes", card.notes),
+    ):
+        if text:
+            click.echo(f"{title:<14} {text}")
     for axis in contents.domain:
         click.echo(
             f"domain         {axis.name}: {axis.low:g} to {axis.high:g}"
@@ -272,13 +312,19 @@ def _parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
 
     parsed = {}
     for setting in settings:
-        name, separator, value = setting.partition("=")
+        name, value = _name_and_value("--set", setting)
         try:
             parsed[name] = json.loads(value)
         except json.JSONDecodeError:
             parsed[name] = value
-        if not separator:
-            raise exceptions.InconsistentArguments(
-                f"--set takes NAME=VALUE, got '{setting}'."
-            )
     return parsed
+
+
+def _name_and_value(option: str, given: str) -> tuple[str, str]:
+    """Split NAME=VALUE."""
+    name, separator, value = given.partition("=")
+    if not separator:
+        raise exceptions.InconsistentArguments(
+            f"{option} takes NAME=VALUE, got '{given}'."
+        )
+    return name, value

@@ -1,18 +1,28 @@
-"""From a Synthesizer grid file to arrays that an architecture can fit.
+"""What an emulator learns from, as arrays that an architecture can fit.
 
-A `TrainingSet` knows what a grid stores and reads one emission at a time,
-so that building needs the memory of one array and no more.
+A `SampleSource` knows which emissions there are and reads one at a time, so
+that building needs the memory of one array and no more. There are three:
+the nodes of a grid, samples between them through Synthesizer's own
+interpolation, and scattered samples with no grid at all. Only the builder
+needs them, and whoever compares an emulator with what it learned from.
 """
 
 import hashlib
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
-from synthesizer.exceptions import GridError, MissingSpectraType
+from synthesizer.exceptions import (
+    GridError,
+    MissingSpectraType,
+)
 
+from synthesizer_emulator.architectures.base import EmissionSamples, mesh_of
 from synthesizer_emulator.evaluation.metrics import judged_region
 from synthesizer_emulator.gridfile import (
     LINES,
@@ -21,6 +31,8 @@ from synthesizer_emulator.gridfile import (
     open_grid,
     read_header,
 )
+from synthesizer_emulator.scaling import AxisDomain, Coordinates
+from synthesizer_emulator.training import TrainingConfig
 
 # What a reprocessed grid stores is not what is learned: the lines stand
 # out of `nebular` on a smooth continuum, and the two are learned apart.
@@ -36,6 +48,70 @@ _FLOAT32_RANGE = (1e-28, 1e37)
 # What an error weighs outside the judged wavelengths: enough to keep the
 # ionising photon rates to 0.1% (docs/accuracy).
 _WEIGHT_OUTSIDE = 0.3
+
+
+class SampleSource(Protocol):
+    """What a build learns from."""
+
+    @property
+    def path(self) -> Path:
+        """The file that it stands in; the first of several."""
+
+    @property
+    def header(self) -> GridHeader:
+        """The header of the grid that the emulator shall be."""
+
+    @property
+    def emissions(self) -> tuple[str, ...]:
+        """The paths of the emissions to learn."""
+
+    @property
+    def domain(self) -> tuple[AxisDomain, ...]:
+        """Where there are samples."""
+
+    @property
+    def on_nodes(self) -> bool:
+        """Whether the samples are the nodes of that grid."""
+
+    @property
+    def description(self) -> str:
+        """What the samples are, in a few words."""
+
+    def check(self) -> None:
+        """Read everything once, before any work is put into a part.
+
+        Raises:
+            GridError: If a value is not finite or negative; names the
+                emission and the first such sample.
+        """
+
+    def source_hash(self) -> str:
+        """Return the SHA-256 of what is learned from, in hex."""
+
+    def samples(self, emission: str, softening: float) -> EmissionSamples:
+        """Return one emission prepared for fitting.
+
+        Args:
+            emission (str): One of `emissions`.
+            softening (float): The softening of the logarithm.
+        """
+
+    def truth(
+        self, emission: str, training: TrainingConfig
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return what the emulator of an emission is judged by.
+
+        The nodes of a grid; of scattered samples those that were kept out
+        of training.
+
+        Args:
+            emission (str): One of `emissions`, or a spectrum as the file
+                stores it.
+            training (TrainingConfig): How it was trained.
+
+        Returns:
+            tuple: Axis values (m, d), and the values there (m, n).
+        """
 
 
 @dataclass(frozen=True)
@@ -79,40 +155,28 @@ class TrainingSet:
                     "grid that it was built from, without '.emulator'."
                 )
             header = read_header(hdf)
-        _check_header(path, header)
-        stored = tuple(header.spectra_units)
-        wanted = stored if spectra is None else spectra
-        if not wanted:
-            raise MissingSpectraType(
-                f"spectra must be a list of names out of {', '.join(stored)}, "
-                f"got {wanted!r}."
-            )
-        missing = [name for name in wanted if name not in stored]
-        if missing:
-            raise MissingSpectraType(
-                f"The grid '{path.name}' has no spectra "
-                f"{', '.join(missing)}; it has: {', '.join(stored)}."
-            )
-        learned = list(wanted)
-        parts_stored = all(part in stored for part in _CONTINUUM_PARTS)
-        if header.reprocessed and parts_stored and "nebular" in learned:
-            learned.remove("nebular")
-            learned.append(_CONTINUUM)
-            if "linecont" not in learned:
-                learned.append("linecont")
-        emissions = [f"spectra/{name}" for name in learned]
-        if header.lines is not None:
-            emissions += [
-                f"{LINES}/{name}"
-                for name in _LINE_VALUES
-                if name in header.lines.units
-            ]
-        return cls(path, header, tuple(emissions))
+        check_header(path, header)
+        return cls(path, header, learned_emissions(header, spectra, path))
 
     @property
     def grid_name(self) -> str:
         """The name of the grid."""
         return grid_name_of(self.path)
+
+    @property
+    def domain(self) -> tuple[AxisDomain, ...]:
+        """Where there are samples: from the first to the last nodes."""
+        return tuple(AxisDomain.of_axis(axis) for axis in self.header.axes)
+
+    @property
+    def on_nodes(self) -> bool:
+        """That the samples are the nodes of the grid."""
+        return True
+
+    @property
+    def description(self) -> str:
+        """What the samples are."""
+        return f"{math.prod(self.header.shape)} nodes"
 
     def read(self, emission: str) -> NDArray[np.float64]:
         """Read one emission at every node and check it.
@@ -127,36 +191,16 @@ class TrainingSet:
             GridError: If a value is not finite or negative; names the
                 emission and the first such node.
         """
-        group, name = emission.split("/")
-        with open_grid(self.path) as hdf:
-            if group == "spectra" and name == _CONTINUUM:
-                nebular, linecont = (
-                    self._read_stored(hdf, f"spectra/{part}")
-                    for part in _CONTINUUM_PARTS
-                )
-                # In lines the difference of two like numbers can round
-                # to below zero.
-                return np.maximum(nebular - linecont, 0.0)
-            return self._read_stored(hdf, emission)
+        return read_learned(self._read, emission)
 
     def check(self) -> None:
-        """Read everything once, before any work is put into a part.
-
-        Raises:
-            GridError: As `read` does.
-        """
+        """Read everything once, as `SampleSource.check` says."""
         for emission in self.emissions:
             self.read(emission)
 
     def weights(self, emission: str) -> NDArray[np.float64]:
-        """Return what an error at each wavelength or line weighs, (n,).
-
-        Less outside the wavelengths at which stars and gas are observed.
-        """
-        if emission.startswith(f"{LINES}/"):
-            return np.ones(self.header.size_of(emission))
-        judged = judged_region(self.header.lam_angstrom)
-        return np.where(judged, 1.0, _WEIGHT_OUTSIDE)
+        """Return what an error at each wavelength or line weighs, (n,)."""
+        return error_weights(self.header, emission)
 
     def read_stored(self, spectrum: str) -> NDArray[np.float64]:
         """Read one spectrum as the file stores it, for comparison.
@@ -167,56 +211,147 @@ class TrainingSet:
         Returns:
             np.ndarray of float: Shape (*header.shape, nlam).
         """
-        with open_grid(self.path) as hdf:
-            return self._read_stored(hdf, f"spectra/{spectrum}")
+        return self._read(f"spectra/{spectrum}")
 
     def source_hash(self) -> str:
         """Return the SHA-256 of the grid file, in hex."""
-        with self.path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        return sha256(self.path)
 
-    def _read_stored(
-        self, hdf: h5py.File, emission: str
-    ) -> NDArray[np.float64]:
+    def samples(self, emission: str, softening: float) -> EmissionSamples:
+        """Return one emission at the nodes, prepared for fitting."""
+        return EmissionSamples.of_values(
+            Coordinates(self.domain).of_nodes(self.header.axes),
+            self.read(emission),
+            error_weights(self.header, emission),
+            softening,
+        )
+
+    def truth(
+        self, emission: str, training: TrainingConfig
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return all nodes, as `SampleSource.truth` says."""
+        points = mesh_of([axis.values for axis in self.header.axes])
+        values = self._read(emission)
+        return (
+            points.reshape(-1, points.shape[-1]),
+            values.reshape(-1, values.shape[-1]),
+        )
+
+    def _read(self, emission: str) -> NDArray[np.float64]:
         """Read an array of the file and check it."""
-        dataset = hdf[emission]
-        expected = (*self.header.shape, self.header.size_of(emission))
-        if not isinstance(dataset, h5py.Dataset) or dataset.shape != expected:
-            raise GridError(
-                f"'{emission}' of '{self.path.name}' is not an array of "
-                f"shape {expected}, as the axes, wavelengths and lines have "
-                "it: the file is damaged or of another format."
-            )
-        values = dataset[...].astype(np.float64)
-        self._check(values, emission)
+        with open_grid(self.path) as hdf:
+            dataset = hdf[emission]
+            expected = (*self.header.shape, self.header.size_of(emission))
+            if (
+                not isinstance(dataset, h5py.Dataset)
+                or dataset.shape != expected
+            ):
+                raise GridError(
+                    f"'{emission}' of '{self.path.name}' is not an array of "
+                    f"shape {expected}, as the axes, wavelengths and lines "
+                    "have it: the file is damaged or of another format."
+                )
+            values = dataset[...].astype(np.float64)
+        check_values(values, emission, self.path.name, self._place)
         return values
 
-    def _check(self, values: NDArray[np.float64], emission: str) -> None:
-        """Refuse values that are not finite or negative."""
-        peaks = values.max(axis=-1, keepdims=True)
-        faint = (peaks > 0) & (peaks < _FLOAT32_RANGE[0])
-        for wrong, what in (
-            (~np.isfinite(values), "a value that is not finite"),
-            (values < 0, "a negative value"),
-            (values > _FLOAT32_RANGE[1], "a value too large for float32"),
-            (faint, "a spectrum too faint for float32"),
-        ):
-            if wrong.any():
-                node = np.argwhere(wrong)[0]
-                place = ", ".join(
-                    f"{axis.name}[{i}] = {axis.values[i]:g}"
-                    for axis, i in zip(
-                        self.header.axes, node[:-1], strict=True
-                    )
-                )
-                raise GridError(
-                    f"'{emission}' of '{self.path.name}' has {what} at "
-                    f"{place}, entry {node[-1]} ({int(wrong.sum())} in "
-                    "all). Mend the grid before building an emulator."
-                )
+    def _place(self, node: Sequence[int]) -> str:
+        """Return where a node is."""
+        return ", ".join(
+            f"{axis.name}[{i}] = {axis.values[i]:g}"
+            for axis, i in zip(self.header.axes, node, strict=True)
+        )
 
 
-def _check_header(path: Path, header: GridHeader) -> None:
+def error_weights(header: GridHeader, emission: str) -> NDArray[np.float64]:
+    """Return what an error at each wavelength or line weighs, (n,).
+
+    Less outside the wavelengths at which stars and gas are observed.
+
+    Args:
+        header (GridHeader): The header of the grid.
+        emission (str): The path of the emission.
+    """
+    if emission.startswith(f"{LINES}/"):
+        return np.ones(header.size_of(emission))
+    judged = judged_region(header.lam_angstrom)
+    return np.where(judged, 1.0, _WEIGHT_OUTSIDE)
+
+
+def learned_emissions(
+    header: GridHeader, spectra: tuple[str, ...] | None, path: Path
+) -> tuple[str, ...]:
+    """Return the paths of the emissions to learn.
+
+    Raises:
+        MissingSpectraType: If a spectrum is asked for that is not there.
+    """
+    stored = tuple(header.spectra_units)
+    wanted = stored if spectra is None else spectra
+    if not wanted:
+        raise MissingSpectraType(
+            f"spectra must be a list of names out of {', '.join(stored)}, "
+            f"got {wanted!r}."
+        )
+    missing = [name for name in wanted if name not in stored]
+    if missing:
+        raise MissingSpectraType(
+            f"The grid '{path.name}' has no spectra "
+            f"{', '.join(missing)}; it has: {', '.join(stored)}."
+        )
+    learned = list(wanted)
+    parts_stored = all(part in stored for part in _CONTINUUM_PARTS)
+    if header.reprocessed and parts_stored and "nebular" in learned:
+        learned.remove("nebular")
+        learned.append(_CONTINUUM)
+        if "linecont" not in learned:
+            learned.append("linecont")
+    emissions = [f"spectra/{name}" for name in learned]
+    if header.lines is not None:
+        emissions += [
+            f"{LINES}/{name}"
+            for name in _LINE_VALUES
+            if name in header.lines.units
+        ]
+    return tuple(emissions)
+
+
+def read_learned(
+    read: Callable[[str], NDArray[np.float64]], emission: str
+) -> NDArray[np.float64]:
+    """Return what is learned of what is stored."""
+    if emission != f"spectra/{_CONTINUUM}":
+        return read(emission)
+    nebular, linecont = (read(f"spectra/{part}") for part in _CONTINUUM_PARTS)
+    # In lines the difference of two like numbers can round to below zero.
+    return np.maximum(nebular - linecont, 0.0)
+
+
+def check_values(
+    values: NDArray[np.float64],
+    emission: str,
+    filename: str,
+    place: Callable[[Sequence[int]], str],
+) -> None:
+    """Refuse values that are not finite or negative."""
+    peaks = values.max(axis=-1, keepdims=True)
+    faint = (peaks > 0) & (peaks < _FLOAT32_RANGE[0])
+    for wrong, what in (
+        (~np.isfinite(values), "a value that is not finite"),
+        (values < 0, "a negative value"),
+        (values > _FLOAT32_RANGE[1], "a value too large for float32"),
+        (faint, "a spectrum too faint for float32"),
+    ):
+        if wrong.any():
+            *where, entry = np.argwhere(wrong)[0]
+            raise GridError(
+                f"'{emission}' of '{filename}' has {what} at "
+                f"{place(where)}, entry {entry} ({int(wrong.sum())} in "
+                "all). Mend the grid before building an emulator."
+            )
+
+
+def check_header(path: Path, header: GridHeader) -> None:
     """Refuse grids that can't be emulated, saying why."""
     if header.spectra_group != "spectra":
         raise GridError(
@@ -230,3 +365,9 @@ def _check_header(path: Path, header: GridHeader) -> None:
             + ", ".join(f"{a.name} ({len(a.values)})" for a in header.axes)
             + "; an emulator needs at least two axes of two nodes."
         )
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, in hex."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -11,7 +11,7 @@ Every emission is the same chain:
 Architectures differ in the regressor and the decoder alone.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 import jax
@@ -81,6 +81,33 @@ class LinearDecoder(nnx.Module):
         )
 
 
+class Ensemble(nnx.Module):
+    """Several regressors to the same latents; their mean is the prediction.
+
+    Attributes:
+        members (nnx.List of Regressor): The regressors.
+        factor (Constant): What turns the spread of the members into an
+            uncertainty, ().
+    """
+
+    def __init__(self, members: Sequence[Regressor], factor: float) -> None:
+        self.members = nnx.List(list(members))
+        self.factor = Constant(jnp.asarray(factor, jnp.float32))
+
+    def __call__(self, x: Array) -> Array:
+        """Return the mean of the members' latents at coordinates x."""
+        return jnp.mean(self.each(x), axis=0)
+
+    def each(self, x: Array) -> Array:
+        """Return the latents of every member, (members, k)."""
+        return jnp.stack([member(x) for member in self.members])
+
+
+def log_fluxes(decoder: Decoder, latents: Array) -> Array:
+    """Return the log fluxes (members, n) of latents (members, k)."""
+    return latents[:, :1] + jax.vmap(lambda z: decoder(z))(latents[:, 1:])
+
+
 class EmissionEmulator(nnx.Module):
     """One emission of a grid: a spectrum, or the values of all lines.
 
@@ -117,6 +144,27 @@ class EmissionEmulator(nnx.Module):
         y = self.decoder(latents[1:])
         flux = self.soft_log.inverse(y, latents[0])
         return flux * self.support[...] * alive
+
+    def spread(self, x: Array) -> Array:
+        """Return the uncertainty of the flux (n,) at coordinates x (d,).
+
+        The standard deviation of the members' log fluxes, times the flux
+        and the factor that was calibrated.
+
+        Raises:
+            InconsistentArguments: If this is no ensemble.
+        """
+        if not isinstance(self.regressor, Ensemble):
+            raise InconsistentArguments(
+                "Only an ensemble has a spread: build the emulator with "
+                "`--ensemble 5` (or ensemble=5)."
+            )
+        each = log_fluxes(self.decoder, self.regressor.each(x))
+        variance = jnp.var(each, axis=0)
+        # The root of zero has no slope.
+        scatter = jnp.sqrt(jnp.where(variance > 0, variance, 1.0))
+        scatter = jnp.where(variance > 0, scatter, 0.0)
+        return self.regressor.factor[...] * scatter * self(x)
 
     @property
     def size(self) -> int:
@@ -241,8 +289,54 @@ class Emulator(nnx.Module):
         """
         return self._evaluate(self.line_values, name, values)
 
+    def spread(self, name: str, values: ArrayLike) -> Array:
+        """Return the uncertainty of one spectrum at one point.
+
+        From the scatter of an ensemble, calibrated so that of the values
+        kept out of training 68% lay within one spread.
+
+        Args:
+            name (str): The spectrum, e.g. `incident`.
+            values (array): The axis values, shape (d,).
+
+        Returns:
+            Array: One standard deviation, in the units of the spectrum,
+                shape (nlam,).
+
+        Raises:
+            InconsistentArguments: As `spectrum`, and if the emulator is no
+                ensemble.
+            MissingSpectraType: If there is no such spectrum.
+        """
+        if name not in self.spectra and name in self.available_spectra:
+            first, second = DERIVED_SPECTRA[name]
+            return jnp.hypot(
+                self.spread(first, values), self.spread(second, values)
+            )
+        return self._evaluate(self.spectra, name, values, spread=True)
+
+    def lines_spread(self, name: str, values: ArrayLike) -> Array:
+        """Return the uncertainty of one quantity of all lines at one point.
+
+        Args:
+            name (str): As for `lines`.
+            values (array): The axis values, shape (d,).
+
+        Returns:
+            Array: One standard deviation, as `spread`, shape (nlines,).
+
+        Raises:
+            InconsistentArguments: As `spread`.
+            MissingSpectraType: If there is no such quantity.
+        """
+        return self._evaluate(self.line_values, name, values, spread=True)
+
     def _evaluate(
-        self, emissions: nnx.Dict, name: str, values: ArrayLike
+        self,
+        emissions: nnx.Dict,
+        name: str,
+        values: ArrayLike,
+        spread: bool = False,
     ) -> Array:
         """Evaluate one trained emission after checking the values."""
         if name not in emissions:
@@ -257,8 +351,9 @@ class Emulator(nnx.Module):
         # What rounding put just outside goes on the edge; unlike a clip,
         # this keeps the gradient of a point on the edge.
         x = jnp.where(jnp.abs(x) > 1.0, jnp.sign(x), x)
-        flux = emissions[name](x)
-        return jnp.where(inside, flux, jnp.nan)
+        emission = emissions[name]
+        result = emission.spread(x) if spread else emission(x)
+        return jnp.where(inside, result, jnp.nan)
 
     def _checked(self, values: ArrayLike) -> Array:
         """Return the values as an array of the right shape and range."""

@@ -315,23 +315,36 @@ def read_header(hdf: h5py.File) -> GridHeader:
             f"'{hdf.filename}' is not a Synthesizer grid: it has no 'axes' "
             "attribute and group."
         )
-    groups = [g for g in (SPECTRA, EXTINCTION_CURVES) if g in hdf]
-    if not groups or "wavelength" not in hdf[groups[0]]:
-        raise GridError(
-            f"'{hdf.filename}' holds no spectra: expected the group "
-            "'spectra' (or 'extinction_curves') with a 'wavelength'."
-        )
     try:
-        return _read_header(hdf, groups[0])
+        axes = tuple(_read_axis(hdf, str(name)) for name in hdf.attrs["axes"])
+        return read_contents(hdf, axes)
     except KeyError as error:
         raise GridError(
             f"'{hdf.filename}' is no complete Synthesizer grid: {error}."
         ) from error
 
 
-def _read_header(hdf: h5py.File, group: str) -> GridHeader:
-    """Read the header of what looks like a grid."""
-    axes = tuple(_read_axis(hdf, str(name)) for name in hdf.attrs["axes"])
+def read_contents(hdf: h5py.File, axes: tuple[Axis, ...]) -> GridHeader:
+    """Read all of a header but the axes.
+
+    Args:
+        hdf (h5py.File): The open file.
+        axes (tuple of Axis): The axes.
+
+    Returns:
+        GridHeader: The header with these axes.
+
+    Raises:
+        GridError: If there are no spectra, or no ascending wavelengths.
+        KeyError: If something else is missing.
+    """
+    groups = [g for g in (SPECTRA, EXTINCTION_CURVES) if g in hdf]
+    if not groups or "wavelength" not in hdf[groups[0]]:
+        raise GridError(
+            f"'{hdf.filename}' holds no spectra: expected the group "
+            "'spectra' (or 'extinction_curves') with a 'wavelength'."
+        )
+    group = groups[0]
     wavelength = hdf[group]["wavelength"]
     if not np.all(np.diff(wavelength[...]) > 0):
         raise GridError(
@@ -342,15 +355,15 @@ def _read_header(hdf: h5py.File, group: str) -> GridHeader:
     return GridHeader(
         axes=axes,
         lam=wavelength[...].astype(np.float64),
-        lam_units=_text(wavelength.attrs.get("Units", "angstrom")),
+        lam_units=text(wavelength.attrs.get("Units", "angstrom")),
         spectra_units={
-            name: _text(hdf[group][name].attrs.get("Units", "None"))
+            name: text(hdf[group][name].attrs.get("Units", "None"))
             for name in hdf[group]
             if name not in _NOT_SPECTRA
         },
         spectra_group=group,
         lines=_read_lines(hdf),
-        weight_variable=_text(weight_variable),
+        weight_variable=text(weight_variable),
         attributes={
             key: value
             for key, value in hdf.attrs.items()
@@ -460,13 +473,28 @@ def _read_axis(hdf: h5py.File, name: str) -> Axis:
             f"The axis '{name}' of '{hdf.filename}' must be one-dimensional "
             "and strictly ascending."
         )
+    units = text(dataset.attrs.get("Units", "None"))
     log_on_read = bool(dataset.attrs.get("log_on_read", False))
-    if log_on_read and values[0] <= 0:
+    return make_axis(hdf.filename, name, values, units, log_on_read)
+
+
+def make_axis(
+    filename: str,
+    name: str,
+    values: NDArray[np.float64],
+    units: str,
+    log_on_read: bool,
+) -> Axis:
+    """Return an axis, its units as Synthesizer has them.
+
+    Raises:
+        GridError: If it is to be logged and not positive.
+    """
+    if log_on_read and values.min() <= 0:
         raise GridError(
-            f"The axis '{name}' of '{hdf.filename}' is to be logged, but "
-            f"begins at {values[0]:g}."
+            f"The axis '{name}' of '{filename}' is to be logged, but "
+            f"begins at {values.min():g}."
         )
-    units = _text(dataset.attrs.get("Units", "None"))
     # As Synthesizer does: kilograms would not fit float32.
     if units not in ("None", "") and Unit(units).dimensions == mass:
         values, units = unyt_array(values, units).to_value("Msun"), "Msun"
@@ -479,11 +507,11 @@ def _read_lines(hdf: h5py.File) -> LineList | None:
         return None
     group = hdf[LINES]
     return LineList(
-        ids=tuple(_text(i) for i in group["id"][...]),
+        ids=tuple(text(i) for i in group["id"][...]),
         lams=group["wavelength"][...].astype(np.float64),
-        lam_units=_text(group["wavelength"].attrs.get("Units", "angstrom")),
+        lam_units=text(group["wavelength"].attrs.get("Units", "angstrom")),
         units={
-            name: _text(group[name].attrs.get("Units", "None"))
+            name: text(group[name].attrs.get("Units", "None"))
             for name in group
             if name not in _NOT_LINES
         },
@@ -497,6 +525,6 @@ def _read_cloudy(hdf: h5py.File) -> dict[str, object] | None:
     return {} if "cloudy_version" in hdf.attrs else None
 
 
-def _text(value: object) -> str:
-    """Return a text attribute, which h5py may give as bytes."""
+def text(value: object) -> str:
+    """Return a text of a file, which h5py may give as bytes."""
     return value.decode("utf-8") if isinstance(value, bytes) else str(value)

@@ -157,6 +157,26 @@ class Coordinates(nnx.Module):
             for a, (axis, low, high) in zip(axes, self._ends(), strict=True)
         )
 
+    def of_points(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the coordinates of points (m, d), in double precision."""
+        columns = [
+            2.0 * (axis.scaled(values[:, i], np) - low) / (high - low) - 1.0
+            for i, (axis, low, high) in enumerate(self._ends())
+        ]
+        return np.stack(columns, axis=-1)
+
+    def to_values(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the axis values (m, d) that have these coordinates."""
+        columns = [
+            np.clip(
+                axis.unscaled(low + 0.5 * (points[:, i] + 1.0) * (high - low)),
+                axis.low,
+                axis.high,
+            )
+            for i, (axis, low, high) in enumerate(self._ends())
+        ]
+        return np.stack(columns, axis=-1)
+
     def _ends(self) -> list[tuple[AxisDomain, float, float]]:
         """Return each axis with the scaled ends of its domain."""
         return [

@@ -1,11 +1,12 @@
-"""Fitting a module's parameters to samples, on the device.
+"""Fitting a network's parameters to samples, on the device.
 
 The step is pure and an epoch is scanned on the device; the loop around it
 only decides on learning rates, patience and checkpoints.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import jax
@@ -17,10 +18,11 @@ from jax import Array
 from numpy.typing import NDArray
 from synthesizer.exceptions import InconsistentArguments
 
-from synthesizer_emulator.checks import check_number, check_whole
+from synthesizer_emulator.checks import check_choice, check_number, check_whole
+from synthesizer_emulator.networks import Network
 
-# The kind of module that is trained.
-M = TypeVar("M", bound=nnx.Module)
+# The kind of network that is trained.
+N = TypeVar("N", bound=Network)
 
 SCHEDULES = ("cosine", "plateau")
 
@@ -72,11 +74,7 @@ class TrainingConfig:
         check_number(
             "validation_fraction", self.validation_fraction, 0, 1, True
         )
-        if self.schedule not in SCHEDULES:
-            raise InconsistentArguments(
-                f"schedule must be one of {', '.join(SCHEDULES)}, got "
-                f"'{self.schedule}'."
-            )
+        check_choice("schedule", self.schedule, SCHEDULES)
 
 
 @dataclass
@@ -105,6 +103,14 @@ class History:
 class Monitor(Protocol):
     """What a training tells the outside, and what it may get back."""
 
+    def stage(self, name: str, epochs: int | None = None) -> "Monitor":
+        """Return the monitor of a further training of the same.
+
+        Args:
+            name (str): The name of the training.
+            epochs (int): The most epochs of it, if not as many.
+        """
+
     def resume(self, template: Any) -> tuple[Any, History] | None:
         """Return the saved state and history of this training, if any."""
 
@@ -115,6 +121,10 @@ class Monitor(Protocol):
 class Silent:
     """A monitor that neither shows nor saves."""
 
+    def stage(self, name: str, epochs: int | None = None) -> "Silent":
+        """Return itself."""
+        return self
+
     def resume(self, template: Any) -> None:
         """Return nothing: start anew."""
 
@@ -123,22 +133,26 @@ class Silent:
 
 
 def train(
-    model: M,
-    inputs: NDArray[np.float64],
-    targets: NDArray[np.float64],
+    model: N,
+    inputs: NDArray,
+    targets: NDArray,
     config: TrainingConfig,
     monitor: Monitor | None = None,
-) -> tuple[M, History]:
-    """Fit `model(input)` to targets by least squares.
+    member: int = 0,
+) -> tuple[N, History]:
+    """Fit `model(inputs)` to targets by least squares.
 
     Args:
-        model (nnx.Module): A function of one input (d,) giving (k,); its
-            `nnx.Param` are trained.
+        model (Network): Maps inputs (n, d) to (n, k); its `nnx.Param` are
+            trained, its `nnx.BatchStat` follow.
         inputs (np.ndarray of float): Shape (n, d).
         targets (np.ndarray of float): Shape (n, k), scaled so that their
             squared errors add up to what shall be small.
         config (TrainingConfig): How to train.
         monitor (Monitor): Shows progress and keeps checkpoints.
+        member (int): Which member of an ensemble this is: each goes
+            through the samples in its own order, but all are judged by
+            the same ones.
 
     Returns:
         tuple: The model of the lowest validation loss, and the History.
@@ -147,25 +161,20 @@ def train(
         InconsistentArguments: If the loss is no longer finite.
     """
     monitor = monitor or Silent()
-    rng = np.random.default_rng(config.seed)
-    fitted, held = _split(len(inputs), config.validation_fraction, rng)
+    fitted, held = split_samples(len(inputs), config)
     x, y = jnp.asarray(inputs, jnp.float32), jnp.asarray(targets, jnp.float32)
-    graph, params, *others = nnx.split(model, nnx.Param, ...)
-    optimiser = optax.inject_hyperparams(optax.adamw)(
-        learning_rate=config.learning_rate, weight_decay=config.weight_decay
-    )
-
-    def loss(params: nnx.State, x: Array, y: Array) -> Array:
-        predicted = jax.vmap(nnx.merge(graph, params, *others))(x)
-        return jnp.mean(jnp.sum((predicted - y) ** 2, axis=-1))
-
-    run = _epochs(loss, optimiser, x[fitted], y[fitted], config)
-    judge = jax.jit(lambda p: loss(p, x[held], y[held]))
+    graph, params, *rest = nnx.split(model, nnx.Param, nnx.BatchStat, ...)
+    statistics, constants = rest
+    seen = x[fitted], y[fitted]
+    judging = x[held], y[held]
+    key = jax.random.key(config.seed)
+    if member:
+        key = jax.random.fold_in(key, member)
     state = {
-        "params": params,
-        "best": params,
-        "optimiser": optimiser.init(params),
-        "key": jax.random.key_data(jax.random.key(config.seed)),
+        "network": (params, statistics),
+        "best": (params, statistics),
+        "optimiser": _optimiser(config).init(params),
+        "key": jax.random.key_data(key),
     }
     history = History()
     resumed = monitor.resume(state)
@@ -173,10 +182,9 @@ def train(
         state, history = resumed
     for rate in _learning_rates(history, config):
         state["optimiser"].hyperparams["learning_rate"] = jnp.asarray(rate)
-        params, optimiser_state, key, mean_loss = run(
-            state["params"], state["optimiser"], state["key"]
-        )
-        judged = float(judge(params))
+        state, mean_loss = _run_epochs(graph, config, state, constants, *seen)
+        loss, _ = _loss(graph, *state["network"], constants, *judging)
+        judged = float(loss)
         done = history.epoch[-1] if history.epoch else 0
         # Before anything is saved from which it would go on like this.
         if not np.isfinite(judged):
@@ -184,67 +192,105 @@ def train(
                 f"The training diverged at epoch {done + config.check_every}:"
                 f" lower the learning rate ({config.learning_rate})."
             )
-        better = judged < min(history.validation, default=np.inf)
-        state = {
-            "params": params,
-            "best": params if better else state["best"],
-            "optimiser": optimiser_state,
-            "key": key,
-        }
+        if judged < min(history.validation, default=np.inf):
+            state["best"] = state["network"]
         history.epoch.append(done + config.check_every)
         history.training.append(float(mean_loss))
         history.validation.append(judged)
         history.learning_rate.append(rate)
         monitor.report(history, state)
-    return nnx.merge(graph, state["best"], *others), history
+    return nnx.merge(graph, *state["best"], constants), history
 
 
-def _split(
-    n: int, fraction: float, rng: np.random.Generator
+def split_samples(
+    n: int, config: TrainingConfig
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Draw which samples are fitted and which are held for validation."""
+    """Draw which samples are fitted and which only judge the fit.
+
+    Args:
+        n (int): The number of samples.
+        config (TrainingConfig): Has the fraction and the seed.
+
+    Returns:
+        tuple: The indices of both, ascending. A single sample is both.
+    """
     if n == 1:
         return np.array([0]), np.array([0])
-    order = rng.permutation(n)
-    n_held = min(max(1, round(fraction * n)), n - 1)
+    order = np.random.default_rng(config.seed).permutation(n)
+    n_held = min(max(1, round(config.validation_fraction * n)), n - 1)
     return np.sort(order[n_held:]), np.sort(order[:n_held])
 
 
-def _epochs(
-    loss: Callable[..., Array],
-    optimiser: optax.GradientTransformation,
+def _optimiser(config: TrainingConfig) -> optax.GradientTransformation:
+    """Return the optimiser, its learning rate a part of its state."""
+    return optax.inject_hyperparams(optax.adamw)(
+        learning_rate=config.learning_rate, weight_decay=config.weight_decay
+    )
+
+
+@partial(jax.jit, static_argnums=0)
+def _loss(
+    graph: nnx.GraphDef,
+    params: nnx.State,
+    statistics: nnx.State,
+    constants: nnx.State,
     x: Array,
     y: Array,
+    key: Array | None = None,
+) -> tuple[Array, nnx.State]:
+    """Return the loss of a batch, and what batch norms then know."""
+    network = nnx.merge(graph, params, statistics, constants)
+    squares = jnp.sum((network(x, key) - y) ** 2, axis=-1)
+    return jnp.mean(squares), nnx.state(network, nnx.BatchStat)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _run_epochs(
+    graph: nnx.GraphDef,
     config: TrainingConfig,
-) -> Callable:
-    """Return a compiled function that runs `check_every` epochs."""
+    state: dict[str, Any],
+    constants: nnx.State,
+    x: Array,
+    y: Array,
+) -> tuple[dict[str, Any], Array]:
+    """Run `check_every` epochs and return the state and the mean loss."""
     n = len(x)
     batch = min(config.batch_size, n)
     n_batches = n // batch
+    optimiser = _optimiser(config)
 
-    def step(carry: tuple, index: Array) -> tuple[tuple, Array]:
-        params, optimiser_state = carry
-        value, gradient = jax.value_and_grad(loss)(params, x[index], y[index])
+    def step(carry: tuple, now: tuple[Array, Array]) -> tuple[tuple, Array]:
+        params, statistics, optimiser_state = carry
+        index, key = now
+        (value, statistics), gradient = jax.value_and_grad(
+            _loss, argnums=1, has_aux=True
+        )(graph, params, statistics, constants, x[index], y[index], key)
         update, optimiser_state = optimiser.update(
             gradient, optimiser_state, params
         )
-        return (optax.apply_updates(params, update), optimiser_state), value
+        params = optax.apply_updates(params, update)
+        return (params, statistics, optimiser_state), value
 
     def epoch(carry: tuple, key: Array) -> tuple[tuple, Array]:
         # Each epoch leaves out the remainder of another permutation.
         order = jax.random.permutation(key, n)[: n_batches * batch]
-        return jax.lax.scan(step, carry, order.reshape(n_batches, batch))
-
-    @jax.jit
-    def run(params: nnx.State, optimiser_state: Any, key_data: Array) -> tuple:
-        key = jax.random.wrap_key_data(key_data)
-        key, *keys = jax.random.split(key, config.check_every + 1)
-        carry, losses = jax.lax.scan(
-            epoch, (params, optimiser_state), jnp.stack(keys)
+        keys = jax.random.split(jax.random.fold_in(key, 0), n_batches)
+        return jax.lax.scan(
+            step, carry, (order.reshape(n_batches, batch), keys)
         )
-        return *carry, jax.random.key_data(key), losses.mean()
 
-    return run
+    key = jax.random.wrap_key_data(state["key"])
+    keys = jax.random.split(key, config.check_every + 1)
+    (*network, optimiser_state), losses = jax.lax.scan(
+        epoch, (*state["network"], state["optimiser"]), keys[1:]
+    )
+    state = {
+        "network": tuple(network),
+        "best": state["best"],
+        "optimiser": optimiser_state,
+        "key": jax.random.key_data(keys[0]),
+    }
+    return state, losses.mean()
 
 
 def _learning_rates(

@@ -55,11 +55,16 @@ class Provenance:
         architecture_config (Mapping): Its settings.
         training_config (Mapping): How it was trained.
         errors (Mapping): For each emission of the grid the quantiles of
-            the fractional error at the nodes.
+            the fractional error at the nodes; of scattered samples, at
+            those that were kept out of training.
         seconds (float): How long the build took, or its part after the last
             interruption.
         versions (Mapping): The package versions that made it.
-        histories (Mapping): The losses while training, by emission.
+        trained_on (str): What samples it learned from.
+        author (str): Who made it.
+        notes (str): What they wrote down with it.
+        histories (Mapping): The losses of each training: by emission, or
+            by emission and name, as in `spectra/incident: member 2`.
     """
 
     grid_name: str
@@ -72,6 +77,9 @@ class Provenance:
     )
     seconds: float = 0.0
     versions: Mapping[str, str] = field(default_factory=dict, repr=False)
+    trained_on: str = ""
+    author: str = ""
+    notes: str = ""
     histories: Mapping[str, Mapping[str, list]] = field(
         default_factory=dict, repr=False
     )

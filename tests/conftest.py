@@ -6,9 +6,11 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import jax
 import numpy as np
 import pytest
+from scipy.stats import qmc
 
 # The classic mistake of normalising (n, k) by (n,) must not pass.
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -48,6 +50,7 @@ QUICK = {
 
 LAM = np.geomspace(200.0, 1e5, 150)
 LINE_LAMS = np.array([1215.67, 4861.32, 6562.80])
+LINE_IDS = ("H 1 1215.67A", "H 1 4861.32A", "H 1 6562.80A")
 
 
 def analytic_header(n_ages=12, n_metals=6, n_parameters=0) -> GridHeader:
@@ -77,7 +80,7 @@ def analytic_header(n_ages=12, n_metals=6, n_parameters=0) -> GridHeader:
         lam=LAM,
         spectra_units=dict.fromkeys(spectra, "erg/s/Hz"),
         lines=LineList(
-            ids=("H 1 1215.67A", "H 1 4861.32A", "H 1 6562.80A"),
+            ids=LINE_IDS,
             lams=LINE_LAMS,
             lam_units="angstrom",
             units={
@@ -95,15 +98,19 @@ def analytic_header(n_ages=12, n_metals=6, n_parameters=0) -> GridHeader:
 
 
 def analytic_emissions(header: GridHeader) -> dict[str, np.ndarray]:
-    """Return spectra and lines that are smooth in all axes.
+    """Return spectra and lines at the nodes of a grid."""
+    mesh = np.meshgrid(*(a.values for a in header.axes), indexing="ij")
+    return analytic_at(header.lam, *mesh)
+
+
+def analytic_at(lam, age, metallicity, parameter=0.01):
+    """Return spectra and lines that are smooth in all parameters.
 
     A greybody that cools and dims with age and reddens with metallicity,
     with gas that lives for 30 Myr and shines with the ionising part.
     """
-    mesh = np.meshgrid(*(a.values for a in header.axes), indexing="ij")
-    age, metallicity = mesh[0][..., None], mesh[1][..., None]
-    parameter = mesh[2][..., None] if len(mesh) > 2 else 0.01
-    lam = header.lam
+    age, metallicity = age[..., None], metallicity[..., None]
+    parameter = np.asarray(parameter)[..., None]
     temperature = 4e4 * (age / 1e6) ** -0.22 * (metallicity / 0.01) ** -0.05
     x = 1.44e8 / (lam * temperature)
     incident = (
@@ -167,6 +174,37 @@ def write_grid(
         for name, values in emissions.items():
             units = "erg/s" if name == "lines/luminosity" else "erg/s/Hz"
             create_emission(hdf, name, values.shape, units)[...] = values
+
+
+def write_analytic_samples(path: Path, n=256, skip=0, gas=True) -> Path:
+    """Write samples of a Sobol sequence in age and metallicity."""
+    unit = qmc.Sobol(2, scramble=False).fast_forward(skip + 1).random(n)
+    low, high = np.array([1e6, 1e-4]), np.array([1e10, 4e-2])
+    parameters = low * (high / low) ** unit
+    emissions = analytic_at(LAM, *parameters.T)
+    if not gas:
+        emissions = {"spectra/incident": emissions["spectra/incident"]}
+    with h5py.File(path, "w") as hdf:
+        hdf["parameters"] = parameters
+        attributes = hdf["parameters"].attrs
+        attributes["names"] = ["ages", "metallicities"]
+        attributes["Units"] = ["yr", "dimensionless"]
+        attributes["log_on_read"] = [True, False]
+        attributes["low"], attributes["high"] = low, high
+        hdf["spectra/wavelength"] = LAM
+        hdf["spectra/wavelength"].attrs["Units"] = "angstrom"
+        for name, values in emissions.items():
+            hdf[name] = values
+            hdf[name].attrs["Units"] = "erg/s/Hz"
+        hdf["log10_specific_ionising_luminosity/HI"] = 46 - unit[:, 0]
+        hdf["star_fraction"] = 1 - 0.3 * unit[:, 0]
+        hdf.attrs["WeightVariable"] = "initial_masses"
+        if gas:
+            hdf["lines/luminosity"].attrs["Units"] = "erg/s"
+            hdf["lines/id"] = np.array(LINE_IDS, "S")
+            hdf["lines/wavelength"] = LINE_LAMS
+            hdf.create_group("CloudyParams").attrs["version"] = "none"
+    return path
 
 
 @pytest.fixture

@@ -1,12 +1,17 @@
 from dataclasses import replace
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 from synthesizer.exceptions import InconsistentArguments
 
-from synthesizer_emulator.networks import MLP
-from synthesizer_emulator.training import TrainingConfig, train
+from synthesizer_emulator.networks import GATED, MLP, FixedLinear
+from synthesizer_emulator.training import (
+    TrainingConfig,
+    split_samples,
+    train,
+)
 
 RNG = np.random.default_rng(4)
 X = RNG.uniform(-1, 1, (200, 2))
@@ -16,8 +21,8 @@ CONFIG = TrainingConfig(
 )
 
 
-def network(seed=0):
-    return MLP(2, (32, 32), 2, rngs=nnx.Rngs(seed))
+def network(seed=0, **kind):
+    return MLP(2, (32, 32), 2, rngs=nnx.Rngs(seed), **kind)
 
 
 class Recorder:
@@ -47,14 +52,19 @@ def test_it_learns():
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "plateau"])
-def test_a_resumed_training_ends_as_if_never_interrupted(schedule):
+@pytest.mark.parametrize(
+    "kind", [{}, {"batch_norm": True, "dropout": 0.1, "activation": GATED}]
+)
+def test_a_resumed_training_ends_as_if_never_interrupted(schedule, kind):
     config = replace(CONFIG, schedule=schedule, patience=60)
-    whole, expected = train(network(), X, Y, config)
+    whole, expected = train(network(**kind), X, Y, config)
     broken = Recorder(stop_after=4)
     with pytest.raises(KeyboardInterrupt):
-        train(network(), X, Y, config, broken)
+        train(network(**kind), X, Y, config, broken)
     start = broken.looks[-1], broken.history
-    resumed, history = train(network(), X, Y, config, Recorder(start=start))
+    resumed, history = train(
+        network(**kind), X, Y, config, Recorder(start=start)
+    )
     assert history.validation == expected.validation
     np.testing.assert_array_equal(predictions(whole), predictions(resumed))
 
@@ -67,6 +77,45 @@ def test_the_best_model_is_returned_and_not_the_last():
     outputs = np.stack([model(x) for x in np.asarray(X[held], np.float32)])
     loss = np.mean(np.sum((outputs - Y[held]) ** 2, axis=-1))
     np.testing.assert_allclose(loss, min(history.validation), rtol=1e-3)
+
+
+def test_batch_norms_follow_the_data_and_gates_are_learned():
+    model, history = train(
+        network(batch_norm=True, activation=GATED), 5 + 3 * X, Y, CONFIG
+    )
+    assert history.validation[-1] < 0.3 * history.validation[0]
+    first = model.activations[0]
+    fitted, _ = split_samples(len(X), CONFIG)
+    seen = model.layers[0](jnp.asarray(5 + 3 * X[fitted], jnp.float32))
+    np.testing.assert_allclose(
+        first.norm.mean[...], seen.mean(axis=0), atol=0.2 * seen.std()
+    )
+    assert np.abs(first.gate.beta[...] - 1).max() > 0.01
+    assert np.abs(first.gate.gamma[...]).max() > 0.01
+
+
+def test_what_is_fixed_is_not_trained():
+    model = network()
+    last = model.layers[-1]
+    model.layers[-1] = FixedLinear(last.kernel[...], last.bias[...])
+    trained, history = train(model, X, Y, CONFIG)
+    np.testing.assert_array_equal(
+        trained.layers[-1].kernel[...], last.kernel[...]
+    )
+    assert history.validation[-1] < 0.1 * history.validation[0]
+
+
+def test_members_differ_but_are_judged_alike():
+    short = replace(CONFIG, epochs=20)
+    one, first = train(network(), X, Y, short)
+    two, second = train(network(), X, Y, short, member=1)
+    assert first.training != second.training
+    assert not np.array_equal(predictions(one), predictions(two))
+    _, held = split_samples(len(X), short)
+    for model, history in ((one, first), (two, second)):
+        outputs = model(jnp.asarray(X[held], jnp.float32))
+        loss = np.mean(np.sum((outputs - Y[held]) ** 2, axis=-1))
+        np.testing.assert_allclose(loss, history.validation[-1], rtol=1e-4)
 
 
 def test_it_stops_when_nothing_gets_better():

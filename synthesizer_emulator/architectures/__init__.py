@@ -17,11 +17,15 @@ from synthesizer_emulator.architectures.base import (
     EmissionShape,
 )
 from synthesizer_emulator.architectures.corrected import Corrected
+from synthesizer_emulator.architectures.payne import Payne
 from synthesizer_emulator.architectures.pca import PCA
+from synthesizer_emulator.architectures.three_component import ThreeComponent
 
 ARCHITECTURES: dict[str, type[Architecture]] = {
     "corrected": Corrected,
+    "payne": Payne,
     "pca": PCA,
+    "three_component": ThreeComponent,
 }
 
 DEFAULT_ARCHITECTURE = "corrected"

@@ -13,29 +13,51 @@ from typing import ClassVar
 
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 from numpy.typing import NDArray
 
 from synthesizer_emulator.architectures.base import (
     EmissionSamples,
     EmissionShape,
+    Fit,
+    assemble,
+    assemble_skeleton,
+    check_settings,
     empty_nodes,
     evaluate_points,
 )
+from synthesizer_emulator.architectures.ensembles import (
+    fit_members,
+    skeleton_of,
+    spread_factor,
+)
 from synthesizer_emulator.architectures.linear import (
-    check_linear_settings,
-    fit_network,
     latent_metric,
+    latent_scale,
     latent_targets,
-    linear_emulator,
+    linear_decoder,
     linear_skeleton,
+)
+from synthesizer_emulator.architectures.regressors import (
+    CorrectedNetwork,
+    first_weights,
+    fit_network,
     scaled_skeleton,
     standard_width,
 )
-from synthesizer_emulator.architectures.regressors import CorrectedNetwork
-from synthesizer_emulator.checks import check_number
-from synthesizer_emulator.emulator import EmissionEmulator
+from synthesizer_emulator.checks import check_number, check_whole
+from synthesizer_emulator.emulator import (
+    EmissionEmulator,
+    Ensemble,
+    Regressor,
+)
 from synthesizer_emulator.interpolation import SPARSE_AXIS, SmoothTable
-from synthesizer_emulator.training import History, Monitor, TrainingConfig
+from synthesizer_emulator.networks import MLP, check_layers
+from synthesizer_emulator.training import (
+    Monitor,
+    TrainingConfig,
+    split_samples,
+)
 
 # By how much a sparse axis is narrowed for the network.
 _SPARSE_WIDTH = 3.0
@@ -53,6 +75,7 @@ class Corrected:
             the table) to 1.
         tolerance (float): The root mean square of ln flux below which
             further components are left out.
+        ensemble (int): How many networks, each with its table, there are.
         softening (float): The softening of the logarithm of flux.
     """
 
@@ -61,8 +84,10 @@ class Corrected:
     activation: str = "silu"
     trend: float = 1.0
     tolerance: float = 2e-5
+    ensemble: int = 1
     softening: float = 1e-8
 
+    needs_nodes: ClassVar[bool] = True
     default_training: ClassVar[TrainingConfig] = TrainingConfig(
         epochs=1500, batch_size=2048, learning_rate=3e-3, weight_decay=0.1
     )
@@ -72,10 +97,11 @@ class Corrected:
 
         Raises:
             InconsistentArguments: If one is out of its range.
+            UnrecognisedOption: If there is no such activation.
         """
-        check_linear_settings(
-            self.components, self.hidden, self.activation, self.softening
-        )
+        check_whole("components", self.components, 1)
+        check_layers(self.hidden, self.activation)
+        check_settings(self.softening, self.ensemble)
         check_number("trend", self.trend, 0, 1)
         check_number("tolerance", self.tolerance, 0)
 
@@ -84,48 +110,135 @@ class Corrected:
         samples: EmissionSamples,
         training: TrainingConfig,
         monitor: Monitor,
-    ) -> tuple[EmissionEmulator, History, EmissionShape]:
+    ) -> Fit:
         """Fit an emulator to samples, as `Architecture.fit` says."""
         basis, latents = latent_targets(
-            samples, self.components, self.tolerance
+            samples, samples.weights, self.components, self.tolerance
         )
-        trend, history = fit_network(
-            samples,
-            latents,
-            self.hidden,
-            self.activation,
-            _input_width(samples),
-            False,
-            training,
+        metric = latent_metric(basis)
+        trends, histories = fit_members(
+            self.ensemble,
+            lambda member, its_monitor: fit_network(
+                self._network(
+                    len(samples.nodes),
+                    latents.shape[1],
+                    first_weights(training, member),
+                ),
+                samples,
+                latents,
+                latent_scale(latents, metric, whiten=False),
+                _input_width(samples),
+                training,
+                its_monitor,
+                member,
+            ),
             monitor,
         )
         table = samples.at_all_nodes(latents)
         mesh = jnp.asarray(samples.mesh.reshape(-1, len(samples.nodes)))
-        at_nodes = np.asarray(evaluate_points(trend, mesh))
-        residual = table - self.trend * at_nodes.reshape(table.shape)
-        metric = latent_metric(samples, latents.shape[1])
-        regressor = CorrectedNetwork(
-            trend,
-            SmoothTable(
-                samples.nodes,
-                residual.astype(np.float32),
-                metric.astype(np.float32),
-            ),
-            self.trend,
+        parts = [
+            self.trend
+            * np.asarray(evaluate_points(trend, mesh)).reshape(table.shape)
+            for trend in trends
+        ]
+        members = [
+            CorrectedNetwork(
+                trend,
+                SmoothTable(
+                    samples.nodes,
+                    (table - part).astype(np.float32),
+                    metric.astype(np.float32),
+                ),
+                self.trend,
+            )
+            for trend, part in zip(trends, parts, strict=True)
+        ]
+        decoder = linear_decoder(basis, samples.support)
+        regressor: Regressor = members[0]
+        if len(members) > 1:
+            _, held = split_samples(len(latents), training)
+            between, held = _without_own_node(samples, table, parts, held)
+            regressor = Ensemble(
+                members, spread_factor(between, held, decoder, samples)
+            )
+        return assemble(
+            samples, regressor, decoder, latents.shape[1], histories
         )
-        emulator, shape = linear_emulator(samples, basis, regressor)
-        return emulator, history, shape
 
     def skeleton(self, shape: EmissionShape) -> EmissionEmulator:
         """Return an emulator of that shape with arbitrary values."""
-        trend = scaled_skeleton(shape, self.hidden, self.activation)
-        residual = SmoothTable(
-            empty_nodes(shape.nodes),
-            np.zeros((*shape.nodes, shape.latents), np.float32),
-            np.zeros(shape.latents, np.float32),
+        d, k = len(shape.nodes), shape.latents
+
+        def member() -> CorrectedNetwork:
+            residual = SmoothTable(
+                empty_nodes(shape.nodes),
+                np.zeros((*shape.nodes, k), np.float32),
+                np.zeros(k, np.float32),
+            )
+            trend = scaled_skeleton(self._network(d, k, nnx.Rngs(0)), d, k)
+            return CorrectedNetwork(trend, residual, self.trend)
+
+        return assemble_skeleton(
+            shape,
+            skeleton_of(self.ensemble, member),
+            linear_skeleton(shape),
+            self.softening,
         )
-        regressor = CorrectedNetwork(trend, residual, self.trend)
-        return linear_skeleton(shape, regressor, self.softening)
+
+    def _network(self, n_axes: int, n_latents: int, rngs: nnx.Rngs) -> MLP:
+        """Return the network of the trend, untrained."""
+        return MLP(
+            n_axes,
+            self.hidden,
+            n_latents,
+            activation=self.activation,
+            rngs=rngs,
+        )
+
+
+def _without_own_node(
+    samples: EmissionSamples,
+    table: NDArray[np.float64],
+    parts: Sequence[NDArray[np.float64]],
+    held: NDArray[np.intp],
+) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """Return what members predict at nodes that their tables leave out.
+
+    Linearly between the two neighbours along each axis in turn; at its own
+    node a table has no error, and an ensemble no spread.
+
+    Args:
+        samples (EmissionSamples): The emission at the nodes.
+        table (np.ndarray of float): The latents at all nodes, (n1, ..., nd,
+            k).
+        parts (sequence of np.ndarray): The part of each member's trend
+            there, of the same shape.
+        held (np.ndarray of int): Samples that no trend was trained on.
+
+    Returns:
+        tuple: The latents (members, m, k) at m of these samples, some of
+            them more than once, and their indices (m,).
+    """
+    where = np.argwhere(np.asarray(samples.sampled))[held]
+    latents, indices = [], []
+    for axis, nodes in enumerate(samples.nodes):
+        inner = (where[:, axis] > 0) & (where[:, axis] < len(nodes) - 1)
+        own, below, above = (where[inner].copy() for _ in range(3))
+        below[:, axis] -= 1
+        above[:, axis] += 1
+        x = np.asarray(nodes, np.float64)
+        low, high = x[below[:, axis]], x[above[:, axis]]
+        t = ((x[own[:, axis]] - low) / (high - low))[:, None]
+        latents.append(
+            [
+                part[tuple(own.T)]
+                + (1 - t) * (table - part)[tuple(below.T)]
+                + t * (table - part)[tuple(above.T)]
+                for part in parts
+            ]
+        )
+        indices.append(held[inner])
+    return np.concatenate(latents, axis=1), np.concatenate(indices)
 
 
 def _input_width(samples: EmissionSamples) -> NDArray[np.float64]:

@@ -1,28 +1,52 @@
-"""The published baseline: principal components and a perceptron.
+"""Speculator's: principal components of log flux and a perceptron.
 
-As in Speculator (Alsing et al. 2020, ApJS 249, 5): a network maps the
-axes to the coefficients of a linear basis in log flux.
+As Alsing et al. (2020, ApJS 249, 5) have it: the log flux at each wavelength
+is brought to zero mean and unit variance, a linear basis found by principal
+component analysis, and a network with a gated activation learns the
+coefficients, brought to zero mean and unit variance in their turn. Another
+choice of settings is simulacra's baseline.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
+from flax import nnx
+
 from synthesizer_emulator.architectures.base import (
     EmissionSamples,
     EmissionShape,
+    Fit,
+    assemble,
+    assemble_skeleton,
+    check_settings,
+)
+from synthesizer_emulator.architectures.ensembles import (
+    fit_members,
+    join,
+    skeleton_of,
 )
 from synthesizer_emulator.architectures.linear import (
-    check_linear_settings,
-    fit_network,
+    LEAST_SPREAD,
+    latent_metric,
+    latent_scale,
     latent_targets,
-    linear_emulator,
+    linear_decoder,
     linear_skeleton,
+)
+from synthesizer_emulator.architectures.regressors import (
+    first_weights,
+    fit_network,
     scaled_skeleton,
     standard_width,
 )
+from synthesizer_emulator.checks import check_choice, check_whole
 from synthesizer_emulator.emulator import EmissionEmulator
-from synthesizer_emulator.training import History, Monitor, TrainingConfig
+from synthesizer_emulator.networks import GATED, MLP, check_layers
+from synthesizer_emulator.training import Monitor, TrainingConfig
+
+NORMALISATIONS = ("global", "zscore")
 
 
 @dataclass(frozen=True)
@@ -33,19 +57,26 @@ class PCA:
         components (int): The number of components.
         hidden (tuple of int): The widths of the hidden layers.
         activation (str): The activation between them.
+        normalisation (str): What the components are found in: log flux as
+            it is (`global`, as in simulacra), or divided by its standard
+            deviation at each wavelength (`zscore`, as in Speculator).
         whiten (bool): Whether every coefficient counts alike in training
             (as in Speculator) or by its share of the flux.
+        ensemble (int): How many regressors share the components.
         softening (float): The softening of the logarithm of flux.
     """
 
     components: int = 64
-    hidden: Sequence[int] = (256, 256, 256, 256)
-    activation: str = "silu"
-    whiten: bool = False
+    hidden: Sequence[int] = (256, 256, 256)
+    activation: str = GATED
+    normalisation: str = "zscore"
+    whiten: bool = True
+    ensemble: int = 1
     softening: float = 1e-8
 
+    needs_nodes: ClassVar[bool] = False
     default_training: ClassVar[TrainingConfig] = TrainingConfig(
-        epochs=2000, batch_size=256, learning_rate=1e-3, weight_decay=0.0
+        epochs=2000, batch_size=256, learning_rate=3e-3
     )
 
     def __post_init__(self) -> None:
@@ -53,35 +84,67 @@ class PCA:
 
         Raises:
             InconsistentArguments: If one is out of its range.
+            UnrecognisedOption: If there is no such activation.
         """
-        check_linear_settings(
-            self.components, self.hidden, self.activation, self.softening
-        )
+        check_whole("components", self.components, 1)
+        check_layers(self.hidden, self.activation)
+        check_choice("normalisation", self.normalisation, NORMALISATIONS)
+        check_settings(self.softening, self.ensemble)
 
     def fit(
         self,
         samples: EmissionSamples,
         training: TrainingConfig,
         monitor: Monitor,
-    ) -> tuple[EmissionEmulator, History, EmissionShape]:
+    ) -> Fit:
         """Fit an emulator to samples, as `Architecture.fit` says."""
-        basis, latents = latent_targets(
-            samples, self.components, tolerance=0.0
-        )
-        regressor, history = fit_network(
-            samples,
-            latents,
-            self.hidden,
-            self.activation,
-            standard_width(samples),
-            self.whiten,
-            training,
+        weights = samples.weights
+        if self.normalisation == "zscore":
+            weights = 1.0 / np.maximum(samples.y.std(axis=0), LEAST_SPREAD)
+        basis, latents = latent_targets(samples, weights, self.components)
+        metric = latent_metric(basis)
+        scale = latent_scale(latents, metric, self.whiten)
+        decoder = linear_decoder(basis, samples.support)
+        members, histories = fit_members(
+            self.ensemble,
+            lambda member, its_monitor: fit_network(
+                self._network(
+                    samples.points.shape[1],
+                    latents.shape[1],
+                    first_weights(training, member),
+                ),
+                samples,
+                latents,
+                scale,
+                standard_width(samples),
+                training,
+                its_monitor,
+                member,
+            ),
             monitor,
         )
-        emulator, shape = linear_emulator(samples, basis, regressor)
-        return emulator, history, shape
+        regressor = join(members, decoder, samples, training)
+        return assemble(
+            samples, regressor, decoder, latents.shape[1], histories
+        )
 
     def skeleton(self, shape: EmissionShape) -> EmissionEmulator:
         """Return an emulator of that shape with arbitrary values."""
-        regressor = scaled_skeleton(shape, self.hidden, self.activation)
-        return linear_skeleton(shape, regressor, self.softening)
+        d, k = len(shape.nodes), shape.latents
+        regressor = skeleton_of(
+            self.ensemble,
+            lambda: scaled_skeleton(self._network(d, k, nnx.Rngs(0)), d, k),
+        )
+        return assemble_skeleton(
+            shape, regressor, linear_skeleton(shape), self.softening
+        )
+
+    def _network(self, n_axes: int, n_latents: int, rngs: nnx.Rngs) -> MLP:
+        """Return the network, untrained."""
+        return MLP(
+            n_axes,
+            self.hidden,
+            n_latents,
+            activation=self.activation,
+            rngs=rngs,
+        )

@@ -1,20 +1,30 @@
 """Regressors from coordinates to latents, shared by the architectures."""
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax import Array
 from jax.typing import ArrayLike
+from numpy.typing import NDArray
 
+from synthesizer_emulator.architectures.base import EmissionSamples
 from synthesizer_emulator.interpolation import SmoothTable
-from synthesizer_emulator.networks import MLP
+from synthesizer_emulator.networks import Network
 from synthesizer_emulator.scaling import Constant
+from synthesizer_emulator.training import (
+    History,
+    Monitor,
+    TrainingConfig,
+    train,
+)
 
 
 class ScaledNetwork(nnx.Module):
     """A network between standardised coordinates and latents.
 
     Attributes:
-        network (MLP): Numbers of order one to numbers of order one.
+        network (Network): Numbers of order one to numbers of order one.
         centre (Constant): Taken off the coordinates, (d,).
         width (Constant): Divides them then, (d,).
         shift (Constant): Added to the scaled outputs, (k,).
@@ -23,7 +33,7 @@ class ScaledNetwork(nnx.Module):
 
     def __init__(
         self,
-        network: MLP,
+        network: Network,
         centre: ArrayLike,
         width: ArrayLike,
         shift: ArrayLike,
@@ -39,6 +49,23 @@ class ScaledNetwork(nnx.Module):
         """Map coordinates (d,) to latents (k,)."""
         inputs = (x - self.centre[...]) / self.width[...]
         return self.network(inputs) * self.scale[...] + self.shift[...]
+
+
+class JoinedRegressors(nnx.Module):
+    """The latents of two regressors, one after the other.
+
+    Attributes:
+        norm (ScaledNetwork): Coordinates (d,) to ln norm and the like.
+        code (ScaledNetwork): Coordinates (d,) to the other latents.
+    """
+
+    def __init__(self, norm: ScaledNetwork, code: ScaledNetwork) -> None:
+        self.norm = norm
+        self.code = code
+
+    def __call__(self, x: Array) -> Array:
+        """Map coordinates (d,) to latents (k,)."""
+        return jnp.concatenate([self.norm(x), self.code(x)])
 
 
 class CorrectedNetwork(nnx.Module):
@@ -65,3 +92,69 @@ class CorrectedNetwork(nnx.Module):
     def __call__(self, x: Array) -> Array:
         """Map coordinates (d,) to latents (k,)."""
         return self.residual(x, lambda at: self.part * self.trend(at))
+
+
+def fit_network(
+    network: Network,
+    samples: EmissionSamples,
+    latents: NDArray[np.float64],
+    scale: NDArray[np.float64],
+    width: NDArray[np.float64],
+    training: TrainingConfig,
+    monitor: Monitor,
+    member: int = 0,
+) -> tuple[ScaledNetwork, dict[str, History]]:
+    """Train a network from coordinates to latents.
+
+    Args:
+        network (Network): The network, untrained.
+        samples (EmissionSamples): Has the coordinates.
+        latents (np.ndarray of float): The targets, (m, k).
+        scale (np.ndarray of float): What the network sees as one unit of
+            each, (k,).
+        width (np.ndarray of float): What it sees as one unit along each
+            axis, (d,).
+        training (TrainingConfig): How to train.
+        monitor (Monitor): Shows progress and keeps checkpoints.
+        member (int): Which member of an ensemble this is.
+
+    Returns:
+        tuple: The regressor and the history of its training, by its name.
+    """
+    shift = latents.mean(axis=0)
+    centre = samples.points.mean(axis=0)
+    network, history = train(
+        network,
+        (samples.points - centre) / width,
+        (latents - shift) / scale,
+        training,
+        monitor,
+        member,
+    )
+    return ScaledNetwork(network, centre, width, shift, scale), {"": history}
+
+
+def scaled_skeleton(
+    network: Network, n_axes: int, n_latents: int
+) -> ScaledNetwork:
+    """Return the like of `fit_network`'s regressor, untrained."""
+    return ScaledNetwork(
+        network,
+        np.zeros(n_axes),
+        np.ones(n_axes),
+        np.zeros(n_latents),
+        np.ones(n_latents),
+    )
+
+
+def standard_width(samples: EmissionSamples) -> NDArray[np.float64]:
+    """Return the standard deviation of the samples along each axis, (d,)."""
+    width = samples.points.std(axis=0)
+    return np.where(width > 0, width, 1.0)
+
+
+def first_weights(training: TrainingConfig, member: int = 0) -> nnx.Rngs:
+    """Return what draws the first weights of a member of an ensemble."""
+    if not member:
+        return nnx.Rngs(training.seed)
+    return nnx.Rngs(jax.random.fold_in(jax.random.key(training.seed), member))

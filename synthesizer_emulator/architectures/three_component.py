@@ -1,0 +1,472 @@
+"""simulacra's: an autoencoder, a norm network and a regressor.
+
+After simulacra (github.com/synthesizer-project/simulacra): an autoencoder
+learns a short code of log spectra that are brought to zero mean and unit
+variance, one network the mean and standard deviation that this took off, and
+one the code. The encoder exists only while training.
+
+The dense autoencoder sees and gives principal components, a fixed first and
+last layer, so that it trains in minutes; the convolutional one has the
+wavelengths themselves.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax import Array
+from jax.typing import ArrayLike
+from numpy.typing import NDArray
+from synthesizer.exceptions import InconsistentArguments
+
+from synthesizer_emulator.architectures.base import (
+    EmissionSamples,
+    EmissionShape,
+    Fit,
+    assemble,
+    assemble_skeleton,
+    check_settings,
+)
+from synthesizer_emulator.architectures.ensembles import (
+    fit_members,
+    join,
+    skeleton_of,
+)
+from synthesizer_emulator.architectures.linear import (
+    LEAST_SPREAD,
+    latent_scale,
+)
+from synthesizer_emulator.architectures.regressors import (
+    JoinedRegressors,
+    first_weights,
+    fit_network,
+    scaled_skeleton,
+    standard_width,
+)
+from synthesizer_emulator.basis import principal_components, round_to_int16
+from synthesizer_emulator.checks import (
+    check_choice,
+    check_flag,
+    check_number,
+    check_whole,
+)
+from synthesizer_emulator.emulator import EmissionEmulator, LinearDecoder
+from synthesizer_emulator.networks import (
+    GATED,
+    MLP,
+    Autoencoder,
+    ConvolutionalDecoder,
+    ConvolutionalEncoder,
+    Network,
+    check_layers,
+)
+from synthesizer_emulator.scaling import Constant
+from synthesizer_emulator.training import (
+    History,
+    Monitor,
+    TrainingConfig,
+    train,
+)
+
+AUTOENCODERS = ("dense", "convolutional")
+NORMALISATIONS = ("per_spectrum", "global", "zscore")
+
+# What makes normalised log flux of the numbers that a decoder gives.
+LastLayer: TypeAlias = "LinearDecoder | PixelScaling"
+
+# How many samples are encoded at once.
+_CHUNK = 256
+
+
+@dataclass(frozen=True)
+class ThreeComponent:
+    """An autoencoder, a norm network and a regressor to the former's code.
+
+    Attributes:
+        autoencoder (str): `dense` or `convolutional`.
+        code (int): The size of the code.
+        encoder (tuple of int): The widths of the encoder's hidden layers,
+            or their channels; the decoder has them in reverse.
+        components (int): How many principal components a dense one sees.
+        kernel (int): The width of the kernels of a convolutional one.
+        stride (int): By how much each of its layers shortens.
+        normalisation (str): What is taken off log spectra: the mean and
+            standard deviation of each (`per_spectrum`), of all (`global`)
+            or at each wavelength (`zscore`).
+        hidden (tuple of int): The widths of the regressor's hidden layers.
+        norm_hidden (tuple of int): Those of the norm network.
+        activation (str): The activation between all layers.
+        dropout (float): The part of the autoencoder's features that is left
+            out at each step.
+        batch_norm (bool): Whether the autoencoder standardises its features
+            over each batch.
+        autoencoder_epochs (int): The most passes of its training.
+        ensemble (int): How many norm networks and regressors there are.
+        softening (float): The softening of the logarithm of flux.
+    """
+
+    autoencoder: str = "dense"
+    code: int = 32
+    encoder: Sequence[int] = (512, 256)
+    components: int = 192
+    kernel: int = 7
+    stride: int = 4
+    normalisation: str = "per_spectrum"
+    hidden: Sequence[int] = (512, 256)
+    norm_hidden: Sequence[int] = (128, 128)
+    activation: str = GATED
+    dropout: float = 0.0
+    batch_norm: bool = False
+    autoencoder_epochs: int = 1000
+    ensemble: int = 1
+    softening: float = 1e-8
+
+    needs_nodes: ClassVar[bool] = False
+    default_training: ClassVar[TrainingConfig] = TrainingConfig(
+        epochs=2000,
+        batch_size=128,
+        learning_rate=1e-3,
+        schedule="plateau",
+        patience=300,
+        check_every=10,
+    )
+
+    def __post_init__(self) -> None:
+        """Check the settings.
+
+        Raises:
+            InconsistentArguments: If one is out of its range.
+            UnrecognisedOption: If there is no such activation.
+        """
+        check_choice("autoencoder", self.autoencoder, AUTOENCODERS)
+        check_choice("normalisation", self.normalisation, NORMALISATIONS)
+        for name in ("code", "components", "kernel", "autoencoder_epochs"):
+            check_whole(name, getattr(self, name), 1)
+        check_whole("stride", self.stride, 2)
+        for name in ("encoder", "hidden", "norm_hidden"):
+            check_layers(getattr(self, name), self.activation, name)
+        if self.autoencoder == "convolutional" and not self.encoder:
+            raise InconsistentArguments("encoder needs at least one layer.")
+        check_number("dropout", self.dropout, 0, 0.9)
+        check_flag("batch_norm", self.batch_norm)
+        check_settings(self.softening, self.ensemble)
+
+    def fit(
+        self,
+        samples: EmissionSamples,
+        training: TrainingConfig,
+        monitor: Monitor,
+    ) -> Fit:
+        """Fit an emulator to samples, as `Architecture.fit` says."""
+        normalised = _Normalised.of_samples(samples, self.normalisation)
+        last, inputs = self._last_layer(normalised, samples)
+        coder = Autoencoder(
+            self._encoder(inputs.shape[1], first_weights(training)),
+            self._decoder(inputs.shape[1], first_weights(training)),
+        )
+        epochs = self.autoencoder_epochs
+        coder, history = train(
+            coder,
+            inputs,
+            inputs,
+            replace(training, epochs=epochs),
+            monitor.stage("autoencoder", epochs),
+        )
+        codes = _encode(coder.encoder, inputs)
+        decoder = CodeDecoder(
+            coder.decoder, last, self.normalisation == "per_spectrum"
+        )
+        members, histories = fit_members(
+            self.ensemble,
+            lambda member, its_monitor: self._fit_regressors(
+                samples, normalised.norms, codes, training, its_monitor, member
+            ),
+            monitor,
+        )
+        fit = assemble(
+            samples,
+            join(members, decoder, samples, training),
+            decoder,
+            normalised.norms.shape[1] + self.code,
+            {**histories, "autoencoder": history},
+        )
+        return replace(fit, shape=replace(fit.shape, inner=inputs.shape[1]))
+
+    def skeleton(self, shape: EmissionShape) -> EmissionEmulator:
+        """Return an emulator of that shape with arbitrary values."""
+        d, rngs = len(shape.nodes), nnx.Rngs(0)
+        n_norms = shape.latents - self.code
+        last: LastLayer
+        if self.autoencoder == "dense":
+            last = LinearDecoder(
+                np.zeros(shape.size), np.zeros((shape.inner, shape.size))
+            )
+        else:
+            last = PixelScaling(np.zeros(shape.size), np.zeros(shape.size))
+        return assemble_skeleton(
+            shape,
+            skeleton_of(
+                self.ensemble,
+                lambda: JoinedRegressors(
+                    scaled_skeleton(
+                        self._norm_network(d, n_norms, rngs), d, n_norms
+                    ),
+                    scaled_skeleton(self._regressor(d, rngs), d, self.code),
+                ),
+            ),
+            CodeDecoder(
+                self._decoder(shape.inner, rngs),
+                last,
+                self.normalisation == "per_spectrum",
+            ),
+            self.softening,
+        )
+
+    def _last_layer(
+        self, normalised: "_Normalised", samples: EmissionSamples
+    ) -> tuple[LastLayer, NDArray[np.float64]]:
+        """Return the fixed last layer and what goes through the others.
+
+        The latter is (m, inner), of order one.
+        """
+        if self.autoencoder == "convolutional":
+            layer = PixelScaling(normalised.shift, normalised.scale)
+            return layer, normalised.values
+        basis = principal_components(
+            normalised.values, samples.weights, self.components, 0.0
+        )
+        coefficients = basis.coefficients(normalised.values)
+        scale = latent_scale(coefficients, np.ones(coefficients.shape[1]))
+        matrix = scale[:, None] * basis.components * normalised.scale
+        return LinearDecoder(
+            normalised.shift + normalised.scale * basis.mean,
+            round_to_int16(matrix * samples.support),
+        ), coefficients / scale
+
+    def _fit_regressors(
+        self,
+        samples: EmissionSamples,
+        norms: NDArray[np.float64],
+        codes: NDArray[np.float64],
+        training: TrainingConfig,
+        monitor: Monitor,
+        member: int,
+    ) -> tuple[JoinedRegressors, dict[str, History]]:
+        """Train one norm network and one regressor to the code."""
+        d = len(samples.nodes)
+        width = standard_width(samples)
+        norm, norm_histories = fit_network(
+            self._norm_network(
+                d, norms.shape[1], first_weights(training, member)
+            ),
+            samples,
+            norms,
+            latent_scale(norms, np.ones(norms.shape[1])),
+            width,
+            training,
+            monitor.stage("norm", training.epochs),
+            member,
+        )
+        code, histories = fit_network(
+            self._regressor(d, first_weights(training, member)),
+            samples,
+            codes,
+            latent_scale(codes, np.ones(self.code)),
+            width,
+            training,
+            monitor,
+            member,
+        )
+        return JoinedRegressors(norm, code), {
+            **histories,
+            "norm": norm_histories[""],
+        }
+
+    def _norm_network(self, n_axes: int, n_out: int, rngs: nnx.Rngs) -> MLP:
+        """Return the network of the norms, untrained."""
+        return MLP(
+            n_axes,
+            self.norm_hidden,
+            n_out,
+            activation=self.activation,
+            rngs=rngs,
+        )
+
+    def _regressor(self, n_axes: int, rngs: nnx.Rngs) -> MLP:
+        """Return the network to the code, untrained."""
+        return MLP(
+            n_axes,
+            self.hidden,
+            self.code,
+            activation=self.activation,
+            rngs=rngs,
+        )
+
+    def _encoder(self, n_in: int, rngs: nnx.Rngs) -> Network:
+        """Return the encoder, untrained."""
+        return self._coder(
+            ConvolutionalEncoder, n_in, self.encoder, self.code, rngs
+        )
+
+    def _decoder(self, n_out: int, rngs: nnx.Rngs) -> Network:
+        """Return the decoder before its last layer, untrained."""
+        channels = tuple(reversed(self.encoder))
+        return self._coder(
+            ConvolutionalDecoder, self.code, channels, n_out, rngs
+        )
+
+    def _coder(
+        self,
+        convolutional: type[ConvolutionalEncoder | ConvolutionalDecoder],
+        n_in: int,
+        hidden: Sequence[int],
+        n_out: int,
+        rngs: nnx.Rngs,
+    ) -> Network:
+        """Return one half of the autoencoder, of the kind that is set."""
+        if self.autoencoder == "dense":
+            return MLP(
+                n_in,
+                hidden,
+                n_out,
+                activation=self.activation,
+                dropout=self.dropout,
+                batch_norm=self.batch_norm,
+                rngs=rngs,
+            )
+        return convolutional(
+            n_in,
+            hidden,
+            n_out,
+            kernel=self.kernel,
+            stride=self.stride,
+            activation=self.activation,
+            dropout=self.dropout,
+            batch_norm=self.batch_norm,
+            rngs=rngs,
+        )
+
+
+class PixelScaling(nnx.Module):
+    """The last layer of a decoder that gives wavelengths by itself.
+
+    Attributes:
+        shift (Constant): Added to each, (n,).
+        scale (Constant): Multiplies them before, (n,).
+        kept (Constant): The indices of those to give; None for all.
+    """
+
+    def __init__(
+        self,
+        shift: ArrayLike,
+        scale: ArrayLike,
+        kept: NDArray[np.intp] | None = None,
+    ) -> None:
+        self.shift = Constant(jnp.asarray(shift, jnp.float32))
+        self.scale = Constant(jnp.asarray(scale, jnp.float32))
+        self.kept = None if kept is None else Constant(jnp.asarray(kept))
+
+    def __call__(self, values: Array) -> Array:
+        """Scale values (n,)."""
+        if self.kept is not None:
+            values = values[self.kept[...]]
+        return self.shift[...] + self.scale[...] * values
+
+    def restrict(self, indices: NDArray[np.intp]) -> "PixelScaling":
+        """Return the scaling of only the outputs `indices`."""
+        before = None if self.kept is None else np.asarray(self.kept[...])
+        return PixelScaling(
+            self.shift[...][indices],
+            self.scale[...][indices],
+            indices if before is None else before[indices],
+        )
+
+
+class CodeDecoder(nnx.Module):
+    """From norms and the code of a spectrum to its soft-log flux.
+
+    Attributes:
+        network (Network): The decoder of an autoencoder.
+        last (LastLayer): From what that gives to normalised log flux.
+        per_spectrum (bool): Whether the first two latents are the mean and
+            the standard deviation of the log flux.
+    """
+
+    def __init__(
+        self, network: Network, last: LastLayer, per_spectrum: bool
+    ) -> None:
+        self.network = network
+        self.last = last
+        self.per_spectrum = per_spectrum
+
+    def __call__(self, latents: Array) -> Array:
+        """Map latents (k,) to (n,)."""
+        if not self.per_spectrum:
+            return self.last(self.network(latents))
+        normalised = self.last(self.network(latents[2:]))
+        return latents[0] + latents[1] * normalised
+
+    def restrict(self, indices: NDArray[np.intp]) -> "CodeDecoder":
+        """Return the decoder of only the outputs `indices`."""
+        return CodeDecoder(
+            self.network, self.last.restrict(indices), self.per_spectrum
+        )
+
+
+@dataclass(frozen=True)
+class _Normalised:
+    """Log spectra without their norms.
+
+    Soft-log flux is shift + scale * values, and if it is normalised for each
+    spectrum, the mean of the spectrum plus its standard deviation times
+    that.
+
+    Attributes:
+        values (np.ndarray of float): The normalised spectra, (m, n).
+        shift (np.ndarray of float): Taken off at each wavelength, (n,).
+        scale (np.ndarray of float): Divides it then, (n,).
+        norms (np.ndarray of float): ln norm of each spectrum, and if it is
+            normalised by itself its mean and standard deviation, (m, 1) or
+            (m, 3).
+    """
+
+    values: NDArray[np.float64]
+    shift: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    norms: NDArray[np.float64]
+
+    @classmethod
+    def of_samples(
+        cls, samples: EmissionSamples, normalisation: str
+    ) -> "_Normalised":
+        """Normalise samples in one of `NORMALISATIONS`."""
+        y, n = samples.y, samples.y.shape[1]
+        if normalisation == "per_spectrum":
+            mean = y.mean(axis=1, keepdims=True)
+            spread = np.maximum(y.std(axis=1, keepdims=True), LEAST_SPREAD)
+            norms = np.hstack([samples.log_norm[:, None], mean, spread])
+            return cls((y - mean) / spread, np.zeros(n), np.ones(n), norms)
+        along = 0 if normalisation == "zscore" else None
+        shift = np.broadcast_to(y.mean(axis=along), n)
+        scale = np.maximum(np.broadcast_to(y.std(axis=along), n), LEAST_SPREAD)
+        norms = samples.log_norm[:, None]
+        return cls((y - shift) / scale, shift, scale, norms)
+
+
+@jax.jit
+def _apply(network: Network, inputs: Array) -> Array:
+    """Evaluate a network on a batch (m, n)."""
+    return network(inputs)
+
+
+def _encode(
+    encoder: Network, inputs: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the codes (m, k) of inputs (m, n), part by part."""
+    parts = np.split(inputs, range(_CHUNK, len(inputs), _CHUNK))
+    codes = [_apply(encoder, jnp.asarray(p, jnp.float32)) for p in parts]
+    return np.concatenate(codes).astype(np.float64)

@@ -1,0 +1,208 @@
+"""The file of scattered samples: spectra at points that form no grid.
+
+For example the Cloudy runs of a Sobol sequence. It is laid out like a
+Synthesizer grid, but where a grid has axes it has one table of parameters,
+and every array has one row a sample:
+
+    parameters              (m, d), attributes `names`, `Units` and
+                            `log_on_read` (one entry a column each), and if
+                            known `low` and `high`, the ends of the box that
+                            was sampled
+    spectra/wavelength      (n,), attribute `Units`
+    spectra/<name>          (m, n), attribute `Units`
+    lines/id, wavelength    (l,)
+    lines/luminosity, nebular_continuum, transmitted    (m, l)
+    log10_specific_ionising_luminosity/<ion>            (m,)
+    star_fraction           (m,)
+
+with the attribute `WeightVariable` and the groups `Model` and `CloudyParams`
+as in a grid. All but the parameters, the wavelengths and one spectrum may be
+missing. Only the builder needs this.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+from synthesizer.exceptions import GridError
+
+from synthesizer_emulator.gridfile import (
+    Axis,
+    GridHeader,
+    make_axis,
+    open_grid,
+    read_contents,
+    text,
+)
+
+PARAMETERS = "parameters"
+
+
+@dataclass(frozen=True)
+class SampleFile:
+    """One file of scattered samples.
+
+    Attributes:
+        path (Path): The file.
+        parameters (tuple of Axis): Each parameter; its values are those of
+            the m samples, in their order.
+        low (np.ndarray of float): The lower end of the sampled range of
+            each, (d,).
+        high (np.ndarray of float): The upper end, (d,).
+        contents (GridHeader): What else it holds: the header of a grid
+            without axes, with values of (m,) where a grid has its nodes.
+    """
+
+    path: Path
+    parameters: tuple[Axis, ...]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    contents: GridHeader
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Read all but the spectra and lines of a file.
+
+        Args:
+            path (Path): The file.
+
+        Returns:
+            SampleFile: What it holds.
+
+        Raises:
+            GridError: If it is no file of samples; says what is wrong.
+        """
+        with open_grid(path) as hdf:
+            try:
+                parameters, low, high = _read_parameters(hdf)
+                return cls(path, parameters, low, high, read_contents(hdf, ()))
+            except KeyError as error:
+                raise GridError(
+                    f"'{path}' is no complete file of samples: {error}."
+                ) from error
+
+    @property
+    def size(self) -> int:
+        """The number of samples."""
+        return len(self.parameters[0].values)
+
+    @property
+    def points(self) -> NDArray[np.float64]:
+        """The parameters of all samples, (m, d)."""
+        return np.column_stack([axis.values for axis in self.parameters])
+
+    def read(self, emission: str) -> NDArray[np.float64]:
+        """Read the values of an emission at all samples.
+
+        Args:
+            emission (str): Its path, e.g. `spectra/incident`.
+
+        Returns:
+            np.ndarray of float: Shape (m, n), unchecked.
+
+        Raises:
+            GridError: If they are of another shape.
+        """
+        with open_grid(self.path) as hdf:
+            dataset = hdf[emission]
+            expected = (self.size, self.contents.size_of(emission))
+            if (
+                not isinstance(dataset, h5py.Dataset)
+                or dataset.shape != expected
+            ):
+                raise GridError(
+                    f"'{emission}' of '{self.path.name}' is not an array of "
+                    f"shape {expected}, as the parameters, wavelengths and "
+                    "lines have it."
+                )
+            return dataset[...].astype(np.float64)
+
+
+def is_sample_file(path: Path) -> bool:
+    """Return whether a file holds scattered samples, not a grid."""
+    with open_grid(path) as hdf:
+        return PARAMETERS in hdf and "axes" not in hdf.attrs
+
+
+def check_joinable(files: Sequence[SampleFile]) -> None:
+    """Refuse files that hold different things.
+
+    Raises:
+        GridError: Names the first two that differ, and in what.
+    """
+    first = files[0]
+    for other in files[1:]:
+        kinds = zip(_kind(first).items(), _kind(other).values(), strict=True)
+        for (what, one), another in kinds:
+            if one != another:
+                raise GridError(
+                    f"'{first.path.name}' and '{other.path.name}' can't be "
+                    f"joined: their {what} differ."
+                )
+
+
+def _kind(file: SampleFile) -> dict[str, object]:
+    """Return what files must share to be joined."""
+    contents = file.contents
+    lines = contents.lines
+    return {
+        "parameters": [
+            (axis.name, axis.units, axis.log_on_read)
+            for axis in file.parameters
+        ],
+        "spectra": dict(contents.spectra_units),
+        "wavelengths": (contents.lam.tolist(), contents.lam_units),
+        "lines": lines and (lines.ids, lines.lams.tolist(), dict(lines.units)),
+        "stored values": sorted(contents.stored),
+    }
+
+
+def _read_parameters(
+    hdf: h5py.File,
+) -> tuple[tuple[Axis, ...], NDArray[np.float64], NDArray[np.float64]]:
+    """Read the parameters and the ends of their sampled ranges."""
+    table = hdf[PARAMETERS]
+    values = table[...].astype(np.float64)
+    names = [text(name) for name in np.atleast_1d(table.attrs["names"])]
+    d = len(names)
+    if values.ndim != 2 or values.shape[1] != d or len(set(names)) != d:
+        raise GridError(
+            f"'{PARAMETERS}' of '{hdf.filename}' must be a table with one "
+            f"column for each of its names ({', '.join(names)}), got shape "
+            f"{values.shape}."
+        )
+    if len(values) < 2 or not np.isfinite(values).all():
+        raise GridError(
+            f"'{PARAMETERS}' of '{hdf.filename}' must hold at least two "
+            "samples, all finite."
+        )
+    units = [text(u) for u in np.atleast_1d(table.attrs["Units"])]
+    logged = np.atleast_1d(table.attrs["log_on_read"]).astype(bool)
+    low = np.atleast_1d(table.attrs.get("low", values.min(axis=0)))
+    high = np.atleast_1d(table.attrs.get("high", values.max(axis=0)))
+    if any(len(given) != d for given in (units, logged, low, high)):
+        raise GridError(
+            f"The attributes Units, log_on_read, low and high of "
+            f"'{PARAMETERS}' in '{hdf.filename}' need one entry for each of "
+            f"{', '.join(names)}."
+        )
+    if (values < low).any() or (values > high).any() or (low >= high).any():
+        raise GridError(
+            f"The samples of '{hdf.filename}' lie outside the box from low "
+            "to high that its parameters state, or it has no width."
+        )
+    # The ends go along, so that they change their units as the rest does.
+    columns = np.vstack([values, low, high])
+    axes = tuple(
+        make_axis(hdf.filename, *axis)
+        for axis in zip(names, columns.T, units, logged.tolist(), strict=True)
+    )
+    return (
+        tuple(replace(axis, values=axis.values[:-2]) for axis in axes),
+        np.array([axis.values[-2] for axis in axes]),
+        np.array([axis.values[-1] for axis in axes]),
+    )

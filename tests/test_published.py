@@ -1,0 +1,194 @@
+"""What is particular to the published architectures.
+
+The laws in test_architectures hold for all of them as they are by default;
+here are their other settings, and what makes them what they are.
+"""
+
+from dataclasses import replace
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import analytic_emissions, analytic_header
+from flax import nnx
+from synthesizer.exceptions import InconsistentArguments
+
+from synthesizer_emulator.architectures import (
+    EmissionSamples,
+    get_architecture,
+)
+from synthesizer_emulator.architectures.payne import BoundedDecoder
+from synthesizer_emulator.interpolation import Derived
+from synthesizer_emulator.scaling import AxisDomain, Coordinates
+from synthesizer_emulator.training import Silent, train
+
+SMALL = {
+    "hidden": [8],
+    "norm_hidden": [8],
+    "encoder": [8, 4],
+    "code": 3,
+    "components": 6,
+    "autoencoder_epochs": 10,
+}
+CONVOLUTIONAL = {
+    **SMALL,
+    "autoencoder": "convolutional",
+    "batch_norm": True,
+    "dropout": 0.1,
+}
+
+
+@pytest.fixture(scope="module")
+def samples():
+    """Return the incident spectra of a small grid, prepared."""
+    header = analytic_header(n_ages=8)
+    domain = [AxisDomain.of_axis(axis) for axis in header.axes]
+    return EmissionSamples.of_values(
+        Coordinates(domain).of_nodes(header.axes),
+        analytic_emissions(header)["spectra/incident"],
+        np.ones(len(header.lam)),
+        1e-8,
+    )
+
+
+def fit(samples, name, settings, **training):
+    architecture = get_architecture(name, settings)
+    config = replace(
+        architecture.default_training, epochs=10, check_every=5, **training
+    )
+    return architecture, architecture.fit(samples, config, Silent())
+
+
+def described(emulator):
+    """Return the shape and precision of all that is stored."""
+    _, _, *stored = nnx.split(emulator, Derived, ...)
+    return {
+        "/".join(map(str, key)): (v.get_value().shape, v.get_value().dtype)
+        for key, v in nnx.to_flat_state(stored[0])
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("three_component", CONVOLUTIONAL),
+        ("three_component", {**SMALL, "normalisation": "global"}),
+        ("three_component", {**SMALL, "normalisation": "zscore"}),
+        ("payne", {"hidden": [8], "bounded": True, "ensemble": 2}),
+        ("pca", {"hidden": [8], "components": 5, "activation": "relu"}),
+    ],
+    ids=["convolutional", "global", "zscore", "bounded", "relu"],
+)
+def test_other_settings(samples, name, settings):
+    """They fit, leave parts out, and come back from their skeletons."""
+    architecture, made = fit(samples, name, settings)
+    emission = made.emulator
+    x = jnp.asarray(samples.points[5], jnp.float32)
+    flux = np.asarray(emission(x))
+    assert flux.shape == (150,)
+    assert np.isfinite(flux).all()
+    kept = np.array([3, 77, 149])
+    part = emission.restrict(kept)
+    np.testing.assert_allclose(part(x), flux[kept], rtol=1e-4)
+    again = part.restrict(np.array([2, 0]))
+    np.testing.assert_allclose(again(x), flux[[149, 3]], rtol=1e-4)
+    skeleton = nnx.eval_shape(lambda: architecture.skeleton(made.shape))
+    assert described(skeleton) == described(emission)
+
+
+@pytest.mark.parametrize("normalisation", ["per_spectrum", "global", "zscore"])
+def test_normalised_spectra_and_their_norms_are_the_spectra(
+    samples, normalisation
+):
+    from synthesizer_emulator.architectures.three_component import _Normalised
+
+    made = _Normalised.of_samples(samples, normalisation)
+    y = made.shift + made.scale * made.values
+    if normalisation == "per_spectrum":
+        np.testing.assert_allclose(made.values.mean(axis=1), 0, atol=1e-9)
+        np.testing.assert_allclose(made.values.std(axis=1), 1)
+        y = made.norms[:, 1:2] + made.norms[:, 2:] * y
+    else:
+        axis = 0 if normalisation == "zscore" else None
+        np.testing.assert_allclose(made.values.mean(axis=axis), 0, atol=1e-9)
+        varies = samples.y.std(axis=0) > 1e-3
+        spread = np.broadcast_to(made.values.std(axis=axis), 150)
+        np.testing.assert_allclose(spread[varies], 1)
+    np.testing.assert_allclose(y, samples.y, atol=1e-9)
+    np.testing.assert_array_equal(made.norms[:, 0], samples.log_norm)
+
+
+def test_the_encoder_is_not_kept(samples):
+    _, made = fit(samples, "three_component", SMALL)
+    names = " ".join(described(made.emulator))
+    assert "decoder/network" in names
+    assert "encoder" not in names
+    assert set(made.histories) == {"", "norm", "autoencoder"}
+
+
+def test_bounded_pixels_stay_within_what_the_samples_have():
+    rng = np.random.default_rng(0)
+    low, high = -3.0, 5.0
+    linear = nnx.Linear(4, 6, rngs=nnx.Rngs(0))
+    decoder = BoundedDecoder(
+        lambda z: 100 * linear(z), np.full(6, low), np.full(6, high - low)
+    )
+    outputs = np.array([decoder(z) for z in rng.normal(size=(50, 4))])
+    assert outputs.min() >= low
+    assert outputs.max() <= high
+    assert np.ptp(outputs) > 0.9 * (high - low)
+
+
+def test_members_of_the_payne_share_the_last_layer(samples):
+    """The second member is trained through the first one's last layer."""
+    _, one = fit(samples, "payne", {"hidden": [8]})
+    _, two = fit(samples, "payne", {"hidden": [8], "ensemble": 2})
+    np.testing.assert_array_equal(
+        two.emulator.decoder.components[...],
+        one.emulator.decoder.components[...],
+    )
+    first, second = two.emulator.regressor.members
+    alone = one.emulator.regressor
+    x = jnp.asarray(samples.points[5], jnp.float32)
+    np.testing.assert_allclose(first(x), alone(x), rtol=1e-5)
+    assert not np.allclose(second(x)[1:], alone(x)[1:], rtol=0.01)
+
+
+def test_the_payne_sees_labels_from_minus_to_plus_a_half(samples, monkeypatch):
+    seen = []
+
+    def spy(model, inputs, *rest):
+        seen.append(inputs)
+        return train(model, inputs, *rest)
+
+    monkeypatch.setattr("synthesizer_emulator.architectures.payne.train", spy)
+    fit(samples, "payne", {"hidden": [8]})
+    np.testing.assert_allclose(seen[0].min(axis=0), -0.5)
+    np.testing.assert_allclose(seen[0].max(axis=0), 0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "value", "message"),
+    [
+        ("payne", "hidden", [], "hidden needs at least one width"),
+        ("payne", "bounded", 1, "bounded must be true or false, got 1"),
+        ("pca", "normalisation", "x", "global, zscore, got 'x'"),
+        ("three_component", "autoencoder", "x", "dense, convolutional, got"),
+        ("three_component", "normalisation", "x", "per_spectrum, global, z"),
+        ("three_component", "code", 0, "code must be a whole number"),
+        ("three_component", "stride", 1, "stride must be .* at least 2"),
+        ("three_component", "dropout", 1.0, "dropout must be a number from"),
+        ("three_component", "batch_norm", "no", "true or false, got 'no'"),
+        ("three_component", "encoder", 3, "encoder must be a list"),
+        ("three_component", "norm_hidden", [0], "each width in norm_hidden"),
+    ],
+)
+def test_settings_out_of_range(name, setting, value, message):
+    with pytest.raises(InconsistentArguments, match=message):
+        get_architecture(name, {setting: value})
+
+
+def test_a_convolution_needs_layers():
+    settings = {"autoencoder": "convolutional", "encoder": []}
+    with pytest.raises(InconsistentArguments, match="at least one layer"):
+        get_architecture("three_component", settings)
