@@ -193,6 +193,91 @@ class Observer:
 
 @register_dataclass
 @dataclass(frozen=True, eq=False)
+class Band:
+    """One filter, as a table of its transmission.
+
+    Attributes:
+        bluest (Array): Where the transmission starts, Angstrom, ().
+        first (Array): The wavenumber at which the table starts, 1/micron.
+        cell (Array): The width of its cells, 1/micron.
+        table (Array): The transmission at the start of each cell, its
+            slope, the change of slope, and where in the cell that is,
+            (n_cells, 4).
+        window (int): The most wavelengths of a spectrum that it can cover.
+    """
+
+    bluest: Array
+    first: Array
+    cell: Array
+    table: Array
+    window: int = field(metadata={"static": True})
+
+    @classmethod
+    def of_curve(
+        cls,
+        nu: NDArray[np.float64],
+        transmission: NDArray[np.float64],
+        lam: NDArray[np.float64],
+    ) -> Self:
+        """Tabulate a curve for spectra on given wavelengths.
+
+        Args:
+            nu (np.ndarray of float): Wavenumbers, 1/micron, ascending, (n,).
+            transmission (np.ndarray of float): The transmission there, (n,).
+            lam (np.ndarray of float): The wavelengths, Angstrom, (nlam,).
+        """
+        cells = _cells_needed(nu)
+        ends = np.searchsorted(lam, lam * nu[-1] / nu[0], side="right")
+        longest = int(np.max(ends - np.arange(len(lam))))
+        return cls(
+            bluest=jnp.asarray(1e4 / nu[-1], float),
+            first=jnp.asarray(nu[0], float),
+            cell=jnp.asarray((nu[-1] - nu[0]) / cells, float),
+            table=jnp.asarray(_table(nu, transmission, cells), float),
+            window=min(longest + 2, len(lam)),
+        )
+
+    def flux(
+        self, lam: Array, steps: Array, fnu: Array, redshift: Array
+    ) -> Array:
+        """Return one galaxy's mean flux density.
+
+        Args:
+            lam (Array): The rest-frame wavelengths, Angstrom, (nlam,).
+            steps (Array): The steps in frequency between them, (nlam - 1,).
+            fnu (Array): The flux density at `lam` times 1 + z, (nlam,).
+            redshift (Array): The redshift.
+        """
+        # Only the few wavelengths that the filter covers are read.
+        start = jnp.searchsorted(lam, self.bluest / (1.0 + redshift)) - 1
+        start = jnp.clip(start, 0, len(lam) - self.window)
+
+        def read(values: Array, size: int) -> Array:
+            return jax.lax.dynamic_slice(values, (start,), (size,))
+
+        seen_lam = read(lam, self.window)
+        nu = 1e4 / (seen_lam * (1.0 + redshift))
+        passed = _look_up(self.table, (nu - self.first) / self.cell)
+        # Synthesizer stops at the last wavelengths with transmission, and
+        # does not go on to the zero beyond.
+        some = passed != 0.0
+        index = jnp.arange(self.window)
+        within = (index >= jnp.argmax(some)) & (
+            index < self.window - jnp.argmax(some[::-1])
+        )
+        width = jnp.where(
+            within[1:] & within[:-1], read(steps, self.window - 1), 0.0
+        )
+        # Photons are counted: the integral is over T / nu.
+        weights = passed * seen_lam
+        total = jnp.sum(width * (weights[1:] + weights[:-1]))
+        weighted = weights * read(fnu, self.window)
+        flux = jnp.sum(width * (weighted[1:] + weighted[:-1]))
+        return jnp.where(total > 0, flux / jnp.where(total > 0, total, 1), 0)
+
+
+@register_dataclass
+@dataclass(frozen=True, eq=False)
 class Bands:
     """Filters, ready to integrate spectra on given wavelengths.
 
@@ -202,15 +287,9 @@ class Bands:
             cancels, (nlam - 1,).
         rest_frame (Array): What each wavelength weighs in each band in the
             rest frame, (n_bands, nlam).
-        bluest (Array): Where each filter starts, Angstrom, (n_bands,).
-        first (Array): The wavenumber at which each filter's table starts,
-            1/micron, (n_bands,).
-        cell (Array): The width of its cells, 1/micron, (n_bands,).
-        table (Array): The transmission at the start of each cell, its
-            slope, the change of slope, and where in the cell that is,
-            (n_bands, n_cells, 4).
+        bands (tuple of Band): The filters one by one, since a few with long
+            tails would make all of them slow.
         codes (tuple of str): The filter codes, in order.
-        window (int): The most wavelengths that a filter can cover.
 
     Examples:
         >>> import jax, numpy as np
@@ -227,12 +306,8 @@ class Bands:
     lam: Array
     steps: Array
     rest_frame: Array
-    bluest: Array
-    first: Array
-    cell: Array
-    table: Array
+    bands: tuple[Band, ...]
     codes: tuple[str, ...] = field(metadata={"static": True})
-    window: int = field(metadata={"static": True})
 
     @classmethod
     def of_filters(cls, filters: FilterCollection, lam: NDArray) -> Self:
@@ -247,23 +322,15 @@ class Bands:
             Bands: They.
         """
         lam = np.asarray(lam, np.float64)
-        curves = [_support(filters[code]) for code in filters.filter_codes]
-        most = max(_cells_needed(nu) for nu, _ in curves)
-        blue = np.array([1e4 / nu[-1] for nu, _ in curves])
-        red = np.array([1e4 / nu[0] for nu, _ in curves])
-        widest = np.max(red / blue)
-        ends = np.searchsorted(lam, lam * widest, side="right")
-        longest = int(np.max(ends - np.arange(len(lam))))
+        codes = tuple(filters.filter_codes)
         return cls(
             lam=jnp.asarray(lam, float),
             steps=jnp.asarray(-np.diff(1e4 / lam), float),
             rest_frame=jnp.asarray(_rest_frame(filters, lam), float),
-            bluest=jnp.asarray(blue, float),
-            first=jnp.asarray([nu[0] for nu, _ in curves], float),
-            cell=jnp.asarray([(nu[-1] - nu[0]) / most for nu, _ in curves]),
-            table=jnp.asarray([_table(*curve, most) for curve in curves]),
-            codes=tuple(filters.filter_codes),
-            window=min(longest + 2, len(lam)),
+            bands=tuple(
+                Band.of_curve(*_support(filters[code]), lam) for code in codes
+            ),
+            codes=codes,
         )
 
     def luminosities(self, lnu: Array) -> Array:
@@ -297,45 +364,12 @@ class Bands:
         """
         fnu = self._checked(fnu)
         redshift = jnp.asarray(redshift, float)
-        return jax.vmap(
-            lambda *band: self._flux(fnu, redshift, *band),
-        )(self.bluest, self.first, self.cell, self.table)
-
-    def _flux(
-        self,
-        fnu: Array,
-        redshift: Array,
-        bluest: Array,
-        first: Array,
-        cell: Array,
-        table: Array,
-    ) -> Array:
-        """Return the mean flux density in one band."""
-        # Only the few wavelengths that the filter covers are read.
-        start = jnp.searchsorted(self.lam, bluest / (1.0 + redshift)) - 1
-        start = jnp.clip(start, 0, len(self.lam) - self.window)
-
-        def window(values: Array, size: int) -> Array:
-            return jax.lax.dynamic_slice(values, (start,), (size,))
-
-        lam = window(self.lam, self.window)
-        place = (1e4 / (lam * (1.0 + redshift)) - first) / cell
-        passed = _look_up(table, place)
-        # Synthesizer stops at the last wavelengths with transmission, and
-        # does not go on to the zero beyond.
-        seen = passed != 0.0
-        index = jnp.arange(self.window)
-        within = (index >= jnp.argmax(seen)) & (
-            index < self.window - jnp.argmax(seen[::-1])
+        return jnp.stack(
+            [
+                band.flux(self.lam, self.steps, fnu, redshift)
+                for band in self.bands
+            ]
         )
-        steps = window(self.steps, self.window - 1)
-        steps = jnp.where(within[1:] & within[:-1], steps, 0.0)
-        # Photons are counted: the integral is over T / nu.
-        weights = passed * lam
-        total = jnp.sum(steps * (weights[1:] + weights[:-1]))
-        weighted = weights * window(fnu, self.window)
-        flux = jnp.sum(steps * (weighted[1:] + weighted[:-1]))
-        return jnp.where(total > 0, flux / jnp.where(total > 0, total, 1), 0)
 
     def _checked(self, spectrum: Array) -> Array:
         """Return a spectrum after a check of its shape."""

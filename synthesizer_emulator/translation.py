@@ -99,7 +99,7 @@ _UNITS = ("angstrom", "K", "yr", "Msun", "dimensionless")
 def compile_model(
     model: EmissionModel,
     emissions: str | Iterable[str] | None = None,
-    varying: Iterable[str] = (),
+    varying: str | Iterable[str] = (),
     fixed: Mapping[str, Any] | None = None,
     lam_lims: tuple[unyt_quantity, unyt_quantity] | None = None,
 ) -> CompiledModel:
@@ -119,7 +119,7 @@ def compile_model(
         model (EmissionModel): The model; its grid's spectra are read.
         emissions (str/list of str): The labels of the emissions to return;
             the model's own by default.
-        varying (list of str): The emitter's attributes that differ from
+        varying (str/list of str): The emitter's attributes that differ from
             galaxy to galaxy, e.g. `tau_v`. Those that the model does not
             ask for do no harm.
         fixed (dict): The emitter's attributes that are the same for all.
@@ -134,9 +134,10 @@ def compile_model(
             is changed of the model afterwards has no effect on it.
 
     Raises:
-        UnimplementedFunctionality: If the tree has something that is not
-            translated; it names all of it. Use Synthesizer's own pipeline.
-        MissingAttribute: If the model asks for parameters that are neither
+        UnimplementedFunctionality: If what the emissions are made from has
+            something that is not translated; it names all of it. Use
+            Synthesizer's own pipeline.
+        MissingAttribute: If they ask for parameters that are neither
             varying nor fixed; it names all of them.
         MissingSpectraType: If there is no emission of a given label.
         InconsistentArguments: If the model is not saved, its grids' axes
@@ -175,10 +176,14 @@ def compile_model(
             f"The model makes no emission {', '.join(unknown)}; it makes: "
             f"{', '.join(queue.models)}."
         )
+    if isinstance(varying, str):
+        varying = [varying]
     tree = _Tree(model, queue, varying, fixed or {}, lam_lims)
+    needed = _with_dependencies(queue, labels)
     while len(queue):
         node = queue.pop()
-        tree.translate(node)
+        if node.label in needed:
+            tree.translate(node)
         queue.done(node, {}, {})
     tree.check()
     return _assemble(tree, labels)
@@ -622,6 +627,18 @@ class _Tree:
         return MovingMask(jnp.asarray(of_nodes, float), threshold, mask["op"])
 
 
+def _with_dependencies(queue: ModelQueue, labels: Iterable[str]) -> set[str]:
+    """Return labels and those of all the models they are made from."""
+    found: set[str] = set()
+    pending = list(labels)
+    while pending:
+        label = pending.pop()
+        if label not in found:
+            found.add(label)
+            pending += queue.dependencies[label]
+    return found
+
+
 def _assemble(tree: _Tree, labels: tuple[str, ...]) -> CompiledModel:
     """Return the model of what the labels need, and of nothing else."""
     tree.check_luminosities(labels)
@@ -767,7 +784,7 @@ def _summed(terms: Iterable[_Term]) -> _Sums:
 
 def _relative(parts: _Parts) -> tuple[NDArray[np.float64], _Parts]:
     """Return a sum as a number times one whose first coefficient is one."""
-    scale = next(iter(parts.values()))
+    scale = parts[min(parts)]
     if any(np.ndim(v) for v in parts.values()) or not scale:
         return np.array(1.0), parts
     return scale, {name: value / scale for name, value in parts.items()}

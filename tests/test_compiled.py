@@ -435,9 +435,8 @@ def test_emissions_are_those_asked_for(native):
     )
     assert some.emissions == ("dust_emission", "incident")
     assert some.parameters == ("tau_v",)
-    assert (
-        compile_model(model, "incident", fixed={"tau_v": 1.0}).parameters == ()
-    )
+    # What an emission is not made from need not be known.
+    assert compile_model(model, "incident").parameters == ()
     with pytest.raises(MissingSpectraType, match="nosuch; it makes: total"):
         compile_model(model, "nosuch", varying=["tau_v"])
 
@@ -494,7 +493,7 @@ def test_photometry_of_galaxies_is_synthesizers(native):
     """The whole way, from histories to bands, in single precision."""
     rng = np.random.default_rng(5)
     n = 8
-    centres = np.geomspace(2000, 44000, 6)
+    centres = np.geomspace(2000, 44000, 4)
     hats = {
         f"{c:.0f}": {"lam_eff": c * angstrom, "lam_fwhm": 0.2 * c * angstrom}
         for c in centres

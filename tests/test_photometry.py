@@ -166,7 +166,7 @@ def test_redshifts_out_of_range_are_nan(spectrum):
 
 def test_gradients_in_redshift(spectrum, filters, double_precision):
     lam, lnu = spectrum
-    bands = Bands.of_filters(filters, lam)
+    bands = Bands.of_filters(filters.select("narrow", "leaky"), lam)
     observer = Observer.of_cosmology(lam, Planck18)
 
     @jax.jit
@@ -181,7 +181,7 @@ def test_gradients_in_redshift(spectrum, filters, double_precision):
 
 def test_one_compilation_serves_all_redshifts(spectrum, filters):
     lam, lnu = spectrum
-    bands = Bands.of_filters(filters, lam)
+    bands = Bands.of_filters(filters.select("narrow"), lam)
     evaluate = jax.jit(jax.vmap(Bands.fluxes, (None, 0, 0)))
     spectra = jnp.tile(jnp.asarray(lnu, float), (4, 1))
 
