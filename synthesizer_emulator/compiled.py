@@ -312,7 +312,7 @@ class CompiledModel:
     """An emission model as a pure function of one galaxy.
 
     A pytree, made by `compile_model`. Pass it to what you compile, rather
-    than closing over it, and its spectra are not copied into the program:
+    than closing over it, and its spectra are not copied into the program::
 
         evaluate = jax.jit(jax.vmap(CompiledModel.spectra, (None, 0, 0)))
         spectra = evaluate(model, sfzh, {"tau_v": tau_v})
@@ -419,7 +419,6 @@ class _Galaxy:
 
     def _emission(self, label: str) -> Array:
         total = jnp.zeros_like(self._model.lam)
-        # Galaxies share factors: multiply by each as late as possible.
         for term in self._model.terms[label]:
             scale = term.coefficient
             for index in term.factors:
