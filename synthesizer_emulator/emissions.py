@@ -27,9 +27,17 @@ from synthesizer.utils.precision import max_abs
 from synthesizer.utils.util_funcs import as_contiguous
 from unyt import Unit, unyt_array
 
-from synthesizer_emulator.emulator import DERIVED_SPECTRA, EmissionEmulator
+from synthesizer_emulator.emulator import (
+    DERIVED_SPECTRA,
+    Decoder,
+    EmissionEmulator,
+    Regressor,
+    decode,
+    encode,
+)
+from synthesizer_emulator.interpolation import LinearTable
 from synthesizer_emulator.resampling import WavelengthMap
-from synthesizer_emulator.scaling import Coordinates
+from synthesizer_emulator.scaling import Coordinates, SoftLog
 from synthesizer_emulator.weights import Weights
 
 # How many points are evaluated at once.
@@ -37,11 +45,28 @@ PART_SIZE = 256
 
 
 @jax.jit
-def evaluate_batch(
-    emission: EmissionEmulator, coordinates: Coordinates, points: Array
+def _encode(
+    regressor: Regressor,
+    alive: LinearTable,
+    coordinates: Coordinates,
+    points: Array,
+) -> tuple[Array, Array]:
+    """Return latents (m, k) and masks (m,) at axis values (m, d)."""
+    return jax.vmap(lambda x: encode(regressor, alive, coordinates(x)))(points)
+
+
+@jax.jit
+def _decode(
+    decoder: Decoder,
+    soft_log: SoftLog,
+    support: Array,
+    latents: Array,
+    masks: Array,
 ) -> Array:
-    """Return fluxes (m, n) of an emission at axis values (m, d)."""
-    return jax.vmap(lambda point: emission(coordinates(point)))(points)
+    """Return fluxes (m, n) of latents (m, k) and masks (m,)."""
+    return jax.vmap(
+        lambda z, mask: decode(decoder, soft_log, support, z, mask)
+    )(latents, masks)
 
 
 def evaluate_all(
@@ -53,7 +78,8 @@ def evaluate_all(
     """Evaluate an emission at any number of points.
 
     In parts of one size, so that memory is bounded and hardly any number
-    of points needs a compilation of its own.
+    of points needs a compilation of its own; in two halves, so that the
+    first, which takes longer to compile, is shared by all wavelengths.
 
     Args:
         emission (EmissionEmulator): What to evaluate.
@@ -72,7 +98,19 @@ def evaluate_all(
         padded = np.concatenate(
             [these, these[:1].repeat(part - len(these), 0)]
         )
-        fluxes = evaluate_batch(emission, coordinates, jnp.asarray(padded))
+        latents, masks = _encode(
+            emission.regressor,
+            emission.alive,
+            coordinates,
+            jnp.asarray(padded),
+        )
+        fluxes = _decode(
+            emission.decoder,
+            emission.soft_log,
+            emission.support[...],
+            latents,
+            masks,
+        )
         values[first : first + part] = np.asarray(fluxes)[: len(these)]
     return values
 

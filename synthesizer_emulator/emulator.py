@@ -108,6 +108,32 @@ def log_fluxes(decoder: Decoder, latents: Array) -> Array:
     return latents[:, :1] + jax.vmap(lambda z: decoder(z))(latents[:, 1:])
 
 
+def encode(
+    regressor: Regressor, alive: LinearTable, x: Array
+) -> tuple[Array, Array]:
+    """Return the latents (k,) at coordinates x (d,), and the mask ().
+
+    The first half of an `EmissionEmulator`, which does not know how many
+    wavelengths there are.
+    """
+    mask = alive(x)
+    # Where there is no emission nothing was learned, and what a network
+    # makes of it could overflow.
+    return jnp.where(mask > 0, regressor(x), 0.0), mask
+
+
+def decode(
+    decoder: Decoder,
+    soft_log: SoftLog,
+    support: Array,
+    latents: Array,
+    mask: Array,
+) -> Array:
+    """Return the flux (n,) of what `encode` gave."""
+    y = decoder(latents[1:])
+    return soft_log.inverse(y, latents[0]) * support * mask
+
+
 class EmissionEmulator(nnx.Module):
     """One emission of a grid: a spectrum, or the values of all lines.
 
@@ -137,13 +163,10 @@ class EmissionEmulator(nnx.Module):
 
     def __call__(self, x: Array) -> Array:
         """Return the flux (n,) at coordinates x (d,), as the grid's units."""
-        alive = self.alive(x)
-        # Where there is no emission nothing was learned, and what a
-        # network makes of it could overflow.
-        latents = jnp.where(alive > 0, self.regressor(x), 0.0)
-        y = self.decoder(latents[1:])
-        flux = self.soft_log.inverse(y, latents[0])
-        return flux * self.support[...] * alive
+        latents, mask = encode(self.regressor, self.alive, x)
+        return decode(
+            self.decoder, self.soft_log, self.support[...], latents, mask
+        )
 
     def spread(self, x: Array) -> Array:
         """Return the uncertainty of the flux (n,) at coordinates x (d,).
