@@ -125,7 +125,7 @@ class SmoothTable(nnx.Module):
         Returns:
             Array: The values, (k,).
         """
-        long = _long_axis(self.values[...].shape)
+        long = long_axis(self.values[...].shape)
         if long is None:
             value = self._multicubic(x, {})
             return value if added is None else value + added(x)
@@ -201,6 +201,20 @@ def through_nodes(
     )
 
 
+def long_axis(shape: Sequence[int]) -> int | None:
+    """Return the longest axis of a table, if it is no sparse one.
+
+    Args:
+        shape (sequence of int): That of the table, (n1, ..., nd, k).
+
+    Returns:
+        int: The number of the axis, or None.
+    """
+    *lengths, _ = shape
+    longest = max(lengths)
+    return lengths.index(longest) if longest >= SPARSE_AXIS else None
+
+
 def akima_slopes(nodes: NDArray, values: NDArray, metric: NDArray) -> NDArray:
     """Return slopes that lean towards the smoother side of each node.
 
@@ -261,18 +275,11 @@ def monotone_slopes(nodes: NDArray, values: NDArray) -> NDArray:
     return np.concatenate([secants[:1], inner, secants[-1:]])
 
 
-def _long_axis(shape: Sequence[int]) -> int | None:
-    """Return the longest axis of a table (n1, ..., nd, k), if not sparse."""
-    *lengths, _ = shape
-    longest = max(lengths)
-    return lengths.index(longest) if longest >= SPARSE_AXIS else None
-
-
 def _node_slopes(
     nodes: Sequence[NDArray], values: NDArray, metric: NDArray
 ) -> Array:
     """Return the slopes along each axis but a long one."""
-    long = _long_axis(values.shape)
+    long = long_axis(values.shape)
     slopes = [np.zeros((0, *values.shape))]
     for axis, line in enumerate(np.asarray(n, np.float64) for n in nodes):
         if axis == long:

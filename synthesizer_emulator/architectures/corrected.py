@@ -51,7 +51,11 @@ from synthesizer_emulator.emulator import (
     Ensemble,
     Regressor,
 )
-from synthesizer_emulator.interpolation import SPARSE_AXIS, SmoothTable
+from synthesizer_emulator.interpolation import (
+    SPARSE_AXIS,
+    SmoothTable,
+    long_axis,
+)
 from synthesizer_emulator.networks import MLP, check_layers
 from synthesizer_emulator.training import (
     Monitor,
@@ -75,7 +79,8 @@ class Corrected:
             the table) to 1.
         tolerance (float): The root mean square of ln flux below which
             further components are left out.
-        ensemble (int): How many networks, each with its table, there are.
+        ensemble (int): How many networks, each with its table, there are;
+            they differ between the nodes of all axes but a long one.
         softening (float): The softening of the logarithm of flux.
     """
 
@@ -204,8 +209,9 @@ def _without_own_node(
 ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
     """Return what members predict at nodes that their tables leave out.
 
-    Linearly between the two neighbours along each axis in turn; at its own
-    node a table has no error, and an ensemble no spread.
+    Linearly between the two neighbours, along each axis in turn but a long
+    one, along which the members always agree. At its own node a table has
+    no error, and an ensemble no spread.
 
     Args:
         samples (EmissionSamples): The emission at the nodes.
@@ -220,8 +226,12 @@ def _without_own_node(
             them more than once, and their indices (m,).
     """
     where = np.argwhere(np.asarray(samples.sampled))[held]
-    latents, indices = [], []
+    long = long_axis(table.shape)
+    latents = [np.zeros((len(parts), 0, table.shape[-1]))]
+    indices = [held[:0]]
     for axis, nodes in enumerate(samples.nodes):
+        if axis == long:
+            continue
         inner = (where[:, axis] > 0) & (where[:, axis] < len(nodes) - 1)
         own, below, above = (where[inner].copy() for _ in range(3))
         below[:, axis] -= 1
@@ -229,14 +239,13 @@ def _without_own_node(
         x = np.asarray(nodes, np.float64)
         low, high = x[below[:, axis]], x[above[:, axis]]
         t = ((x[own[:, axis]] - low) / (high - low))[:, None]
-        latents.append(
-            [
-                part[tuple(own.T)]
-                + (1 - t) * (table - part)[tuple(below.T)]
-                + t * (table - part)[tuple(above.T)]
-                for part in parts
-            ]
-        )
+        predicted = [
+            part[tuple(own.T)]
+            + (1 - t) * (table - part)[tuple(below.T)]
+            + t * (table - part)[tuple(above.T)]
+            for part in parts
+        ]
+        latents.append(np.array(predicted))
         indices.append(held[inner])
     return np.concatenate(latents, axis=1), np.concatenate(indices)
 

@@ -84,7 +84,7 @@ class Payne:
 
     needs_nodes: ClassVar[bool] = False
     default_training: ClassVar[TrainingConfig] = TrainingConfig(
-        epochs=1000, batch_size=128, learning_rate=1e-3
+        epochs=1500, batch_size=128, learning_rate=2e-3
     )
 
     def __post_init__(self) -> None:

@@ -76,7 +76,7 @@ class PCA:
 
     needs_nodes: ClassVar[bool] = False
     default_training: ClassVar[TrainingConfig] = TrainingConfig(
-        epochs=2000, batch_size=256, learning_rate=3e-3
+        epochs=2000, batch_size=256, learning_rate=1e-2
     )
 
     def __post_init__(self) -> None:

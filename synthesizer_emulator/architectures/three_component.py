@@ -110,7 +110,7 @@ class ThreeComponent:
     """
 
     autoencoder: str = "dense"
-    code: int = 32
+    code: int = 16
     encoder: Sequence[int] = (512, 256)
     components: int = 192
     kernel: int = 7
@@ -128,8 +128,8 @@ class ThreeComponent:
     needs_nodes: ClassVar[bool] = False
     default_training: ClassVar[TrainingConfig] = TrainingConfig(
         epochs=2000,
-        batch_size=128,
-        learning_rate=1e-3,
+        batch_size=64,
+        learning_rate=3e-3,
         schedule="plateau",
         patience=300,
         check_every=10,
