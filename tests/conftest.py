@@ -15,8 +15,11 @@ from scipy.stats import qmc
 # The classic mistake of normalising (n, k) by (n,) must not pass.
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-# Many tests compile the same small functions.
-jax.config.update("jax_compilation_cache_dir", tempfile.mkdtemp())
+# Many tests compile the same small functions, in either worker.
+jax.config.update(
+    "jax_compilation_cache_dir",
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", tempfile.mkdtemp()),
+)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 os.environ.setdefault("MPLBACKEND", "Agg")
 
