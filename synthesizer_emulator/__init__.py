@@ -19,6 +19,19 @@ if TYPE_CHECKING:
         extract_directly as extract_directly,
     )
     from synthesizer_emulator.emulator import Emulator as Emulator
+    from synthesizer_emulator.evaluation.evaluate import (
+        Evaluation as Evaluation,
+    )
+    from synthesizer_emulator.evaluation.evaluate import evaluate as evaluate
+    from synthesizer_emulator.evaluation.generalisation import (
+        Generalisation as Generalisation,
+    )
+    from synthesizer_emulator.evaluation.generalisation import Study as Study
+    from synthesizer_emulator.evaluation.generalisation import (
+        generalise as generalise,
+    )
+    from synthesizer_emulator.evaluation.holdout import HoldOut as HoldOut
+    from synthesizer_emulator.evaluation.holdout import hold_out as hold_out
     from synthesizer_emulator.grid import EmulatedGrid as EmulatedGrid
     from synthesizer_emulator.photometry import Bands as Bands
     from synthesizer_emulator.photometry import Observer as Observer
@@ -35,12 +48,19 @@ _HOMES = {
     "CompiledModel": "compiled",
     "EmulatedGrid": "grid",
     "Emulator": "emulator",
+    "Evaluation": "evaluation.evaluate",
+    "Generalisation": "evaluation.generalisation",
+    "HoldOut": "evaluation.holdout",
     "Observer": "photometry",
+    "Study": "evaluation.generalisation",
     "TrainingConfig": "training",
     "build": "builder",
-    "emulated_grids": "swapping",
-    "extract_directly": "direct",
     "compile_model": "translation",
+    "emulated_grids": "swapping",
+    "evaluate": "evaluation.evaluate",
+    "extract_directly": "direct",
+    "generalise": "evaluation.generalisation",
+    "hold_out": "evaluation.holdout",
 }
 
 __all__ = sorted(_HOMES)

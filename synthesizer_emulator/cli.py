@@ -122,8 +122,27 @@ def bc03(
             click.echo(source.write_cloudy_grid(out, thinning, name))
 
 
-def _training_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options of `TrainingConfig`, all unset by default."""
+# Options that several commands share.
+_grid_dir = click.option(
+    "--grid-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder to look the grid's name up in.",
+)
+_json = click.option(
+    "--json",
+    "json_path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File to write all numbers to.",
+)
+_plots = click.option(
+    "--plots",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder to write figures to.",
+)
+
+
+def _fit_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say how to emulate."""
     for name, kind, text in (
         ("epochs", int, "The most passes over the nodes."),
         ("batch_size", int, "Nodes a step."),
@@ -136,7 +155,35 @@ def _training_options(command: Callable[..., Any]) -> Callable[..., Any]:
     ):
         option = f"--{name.replace('_', '-')}"
         command = click.option(option, type=kind, help=text)(command)
-    return command
+    command = click.option(
+        "--set",
+        "settings",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="A setting of the architecture, the value as JSON.",
+    )(command)
+    return click.option("--architecture", help="How to emulate.")(command)
+
+
+def _fit_arguments(
+    architecture: str | None,
+    settings: tuple[str, ...],
+    training: dict[str, Any],
+) -> dict[str, Any]:
+    """Return what `_fit_options` were given, as `build` takes it."""
+    from synthesizer_emulator.architectures import (
+        DEFAULT_ARCHITECTURE,
+        get_architecture,
+    )
+
+    architecture = architecture or DEFAULT_ARCHITECTURE
+    default = get_architecture(architecture).default_training
+    given = {k: v for k, v in training.items() if v is not None}
+    return {
+        "architecture": architecture,
+        "settings": _parse_settings(settings),
+        "training": replace(default, **given),
+    }
 
 
 @main.command()
@@ -146,11 +193,7 @@ def _training_options(command: Callable[..., Any]) -> Callable[..., Any]:
     type=click.Path(path_type=Path),
     help="Weights file or folder to write; beside the grid by default.",
 )
-@click.option(
-    "--grid-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder to look the grid's name up in.",
-)
+@_grid_dir
 @click.option(
     "--spectra", multiple=True, help="A spectrum to learn; all by default."
 )
@@ -167,7 +210,6 @@ def _training_options(command: Callable[..., Any]) -> Callable[..., Any]:
     metavar="N",
     help="Learn N samples between the nodes, as Synthesizer interpolates.",
 )
-@click.option("--architecture", help="How to emulate.")
 @click.option(
     "--ensemble",
     type=int,
@@ -177,19 +219,12 @@ def _training_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--author", default="", help="Who makes it, to be kept with it.")
 @click.option("--notes", default="", help="What else is to be kept with it.")
 @click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="A setting of the architecture, the value as JSON.",
-)
-@click.option(
     "--resume/--no-resume",
     default=True,
     show_default=True,
     help="Take up an interrupted build.",
 )
-@_training_options
+@_fit_options
 def build(
     grid: tuple[str, ...],
     out: Path | None,
@@ -197,12 +232,12 @@ def build(
     spectra: tuple[str, ...],
     axes: tuple[str, ...],
     latin_hypercube: int | None,
+    resume: bool,
     architecture: str | None,
     ensemble: int | None,
     author: str,
     notes: str,
     settings: tuple[str, ...],
-    resume: bool,
     **training: Any,
 ) -> None:
     """Train an emulator of GRID, a path or a name.
@@ -210,16 +245,9 @@ def build(
     Writes GRID.emulator.hdf5 beside it and prints the errors. GRID may be a
     file of scattered samples; several of these are joined.
     """
-    from synthesizer_emulator.architectures import (
-        DEFAULT_ARCHITECTURE,
-        get_architecture,
-    )
     from synthesizer_emulator.builder import build as run
 
-    architecture = architecture or DEFAULT_ARCHITECTURE
-    given = {k: v for k, v in training.items() if v is not None}
     with _plain_errors():
-        default = get_architecture(architecture).default_training
         report = run(
             grid,
             grid_dir=grid_dir,
@@ -227,15 +255,172 @@ def build(
             spectra=spectra or None,
             axes=dict(_name_and_value("--axes", a) for a in axes) or None,
             latin_hypercube=latin_hypercube,
-            architecture=architecture,
-            settings=_parse_settings(settings),
             ensemble=ensemble,
             author=author,
             notes=notes,
-            training=replace(default, **given),
             resume=resume,
+            **_fit_arguments(architecture, settings, training),
         )
     click.echo(report)
+
+
+@main.command()
+@click.argument("grid")
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path),
+    help="The weights file; beside the grid by default.",
+)
+@_json
+@click.option(
+    "--plots",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder to write figures and report.html to.",
+)
+@_grid_dir
+@click.option(
+    "--spectra", multiple=True, help="A spectrum to measure; all by default."
+)
+@click.option(
+    "--filters",
+    default="top-hats",
+    show_default=True,
+    help="For magnitudes: NIRCam's wide bands as top-hats or, with "
+    "astro-sedpy, as curves; or a file of Synthesizer's FilterCollection.",
+)
+@click.option(
+    "--galaxies", default=1000, show_default=True, help="Random galaxies."
+)
+@click.option(
+    "--recoveries",
+    default=100,
+    show_default=True,
+    help="Spectra to fit the axes of.",
+)
+@click.option("--seed", default=0, help="Seed of everything random.")
+def evaluate(
+    grid: str,
+    weights: Path | None,
+    json_path: Path | None,
+    plots: Path | None,
+    grid_dir: Path | None,
+    spectra: tuple[str, ...],
+    filters: str,
+    galaxies: int,
+    recoveries: int,
+    seed: int,
+) -> None:
+    """Measure the emulator of GRID against it.
+
+    Prints errors of spectra and lines, of what is read off them, of
+    magnitudes and colours of random galaxies, of labels fitted to spectra
+    and of slopes; writes all numbers with --json, and figures and a report
+    with --plots.
+    """
+    from synthesizer_emulator.evaluation.composites import named_filters
+    from synthesizer_emulator.evaluation.evaluate import evaluate as run
+
+    with _plain_errors():
+        evaluation = run(
+            grid,
+            weights,
+            grid_dir=grid_dir,
+            spectra=spectra or None,
+            filters=named_filters(filters),
+            galaxies=galaxies,
+            recoveries=recoveries,
+            seed=seed,
+        )
+        click.echo(evaluation)
+        if json_path is not None:
+            evaluation.write_json(json_path)
+        if plots is not None:
+            click.echo(f"\n{evaluation.write_report(plots)}")
+
+
+@main.command()
+@click.argument("grid")
+@click.option(
+    "--drop",
+    "drops",
+    multiple=True,
+    required=True,
+    metavar="NODES",
+    help="Nodes to leave out: AXIS:K for every k-th, AXIS=VALUE,... for "
+    "these; several axes at once in quotes. Each is an experiment.",
+)
+@_json
+@_plots
+@_grid_dir
+@click.option(
+    "--spectra", multiple=True, help="A spectrum to judge; all by default."
+)
+@_fit_options
+def holdout(
+    grid: str,
+    drops: tuple[str, ...],
+    json_path: Path | None,
+    plots: Path | None,
+    grid_dir: Path | None,
+    spectra: tuple[str, ...],
+    architecture: str | None,
+    settings: tuple[str, ...],
+    **training: Any,
+) -> None:
+    """Leave nodes of GRID out and predict them.
+
+    For each --drop builds an emulator without these nodes, and prints its
+    errors there beside those of Synthesizer's own interpolation of the
+    same thinned grid and of cubics through principal components.
+    """
+    from synthesizer_emulator.evaluation import figures
+    from synthesizer_emulator.evaluation.holdout import hold_out
+    from synthesizer_emulator.evaluation.record import write_json
+
+    with _plain_errors():
+        how = _fit_arguments(architecture, settings, training)
+        experiments = []
+        for drop in drops:
+            experiments.append(
+                hold_out(
+                    grid,
+                    drop,
+                    grid_dir=grid_dir,
+                    spectra=spectra or None,
+                    **how,
+                )
+            )
+            click.echo(f"{experiments[-1]}\n")
+            # After each, so that an interruption loses but one.
+            if json_path is not None:
+                write_json(json_path, {"experiments": experiments})
+        if plots is not None:
+            figures.save(figures.hold_outs(experiments), plots)
+
+
+@main.command()
+@click.argument("study", type=click.Path(path_type=Path))
+@_json
+@_plots
+def generalise(
+    study: Path, json_path: Path | None, plots: Path | None
+) -> None:
+    """Train in regions of a grid and test in others.
+
+    STUDY is a YAML file that names the grid, architectures, seeds, and the
+    regions to train and to test in.
+    """
+    from synthesizer_emulator.evaluation.generalisation import (
+        generalise as run,
+    )
+
+    with _plain_errors():
+        outcome = run(study)
+        click.echo(outcome)
+        if json_path is not None:
+            outcome.write_json(json_path)
+        if plots is not None:
+            outcome.write_plots(plots)
 
 
 @main.command()

@@ -220,13 +220,45 @@ def open_grid(path: Path) -> Iterator[h5py.File]:
 
 
 @contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a scratch file that takes the place of a file when it is whole.
+
+    It lies beside its target and is renamed at the end, so an interruption
+    or a full disk leaves what was there before untouched.
+
+    Args:
+        path (Path): The target.
+
+    Yields:
+        Path: The scratch file, to be written.
+
+    Raises:
+        OSError: If the folder is missing, read-only or full; the message
+            names the target and a remedy.
+    """
+    scratch = _scratch_for(path)
+    try:
+        yield scratch
+        # mkstemp makes private files; give the usual rights instead.
+        umask = os.umask(0)
+        os.umask(umask)
+        scratch.chmod(0o666 & ~umask)
+        scratch.replace(path)
+    except (OSError, RuntimeError) as error:
+        # h5py reports a disk that is full on closing as a RuntimeError.
+        raise OSError(
+            f"Can't write '{path}': {error}. What was there before is "
+            "untouched; free some room or choose another place."
+        ) from error
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+@contextmanager
 def write_atomically(
     path: Path, in_memory: bool = True
 ) -> Iterator[h5py.File]:
     """Open a new HDF5 file that appears under its name only when whole.
-
-    The file is written beside its target and renamed at the end, so an
-    interruption or a full disk leaves what was there before untouched.
 
     Args:
         path (Path): The target.
@@ -238,35 +270,31 @@ def write_atomically(
         h5py.File: The open file.
 
     Raises:
-        OSError: If the folder is missing, read-only or full; the message
-            names the target and a remedy.
+        OSError: As `replacing` does.
     """
-    scratch = _scratch_for(path)
-    try:
+    with replacing(path) as scratch:
         if in_memory:
             contents = io.BytesIO()
             with h5py.File(contents, "w") as hdf:
                 yield hdf
-            with scratch.open("wb") as stream:
-                stream.write(contents.getbuffer())
-                stream.flush()
-                os.fsync(stream.fileno())
+            _write_bytes(scratch, contents.getbuffer())
         else:
             with h5py.File(scratch, "w") as hdf:
                 yield hdf
-        # mkstemp makes private files; give the usual rights instead.
-        umask = os.umask(0)
-        os.umask(umask)
-        scratch.chmod(0o666 & ~umask)
-        scratch.replace(path)
-    except (OSError, RuntimeError) as error:
-        # h5py reports a disk that is full on closing as a RuntimeError.
-        raise OSError(
-            f"Can't write '{path}': {error}. What was there before is "
-            "untouched; free some room or choose another --out."
-        ) from error
-    finally:
-        scratch.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, contents: bytes) -> None:
+    """Write a file of any kind, whole or not at all.
+
+    Args:
+        path (Path): The target.
+        contents (bytes): What to write.
+
+    Raises:
+        OSError: As `replacing` does.
+    """
+    with replacing(path) as scratch:
+        _write_bytes(scratch, contents)
 
 
 def check_writable(path: Path) -> None:
@@ -457,6 +485,14 @@ def _scratch_for(path: Path) -> Path:
         ) from error
     os.close(handle)
     return Path(name)
+
+
+def _write_bytes(path: Path, contents: bytes | memoryview) -> None:
+    """Write a file and see it on the disk."""
+    with path.open("wb") as stream:
+        stream.write(contents)
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def _read_axis(hdf: h5py.File, name: str) -> Axis:

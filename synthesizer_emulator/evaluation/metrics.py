@@ -26,18 +26,22 @@ class ErrorSummary:
         mean_median (float): The median over spectra of the mean over
             pixels.
         mean_p95 (float): The 95th percentile of the same.
+        mean_max (float): The largest of the same.
         p50 (float): The median over all pixels of all spectra.
         p95 (float): Their 95th percentile.
         p99 (float): Their 99th percentile.
+        p999 (float): Their 99.9th percentile.
         worst (float): The largest of all.
         spectra (int): How many spectra were judged.
     """
 
     mean_median: float
     mean_p95: float
+    mean_max: float
     p50: float
     p95: float
     p99: float
+    p999: float
     worst: float
     spectra: int
 
@@ -46,6 +50,70 @@ def judged_region(lam: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Return which wavelengths in Angstrom (n,) count; all if none would."""
     inside = (lam >= JUDGED_LAM[0]) & (lam <= JUDGED_LAM[1])
     return inside if inside.any() else np.ones_like(inside)
+
+
+def fractional_residuals(
+    emulated: NDArray, true: NDArray, floor: float = JUDGED_FLOOR
+) -> NDArray[np.float32]:
+    """Return emulated / true - 1 where a value counts, NaN elsewhere.
+
+    An emulated value that is no number is infinitely wrong.
+
+    Args:
+        emulated (np.ndarray of float): Shape (..., n).
+        true (np.ndarray of float): The same shape.
+        floor (float): The part of a spectrum's peak above which a value
+            counts.
+
+    Returns:
+        np.ndarray of float: The same shape.
+    """
+    bright = true > floor * true.max(axis=-1, keepdims=True)
+    residuals = np.full(true.shape, np.nan, np.float32)
+    found = emulated[bright] / true[bright] - 1.0
+    residuals[bright] = np.where(np.isnan(found), np.inf, found)
+    return residuals
+
+
+def mean_errors(residuals: NDArray) -> NDArray[np.float64]:
+    """Return the mean |residual| of each spectrum, NaN where none counts.
+
+    Args:
+        residuals (np.ndarray of float): As `fractional_residuals` gives
+            them, (..., n).
+
+    Returns:
+        np.ndarray of float: Shape (...,).
+    """
+    counted = np.count_nonzero(~np.isnan(residuals), axis=-1)
+    total = np.nansum(np.abs(residuals), axis=-1, dtype=np.float64)
+    return np.where(counted > 0, total / np.maximum(counted, 1), np.nan)
+
+
+def summarise(residuals: NDArray) -> ErrorSummary | None:
+    """Summarise residuals as `fractional_residuals` gives them, (..., n).
+
+    Returns:
+        ErrorSummary: The quantiles; None if nothing counts.
+    """
+    means = mean_errors(residuals)
+    means = means[~np.isnan(means)]
+    if not len(means):
+        return None
+    pixels = np.abs(residuals[~np.isnan(residuals)])
+    levels = [0.5, 0.95, 0.99, 0.999, 1.0]
+    p50, p95, p99, p999, worst = np.quantile(pixels, levels)
+    return ErrorSummary(
+        mean_median=float(np.median(means)),
+        mean_p95=float(np.quantile(means, 0.95)),
+        mean_max=float(means.max()),
+        p50=float(p50),
+        p95=float(p95),
+        p99=float(p99),
+        p999=float(p999),
+        worst=float(worst),
+        spectra=len(means),
+    )
 
 
 def summarise_errors(
@@ -62,24 +130,4 @@ def summarise_errors(
     Returns:
         ErrorSummary: The quantiles; None if nothing is bright enough.
     """
-    n = true.shape[-1]
-    emulated, true = emulated.reshape(-1, n), true.reshape(-1, n)
-    bright = true > floor * true.max(axis=-1, keepdims=True)
-    lit = bright.any(axis=-1)
-    if not lit.any():
-        return None
-    emulated, true, bright = emulated[lit], true[lit], bright[lit]
-    errors = np.zeros(true.shape, np.float32)
-    errors[bright] = np.abs(emulated[bright] / true[bright] - 1.0)
-    means = errors.sum(axis=-1) / bright.sum(axis=-1)
-    pixels = errors[bright]
-    p50, p95, p99, worst = np.quantile(pixels, [0.5, 0.95, 0.99, 1.0])
-    return ErrorSummary(
-        mean_median=float(np.median(means)),
-        mean_p95=float(np.quantile(means, 0.95)),
-        p50=float(p50),
-        p95=float(p95),
-        p99=float(p99),
-        worst=float(worst),
-        spectra=int(lit.sum()),
-    )
+    return summarise(fractional_residuals(emulated, true, floor))

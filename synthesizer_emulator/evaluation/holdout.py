@@ -1,0 +1,448 @@
+"""Hold-out experiments: nodes left out of a grid, and predicted.
+
+The only truth between the nodes of a grid are nodes that were left out.
+Each experiment thins a grid, builds an emulator of what is left, and has
+the missing nodes predicted by it and by what it must beat.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from math import prod
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from synthesizer.exceptions import InconsistentArguments
+
+from synthesizer_emulator.architectures import DEFAULT_ARCHITECTURE
+from synthesizer_emulator.builder import build
+from synthesizer_emulator.checks import check_whole
+from synthesizer_emulator.dataset import TrainingSet
+from synthesizer_emulator.emissions import PointArrays
+from synthesizer_emulator.evaluation.errors import (
+    Profile,
+    wavelength_profile,
+)
+from synthesizer_emulator.evaluation.metrics import (
+    JUDGED_FLOOR,
+    JUDGED_LINE_FLOOR,
+    ErrorSummary,
+    fractional_residuals,
+    judged_region,
+    summarise,
+)
+from synthesizer_emulator.evaluation.nodes import every, find_axis, matching
+from synthesizer_emulator.evaluation.schemes import (
+    pchip_of_components,
+    synthesizer_interpolation,
+)
+from synthesizer_emulator.evaluation.tables import (
+    SUMMARY_COLUMNS,
+    Table,
+    summary_cells,
+)
+from synthesizer_emulator.gridfile import (
+    LINES,
+    Axis,
+    GridHeader,
+    check_room,
+    create_emission,
+    find_grid,
+    open_grid,
+    write_atomically,
+    write_header,
+)
+from synthesizer_emulator.resampling import selection
+from synthesizer_emulator.training import TrainingConfig
+from synthesizer_emulator.weights import read_weights
+
+# The schemes, in the order in which they are shown.
+EMULATOR, SYNTHESIZER, PCHIP = "emulator", "synthesizer", "pchip"
+SCHEMES = (SYNTHESIZER, PCHIP, EMULATOR)
+
+# The parts of the pixels at which the distribution of errors is kept: up
+# to all but a ten thousandth, evenly in the log of what is above.
+_LEVELS = 1.0 - np.geomspace(1.0, 1e-4, 121)
+
+
+@dataclass(frozen=True)
+class Drop:
+    """Which nodes to leave out.
+
+    Attributes:
+        parts (Mapping): By axis either a whole number k, for every k-th
+            node, or the values of nodes.
+    """
+
+    parts: Mapping[str, int | tuple[float, ...]]
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `ages:2`, `metallicities=0.004,0.02`, or several words.
+
+        Args:
+            text (str): `AXIS:K` leaves out every k-th node of an axis but
+                its ends, `AXIS=VALUE,...` the nodes of these values;
+                several axes are separated by spaces, and their nodes left
+                out at once.
+
+        Returns:
+            Drop: What it says.
+
+        Raises:
+            InconsistentArguments: If it says nothing of the kind.
+        """
+        parts: dict[str, int | tuple[float, ...]] = {}
+        for word in text.split():
+            name, sign, rest = word.partition(":" if ":" in word else "=")
+            try:
+                if sign == ":":
+                    step = int(rest)
+                    check_whole("the step", step, 2)
+                    parts[name] = step
+                else:
+                    parts[name] = tuple(float(v) for v in rest.split(","))
+            except (ValueError, InconsistentArguments) as error:
+                raise _not_understood(text) from error
+        if not parts:
+            raise _not_understood(text)
+        return cls(parts)
+
+    def left_out(self, axes: tuple[Axis, ...]) -> dict[int, NDArray[np.intp]]:
+        """Return the nodes to leave out along each axis that has some.
+
+        Args:
+            axes (tuple of Axis): The axes of the grid.
+
+        Returns:
+            dict: Indices of nodes by the position of their axis.
+
+        Raises:
+            InconsistentArguments: If an axis or a node is not there, if an
+                end would be left out, or if too little would be left.
+        """
+        chosen = {}
+        for name, part in self.parts.items():
+            i = find_axis(axes, name)
+            axis, n = axes[i], len(axes[i].values)
+            if isinstance(part, int):
+                indices = every(axis, part)
+            else:
+                indices = matching(axis, part)
+            if {0, n - 1} & set(indices.tolist()):
+                raise InconsistentArguments(
+                    f"The ends of {name} ({axis.values[0]:g} and "
+                    f"{axis.values[-1]:g}) can't be left out: beyond the "
+                    "last node nothing is predicted."
+                )
+            if not len(indices):
+                raise InconsistentArguments(
+                    f"'{name}:{part}' leaves out none of the {n} nodes of "
+                    f"{name}: choose a smaller step."
+                )
+            chosen[i] = indices
+        return chosen
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """How well one scheme predicted one emission.
+
+    Attributes:
+        summary (ErrorSummary): The quantiles.
+        by_wavelength (Profile): Along the wavelengths or lines.
+        levels (np.ndarray of float): Parts of the pixels, (q,).
+        errors (np.ndarray of float): The error below which these parts
+            lie, (q,).
+    """
+
+    summary: ErrorSummary
+    by_wavelength: Profile
+    levels: NDArray[np.float64] = field(repr=False)
+    errors: NDArray[np.float64] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class HoldOut:
+    """What came of one hold-out experiment.
+
+    Attributes:
+        grid_name (str): The grid.
+        drop (str): What was left out, as it was asked for.
+        left_out (dict): The values of the nodes left out, by axis.
+        spectra (int): How many spectra were predicted.
+        architecture (str): The architecture of the emulator.
+        settings (dict): Its settings.
+        training (dict): How it was trained.
+        seconds (float): How long building it took.
+        predictions (dict): For each emission a Prediction by each of
+            `emulator`, `synthesizer` (its own interpolation of the thinned
+            grid) and `pchip` (of the coefficients of components).
+    """
+
+    grid_name: str
+    drop: str
+    left_out: dict[str, NDArray[np.float64]]
+    spectra: int
+    architecture: str
+    settings: Mapping[str, Any]
+    training: Mapping[str, Any]
+    seconds: float
+    predictions: dict[str, dict[str, Prediction]]
+
+    def ratio(self, emission: str, quantile: str, to: str) -> float:
+        """Return the emulator's error over that of another scheme.
+
+        Args:
+            emission (str): The emission, e.g. `spectra/incident`.
+            quantile (str): A field of ErrorSummary, e.g. `p95`.
+            to (str): The other scheme.
+        """
+        ours, theirs = (
+            getattr(self.predictions[emission][scheme].summary, quantile)
+            for scheme in (EMULATOR, to)
+        )
+        return ours / theirs if theirs > 0 else float("nan")
+
+    def __str__(self) -> str:
+        """Return the errors of all schemes side by side, in per cent."""
+        kept = ", ".join(
+            f"{len(v)} of {name}" for name, v in self.left_out.items()
+        )
+        lines = [
+            f"{self.grid_name} without {self.drop} ({kept}): "
+            f"{self.spectra} spectra predicted"
+        ]
+        for emission, schemes in self.predictions.items():
+            rows = []
+            for name in SCHEMES:
+                shown = self.architecture if name == EMULATOR else name
+                rows.append((shown, summary_cells(schemes[name].summary)))
+            for name in (SYNTHESIZER, PCHIP):
+                ratios = (
+                    self.ratio(emission, column, name)
+                    for column in SUMMARY_COLUMNS
+                )
+                cells = tuple(f"{ratio:.3f}" for ratio in ratios)
+                rows.append((f"{self.architecture} / {name}", cells))
+            titles = tuple(SUMMARY_COLUMNS.values())
+            table = Table(f"{emission}, error / %", titles, tuple(rows))
+            lines += ["", str(table)]
+        return "\n".join(lines)
+
+
+def hold_out(
+    grid: str | Path,
+    drop: str,
+    *,
+    grid_dir: str | Path | None = None,
+    spectra: Iterable[str] | None = None,
+    architecture: str = DEFAULT_ARCHITECTURE,
+    settings: Mapping[str, Any] | None = None,
+    training: TrainingConfig | None = None,
+    progress: bool = True,
+) -> HoldOut:
+    """Build an emulator without some nodes and predict them.
+
+    Beside it the same nodes by Synthesizer's own linear interpolation of
+    the same thinned grid, and by cubics through coefficients of principal
+    components of its log flux.
+
+    Args:
+        grid (str/Path): A path, or a name in Synthesizer's grid folder.
+        drop (str): The nodes to leave out, see `Drop.parse`: `ages:2` for
+            every second age, `metallicities=0.004`, or several words.
+        grid_dir (str/Path): Another folder to look names up in.
+        spectra (iterable of str): The spectra to judge; all by default.
+        architecture (str): How to emulate, see `ARCHITECTURES`.
+        settings (Mapping): Settings of the architecture.
+        training (TrainingConfig): How to train its networks; by default
+            as suits the architecture.
+        progress (bool): Whether to show progress.
+
+    Returns:
+        HoldOut: The errors of all three.
+
+    Raises:
+        GridError: If the grid is missing or can't be built.
+        MissingSpectraType: If it has not all of `spectra`.
+        InconsistentArguments: If there are no such nodes, or a setting is
+            out of its range.
+    """
+    path = find_grid(grid, grid_dir)
+    if isinstance(spectra, str):
+        spectra = [spectra]
+    wanted = None if spectra is None else tuple(spectra)
+    full = TrainingSet.of_grid(path, wanted)
+    header = full.header
+    left_out = Drop.parse(drop).left_out(header.axes)
+    emissions = [f"spectra/{name}" for name in wanted or header.spectra_units]
+    emissions += [e for e in full.emissions if e.startswith(f"{LINES}/")]
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        thinned = _Thinned.of_grid(path, header, left_out, Path(folder))
+        report = build(
+            thinned.path,
+            spectra=wanted,
+            architecture=architecture,
+            settings=settings,
+            training=training,
+            progress=progress,
+        )
+        seconds = time.monotonic() - start
+        arrays = PointArrays(read_weights(report.path), thinned.points)
+        predictions = {e: thinned.judge(e, arrays) for e in emissions}
+    return HoldOut(
+        grid_name=full.grid_name,
+        drop=drop,
+        left_out={
+            header.axes[i].name: header.axes[i].values[indices]
+            for i, indices in left_out.items()
+        },
+        spectra=len(thinned.points),
+        architecture=architecture,
+        settings=report.provenance.architecture_config,
+        training=report.provenance.training_config,
+        seconds=seconds,
+        predictions={e: p for e, p in predictions.items() if p is not None},
+    )
+
+
+@dataclass(frozen=True)
+class _Thinned:
+    """A grid without some nodes, and the whole one that knows them.
+
+    Attributes:
+        path (Path): The thinned grid.
+        header (GridHeader): Its header.
+        whole_path (Path): The whole grid.
+        whole (GridHeader): Its header.
+        kept (tuple of np.ndarray): The whole grid's indices of the nodes
+            kept, to be used as one.
+        missing (np.ndarray of bool): Which nodes were not, shape of the
+            whole grid.
+    """
+
+    path: Path
+    header: GridHeader
+    whole_path: Path
+    whole: GridHeader
+    kept: tuple[NDArray[np.intp], ...]
+    missing: NDArray[np.bool_]
+
+    @classmethod
+    def of_grid(
+        cls,
+        path: Path,
+        header: GridHeader,
+        left_out: Mapping[int, NDArray[np.intp]],
+        folder: Path,
+    ) -> Self:
+        """Write a grid without some nodes into a folder."""
+        indices = [
+            np.setdiff1d(np.arange(n), left_out.get(i, []))
+            for i, n in enumerate(header.shape)
+        ]
+        kept = np.ix_(*indices)
+        missing = np.ones(header.shape, bool)
+        missing[kept] = False
+        rates = header.log10_specific_ionising_luminosity
+        fraction = header.star_fraction
+        thin = replace(
+            header,
+            axes=tuple(
+                replace(axis, values=axis.values[i])
+                for axis, i in zip(header.axes, indices, strict=True)
+            ),
+            log10_specific_ionising_luminosity={
+                ion: rate[kept] for ion, rate in rates.items()
+            },
+            star_fraction=(
+                None
+                if fraction is None
+                else fraction[np.ix_(*indices[: fraction.ndim])]
+            ),
+        )
+        target = folder / "thinned.hdf5"
+        sizes = (header.size_of(emission) for emission in header.units)
+        check_room(target, 8 * prod(thin.shape) * sum(sizes))
+        with (
+            open_grid(path) as source,
+            write_atomically(target, in_memory=False) as hdf,
+        ):
+            write_header(hdf, thin)
+            for name, units in header.units.items():
+                values = source[name][...][kept]
+                create_emission(hdf, name, values.shape, units)[...] = values
+        return cls(target, thin, path, header, kept, missing)
+
+    @property
+    def points(self) -> NDArray[np.float64]:
+        """The axis values of the m missing nodes, (m, d)."""
+        values = (axis.values for axis in self.whole.axes)
+        mesh = np.stack(np.meshgrid(*values, indexing="ij"), axis=-1)
+        return np.asarray(mesh[self.missing])
+
+    def judge(
+        self, emission: str, arrays: PointArrays
+    ) -> dict[str, Prediction] | None:
+        """Return the errors of all schemes; None if nothing counts.
+
+        Args:
+            emission (str): The path of the emission.
+            arrays (PointArrays): The emulator at the missing nodes.
+        """
+        group, name = emission.split("/")
+        lines = group == LINES
+        if lines and self.whole.lines is not None:
+            lam, floor = self.whole.lines.lams, JUDGED_LINE_FLOOR
+            judged = np.ones(len(lam), bool)
+        else:
+            lam, floor = self.whole.lam_angstrom, JUDGED_FLOOR
+            judged = judged_region(lam)
+        view = selection(np.flatnonzero(judged), len(judged))
+        with open_grid(self.whole_path) as hdf:
+            values = hdf[emission][...].astype(np.float64)[..., judged]
+        true = values[self.missing]
+        predicted: dict[str, Callable[[], NDArray]] = {
+            SYNTHESIZER: lambda: synthesizer_interpolation(
+                self.path, self.header, emission, self.points
+            )[:, judged],
+            PCHIP: lambda: pchip_of_components(
+                values[self.kept],
+                self.header.axes,
+                self.whole.axes,
+                self.missing,
+            ),
+            EMULATOR: lambda: (
+                arrays.lines(name) if lines else arrays.spectrum(name, view)
+            ),
+        }
+        results = {}
+        for scheme in SCHEMES:
+            residuals = fractional_residuals(predicted[scheme](), true, floor)
+            summary = summarise(residuals)
+            if summary is None:
+                return None
+            results[scheme] = Prediction(
+                summary,
+                (
+                    Profile.of_groups(lam, residuals.T)
+                    if lines
+                    else wavelength_profile(residuals, lam[judged])
+                ),
+                _LEVELS,
+                np.nanquantile(np.abs(residuals), _LEVELS),
+            )
+        return results
+
+
+def _not_understood(text: str) -> InconsistentArguments:
+    """Return the error for nodes that are named in no known way."""
+    return InconsistentArguments(
+        "Nodes to leave out are named as AXIS:K (every k-th, K at least 2) "
+        f"or AXIS=VALUE,..., for example ages:2; got '{text}'."
+    )

@@ -1,0 +1,309 @@
+"""Studies: regions by hand, errors that are known, trajectories that fit."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from conftest import analytic_header, write_analytic_grid
+from synthesizer.exceptions import (
+    GridError,
+    InconsistentArguments,
+    MissingSpectraType,
+    UnrecognisedOption,
+)
+
+from synthesizer_emulator.cli import main
+from synthesizer_emulator.evaluation import generalisation
+from synthesizer_emulator.evaluation.generalisation import (
+    Candidate,
+    Study,
+    generalise,
+    region_mask,
+)
+
+AXES = analytic_header().axes  # 12 ages from 1e6 to 1e10 yr, 6 metallicities
+SMALL = {"components": 4, "hidden": [8]}
+
+
+@pytest.fixture(scope="module")
+def grid(tmp_path_factory):
+    return write_analytic_grid(
+        tmp_path_factory.mktemp("grid") / "g.hdf5", gas=False
+    )
+
+
+def study(grid, epochs=20, **changes):
+    """Return a study that is quick to run."""
+    return replace(
+        Study(
+            grid=grid,
+            spectrum="incident",
+            architectures={
+                "small": Candidate(
+                    "pca", SMALL, {"epochs": epochs, "check_every": 10}
+                )
+            },
+            training={"young": ({"ages": {"to": 1e8}},)},
+            test={"everywhere": ({},)},
+            seeds=(3,),
+            wavelengths=40,
+            looks=2,
+        ),
+        **changes,
+    )
+
+
+def test_regions():
+    ages, metals = (axis.values for axis in AXES)
+    old = {"ages": {"from": "1e8"}}  # what YAML makes of 1e8
+    one = {"metallicities": float(metals[2]), "ages": [ages[0], ages[5]]}
+    mask = region_mask(AXES, [old, one])
+    expected = np.zeros((12, 6), bool)
+    expected[ages > 0.999e8] = True
+    expected[[0, 5], 2] = True
+    np.testing.assert_array_equal(mask, expected)
+    third = region_mask(AXES, [{"ages": {"from": 1e7, "every": 3}}])
+    first = int(np.argmax(ages > 0.999e7))
+    assert np.flatnonzero(third.all(axis=1)).tolist() == [*range(first, 12, 3)]
+    assert region_mask(AXES, [{}]).all()
+
+
+def test_the_smallest_grid_that_holds_a_region():
+    mask = np.zeros((5, 4, 3), bool)
+    mask[[1, 4], 0, 2] = True
+    used = generalisation._smallest_grid(mask)
+    assert [list(nodes) for nodes in used] == [[1, 4], [0, 1], [1, 2]]
+
+
+def test_a_part_of_a_region():
+    mask = np.zeros((10, 6), bool)
+    mask[2:8] = True
+    drawn = generalisation._drawn(mask, 0.5, seed=1)
+    assert drawn.sum() == 18
+    assert not (drawn & ~mask).any()
+    assert (drawn != generalisation._drawn(mask, 0.5, seed=2)).any()
+    assert (generalisation._drawn(mask, 1.0, seed=1) == mask).all()
+
+
+def test_a_known_error_is_found_with_its_component(grid, monkeypatch):
+    """Emulators that are too bright by e^0.1, or tilted along component 2."""
+    plane = generalisation._Field.of_study(study(grid))
+    flat = plane.values.reshape(-1, plane.values.shape[-1])
+
+    def emulated(wrong):
+        monkeypatch.setattr(
+            generalisation, "evaluate_points", lambda *_: flat * np.exp(wrong)
+        )
+        return plane._errors(None)
+
+    means, parts = emulated(0.1)
+    np.testing.assert_allclose(means, np.expm1(0.1), rtol=1e-5)
+    bright = parts["brightness"]
+    assert ((bright > 0.05) & (bright < 0.1 + 1e-9)).all()
+    # Only faint pixels, which fade out, keep it from being all of it.
+    young = plane.axes[0].values < 1e7
+    np.testing.assert_allclose(bright[young], 0.1, rtol=0.02)
+    tilt = 0.1 * plane.basis.components[1] * np.sqrt(40)
+    means, parts = emulated(tilt)
+    np.testing.assert_allclose(parts["component 2"][young], 0.1, rtol=0.03)
+    for other in ("brightness", "component 1", "component 3", "rest"):
+        assert (parts[other][young] < 0.02).all(), other
+    total = sum(part**2 for part in parts.values())
+    y = np.log(flat * np.exp(tilt) / flat.max(-1, keepdims=True) + 1e-5)
+    y -= np.log(flat / flat.max(-1, keepdims=True) + 1e-5)
+    np.testing.assert_allclose(total.ravel(), (y**2).mean(-1), rtol=1e-6)
+
+
+def test_an_emulator_that_gives_no_numbers_is_infinitely_wrong(
+    grid, monkeypatch
+):
+    plane = generalisation._Field.of_study(study(grid))
+    monkeypatch.setattr(
+        generalisation,
+        "evaluate_points",
+        lambda *_: np.full(plane.values.shape, np.nan),
+    )
+    means, parts = plane._errors(None)
+    assert (means == np.inf).all()
+    assert all(np.isfinite(part).all() for part in parts.values())
+
+
+def test_a_trajectory_passes_through_where_shorter_trainings_end(grid):
+    """The first look is where a training of that length ends."""
+    short = generalise(study(grid, epochs=10), progress=False).runs[0]
+    long = generalise(study(grid, epochs=20), progress=False).runs[0]
+    assert short.epochs.tolist() == [10]
+    assert long.epochs.tolist() == [10, 20]
+    young = AXES[0].values <= 1e8
+    assert short.nodes == long.nodes == 6 * young.sum()
+    for region in ("trained", "everywhere"):
+        first = long.errors[region][0]
+        assert first == pytest.approx(short.final[region], rel=1e-5)
+        assert long.errors[region][1] != first
+    trained = long.means[young]
+    assert long.final["trained"] == pytest.approx(np.median(trained))
+    # What was trained on does not count as a test.
+    assert long.final["everywhere"] == pytest.approx(
+        np.median(long.means[~young])
+    )
+    assert long.final["everywhere"] > long.final["trained"]
+
+
+@pytest.mark.parametrize(
+    ("architecture", "settings"),
+    [
+        ("corrected", {"hidden": [8]}),
+        ("payne", {"hidden": [8], "ensemble": 2}),
+        (
+            "three_component",
+            {"code": 3, "encoder": [8], "hidden": [8], "norm_hidden": [8]},
+        ),
+    ],
+)
+def test_the_only_look_is_the_end_of_all_networks(
+    grid, architecture, settings
+):
+    """Whatever else is trained beside the network that is followed."""
+    training = {"epochs": 10, "check_every": 10}
+    if architecture == "three_component":
+        settings = {**settings, "autoencoder_epochs": 10}
+    candidate = Candidate(architecture, settings, training)
+    asked = study(grid, architectures={architecture: candidate})
+    run = generalise(asked, progress=False).runs[0]
+    assert run.epochs.tolist() == [10]
+    for region, error in run.final.items():
+        assert run.errors[region][0] == pytest.approx(error, rel=1e-5)
+
+
+def test_the_command(grid, tmp_path):
+    """From a file, with two candidates, fractions and seeds."""
+    (tmp_path / "study.yaml").write_text(
+        f"""
+        grid: {grid}
+        spectrum: incident
+        architectures:
+          pca: {{settings: {SMALL}, training: {{epochs: 10}}}}
+        training:
+          along the axes:
+            - metallicities: {AXES[1].values[2]}
+            - ages: {AXES[0].values[6]}
+        test:
+          all: {{}}
+          none: {{metallicities: {AXES[1].values[2]}}}
+        seeds: [0, 1]
+        fractions: [0.5, 1]
+        wavelengths: 40
+        """
+    )
+    numbers, plots = tmp_path / "out" / "s.json", tmp_path / "plots"
+    result = CliRunner().invoke(
+        main,
+        [
+            "generalise", str(tmp_path / "study.yaml"),
+            "--json", str(numbers), "--plots", str(plots),
+        ],
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    runs = json.loads(numbers.read_text())["runs"]
+    assert [(r["fraction"], r["seed"]) for r in runs] == [
+        (0.5, 0), (0.5, 1), (1, 0), (1, 1),
+    ]  # fmt: skip
+    assert [run["nodes"] for run in runs] == [8, 8, 17, 17]
+    assert runs[3]["final"]["none"] is None
+    final = [100 * run["final"]["all"] for run in runs[2:]]
+    assert f"{np.median(final):.4g}" in result.output
+    assert "no nodes" in result.output
+    drawn = {path.stem for path in plots.iterdir()}
+    assert {"plane,_pca", "trajectories,_all", "components,_pca,_all"} <= drawn
+    assert "learning_curves,_all" in drawn
+
+
+WHOLE = {
+    "grid": "GRID",
+    "spectrum": "incident",
+    "architectures": {"pca": {}},
+    "training": {"all": {}},
+    "test": {"all": {}},
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"grid": "nosuch"}, GridError, "No grid file"),
+        ({"colour": 3}, InconsistentArguments, "does not know colour"),
+        ({"test": None}, InconsistentArguments, "'test' names its entries"),
+        ({"seeds": [-1]}, InconsistentArguments, "each of seeds must be"),
+        ({"fractions": 2}, InconsistentArguments, "each of fractions must"),
+        ({"looks": 0}, InconsistentArguments, "looks must be a whole"),
+        (
+            {"architectures": {"x": {}}},
+            UnrecognisedOption,
+            "No architecture 'x'",
+        ),
+        (
+            {"architectures": {"pca": {"width": 3}}},
+            InconsistentArguments,
+            "'architectures: pca' takes architecture, settings, training",
+        ),
+        (
+            {"architectures": {"pca": {"training": {"seed": 3}}}},
+            InconsistentArguments,
+            "no setting seed",
+        ),
+        (
+            {"training": {"all": "x"}},
+            InconsistentArguments,
+            "'training: all' takes blocks",
+        ),
+        (
+            {"training": {"x": {"ages": "old"}}},
+            InconsistentArguments,
+            r"Nodes of ages are a value.*got 'old'",
+        ),
+        (
+            {"training": {"x": {"ages": {"above": 3}}}},
+            InconsistentArguments,
+            r"bounds \{from: , to: , every: \}; got",
+        ),
+        (
+            {"training": {"x": {"z": 3}}},
+            InconsistentArguments,
+            "no axis 'z'; it has ages",
+        ),
+        (
+            {"training": {"x": {"ages": 1e6, "metallicities": 1e-4}}},
+            InconsistentArguments,
+            "region 'x' has 1 nodes with emission",
+        ),
+        ({"spectrum": "x"}, MissingSpectraType, "no spectrum 'x'; it has"),
+        ({"test": {"trained": {}}}, InconsistentArguments, "can't be the na"),
+    ],
+)
+def test_studies_that_make_no_sense(grid, tmp_path, changes, error, message):
+    """As YAML is nearly JSON, so is this."""
+    said = {**WHOLE, "grid": str(grid), **changes}
+    path = tmp_path / "study.yaml"
+    path.write_text(json.dumps(said))
+    with pytest.raises(error, match=message):
+        generalise(path, progress=False)
+
+
+def test_files_that_are_no_study(tmp_path):
+    path = tmp_path / "study.yaml"
+    for text, message in (
+        ("a: [", "is no YAML"),
+        ("- a", "is no study: expected 'grid'"),
+        ("grid: x", "lacks architectures, spectrum, test, training"),
+    ):
+        path.write_text(text)
+        with pytest.raises(InconsistentArguments, match=message):
+            Study.read(path)
+
+
+def test_a_grid_is_found_beside_its_study(grid):
+    path = grid.with_name("study.yaml")
+    path.write_text(json.dumps({**WHOLE, "grid": grid.name}))
+    assert Study.read(path).grid == grid
