@@ -38,8 +38,8 @@ def principal_components(
 ) -> LinearBasis:
     """Return the leading principal components of samples.
 
-    Diagonalises the smaller of the two Gram matrices, in float64 (in
-    float32 its rounding would limit the accuracy).
+    From the leading eigenvectors of the smaller of the two Gram matrices,
+    in float64 (in float32 its rounding would limit the accuracy).
 
     Args:
         samples (np.ndarray of float): Shape (m, n).
@@ -56,7 +56,10 @@ def principal_components(
     scaled = (samples - mean) * weights
     m, n = scaled.shape
     gram = scaled @ scaled.T if m <= n else scaled.T @ scaled
-    variances, vectors = scipy.linalg.eigh(gram)
+    last = len(gram) - 1
+    variances, vectors = scipy.linalg.eigh(
+        gram, subset_by_index=[max(0, last + 1 - most), last]
+    )
     variances, vectors = variances[::-1], vectors[:, ::-1].T
     left_out = gram.trace() - np.cumsum(variances)
     enough = left_out <= tolerance**2 * m * np.sum(weights**2)

@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -15,6 +16,7 @@ from synthesizer.exceptions import (
 from synthesizer.grid import Grid
 
 from synthesizer_emulator import EmulatedGrid, build
+from synthesizer_emulator.architectures import get_architecture
 from synthesizer_emulator.checkpoint import Checkpoint
 from synthesizer_emulator.evaluation.metrics import summarise_errors
 from synthesizer_emulator.weights import read_weights
@@ -129,6 +131,57 @@ def test_an_interrupted_build_resumes_to_the_same_weights(
                 resumed.tensors[emission][name], tensor
             )
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
+
+
+def test_a_finished_part_of_an_interrupted_emission_is_not_trained_again(
+    tmp_path, monkeypatch
+):
+    settings = {
+        "encoder": [8],
+        "hidden": [8],
+        "norm_hidden": [8],
+        "code": 2,
+        "components": 4,
+        "autoencoder_epochs": 30,
+        "ensemble": 2,
+    }
+    kind = {
+        "architecture": "three_component",
+        "settings": settings,
+        "spectra": ["incident"],
+        "progress": False,
+        "training": replace(
+            get_architecture("three_component").default_training, epochs=30
+        ),
+    }
+    whole = write_analytic_grid(tmp_path / "whole.hdf5", gas=False)
+    expected = read_weights(build(whole, **kind).path)
+    path = write_analytic_grid(tmp_path / "broken.hdf5", gas=False)
+    monkeypatch.setattr("synthesizer_emulator.builder._SAVE_EVERY", 0.0)
+    save, trained = Checkpoint.save_training, []
+
+    def save_and_break(self, emission, training, *rest):
+        save(self, emission, training, *rest)
+        trained.append(training)
+        if trained.count("member 2 norm") == 1:
+            raise Interrupt
+
+    monkeypatch.setattr(Checkpoint, "save_training", save_and_break)
+    with pytest.raises(Interrupt):
+        build(path, **kind)
+    parts = ["autoencoder", "norm", "", "member 2 norm"]
+    assert list(dict.fromkeys(trained)) == parts
+    trained.append("member 2 norm")
+    resumed = read_weights(build(path, **kind).path)
+    assert not set(parts[:3]) & set(trained[trained.index(parts[3]) :])
+    assert trained[-1] == "member 2"
+    for name, tensor in expected.tensors["spectra/incident"].items():
+        np.testing.assert_array_equal(
+            resumed.tensors["spectra/incident"][name], tensor
+        )
+    histories = resumed.provenance.histories
+    assert histories == expected.provenance.histories
+    assert "spectra/incident: member 2 norm" in histories
 
 
 def test_a_checkpoint_of_another_build_is_not_taken_up(

@@ -4,9 +4,14 @@ import sys
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from conftest import write_analytic_samples
 
 from synthesizer_emulator.cli import main
-from synthesizer_emulator.grid import EXAMPLE_NAME, example_folder
+from synthesizer_emulator.grid import (
+    EXAMPLE_NAME,
+    EmulatedGrid,
+    example_folder,
+)
 from synthesizer_emulator.weights import SUFFIX
 
 
@@ -32,6 +37,26 @@ def test_build_and_info(analytic_grid, tmp_path):
     assert "ages: 1e+06 to 1e+10" in shown.output
 
 
+def test_build_from_samples(tmp_path):
+    files = [
+        write_analytic_samples(tmp_path / "runs.hdf5", 20, gas=False),
+        write_analytic_samples(tmp_path / "b.hdf5", 12, skip=20, gas=False),
+    ]
+    result = run(
+        "build", *files, "--axes", "ages=1e6:1e9:5",
+        "--axes", "metallicities=0.001,0.01", "--architecture", "pca",
+        "--set", "hidden=[8]", "--ensemble", 2, "--epochs", 10,
+        "--check-every", 5, "--author", "Cecilia", "--notes", "a thesis",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert "Learned from 32 scattered samples of 2 files" in result.output
+    shown = run("info", tmp_path / f"runs{SUFFIX}").output
+    for text in ("32 scattered", "Cecilia", "a thesis", "'ensemble': 2"):
+        assert text in shown
+    grid = EmulatedGrid("runs", grid_dir=tmp_path)
+    assert grid.shape == (5, 2, 150)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -41,6 +66,10 @@ def test_build_and_info(analytic_grid, tmp_path):
         (["build", "GRID", "--set", "hidden"], "NAME=VALUE"),
         (["build", "GRID", "--set", "width=3"], "no setting width"),
         (["build", "GRID", "--schedule", "x"], "cosine, plateau"),
+        (["build", "GRID", "--axes", "ages"], "--axes takes NAME=VALUE"),
+        (["build", "GRID", "--axes", "ages=5"], "is for scattered samples"),
+        (["build", "GRID", "--latin-hypercube", "9"], "--architecture payne"),
+        (["build", "GRID", "GRID"], "only files of scattered samples"),
         (["info", "nosuch"], "No file at"),
         (["bc03", "--out", "OUT", "--ages", "1"], "at least 2"),
         (["bc03", "--out", "OUT", "--name", "x"], "needs one --grid"),
