@@ -1,9 +1,18 @@
 import numpy as np
 import pytest
 
+from synthesizer_emulator import basis as basis_module
 from synthesizer_emulator.basis import principal_components, round_to_int16
 
 RNG = np.random.default_rng(3)
+
+
+@pytest.fixture(autouse=True, params=["exact", "leading directions"])
+def way(request, monkeypatch):
+    """Find all directions, or as of a large matrix only the leading ones."""
+    if request.param != "exact":
+        monkeypatch.setattr(basis_module, "_EXACT_UP_TO", 3)
+        monkeypatch.setattr(basis_module, "_SPARE_DIRECTIONS", 5)
 
 
 @pytest.mark.parametrize("shape", [(40, 90), (90, 40)])
