@@ -2,11 +2,10 @@
 
 import argparse
 import json
-import platform
 import subprocess
 from pathlib import Path
 
-import jax
+from synthesizer_emulator.evaluation.record import machine
 
 
 def json_argument(docstring: str) -> Path | None:
@@ -27,12 +26,7 @@ def circumstances() -> dict:
     )
     return {
         "commit": commit.stdout.strip(),
-        "machine": {
-            "device": str(jax.devices()[0]),
-            "processor": platform.machine(),
-            "python": platform.python_version(),
-            "jax": jax.__version__,
-        },
+        "machine": machine(),
     }
 
 

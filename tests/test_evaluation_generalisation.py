@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from synthesizer_emulator.evaluation.generalisation import (
     generalise,
     region_mask,
 )
+from synthesizer_emulator.gridfile import Axis
 
 AXES = analytic_header().axes  # 12 ages from 1e6 to 1e10 yr, 6 metallicities
 SMALL = {"components": 4, "hidden": [8]}
@@ -301,6 +303,32 @@ def test_files_that_are_no_study(tmp_path):
         path.write_text(text)
         with pytest.raises(InconsistentArguments, match=message):
             Study.read(path)
+
+
+def test_the_study_of_the_documentation(tmp_path):
+    """As it stands there, on BC03's own axes."""
+    page = Path(__file__).parents[1] / "docs" / "evaluate.md"
+    said = page.read_text().split("```yaml")[1].split("```")[0]
+    (tmp_path / "study.yaml").write_text(said)
+    (tmp_path / "bc03-2016-miles_kroupa.hdf5").touch()
+    told = Study.read(tmp_path / "study.yaml")
+    assert told.architectures["corrected"] == Candidate("corrected")
+    assert told.architectures["small pca"].architecture == "pca"
+    ages = np.array([1e5, 1e6, 5.9e6, 1.0152e8, 1.2e9, 2e10])
+    metals = np.array([1e-4, 4e-4, 4e-3, 8e-3, 0.02, 0.05, 0.1])
+    axes = (
+        Axis("ages", ages, "yr", True),
+        Axis("metallicities", metals, "", False),
+    )
+    masks = {
+        name: region_mask(axes, blocks)
+        for name, blocks in {**told.training, **told.test}.items()
+    }
+    assert masks["along the axes"].sum() == 6 + 7 - 1
+    assert masks["corners"].sum() == 3 * 2 + 2 * 2
+    assert masks["every 4th age"].sum() == 2 * 7
+    assert masks["the middle"].sum() == 1 * 3
+    assert masks["everywhere"].all()
 
 
 def test_a_grid_is_found_beside_its_study(grid):
