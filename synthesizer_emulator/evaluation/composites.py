@@ -75,7 +75,7 @@ class MagnitudeErrors:
 
     Attributes:
         galaxies (int): How many have it.
-        p50 (float): The median of |error|.
+        p50 (float): The median size of the error.
         p95 (float): The 95th percentile.
         p99 (float): The 99th percentile.
         worst (float): The largest.

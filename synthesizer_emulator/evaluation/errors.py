@@ -32,7 +32,7 @@ _HISTOGRAM_BINS = 120
 
 @dataclass(frozen=True)
 class Profile:
-    """Quantiles of |residual| along something.
+    """Quantiles of absolute residuals along something.
 
     Attributes:
         at (np.ndarray of float): Wavelengths in Angstrom or axis values,
@@ -95,7 +95,7 @@ class Histogram:
 
     Attributes:
         edges (np.ndarray of float): The edges of bins, (b + 1,), to the
-            99.9th percentile of |residual| on either side.
+            99.9th percentile of their sizes on either side.
         density (np.ndarray of float): The part of all pixels in each bin,
             over its width, (b,).
     """
@@ -110,7 +110,7 @@ class Example:
 
     Attributes:
         node (dict): Its axis values by name.
-        error (float): Its mean |residual|.
+        error (float): Its mean absolute residual.
         lam (np.ndarray of float): The judged wavelengths, (n,).
         true (np.ndarray of float): The grid's spectrum, (n,).
         emulated (np.ndarray of float): The emulator's, (n,).
@@ -132,8 +132,8 @@ class EmissionErrors:
         by_wavelength (Profile): Along the wavelengths; for lines, one
             entry a line.
         by_axis (dict): A Profile along each axis.
-        means (np.ndarray of float): The mean |residual| of each spectrum,
-            shape of the axes, NaN where there is no emission.
+        means (np.ndarray of float): The mean absolute residual of each
+            spectrum, shape of the axes, NaN where there is no emission.
         histogram (Histogram): The residuals with their sign.
         correlation (Correlation): Along the wavelengths; None for lines.
         lines (tuple of str): The line ids; empty for spectra.

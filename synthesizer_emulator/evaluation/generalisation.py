@@ -229,12 +229,12 @@ class Run:
         nodes (int): How many nodes were trained on.
         epochs (np.ndarray of int): When errors were measured, (l,).
         errors (dict): For `trained` and for each test region the median
-            over nodes of the mean |error| of a spectrum, (l,).
+            over nodes of the mean absolute error of a spectrum, (l,).
         components (dict): For the same regions and each component the
             root mean square of its part of the error of ln flux, (l,).
         final (dict): For the same regions the error of the emulator that
             the training gives in the end.
-        means (np.ndarray of float): The mean |error| of the spectrum at
+        means (np.ndarray of float): The mean absolute error of the spectrum at
             every node then, shape of the axes.
         trained (np.ndarray of bool): Which nodes were trained on.
     """
@@ -533,7 +533,7 @@ class _Field:
         """Return errors at every node, whole and by component.
 
         Returns:
-            tuple: The mean |error| of each spectrum, NaN where there is
+            tuple: The mean absolute error of each spectrum, NaN where there is
                 none; and the parts of its error of ln flux.
         """
         mesh = np.stack(np.meshgrid(*self.nodes, indexing="ij"), axis=-1)

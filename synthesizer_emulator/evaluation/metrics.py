@@ -76,7 +76,7 @@ def fractional_residuals(
 
 
 def mean_errors(residuals: NDArray) -> NDArray[np.float64]:
-    """Return the mean |residual| of each spectrum, NaN where none counts.
+    """Return the mean size of each spectrum's residuals, NaN of none.
 
     Args:
         residuals (np.ndarray of float): As `fractional_residuals` gives

@@ -93,7 +93,7 @@ class QuantityErrors:
     Attributes:
         fractional (bool): Whether errors are parts of the value.
         spectra (int): How many spectra have it.
-        p50 (float): The median of |error|.
+        p50 (float): The median size of the error.
         p95 (float): The 95th percentile.
         worst (float): The largest.
         bias (float): The mean error with its sign.

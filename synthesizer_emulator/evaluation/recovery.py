@@ -44,7 +44,7 @@ class LabelErrors:
 
     Attributes:
         logged (bool): Whether errors are in dex, or in the axis' units.
-        p50 (float): The median of |error|.
+        p50 (float): The median size of the error.
         p95 (float): The 95th percentile.
         bias (float): The mean error with its sign.
     """
