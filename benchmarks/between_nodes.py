@@ -34,7 +34,7 @@ def measure(folder: Path) -> dict[str, dict[str, dict[str, float]]]:
     path = bc03.write_incident_grid(folder)
     results = {}
     for name, drop in DROPS.items():
-        experiment = hold_out(path, drop, progress=False)
+        experiment = hold_out(path, drop, recoveries=0, progress=False)
         print(f"{experiment}\n")
         results[name] = {
             scheme: asdict(prediction.summary)

@@ -134,6 +134,12 @@ _json = click.option(
     type=click.Path(dir_okay=False, path_type=Path),
     help="File to write all numbers to.",
 )
+_recoveries = click.option(
+    "--recoveries",
+    default=100,
+    show_default=True,
+    help="Spectra to fit the axes of.",
+)
 _plots = click.option(
     "--plots",
     type=click.Path(file_okay=False, path_type=Path),
@@ -291,12 +297,7 @@ def build(
 @click.option(
     "--galaxies", default=1000, show_default=True, help="Random galaxies."
 )
-@click.option(
-    "--recoveries",
-    default=100,
-    show_default=True,
-    help="Spectra to fit the axes of.",
-)
+@_recoveries
 @click.option("--seed", default=0, help="Seed of everything random.")
 def evaluate(
     grid: str,
@@ -355,6 +356,7 @@ def evaluate(
 @click.option(
     "--spectra", multiple=True, help="A spectrum to judge; all by default."
 )
+@_recoveries
 @_fit_options
 def holdout(
     grid: str,
@@ -363,6 +365,7 @@ def holdout(
     plots: Path | None,
     grid_dir: Path | None,
     spectra: tuple[str, ...],
+    recoveries: int,
     architecture: str | None,
     settings: tuple[str, ...],
     **training: Any,
@@ -387,6 +390,7 @@ def holdout(
                     drop,
                     grid_dir=grid_dir,
                     spectra=spectra or None,
+                    recoveries=recoveries,
                     **how,
                 )
             )

@@ -185,6 +185,7 @@ def test_the_command(tmp_path):
             "holdout", str(path), "--spectra", "incident",
             "--drop", "metallicities:2", "--json", str(numbers),
             "--plots", str(plots), "--epochs", "25", "--set", "hidden=[8]",
+            "--recoveries", "5",
         ],
     )  # fmt: skip
     assert result.exit_code == 0, result.output
@@ -201,7 +202,16 @@ def test_the_command(tmp_path):
     ratio = errors["emulator"] / errors["synthesizer"]
     assert f"{ratio:.3f}" in result.output
     assert written["machine"]["jax"]
-    assert len(list(plots.iterdir())) == 1
+    assert len(list(plots.iterdir())) == 2
+    # Even spectra that were left out tell the temperature of their
+    # greybody, which is all that they tell.
+    true, recovered = (
+        np.log10(experiment["recovery"][key]) @ [-0.22, -0.05]
+        for key in ("true", "recovered")
+    )
+    np.testing.assert_allclose(recovered, true, atol=5e-3)
+    assert np.ptp(true) > 0.1
+    assert "recovered from 5 incident" in result.output
 
 
 def test_mistakes_end_in_a_message(grid_path):

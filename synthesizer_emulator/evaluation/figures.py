@@ -133,12 +133,17 @@ def _figure(width: float, height: float) -> Figure:
 
 
 def hold_outs(experiments: Sequence[HoldOut]) -> dict[str, Figure]:
-    """Draw each emission of each hold-out experiment."""
-    return {
-        f"holdout {experiment.drop} {emission}": hold_out(experiment, emission)
-        for experiment in experiments
-        for emission in experiment.predictions
-    }
+    """Draw each emission of each hold-out experiment, and what was fitted."""
+    drawn = {}
+    for experiment in experiments:
+        title = f"without {experiment.drop}"
+        for emission in experiment.predictions:
+            drawn[f"{title}, {emission}"] = hold_out(experiment, emission)
+        if experiment.recovery is not None:
+            drawn[f"{title}, recovery"] = recovery(
+                experiment.recovery, experiment.axes
+            )
+    return drawn
 
 
 @_styled

@@ -22,6 +22,7 @@ from synthesizer_emulator.builder import build
 from synthesizer_emulator.checks import check_whole
 from synthesizer_emulator.dataset import TrainingSet
 from synthesizer_emulator.emissions import PointArrays
+from synthesizer_emulator.evaluation import recovery
 from synthesizer_emulator.evaluation.errors import (
     Profile,
     wavelength_profile,
@@ -34,7 +35,13 @@ from synthesizer_emulator.evaluation.metrics import (
     judged_region,
     summarise,
 )
-from synthesizer_emulator.evaluation.nodes import every, find_axis, matching
+from synthesizer_emulator.evaluation.nodes import (
+    Label,
+    every,
+    find_axis,
+    matching,
+)
+from synthesizer_emulator.evaluation.recovery import Recovery
 from synthesizer_emulator.evaluation.schemes import (
     pchip_of_components,
     synthesizer_interpolation,
@@ -42,6 +49,7 @@ from synthesizer_emulator.evaluation.schemes import (
 from synthesizer_emulator.evaluation.tables import (
     SUMMARY_COLUMNS,
     Table,
+    recovery_table,
     summary_cells,
 )
 from synthesizer_emulator.gridfile import (
@@ -57,7 +65,7 @@ from synthesizer_emulator.gridfile import (
 )
 from synthesizer_emulator.resampling import selection
 from synthesizer_emulator.training import TrainingConfig
-from synthesizer_emulator.weights import read_weights
+from synthesizer_emulator.weights import Weights, read_weights
 
 # The schemes, in the order in which they are shown.
 EMULATOR, SYNTHESIZER, PCHIP = "emulator", "synthesizer", "pchip"
@@ -181,6 +189,9 @@ class HoldOut:
         predictions (dict): For each emission a Prediction by each of
             `emulator`, `synthesizer` (its own interpolation of the thinned
             grid) and `pchip` (of the coefficients of components).
+        recovery (Recovery): Labels fitted to the first spectrum at nodes
+            that were left out; None if not asked for.
+        axes (tuple of Axis): The axes of the grid.
     """
 
     grid_name: str
@@ -192,6 +203,8 @@ class HoldOut:
     training: Mapping[str, Any]
     seconds: float
     predictions: dict[str, dict[str, Prediction]]
+    recovery: Recovery | None
+    axes: tuple[Axis, ...] = field(repr=False)
 
     def ratio(self, emission: str, quantile: str, to: str) -> float:
         """Return the emulator's error over that of another scheme.
@@ -231,6 +244,8 @@ class HoldOut:
             titles = tuple(SUMMARY_COLUMNS.values())
             table = Table(f"{emission}, error / %", titles, tuple(rows))
             lines += ["", str(table)]
+        if self.recovery is not None:
+            lines += ["", str(recovery_table(self.recovery))]
         return "\n".join(lines)
 
 
@@ -243,6 +258,7 @@ def hold_out(
     architecture: str = DEFAULT_ARCHITECTURE,
     settings: Mapping[str, Any] | None = None,
     training: TrainingConfig | None = None,
+    recoveries: int = 100,
     progress: bool = True,
 ) -> HoldOut:
     """Build an emulator without some nodes and predict them.
@@ -261,6 +277,8 @@ def hold_out(
         settings (Mapping): Settings of the architecture.
         training (TrainingConfig): How to train its networks; by default
             as suits the architecture.
+        recoveries (int): How many of the spectra left out to fit by the
+            emulator, which never saw them; 0 for none.
         progress (bool): Whether to show progress.
 
     Returns:
@@ -272,6 +290,7 @@ def hold_out(
         InconsistentArguments: If there are no such nodes, or a setting is
             out of its range.
     """
+    check_whole("recoveries", recoveries, 0)
     path = find_grid(grid, grid_dir)
     if isinstance(spectra, str):
         spectra = [spectra]
@@ -293,8 +312,10 @@ def hold_out(
             progress=progress,
         )
         seconds = time.monotonic() - start
-        arrays = PointArrays(read_weights(report.path), thinned.points)
+        weights = read_weights(report.path)
+        arrays = PointArrays(weights, thinned.points)
         predictions = {e: thinned.judge(e, arrays) for e in emissions}
+        recovered = thinned.recover(emissions[0], weights, recoveries)
     return HoldOut(
         grid_name=full.grid_name,
         drop=drop,
@@ -308,6 +329,8 @@ def hold_out(
         training=report.provenance.training_config,
         seconds=seconds,
         predictions={e: p for e, p in predictions.items() if p is not None},
+        recovery=recovered,
+        axes=header.axes,
     )
 
 
@@ -385,6 +408,30 @@ class _Thinned:
         values = (axis.values for axis in self.whole.axes)
         mesh = np.stack(np.meshgrid(*values, indexing="ij"), axis=-1)
         return np.asarray(mesh[self.missing])
+
+    def recover(
+        self, emission: str, weights: Weights, most: int
+    ) -> Recovery | None:
+        """Fit the labels of missing nodes; None if there are none to fit.
+
+        Args:
+            emission (str): The path of a spectrum.
+            weights (Weights): The emulator of the thinned grid.
+            most (int): How many, drawn at random.
+        """
+        with open_grid(self.whole_path) as hdf:
+            spectra = hdf[emission][...][self.missing].astype(np.float64)
+        lit = np.flatnonzero(spectra.max(axis=-1) > 0)
+        drawn = np.random.default_rng(0).permutation(lit)[:most]
+        if not len(drawn):
+            return None
+        name = emission.removeprefix("spectra/")
+        labels = [Label(axis) for axis in self.whole.axes]
+        judged = judged_region(self.whole.lam_angstrom)
+        fitted = recovery.recover(
+            weights.emulator, name, labels, spectra[drawn], judged
+        )
+        return recovery.compare(name, labels, self.points[drawn], fitted)
 
     def judge(
         self, emission: str, arrays: PointArrays

@@ -5,7 +5,7 @@ whether spectra lead back to where they came from. Nothing but JAX here.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -73,10 +73,10 @@ class Recovery:
     spectrum: str
     labels: dict[str, LabelErrors]
     mass: LabelErrors
-    true: NDArray[np.float64] = field(repr=False)
-    recovered: NDArray[np.float64] = field(repr=False)
-    log10_mass: NDArray[np.float64] = field(repr=False)
-    misfit: NDArray[np.float64] = field(repr=False)
+    true: NDArray[np.float64]
+    recovered: NDArray[np.float64]
+    log10_mass: NDArray[np.float64]
+    misfit: NDArray[np.float64]
 
 
 def recover(

@@ -7,6 +7,8 @@ come from the same table.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from synthesizer_emulator.evaluation.composites import PhotometryErrors
 from synthesizer_emulator.evaluation.errors import EmissionErrors
 from synthesizer_emulator.evaluation.jacobian import JacobianCheck
@@ -83,7 +85,7 @@ def emission_table(emissions: Mapping[str, EmissionErrors]) -> Table:
 
 
 def line_table(name: str, errors: EmissionErrors) -> Table:
-    """Return the errors of each line, over nodes."""
+    """Return the errors of each line that counts anywhere, over nodes."""
     found = errors.by_wavelength
     columns = found.at, 100 * found.p50, 100 * found.p95, 100 * found.p99
     cells = zip(*columns, strict=True)
@@ -93,6 +95,7 @@ def line_table(name: str, errors: EmissionErrors) -> Table:
         tuple(
             (line, tuple(number(cell) for cell in row))
             for line, row in zip(errors.lines, cells, strict=True)
+            if not np.isnan(row[1])
         ),
     )
 
