@@ -188,7 +188,12 @@ def test_settings_out_of_range(name, setting, value, message):
         get_architecture(name, {setting: value})
 
 
-def test_a_convolution_needs_layers():
-    settings = {"autoencoder": "convolutional", "encoder": []}
+def test_each_autoencoder_has_its_layers():
+    dense = get_architecture("three_component")
+    assert (dense.encoder, dense.autoencoder_epochs) == ((512, 256), 1000)
+    settings = {"autoencoder": "convolutional"}
+    other = get_architecture("three_component", settings)
+    assert (other.encoder, other.autoencoder_epochs) == ((16, 32, 64), 150)
+    settings["encoder"] = []
     with pytest.raises(InconsistentArguments, match="at least one layer"):
         get_architecture("three_component", settings)

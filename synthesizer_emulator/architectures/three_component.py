@@ -72,7 +72,12 @@ from synthesizer_emulator.training import (
     train,
 )
 
-AUTOENCODERS = ("dense", "convolutional")
+# The kinds of autoencoder; the widths or channels of its encoder, and the
+# most passes of its training, where nothing else is said.
+AUTOENCODERS = {
+    "dense": ((512, 256), 1000),
+    "convolutional": ((16, 32, 64), 150),
+}
 NORMALISATIONS = ("per_spectrum", "global", "zscore")
 
 # What makes normalised log flux of the numbers that a decoder gives.
@@ -90,7 +95,8 @@ class ThreeComponent:
         autoencoder (str): `dense` or `convolutional`.
         code (int): The size of the code.
         encoder (tuple of int): The widths of the encoder's hidden layers,
-            or their channels; the decoder has them in reverse.
+            or their channels, which the decoder has in reverse; by default
+            (512, 256), or (16, 32, 64) channels.
         components (int): How many principal components a dense one sees.
         kernel (int): The width of the kernels of a convolutional one.
         stride (int): By how much each of its layers shortens.
@@ -104,14 +110,15 @@ class ThreeComponent:
             out at each step.
         batch_norm (bool): Whether the autoencoder standardises its features
             over each batch.
-        autoencoder_epochs (int): The most passes of its training.
+        autoencoder_epochs (int): The most passes of its training; by
+            default 1000, or 150 of the convolutional one.
         ensemble (int): How many norm networks and regressors there are.
         softening (float): The softening of the logarithm of flux.
     """
 
     autoencoder: str = "dense"
     code: int = 16
-    encoder: Sequence[int] = (512, 256)
+    encoder: Sequence[int] = None  # type: ignore[assignment]
     components: int = 192
     kernel: int = 7
     stride: int = 4
@@ -121,7 +128,7 @@ class ThreeComponent:
     activation: str = GATED
     dropout: float = 0.0
     batch_norm: bool = False
-    autoencoder_epochs: int = 1000
+    autoencoder_epochs: int = None  # type: ignore[assignment]
     ensemble: int = 1
     softening: float = 1e-8
 
@@ -142,7 +149,15 @@ class ThreeComponent:
             InconsistentArguments: If one is out of its range.
             UnrecognisedOption: If there is no such activation.
         """
-        check_choice("autoencoder", self.autoencoder, AUTOENCODERS)
+        check_choice("autoencoder", self.autoencoder, tuple(AUTOENCODERS))
+        for name, default in zip(
+            ("encoder", "autoencoder_epochs"),
+            AUTOENCODERS[self.autoencoder],
+            strict=True,
+        ):
+            if getattr(self, name) is None:
+                # The way into a frozen dataclass, before anyone has it.
+                object.__setattr__(self, name, default)
         check_choice("normalisation", self.normalisation, NORMALISATIONS)
         for name in ("code", "components", "kernel", "autoencoder_epochs"):
             check_whole(name, getattr(self, name), 1)
