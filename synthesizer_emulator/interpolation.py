@@ -13,13 +13,22 @@ from flax import nnx
 from jax import Array
 from jax.typing import ArrayLike
 from numpy.typing import NDArray
+from scipy.interpolate import PchipInterpolator
 
 from synthesizer_emulator.scaling import Constant
 
-# An axis with fewer nodes than this is sparse: its slopes are half
-# monotone (PCHIP), which bounds what a cubic can do in a wide cell. On
-# denser axes that was found to cost accuracy (docs/accuracy).
+# An axis with fewer nodes than this is sparse: its slopes are monotone
+# (PCHIP), which bounds what a cubic can do in a wide cell. On denser axes
+# that was found to cost accuracy (docs/accuracy).
 SPARSE_AXIS = 20
+
+# The standard deviation of the Gaussian that smooths along a long axis, in
+# parts of that; what differs from the smooth is rough. Of the order of the
+# distance by which what is rough in age moves between metallicities.
+_SMOOTHING = 1 / 128
+
+# The least correlation of the rough between neighbouring nodes.
+_LEAST_CORRELATION = 0.01
 
 # The power of the weights in `akima_slopes`; chosen on validation nodes.
 _AKIMA_POWER = 1.5
@@ -68,17 +77,10 @@ class LinearTable(nnx.Module):
 
 
 class SmoothTable(nnx.Module):
-    r"""Values at the nodes, cubic Hermite polynomials between.
+    r"""Values at the nodes, smooth curves between.
 
     At a node its value comes back exactly, and first derivatives along
-    the axes are continuous there. With cell coordinates $t_a$ and the
-    Hermite weights $H$ of values and $G$ of slopes, the value is
-
-    $$ \sum_{corners} \Big( \prod_a H_a \, V + \sum_a G_a
-       \prod_{b \ne a} H_b \, S_a \Big) $$
-
-    with the slopes $S_a$ of `akima_slopes` (on a sparse axis averaged
-    with `monotone_slopes`). Outside, points get the nearest edge's value.
+    the axes are continuous there.
 
     The longest axis, if it is no sparse one, comes last: the table is
     interpolated along the others at the six nodes around the point, and
@@ -86,13 +88,34 @@ class SmoothTable(nnx.Module):
     axes can be added at the nodes, and does not disturb the long axis
     between them.
 
+    Along such a long axis the values are the sum of a smooth part $V$,
+    which a Gaussian leaves, and a rough one $R$. With the cell coordinates
+    $t_a$ along the other axes, the Hermite weights $H$ of values and $G$ of
+    slopes, and weights $B$ that fade, the value at one of its nodes is
+
+    $$ \sum_{corners} \Big( \prod_a H_a \, V + \sum_a G_a
+       \prod_{b \ne a} H_b \, S_a + \prod_a B_a \, R \Big) $$
+
+    with the slopes $S_a$ of `monotone_slopes` (on an axis that is not
+    sparse, of `akima_slopes`). What is rough along one axis is not the same
+    at the next node of another: it moves, or belongs to its node alone.
+    Half of one and half of the other would be wrong twice. So it fades as
+
+    $$ B(t) = (1 - t)^n (1 + n t), \qquad n = 2 / \sqrt{\rho} $$
+
+    with the correlation $\rho$ of the rough at both ends of the cell: if it
+    is the same at both, $B = H$. Without a long axis nothing is rough.
+    Outside, points get the nearest edge's value.
+
     Attributes:
         nodes (nnx.List of Constant): The coordinates along each axis.
         values (Constant): The values, (n1, ..., nd, k).
         metric (Constant): What one unit of each of the k values weighs
             where they are compared, (k,).
-        slopes (Derived): The slopes along each axis but a long one, each
-            (n1, ..., nd, k).
+        parts (Derived): The smooth part, its slopes along each axis but a
+            long one, and the rough part, each (n1, ..., nd, k).
+        fading (Derived): The power n of each cell, along the same axes, one
+            after the other.
     """
 
     def __init__(
@@ -101,14 +124,28 @@ class SmoothTable(nnx.Module):
         self.nodes = nnx.List([Constant(jnp.asarray(n)) for n in nodes])
         self.values = Constant(jnp.asarray(values))
         self.metric = Constant(jnp.asarray(metric))
-        self.slopes = Derived(_node_slopes(nodes, values, metric))
+        parts, fading = _parts_and_fading(nodes, values, metric)
+        self.parts = Derived(parts)
+        self.fading = Derived(fading)
 
     def derive(self) -> None:
-        """Find the slopes anew, after the other arrays were filled in."""
+        """Find the parts anew, after the other arrays were filled in."""
+        parts, fading = _parts_and_fading(
+            [np.asarray(n[...]) for n in self.nodes],
+            np.asarray(self.values[...]),
+            np.asarray(self.metric[...]),
+        )
+        self.parts = Derived(parts)
+        self.fading = Derived(fading)
+
+    def without(self, axis: int, node: int) -> "SmoothTable":
+        """Return the table that leaves out a node of an axis."""
         nodes = [np.asarray(n[...]) for n in self.nodes]
-        values, metric = self.values[...], self.metric[...]
-        self.slopes = Derived(
-            _node_slopes(nodes, np.asarray(values), np.asarray(metric))
+        nodes[axis] = np.delete(nodes[axis], node)
+        return SmoothTable(
+            nodes,
+            np.delete(np.asarray(self.values[...]), node, axis),
+            np.asarray(self.metric[...]),
         )
 
     def __call__(
@@ -156,21 +193,25 @@ class SmoothTable(nnx.Module):
         starts: list[Any] = [first] * len(self.nodes)
         sizes = [_AROUND] * len(self.nodes)
         short = [a for a in range(len(self.nodes)) if a != long]
-        values_at, slopes_at = {}, {}
+        values_at, slopes_at, rough_at = {}, {}, {}
+        before = 0
         for a in short:
-            starts[a], t, width = _locate(self.nodes[a][...], x[a])
+            nodes = self.nodes[a][...]
+            starts[a], t, width = _locate(nodes, x[a])
             sizes[a] = 2
             values_at[a], slopes_at[a] = _hermite_weights(t, width)
-        # One slice each of what is needed, which takes a fraction of the
+            power = self.fading[...][before + starts[a]]
+            rough_at[a] = _fading_weights(t, power)
+            before += len(nodes) - 1
+        # One slice of all that is needed, which takes a fraction of the
         # time of as many look-ups.
         k, zero = self.values[...].shape[-1], jnp.zeros_like(starts[0])
-        values = jax.lax.dynamic_slice(
-            self.values[...], [*starts, zero], [*sizes, k]
+        smooth, *slopes, rough = jax.lax.dynamic_slice(
+            self.parts[...],
+            [zero, *starts, zero],
+            [len(short) + 2, *sizes, k],
         )
-        slopes = jax.lax.dynamic_slice(
-            self.slopes[...], [zero, *starts, zero], [len(short), *sizes, k]
-        )
-        total = _combine(values, values_at)
+        total = _combine(smooth, values_at) + _combine(rough, rough_at)
         for of_axis, a in zip(slopes, short, strict=True):
             total += _combine(of_axis, {**values_at, a: slopes_at[a]})
         return total
@@ -263,9 +304,8 @@ def akima_slopes(nodes: NDArray, values: NDArray, metric: NDArray) -> NDArray:
 def monotone_slopes(nodes: NDArray, values: NDArray) -> NDArray:
     """Return slopes whose cubics never leave the range of their ends.
 
-    Weighted harmonic means of the secants on both sides, zero at local
-    extrema: Fritsch & Butland (1984, SIAM J. Sci. Stat. Comput. 5, 300),
-    known as PCHIP. At the ends, the secant.
+    Known as PCHIP: Fritsch & Butland (1984, SIAM J. Sci. Stat. Comput. 5,
+    300), as SciPy has it.
 
     Args:
         nodes (np.ndarray of float): Ascending coordinates, (n,).
@@ -274,36 +314,66 @@ def monotone_slopes(nodes: NDArray, values: NDArray) -> NDArray:
     Returns:
         np.ndarray of float: The slopes at the nodes, (n, ..., k).
     """
-    secants = _secants(nodes, values)
-    h = np.diff(nodes).reshape(-1, *(1,) * (values.ndim - 1))
-    left, right = secants[:-1], secants[1:]
-    w_left, w_right = 2 * h[1:] + h[:-1], h[1:] + 2 * h[:-1]
-    same_sign = left * right > 0
-    mixed = w_left * right + w_right * left
-    inner = np.divide(
-        (w_left + w_right) * left * right,
-        mixed,
-        out=np.zeros_like(mixed),
-        where=same_sign,
-    )
-    return np.concatenate([secants[:1], inner, secants[-1:]])
+    slopes = PchipInterpolator(nodes, values).derivative()(nodes)
+    return np.asarray(slopes)
 
 
-def _node_slopes(
-    nodes: Sequence[NDArray], values: NDArray, metric: NDArray
-) -> Array:
-    """Return the slopes along each axis but a long one."""
+def smoothed(nodes: Sequence[NDArray], values: NDArray) -> NDArray[np.float64]:
+    """Return the smooth part of values along a long axis.
+
+    Args:
+        nodes (sequence of np.ndarray): The coordinates along each axis.
+        values (np.ndarray of float): The values, (n1, ..., nd, k).
+
+    Returns:
+        np.ndarray of float: Of the same shape; without a long axis, the
+            values themselves.
+    """
+    values = np.asarray(values, np.float64)
     long = long_axis(values.shape)
-    slopes = [np.zeros((0, *values.shape))]
+    if long is None:
+        return values
+    x = np.asarray(nodes[long], np.float64)
+    distance = (x[:, None] - x) / (_SMOOTHING * (x[-1] - x[0]))
+    # A node counts by the stretch of the axis that it stands for.
+    kernel = np.exp(-0.5 * distance**2) * np.gradient(x)
+    kernel /= kernel.sum(axis=1, keepdims=True)
+    return np.moveaxis(np.tensordot(kernel, values, (1, long)), 0, long)
+
+
+def _parts_and_fading(
+    nodes: Sequence[NDArray], values: NDArray, metric: NDArray
+) -> tuple[Array, Array]:
+    """Return the parts of a table, and how fast the rough one fades."""
+    smooth = smoothed(nodes, values)
+    rough = values - smooth
+    slopes, fading = [], []
     for axis, line in enumerate(np.asarray(n, np.float64) for n in nodes):
-        if axis == long:
+        if axis == long_axis(values.shape):
             continue
-        lines = np.moveaxis(np.asarray(values, np.float64), axis, 0)
-        found = akima_slopes(line, lines, metric)
-        if len(line) < SPARSE_AXIS:
-            found = 0.5 * (found + monotone_slopes(line, lines))
-        slopes.append(np.moveaxis(found, 0, axis)[None])
-    return jnp.asarray(np.concatenate(slopes), jnp.float32)
+        lines = np.moveaxis(smooth, axis, 0)
+        found = (
+            monotone_slopes(line, lines)
+            if len(line) < SPARSE_AXIS
+            else akima_slopes(line, lines, metric)
+        )
+        slopes.append(np.moveaxis(found, 0, axis))
+        fading.append(_fading_powers(np.moveaxis(rough, axis, 0) * metric))
+    parts = np.stack([smooth, *slopes, rough])
+    powers = np.concatenate(fading or [np.zeros(0)])
+    return jnp.asarray(parts, jnp.float32), jnp.asarray(powers, jnp.float32)
+
+
+def _fading_powers(rough: NDArray) -> NDArray[np.float64]:
+    """Return the power with which the rough fades in each cell, (n - 1,)."""
+    flat = rough.reshape(len(rough), -1)
+    size = np.linalg.norm(flat, axis=1)
+    both = size[:-1] * size[1:]
+    common = np.einsum("ij,ij->i", flat[:-1], flat[1:])
+    correlation = np.divide(
+        common, both, out=np.ones_like(both), where=both > 0
+    )
+    return 2.0 / np.sqrt(np.clip(correlation, _LEAST_CORRELATION, 1.0))
 
 
 def _akima_slope(secants: Any, metric: Any, xp: Any) -> Any:
@@ -364,6 +434,12 @@ def _norm(vectors: Any, metric: Any, xp: Any) -> Any:
     # A square root has no slope at zero.
     none = squares == 0
     return xp.where(none, 0.0, xp.sqrt(xp.where(none, 1.0, squares)))
+
+
+def _fading_weights(t: Array, power: Array) -> tuple[Array, Array]:
+    """Return the weights of what is rough at both ends of a cell."""
+    u = 1.0 - t
+    return u**power * (1.0 + power * t), t**power * (1.0 + power * u)
 
 
 def _combine(block: Array, pairs: Mapping[int, tuple[Array, Array]]) -> Array:

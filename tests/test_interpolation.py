@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from scipy.interpolate import (
     CubicHermiteSpline,
-    PchipInterpolator,
     RegularGridInterpolator,
 )
 
@@ -15,6 +14,7 @@ from synthesizer_emulator.interpolation import (
     SmoothTable,
     akima_slopes,
     monotone_slopes,
+    smoothed,
     through_nodes,
 )
 
@@ -75,31 +75,76 @@ def test_smooth_table_is_exact_for_linear_functions(shape):
     np.testing.assert_allclose(got[:, 0], points @ slope + 3.0, rtol=1e-5)
 
 
-def test_smooth_table_agrees_with_brute_force():
+@pytest.mark.parametrize("shape", [(9, 7), (4, 30)])
+def test_smooth_table_agrees_with_brute_force(shape):
     """The formula of the docstring, written out with numpy loops."""
-    nodes, values = make_nodes((9, 7)), RNG.normal(size=(9, 7, 3))
+    nodes, values = make_nodes(shape), RNG.normal(size=(*shape, 3))
     table = SmoothTable(nodes, values, np.array([1.0, 2.0, 0.5]))
-    slopes = np.asarray(table.slopes[...], np.float64)
-    for point in make_points(nodes, 20):
-        cells = [
-            min(np.searchsorted(x, p, "right") - 1, len(x) - 2)
+    smooth, *slopes, rough = np.asarray(table.parts[...], np.float64)
+    short = [a for a in (0, 1) if shape[a] < 20]
+    powers = np.split(
+        np.asarray(table.fading[...]),
+        np.cumsum([shape[a] - 1 for a in short])[:-1],
+    )
+    points = make_points(nodes, 20)
+    if len(short) == 1:
+        # Along a long axis another test looks between the nodes.
+        points[:, 1] = RNG.choice(nodes[1], 20)
+    for point in points:
+        expected = np.zeros(3)
+        at = [
+            int(np.argmin(abs(x - p)))
             for x, p in zip(nodes, point, strict=True)
         ]
-        expected = np.zeros(3)
-        for corner in itertools.product((0, 1), repeat=2):
-            h, g = [], []
-            for x, p, c, k in zip(nodes, point, cells, corner, strict=True):
+        for corner in itertools.product((0, 1), repeat=len(short)):
+            h, g, f = [], [], []
+            index = list(at)
+            for a, k, power in zip(short, corner, powers, strict=True):
+                x, p = nodes[a], point[a]
+                c = min(np.searchsorted(x, p, "right") - 1, len(x) - 2)
                 width = x[c + 1] - x[c]
                 t = (p - x[c]) / width
                 h.append(3 * t**2 - 2 * t**3 if k else 1 - 3 * t**2 + 2 * t**3)
                 g.append(width * ((t**3 - t**2) if k else t - 2 * t**2 + t**3))
-            at = tuple(c + k for c, k in zip(cells, corner, strict=True))
-            expected += h[0] * h[1] * values[at]
-            expected += g[0] * h[1] * slopes[(0, *at)]
-            expected += h[0] * g[1] * slopes[(1, *at)]
+                u = t if k else 1 - t
+                f.append(u ** power[c] * (1 + power[c] * (1 - u)))
+                index[a] = c + k
+            cell = tuple(index)
+            expected += np.prod(h) * smooth[cell] + np.prod(f) * rough[cell]
+            for i in range(len(short)):
+                others = np.prod(h[:i] + h[i + 1 :])
+                expected += g[i] * others * slopes[i][cell]
         np.testing.assert_allclose(
             table(jnp.asarray(point)), expected, atol=2e-5
         )
+
+
+def test_smoothing_keeps_lines_and_takes_off_what_is_rough():
+    nodes = [np.linspace(0.0, 1.0, 201), np.arange(3.0)]
+    line = np.ones((201, 3, 1)) * (2.0 * nodes[0] + 1.0)[:, None, None]
+    zigzag = np.resize([1.0, -1.0], 201)[:, None, None]
+    smooth = smoothed(nodes, line + 0.1 * zigzag)
+    inner = slice(10, -10)
+    np.testing.assert_allclose(smooth[inner], line[inner], atol=1e-3)
+    # Without a long axis nothing is rough.
+    few = RNG.normal(size=(7, 5, 2))
+    np.testing.assert_array_equal(smoothed(make_nodes((7, 5)), few), few)
+
+
+@pytest.mark.parametrize("alike", [True, False])
+def test_what_is_rough_is_shared_or_fades(alike):
+    """Midway between two nodes of the short axis."""
+    nodes = [np.linspace(0.0, 1.0, 200), np.array([0.0, 1.0])]
+    one, other = RNG.normal(size=(2, 200, 50))
+    values = np.stack([one, one if alike else other], axis=1)
+    table = SmoothTable(nodes, values, np.ones(50))
+    rough = values - smoothed(nodes, values)
+    smooth = 0.5 * (values - rough).sum(axis=1)
+    for node in (40, 120):
+        point = jnp.array([nodes[0][node], 0.5])
+        left = np.asarray(table(point)) - smooth[node]
+        share = np.linalg.norm(left) / np.linalg.norm(rough[node, 0])
+        assert share == pytest.approx(1.0 if alike else 0.0, abs=0.01)
 
 
 @pytest.mark.parametrize("n", [6, 9, 30])
@@ -147,11 +192,13 @@ def test_what_is_added_does_not_disturb_a_long_axis():
         )
 
 
-def test_monotone_slopes_are_those_of_scipy_inside():
-    x, y = np.cumsum(RNG.uniform(0.5, 1.5, 12)), RNG.normal(size=12)
-    expected = PchipInterpolator(x, y).derivative()(x)
-    got = monotone_slopes(x, y[:, None])[:, 0]
-    np.testing.assert_allclose(got[1:-1], expected[1:-1], atol=1e-5)
+def test_monotone_slopes_keep_cubics_between_their_ends():
+    x, y = np.cumsum(RNG.uniform(0.5, 1.5, 12)), RNG.normal(size=(12, 3))
+    spline = CubicHermiteSpline(x, y, monotone_slopes(x, y))
+    for i in range(11):
+        found = spline(np.linspace(x[i], x[i + 1], 20))
+        low, high = np.sort(y[i : i + 2], axis=0)
+        assert (found >= low - 1e-9).all() and (found <= high + 1e-9).all()
 
 
 def test_akima_slopes_do_not_depend_on_the_basis():

@@ -1,13 +1,13 @@
 """The default: a smooth network, exact at the nodes by a residual table.
 
 The network learns how spectra change over the grid; what is missing at
-the nodes stands in a table between whose entries cubics run. So the nodes
-come back to the precision of the basis, and between them the network
-smooths what few nodes leave open (docs/accuracy has the measurements that
-chose the numbers below).
+the nodes stands in a table between whose entries smooth curves run. So the
+nodes come back to the precision of the basis, and between them network and
+curves weigh up what few nodes leave open (docs/accuracy has the
+measurements that chose the numbers below).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -55,6 +55,7 @@ from synthesizer_emulator.interpolation import (
     SPARSE_AXIS,
     SmoothTable,
     long_axis,
+    smoothed,
 )
 from synthesizer_emulator.networks import MLP, check_layers
 from synthesizer_emulator.training import (
@@ -87,7 +88,7 @@ class Corrected:
     components: int = 192
     hidden: Sequence[int] = (128, 128, 128)
     activation: str = "silu"
-    trend: float = 1.0
+    trend: float = 0.3
     tolerance: float = 2e-5
     ensemble: int = 1
     softening: float = 1e-8
@@ -121,6 +122,9 @@ class Corrected:
             samples, samples.weights, self.components, self.tolerance
         )
         metric = latent_metric(basis)
+        table = samples.at_all_nodes(latents)
+        # What is rough along a long axis is noise to a network.
+        targets = smoothed(samples.nodes, table)[np.asarray(samples.sampled)]
         trends, histories = fit_members(
             self.ensemble,
             lambda member, its_monitor: fit_network(
@@ -130,8 +134,8 @@ class Corrected:
                     first_weights(training, member),
                 ),
                 samples,
-                latents,
-                latent_scale(latents, metric, whiten=False),
+                targets,
+                latent_scale(targets, metric, whiten=False),
                 _input_width(samples),
                 training,
                 its_monitor,
@@ -139,30 +143,25 @@ class Corrected:
             ),
             monitor,
         )
-        table = samples.at_all_nodes(latents)
         mesh = jnp.asarray(samples.mesh.reshape(-1, len(samples.nodes)))
         parts = [
             self.trend
             * np.asarray(evaluate_points(trend, mesh)).reshape(table.shape)
             for trend in trends
         ]
+        tables = [(table - part).astype(np.float32) for part in parts]
+        metric = metric.astype(np.float32)
         members = [
             CorrectedNetwork(
-                trend,
-                SmoothTable(
-                    samples.nodes,
-                    (table - part).astype(np.float32),
-                    metric.astype(np.float32),
-                ),
-                self.trend,
+                trend, SmoothTable(samples.nodes, rest, metric), self.trend
             )
-            for trend, part in zip(trends, parts, strict=True)
+            for trend, rest in zip(trends, tables, strict=True)
         ]
         decoder = linear_decoder(basis, samples.support)
         regressor: Regressor = members[0]
         if len(members) > 1:
             _, held = split_samples(len(latents), training)
-            between, held = _without_own_node(samples, table, parts, held)
+            between, held = _without_own_node(samples, members, held)
             regressor = Ensemble(
                 members, spread_factor(between, held, decoder, samples)
             )
@@ -203,22 +202,17 @@ class Corrected:
 
 def _without_own_node(
     samples: EmissionSamples,
-    table: NDArray[np.float64],
-    parts: Sequence[NDArray[np.float64]],
+    members: Sequence[CorrectedNetwork],
     held: NDArray[np.intp],
 ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
     """Return what members predict at nodes that their tables leave out.
 
-    Linearly between the two neighbours, along each axis in turn but a long
-    one, along which the members always agree. At its own node a table has
-    no error, and an ensemble no spread.
+    Along each axis in turn but a long one, along which the members always
+    agree. At its own node a table has no error, and an ensemble no spread.
 
     Args:
         samples (EmissionSamples): The emission at the nodes.
-        table (np.ndarray of float): The latents at all nodes, (n1, ..., nd,
-            k).
-        parts (sequence of np.ndarray): The part of each member's trend
-            there, of the same shape.
+        members (sequence of CorrectedNetwork): The members.
         held (np.ndarray of int): Samples that no trend was trained on.
 
     Returns:
@@ -226,28 +220,31 @@ def _without_own_node(
             them more than once, and their indices (m,).
     """
     where = np.argwhere(np.asarray(samples.sampled))[held]
-    long = long_axis(table.shape)
-    latents = [np.zeros((len(parts), 0, table.shape[-1]))]
+    n_latents = members[0].residual.values[...].shape[-1]
+    latents = [np.zeros((len(members), 0, n_latents))]
     indices = [held[:0]]
-    for axis, nodes in enumerate(samples.nodes):
-        if axis == long:
-            continue
-        inner = (where[:, axis] > 0) & (where[:, axis] < len(nodes) - 1)
-        own, below, above = (where[inner].copy() for _ in range(3))
-        below[:, axis] -= 1
-        above[:, axis] += 1
-        x = np.asarray(nodes, np.float64)
-        low, high = x[below[:, axis]], x[above[:, axis]]
-        t = ((x[own[:, axis]] - low) / (high - low))[:, None]
+    for axis, node in _inner_nodes(samples.nodes):
+        here = where[:, axis] == node
+        mesh = np.take(samples.mesh, node, axis)
+        rows = np.ravel_multi_index(
+            tuple(np.delete(where[here], axis, axis=1).T), mesh.shape[:-1]
+        )
+        points = jnp.asarray(mesh.reshape(-1, mesh.shape[-1]))
         predicted = [
-            part[tuple(own.T)]
-            + (1 - t) * (table - part)[tuple(below.T)]
-            + t * (table - part)[tuple(above.T)]
-            for part in parts
+            np.asarray(evaluate_points(member.without(axis, node), points))
+            for member in members
         ]
-        latents.append(np.array(predicted))
-        indices.append(held[inner])
+        latents.append(np.stack(predicted)[:, rows])
+        indices.append(held[here])
     return np.concatenate(latents, axis=1), np.concatenate(indices)
+
+
+def _inner_nodes(nodes: Sequence[NDArray]) -> Iterator[tuple[int, int]]:
+    """Yield each axis but a long one, with each node within its ends."""
+    lengths = [len(line) for line in nodes]
+    for axis, length in enumerate(lengths):
+        if axis != long_axis((*lengths, 0)):
+            yield from ((axis, node) for node in range(1, length - 1))
 
 
 def _input_width(samples: EmissionSamples) -> NDArray[np.float64]:

@@ -93,6 +93,12 @@ class CorrectedNetwork(nnx.Module):
         """Map coordinates (d,) to latents (k,)."""
         return self.residual(x, lambda at: self.part * self.trend(at))
 
+    def without(self, axis: int, node: int) -> "CorrectedNetwork":
+        """Return it with a table that leaves out a node of an axis."""
+        return CorrectedNetwork(
+            self.trend, self.residual.without(axis, node), self.part
+        )
+
 
 def fit_network(
     network: Network,
