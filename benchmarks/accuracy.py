@@ -1,0 +1,134 @@
+r"""Every architecture on the full BC03 grid, in one table.
+
+Builds each with its own defaults and measures it as `synthesizer-emulator
+evaluate` does, at the nodes and in the magnitudes of random galaxies; then
+leaves out every second age, and a metallicity, and predicts them; beside
+them Synthesizer's own interpolation and PCHIP of principal components.
+Nothing is chosen by these numbers.
+
+    python benchmarks/accuracy.py --json docs/benchmarks/accuracy.json
+
+It takes hours, of which two architectures take nearly all. What the JSON
+file has already is kept, so it can be stopped and goes on, and
+`--architecture NAME` measures only one (again).
+"""
+
+import argparse
+import json
+import tempfile
+import time
+import warnings
+from dataclasses import asdict
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import jax
+import numpy as np
+import record
+
+from synthesizer_emulator import (
+    ARCHITECTURES,
+    EmulatedGrid,
+    build,
+    evaluate,
+    hold_out,
+)
+from synthesizer_emulator.sources import bc03
+
+EMISSION = "spectra/incident"
+DROPS = {"every 2nd age": "ages:2", "Z = 0.004": "metallicities=0.004"}
+BATCH = 256
+
+
+def measure(grid: Path, architecture: str) -> dict[str, Any]:
+    """Build an architecture and measure it at the nodes and in galaxies."""
+    start = time.perf_counter()
+    report = build(grid, architecture=architecture, resume=False)
+    seconds = time.perf_counter() - start
+    evaluation = evaluate(grid, recoveries=0)
+    emission = evaluation.emissions[EMISSION]
+    magnitudes = evaluation.photometry["incident"]
+    return {
+        "settings": dict(evaluation.settings),
+        "training": dict(evaluation.training),
+        "build_seconds": seconds,
+        "weights_megabytes": report.path.stat().st_size / 1e6,
+        "nodes": asdict(emission.summary),
+        "magnitudes": asdict(magnitudes.summary),
+        "milliseconds": evaluation_times(grid),
+        **record.circumstances(),
+    }
+
+
+def evaluation_times(grid: Path) -> dict[str, float]:
+    """Return the times of one spectrum, alone and of many, in ms."""
+    emulator = EmulatedGrid(grid.stem, grid_dir=grid.parent).emulator
+    one = jax.jit(lambda e, p: e.spectrum("incident", p))
+    many = jax.jit(
+        lambda e, p: jax.vmap(lambda q: e.spectrum("incident", q))(p)
+    )
+    rng = np.random.default_rng(0)
+    points = 10 ** rng.uniform([6, -4], [10, -1], (BATCH, 2))
+    found = {}
+    for name, call, at, n in (
+        ("alone", one, points[0], 1),
+        ("of many", many, points, BATCH),
+    ):
+        call(emulator, at).block_until_ready()
+        times = []
+        for _ in range(20):
+            start = time.perf_counter()
+            call(emulator, at).block_until_ready()
+            times.append(time.perf_counter() - start)
+        found[name] = 1e3 * median(times) / n
+    return found
+
+
+def leave_out(grid: Path, architecture: str, drop: str) -> dict[str, Any]:
+    """Return the errors of all schemes at nodes that were left out."""
+    experiment = hold_out(grid, drop, architecture=architecture, recoveries=0)
+    print(f"{experiment}\n", flush=True)
+    return {
+        scheme: asdict(prediction.summary)
+        for scheme, prediction in experiment.predictions[EMISSION].items()
+    }
+
+
+def main() -> None:
+    """Measure what is not yet known, and write after each step."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", type=Path, help="file to write")
+    parser.add_argument(
+        "--architecture", choices=sorted(ARCHITECTURES), help="only this one"
+    )
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+    target = arguments.json
+    rows: dict[str, dict] = {}
+    if target is not None and target.exists():
+        rows = json.loads(target.read_text())["architectures"]
+    rows.pop(arguments.architecture, None)
+    names = (
+        [arguments.architecture]
+        if arguments.architecture
+        else ["corrected", "pca", "three_component", "payne"]
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        grid = bc03.write_incident_grid(Path(folder))
+        for name in names:
+            row = rows.setdefault(name, {"held_out": {}})
+            if "nodes" not in row:
+                row.update(measure(grid, name))
+                print(name, json.dumps(row, indent=2), flush=True)
+                record.write(target, {"architectures": rows})
+        for what, drop in DROPS.items():
+            for name in names:
+                if what not in rows[name]["held_out"]:
+                    found = leave_out(grid, name, drop)
+                    rows[name]["held_out"][what] = found
+                    record.write(target, {"architectures": rows})
+
+
+if __name__ == "__main__":
+    main()

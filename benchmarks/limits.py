@@ -1,0 +1,180 @@
+r"""What limits the accuracy between metallicities.
+
+Leaves out each inner metallicity of the full BC03 grid below 0.05, and asks
+two things. First, what could be had at best by blending the two neighbours:
+with the truth in hand, the best single weight for each age (a blend of log
+flux), and the best weight and shift in age of each neighbour. No emulator
+can know these. Second, what larger and longer trained emulators gain.
+Nothing is chosen by these numbers.
+
+    python benchmarks/limits.py --json docs/benchmarks/limits.json
+"""
+
+import itertools
+import tempfile
+import time
+import warnings
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import record
+from numpy.typing import NDArray
+
+from synthesizer_emulator import hold_out
+from synthesizer_emulator.architectures import get_architecture
+from synthesizer_emulator.evaluation.metrics import (
+    fractional_residuals,
+    judged_region,
+    summarise,
+)
+from synthesizer_emulator.gridfile import open_grid, read_header
+from synthesizer_emulator.sources import bc03
+
+EMISSION = "spectra/incident"
+LEFT_OUT = (0.0004, 0.004, 0.008, 0.02)
+QUANTILES = ("p50", "p95", "p99")
+FAINTEST = 1e-9  # of the peak; below, logarithms say nothing
+SHIFTS = (-8, -4, 0, 4, 8)  # nodes in age
+# Settings of the default architecture, and the epochs of its training.
+SIZES: dict[str, tuple[dict, int | None]] = {
+    "64 components": ({"components": 64}, None),
+    "128 components": ({"components": 128}, None),
+    "192 components (default)": ({}, None),
+    "a network three times as wide": ({"hidden": [384, 384, 384]}, None),
+    "a fifth of the epochs": ({}, 300),
+    "an ensemble of four": ({"ensemble": 4}, None),
+}
+
+
+def best_blends(
+    log_flux: NDArray[np.float64], node: int, shifts: tuple[int, ...]
+) -> NDArray[np.float64]:
+    """Return blends of a node's neighbours, chosen by the truth.
+
+    Args:
+        log_flux (np.ndarray of float): (n_ages, n_Z, n).
+        node (int): The metallicity to predict.
+        shifts (tuple of int): By how many ages each neighbour may move.
+
+    Returns:
+        np.ndarray of float: For each age the blend of log flux with the
+            least squared error over bright pixels, (n_ages, n).
+    """
+    n_ages = len(log_flux)
+    weights = np.linspace(-0.2, 1.2, 29)
+    found = np.empty((n_ages, log_flux.shape[-1]))
+    for age in range(n_ages):
+        truth = log_flux[age, node]
+        bright = truth > truth.max() + np.log(1e-5)
+        least = np.inf
+        for one, other in itertools.product(shifts, repeat=2):
+            ends = age + one, age + other
+            if min(ends) < 0 or max(ends) >= n_ages:
+                continue
+            below = log_flux[ends[0], node - 1]
+            above = log_flux[ends[1], node + 1]
+            a, b = (below - truth)[bright], (above - truth)[bright]
+            squares = (
+                (1 - weights) ** 2 * (a @ a)
+                + 2 * weights * (1 - weights) * (a @ b)
+                + weights**2 * (b @ b)
+            )
+            best = squares.argmin()
+            if squares[best] < least:
+                least, w = squares[best], weights[best]
+                found[age] = (1 - w) * below + w * above
+    return found
+
+
+def oracles(path: Path) -> dict[str, dict[str, dict[str, float]]]:
+    """Return the errors of blends that are chosen by the truth."""
+    with open_grid(path) as hdf:
+        header = read_header(hdf)
+        judged = judged_region(header.lam_angstrom)
+        flux = hdf[EMISSION][...][..., judged].astype(np.float64)
+    floor = FAINTEST * flux.max(axis=-1, keepdims=True)
+    log_flux = np.log(np.maximum(flux, floor))
+    results: dict[str, dict] = {}
+    for name, shifts in (
+        ("best weight for each age", (0,)),
+        ("best weight and shifts for each age", SHIFTS),
+    ):
+        results[name] = {}
+        for z in LEFT_OUT:
+            node = int(np.argmin(np.abs(header.axes[1].values - z)))
+            blend = np.exp(best_blends(log_flux, node, shifts))
+            residuals = fractional_residuals(blend, flux[:, node], 1e-5)
+            results[name][str(z)] = asdict(summarise(residuals))
+    return results
+
+
+def emulators(path: Path) -> tuple[dict[str, dict], dict[str, dict]]:
+    """Return the errors of the interpolation and of several emulators."""
+    native: dict[str, dict] = {}
+    results: dict[str, dict] = {}
+    for name, (settings, epochs) in SIZES.items():
+        training = get_architecture("corrected").default_training
+        if epochs is not None:
+            training = replace(training, epochs=epochs)
+        start = time.perf_counter()
+        results[name] = {}
+        for z in LEFT_OUT:
+            found = hold_out(
+                path,
+                f"metallicities={z}",
+                settings=settings,
+                training=training,
+                recoveries=0,
+                progress=False,
+            ).predictions[EMISSION]
+            native[str(z)] = asdict(found["synthesizer"].summary)
+            results[name][str(z)] = asdict(found["emulator"].summary)
+        seconds = (time.perf_counter() - start) / len(LEFT_OUT)
+        results[name]["seconds"] = seconds
+        print(f"{name}: {seconds:.0f} s each", flush=True)
+    return native, results
+
+
+def mean_ratios(
+    native: dict[str, dict], rows: dict[str, dict]
+) -> dict[str, float]:
+    """Return the mean over metallicities of the ratios to Synthesizer's."""
+    return {
+        q: float(
+            np.mean([rows[str(z)][q] / native[str(z)][q] for z in LEFT_OUT])
+        )
+        for q in QUANTILES
+    }
+
+
+def main() -> None:
+    """Measure, print and write."""
+    target = record.json_argument(__doc__)
+    warnings.simplefilter("ignore")
+    with tempfile.TemporaryDirectory() as folder:
+        path = bc03.write_incident_grid(Path(folder))
+        known = oracles(path)
+        native, sizes = emulators(path)
+    ratios = {
+        name: mean_ratios(native, rows)
+        for name, rows in {**known, **sizes}.items()
+    }
+    for name, row in ratios.items():
+        cells = "  ".join(f"{q} {v:.3f}" for q, v in row.items())
+        print(f"{name:40s} {cells}")
+    seconds = {name: rows["seconds"] for name, rows in sizes.items()}
+    record.write(
+        target,
+        {
+            "ratios": ratios,
+            "seconds": seconds,
+            "synthesizer": native,
+            "oracles": known,
+            "emulators": sizes,
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()
