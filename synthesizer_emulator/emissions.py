@@ -27,6 +27,7 @@ from synthesizer.utils.precision import max_abs
 from synthesizer.utils.util_funcs import as_contiguous
 from unyt import Unit, unyt_array
 
+from synthesizer_emulator.architectures.base import mesh_of
 from synthesizer_emulator.emulator import (
     DERIVED_SPECTRA,
     Decoder,
@@ -36,7 +37,7 @@ from synthesizer_emulator.emulator import (
     encode,
 )
 from synthesizer_emulator.interpolation import LinearTable
-from synthesizer_emulator.resampling import WavelengthMap
+from synthesizer_emulator.resampling import WavelengthMap, identity
 from synthesizer_emulator.scaling import Coordinates, SoftLog
 from synthesizer_emulator.weights import Weights
 
@@ -69,50 +70,32 @@ def _decode(
     )(latents, masks)
 
 
-def evaluate_all(
-    emission: EmissionEmulator,
-    coordinates: Coordinates,
-    points: NDArray,
-    dtype: np.dtype | type = np.float64,
+def fluxes_at(
+    emission: EmissionEmulator, coordinates: Coordinates, points: NDArray
 ) -> NDArray:
-    """Evaluate an emission at any number of points.
+    """Evaluate an emission at points, in two halves.
 
-    In parts of one size, so that memory is bounded and hardly any number
-    of points needs a compilation of its own; in two halves, so that the
-    first, which takes longer to compile, is shared by all wavelengths.
+    The first half takes longer to compile, and is shared by all wavelengths.
 
     Args:
         emission (EmissionEmulator): What to evaluate.
         coordinates (Coordinates): The axis scaling.
         points (np.ndarray of float): Axis values, (m, d).
-        dtype (np.dtype): The precision of the result.
 
     Returns:
-        np.ndarray: The fluxes, (m, n), contiguous and writable.
+        np.ndarray of float: The fluxes, (m, n).
     """
-    m = len(points)
-    part = min(PART_SIZE, 1 << max(m - 1, 0).bit_length())
-    values = np.empty((m, emission.size), dtype)
-    for first in range(0, m, part):
-        these = points[first : first + part]
-        padded = np.concatenate(
-            [these, these[:1].repeat(part - len(these), 0)]
-        )
-        latents, masks = _encode(
-            emission.regressor,
-            emission.alive,
-            coordinates,
-            jnp.asarray(padded),
-        )
-        fluxes = _decode(
-            emission.decoder,
-            emission.soft_log,
-            emission.support[...],
-            latents,
-            masks,
-        )
-        values[first : first + part] = np.asarray(fluxes)[: len(these)]
-    return values
+    latents, masks = _encode(
+        emission.regressor, emission.alive, coordinates, jnp.asarray(points)
+    )
+    fluxes = _decode(
+        emission.decoder,
+        emission.soft_log,
+        emission.support[...],
+        latents,
+        masks,
+    )
+    return np.asarray(fluxes)
 
 
 @dataclass(frozen=True)
@@ -125,11 +108,14 @@ class PointArrays:
             at each point, in the units of the grid, (..., d). For the nodes
             of a grid, (n1, ..., nd, d).
         factor (float): Multiplies every emission.
+        own (np.ndarray of int): Which of the emulator's own nodes each point
+            is, (...); None if some are none of them.
     """
 
     weights: Weights
     points: NDArray
     factor: float = 1.0
+    own: NDArray[np.intp] | None = None
 
     @classmethod
     def at_nodes(
@@ -148,8 +134,27 @@ class PointArrays:
         Returns:
             PointArrays: With points of shape (n1, ..., nd, d).
         """
-        mesh = np.meshgrid(*axes_values, indexing="ij")
-        return cls(weights, np.stack(mesh, axis=-1), factor)
+        header = weights.header
+        found = [
+            np.minimum(np.searchsorted(axis.values, values), n - 1)
+            for axis, values, n in zip(
+                header.axes, axes_values, header.shape, strict=True
+            )
+        ]
+        own = all(
+            np.array_equal(axis.values[where], values)
+            for axis, where, values in zip(
+                header.axes, found, axes_values, strict=True
+            )
+        )
+        return cls(
+            weights,
+            mesh_of(axes_values),
+            factor,
+            np.ravel_multi_index(np.ix_(*found), header.shape)
+            if own
+            else None,
+        )
 
     @property
     def nodes(self) -> tuple[int, ...]:
@@ -173,19 +178,13 @@ class PointArrays:
         Returns:
             np.ndarray: Shape (..., n_new), contiguous and writable.
         """
-        spectra = self.weights.emulator.spectra
-        if name not in spectra:
+        path = f"spectra/{name}"
+        if path not in self.weights.shapes:
             first, second = DERIVED_SPECTRA[name]
             total = self.spectrum(first, view, dtype)
             total += self.spectrum(second, view, dtype)
             return total
-        emission = spectra[name]
-        columns = view.columns
-        if not len(columns):
-            return self.zeros(view.matrix.shape[0], dtype)
-        if not np.array_equal(columns, np.arange(emission.size)):
-            emission = emission.restrict(columns)
-        return view.apply_to_columns(self._evaluate(emission, dtype))
+        return self._evaluate(path, view, dtype)
 
     def lines(
         self,
@@ -203,9 +202,9 @@ class PointArrays:
         Returns:
             np.ndarray: Shape (..., nlines), contiguous and writable.
         """
-        values = self._evaluate(
-            self.weights.emulator.line_values[name], np.float64
-        )
+        path = f"lines/{name}"
+        every = identity(self.weights.shapes[path].size)
+        values = self._evaluate(path, every, np.float64)
         # Single precision has no room for erg/s, only for what comes out.
         values *= factor
         return values.astype(dtype, copy=False)
@@ -225,21 +224,63 @@ class PointArrays:
         Returns:
             PointArrays: The arrays at the nodes that are kept.
         """
-        return replace(self, points=np.take(self.points, indices, axis))
+        return replace(
+            self,
+            points=np.take(self.points, indices, axis),
+            own=None if self.own is None else self.own.take(indices, axis),
+        )
 
     def _evaluate(
-        self, emission: EmissionEmulator, dtype: np.dtype | type
+        self, path: str, view: WavelengthMap, dtype: np.dtype | type
     ) -> NDArray:
-        """Evaluate one emission at every point."""
-        values = evaluate_all(
-            emission,
-            self.weights.emulator.coordinates,
-            self.points.reshape(-1, self.points.shape[-1]),
-            dtype,
-        )
+        """Evaluate one emission at every point, a part at a time."""
+        n_points, size = self.points[..., 0].size, view.matrix.shape[0]
+        values = np.zeros((n_points, size), dtype)
+        if len(view.columns):
+            shining, fluxes = self._source(path, view.columns)
+            for first in range(0, len(shining), PART_SIZE):
+                part = shining[first : first + PART_SIZE]
+                values[part] = view.apply_to_columns(fluxes(part))
         if self.factor != 1.0:
             values *= self.factor
-        return values.reshape(*self.nodes, emission.size)
+        return values.reshape(*self.nodes, size)
+
+    def _source(
+        self, path: str, columns: NDArray[np.intp]
+    ) -> tuple[NDArray[np.intp], Callable[[NDArray[np.intp]], NDArray]]:
+        """Return the points that can emit, and what evaluates some of them.
+
+        Args:
+            path (str): The emission, e.g. `spectra/incident`.
+            columns (np.ndarray of int): The wavelengths or lines, (n,).
+
+        Returns:
+            tuple: The numbers of points (m,), and a function from some of
+                them (p,), at most `PART_SIZE`, to fluxes (p, n).
+        """
+        if self.own is not None:
+            table = self.weights.node_table(path, columns)
+            if table is not None:
+                own = self.own.reshape(-1)
+                return (
+                    np.flatnonzero(table.alive[own]),
+                    lambda part: table.fluxes(own[part]),
+                )
+        points = self.points.reshape(-1, self.points.shape[-1])
+        # Filled up to one size, so that hardly any number of points needs a
+        # compilation of its own.
+        size = min(PART_SIZE, 1 << max(len(points) - 1, 0).bit_length())
+        emulator = self.weights.emulator
+        emission = emulator.emission(path)
+        if not np.array_equal(columns, np.arange(emission.size)):
+            emission = emission.restrict(columns)
+
+        def fluxes(part: NDArray[np.intp]) -> NDArray:
+            filled = np.append(part, part[:1].repeat(size - len(part)))
+            found = fluxes_at(emission, emulator.coordinates, points[filled])
+            return found[: len(part)]
+
+        return np.arange(len(points)), fluxes
 
     def __deepcopy__(self, memo: dict) -> Self:
         """Return itself: nothing in it ever changes."""

@@ -271,6 +271,11 @@ class Emulator(nnx.Module):
         """The names of the spectra, the derived ones included."""
         return with_derived(self.spectra)
 
+    def emission(self, path: str) -> EmissionEmulator:
+        """Return a trained emission by its path, as `lines/luminosity`."""
+        group, name = path.split("/", maxsplit=1)
+        return (self.spectra if group == "spectra" else self.line_values)[name]
+
     def in_domain(self, values: ArrayLike) -> Array:
         """Return whether the axis values (d,) of a point are in the domain."""
         return self.coordinates.contains(jnp.asarray(values))

@@ -46,12 +46,17 @@ class WavelengthMap:
         )
         return one_each and bool(np.all(self.matrix.data == 1.0))
 
+    @cached_property
+    def _reduced(self) -> csr_array:
+        """The weights of the entries that matter."""
+        return csr_array(self.matrix[:, self.columns])
+
     def apply_to_columns(self, values: NDArray) -> NDArray:
         """Return the result from the entries `columns` (..., n) alone."""
         if self.is_selection:
             return values
         flat = values.reshape(-1, values.shape[-1])
-        mapped = (self.matrix[:, self.columns] @ flat.T).T
+        mapped = (self._reduced @ flat.T).T
         return np.ascontiguousarray(mapped, dtype=values.dtype).reshape(
             *values.shape[:-1], self.matrix.shape[0]
         )

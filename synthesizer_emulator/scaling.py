@@ -25,7 +25,7 @@ _ZERO_SHIFT = 1e-4
 
 # Below this multiple of the softening a soft-log flux means zero: closer
 # to it than the accuracy of the emulator, nothing is known.
-_ZERO_BELOW = 1.1
+ZERO_BELOW = 1.1
 
 # How far outside its domain a value counts as rounded, relative to it.
 _ROUNDING = 1e-6
@@ -213,6 +213,6 @@ class SoftLog(nnx.Module):
         # In logs throughout: exp(y) * norm could overflow where the
         # product does not.
         above = y - jnp.log(self.softening)
-        zero = above < jnp.log(_ZERO_BELOW)
+        zero = above < jnp.log(ZERO_BELOW)
         flux = jnp.exp(y + log_norm) * -jnp.expm1(-above)
         return jnp.where(zero, 0.0, flux)

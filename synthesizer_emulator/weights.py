@@ -7,10 +7,11 @@ tensors instead of an array. This module alone reads and writes it.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,7 +22,11 @@ from flax import nnx
 from numpy.typing import NDArray
 from synthesizer.exceptions import GridError
 
-from synthesizer_emulator.architectures import EmissionShape, get_architecture
+from synthesizer_emulator.architectures import (
+    Architecture,
+    EmissionShape,
+    get_architecture,
+)
 from synthesizer_emulator.basis import int16_units
 from synthesizer_emulator.emulator import (
     EmissionEmulator,
@@ -37,9 +42,13 @@ from synthesizer_emulator.gridfile import (
 )
 from synthesizer_emulator.interpolation import Derived, SmoothTable
 from synthesizer_emulator.scaling import AxisDomain, Coordinates
+from synthesizer_emulator.tabulation import NodeTable
 
 FORMAT_VERSION = 1
 SUFFIX = ".emulator.hdf5"
+
+# What reading a damaged file raises.
+_DAMAGES = (KeyError, OSError, TypeError, ValueError)
 
 _PACKAGES = ("synthesizer-emulator", "cosmos-synthesizer", "jax", "flax")
 
@@ -143,6 +152,27 @@ class Weights:
             group("lines"),
         )
 
+    def node_table(
+        self, path: str, columns: NDArray[np.intp]
+    ) -> NodeTable | None:
+        """Return an emission at its own nodes, if that needs no compiler.
+
+        Args:
+            path (str): The emission, e.g. `spectra/incident`.
+            columns (np.ndarray of int): The wavelengths or lines wanted.
+        """
+        return NodeTable.of_tensors(
+            self._architecture, self.tensors[path], columns
+        )
+
+    @property
+    def _architecture(self) -> Architecture:
+        """How it is emulated."""
+        return get_architecture(
+            self.provenance.architecture,
+            self.provenance.architecture_config,
+        )
+
     def __deepcopy__(self, memo: dict) -> Self:
         """Return itself: nothing in it ever changes."""
         return self
@@ -154,10 +184,7 @@ class Weights:
 
     def _emission(self, path: str, shape: EmissionShape) -> EmissionEmulator:
         """Fill the skeleton of one emission."""
-        architecture = get_architecture(
-            self.provenance.architecture,
-            self.provenance.architecture_config,
-        )
+        architecture = self._architecture
         skeleton = nnx.eval_shape(lambda: architecture.skeleton(shape))
         graph, derived, *stored = nnx.split(skeleton, Derived, ...)
         flat = dict(nnx.to_flat_state(stored[0]))
@@ -180,6 +207,48 @@ class Weights:
             if isinstance(module, SmoothTable):
                 module.derive()
         return emission
+
+
+class StoredTensors(Mapping):
+    """The tensors of each emission of a weights file, by its path.
+
+    The file's bytes are kept, so that it may be gone, and an emission's
+    tensors are unpacked when they are first asked for: that takes most of
+    the time of reading a file, and few scripts need every emission.
+    """
+
+    def __init__(
+        self, path: Path, contents: bytes, emissions: Sequence[str]
+    ) -> None:
+        self._path, self._contents = path, contents
+        self._read: dict[str, dict[str, NDArray] | None] = dict.fromkeys(
+            emissions
+        )
+
+    def __getitem__(self, emission: str) -> dict[str, NDArray]:
+        """Return the tensors of an emission by their names.
+
+        Raises:
+            GridError: If they are damaged.
+        """
+        tensors = self._read[emission]
+        if tensors is None:
+            try:
+                with h5py.File(BytesIO(self._contents), "r") as hdf:
+                    tensors = read_tensors(hdf[emission])
+            except _DAMAGES as error:
+                raise _damaged(self._path, error) from error
+            self._read[emission] = tensors
+        return tensors
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._read)
+
+    def __len__(self) -> int:
+        return len(self._read)
+
+    def __contains__(self, emission: object) -> bool:
+        return emission in self._read
 
 
 def tensors_of(emission: EmissionEmulator) -> dict[str, NDArray]:
@@ -234,13 +303,15 @@ def read_weights(path: Path) -> Weights:
         path (Path): The file.
 
     Returns:
-        Weights: Everything in it, in memory.
+        Weights: Everything in it, in memory; the tensors packed, as they
+            are in the file, until they are asked for.
 
     Raises:
         GridError: If the file is missing, truncated, not a weights file,
             or of a newer format.
     """
     with open_grid(path) as hdf:
+        contents = path.read_bytes()
         if "emulator" not in hdf:
             raise GridError(
                 f"'{path}' is not a weights file of synthesizer_emulator "
@@ -272,16 +343,23 @@ def read_weights(path: Path) -> Weights:
                     e: EmissionShape.of_json(hdf[e].attrs["shape"])
                     for e in emissions
                 },
-                tensors={e: read_tensors(hdf[e]) for e in emissions},
+                tensors=StoredTensors(path, contents, emissions),
                 path=path,
             )
+            for emission in emissions:
+                _signatures(hdf[emission])
             _check_consistent(weights)
             return weights
-        except (KeyError, OSError, TypeError, ValueError) as error:
-            raise GridError(
-                f"'{path}' is damaged: {error}. Build it again with "
-                "`synthesizer-emulator build`."
-            ) from error
+        except _DAMAGES as error:
+            raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> GridError:
+    """Return the error that says what is wrong with a weights file."""
+    return GridError(
+        f"'{path}' is damaged: {error}. Build it again with "
+        "`synthesizer-emulator build`."
+    )
 
 
 def _check_consistent(weights: Weights) -> None:
@@ -302,9 +380,6 @@ def _check_consistent(weights: Weights) -> None:
                 f"'{emission}' has shape {(*shape.nodes, shape.size)}, but "
                 f"the axes and wavelengths have {expected}"
             )
-        for name, tensor in weights.tensors[emission].items():
-            if not np.isfinite(tensor).all():
-                raise ValueError(f"'{emission}/{name}' is not finite")
 
 
 def write_tensors(group: h5py.Group, tensors: Mapping[str, NDArray]) -> None:
@@ -315,7 +390,10 @@ def write_tensors(group: h5py.Group, tensors: Mapping[str, NDArray]) -> None:
         tensors (Mapping): The tensors by their paths.
     """
     group.attrs["tensors"] = json.dumps(
-        {name: _signature(tensor) for name, tensor in tensors.items()}
+        {
+            name: _signature(tensor.dtype, tensor.shape)
+            for name, tensor in tensors.items()
+        }
     )
     for name, tensor in tensors.items():
         packed, unit = _pack(tensor)
@@ -338,19 +416,35 @@ def read_tensors(group: h5py.Group) -> dict[str, NDArray]:
         dict: The tensors by their paths.
 
     Raises:
+        ValueError: If one is missing or of another shape or precision, or
+            not finite.
+    """
+    tensors = {name: _unpack(group[name]) for name in _signatures(group)}
+    for name, tensor in tensors.items():
+        if not np.isfinite(tensor).all():
+            raise ValueError(f"'{group.name}/{name}' is not finite")
+    return tensors
+
+
+def _signatures(group: h5py.Group) -> dict[str, str]:
+    """Return what the tensors below a group are, as their list has it.
+
+    Raises:
         ValueError: If one is missing or of another shape or precision.
     """
-    tensors = {}
-    for name, expected in json.loads(group.attrs["tensors"]).items():
+    signatures = json.loads(group.attrs["tensors"])
+    for name, expected in signatures.items():
         if name not in group:
             raise ValueError(f"tensor '{group.name}/{name}' is missing")
-        tensors[name] = _unpack(group[name])
-        if _signature(tensors[name]) != expected:
+        stored = group[name]
+        packed = "unit" in stored.attrs
+        dtype = np.dtype(np.float32) if packed else stored.dtype
+        found = _signature(dtype, stored.shape)
+        if found != expected:
             raise ValueError(
-                f"tensor '{group.name}/{name}' is "
-                f"{_signature(tensors[name])}, expected {expected}"
+                f"tensor '{group.name}/{name}' is {found}, expected {expected}"
             )
-    return tensors
+    return signatures
 
 
 def _pack(tensor: NDArray) -> tuple[NDArray, NDArray | None]:
@@ -376,9 +470,9 @@ def _unpack(dataset: h5py.Dataset) -> NDArray:
     return stored.astype(np.float32) * dataset.attrs["unit"][:, None]
 
 
-def _signature(tensor: NDArray) -> str:
+def _signature(dtype: np.dtype, shape: Sequence[int]) -> str:
     """Return the precision and shape of a tensor as text."""
-    return f"{tensor.dtype}[{', '.join(str(n) for n in tensor.shape)}]"
+    return f"{dtype}[{', '.join(str(n) for n in shape)}]"
 
 
 def _tensor_name(key: tuple) -> str:

@@ -162,13 +162,13 @@ def test_only_the_wavelengths_in_force_are_evaluated(monkeypatch):
     grid = EmulatedGrid.example(lam_lims=(5000 * angstrom, 6000 * angstrom))
     sizes = []
     arrays = type(grid.spectra.arrays)
-    evaluate = arrays._evaluate
+    source = arrays._source
 
-    def record(self, emission, dtype):
-        sizes.append(emission.size)
-        return evaluate(self, emission, dtype)
+    def record(self, path, columns):
+        sizes.append(len(columns))
+        return source(self, path, columns)
 
-    monkeypatch.setattr(arrays, "_evaluate", record)
+    monkeypatch.setattr(arrays, "_source", record)
     _ = grid.spectra["incident"]
     assert sizes == [grid.nlam]
 

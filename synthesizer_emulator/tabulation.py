@@ -1,0 +1,145 @@
+"""Emissions of the default architecture at its own nodes, by NumPy alone.
+
+At a node its table leaves nothing to interpolate, so that a perceptron and
+a matrix product are all there is; JAX would compile for seconds what runs in
+a fraction of one. Only `emissions` needs it, and asks JAX for everything
+that is not here: other points, other architectures, gradients.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synthesizer_emulator.architectures import Architecture
+from synthesizer_emulator.architectures.base import mesh_of
+from synthesizer_emulator.architectures.corrected import Corrected
+from synthesizer_emulator.scaling import ZERO_BELOW
+
+_ACTIVATIONS: dict[str, Callable[[NDArray], NDArray]] = {
+    "silu": lambda x: x / (1.0 + np.exp(-x)),
+    "tanh": np.tanh,
+}
+
+
+@dataclass(frozen=True)
+class NodeTable:
+    """One emission at the nodes of its own grid.
+
+    Attributes:
+        latents (np.ndarray of float): At each of m nodes, (m, 1 + k); the
+            first is ln norm.
+        alive (np.ndarray of bool): Which nodes have emission, (m,).
+        support (np.ndarray of bool): Which wavelengths ever emit, (n,).
+        mean (np.ndarray of float): The mean of soft-log flux at those, (s,).
+        components (np.ndarray of float): Its components, (k, s).
+        softening (float): The softening of the logarithm.
+    """
+
+    latents: NDArray[np.float32]
+    alive: NDArray[np.bool_]
+    support: NDArray[np.bool_]
+    mean: NDArray[np.float32]
+    components: NDArray[np.float32]
+    softening: float
+
+    @classmethod
+    def of_tensors(
+        cls,
+        architecture: Architecture,
+        tensors: Mapping[str, NDArray],
+        columns: NDArray[np.intp],
+    ) -> Self | None:
+        """Return the table of an emission, if NumPy alone can have it.
+
+        Args:
+            architecture (Architecture): How it is emulated.
+            tensors (Mapping): Its tensors, named as in a weights file.
+            columns (np.ndarray of int): The wavelengths or lines wanted,
+                (n,).
+
+        Returns:
+            NodeTable: None for other architectures and activations, and if
+                the tensors are not those of the architecture.
+        """
+        if (
+            not isinstance(architecture, Corrected)
+            or architecture.activation not in _ACTIVATIONS
+        ):
+            return None
+        prefixes = ["regressor"]
+        if architecture.ensemble > 1:
+            numbers = range(architecture.ensemble)
+            prefixes = [f"regressor/members/{i}" for i in numbers]
+        regressors = [_below(tensors, prefix) for prefix in prefixes]
+        if not all(_fits(architecture, each) for each in regressors):
+            return None
+        support = tensors["support"][columns] > 0
+        lit, components = columns[support], tensors["decoder/components"]
+        if not np.array_equal(lit, np.arange(components.shape[1])):
+            components = components[:, lit]
+        return cls(
+            latents=np.mean(
+                [_latents(architecture, each) for each in regressors], axis=0
+            ),
+            alive=tensors["alive/values"].reshape(-1) > 0,
+            support=support,
+            mean=tensors["decoder/mean"][lit],
+            components=components,
+            softening=architecture.softening,
+        )
+
+    def fluxes(self, nodes: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Return the flux (p, n) at some nodes (p,), by their numbers."""
+        latents = self.latents[nodes]
+        # The steps of `SoftLog.inverse`, in place.
+        flux = latents[:, 1:] @ self.components
+        flux += self.mean
+        np.exp(flux, out=flux)
+        flux -= self.softening
+        np.copyto(flux, 0.0, where=flux < (ZERO_BELOW - 1) * self.softening)
+        flux *= np.exp(latents[:, :1])
+        if flux.shape[1] == len(self.support):
+            return flux
+        every = np.zeros((len(nodes), len(self.support)), np.float32)
+        every[:, self.support] = flux
+        return every
+
+
+def _fits(architecture: Corrected, tensors: Mapping[str, NDArray]) -> bool:
+    """Return whether a network has the layers it should have."""
+    layers = _below(tensors, "trend/network/layers")
+    numbers = range(len(architecture.hidden) + 1)
+    return set(layers) == {
+        f"{i}/{part}" for i in numbers for part in ("kernel", "bias")
+    }
+
+
+def _latents(
+    architecture: Corrected, tensors: Mapping[str, NDArray]
+) -> NDArray[np.float32]:
+    """Return the latents of a `CorrectedNetwork` at all nodes, (m, k)."""
+    table = tensors["residual/values"]
+    axes = range(table.ndim - 1)
+    nodes = mesh_of([tensors[f"residual/nodes/{a}"] for a in axes])
+    x = nodes.reshape(-1, len(axes))
+    x = (x - tensors["trend/centre"]) / tensors["trend/width"]
+    layers = _below(tensors, "trend/network/layers")
+    last = len(architecture.hidden)
+    for i in range(last + 1):
+        x = x @ layers[f"{i}/kernel"] + layers[f"{i}/bias"]
+        if i < last:
+            x = _ACTIVATIONS[architecture.activation](x)
+    trend = x * tensors["trend/scale"] + tensors["trend/shift"]
+    return table.reshape(trend.shape) + architecture.trend * trend
+
+
+def _below(tensors: Mapping[str, NDArray], prefix: str) -> dict[str, NDArray]:
+    """Return the tensors whose names begin so, by what follows."""
+    return {
+        name.removeprefix(f"{prefix}/"): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(f"{prefix}/")
+    }
