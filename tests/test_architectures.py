@@ -209,6 +209,14 @@ def test_weights_come_back_bit_by_bit(built, tmp_path):
         )
 
 
+def test_no_product_is_left_to_the_precision_of_a_gpu(emulator):
+    trace = jax.make_jaxpr(lambda v: emulator.spectrum("incident", v))(POINT)
+    text = str(trace)
+    products = text.count("dot_general[") + text.count("conv_general_dilated[")
+    # Each names the precision of both of its factors.
+    assert text.count("Precision.HIGHEST") == 2 * products > 0
+
+
 def test_one_compilation_a_shape(emulator):
     batch = jax.jit(jax.vmap(lambda v: emulator.spectrum("incident", v)))
     for seed in range(3):
