@@ -201,7 +201,7 @@ def networks(folder: Path) -> dict:
     from synthesizer_emulator import EmulatedGrid, Emulator
 
     whole = EmulatedGrid(NAME, grid_dir=folder).emulator
-    native = Grid(NAME, grid_dir=folder, spectra_to_read=["incident"])
+    native = Grid(NAME, grid_dir=folder)
     point = jnp.array([3.3e7, 0.007])
     on_gpu = jax.default_backend() != "cpu"
     sizes = (*POINTS, GPU_POINTS) if on_gpu else POINTS
@@ -300,6 +300,7 @@ def main() -> None:
         results = {
             "grids": grids(folder),
             "networks": networks(folder),
+            "rounds": ROUNDS,
             "load_average": [before, os.getloadavg()[0]],
         }
     show(results)

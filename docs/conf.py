@@ -29,6 +29,7 @@ _between = json.loads((_benchmarks / "between_nodes.json").read_text())
 _library = json.loads((_benchmarks / "synference_library.json").read_text())
 _cloudy = json.loads((_benchmarks / "cloudy.json").read_text())
 _host = json.loads((_benchmarks / "host_suite.json").read_text())
+_speed = json.loads((_benchmarks / "speed.json").read_text())
 
 
 def _percent(row: dict[str, float]) -> str:
@@ -53,6 +54,37 @@ def _bands(library: dict) -> list[str]:
         f"| {band} | " + " | ".join(f"{v:.4f}" for v in row.values()) + " |"
         for band, row in library["bands"].items()
     ]
+
+
+def _pair(what: str, row: dict[str, dict[str, float]], digits: int) -> str:
+    """Return one row of what native and emulated grids take."""
+    native, emulated = (
+        f"{row[tool]['median']:,.{digits}f}" for tool in ("native", "emulated")
+    )
+    ratio = row["ratio"]
+    return (
+        f"| {what} | {native} | {emulated} | {ratio['median']:.2g} "
+        f"({ratio['low']:.2g} to {ratio['high']:.2g}) |"
+    )
+
+
+_PAIRS = {
+    "load": ("load / s", 3),
+    "first galaxy": ("first galaxy, with loading / s", 2),
+    "next galaxy": ("each further galaxy / s", 3),
+    "megabytes loaded": ("most memory by then / MB, loaded", 0),
+    "megabytes at most": ("most memory / MB, with galaxies", 0),
+}
+_one, _batch = (_speed["networks"][kind] for kind in ("one", "batch"))
+
+
+def _spectra(n: str) -> str:
+    """Return one row of what spectra of n wavelengths take."""
+    milliseconds = [
+        f"{1e3 * row['seconds']['median']:.2f}" for row in _one[n].values()
+    ]
+    rates = [f"{row['spectra_per_second']:,.0f}" for row in _batch[n].values()]
+    return f"| {int(n):,} | " + " | ".join([*milliseconds, *rates]) + " |"
 
 
 myst_substitutions = {
@@ -112,6 +144,55 @@ myst_substitutions = {
             ]
         )
         for name, library in _library["libraries"].items()
+    ),
+    "speed_commit": _speed["commit"],
+    "speed_device": _speed["machine"]["device"],
+    "speed_load": " to ".join(f"{n:.1f}" for n in _speed["load_average"]),
+    "speed_rounds": str(_speed["rounds"]),
+    "speed_import_native": (
+        f"{_speed['grids']['full']['import']['native']['median']:.1f}"
+    ),
+    "speed_import": "{:.1f}".format(
+        _speed["grids"]["full"]["import"]["emulated"]["median"]
+        - _speed["grids"]["full"]["import"]["native"]["median"]
+    ),
+    "speed_grids": "\n".join(
+        [
+            "| | native | emulated | ratio |",
+            "|---|---|---|---|",
+            *(
+                _pair(f"{label}{words}", rows[what], digits)
+                for label, rows in (
+                    ("", _speed["grids"]["full"]),
+                    ("R = 300: ", _speed["grids"]["R300"]),
+                )
+                for what, (words, digits) in _PAIRS.items()
+            ),
+        ]
+    ),
+    "speed_points": ", ".join(f"{int(m):,}" for m in _batch["13216"]),
+    "speed_spectra": "\n".join(
+        [
+            "| wavelengths | one spectrum / ms | gradient of its sum / ms "
+            "| slopes of every pixel / ms | "
+            + " | ".join(f"spectra/s, {int(m):,}" for m in _batch["13216"])
+            + " |",
+            "|---" * (4 + len(_batch["13216"])) + "|",
+            *(_spectra(n) for n in _one),
+        ]
+    ),
+    "speed_slopes": "{:.1f}".format(
+        max(
+            row["ratio"]["median"]
+            for rows in _one.values()
+            for row in rows.values()
+        )
+    ),
+    "speed_interpolation": "{:.1f}".format(
+        1e3
+        * _speed["networks"]["one point"]["native interpolation"]["seconds"][
+            "median"
+        ]
     ),
     "host_version": _host["synthesizer"],
     "host_commit": _host["commit"],

@@ -237,26 +237,32 @@ class PointArrays:
         n_points, size = self.points[..., 0].size, view.matrix.shape[0]
         values = np.zeros((n_points, size), dtype)
         if len(view.columns):
-            shining, fluxes = self._source(path, view.columns)
+            shining, lit, fluxes = self._source(path, view.columns)
+            place = view.from_columns(lit)
             for first in range(0, len(shining), PART_SIZE):
                 part = shining[first : first + PART_SIZE]
-                values[part] = view.apply_to_columns(fluxes(part))
+                place(values, part, fluxes(part))
         if self.factor != 1.0:
             values *= self.factor
         return values.reshape(*self.nodes, size)
 
     def _source(
         self, path: str, columns: NDArray[np.intp]
-    ) -> tuple[NDArray[np.intp], Callable[[NDArray[np.intp]], NDArray]]:
-        """Return the points that can emit, and what evaluates some of them.
+    ) -> tuple[
+        NDArray[np.intp],
+        NDArray[np.intp],
+        Callable[[NDArray[np.intp]], NDArray],
+    ]:
+        """Return what can emit, and what evaluates some of it.
 
         Args:
             path (str): The emission, e.g. `spectra/incident`.
-            columns (np.ndarray of int): The wavelengths or lines, (n,).
+            columns (np.ndarray of int): The wavelengths or lines wanted.
 
         Returns:
-            tuple: The numbers of points (m,), and a function from some of
-                them (p,), at most `PART_SIZE`, to fluxes (p, n).
+            tuple: The numbers of points (m,) and of columns (n,), and a
+                function from some of the points (p,), at most `PART_SIZE`,
+                to fluxes (p, n).
         """
         if self.own is not None:
             table = self.weights.node_table(path, columns)
@@ -264,6 +270,7 @@ class PointArrays:
                 own = self.own.reshape(-1)
                 return (
                     np.flatnonzero(table.alive[own]),
+                    table.lit,
                     lambda part: table.fluxes(own[part]),
                 )
         points = self.points.reshape(-1, self.points.shape[-1])
@@ -280,7 +287,7 @@ class PointArrays:
             found = fluxes_at(emission, emulator.coordinates, points[filled])
             return found[: len(part)]
 
-        return np.arange(len(points)), fluxes
+        return np.arange(len(points)), np.arange(len(columns)), fluxes
 
     def __deepcopy__(self, memo: dict) -> Self:
         """Return itself: nothing in it ever changes."""

@@ -4,6 +4,7 @@
 lines, the BC03 source to thin its spectra.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -46,20 +47,45 @@ class WavelengthMap:
         )
         return one_each and bool(np.all(self.matrix.data == 1.0))
 
-    @cached_property
-    def _reduced(self) -> csr_array:
-        """The weights of the entries that matter."""
-        return csr_array(self.matrix[:, self.columns])
-
     def apply_to_columns(self, values: NDArray) -> NDArray:
         """Return the result from the entries `columns` (..., n) alone."""
         if self.is_selection:
             return values
         flat = values.reshape(-1, values.shape[-1])
-        mapped = (self._reduced @ flat.T).T
+        mapped = (self.matrix[:, self.columns] @ flat.T).T
         return np.ascontiguousarray(mapped, dtype=values.dtype).reshape(
             *values.shape[:-1], self.matrix.shape[0]
         )
+
+    def from_columns(
+        self, lit: NDArray[np.intp]
+    ) -> Callable[[NDArray, NDArray[np.intp], NDArray], None]:
+        """Return what writes results whose other old entries are zero.
+
+        Args:
+            lit (np.ndarray of int): Those of `columns` that are not, (n,).
+
+        Returns:
+            function: Of zeros (m, n_new), some of their rows (p,), and the
+                old entries there (p, n); fills these rows in.
+        """
+        if not self.is_selection:
+            matrix = csr_array(self.matrix[:, self.columns[lit]])
+
+            def fill(target: NDArray, rows: NDArray, old: NDArray) -> None:
+                target[rows] = (matrix @ old.T).T
+
+        elif len(lit) and lit[-1] - lit[0] == len(lit) - 1:
+
+            def fill(target: NDArray, rows: NDArray, old: NDArray) -> None:
+                target[rows, lit[0] : lit[-1] + 1] = old
+
+        else:
+
+            def fill(target: NDArray, rows: NDArray, old: NDArray) -> None:
+                target[np.ix_(rows, lit)] = old
+
+        return fill
 
 
 def identity(n: int) -> WavelengthMap:

@@ -32,15 +32,16 @@ class NodeTable:
         latents (np.ndarray of float): At each of m nodes, (m, 1 + k); the
             first is ln norm.
         alive (np.ndarray of bool): Which nodes have emission, (m,).
-        support (np.ndarray of bool): Which wavelengths ever emit, (n,).
-        mean (np.ndarray of float): The mean of soft-log flux at those, (s,).
-        components (np.ndarray of float): Its components, (k, s).
+        lit (np.ndarray of int): Which of the wanted wavelengths ever emit,
+            (n,).
+        mean (np.ndarray of float): The mean of soft-log flux at those, (n,).
+        components (np.ndarray of float): Its components, (k, n).
         softening (float): The softening of the logarithm.
     """
 
     latents: NDArray[np.float32]
     alive: NDArray[np.bool_]
-    support: NDArray[np.bool_]
+    lit: NDArray[np.intp]
     mean: NDArray[np.float32]
     components: NDArray[np.float32]
     softening: float
@@ -57,8 +58,7 @@ class NodeTable:
         Args:
             architecture (Architecture): How it is emulated.
             tensors (Mapping): Its tensors, named as in a weights file.
-            columns (np.ndarray of int): The wavelengths or lines wanted,
-                (n,).
+            columns (np.ndarray of int): The wavelengths or lines wanted.
 
         Returns:
             NodeTable: None for other architectures and activations, and if
@@ -76,23 +76,23 @@ class NodeTable:
         regressors = [_below(tensors, prefix) for prefix in prefixes]
         if not all(_fits(architecture, each) for each in regressors):
             return None
-        support = tensors["support"][columns] > 0
-        lit, components = columns[support], tensors["decoder/components"]
-        if not np.array_equal(lit, np.arange(components.shape[1])):
-            components = components[:, lit]
+        lit = np.flatnonzero(tensors["support"][columns])
+        kept, components = columns[lit], tensors["decoder/components"]
+        if not np.array_equal(kept, np.arange(components.shape[1])):
+            components = components[:, kept]
         return cls(
             latents=np.mean(
                 [_latents(architecture, each) for each in regressors], axis=0
             ),
             alive=tensors["alive/values"].reshape(-1) > 0,
-            support=support,
-            mean=tensors["decoder/mean"][lit],
+            lit=lit,
+            mean=tensors["decoder/mean"][kept],
             components=components,
             softening=architecture.softening,
         )
 
     def fluxes(self, nodes: NDArray[np.intp]) -> NDArray[np.float32]:
-        """Return the flux (p, n) at some nodes (p,), by their numbers."""
+        """Return the flux (p, n) at some nodes (p,), where any is `lit`."""
         latents = self.latents[nodes]
         # The steps of `SoftLog.inverse`, in place.
         flux = latents[:, 1:] @ self.components
@@ -101,11 +101,7 @@ class NodeTable:
         flux -= self.softening
         np.copyto(flux, 0.0, where=flux < (ZERO_BELOW - 1) * self.softening)
         flux *= np.exp(latents[:, :1])
-        if flux.shape[1] == len(self.support):
-            return flux
-        every = np.zeros((len(nodes), len(self.support)), np.float32)
-        every[:, self.support] = flux
-        return every
+        return flux
 
 
 def _fits(architecture: Corrected, tensors: Mapping[str, NDArray]) -> bool:
