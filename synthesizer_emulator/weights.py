@@ -27,7 +27,7 @@ from synthesizer_emulator.architectures import (
     EmissionShape,
     get_architecture,
 )
-from synthesizer_emulator.basis import int16_units
+from synthesizer_emulator.basis import common_units, int16_units
 from synthesizer_emulator.emulator import (
     EmissionEmulator,
     Emulator,
@@ -44,8 +44,11 @@ from synthesizer_emulator.interpolation import Derived, SmoothTable
 from synthesizer_emulator.scaling import AxisDomain, Coordinates
 from synthesizer_emulator.tabulation import NodeTable
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 SUFFIX = ".emulator.hdf5"
+
+# Integers up to here have no rounding in single precision.
+_LARGEST_INTEGER = 2**24
 
 # What reading a damaged file raises.
 _DAMAGES = (KeyError, OSError, TypeError, ValueError)
@@ -448,18 +451,26 @@ def _signatures(group: h5py.Group) -> dict[str, str]:
 
 
 def _pack(tensor: NDArray) -> tuple[NDArray, NDArray | None]:
-    """Return a tensor as it is stored, and the units of its rows if packed.
+    """Return a tensor as it is stored, and the units it counts in if packed.
 
     A matrix that is nothing but 16-bit integers times a power of two in
-    each row (see `round_to_int16`) is stored as these integers.
+    each row (see `round_to_int16`), and a table that is nothing but small
+    integers times one in each column (see `round_table`), are stored as
+    these integers.
     """
-    if tensor.ndim != 2 or tensor.dtype != np.float32 or not tensor.size:
+    if tensor.ndim < 2 or tensor.dtype != np.float32 or not tensor.size:
         return tensor, None
-    unit = int16_units(tensor).astype(np.float32)
-    integers = np.round(tensor / unit)
-    if not np.array_equal(integers * unit, tensor):
+    if tensor.ndim == 2:
+        unit, bits = int16_units(tensor)[:, 0], 16
+    else:
+        unit, bits = common_units(tensor), 32
+    integers = np.round(tensor / _spread(unit, tensor))
+    exact = np.array_equal(
+        (integers * _spread(unit, tensor)).astype(np.float32), tensor
+    )
+    if not exact or np.abs(integers).max() >= _LARGEST_INTEGER:
         return tensor, None
-    return integers.astype(np.int16), unit[:, 0]
+    return integers.astype(f"int{bits}"), unit.astype(np.float32)
 
 
 def _unpack(dataset: h5py.Dataset) -> NDArray:
@@ -467,7 +478,13 @@ def _unpack(dataset: h5py.Dataset) -> NDArray:
     stored = dataset[...]
     if "unit" not in dataset.attrs:
         return stored
-    return stored.astype(np.float32) * dataset.attrs["unit"][:, None]
+    unit = dataset.attrs["unit"]
+    return stored.astype(np.float32) * _spread(unit, stored)
+
+
+def _spread(unit: NDArray, tensor: NDArray) -> NDArray:
+    """Return units so that they multiply a matrix's rows, or columns."""
+    return unit[:, None] if tensor.ndim == 2 else unit
 
 
 def _signature(dtype: np.dtype, shape: Sequence[int]) -> str:

@@ -2,7 +2,12 @@ import numpy as np
 import pytest
 
 from synthesizer_emulator import basis as basis_module
-from synthesizer_emulator.basis import principal_components, round_to_int16
+from synthesizer_emulator.basis import (
+    common_units,
+    principal_components,
+    round_table,
+    round_to_int16,
+)
 
 RNG = np.random.default_rng(3)
 
@@ -55,3 +60,18 @@ def test_rounding_to_int16_is_exact_the_second_time():
     np.testing.assert_array_equal(round_to_int16(once), once)
     scale = np.abs(matrix).max(axis=1, keepdims=True)
     assert np.max(np.abs(once - matrix) / scale) < 1 / 32767
+
+
+def test_a_rounded_table_counts_in_powers_of_two():
+    rng = np.random.default_rng(1)
+    scale = np.array([100.0, 1.0, 1e-3])
+    table = rng.normal(size=(20, 5, 3)) * scale
+    metric = np.array([10.0, 1.0, 1.0])
+    rounded = round_table(table, metric, 1e-4)
+    assert (np.abs(rounded - table) <= 0.5e-4 / metric).all()
+    rounded = rounded.astype(np.float32)
+    units = common_units(rounded)
+    np.testing.assert_array_equal(np.log2(units) % 1, 0.0)
+    np.testing.assert_array_equal((rounded / units) % 1, 0.0)
+    assert (units <= 1e-4 / metric).all()
+    np.testing.assert_array_equal(common_units(np.zeros((2, 3))), 2.0**127)

@@ -57,7 +57,7 @@ def test_a_file_of_something_else():
 def test_a_newer_format(weights_file):
     with h5py.File(weights_file, "a") as hdf:
         hdf["emulator"].attrs["format_version"] = 99
-    with pytest.raises(GridError, match=r"format 99.*up to 1.*Upgrade"):
+    with pytest.raises(GridError, match=r"format 99.*up to 2.*Upgrade"):
         read_weights(weights_file)
 
 

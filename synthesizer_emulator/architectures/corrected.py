@@ -45,6 +45,7 @@ from synthesizer_emulator.architectures.regressors import (
     scaled_skeleton,
     standard_width,
 )
+from synthesizer_emulator.basis import round_table
 from synthesizer_emulator.checks import check_number, check_whole
 from synthesizer_emulator.emulator import (
     EmissionEmulator,
@@ -63,6 +64,10 @@ from synthesizer_emulator.training import (
     TrainingConfig,
     split_samples,
 )
+
+# In what steps the table counts, in ln norm; all its columns together add
+# four times that to the error of ln flux.
+_TABLE_STEP = 4e-6
 
 # By how much a sparse axis is narrowed for the network.
 _SPARSE_WIDTH = 3.0
@@ -149,7 +154,11 @@ class Corrected:
             * np.asarray(evaluate_points(trend, mesh)).reshape(table.shape)
             for trend in trends
         ]
-        tables = [(table - part).astype(np.float32) for part in parts]
+        step = _TABLE_STEP * metric[0]
+        tables = [
+            round_table(table - part, metric, step).astype(np.float32)
+            for part in parts
+        ]
         metric = metric.astype(np.float32)
         members = [
             CorrectedNetwork(
