@@ -112,8 +112,8 @@ def sfzh(
         >>> share.shape, round(float(share.sum()), 4)
         ((50, 2), 1.0)
     """
-    formed = _find(SF_HISTS, sf_hist)(bin_limits(ages), **sf_parameters)
-    enriched = _find(METAL_DISTS, metal_dist)(
+    formed = find_history(SF_HISTS, sf_hist)(bin_limits(ages), **sf_parameters)
+    enriched = find_history(METAL_DISTS, metal_dist)(
         np.asarray(metallicities, np.float64), **metal_parameters
     )
     return jnp.outer(formed / formed.sum(), enriched / enriched.sum())
@@ -148,7 +148,7 @@ def stack_parameters(
     functions = (
         METAL_DISTS if isinstance(histories[0], ZDist.Common) else SF_HISTS
     )
-    _, *wanted = signature(_find(functions, name)).parameters
+    _, *wanted = signature(find_history(functions, name)).parameters
     columns = {}
     for parameter in wanted:
         # A metallicity distribution marks what others could be confused
@@ -495,7 +495,7 @@ METAL_DISTS: Mapping[str, Callable[..., Array]] = {
 _ATTRIBUTES = {"metallicity": "metallicity_"}
 
 
-def _find(
+def find_history(
     functions: Mapping[str, Callable[..., Array]], name: str
 ) -> Callable[..., Array]:
     """Return a history by the name of Synthesizer's class."""

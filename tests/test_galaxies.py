@@ -1,0 +1,307 @@
+"""Batches of galaxies against Synthesizer's own, one by one."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from astropy.cosmology import Planck18
+from synthesizer.emission_models import IncidentEmission, TotalEmission
+from synthesizer.emission_models.attenuation import PowerLaw
+from synthesizer.emission_models.generators.dust import Greybody
+from synthesizer.emission_models.transformers.igm import Inoue14
+from synthesizer.exceptions import (
+    InconsistentArguments,
+    MissingAttribute,
+    UnimplementedFunctionality,
+)
+from synthesizer.instruments import FilterCollection
+from synthesizer.parametric import SFH, Galaxy, Stars, ZDist
+from unyt import K, Msun, angstrom, yr
+
+from synthesizer_emulator import galaxies as engine
+from synthesizer_emulator.galaxies import GalaxyModel, in_batches
+from synthesizer_emulator.histories import native_sfzh
+
+pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
+
+LABELS = ["emergent", "incident"]
+HATS = {
+    f"{c:.0f}": {"lam_eff": c * angstrom, "lam_fwhm": 0.2 * c * angstrom}
+    for c in np.geomspace(2500, 40000, 4)
+}
+
+
+@pytest.fixture(scope="module")
+def filters():
+    return FilterCollection(tophat_dict=HATS)
+
+
+def draw(n, seed=5):
+    """Return the parameters of galaxies up to redshift 5, and a near one."""
+    rng = np.random.default_rng(seed)
+    redshift = rng.uniform(0.0, 5.0, n)
+    redshift[0] = 0.0
+    old = Planck18.age(redshift).to("yr").value
+    return {
+        "initial_mass": 10 ** rng.uniform(8, 12, n),
+        "redshift": redshift,
+        "sf_hist": {
+            "max_age": old,
+            "peak_age": old * rng.uniform(0.1, 0.9, n),
+            "tau": rng.uniform(0.2, 1.5, n),
+        },
+        "metal_dist": {"metallicity": 10 ** rng.uniform(-4, -1.5, n)},
+        "emission": {
+            "tau_v": rng.uniform(0.0, 3.0, n),
+            "fesc": rng.uniform(0.0, 1.0, n),
+        },
+    }
+
+
+def native_histories(values, i):
+    """Return Synthesizer's own histories of a galaxy."""
+    sf_hist = {k: float(v[i]) for k, v in values["sf_hist"].items()}
+    metallicity = float(values["metal_dist"]["metallicity"][i])
+    return (
+        SFH.LogNormal(
+            tau=sf_hist["tau"],
+            peak_age=sf_hist["peak_age"] * yr,
+            max_age=sf_hist["max_age"] * yr,
+        ),
+        ZDist.DeltaConstant(metallicity=metallicity),
+    )
+
+
+def native_galaxy(grid, emission, filters, values, i):
+    """Return a galaxy as Synthesizer makes and observes it."""
+    sf_hist, metal_dist = native_histories(values, i)
+    stars = Stars(
+        grid.log10ages,
+        grid.metallicities,
+        sf_hist=sf_hist,
+        metal_dist=metal_dist,
+        initial_mass=float(values["initial_mass"][i]) * Msun,
+        **{k: float(v[i]) for k, v in values["emission"].items()},
+    )
+    galaxy = Galaxy(stars=stars, redshift=float(values["redshift"][i]))
+    galaxy.stars.get_spectra(emission)
+    galaxy.stars.get_photo_lnu(filters)
+    galaxy.get_observed_spectra(Planck18, igm=Inoue14)
+    galaxy.stars.get_photo_fnu(filters)
+    return galaxy.stars
+
+
+def total(grid):
+    return TotalEmission(grid, dust_curve=PowerLaw(slope=-0.7))
+
+
+def make_model(grid, filters, **kwargs):
+    return GalaxyModel.of_model(
+        total(grid),
+        **{
+            "sf_hist": "LogNormal",
+            "metal_dist": "DeltaConstant",
+            "filters": filters,
+            "cosmo": Planck18,
+            "igm": Inoue14,
+            "max_redshift": 5.0,
+            "varying": ["tau_v", "fesc"],
+            **kwargs,
+        },
+    )
+
+
+@pytest.fixture(scope="module")
+def model(native, filters):
+    """Return a model for photometry alone, in single precision."""
+    return make_model(native, filters)
+
+
+def joined(model, values, **kwargs):
+    """Return the photometry of all batches."""
+    batches = in_batches(model, values, **kwargs)
+    found = [batch["photometry"]["emergent"] for _, batch in batches]
+    return np.concatenate(found)
+
+
+def compare(found, stars, outputs, tolerance):
+    """Compare galaxies with Synthesizer's."""
+    for i, one in enumerate(stars):
+        for output in outputs:
+            for label, values in found[output].items():
+                true = {
+                    "lnu": lambda s, k: s.spectra[k]._lnu,
+                    "fnu": lambda s, k: s.spectra[k]._fnu,
+                    "luminosities": lambda s, k: s.photo_lnu[k].photo_lnu,
+                    "photometry": lambda s, k: s.photo_fnu[k].photo_fnu,
+                }[output](one, label)
+                true = np.asarray(true)
+                bright = true > 1e-6 * true.max()
+                assert bright.any()
+                np.testing.assert_allclose(
+                    values[i][bright], true[bright], rtol=tolerance
+                )
+
+
+def test_galaxies_are_synthesizers(native, filters, double_precision):
+    values = draw(3)
+    outputs = ["photometry", "fnu", "luminosities", "lnu"]
+    model = make_model(native, filters, outputs=outputs, emissions=LABELS)
+    ((which, found),) = in_batches(model, values, batch_size=3)
+    assert which == slice(0, 3)
+    emission = total(native)
+    stars = [
+        native_galaxy(native, emission, filters, values, i) for i in range(3)
+    ]
+    compare(found, stars, outputs, 1e-6)
+
+
+def test_photometry_in_single_precision(native, filters, model):
+    values = draw(8)
+    emission = total(native)
+    stars = [
+        native_galaxy(native, emission, filters, values, i) for i in range(8)
+    ]
+    # 1e-4 magnitudes.
+    compare(
+        {"photometry": {"emergent": joined(model, values, batch_size=8)}},
+        stars,
+        ["photometry"],
+        9e-5,
+    )
+
+
+def test_wavelengths_that_no_filter_sees_are_left_out(native, filters, model):
+    assert len(model.emission.lam) < 0.8 * len(native.lam)
+    # Dust that emits what is absorbed needs all of them.
+    dusty = TotalEmission(
+        native,
+        dust_curve=PowerLaw(slope=-0.7),
+        dust_emission_model=Greybody(temperature=40 * K),
+    )
+    whole = GalaxyModel.of_model(
+        dusty, filters=filters, cosmo=Planck18, varying=["tau_v", "fesc"]
+    )
+    assert len(whole.emission.lam) == len(native.lam)
+
+
+def test_one_compilation_for_any_number(model):
+    before = engine._evaluate._cache_size()
+    for n in (1, 7, 8, 9, 30):
+        assert joined(model, draw(n), batch_size=8).shape == (n, len(HATS))
+    assert engine._evaluate._cache_size() <= before + 1
+
+
+def test_batches_do_not_mix_galaxies(model):
+    values = draw(19)
+    found = joined(model, values, batch_size=8)
+    turned = jax.tree.map(lambda v: v[::-1], values)
+    np.testing.assert_allclose(
+        joined(model, turned, batch_size=8)[::-1], found, rtol=1e-6
+    )
+
+
+def test_memory_does_not_grow_with_galaxies(model):
+    def most_alive(n):
+        return max(
+            sum(array.nbytes for array in jax.live_arrays())
+            for _ in in_batches(model, draw(n), batch_size=8)
+        )
+
+    assert most_alive(400) <= most_alive(24)
+
+
+def test_several_devices_give_the_same(model, tmp_path):
+    """In another process, as JAX counts processors once."""
+    values = draw(19)
+    script = """
+import json, sys, warnings
+warnings.simplefilter("ignore")
+import jax, test_galaxies as here
+from synthesizer.grid import Grid
+from synthesizer_emulator.grid import EXAMPLE_NAME, example_folder
+grid = Grid(EXAMPLE_NAME, grid_dir=example_folder())
+filters = here.FilterCollection(tophat_dict=here.HATS)
+model = here.make_model(grid, filters)
+placed = jax.local_devices()
+found = here.joined(model, here.draw(19), batch_size=6)
+print(json.dumps([len(placed), here.engine._evaluate._cache_size(),
+                  found.tolist()]))
+"""
+    flags = "--xla_force_host_platform_device_count=4"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    devices, compilations, found = json.loads(done.stdout.splitlines()[-1])
+    assert (devices, compilations) == (4, 1)
+    np.testing.assert_allclose(
+        found, joined(model, values, batch_size=8), rtol=1e-5
+    )
+
+
+def test_galaxies_that_bring_their_sfzh(native, filters, model):
+    values = draw(4)
+    ages = 10**native.log10ages
+    shares = [
+        native_sfzh(ages, native.metallicities, *native_histories(values, i))
+        for i in range(4)
+    ]
+    kept = ("initial_mass", "redshift", "emission")
+    brought = {"sfzh": np.array(shares), **{k: values[k] for k in kept}}
+    own = make_model(native, filters, sf_hist=None, metal_dist=None)
+    assert own.parameters == ("initial_mass", "redshift", "sfzh", "emission")
+    np.testing.assert_allclose(
+        joined(own, brought, batch_size=8),
+        joined(model, values, batch_size=8),
+        rtol=1e-4,
+    )
+
+
+def test_what_is_not_known_is_nan(model):
+    values = draw(8)
+    values["redshift"][1] = 5.5
+    values["emission"]["fesc"][2] = 1.1
+    values["sf_hist"]["tau"][3] = np.nan
+    values["initial_mass"][4] = np.nan
+    found = joined(model, values, batch_size=8)
+    assert np.isnan(found).all(1).tolist() == [0, 1, 1, 1, 1, 0, 0, 0]
+    assert np.isfinite(found[[0, 5, 6, 7]]).all()
+
+
+def test_what_does_not_fit_together_is_refused(native, filters, model):
+    def of_model(**kwargs):
+        return GalaxyModel.of_model(IncidentEmission(native), **kwargs)
+
+    with pytest.raises(InconsistentArguments, match="need filters"):
+        of_model(cosmo=Planck18)
+    with pytest.raises(InconsistentArguments, match="need a cosmology"):
+        of_model(filters=filters)
+    with pytest.raises(InconsistentArguments, match=r"one of .*got 'flux'"):
+        of_model(outputs=["flux"])
+    with pytest.raises(InconsistentArguments, match="or its own SFZH"):
+        of_model(outputs=["lnu"], sf_hist="Constant")
+    with pytest.raises(UnimplementedFunctionality, match="native_sfzh"):
+        of_model(
+            outputs=["lnu"], sf_hist="DenseBasis", metal_dist="DeltaConstant"
+        )
+    values = draw(3)
+    with pytest.raises(MissingAttribute, match="redshift missing"):
+        joined(model, {k: v for k, v in values.items() if k != "redshift"})
+    values["redshift"] = values["redshift"][:2]
+    with pytest.raises(InconsistentArguments, match=r"redshift \(2,\)"):
+        in_batches(model, values)
+    with pytest.raises(InconsistentArguments, match="of none"):
+        in_batches(model, {})
+    with pytest.raises(InconsistentArguments, match="batch_size"):
+        in_batches(model, draw(3), batch_size=0)
