@@ -1,0 +1,427 @@
+"""Galaxies on disk in parts: written whole, taken up again, put together.
+
+A library of a million galaxies takes a while, maybe on several machines.
+It is written in parts, each a file that appears when it is whole and says
+which galaxies it holds and of which library. What an interruption leaves
+is taken up by the same command, by any number of processes, and `collect`
+finds out whether anything lacks or is double. This room knows arrays with
+one row a galaxy; what they are, and how the final file is laid out, is
+its users' business.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Self
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+from synthesizer.exceptions import InconsistentArguments
+from tqdm import tqdm
+
+from synthesizer_emulator.checks import check_choice, check_whole
+from synthesizer_emulator.gridfile import write_atomically, write_whole
+
+ON_BAD = ("refuse", "skip")
+
+_PLAN = "plan.json"
+_ARRAYS = "arrays"
+
+# How many galaxies a message lists.
+_LISTED = 10
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A library on its way, in a folder of its own.
+
+    Attributes:
+        folder (Path): Where the parts are.
+        n (int): How many galaxies there will be.
+        size (int): How many of them are in a part.
+        about (Mapping): All that says what they are, as JSON knows it. Parts
+            of another library are recognised by it.
+    """
+
+    folder: Path
+    n: int
+    size: int
+    about: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        """Check the numbers.
+
+        Raises:
+            InconsistentArguments: If there are no galaxies.
+        """
+        check_whole("the number of galaxies", self.n, 1)
+        check_whole("the galaxies of a part", self.size, 1)
+
+    @classmethod
+    def begin(
+        cls, folder: Path, n: int, size: int, about: Mapping[str, Any]
+    ) -> Self:
+        """Make the folder of a library, or take up what is there.
+
+        Several processes may do so at once.
+
+        Args:
+            folder (Path): The folder.
+            n (int): How many galaxies there will be.
+            size (int): How many of them are in a part.
+            about (Mapping): What says what they are, as JSON knows it.
+
+        Returns:
+            Parts: They, in the size that was begun with.
+
+        Raises:
+            InconsistentArguments: If the folder is of another library.
+            OSError: If it can't be written.
+        """
+        parts = cls(folder, n, size, json.loads(json.dumps(about)))
+        folder.mkdir(parents=True, exist_ok=True)
+        plan = folder / _PLAN
+        if plan.is_file():
+            there = cls.open(folder)
+            if there.digest != parts.digest:
+                raise InconsistentArguments(
+                    f"'{folder}' holds parts of another library (it differs "
+                    f"in: {', '.join(_differences(there, parts))}). Delete "
+                    "it, or choose another file."
+                )
+            return there
+        contents = {"n": n, "size": size, "about": parts.about}
+        write_whole(plan, json.dumps(contents, indent=1).encode())
+        return parts
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Return the parts that a folder is for.
+
+        Args:
+            folder (Path): The folder.
+
+        Raises:
+            InconsistentArguments: If it is none of a library.
+        """
+        try:
+            plan = json.loads((folder / _PLAN).read_text())
+            return cls(folder, plan["n"], plan["size"], plan["about"])
+        except (OSError, ValueError, KeyError) as error:
+            raise InconsistentArguments(
+                f"'{folder}' is no folder of a library's parts: expected "
+                f"'{_PLAN}' in it ({error})."
+            ) from error
+
+    @cached_property
+    def digest(self) -> str:
+        """What distinguishes the library from others."""
+        identity = json.dumps([self.n, self.about], sort_keys=True)
+        return sha256(identity.encode()).hexdigest()
+
+    def ranges(self, process: int = 0, processes: int = 1) -> list[slice]:
+        """Return which galaxies are in each part that a process makes.
+
+        Args:
+            process (int): The process.
+            processes (int): How many there are; they take turns.
+        """
+        starts = range(process * self.size, self.n, processes * self.size)
+        return [slice(i, min(i + self.size, self.n)) for i in starts]
+
+    def is_written(self, which: slice) -> bool:
+        """Return whether a part is there and can be read."""
+        try:
+            with h5py.File(self._path(which), "r") as hdf:
+                return bool(hdf.attrs["digest"] == self.digest)
+        except (OSError, KeyError):
+            return False
+
+    def write(
+        self, which: slice, arrays: Mapping[str, NDArray], bad: NDArray
+    ) -> None:
+        """Write a part, whole or not at all.
+
+        Args:
+            which (slice): Its galaxies.
+            arrays (Mapping): What there is of them, with one row a galaxy.
+            bad (np.ndarray of bool): Which are not to be kept.
+
+        Raises:
+            OSError: If it can't be written.
+        """
+        with write_atomically(self._path(which)) as hdf:
+            hdf.attrs["digest"] = self.digest
+            hdf.attrs["start"], hdf.attrs["stop"] = which.start, which.stop
+            hdf["bad"] = bad
+            for name, values in arrays.items():
+                hdf[f"{_ARRAYS}/{name}"] = values
+
+    def _path(self, which: slice) -> Path:
+        return self.folder / f"part-{which.start:012}-{which.stop:012}.hdf5"
+
+
+def write_parts(
+    parts: Parts,
+    make: Callable[[slice], Mapping[str, NDArray]],
+    on_bad: str = "refuse",
+    process: int = 0,
+    processes: int = 1,
+    progress: bool = True,
+) -> None:
+    """Make and write the parts of one process that are not there yet.
+
+    Args:
+        parts (Parts): The library.
+        make (Callable): Returns the arrays of some galaxies by their names,
+            one row a galaxy. A galaxy is bad if anything of it is not
+            finite.
+        on_bad (str): What to do with a bad galaxy: `refuse` or `skip` it.
+        process (int): This process.
+        processes (int): How many there are.
+        progress (bool): Whether to show progress.
+
+    Raises:
+        InconsistentArguments: If there are bad galaxies that are refused;
+            names them. What was written before stays.
+        OSError: If a part can't be written.
+    """
+    check_choice("on_bad", on_bad, ON_BAD)
+    check_whole("processes", processes, 1)
+    check_whole("process", process, 0)
+    if process >= processes:
+        raise InconsistentArguments(
+            f"The process must be one of 0 to {processes - 1}, got {process}."
+        )
+    ranges = parts.ranges(process, processes)
+    missing = [which for which in ranges if not parts.is_written(which)]
+    with tqdm(
+        total=sum(which.stop - which.start for which in ranges),
+        initial=sum(w.stop - w.start for w in ranges if w not in missing),
+        desc=parts.folder.stem,
+        unit="galaxy",
+        unit_scale=True,
+        disable=not progress,
+    ) as bar:
+        for which in missing:
+            arrays = make(which)
+            bad = bad_rows(arrays)
+            if bad.any() and on_bad == "refuse":
+                _refuse(which.start + np.flatnonzero(bad))
+            parts.write(which, arrays, bad)
+            bar.update(which.stop - which.start)
+
+
+def bad_rows(arrays: Mapping[str, NDArray]) -> NDArray[np.bool_]:
+    """Return which galaxies have something that is not finite, (n,)."""
+    return ~np.logical_and.reduce(
+        [
+            np.isfinite(values).reshape(len(values), -1).all(axis=1)
+            for values in arrays.values()
+        ]
+    )
+
+
+@dataclass(frozen=True)
+class Collection:
+    """The parts of a library, all there and none double.
+
+    Attributes:
+        parts (Parts): The library.
+        paths (tuple of Path): The files, in the order of the galaxies.
+        kept (np.ndarray of int): The galaxies that are kept, (n,).
+        skipped (np.ndarray of int): Those that are not.
+        rows (Mapping): For each array the shape and the precision of one
+            galaxy's row.
+    """
+
+    parts: Parts
+    paths: tuple[Path, ...]
+    kept: NDArray[np.int64]
+    skipped: NDArray[np.int64]
+    rows: Mapping[str, tuple[tuple[int, ...], np.dtype]]
+
+    @property
+    def nbytes(self) -> int:
+        """The size of all arrays."""
+        row = sum(
+            int(np.prod(shape)) * dtype.itemsize
+            for shape, dtype in self.rows.values()
+        )
+        return len(self.kept) * row
+
+    def read(self, name: str) -> Iterator[tuple[slice, NDArray]]:
+        """Return an array of the galaxies that are kept, part by part.
+
+        Args:
+            name (str): Its name.
+
+        Returns:
+            Iterator: Of pairs: where the rows belong, and the rows.
+        """
+        start = 0
+        for path in self.paths:
+            with h5py.File(path, "r") as hdf:
+                values = hdf[f"{_ARRAYS}/{name}"][...][~hdf["bad"][...]]
+            yield slice(start, start + len(values)), values
+            start += len(values)
+
+    def write_array(
+        self, hdf: h5py.File, path: str, name: str
+    ) -> h5py.Dataset:
+        """Write an array into a file, with one row a galaxy.
+
+        Args:
+            hdf (h5py.File): The file.
+            path (str): The path of the dataset in it.
+            name (str): The name of the array.
+
+        Returns:
+            h5py.Dataset: The dataset.
+        """
+        shape, dtype = self.rows[name]
+        dataset = hdf.create_dataset(path, (len(self.kept), *shape), dtype)
+        for which, values in self.read(name):
+            dataset[which] = values
+        return dataset
+
+    def remove(self) -> None:
+        """Delete the parts, as they are put together."""
+        folders = {path.parent for path in self.paths} | {self.parts.folder}
+        for path in self.paths:
+            path.unlink()
+        for folder in folders:
+            for rest in (*folder.glob(".*.partial"), folder / _PLAN):
+                rest.unlink(missing_ok=True)
+            if not any(folder.iterdir()):
+                folder.rmdir()
+
+
+def collect(
+    folders: Path | Sequence[Path], on_bad: str = "skip"
+) -> Collection:
+    """Find the parts of a library, and whether they are all there.
+
+    Args:
+        folders (Path/sequence of Path): The folder of the parts; or several,
+            of machines that share no disk.
+        on_bad (str): Whether bad galaxies among them are refused (`refuse`)
+            or left out (`skip`).
+
+    Returns:
+        Collection: They.
+
+    Raises:
+        InconsistentArguments: If folders are of different libraries, or
+            parts lack or are double; names them.
+    """
+    check_choice("on_bad", on_bad, ON_BAD)
+    folders = [folders] if isinstance(folders, Path) else list(folders)
+    every = [Parts.open(folder) for folder in folders]
+    if len({parts.digest for parts in every}) != 1:
+        raise InconsistentArguments(
+            "The folders hold parts of different libraries: "
+            f"{', '.join(map(str, folders))} (they differ in: "
+            f"{', '.join(_differences(every[0], *every[1:]))})."
+        )
+    parts = every[0]
+    found = sorted(_spans(parts, folders))
+    _check_whole(parts, [span for span, _ in found])
+    paths = tuple(path for _, path in found)
+    bad = []
+    for path in paths:
+        with h5py.File(path, "r") as hdf:
+            bad.append(hdf["bad"][...])
+            rows = _rows(hdf)
+    out = np.concatenate(bad)
+    if out.any() and on_bad == "refuse":
+        _refuse(np.flatnonzero(out))
+    return Collection(
+        parts, paths, np.flatnonzero(~out), np.flatnonzero(out), rows
+    )
+
+
+def _spans(
+    parts: Parts, folders: Sequence[Path]
+) -> Iterator[tuple[tuple[int, int], Path]]:
+    """Return which galaxies each file of some folders holds."""
+    for folder in folders:
+        for path in folder.glob("*.hdf5"):
+            try:
+                with h5py.File(path, "r") as hdf:
+                    digest = hdf.attrs["digest"]
+                    span = int(hdf.attrs["start"]), int(hdf.attrs["stop"])
+            except (OSError, KeyError) as error:
+                raise InconsistentArguments(
+                    f"'{path}' is no part of a library, or damaged "
+                    f"({error}): delete it, and run the library again."
+                ) from error
+            if digest != parts.digest:
+                raise InconsistentArguments(
+                    f"'{path}' is a part of another library: delete it."
+                )
+            yield span, path
+
+
+def _check_whole(parts: Parts, spans: Sequence[tuple[int, int]]) -> None:
+    """Refuse spans, in order, that don't hold each galaxy once."""
+    lacking, double = [], []
+    end = 0
+    for start, stop in spans:
+        if start > end:
+            lacking.append((end, start))
+        if start < end:
+            double.append((start, min(stop, end)))
+        end = max(end, stop)
+    if end < parts.n:
+        lacking.append((end, parts.n))
+    for wrong, what, remedy in (
+        (lacking, "lack", "run the library again, or give all its folders"),
+        (double, "are there twice", "delete one of the parts"),
+    ):
+        if wrong:
+            listed = ", ".join(f"{a} to {b - 1}" for a, b in wrong[:_LISTED])
+            total = sum(b - a for a, b in wrong)
+            raise InconsistentArguments(
+                f"Of the {parts.n} galaxies of '{parts.folder}' {total} "
+                f"{what}: {listed}{', ...' * (len(wrong) > _LISTED)}; "
+                f"{remedy}."
+            )
+
+
+def _refuse(galaxies: NDArray) -> None:
+    """Refuse bad galaxies."""
+    listed = ", ".join(map(str, galaxies[:_LISTED]))
+    raise InconsistentArguments(
+        f"{len(galaxies)} galaxies have values that are not finite, as they "
+        "are outside of what is known: "
+        f"{listed}{', ...' * (len(galaxies) > _LISTED)}. Narrow their "
+        "parameters, or have such galaxies left out with on_bad 'skip'."
+    )
+
+
+def _differences(one: Parts, *others: Parts) -> list[str]:
+    """Return what libraries differ in."""
+    every = [{"n": parts.n, **parts.about} for parts in (one, *others)]
+    keys = dict.fromkeys(key for about in every for key in about)
+    return [
+        key
+        for key in keys
+        if len({json.dumps(a.get(key), sort_keys=True) for a in every}) > 1
+    ]
+
+
+def _rows(hdf: h5py.File) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+    """Return the shape and precision of a row of each array of a part."""
+    rows = {}
+
+    def look(name: str, entry: h5py.Dataset | h5py.Group) -> None:
+        if isinstance(entry, h5py.Dataset):
+            rows[name] = (entry.shape[1:], entry.dtype)
+
+    hdf[_ARRAYS].visititems(look)
+    return rows
