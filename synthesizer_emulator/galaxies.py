@@ -44,8 +44,8 @@ OUTPUTS: Mapping[str, str] = {
     "fnu": "nJy",
     "lnu": "erg/s/Hz",
 }
+IN_BANDS = ("photometry", "luminosities")
 _OBSERVED = ("photometry", "fnu")
-_IN_BANDS = ("photometry", "luminosities")
 
 # How much memory a batch may take: what a processor's caches still help
 # with, and that part of an accelerator's memory.
@@ -158,7 +158,7 @@ class GalaxyModel:
         outputs = tuple(outputs)
         for output in outputs:
             check_choice("each of outputs", output, tuple(OUTPUTS))
-        if filters is None and set(outputs).intersection(_IN_BANDS):
+        if filters is None and set(outputs).intersection(IN_BANDS):
             raise InconsistentArguments(
                 f"{' and '.join(outputs)} need filters: give a "
                 "FilterCollection."
@@ -177,7 +177,7 @@ class GalaxyModel:
             find_history(SF_HISTS, sf_hist)
             find_history(METAL_DISTS, metal_dist)
         translate = partial(compile_model, model, emissions, varying, fixed)
-        if set(outputs) <= set(_IN_BANDS):
+        if set(outputs) <= set(IN_BANDS):
             try:
                 emission = translate(lam_lims(filters, max_redshift))
             except InconsistentArguments:

@@ -198,9 +198,7 @@ def test_galaxies_that_are_there_twice_are_named(tmp_path):
     write_parts(begin(tmp_path / "parts"), make, progress=False)
     again = begin(tmp_path / "again", size=25)
     write_parts(again, make, progress=False)
-    with pytest.raises(
-        InconsistentArguments, match="twice: 0 to 9, 10 to 19, 20"
-    ):
+    with pytest.raises(InconsistentArguments, match="twice: 0 to 9, 10 to 19"):
         collect([tmp_path / "parts", tmp_path / "again"])
 
 

@@ -1,0 +1,179 @@
+"""What made a library, in words and numbers that JSON knows.
+
+It goes into the file, for whoever finds it in a drawer, and tells one
+library from another when an interrupted one is taken up.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from hashlib import sha256
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+from synthesizer.emission_models import EmissionModel
+from synthesizer.emission_models.model_queue import ModelQueue
+from synthesizer.grid import Grid
+from synthesizer.instruments import FilterCollection
+from unyt import unyt_array
+
+from synthesizer_emulator.grid import EmulatedGrid
+from synthesizer_emulator.library.priors import Prior
+from synthesizer_emulator.weights import current_versions
+
+# Longer arrays are told by their hash.
+_LONGEST = 20
+
+# What Synthesizer's objects keep beside what they were made with.
+_NOISE = ("description", "required_params", "last_")
+
+
+def about_prior(prior: Prior) -> dict[str, Any]:
+    """Return what a prior is; what it is without is left out."""
+    said = {f.name: getattr(prior, f.name) for f in fields(prior)}
+    known = {k: _plain(v) for k, v in said.items() if v not in (None, "")}
+    return {"prior": type(prior).__name__, **known}
+
+
+def about_model(model: EmissionModel) -> dict[str, Any]:
+    """Return the tree of an emission model, by the labels of its parts."""
+    return {
+        label: {
+            key: value
+            for key, value in _about_part(part).items()
+            if value not in (None, [], {})
+        }
+        for label, part in ModelQueue(model).models.items()
+    }
+
+
+def about_grids(model: EmissionModel) -> dict[str, Any]:
+    """Return the grids that a model extracts from, by name."""
+    models = ModelQueue(model).models.values()
+    return {
+        grid.grid_name: _about_grid(grid)
+        for grid in (m.grid for m in models if m._is_extracting)
+    }
+
+
+def about_filters(filters: FilterCollection | None) -> dict[str, str]:
+    """Return a hash of the curve of each filter, by its code."""
+    if filters is None:
+        return {}
+    return {
+        code: _hash(filters[code].original_lam, filters[code].original_t)
+        for code in filters.filter_codes
+    }
+
+
+def about_object(thing: Any) -> Any:
+    """Return the class of an object and what it was made with."""
+    if thing is None:
+        return None
+    if isinstance(thing, type):
+        return {"class": thing.__name__}
+    state = vars(thing) if hasattr(thing, "__dict__") else {}
+    return {
+        "class": type(thing).__name__,
+        **{
+            name.lstrip("_"): _plain(value)
+            for name, value in state.items()
+            if _is_plain(value) and not name.lstrip("_").startswith(_NOISE)
+        },
+    }
+
+
+def about_software() -> dict[str, str]:
+    """Return the versions and the precision that numbers depend on."""
+    return {**current_versions(), "precision": str(jnp.zeros(()).dtype)}
+
+
+def _about_part(model: EmissionModel) -> dict[str, Any]:
+    """Return one model of a tree."""
+    return {
+        "grid": model.grid.grid_name if model._is_extracting else None,
+        "extract": model.extract,
+        "combine": _labels(model.combine or ()),
+        "apply_to": _labels([model.apply_to] if model.apply_to else ()),
+        "transformer": about_object(model.transformer),
+        "generator": about_object(model.generator),
+        "masks": [_plain(mask) for mask in model.masks],
+        "scale_by": [str(scaler) for scaler in model.scale_by],
+        "fixed_parameters": _plain(model.fixed_parameters),
+    }
+
+
+def _about_grid(grid: Grid) -> dict[str, Any]:
+    """Return what a grid is."""
+    known: dict[str, Any] = {
+        "shape": [int(size) for size in grid.shape],
+        "wavelengths": _summary(grid.lam.to_value("angstrom")),
+        "nodes": _hash(*(np.asarray(v) for v in _axes(grid))),
+    }
+    if isinstance(grid, EmulatedGrid):
+        card = grid.provenance
+        known |= {
+            "built_from": card.grid_name,
+            "source_sha256": card.source_hash,
+            "architecture": card.architecture,
+            "architecture_config": _plain(card.architecture_config),
+            "training_config": _plain(card.training_config),
+            "built_with": _plain(card.versions),
+        }
+    return known
+
+
+def _axes(grid: Grid) -> tuple[NDArray, ...]:
+    """Return the nodes of a grid."""
+    return tuple(
+        grid._extract_axes_values[name] for name in grid._extract_axes
+    )
+
+
+def _labels(models: Iterable[EmissionModel | str]) -> list[str]:
+    """Return the labels of models."""
+    return [m if isinstance(m, str) else m.label for m in models]
+
+
+def _is_plain(value: Any) -> bool:
+    """Return whether a value says something without its object."""
+    simple = (bool, int, float, str, np.generic, np.ndarray, type(None))
+    return isinstance(value, simple) or (
+        isinstance(value, list | tuple) and all(map(_is_plain, value))
+    )
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON knows it."""
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, unyt_array) and value.size <= _LONGEST:
+        return f"{value.value.tolist()} {value.units}"
+    if isinstance(value, np.ndarray):
+        if value.size > _LONGEST or value.dtype == object:
+            return _hash(value)
+        return _plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, float) and not np.isfinite(value):
+        return str(value)
+    if isinstance(value, str | int | float | bool | type(None)):
+        return value
+    return type(value).__name__
+
+
+def _summary(lam: NDArray) -> dict[str, Any]:
+    """Return what distinguishes wavelengths, whatever rounds them."""
+    some = {"first": lam[0], "middle": lam[len(lam) // 2], "last": lam[-1]}
+    return {"n": len(lam), **{k: f"{v:.6g}" for k, v in some.items()}}
+
+
+def _hash(*arrays: Any) -> str:
+    """Return what distinguishes arrays from others."""
+    digest = sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array, np.float64).tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,180 @@
+"""The library file: one HDF5 file of galaxies, and what made them.
+
+The only room that knows its layout::
+
+    galaxies                  the number of each in the draws, (n,)
+    skipped                   the numbers of those that were left out
+    parameters/redshift       (n,), and so on: parameters/stars/...,
+                              parameters/sf_hist/..., .../metal_dist/...
+    photometry/<emission>     (n, n_bands); or luminosities, fnu, lnu
+    filter_codes              (n_bands,)
+    wavelength                (nlam,), for spectra
+
+Every array has the attribute `Units`. The attribute `about` of the file is
+JSON that says what made it.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import h5py
+import numpy as np
+from synthesizer.exceptions import GridError, InconsistentArguments
+
+from synthesizer_emulator.gridfile import (
+    check_room,
+    open_grid,
+    write_atomically,
+)
+from synthesizer_emulator.library.parts import Collection, collect
+
+FORMAT = "synthesizer_emulator library"
+FORMAT_VERSION = 1
+PARTS_SUFFIX = ".parts"
+
+_LISTED = 10
+
+
+@dataclass(frozen=True)
+class LibraryFile:
+    """What a library file holds, but its arrays.
+
+    Attributes:
+        path (Path): The file.
+        galaxies (int): How many galaxies.
+        skipped (tuple of int): The draws that were left out.
+        about (dict): What made it.
+        digest (str): What distinguishes it from others.
+    """
+
+    path: Path
+    galaxies: int
+    skipped: tuple[int, ...]
+    about: dict[str, Any]
+    digest: str
+
+    def __str__(self) -> str:
+        """Return how many galaxies it has, and which were left out."""
+        megabytes = self.path.stat().st_size / 1e6
+        lines = [f"{self.path}: {self.galaxies} galaxies ({megabytes:.1f} MB)"]
+        if self.skipped:
+            listed = ", ".join(map(str, self.skipped[:_LISTED]))
+            more = ", ..." * (len(self.skipped) > _LISTED)
+            lines.append(f"{len(self.skipped)} left out: {listed}{more}")
+        return "\n".join(lines)
+
+    @classmethod
+    def open(cls, path: str | Path) -> Self:
+        """Read a library file.
+
+        Args:
+            path (str/Path): The file.
+
+        Raises:
+            GridError: If it is none.
+        """
+        path = Path(path)
+        with open_grid(path) as hdf:
+            if hdf.attrs.get("format") != FORMAT:
+                raise GridError(
+                    f"'{path}' is no library: expected the attribute "
+                    f"'format' to be '{FORMAT}'."
+                )
+            return cls(
+                path=path,
+                galaxies=len(hdf["galaxies"]),
+                skipped=tuple(hdf["skipped"][...].tolist()),
+                about=json.loads(hdf.attrs["about"]),
+                digest=str(hdf.attrs["digest"]),
+            )
+
+
+def parts_folder(path: Path) -> Path:
+    """Return the folder for the parts of a library file."""
+    return path.with_name(path.name.removesuffix(".hdf5") + PARTS_SUFFIX)
+
+
+def merge(
+    folders: str | Path | Sequence[str | Path],
+    path: str | Path | None = None,
+    on_bad: str = "skip",
+) -> LibraryFile:
+    """Put the parts of a library together, and delete them.
+
+    Args:
+        folders (str/Path/sequence): The folder of the parts, `*.parts`; or
+            those of several machines that share no disk.
+        path (str/Path): The file to write; by default beside the first
+            folder.
+        on_bad (str): Whether galaxies with values that are not finite are
+            refused (`refuse`) or left out (`skip`).
+
+    Returns:
+        LibraryFile: What it holds.
+
+    Raises:
+        InconsistentArguments: If parts lack or are double, or bad galaxies
+            are refused; names them. Nothing is deleted then.
+        OSError: If the file can't be written.
+    """
+    if isinstance(folders, str | Path):
+        folders = [folders]
+    every = [Path(folder) for folder in folders]
+    if path is None:
+        path = every[0].with_name(
+            every[0].name.removesuffix(PARTS_SUFFIX) + ".hdf5"
+        )
+    path = library_path(path)
+    collection = collect(every, on_bad)
+    write_library(collection, path)
+    collection.remove()
+    return LibraryFile.open(path)
+
+
+def library_path(path: str | Path) -> Path:
+    """Return the path of a library file.
+
+    Raises:
+        InconsistentArguments: If it does not end as one.
+    """
+    path = Path(path)
+    if path.suffix != ".hdf5":
+        raise InconsistentArguments(
+            f"A library file must be called *.hdf5, got '{path}'."
+        )
+    return path
+
+
+def write_library(collection: Collection, path: Path) -> None:
+    """Write a library file, whole or not at all.
+
+    Args:
+        collection (Collection): Its parts.
+        path (Path): The file.
+
+    Raises:
+        OSError: If it can't be written.
+    """
+    about = collection.parts.about
+    units = about.get("units", {})
+    check_room(path, collection.nbytes)
+    with write_atomically(path, in_memory=False) as hdf:
+        hdf.attrs["format"] = FORMAT
+        hdf.attrs["format_version"] = FORMAT_VERSION
+        hdf.attrs["digest"] = collection.parts.digest
+        hdf.attrs["about"] = json.dumps(about)
+        hdf["galaxies"] = collection.kept
+        hdf["skipped"] = collection.skipped
+        for name in collection.rows:
+            dataset = collection.write_array(hdf, name, name)
+            dataset.attrs["Units"] = units.get(name, "dimensionless")
+        if about.get("filters"):
+            hdf["filter_codes"] = np.array(
+                list(about["filters"]), h5py.string_dtype()
+            )
+        if "wavelength" in about:
+            hdf["wavelength"] = np.array(about["wavelength"])
+            hdf["wavelength"].attrs["Units"] = "angstrom"

@@ -1,0 +1,499 @@
+"""`Library`: an emission model, priors and filters, and galaxies of them.
+
+The room of whoever makes a library from Python; `config` reads the same
+from YAML. Parameters have the names of Synthesizer's classes. Here they
+are drawn and brought to the plain numbers that `GalaxyModel` takes.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from inspect import signature
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+from astropy.cosmology import Planck18
+from numpy.typing import NDArray
+from synthesizer.emission_models import EmissionModel
+from synthesizer.exceptions import (
+    InconsistentArguments,
+    UnimplementedFunctionality,
+)
+from synthesizer.instruments import FilterCollection
+from synthesizer.parametric import SFH, ZDist
+
+from synthesizer_emulator.galaxies import (
+    IN_BANDS,
+    OUTPUTS,
+    GalaxyModel,
+    in_batches,
+    suitable_batch_size,
+)
+from synthesizer_emulator.histories import (
+    METAL_DISTS,
+    SF_HISTS,
+    find_history,
+    stack_parameters,
+)
+from synthesizer_emulator.library.about import (
+    about_filters,
+    about_grids,
+    about_model,
+    about_object,
+    about_prior,
+    about_software,
+)
+from synthesizer_emulator.library.file import (
+    LibraryFile,
+    library_path,
+    merge,
+    parts_folder,
+)
+from synthesizer_emulator.library.parameters import (
+    GALAXY,
+    MASS,
+    METAL_DIST,
+    REDSHIFT,
+    SF_HIST,
+    STARS,
+    Given,
+    Parameters,
+    with_units,
+)
+from synthesizer_emulator.library.parts import Parts, write_parts
+from synthesizer_emulator.library.priors import Draws
+from synthesizer_emulator.translation import compile_model
+
+if TYPE_CHECKING:
+    from astropy.cosmology import FLRW
+
+# How many galaxies a part has, and how much memory at the most.
+_GALAXIES_A_PART = 2**13
+_BYTES_A_PART = 2**27
+
+_SLACK = 1e-6
+
+
+@dataclass(frozen=True)
+class History:
+    """A star formation history, or a metallicity distribution.
+
+    Attributes:
+        name (str): The name of Synthesizer's class, e.g. `LogNormal`.
+        parameters (Mapping): A prior for each parameter of it; those that
+            are left out are as Synthesizer has them. Under `log10` and the
+            name stands the decadic logarithm of one.
+    """
+
+    name: str
+    parameters: Mapping[str, Given] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Library:
+    """Galaxies of an emission model, drawn from priors.
+
+    Attributes:
+        emission_model (EmissionModel): Synthesizer's emission model, on an
+            emulated grid or a native one.
+        sf_hist (History): The star formation history.
+        metal_dist (History): The metallicity distribution.
+        stars (Mapping): Priors of what Synthesizer's `Stars` have beside:
+            `initial_mass` (or `log10initial_mass`, in solar masses), and
+            what the emission model asks for (`tau_v`, `fesc` ...).
+        redshift (Prior): The redshift; without it only what is in the rest
+            frame can be had.
+        draws (Draws): How many galaxies, and how they are drawn.
+        filters (FilterCollection): The filters.
+        cosmo (FLRW): The cosmology.
+        igm (IGMBase): Synthesizer's model of the intergalactic medium.
+        outputs (tuple of str): Any of `galaxies.OUTPUTS`.
+        emissions (tuple of str): The labels of the emissions wanted; the
+            model's own by default.
+
+    Examples:
+        >>> from synthesizer.emission_models import IncidentEmission
+        >>> from synthesizer_emulator import EmulatedGrid
+        >>> from synthesizer_emulator.library import (
+        ...     Draws,
+        ...     History,
+        ...     Library,
+        ...     Uniform,
+        ... )
+        >>> library = Library(
+        ...     IncidentEmission(EmulatedGrid.example()),
+        ...     sf_hist=History("Constant", {"max_age": Uniform(0.1, 1,
+        ...                                                     units="Gyr")}),
+        ...     metal_dist=History("DeltaConstant", {"metallicity": 0.01}),
+        ...     stars={"log10initial_mass": Uniform(8, 12)},
+        ...     draws=Draws(4, seed=1),
+        ...     outputs=["lnu"],
+        ... )
+        >>> for name, values in library.make(slice(0, 4)).items():
+        ...     print(name, values.shape)
+        parameters/stars/log10initial_mass (4,)
+        parameters/sf_hist/max_age (4,)
+        lnu/incident (4, 1719)
+    """
+
+    emission_model: EmissionModel
+    sf_hist: History
+    metal_dist: History
+    stars: Mapping[str, Given]
+    draws: Draws
+    redshift: Given | None = None
+    filters: FilterCollection | None = None
+    cosmo: "FLRW" = field(default_factory=lambda: Planck18)
+    igm: Any = None
+    outputs: Iterable[str] = ("photometry",)
+    emissions: Iterable[str] | None = None
+
+    def __post_init__(self) -> None:
+        """Check that everything fits together.
+
+        Raises:
+            InconsistentArguments: If it doesn't.
+            UnimplementedFunctionality: If the emission model or a history
+                is not translated.
+        """
+        object.__setattr__(self, "outputs", tuple(self.outputs))
+        self._check_stars()
+        # The first galaxy shows whether Synthesizer takes the histories.
+        self.values(slice(0, 1))
+
+    @cached_property
+    def model(self) -> GalaxyModel:
+        """The model of one galaxy."""
+        return GalaxyModel.of_model(
+            self.emission_model,
+            sf_hist=self.sf_hist.name,
+            metal_dist=self.metal_dist.name,
+            filters=self.filters,
+            cosmo=None if self.redshift is None else self.cosmo,
+            igm=self.igm,
+            # Whatever is beyond, were there but redshift zero.
+            max_redshift=max(self.parameters.max_redshift, 0.1),
+            outputs=self.outputs,
+            emissions=self.emissions,
+            varying=self._varying,
+            fixed=self._fixed,
+        )
+
+    @cached_property
+    def about(self) -> dict[str, Any]:
+        """What makes the library, as JSON knows it."""
+        about = {
+            "draws": {
+                "n": self.draws.n,
+                "method": self.draws.method,
+                "seed": self.draws.seed,
+            },
+            "parameters": {
+                p.path: about_prior(p.prior) for p in self.parameters.every
+            },
+            "sf_hist": self.sf_hist.name,
+            "metal_dist": self.metal_dist.name,
+            "cosmology": repr(self.cosmo),
+            "igm": about_object(self.igm),
+            "filters": about_filters(self.filters),
+            "outputs": list(self.outputs),
+            "emissions": list(self.model.emission.emissions),
+            "emission_model": about_model(self.emission_model),
+            "grids": about_grids(self.emission_model),
+            "software": about_software(),
+            "units": {
+                **self.parameters.units(),
+                **{
+                    f"{output}/{label}": OUTPUTS[output]
+                    for output in self.model.outputs
+                    for label in self.model.emission.emissions
+                },
+            },
+        }
+        if {"fnu", "lnu"}.intersection(self.outputs):
+            lam = self.emission_model.lam.to_value("angstrom")
+            about["wavelength"] = lam.tolist()
+        return about
+
+    def make(self, which: slice) -> dict[str, NDArray]:
+        """Return some of the galaxies.
+
+        Args:
+            which (slice): Which, by their numbers in the draws.
+
+        Returns:
+            dict: By name the parameters that differ between galaxies
+                (`parameters/...`, (n, ...), in the units they were given
+                in) and what is observed (`photometry/<emission>`,
+                (n, n_bands), and so on). NaN where a galaxy is outside of
+                what is known.
+        """
+        values, columns = self.values(which)
+        batch_size = min(
+            suitable_batch_size(self.model, jax.local_devices()),
+            max(self._part_size, len(jax.local_devices())),
+        )
+        batches = [
+            _flat(found)
+            for _, found in in_batches(self.model, values, batch_size)
+        ]
+        found = {
+            name: np.concatenate([batch[name] for batch in batches])
+            for name in batches[0]
+        }
+        return {**columns, **found}
+
+    def write(
+        self,
+        path: str | Path,
+        on_bad: str = "refuse",
+        process: int = 0,
+        processes: int = 1,
+        part_size: int | None = None,
+        progress: bool = True,
+    ) -> LibraryFile | None:
+        """Make all galaxies and write them to a file.
+
+        They are written as they are made, in parts beside the file: after
+        an interruption the same call goes on where it stopped. One of
+        several processes writes its parts only; when all have, `merge`
+        puts them together.
+
+        Args:
+            path (str/Path): The file, `*.hdf5`.
+            on_bad (str): Whether galaxies with values that are not finite
+                are refused (`refuse`) or left out (`skip`).
+            process (int): This process.
+            processes (int): How many there are.
+            part_size (int): Galaxies a part; what suits them by default.
+            progress (bool): Whether to show progress.
+
+        Returns:
+            LibraryFile: What the file holds; None for one of several
+                processes.
+
+        Raises:
+            InconsistentArguments: If there are bad galaxies that are
+                refused; names them. Or if there is another library there.
+            OSError: If it can't be written.
+        """
+        path = library_path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        parts = Parts(
+            parts_folder(path),
+            self.draws.n,
+            self._part_size if part_size is None else part_size,
+            self.about,
+        )
+        if path.exists():
+            there = LibraryFile.open(path)
+            if there.digest == parts.digest:
+                return there
+            raise InconsistentArguments(
+                f"'{path}' is there already, and another library: delete "
+                "it, or choose another file."
+            )
+        parts = Parts.begin(parts.folder, parts.n, parts.size, parts.about)
+        write_parts(parts, self.make, on_bad, process, processes, progress)
+        return merge(parts.folder, path, on_bad) if processes == 1 else None
+
+    @cached_property
+    def parameters(self) -> Parameters:
+        """The parameters of a galaxy."""
+        redshift = {} if self.redshift is None else {REDSHIFT: self.redshift}
+        priors = {
+            GALAXY: redshift,
+            STARS: self.stars,
+            SF_HIST: self.sf_hist.parameters,
+            METAL_DIST: self.metal_dist.parameters,
+        }
+        return Parameters.of_priors(priors, self.cosmo)
+
+    def values(
+        self, which: slice
+    ) -> tuple[dict[str, Any], dict[str, NDArray[np.float64]]]:
+        """Draw the parameters of some galaxies.
+
+        Args:
+            which (slice): Which, by their numbers in the draws.
+
+        Returns:
+            tuple: The parameters as `galaxies.in_batches` takes them, and
+                by name the columns of those that differ, in the units that
+                they were given in.
+        """
+        plain, columns = self.parameters.draw(self.draws, which)
+        n = which.stop - which.start
+        histories = {}
+        for place, shared in self._shared.items():
+            drawn = {
+                name: values
+                for name, values in plain.get(place, {}).items()
+                if not self.parameters.at(place)[name].is_shared
+            }
+            same = {
+                name: np.broadcast_to(value, (n, *np.shape(value)))
+                for name, value in shared.items()
+            }
+            histories[place] = {**same, **drawn}
+        mass = np.array(plain[STARS][MASS])
+        mass[self._is_outside(histories[METAL_DIST])] = np.nan
+        emission = {name: plain[STARS][name] for name in self._varying}
+        return {
+            MASS: mass,
+            "emission": emission,
+            **plain.get(GALAXY, {}),
+            **histories,
+        }, columns
+
+    @cached_property
+    def _varying(self) -> tuple[str, ...]:
+        """The parameters of the emission that differ between galaxies."""
+        return tuple(
+            name
+            for name, parameter in self.parameters.at(STARS).items()
+            if name != MASS and not parameter.is_shared
+        )
+
+    @cached_property
+    def _fixed(self) -> dict[str, Any]:
+        """The parameters of the emission that do not."""
+        return {
+            name: parameter.fixed
+            for name, parameter in self.parameters.at(STARS).items()
+            if name != MASS and parameter.is_shared
+        }
+
+    @cached_property
+    def _shared(self) -> dict[str, dict[str, NDArray]]:
+        """What is the same for all galaxies of their histories.
+
+        As Synthesizer makes the history of the first galaxy: it knows the
+        defaults, and what it can't take.
+        """
+        plain, _ = self.parameters.draw(self.draws, slice(0, 1))
+        return {
+            place: _shared_parameters(
+                history, classes, functions, self.parameters, place, plain
+            )
+            for place, history, classes, functions in (
+                (SF_HIST, self.sf_hist, SFH, SF_HISTS),
+                (METAL_DIST, self.metal_dist, ZDist, METAL_DISTS),
+            )
+        }
+
+    @cached_property
+    def _part_size(self) -> int:
+        """How many galaxies suit a part; the same on every machine."""
+        model = self.model
+        bands = 0 if model.bands is None else len(model.bands.codes)
+        numbers = sum(
+            bands if output in IN_BANDS else len(model.emission.lam)
+            for output in model.outputs
+        )
+        row = 8 * numbers * len(model.emission.emissions)
+        return max(1, min(_GALAXIES_A_PART, _BYTES_A_PART // row))
+
+    def _is_outside(self, metal_dist: Mapping[str, NDArray]) -> NDArray:
+        """Return which galaxies are more or less metal-rich than the grid.
+
+        Synthesizer would put them on its edge.
+        """
+        if self.metal_dist.name != "DeltaConstant":
+            return np.array([], bool)
+        z = metal_dist["metallicity"]
+        # The ends themselves are inside, whatever rounds them.
+        low = (1 - _SLACK) * self.model.metallicities[0]
+        high = (1 + _SLACK) * self.model.metallicities[-1]
+        return np.flatnonzero((z < low) | (z > high))
+
+    def _check_stars(self) -> None:
+        """Refuse parameters of stars that nothing asks for."""
+        mass = self.parameters.at(STARS).get(MASS)
+        if mass is None or self.parameters.base(mass) != "Msun":
+            raise InconsistentArguments(
+                "The stars need 'initial_mass' with units, as in 'units: "
+                "Msun', or 'log10initial_mass'."
+            )
+        names = [*self._varying, *self._fixed]
+        asked = set(self.model.emission.parameters)
+        if self._fixed:
+            asked |= self._asked_for(names)
+        for name in names:
+            if name not in asked:
+                raise InconsistentArguments(
+                    f"The emission model does not ask for '{name}'; it asks "
+                    f"for: {', '.join(sorted(asked)) or 'nothing'}."
+                )
+
+    def _asked_for(self, names: list[str]) -> set[str]:
+        """Return which of some parameters the emission model asks for."""
+        try:
+            model = compile_model(
+                self.emission_model, self.emissions, varying=names
+            )
+        except UnimplementedFunctionality:
+            # Synthesizer computes with some of them beforehand.
+            return set(names)
+        return set(model.parameters)
+
+
+def _shared_parameters(
+    history: History,
+    classes: Any,
+    functions: Mapping[str, Callable[..., Any]],
+    parameters: Parameters,
+    place: str,
+    first: Mapping[str, Mapping[str, NDArray]],
+) -> dict[str, NDArray]:
+    """Return the parameters of a history that all galaxies share."""
+    find_history(functions, history.name)
+    cls = getattr(classes, history.name)
+    known = list(signature(cls).parameters)
+    there = parameters.at(place)
+    given = {}
+    for name, parameter in there.items():
+        if name not in known:
+            raise InconsistentArguments(
+                f"{history.name} has no parameter '{name}'; it has: "
+                f"{', '.join(known)}."
+            )
+        given[name] = (
+            parameter.fixed
+            if parameter.is_shared
+            else with_units(first[place][name][0], parameters.base(parameter))
+        )
+    try:
+        _, stacked = stack_parameters([cls(**given)])
+    except Exception as error:
+        shown = ", ".join(f"{k}={v}" for k, v in given.items())
+        raise InconsistentArguments(
+            f"Synthesizer can't make a {history.name} of {shown or 'nothing'}"
+            f": {error}. Times need units, as in 'units: Gyr'."
+        ) from error
+    for name, parameter in there.items():
+        if parameter.is_shared:
+            continue
+        if name not in stacked:
+            raise InconsistentArguments(
+                f"'{name}' of {history.name} can't differ between galaxies: "
+                "give one value."
+            )
+        if not np.allclose(stacked[name][0], first[place][name][0]):
+            raise InconsistentArguments(
+                f"'{name}' of {history.name} has no units "
+                f"'{parameters.base(parameter)}'."
+            )
+    differing = {n for n, p in there.items() if not p.is_shared}
+    return {k: v[0] for k, v in stacked.items() if k not in differing}
+
+
+def _flat(found: Mapping[str, Mapping[str, NDArray]]) -> dict[str, NDArray]:
+    """Return arrays by their paths."""
+    return {
+        f"{output}/{label}": values
+        for output, emissions in found.items()
+        for label, values in emissions.items()
+    }
