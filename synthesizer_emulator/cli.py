@@ -15,7 +15,10 @@ from synthesizer_emulator import __version__
 _USER_ERRORS = (
     exceptions.GridError,
     exceptions.InconsistentArguments,
+    exceptions.InconsistentParameter,
+    exceptions.MissingAttribute,
     exceptions.MissingSpectraType,
+    exceptions.UnimplementedFunctionality,
     exceptions.UnmetDependency,
     exceptions.UnrecognisedOption,
     OSError,
@@ -425,6 +428,87 @@ def generalise(
             outcome.write_json(json_path)
         if plots is not None:
             outcome.write_plots(plots)
+
+
+@main.command()
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option(
+    "--coordinator",
+    metavar="HOST:PORT",
+    help="With several processes: where process 0 listens, for all to meet.",
+)
+@click.option(
+    "--processes", type=int, metavar="N", help="How many processes there are."
+)
+@click.option(
+    "--process", type=int, metavar="I", help="Which this is, from 0."
+)
+@click.option(
+    "--distributed",
+    is_flag=True,
+    help="One of several processes, which Slurm or Open MPI started: JAX "
+    "finds out which.",
+)
+def library(
+    config: Path,
+    coordinator: str | None,
+    processes: int | None,
+    process: int | None,
+    distributed: bool,
+) -> None:
+    """Make a library of galaxies as CONFIG, a YAML file, says.
+
+    The same command takes up an interrupted one. Several processes each
+    write their parts; then `synthesizer-emulator merge` makes them one file.
+    """
+    from synthesizer_emulator.library.config import LibraryConfig
+    from synthesizer_emulator.library.file import parts_folder
+    from synthesizer_emulator.library.processes import join_processes
+
+    given = (coordinator, processes, process)
+    with _plain_errors():
+        this, every = 0, 1
+        if distributed or any(g is not None for g in given):
+            this, every = join_processes(*given)
+        said = LibraryConfig.read(config)
+        made = said.library.write(said.path, said.on_bad, this, every)
+    if made is None:
+        click.echo(
+            f"Process {this} of {every} is done. When all are: "
+            f"synthesizer-emulator merge {parts_folder(said.path)}"
+        )
+    else:
+        click.echo(made)
+
+
+@main.command()
+@click.argument(
+    "parts",
+    nargs=-1,
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+)
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File to write; beside the first folder by default.",
+)
+@click.option(
+    "--refuse-bad",
+    is_flag=True,
+    help="Stop if there are galaxies outside of what is known, which are "
+    "left out otherwise.",
+)
+def merge(parts: tuple[Path, ...], out: Path | None, refuse_bad: bool) -> None:
+    """Put the PARTS of a library together.
+
+    PARTS is the folder that they are in, or the folders of several machines
+    that share no disk. Says which galaxies lack or are there twice.
+    """
+    from synthesizer_emulator.library.file import merge as run
+
+    with _plain_errors():
+        click.echo(run(parts, out, "refuse" if refuse_bad else "skip"))
 
 
 @main.command()

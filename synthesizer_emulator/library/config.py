@@ -1,0 +1,460 @@
+"""A library as YAML says it.
+
+`synthesizer-emulator library` reads it here. The names are those of
+Synthesizer's classes and of their arguments, and a class with arguments is
+`{Class: {argument: value}}`. All that can be wrong is named with where it
+stands.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from inspect import signature
+from pathlib import Path
+from typing import Any, Self, cast
+
+import astropy.cosmology
+import numpy as np
+import yaml
+from astropy.cosmology import FLRW, Planck18
+from synthesizer import emission_models
+from synthesizer.emission_models import EmissionModel, attenuation
+from synthesizer.emission_models.stellar import STELLAR_MODELS
+from synthesizer.exceptions import (
+    GridError,
+    InconsistentArguments,
+    InconsistentParameter,
+    SVOInaccessible,
+)
+from synthesizer.instruments import FilterCollection
+from unyt import angstrom, unyt_array, unyt_quantity
+from unyt.exceptions import UnitParseError
+
+from synthesizer_emulator.checks import (
+    check_choice,
+    check_number,
+)
+from synthesizer_emulator.grid import (
+    EXAMPLE_NAME,
+    EmulatedGrid,
+    example_folder,
+)
+from synthesizer_emulator.gridfile import grid_name_of
+from synthesizer_emulator.library.parameters import AGE_OF_UNIVERSE
+from synthesizer_emulator.library.parts import ON_BAD
+from synthesizer_emulator.library.plan import History, Library
+from synthesizer_emulator.library.priors import (
+    PRIORS,
+    Draws,
+    Fixed,
+    Normal,
+    Prior,
+)
+from synthesizer_emulator.weights import SUFFIX
+
+_NEEDED = (
+    "file",
+    "grid",
+    "emission_model",
+    "stars",
+    "sf_hist",
+    "metal_dist",
+    "draws",
+)
+_OPTIONAL = (
+    "redshift",
+    "filters",
+    "igm",
+    "cosmology",
+    "outputs",
+    "emissions",
+    "on_bad",
+)
+
+# What may be named, by name.
+_MODELS = {
+    name: getattr(emission_models, name)
+    for name in (*STELLAR_MODELS, "AttenuatedEmission")
+    if hasattr(emission_models, name)
+}
+_DUST = {
+    name: getattr(emission_models, name)
+    for name in emission_models.DUST_GENERATORS
+}
+_CURVES_AND_IGM = {
+    name: getattr(attenuation, name)
+    for name in dir(attenuation)
+    if isinstance(getattr(attenuation, name), type)
+}
+_IGM = ("Asada25", "Inoue14", "Madau96")
+_BUILDABLE = {**_MODELS, **_DUST, **_CURVES_AND_IGM}
+
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+_QUANTITY = re.compile(rf"({_NUMBER.pattern})\s+([A-Za-z]\S*)")
+
+
+@dataclass(frozen=True)
+class LibraryConfig:
+    """What a YAML file says of a library.
+
+    Attributes:
+        library (Library): The library.
+        path (Path): The file to write.
+        on_bad (str): What to do with galaxies that are outside of what is
+            known.
+    """
+
+    library: Library
+    path: Path
+    on_bad: str = "refuse"
+
+    @classmethod
+    def read(cls, path: str | Path) -> Self:
+        """Read a YAML file.
+
+        Args:
+            path (str/Path): The file; what it says of folders and files is
+                relative to its own folder.
+
+        Returns:
+            LibraryConfig: What it says.
+
+        Raises:
+            OSError: If it can't be read.
+            GridError: If there are no such weights.
+            InconsistentArguments: If it is no library; names what is wrong,
+                and where.
+            UnimplementedFunctionality: If the emission model or a history
+                is not translated.
+        """
+        path = Path(path)
+        try:
+            said = _with_numbers(yaml.safe_load(path.read_text()))
+        except yaml.YAMLError as error:
+            raise InconsistentArguments(
+                f"'{path}' is no YAML: {error}"
+            ) from error
+        _check_keys(f"the library '{path}'", said, _NEEDED, _OPTIONAL)
+        with _at("grid"):
+            grid = _grid(said["grid"], path.parent)
+        with _at("emission_model"):
+            model = _build(said["emission_model"], _BUILDABLE, grid)
+            if not isinstance(model, EmissionModel):
+                raise InconsistentArguments(
+                    "expected one of Synthesizer's emission models, "
+                    f"{', '.join(_MODELS)}; got {said['emission_model']!r}."
+                )
+        with _at("igm"):
+            igm = said.get("igm")
+            known = {name: _CURVES_AND_IGM[name] for name in _IGM}
+            igm = None if igm is None else _build(igm, known)
+        redshift = said.get("redshift")
+        library = Library(
+            emission_model=model,
+            sf_hist=_history("sf_hist", said["sf_hist"]),
+            metal_dist=_history("metal_dist", said["metal_dist"]),
+            stars=_priors("stars", said["stars"]),
+            draws=_draws(said["draws"]),
+            redshift=(
+                None if redshift is None else _prior("redshift", redshift)
+            ),
+            filters=_filters(said.get("filters")),
+            cosmo=_cosmology(said.get("cosmology", Planck18.name)),
+            igm=igm,
+            outputs=_names("outputs", said.get("outputs", "photometry")),
+            emissions=(
+                _names("emissions", said["emissions"])
+                if said.get("emissions")
+                else None
+            ),
+        )
+        on_bad = said.get("on_bad", "refuse")
+        check_choice("on_bad", on_bad, ON_BAD)
+        return cls(library, path.parent / str(said["file"]), on_bad)
+
+
+@contextmanager
+def _at(where: str) -> Iterator[None]:
+    """Say in an error where in the file it arose."""
+    try:
+        yield
+    except (InconsistentArguments, InconsistentParameter) as error:
+        raise InconsistentArguments(
+            f"'{where}': {str(error).strip()}"
+        ) from error
+
+
+def _check_keys(
+    what: str, said: Any, needed: Iterable[str], optional: Iterable[str] = ()
+) -> None:
+    """Refuse a mapping that lacks entries, or has others."""
+    known = [*needed, *optional]
+    if not isinstance(said, dict):
+        raise InconsistentArguments(
+            f"{what} has to have entries: {', '.join(known)}; got {said!r}."
+        )
+    for wrong, does in (
+        ([k for k in said if k not in known], "does not know"),
+        ([k for k in needed if k not in said], "lacks"),
+    ):
+        if wrong:
+            raise InconsistentArguments(
+                f"{what} {does} {', '.join(map(str, wrong))}; there are: "
+                f"{', '.join(known)}."
+            )
+
+
+def _with_numbers(said: Any) -> Any:
+    """Return what YAML says, with 1e8 as a number, which it takes as text."""
+    if isinstance(said, dict):
+        return {str(k): _with_numbers(v) for k, v in said.items()}
+    if isinstance(said, list):
+        return [_with_numbers(v) for v in said]
+    if isinstance(said, str) and _NUMBER.fullmatch(said):
+        return float(said)
+    return said
+
+
+def _class_and_arguments(said: Any) -> tuple[str, dict[str, Any]]:
+    """Return what is said as `Class`, or as `{Class: {argument: value}}`."""
+    if isinstance(said, str):
+        return said, {}
+    if isinstance(said, dict) and len(said) == 1:
+        ((name, arguments),) = said.items()
+        arguments = {} if arguments is None else arguments
+        if isinstance(arguments, dict):
+            return name, arguments
+    raise InconsistentArguments(
+        "expected the name of a class, or {Class: {argument: value}}; got "
+        f"{said!r}."
+    )
+
+
+def _build(
+    said: Any, known: Mapping[str, Any], grid: EmulatedGrid | None = None
+) -> Any:
+    """Return an object of one of Synthesizer's classes."""
+    name, arguments = _class_and_arguments(said)
+    if name not in known:
+        raise InconsistentArguments(
+            f"there is no '{name}' here; there are: {', '.join(known)}."
+        )
+    takes = [
+        parameter.name
+        for parameter in signature(known[name]).parameters.values()
+        if parameter.kind is not parameter.VAR_KEYWORD
+    ]
+    built = {k: _argument(v, grid) for k, v in arguments.items()}
+    for argument in built:
+        if argument not in takes or argument == "grid":
+            raise InconsistentArguments(
+                f"{name} has no argument '{argument}' to be given here; it "
+                f"has: {', '.join(t for t in takes if t != 'grid')}. What "
+                "galaxies have of their own stands under 'stars'."
+            )
+    if "grid" in takes and grid is not None:
+        built["grid"] = grid
+    try:
+        return known[name](**built)
+    except Exception as error:
+        raise InconsistentArguments(
+            f"Synthesizer can't make a {name} of this: {error}"
+        ) from error
+
+
+def _argument(said: Any, grid: EmulatedGrid | None) -> Any:
+    """Return an argument: an object, a quantity with units, or as it is."""
+    if isinstance(said, list):
+        return [_argument(value, grid) for value in said]
+    if isinstance(said, dict) or (
+        isinstance(said, str) and said in _BUILDABLE
+    ):
+        return _build(said, _BUILDABLE, grid)
+    if isinstance(said, str) and _QUANTITY.fullmatch(said):
+        return _quantity(said)
+    return said
+
+
+def _quantity(said: str) -> unyt_quantity:
+    """Return a number with units."""
+    try:
+        return unyt_quantity.from_string(said)
+    except (UnitParseError, ValueError) as error:
+        raise InconsistentArguments(
+            f"'{said}' is no number with units, as in '5 Gyr'."
+        ) from error
+
+
+def _grid(said: Any, beside: Path) -> EmulatedGrid:
+    """Return an emulated grid."""
+    given = said if isinstance(said, dict) else {"name": said}
+    options = ("grid_dir", "new_lam", "lam_lims", "collapse")
+    _check_keys("the grid", given, ("name",), options)
+    kwargs: dict[str, Any] = {"ignore_lines": True}
+    if "new_lam" in given:
+        kwargs["new_lam"] = _constant_resolution(given["new_lam"])
+    if "lam_lims" in given:
+        kwargs["lam_lims"] = _two_wavelengths("lam_lims", given["lam_lims"])
+    grid = EmulatedGrid(**_place(given, beside), **kwargs)
+    collapse = given.get("collapse", {})
+    if not isinstance(collapse, dict):
+        raise InconsistentArguments(
+            "collapse takes the value of each axis to take away, as in "
+            f"{{ionisation_parameters: 0.01}}; got {collapse!r}."
+        )
+    for axis, value in collapse.items():
+        grid.collapse(axis, method="emulator", value=value, inplace=True)
+    return grid
+
+
+def _place(given: Mapping[str, Any], beside: Path) -> dict[str, Any]:
+    """Return the name of a grid and where its weights are."""
+    name, folder = str(given["name"]), given.get("grid_dir")
+    if folder is not None:
+        return {"grid_name": name, "grid_dir": beside / str(folder)}
+    if name == EXAMPLE_NAME:
+        return {"grid_name": name, "grid_dir": example_folder()}
+    path = beside / name
+    short = grid_name_of(path).removesuffix(SUFFIX.removesuffix(".hdf5"))
+    if path.with_name(short + SUFFIX).is_file():
+        return {"grid_name": short, "grid_dir": path.parent}
+    if "/" in name:
+        raise GridError(
+            f"No weights '{path.with_name(short + SUFFIX)}': give the path "
+            "of a grid that was built, or the name of one in Synthesizer's "
+            "grid folder."
+        )
+    return {"grid_name": short}
+
+
+def _constant_resolution(said: Any) -> unyt_array:
+    """Return wavelengths of constant resolving power."""
+    _check_keys("new_lam", said, ("resolution", "from", "to"))
+    for name, value in said.items():
+        check_number(f"{name} of new_lam", value, 0.0, open_ends=True)
+    low, high = said["from"], said["to"]
+    if not low < high:
+        raise InconsistentArguments(
+            f"new_lam has to go up, got from {low:g} to {high:g} Angstrom."
+        )
+    n = int(np.ceil(said["resolution"] * np.log(high / low))) + 1
+    return np.geomspace(low, high, n) * angstrom
+
+
+def _two_wavelengths(name: str, said: Any) -> tuple[Any, Any]:
+    """Return two ascending wavelengths, said in Angstrom."""
+    if not isinstance(said, list) or len(said) != 2:
+        raise InconsistentArguments(
+            f"{name} takes two wavelengths in Angstrom, as in [1000, 5000]; "
+            f"got {said!r}."
+        )
+    for value in said:
+        check_number(f"a wavelength of {name}", value, 0.0, open_ends=True)
+    if not said[0] < said[1]:
+        raise InconsistentArguments(
+            f"The wavelengths of {name} have to ascend, got {said}."
+        )
+    return said[0] * angstrom, said[1] * angstrom
+
+
+def _filters(said: Any) -> FilterCollection | None:
+    """Return top hats, by their edges, or filters by their codes."""
+    if said is None:
+        return None
+    with _at("filters"):
+        if isinstance(said, dict) and said:
+            edges = {k: _two_wavelengths(k, v) for k, v in said.items()}
+            return FilterCollection(
+                tophat_dict={
+                    code: {"lam_min": low, "lam_max": high}
+                    for code, (low, high) in edges.items()
+                }
+            )
+        try:
+            return FilterCollection(filter_codes=list(_names("codes", said)))
+        except SVOInaccessible as error:
+            raise InconsistentArguments(
+                f"{error} Without a connection, filters come from the folder "
+                "that SYNTHESIZER_SVO_FILTER_CACHE names, or are top hats: "
+                "{code: [lowest, highest]}, in Angstrom."
+            ) from error
+
+
+def _names(what: str, said: Any) -> tuple[str, ...]:
+    """Return one or several names."""
+    names = [said] if isinstance(said, str) else said
+    if (
+        not isinstance(names, list)
+        or not names
+        or not all(isinstance(name, str) for name in names)
+    ):
+        raise InconsistentArguments(
+            f"{what} must be a name, or a list of names; got {said!r}."
+        )
+    return tuple(names)
+
+
+def _cosmology(name: Any) -> FLRW:
+    """Return a cosmology of astropy."""
+    cosmology = getattr(astropy.cosmology, str(name), None)
+    if not isinstance(cosmology, FLRW):
+        known = ", ".join(astropy.cosmology.realizations.available)
+        raise InconsistentArguments(
+            f"'cosmology' must be one of astropy's, {known}; got {name!r}."
+        )
+    return cosmology
+
+
+def _draws(said: Any) -> Draws:
+    """Return how to draw."""
+    with _at("draws"):
+        _check_keys("the draws", said, ("n",), ("method", "seed"))
+        return Draws(**said)
+
+
+def _history(where: str, said: Any) -> History:
+    """Return a star formation history or a metallicity distribution."""
+    with _at(where):
+        name, parameters = _class_and_arguments(said)
+    return History(name, _priors(where, parameters))
+
+
+def _priors(where: str, said: Any) -> dict[str, Prior]:
+    """Return the priors of a place."""
+    if not isinstance(said, dict):
+        raise InconsistentArguments(
+            f"'{where}' takes priors by name, as in {{tau_v: {{uniform: "
+            f"[0, 3]}}}}; got {said!r}."
+        )
+    return {k: _prior(f"{where}: {k}", v) for k, v in said.items()}
+
+
+def _prior(where: str, said: Any) -> Prior:
+    """Return a prior."""
+    with _at(where):
+        if said == AGE_OF_UNIVERSE:
+            return Fixed(1.0, of=AGE_OF_UNIVERSE)
+        if isinstance(said, str) and _QUANTITY.fullmatch(said):
+            quantity = _quantity(said)
+            return Fixed(float(quantity.value), units=str(quantity.units))
+        if isinstance(said, int | float | list):
+            return Fixed(said)
+        names = [k for k in PRIORS if isinstance(said, dict) and k in said]
+        if len(names) != 1:
+            raise InconsistentArguments(
+                f"expected one of {', '.join(PRIORS)}, as in {{uniform: [0, "
+                f"3], units: Gyr}}, or a number; got {said!r}."
+            )
+        name, prior = names[0], cast(Any, PRIORS[names[0]])
+        options = {k: v for k, v in said.items() if k != name}
+        bounds = ("low", "high") if prior is Normal else ()
+        _check_keys(name, options, (), ("units", "of", "size", *bounds))
+        numbers = said[name]
+        if name in ("choice", "fixed"):
+            return prior(numbers, **options)
+        if not isinstance(numbers, list) or len(numbers) != 2:
+            raise InconsistentArguments(
+                f"{name} takes two numbers, got {numbers!r}."
+            )
+        return prior(*numbers, **options)
