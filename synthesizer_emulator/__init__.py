@@ -32,7 +32,10 @@ if TYPE_CHECKING:
     )
     from synthesizer_emulator.evaluation.holdout import HoldOut as HoldOut
     from synthesizer_emulator.evaluation.holdout import hold_out as hold_out
+    from synthesizer_emulator.galaxies import GalaxyModel as GalaxyModel
+    from synthesizer_emulator.galaxies import in_batches as in_batches
     from synthesizer_emulator.grid import EmulatedGrid as EmulatedGrid
+    from synthesizer_emulator.library.plan import Library as Library
     from synthesizer_emulator.photometry import Bands as Bands
     from synthesizer_emulator.photometry import Observer as Observer
     from synthesizer_emulator.swapping import emulated_grids as emulated_grids
@@ -49,8 +52,10 @@ _HOMES = {
     "EmulatedGrid": "grid",
     "Emulator": "emulator",
     "Evaluation": "evaluation.evaluate",
+    "GalaxyModel": "galaxies",
     "Generalisation": "evaluation.generalisation",
     "HoldOut": "evaluation.holdout",
+    "Library": "library.plan",
     "Observer": "photometry",
     "Study": "evaluation.generalisation",
     "TrainingConfig": "training",
@@ -61,6 +66,7 @@ _HOMES = {
     "extract_directly": "direct",
     "generalise": "evaluation.generalisation",
     "hold_out": "evaluation.holdout",
+    "in_batches": "galaxies",
 }
 
 __all__ = sorted(_HOMES)

@@ -465,26 +465,25 @@ def _shared_parameters(
             if parameter.is_shared
             else with_units(first[place][name][0], parameters.base(parameter))
         )
+        if parameters.base(parameter) == "yr":
+            # Whoever takes no times takes this for another number.
+            given[name] = given[name].to("Gyr")
+    shown = ", ".join(f"{k}={v}" for k, v in given.items()) or "nothing"
     try:
         _, stacked = stack_parameters([cls(**given)])
     except Exception as error:
-        shown = ", ".join(f"{k}={v}" for k, v in given.items())
         raise InconsistentArguments(
-            f"Synthesizer can't make a {history.name} of {shown or 'nothing'}"
-            f": {error}. Times need units, as in 'units: Gyr'."
+            f"Synthesizer can't make a {history.name} of {shown}: {error}. "
+            "Times need units, as in 'units: Gyr'; other parameters have none."
         ) from error
-    for name, parameter in there.items():
-        if parameter.is_shared:
-            continue
-        if name not in stacked:
+    for name in there:
+        values = first[place][name][0]
+        # Synthesizer brings arrays, of the edges of bins, to another form.
+        if values.ndim == 0 and not np.isclose(
+            stacked.get(name, [values])[0], values
+        ):
             raise InconsistentArguments(
-                f"'{name}' of {history.name} can't differ between galaxies: "
-                "give one value."
-            )
-        if not np.allclose(stacked[name][0], first[place][name][0]):
-            raise InconsistentArguments(
-                f"'{name}' of {history.name} has no units "
-                f"'{parameters.base(parameter)}'."
+                f"'{name}' of {history.name} has no units, got {given[name]}."
             )
     differing = {n for n, p in there.items() if not p.is_shared}
     return {k: v[0] for k, v in stacked.items() if k not in differing}

@@ -5,6 +5,9 @@ Slurm or Open MPI started them. Nothing else passes between them: each
 writes its own parts.
 """
 
+from inspect import signature
+from typing import Any
+
 import jax
 from synthesizer.exceptions import InconsistentArguments
 
@@ -12,6 +15,7 @@ from synthesizer_emulator.checks import check_whole
 
 # How long a process that is done waits for the slowest one, seconds.
 _PATIENCE = 7 * 24 * 3600
+_WAIT = "shutdown_timeout_seconds"
 
 
 def join_processes(
@@ -51,12 +55,11 @@ def join_processes(
                 f"{process}."
             )
     try:
-        jax.distributed.initialize(
-            coordinator,
-            processes,
-            process,
-            shutdown_timeout_seconds=_PATIENCE,
-        )
+        initialize = jax.distributed.initialize
+        # Older versions of JAX wait five minutes, and can't be told.
+        known = _WAIT in signature(initialize).parameters
+        patience: dict[str, Any] = {_WAIT: _PATIENCE} if known else {}
+        initialize(coordinator, processes, process, **patience)
     except (RuntimeError, ValueError) as error:
         raise InconsistentArguments(
             f"The processes did not find each other: {error}. Give "

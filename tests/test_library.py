@@ -1,0 +1,763 @@
+"""Libraries from priors, against Synthesizer and scipy."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import h5py
+import numpy as np
+import pytest
+import yaml
+from astropy.cosmology import FlatLambdaCDM, Planck18
+from click.testing import CliRunner
+from scipy import stats
+from synthesizer.emission_models import IncidentEmission, TotalEmission
+from synthesizer.emission_models.attenuation import Calzetti2000, PowerLaw
+from synthesizer.emission_models.transformers.igm import Inoue14
+from synthesizer.exceptions import (
+    GridError,
+    InconsistentArguments,
+    UnimplementedFunctionality,
+)
+from synthesizer.instruments import FilterCollection
+from synthesizer.parametric import SFH, Galaxy, Stars, ZDist
+from unyt import Gyr, Msun, Myr, angstrom, yr
+
+from synthesizer_emulator import EmulatedGrid
+from synthesizer_emulator.cli import main
+from synthesizer_emulator.histories import native_sfzh, sfzh
+from synthesizer_emulator.library import (
+    Choice,
+    Draws,
+    Fixed,
+    History,
+    Library,
+    LibraryFile,
+    LogUniform,
+    Normal,
+    Uniform,
+    merge,
+)
+from synthesizer_emulator.library.config import LibraryConfig
+from synthesizer_emulator.library.file import parts_folder
+from synthesizer_emulator.library.parameters import Parameters
+
+pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
+
+EDGES = {"A/b.near": [9000, 12000], "A/b.far": [30000, 40000]}
+SAID = {
+    "file": "library.hdf5",
+    "grid": {
+        "name": "bc03-example",
+        "new_lam": {"resolution": 50, "from": 500, "to": "5e4"},
+    },
+    "emission_model": {
+        "TotalEmission": {"dust_curve": {"PowerLaw": {"slope": -0.7}}}
+    },
+    "redshift": {"uniform": [0, 5]},
+    "stars": {
+        "log10initial_mass": {"uniform": [8, 12]},
+        "tau_v": {"uniform": [0, 3]},
+        "fesc": 0.1,
+    },
+    "sf_hist": {
+        "LogNormal": {
+            "max_age": "age_of_universe",
+            "peak_age": {"uniform": [0, 0.99], "of": "max_age"},
+            "tau": {"normal": [1.0, 0.5], "low": 0.1, "high": 2},
+        }
+    },
+    "metal_dist": {
+        "DeltaConstant": {"log10metallicity": {"uniform": [-4, -1.4]}}
+    },
+    "filters": EDGES,
+    "igm": "Inoue14",
+    "draws": {"n": 11, "seed": 42},
+}
+
+
+def write_config(folder, **changes):
+    """Write a YAML file in which some entries are others, or are not."""
+    said = {**SAID, **changes}
+    said = {k: v for k, v in said.items() if v is not ...}
+    path = folder / "library.yaml"
+    path.write_text(yaml.safe_dump(said, sort_keys=False))
+    return path
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, [str(a) for a in arguments])
+
+
+def read(path):
+    """Return the arrays of a file by their paths."""
+    arrays = {}
+    with h5py.File(path) as hdf:
+        hdf.visititems(
+            lambda name, entry: (
+                arrays.update({name: entry[...]})
+                if isinstance(entry, h5py.Dataset)
+                else None
+            )
+        )
+    return arrays
+
+
+# Priors and draws.
+
+U = (np.arange(2000) + 0.5) / 2000
+
+
+@pytest.mark.parametrize(
+    ("prior", "true"),
+    [
+        (Uniform(-1.0, 3.0), stats.uniform(-1, 4)),
+        (LogUniform(1e-3, 10.0), stats.loguniform(1e-3, 10)),
+        (Normal(2.0, 0.5), stats.norm(2, 0.5)),
+        (Normal(1.0, 2.0, low=0.0), stats.truncnorm(-0.5, np.inf, 1, 2)),
+        (Normal(0.0, 1.0, 8.0, 9.0), stats.truncnorm(8, 9)),
+        (Normal(0.0, 1.0, -9.0, -8.0), stats.truncnorm(-9, -8)),
+    ],
+    ids=str,
+)
+def test_priors_are_the_distributions(prior, true):
+    np.testing.assert_allclose(prior.quantile(U), true.ppf(U), rtol=1e-9)
+
+
+def test_choices_and_fixed_values():
+    values = Choice([3.0, 1.0, 2.0, 2.0]).quantile(U)
+    assert [(values == v).sum() for v in (1.0, 2.0, 3.0)] == [500, 1000, 500]
+    assert Choice([3.0, 1.0]).quantile(np.array([0.0, 1.0])).tolist() == [3, 1]
+    fixed = Fixed([[0.0, 1.0], [1.0, 2.0]])
+    assert fixed.dimensions == 0
+    assert fixed.quantile(np.empty((5, 0))).shape == (5, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Uniform(1, 1), "have to ascend, got 1 and 1"),
+        (lambda: Uniform(0, "x"), "a number .* got 'x'"),
+        (lambda: LogUniform(0, 1), "low of log_uniform .* got 0"),
+        (lambda: Normal(0, 0), "sigma of normal"),
+        (lambda: Normal(0, 1, 2, 1), "have to ascend, got 2 and 1"),
+        (lambda: Normal(0, 1, "x"), "bound of normal .* got 'x'"),
+        (lambda: Choice([]), r"list of numbers, got \[\]"),
+        (lambda: Choice([1, True]), "each of choice .* got True"),
+        (lambda: Fixed("x"), "finite number, .* got 'x'"),
+        (lambda: Fixed(np.nan), "finite number"),
+        (lambda: Fixed(1.0, size=2), "give a list"),
+        (lambda: Uniform(0, 1, units="parsnips"), "No units 'parsnips'"),
+        (lambda: Uniform(0, 1, units="yr", of="x"), "no units of its own"),
+        (lambda: Uniform(0, 1, size=0), "size must be a whole number"),
+        (lambda: Draws(0), "n of draws"),
+        (lambda: Draws(3, "dice"), "latin hypercube, sobol, got 'dice'"),
+        (lambda: Draws(3, seed=-1), "seed of draws"),
+    ],
+)
+def test_priors_that_make_no_sense_are_refused(make, message):
+    with pytest.raises(InconsistentArguments, match=message):
+        make()
+
+
+@pytest.mark.parametrize("method", ["sobol", "latin hypercube"])
+def test_draws_do_not_depend_on_who_asks(method):
+    whole = Draws(128, method, seed=4).rows(slice(0, 128), 6)
+    for size in (1, 50):
+        apart = [
+            Draws(128, method, seed=4).rows(slice(i, min(i + size, 128)), 6)
+            for i in range(0, 128, size)
+        ]
+        assert np.array_equal(np.concatenate(apart), whole)
+    other = Draws(128, method, seed=5).rows(slice(0, 128), 6)
+    assert not np.isclose(other, whole).any(axis=1).all()
+    # Each has one galaxy in each of 128 strata of every parameter.
+    strata = np.sort((128 * whole).astype(int), axis=0)
+    assert (strata == np.arange(128)[:, None]).all()
+    assert ((whole > 0) & (whole < 1)).all()
+
+
+@pytest.mark.parametrize(
+    "cosmo", [Planck18, FlatLambdaCDM(H0=50, Om0=1.0)], ids=["Planck18", "EdS"]
+)
+def test_ages_are_the_cosmologys(cosmo):
+    parameters = Parameters.of_priors(
+        {"galaxy": {"redshift": Uniform(0, 15)}}, cosmo
+    )
+    redshift = np.linspace(0.0, 15.0, 50)
+    np.testing.assert_allclose(
+        parameters.age_of_universe(redshift),
+        cosmo.age(redshift).to_value("yr"),
+        rtol=1e-8,
+    )
+
+
+# Parameters, against Synthesizer's objects.
+
+BINS = [[1.0, 3e7], [3e7, 1e8], [1e8, 1e9], [1e9, 1.2e10]]
+GYR = {"units": "Gyr"}
+
+# A history, and Synthesizer's of the columns of a library.
+HISTORIES = {
+    "units": (
+        History("DelayedExponential", {"tau": Uniform(0.1, 5, **GYR),
+                                       "max_age": 3 * Gyr}),
+        lambda c: SFH.DelayedExponential(tau=c["tau"] * Gyr, max_age=3 * Gyr),
+    ),
+    "default of Synthesizer": (
+        History("Gaussian", {"peak_age": Uniform(10, 5000, units="Myr"),
+                             "sigma": LogUniform(0.01, 1, **GYR)}),
+        lambda c: SFH.Gaussian(peak_age=c["peak_age"] * Myr,
+                               sigma=c["sigma"] * Gyr),
+    ),
+    "fraction of a fraction": (
+        History("Constant", {
+            "max_age": Uniform(0.5, 1.0, of="age_of_universe"),
+            "min_age": Uniform(0.0, 0.5, of="max_age"),
+        }),
+        lambda c: SFH.Constant(max_age=c["max_age"] * yr,
+                               min_age=c["min_age"] * yr),
+    ),
+    "logarithm": (
+        History("DoublePowerLaw", {
+            "log10peak_age": Uniform(0, 1, units="Gyr"),
+            "alpha": 3.0,
+            "beta": Choice([-2.0, -1.0]),
+        }),
+        lambda c: SFH.DoublePowerLaw(
+            peak_age=10 ** c["log10peak_age"] * Gyr, alpha=3.0, beta=c["beta"]
+        ),
+    ),
+    "arrays": (
+        History("Continuity", {
+            "logsfr_ratios": Normal(0.0, 0.3, size=3),
+            "agebins": np.array(BINS) * yr,
+        }),
+        lambda c: SFH.Continuity(logsfr_ratios=c["logsfr_ratios"],
+                                 agebins=np.array(BINS) * yr),
+    ),
+    "all as Synthesizer has it": (
+        History("Continuity", {"logsfr_ratios": Normal(0.0, 0.3, size=2)}),
+        lambda c: SFH.Continuity(logsfr_ratios=c["logsfr_ratios"]),
+    ),
+}  # fmt: skip
+METALS = {
+    "delta": (
+        History("DeltaConstant", {"log10metallicity": Uniform(-3.9, -1.4)}),
+        lambda c: ZDist.DeltaConstant(log10metallicity=c["log10metallicity"]),
+    ),
+    "normal": (
+        History("Normal", {"mean": LogUniform(1e-3, 1e-2), "sigma": 0.005}),
+        lambda c: ZDist.Normal(mean=c["mean"], sigma=0.005),
+    ),
+}
+
+
+def make_library(grid, sf_hist=None, metal_dist=None, **kwargs):
+    return Library(
+        **{
+            "emission_model": IncidentEmission(grid),
+            "sf_hist": sf_hist or History("Constant", {"max_age": 1 * Gyr}),
+            "metal_dist": metal_dist
+            or History("DeltaConstant", {"metallicity": 0.01}),
+            "stars": {"log10initial_mass": Uniform(8, 12)},
+            "draws": Draws(5, seed=3),
+            "redshift": Uniform(0, 5),
+            "outputs": ["lnu"],
+            **kwargs,
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("case", "metals"),
+    [*((case, "delta") for case in HISTORIES), ("units", "normal")],
+)
+def test_histories_are_synthesizers(native, case, metals, double_precision):
+    history, make = HISTORIES[case]
+    distribution, make_metals = METALS[metals]
+    library = make_library(native, history, distribution)
+    values, columns = library.values(slice(1, 4))
+    ages = 10.0**native.log10ages
+    names = ["sf_hist", "metal_dist"]
+    for i in range(3):
+        own = [
+            {
+                path.split("/")[-1]: column[i]
+                for path, column in columns.items()
+                if path.startswith(f"parameters/{name}/")
+            }
+            for name in names
+        ]
+        true = native_sfzh(
+            ages, native.metallicities, make(own[0]), make_metals(own[1])
+        )
+        one = [{k: v[i] for k, v in values[name].items()} for name in names]
+        got = sfzh(
+            ages,
+            native.metallicities,
+            history.name,
+            distribution.name,
+            *one,
+        )
+        # What is left is quad's, at a cut within a bin.
+        assert np.abs(np.asarray(got) - true).sum() < 1e-5
+
+
+def test_units_and_names_of_parameters(native):
+    library = make_library(
+        native,
+        stars={"initial_mass": LogUniform(1e38, 1e40, units="kg")},
+        sf_hist=HISTORIES["fraction of a fraction"][0],
+        metal_dist=METALS["delta"][0],
+    )
+    values, columns = library.values(slice(0, 5))
+    units = {k: library.about["units"][k] for k in columns}
+    assert units == {
+        "parameters/redshift": "dimensionless",
+        "parameters/stars/initial_mass": "kg",
+        "parameters/sf_hist/max_age": "yr",
+        "parameters/sf_hist/min_age": "yr",
+        "parameters/metal_dist/log10metallicity": "dimensionless",
+    }
+    np.testing.assert_allclose(
+        values["initial_mass"],
+        (columns["parameters/stars/initial_mass"] / 1.988409e30),
+        rtol=1e-5,
+    )
+    older = columns["parameters/sf_hist/max_age"] / Planck18.age(
+        columns["parameters/redshift"]
+    ).to_value("yr")
+    assert ((older > 0.5) & (older < 1.0)).all()
+    logged = make_library(native).about["units"]
+    assert logged["parameters/stars/log10initial_mass"] == "log10(Msun)"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"stars": {"tau_v": 0.3}}, "need 'initial_mass' with units"),
+        ({"stars": {"initial_mass": 1e9}}, "need 'initial_mass' with units"),
+        ({"stars": {"log10initial_mass": 9, "tau": 1}}, "not ask for 'tau'"),
+        (
+            {"stars": {"log10initial_mass": 9, "tau_v": Uniform(0, 1)}},
+            "not ask for 'tau_v'; it asks for: nothing",
+        ),
+        (
+            {"stars": {"log10initial_mass": 9, "initial_mass": 1 * Msun}},
+            "given twice, with log10 and without",
+        ),
+        (
+            {"sf_hist": History("Constant", {"tau": 1 * Gyr})},
+            "Constant has no parameter 'tau'; it has: max_age, min_age",
+        ),
+        (
+            {"sf_hist": History("Constant", {"max_age": Uniform(1, 2)})},
+            "can't make a Constant of max_age=.*Times need units",
+        ),
+        (
+            {"sf_hist": History("DoublePowerLaw", {
+                "peak_age": 1 * Gyr, "beta": -1.0,
+                "alpha": Uniform(1, 2, units="yr")})},
+            "'alpha' of DoublePowerLaw has no units, got .* Gyr",
+        ),
+        (
+            {"sf_hist": History("DoublePowerLaw", {
+                "peak_age": 1 * Gyr, "beta": 1 * Gyr, "alpha": 2})},
+            "'beta' of DoublePowerLaw has no units, got 1.* Gyr",
+        ),
+        (
+            {"sf_hist": History("ContinuityPSB", {
+                "nflex": Choice([3, 4])})},
+            "can't make a ContinuityPSB of nflex",
+        ),
+        (
+            {"sf_hist": History("Constant", {
+                "max_age": Uniform(0, 1, of="tau")})},
+            "fraction of age_of_universe or of another of max_age, got 'tau'",
+        ),
+        (
+            {"sf_hist": History("Constant", {
+                "max_age": Uniform(0, 1, of="min_age"),
+                "min_age": Uniform(0, 1, of="max_age")})},
+            "got 'max_age'|got 'min_age'",
+        ),
+        (
+            {"sf_hist": History("Constant", {
+                "log10max_age": Uniform(0, 1, of="age_of_universe")})},
+            "give 'max_age'",
+        ),
+        (
+            {"redshift": None, "sf_hist": History("Constant", {
+                "max_age": Uniform(0, 1, of="age_of_universe")})},
+            "needs a redshift",
+        ),
+        (
+            {"sf_hist": History("Constant", {"max_age": 1 * Msun * yr})},
+            "can't have the units",
+        ),
+        ({"redshift": "high"}, "'redshift' must be a prior or a number"),
+    ],
+)  # fmt: skip
+def test_parameters_that_make_no_sense_are_refused(native, changes, message):
+    with pytest.raises(InconsistentArguments, match=message):
+        make_library(native, **changes)
+
+
+def test_histories_that_are_not_translated_are_named(native):
+    with pytest.raises(UnimplementedFunctionality, match="'DenseBasis'"):
+        make_library(native, History("DenseBasis"))
+
+
+# Libraries, against Synthesizer galaxy by galaxy.
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Return the file that the command makes of the YAML."""
+    folder = tmp_path_factory.mktemp("library")
+    result = run("library", write_config(folder))
+    assert result.exit_code == 0, result.output
+    path = folder / "library.hdf5"
+    assert f"{path}: 11 galaxies" in result.output
+    return path
+
+
+def test_galaxies_of_the_file_are_synthesizers(made):
+    arrays = read(made)
+    with h5py.File(made) as hdf:
+        assert hdf["photometry/emergent"].attrs["Units"] == "nJy"
+        assert hdf["filter_codes"].asstr()[...].tolist() == list(EDGES)
+        codes = hdf["filter_codes"].asstr()[...]
+    lam = np.geomspace(500, 5e4, 232) * angstrom
+    grid = EmulatedGrid.example(new_lam=lam, ignore_lines=True)
+    model = TotalEmission(grid, dust_curve=PowerLaw(slope=-0.7))
+    hats = {
+        code: {"lam_min": low * angstrom, "lam_max": high * angstrom}
+        for code, (low, high) in EDGES.items()
+    }
+    filters = FilterCollection(tophat_dict=hats)
+    assert list(codes) == list(filters.filter_codes)
+    for i in (0, 5, 10):
+        one = {
+            name.removeprefix("parameters/"): float(column[i])
+            for name, column in arrays.items()
+            if name.startswith("parameters/")
+        }
+        stars = Stars(
+            grid.log10ages,
+            grid.metallicities,
+            sf_hist=SFH.LogNormal(
+                tau=one["sf_hist/tau"],
+                peak_age=one["sf_hist/peak_age"] * yr,
+                max_age=one["sf_hist/max_age"] * yr,
+            ),
+            metal_dist=ZDist.DeltaConstant(
+                log10metallicity=one["metal_dist/log10metallicity"]
+            ),
+            initial_mass=10 ** one["stars/log10initial_mass"] * Msun,
+            tau_v=one["stars/tau_v"],
+            fesc=0.1,
+        )
+        galaxy = Galaxy(stars=stars, redshift=one["redshift"])
+        galaxy.stars.get_spectra(model)
+        galaxy.get_observed_spectra(Planck18, igm=Inoue14)
+        galaxy.stars.get_photo_fnu(filters)
+        true = np.asarray(galaxy.stars.photo_fnu["emergent"].photo_fnu)
+        magnitudes = 2.5 * np.log10(arrays["photometry/emergent"][i] / true)
+        assert np.abs(magnitudes).max() < 1e-4
+
+
+def test_the_file_says_what_made_it(made):
+    file = LibraryFile.open(made)
+    assert (file.galaxies, file.skipped) == (11, ())
+    about = file.about
+    assert about["draws"] == {"n": 11, "method": "sobol", "seed": 42}
+    assert about["parameters"]["parameters/stars/fesc"]["value"] == 0.1
+    assert about["parameters"]["parameters/sf_hist/peak_age"] == {
+        "prior": "Uniform", "of": "max_age", "low": 0, "high": 0.99,
+    }  # fmt: skip
+    assert "Planck18" in about["cosmology"]
+    assert about["igm"]["class"] == "Inoue14"
+    curve = about["emission_model"]["attenuated"]["transformer"]
+    assert curve == {"class": "PowerLaw", "slope": -0.7}
+    grid = about["grids"]["bc03-example"]
+    assert len(grid["source_sha256"]) == 64
+    assert grid["wavelengths"]["n"] == 232
+    assert about["software"]["precision"] == "float32"
+
+
+def test_the_same_again_is_there_and_another_is_refused(made, tmp_path):
+    before = made.stat().st_mtime_ns
+    again = run("library", made.with_name("library.yaml"))
+    assert again.exit_code == 0, again.output
+    assert made.stat().st_mtime_ns == before
+    other = LibraryConfig.read(
+        write_config(tmp_path, draws={"n": 11, "seed": 43})
+    )
+    with pytest.raises(InconsistentArguments, match="and another library"):
+        other.library.write(made, progress=False)
+
+
+def test_what_makes_another_library_is_told_from_it(emulated):
+    def digest(slope=-0.7, **changes):
+        library = make_library(
+            emulated,
+            emission_model=TotalEmission(emulated, PowerLaw(slope=slope)),
+            stars={"log10initial_mass": Uniform(8, 12), "tau_v": 0.5},
+            **changes,
+        )
+        return json.dumps(library.about, sort_keys=True)
+
+    assert digest() == digest()
+    assert digest() != digest(slope=-0.8)
+    assert digest() != digest(cosmo=FlatLambdaCDM(H0=70, Om0=0.3))
+    assert digest() != digest(redshift=Uniform(0, 6))
+    assert digest() != digest(igm=Inoue14)
+    calzetti = TotalEmission(emulated, Calzetti2000(slope=-0.7))
+    library = make_library(
+        emulated, emission_model=calzetti,
+        stars={"log10initial_mass": Uniform(8, 12), "tau_v": 0.5},
+    )  # fmt: skip
+    assert json.dumps(library.about, sort_keys=True) != digest()
+
+
+def test_parts_and_interruptions_do_not_show(made, tmp_path):
+    said = LibraryConfig.read(write_config(tmp_path))
+    library = said.library
+    made_before = library.make
+
+    def interrupted(which):
+        if which.start == 6:
+            raise KeyboardInterrupt
+        return made_before(which)
+
+    object.__setattr__(library, "make", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        library.write(said.path, part_size=2, progress=False)
+    assert len(list(parts_folder(said.path).glob("part-*"))) == 3
+    assert not said.path.exists()
+    object.__delattr__(library, "make")
+    file = library.write(said.path, progress=False)
+    assert not parts_folder(said.path).exists()
+    assert file.galaxies == 11
+    expected, arrays = read(made), read(said.path)
+    assert set(arrays) == set(expected)
+    for name in arrays:
+        if name == "filter_codes":
+            continue
+        np.testing.assert_allclose(arrays[name], expected[name], rtol=2e-6)
+
+
+def test_galaxies_beyond_the_grid_are_refused_or_left_out(tmp_path):
+    wide = {"DeltaConstant": {"log10metallicity": {"uniform": [-4.5, -1.4]}}}
+    path = write_config(tmp_path, metal_dist=wide)
+    library = LibraryConfig.read(path).library
+    _, columns = library.values(slice(0, 11))
+    poor = columns["parameters/metal_dist/log10metallicity"] < -4.0
+    assert 0 < poor.sum() < 5
+    numbers = np.flatnonzero(poor).tolist()
+    refused = run("library", path)
+    assert refused.exit_code == 1
+    assert ", ".join(map(str, numbers)) in refused.output
+    path = write_config(tmp_path, metal_dist=wide, on_bad="skip")
+    result = run("library", path)
+    assert result.exit_code == 0, result.output
+    listed = ", ".join(map(str, numbers))
+    assert f"{len(numbers)} left out: {listed}" in result.output
+    arrays = read(tmp_path / "library.hdf5")
+    assert arrays["skipped"].tolist() == numbers
+    assert arrays["galaxies"].tolist() == np.flatnonzero(~poor).tolist()
+    np.testing.assert_array_equal(
+        arrays["parameters/redshift"],
+        columns["parameters/redshift"][~poor],
+    )
+    assert np.isfinite(arrays["photometry/emergent"]).all()
+
+
+def test_spectra_and_several_emissions(tmp_path):
+    path = write_config(
+        tmp_path,
+        outputs=["lnu", "luminosities"],
+        emissions=["incident", "emergent"],
+        redshift=...,
+        igm=...,
+        sf_hist={"Constant": {"max_age": "100 Myr"}},
+        draws={"n": 2, "method": "latin hypercube"},
+    )
+    said = LibraryConfig.read(path)
+    said.library.write(said.path, progress=False)
+    arrays = read(said.path)
+    lam = arrays["wavelength"]
+    assert arrays["lnu/incident"].shape == (2, len(lam)) == (2, 232)
+    assert arrays["luminosities/emergent"].shape == (2, 2)
+    # A band's luminosity is that of the spectrum under it.
+    low, high = EDGES["A/b.near"]
+    under = (lam > low) & (lam < high)
+    np.testing.assert_allclose(
+        arrays["luminosities/incident"][:, 0],
+        arrays["lnu/incident"][:, under].mean(axis=1),
+        rtol=0.02,
+    )
+
+
+def test_two_processes_make_the_same_file(tmp_path):
+    """Two real ones, which meet by JAX's distributed runtime."""
+    lean = {
+        "emission_model": "IncidentEmission",
+        "stars": {"log10initial_mass": {"uniform": [8, 12]}},
+        "redshift": ...,
+        "igm": ...,
+        "sf_hist": {"Constant": {"max_age": "100 Myr"}},
+        "outputs": "luminosities",
+    }
+    alone = LibraryConfig.read(write_config(tmp_path, **lean))
+    made = tmp_path / "alone.hdf5"
+    alone.library.write(made, progress=False)
+    config = write_config(tmp_path, **lean)
+    script = (
+        "import synthesizer_emulator.library.plan as plan\n"
+        "plan._GALAXIES_A_PART = 3\n"
+        "from synthesizer_emulator.cli import main\n"
+        "main()\n"
+    )
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    processes = [
+        subprocess.Popen(
+            [
+                sys.executable, "-c", script, "library", str(config),
+                "--coordinator", f"localhost:{port}",
+                "--processes", "2", "--process", str(i),
+            ],
+            env={
+                **os.environ,
+                "JAX_PLATFORMS": "cpu",
+                "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for i in range(2)
+    ]  # fmt: skip
+    outputs = [process.communicate(timeout=300)[0] for process in processes]
+    for i, process in enumerate(processes):
+        assert process.returncode == 0, outputs[i]
+        assert f"Process {i} of 2 is done" in outputs[i]
+        assert "merge" in outputs[i]
+    assert not (tmp_path / "library.hdf5").exists()
+    parts = tmp_path / "library.parts"
+    lost = parts / "part-000000000003-000000000006.hdf5"
+    aside = lost.rename(tmp_path / "aside")
+    lacking = run("merge", parts)
+    assert lacking.exit_code == 1
+    assert "3 lack: 3 to 5" in " ".join(lacking.output.split())
+    aside.rename(lost)
+    merged = run("merge", parts)
+    assert merged.exit_code == 0, merged.output
+    assert not parts.exists()
+    expected, arrays = read(made), read(tmp_path / "library.hdf5")
+    for name in expected:
+        if name != "filter_codes":
+            np.testing.assert_allclose(arrays[name], expected[name], rtol=2e-6)
+    file = LibraryFile.open(tmp_path / "library.hdf5")
+    assert file.digest == LibraryFile.open(made).digest
+
+
+# Mistakes.
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"draws": ...}, "lacks draws; there are: file, grid"),
+        ({"galaxies": 3}, "does not know galaxies"),
+        ({"grid": "nosuch/grid"}, "No weights .*nosuch/grid.emulator.hdf5"),
+        ({"grid": {"grid_dir": "x"}}, "the grid lacks name"),
+        (
+            {"grid": {"name": "bc03-example", "new_lam": [1, 2]}},
+            "'grid': new_lam has to have entries: resolution",
+        ),
+        (
+            {"grid": {"name": "bc03-example", "lam_lims": [5, 2]}},
+            "wavelengths of lam_lims have to ascend",
+        ),
+        (
+            {"grid": {"name": "bc03-example", "collapse": {"logU": 1}}},
+            "'grid': Axis logU is not a valid axis",
+        ),
+        ({"emission_model": "Total"}, "there is no 'Total' here; .*TotalEm"),
+        ({"emission_model": "PowerLaw"}, "one of Synthesizer's emission mod"),
+        (
+            {"emission_model": {"TotalEmission": {"curve": 1}}},
+            "TotalEmission has no argument 'curve'.*dust_curve",
+        ),
+        ({"emission_model": "TotalEmission"}, "can't make a TotalEmission"),
+        (
+            {"emission_model": {"TotalEmission": {
+                "dust_curve": {"PowerLaw": {"slop": 1}}}}},
+            "PowerLaw has no argument 'slop'",
+        ),
+        ({"emission_model": ["x"]}, r"name of a class, or .* got \['x'\]"),
+        ({"igm": "PowerLaw"}, "'igm': there is no 'PowerLaw' here"),
+        ({"cosmology": "Planck1"}, "one of astropy's, .*Planck18.*'Planck1'"),
+        ({"draws": {"size": 3}}, "'draws': the draws does not know size"),
+        ({"draws": {"n": 0}}, "'draws': n of draws"),
+        ({"redshift": {"flat": [0, 1]}}, "'redshift': expected one of unif"),
+        ({"redshift": {"uniform": 1}}, "'redshift': uniform takes two"),
+        (
+            {"redshift": {"uniform": [0, 1], "low": 1}},
+            "'redshift': uniform does not know low",
+        ),
+        ({"stars": 3}, "'stars' takes priors by name"),
+        (
+            {"stars": {"tau_v": {"uniform": [3, 0]}}},
+            "'stars: tau_v': The bounds of uniform have to ascend",
+        ),
+        (
+            {"sf_hist": {"Constant": {"max_age": "3 parsecs of fun"}}},
+            "'sf_hist: max_age': expected one of",
+        ),
+        ({"filters": {"a": [1]}}, "'filters': a takes two wavelengths"),
+        ({"filters": 3}, "'filters': codes must be a name, or a list"),
+        ({"outputs": ["flux"]}, "each of outputs must be one of photometry"),
+        ({"outputs": []}, "outputs must be a name, or a list"),
+        ({"on_bad": "keep"}, "on_bad must be one of refuse, skip"),
+        ({"filters": ...}, "photometry need filters"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_named(tmp_path, changes, message):
+    with pytest.raises((InconsistentArguments, GridError), match=message):
+        LibraryConfig.read(write_config(tmp_path, **changes))
+
+
+def test_what_is_no_library_is_refused(tmp_path):
+    path = tmp_path / "library.yaml"
+    path.write_text("a: [")
+    with pytest.raises(InconsistentArguments, match="is no YAML"):
+        LibraryConfig.read(path)
+    path.write_text("just words")
+    with pytest.raises(InconsistentArguments, match="has to have entries"):
+        LibraryConfig.read(path)
+    with h5py.File(tmp_path / "other.hdf5", "w") as hdf:
+        hdf["a"] = 1
+    with pytest.raises(GridError, match="is no library"):
+        LibraryFile.open(tmp_path / "other.hdf5")
+    with pytest.raises(InconsistentArguments, match=r"called \*.hdf5"):
+        merge(tmp_path, tmp_path / "library.h5")
+
+
+def test_processes_that_can_not_meet_are_refused(tmp_path):
+    config = write_config(tmp_path)
+    some = run("library", config, "--process", 1)
+    assert some.exit_code == 1
+    assert "address of the coordinator" in some.output
+    beyond = run(
+        "library", config, "--coordinator", "localhost:1",
+        "--processes", 2, "--process", 2,
+    )  # fmt: skip
+    assert "one of 0 to 1, got 2" in beyond.output
