@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -761,3 +762,13 @@ def test_processes_that_can_not_meet_are_refused(tmp_path):
         "--processes", 2, "--process", 2,
     )  # fmt: skip
     assert "one of 0 to 1, got 2" in beyond.output
+
+
+def test_the_page_says_a_library_that_can_be_made(tmp_path):
+    page = Path(__file__).parents[1] / "docs" / "library.md"
+    said = page.read_text().split("```yaml")[1].split("```")[0]
+    (tmp_path / "library.yaml").write_text(said)
+    read = LibraryConfig.read(tmp_path / "library.yaml")
+    assert read.library.draws.n == 1000
+    assert read.path == tmp_path / "library.hdf5"
+    assert list(read.library.about["filters"]) == ["F115W", "F277W"]
