@@ -75,7 +75,7 @@ SAID = {
     },
     "filters": EDGES,
     "igm": "Inoue14",
-    "draws": {"n": 11, "seed": 42},
+    "draws": {"n": "1.1e1", "seed": 42},
 }
 
 
@@ -121,7 +121,14 @@ U = (np.arange(2000) + 0.5) / 2000
         (Normal(0.0, 1.0, 8.0, 9.0), stats.truncnorm(8, 9)),
         (Normal(0.0, 1.0, -9.0, -8.0), stats.truncnorm(-9, -8)),
     ],
-    ids=str,
+    ids=[
+        "uniform",
+        "log-uniform",
+        "normal",
+        "truncated",
+        "upper tail",
+        "lower tail",
+    ],
 )
 def test_priors_are_the_distributions(prior, true):
     np.testing.assert_allclose(prior.quantile(U), true.ppf(U), rtol=1e-9)

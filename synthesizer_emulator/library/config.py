@@ -410,7 +410,12 @@ def _draws(said: Any) -> Draws:
     """Return how to draw."""
     with _at("draws"):
         _check_keys("the draws", said, ("n",), ("method", "seed"))
-        return Draws(**said)
+        # A number such as 1e6 is whole, too.
+        whole: dict[str, Any] = {
+            k: int(v) if isinstance(v, float) and v.is_integer() else v
+            for k, v in said.items()
+        }
+        return Draws(**whole)
 
 
 def _history(where: str, said: Any) -> History:

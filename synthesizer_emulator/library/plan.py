@@ -69,10 +69,11 @@ from synthesizer_emulator.translation import compile_model
 if TYPE_CHECKING:
     from astropy.cosmology import FLRW
 
-# How many galaxies a part has, and how much memory at the most.
-_GALAXIES_A_PART = 2**13
+# How many galaxies a part has, and how many bytes at the most.
+_GALAXIES_A_PART = 2**14
 _BYTES_A_PART = 2**27
 
+# The ends of a grid are inside it, whatever rounds them.
 _SLACK = 1e-6
 
 
@@ -91,7 +92,7 @@ class History:
     parameters: Mapping[str, Given] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Library:
     """Galaxies of an emission model, drawn from priors.
 
@@ -214,7 +215,8 @@ class Library:
         }
         if {"fnu", "lnu"}.intersection(self.outputs):
             lam = self.emission_model.lam.to_value("angstrom")
-            about["wavelength"] = lam.tolist()
+            # To as many digits as every machine agrees on.
+            about["wavelength"] = [float(f"{value:.9g}") for value in lam]
         return about
 
     def make(self, which: slice) -> dict[str, NDArray]:
@@ -338,8 +340,8 @@ class Library:
                 for name, value in shared.items()
             }
             histories[place] = {**same, **drawn}
-        mass = np.array(plain[STARS][MASS])
-        mass[self._is_outside(histories[METAL_DIST])] = np.nan
+        outside = self._is_outside(histories[METAL_DIST])
+        mass = np.where(outside, np.nan, plain[STARS][MASS])
         emission = {name: plain[STARS][name] for name in self._varying}
         return {
             MASS: mass,
@@ -401,13 +403,12 @@ class Library:
 
         Synthesizer would put them on its edge.
         """
-        if self.metal_dist.name != "DeltaConstant":
-            return np.array([], bool)
+        if "metallicity" not in metal_dist:
+            return np.zeros(1, np.bool_)
         z = metal_dist["metallicity"]
-        # The ends themselves are inside, whatever rounds them.
         low = (1 - _SLACK) * self.model.metallicities[0]
         high = (1 + _SLACK) * self.model.metallicities[-1]
-        return np.flatnonzero((z < low) | (z > high))
+        return np.asarray((z < low) | (z > high))
 
     def _check_stars(self) -> None:
         """Refuse parameters of stars that nothing asks for."""
