@@ -1,6 +1,5 @@
 """Libraries from priors, against Synthesizer and scipy."""
 
-import json
 import os
 import socket
 import subprocess
@@ -44,6 +43,7 @@ from synthesizer_emulator.library import (
 from synthesizer_emulator.library.config import LibraryConfig
 from synthesizer_emulator.library.file import parts_folder
 from synthesizer_emulator.library.parameters import Parameters
+from synthesizer_emulator.library.parts import Parts
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
@@ -510,26 +510,41 @@ def test_the_same_again_is_there_and_another_is_refused(made, tmp_path):
 
 
 def test_what_makes_another_library_is_told_from_it(emulated):
-    def digest(slope=-0.7, **changes):
+    stars = {"log10initial_mass": Uniform(8, 12), "tau_v": Uniform(0, 1)}
+    codes = list(EDGES)
+
+    def digest(curve=None, codes=codes, **changes):
+        hats = {
+            code: {
+                "lam_min": EDGES[code][0] * angstrom,
+                "lam_max": EDGES[code][1] * angstrom,
+            }
+            for code in codes
+        }
         library = make_library(
             emulated,
-            emission_model=TotalEmission(emulated, PowerLaw(slope=slope)),
-            stars={"log10initial_mass": Uniform(8, 12), "tau_v": 0.5},
-            **changes,
+            emission_model=TotalEmission(
+                emulated, curve or PowerLaw(slope=-0.7)
+            ),
+            filters=FilterCollection(tophat_dict=hats),
+            **{"stars": stars, **changes},
         )
-        return json.dumps(library.about, sort_keys=True)
+        return Parts(Path("x"), 5, 5, library.about).digest
 
-    assert digest() == digest()
-    assert digest() != digest(slope=-0.8)
-    assert digest() != digest(cosmo=FlatLambdaCDM(H0=70, Om0=0.3))
-    assert digest() != digest(redshift=Uniform(0, 6))
-    assert digest() != digest(igm=Inoue14)
-    calzetti = TotalEmission(emulated, Calzetti2000(slope=-0.7))
-    library = make_library(
-        emulated, emission_model=calzetti,
-        stars={"log10initial_mass": Uniform(8, 12), "tau_v": 0.5},
-    )  # fmt: skip
-    assert json.dumps(library.about, sort_keys=True) != digest()
+    digests = [
+        digest(),
+        digest(curve=PowerLaw(slope=-0.8)),
+        digest(curve=Calzetti2000(slope=-0.7)),
+        digest(cosmo=FlatLambdaCDM(H0=70, Om0=0.3)),
+        digest(redshift=Uniform(0, 6)),
+        digest(igm=Inoue14),
+        digest(draws=Draws(5, seed=4)),
+        digest(codes=codes[::-1]),
+        # Which changes what each is drawn with.
+        digest(stars=dict(reversed(stars.items()))),
+    ]
+    assert len(set(digests)) == len(digests)
+    assert digest() == digests[0]
 
 
 def test_parts_and_interruptions_do_not_show(made, tmp_path):

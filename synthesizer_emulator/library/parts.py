@@ -120,7 +120,8 @@ class Parts:
     @cached_property
     def digest(self) -> str:
         """What distinguishes the library from others."""
-        identity = json.dumps([self.n, self.about], sort_keys=True)
+        # In the order given: that of filters and parameters matters.
+        identity = json.dumps([self.n, self.about])
         return sha256(identity.encode()).hexdigest()
 
     def ranges(self, process: int = 0, processes: int = 1) -> list[slice]:
@@ -411,7 +412,7 @@ def _differences(one: Parts, *others: Parts) -> list[str]:
     return [
         key
         for key in keys
-        if len({json.dumps(a.get(key), sort_keys=True) for a in every}) > 1
+        if len({json.dumps(about.get(key)) for about in every}) > 1
     ]
 
 
