@@ -10,7 +10,7 @@ shifted spectrum, linearly in frequency, and integrates by the trapezoidal
 rule between the first and the last of them that is not zero. So do these.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
 import jax
@@ -39,6 +39,9 @@ _NEAREST = float((10 * pc).to_value("Mpc"))
 
 # The terms of the polynomial that stands for the distance; good to 1e-9.
 _DEGREE = 30
+
+# How much wider a window a band may be read in than it needs.
+_ALIKE = 1.5
 
 # The most cells in which the transmission of a filter is tabulated, and how
 # many rows of the identity go through Synthesizer's filters at a time.
@@ -364,12 +367,15 @@ class Bands:
         """
         fnu = self._checked(fnu)
         redshift = jnp.asarray(redshift, float)
-        return jnp.stack(
-            [
-                band.flux(self.lam, self.steps, fnu, redshift)
-                for band in self.bands
-            ]
-        )
+
+        def flux(band: Band) -> Array:
+            return band.flux(self.lam, self.steps, fnu, redshift)
+
+        # One after the other, which compiles once for all that are alike.
+        groups = _alike(self.bands)
+        found = [jax.lax.map(flux, _stacked(self.bands, g)) for g in groups]
+        order = np.argsort(np.concatenate(groups))
+        return jnp.concatenate(found)[order]
 
     def _checked(self, spectrum: Array) -> Array:
         """Return a spectrum after a check of its shape."""
@@ -380,6 +386,30 @@ class Bands:
                 "use jax.vmap."
             )
         return spectrum
+
+
+def _alike(bands: tuple[Band, ...]) -> list[list[int]]:
+    """Return the places of bands that can take turns at one window."""
+    groups: list[list[int]] = []
+    for i in sorted(range(len(bands)), key=lambda i: bands[i].window):
+        for group in groups:
+            first = bands[group[0]]
+            if (
+                bands[i].window <= _ALIKE * first.window
+                and bands[i].table.shape == first.table.shape
+            ):
+                group.append(i)
+                break
+        else:
+            groups.append([i])
+    return groups
+
+
+def _stacked(bands: tuple[Band, ...], places: list[int]) -> Band:
+    """Return some bands as one with a leading axis."""
+    window = max(bands[i].window for i in places)
+    every = [replace(bands[i], window=window) for i in places]
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *every)
 
 
 def _support(band: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
