@@ -121,13 +121,15 @@ def main() -> None:
             if "nodes" not in row:
                 row.update(measure(grid, name))
                 print(name, json.dumps(row, indent=2), flush=True)
-                record.write(target, {"architectures": rows})
+                record.write(target, {"batch": BATCH, "architectures": rows})
         for what, drop in DROPS.items():
             for name in names:
                 if what not in rows[name]["held_out"]:
                     found = leave_out(grid, name, drop)
                     rows[name]["held_out"][what] = found
-                    record.write(target, {"architectures": rows})
+                    record.write(
+                        target, {"batch": BATCH, "architectures": rows}
+                    )
 
 
 if __name__ == "__main__":

@@ -28,6 +28,8 @@ _read_off = _measured["read_off"]
 _between = json.loads((_benchmarks / "between_nodes.json").read_text())
 _library = json.loads((_benchmarks / "synference_library.json").read_text())
 _cloudy = json.loads((_benchmarks / "cloudy.json").read_text())
+_accuracy = json.loads((_benchmarks / "accuracy.json").read_text())
+_limits = json.loads((_benchmarks / "limits.json").read_text())
 _host = json.loads((_benchmarks / "host_suite.json").read_text())
 _speed = json.loads((_benchmarks / "speed.json").read_text())
 
@@ -36,6 +38,47 @@ def _percent(row: dict[str, float]) -> str:
     """Return the cells of one row of the error table."""
     cells = (row[q] for q in ("p50", "p95", "p99", "worst"))
     return " | ".join(f"{100 * value:.3g}" for value in cells)
+
+
+def _architecture(name: str, row: dict) -> str:
+    """Return one row of the table of architectures."""
+    nodes, magnitudes = row["nodes"], row["magnitudes"]
+    cells = [
+        *(f"{100 * nodes[q]:.3g}" for q in ("mean_median", "mean_p95")),
+        *(f"{100 * nodes[q]:.3g}" for q in ("p50", "p95", "p99")),
+        *(f"{1000 * magnitudes[q]:.2g}" for q in ("p50", "p99")),
+        f"{row['weights_megabytes']:.1f} MB",
+        f"{row['build_seconds']:.0f} s",
+        *(f"{ms:.2g} ms" for ms in row["milliseconds"].values()),
+    ]
+    return f"| `{name}` | " + " | ".join(cells) + " |"
+
+
+def _predicted() -> list[str]:
+    """Return the table of nodes left out, for each architecture."""
+    rows = _accuracy["architectures"]
+    drops = list(rows["corrected"]["held_out"])
+    schemes = {
+        "linear (Synthesizer)": ("corrected", "synthesizer"),
+        "PCHIP of components": ("corrected", "pchip"),
+        **{f"`{name}`": (name, "emulator") for name in rows},
+    }
+    return [
+        "| | " + " | ".join(f"{d}: p50 | p95 | p99" for d in drops) + " |",
+        "|---" * (1 + 3 * len(drops)) + "|",
+        *(
+            f"| {title} | "
+            + " | ".join(
+                f"{100 * rows[name]['held_out'][drop][scheme][q]:.3g}"
+                if drop in rows[name]["held_out"]
+                else "not measured"
+                for drop in drops
+                for q in ("p50", "p95", "p99")
+            )
+            + " |"
+            for title, (name, scheme) in schemes.items()
+        ),
+    ]
 
 
 def _hold_out(name: str, both: dict[str, dict[str, float]]) -> str:
@@ -88,6 +131,36 @@ def _spectra(n: str) -> str:
 
 
 myst_substitutions = {
+    "accuracy_batch": str(_accuracy["batch"]),
+    "accuracy_nodes": "\n".join(
+        [
+            "| | mean: median | p95 | pixels: p50 | p95 | p99 "
+            "| mags: p50 | p99 | size | training | alone | of many |",
+            "|---" * 12 + "|",
+            *(
+                _architecture(name, row)
+                for name, row in _accuracy["architectures"].items()
+            ),
+        ]
+    ),
+    "accuracy_held_out": "\n".join(_predicted()),
+    "limits_commit": _limits["commit"],
+    "limits_table": "\n".join(
+        [
+            "| | p50 | p95 | p99 | training |",
+            "|---|---|---|---|---|",
+            *(
+                f"| {name} | "
+                + " | ".join(f"{row[q]:.2f}" for q in ("p50", "p95", "p99"))
+                + (
+                    f" | {_limits['seconds'][name]:.0f} s |"
+                    if name in _limits["seconds"]
+                    else " | |"
+                )
+                for name, row in _limits["ratios"].items()
+            ),
+        ]
+    ),
     "commit": _measured["commit"],
     "device": _measured["machine"]["device"],
     "build_seconds": f"{_measured['seconds']['build']:.0f}",

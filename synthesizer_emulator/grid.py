@@ -114,8 +114,9 @@ class EmulatedGrid(Grid):
 
         Args:
             grid_name (str): The name of the grid, as for `Grid`.
-            grid_dir (str/Path): The folder of the grid; Synthesizer's grid
-                folder by default.
+            grid_dir (str/Path): The folder of the grid; by default
+                Synthesizer's grid folder, and after that the weights that
+                ship with the package.
             ignore_spectra (bool): Whether to leave out the spectra.
             spectra_to_read (list of str): The spectra to offer; all by
                 default.
@@ -1025,7 +1026,10 @@ class EmulatedGrid(Grid):
 
 
 def example_folder() -> Path:
-    """Return the folder of the example grid that ships with the package."""
+    """Return the folder of the example grid that ships with the package.
+
+    The trained weights that do are there as well.
+    """
     return Path(str(files(_DATA)))
 
 
@@ -1036,14 +1040,23 @@ def find_weights(
 
     Args:
         grid_name (str): The name of the grid, with or without `.hdf5`.
-        grid_dir (str/Path): The folder of the grid; Synthesizer's grid
-            folder by default.
+        grid_dir (str/Path): The folder of the grid; by default Synthesizer's
+            grid folder, and after that the weights that ship with the
+            package.
 
     Returns:
         Path: An existing file, or None.
     """
-    path = _weights_path(grid_name, grid_dir)
-    return path if path.is_file() else None
+    paths = [_weights_path(grid_name, grid_dir)]
+    if grid_dir is None:
+        paths.append(_weights_path(grid_name, example_folder()))
+    return next((path for path in paths if path.is_file()), None)
+
+
+def pretrained() -> tuple[str, ...]:
+    """Return the names of the grids whose weights ship with the package."""
+    found = example_folder().glob(f"*{SUFFIX}")
+    return tuple(sorted(_plain_name(path.name) for path in found))
 
 
 def _weights_path(grid_name: str, grid_dir: str | Path | None) -> Path:
@@ -1072,7 +1085,8 @@ def _existing_weights(
         raise GridError(
             f"No weights for the grid '{name}': there is no '{path}'. Build "
             "them with `synthesizer-emulator build "
-            f"{path.parent / name}.hdf5`, or pass weights=."
+            f"{path.parent / name}.hdf5`, or pass weights=. Without grid_dir "
+            f"there are also: {', '.join(pretrained())}."
         )
     return found
 
