@@ -95,23 +95,19 @@ def emission_model(grid: Grid) -> EmissionModel:
     )
 
 
-def create_library(
+def make_basis(
     grid: Grid,
     filters: FilterCollection,
     parameters: dict[str, NDArray[np.float64]],
-    folder: Path,
-) -> dict:
-    """Make a library with Synference and return what it reads back.
+    cls: type[GalaxyBasis] = GalaxyBasis,
+) -> GalaxyBasis:
+    """Return the page's basis of galaxies.
 
     Args:
         grid (Grid): The grid, native or emulated.
         filters (FilterCollection): The bands.
         parameters (dict): The draws.
-        folder (Path): Where to write; of this library alone, because
-            Synference takes up what it finds there.
-
-    Returns:
-        dict: As Synference reads it, `photometry` in nJy, (nband, n).
+        cls (type): The class of the basis.
     """
     histories, _ = generate_sfh_basis(
         sfh_type=SFH.LogNormal,
@@ -120,7 +116,7 @@ def create_library(
         sfh_param_units=[None, None],
         redshifts=parameters["redshift"],
     )
-    basis = GalaxyBasis(
+    return cls(
         model_name="basis",
         redshifts=parameters["redshift"],
         grid=grid,
@@ -135,6 +131,19 @@ def create_library(
         instrument=Instrument("JWST.NIRCam", filters=filters),
         params_to_ignore=["max_age"],
     )
+
+
+def create_library(basis: GalaxyBasis, folder: Path) -> dict:
+    """Make a library with Synference and return what it reads back.
+
+    Args:
+        basis (GalaxyBasis): The basis.
+        folder (Path): Where to write; of this library alone, because
+            Synference takes up what it finds there.
+
+    Returns:
+        dict: As Synference reads it, `photometry` in nJy, (nband, n).
+    """
     basis.create_mock_library(
         "library",
         emission_model_key="emergent",
@@ -193,10 +202,9 @@ def measure(folder: Path) -> dict[str, dict]:
         photometry, seconds = {}, {}
         for kind, cls in {"native": Grid, "emulated": EmulatedGrid}.items():
             start = time.process_time()
+            grid = cls(path.stem, grid_dir=folder)
             library = create_library(
-                cls(path.stem, grid_dir=folder),
-                nircam_filters(),
-                parameters,
+                make_basis(grid, nircam_filters(), parameters),
                 folder / f"{path.stem}-{kind}",
             )
             seconds[kind] = time.process_time() - start

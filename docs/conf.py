@@ -20,6 +20,8 @@ autodoc_typehints = "none"
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 nitpicky = False
+# It is an extra, and its classes are documented elsewhere.
+autodoc_mock_imports = ["synference"]
 
 # The error budget quotes the benchmarks' own output, so it can't go stale.
 _benchmarks = Path(__file__).parent / "benchmarks"
@@ -27,6 +29,9 @@ _measured = json.loads((_benchmarks / "main_job.json").read_text())
 _read_off = _measured["read_off"]
 _between = json.loads((_benchmarks / "between_nodes.json").read_text())
 _library = json.loads((_benchmarks / "synference_library.json").read_text())
+_libraries = json.loads((_benchmarks / "library.json").read_text())
+_seconds = _libraries["seconds"]
+_processor = _libraries["processor_microseconds_a_galaxy"]
 _cloudy = json.loads((_benchmarks / "cloudy.json").read_text())
 _accuracy = json.loads((_benchmarks / "accuracy.json").read_text())
 _limits = json.loads((_benchmarks / "limits.json").read_text())
@@ -89,6 +94,44 @@ def _hold_out(name: str, both: dict[str, dict[str, float]]) -> str:
         for q in ("p50", "p95", "p99")
     ]
     return f"| {name} | " + " | ".join(cells) + " |"
+
+
+def _growth(libraries: dict) -> list[str]:
+    """Return the rows of the table of what a library's cost depends on."""
+    growth = libraries["growth"]
+    rows = [
+        f"| {row['galaxies']:,} galaxies | "
+        f"{1e6 * row['processor_seconds'] / row['galaxies']:.0f} | "
+        f"{row['megabytes']:.0f} |"
+        for row in growth["galaxies"]
+    ]
+    for what in ("wavelengths", "nodes", "bands"):
+        rows += [
+            f"| {row[what]:,} {what.removesuffix('s') + 's' * (row[what] > 1)}"
+            f" | {row['processor_microseconds']:.0f} | |"
+            for row in growth[what]
+        ]
+    return rows
+
+
+def _rates(libraries: dict) -> list[str]:
+    """Return the rows of the table of galaxies a second."""
+    rates = libraries["galaxies_a_second"]
+    rows = {
+        "`GalaxyBasis`": rates["native"],
+        "`EmulatedGalaxyBasis`": rates["emulated"],
+        "the bare matrix product, weights times grid": libraries[
+            "matrix product"
+        ],
+    }
+    for way, rate in (libraries["DSPS"] or {}).items():
+        if isinstance(rate, dict):
+            rows[f"DSPS (no intergalactic medium), {way}"] = rate
+    return [
+        f"| {name} | {rate['median']:,.0f} | {rate['lowest']:,.0f} to "
+        f"{rate['highest']:,.0f} |"
+        for name, rate in rows.items()
+    ]
 
 
 def _bands(library: dict) -> list[str]:
@@ -205,6 +248,34 @@ myst_substitutions = {
     ),
     "particle_direct": (
         f"{1e6 * _cloudy['seconds_a_particle']['direct']:.0f}"
+    ),
+    "libraries_commit": _libraries["commit"],
+    "libraries_galaxies": f"{_libraries['galaxies']:,}",
+    "libraries_nodes": f"{_libraries['nodes']:,}",
+    "libraries_lam": f"{_libraries['wavelengths']:,}",
+    "libraries_ratio": f"{_libraries['ratio']['median']:.0f}",
+    "libraries_ratios": (
+        f"{_libraries['ratio']['lowest']:.0f} to "
+        f"{_libraries['ratio']['highest']:.0f}"
+    ),
+    "libraries_load": f"{_libraries['load']['before']:.0f}",
+    "libraries_native_us": f"{_processor['native']['median']:,.0f}",
+    "libraries_emulated_us": f"{_processor['emulated']['median']:,.0f}",
+    "libraries_growth": "\n".join(
+        [
+            "| | processor µs a galaxy | largest memory, MB |",
+            "|---|---|---|",
+            *_growth(_libraries),
+        ]
+    ),
+    "libraries_first": f"{_seconds['first library, with compilation']:.1f}",
+    "libraries_again": f"{_seconds['the same again']:.1f}",
+    "libraries_objects": f"{_seconds['histories and basis']:.1f}",
+    "libraries_compared": str(_libraries["millimagnitudes"]["galaxies"]),
+    "libraries_p50": f"{_libraries['millimagnitudes']['p50']:.4f}",
+    "libraries_p99": f"{_libraries['millimagnitudes']['p99']:.4f}",
+    "libraries_table": "\n".join(
+        ["| | median | from, to |", "|---|---|---|", *_rates(_libraries)]
     ),
     "library_commit": _library["commit"],
     "library_galaxies": f"{_library['galaxies']:,}",

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from synthesizer_emulator.galaxies import in_batches as in_batches
     from synthesizer_emulator.grid import EmulatedGrid as EmulatedGrid
     from synthesizer_emulator.library.plan import Library as Library
+    from synthesizer_emulator.mocks.basis import (
+        EmulatedGalaxyBasis as EmulatedGalaxyBasis,
+    )
     from synthesizer_emulator.photometry import Bands as Bands
     from synthesizer_emulator.photometry import Observer as Observer
     from synthesizer_emulator.swapping import emulated_grids as emulated_grids
@@ -69,16 +72,20 @@ _HOMES = {
     "in_batches": "galaxies",
 }
 
+# Left out of `*`, since they need an extra.
+_EXTRAS = {"EmulatedGalaxyBasis": "mocks.basis"}
+
 __all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
     """Load a public name from its module."""
-    if name not in _HOMES:
+    home = _HOMES.get(name) or _EXTRAS.get(name)
+    if home is None:
         raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(import_module(f"{__name__}.{home}"), name)
 
 
 def __dir__() -> list[str]:
     """Return the public names."""
-    return __all__
+    return sorted([*_HOMES, *_EXTRAS])

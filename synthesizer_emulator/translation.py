@@ -812,8 +812,17 @@ def _digest(array: NDArray | None) -> str:
     return sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
 
 
-def _plain(name: str, value: Any) -> float:
-    """Return a parameter as a number, in the units of a model."""
+def in_model_units(value: Any) -> NDArray[np.float64]:
+    """Return a parameter as plain numbers, in the units of a model.
+
+    Args:
+        value (unyt_array/array): The parameter, of one galaxy or of many;
+            without units it is returned as it is.
+
+    Returns:
+        np.ndarray of float: Wavelengths in Angstrom, temperatures in K,
+            ages in yr, masses in solar masses.
+    """
     if isinstance(value, unyt_array):
         unit = next(
             (
@@ -824,11 +833,17 @@ def _plain(name: str, value: Any) -> float:
             str(value.units),
         )
         value = value.to_value(unit)
-    if np.size(value) != 1:
+    return np.asarray(value, np.float64)
+
+
+def _plain(name: str, value: Any) -> float:
+    """Return a parameter of one galaxy as a number."""
+    plain = in_model_units(value)
+    if plain.size != 1:
         raise UnimplementedFunctionality(
-            f"the parameter '{name}', which has {np.size(value)} values"
+            f"the parameter '{name}', which has {plain.size} values"
         )
-    return float(np.ravel(value)[0])
+    return float(plain.ravel()[0])
 
 
 def _luminosity_weights(lam: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -18,6 +18,8 @@ MODULES = [
 
 @pytest.mark.parametrize("name", MODULES)
 def test_examples(name):
+    if "mocks" in name.split("."):
+        pytest.importorskip("synference_library")
     failed, _ = doctest.testmod(importlib.import_module(name))
     assert failed == 0
 

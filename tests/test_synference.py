@@ -21,6 +21,7 @@ from synference_library import (
     create_library,
     draw_parameters,
     emission_model,
+    make_basis,
     millimagnitudes,
 )
 
@@ -53,7 +54,8 @@ def create(parameters, tmp_path_factory):
 
     def make(grid):
         folder = tmp_path_factory.mktemp("library")
-        return folder, create_library(grid, top_hats(), parameters, folder)
+        basis = make_basis(grid, top_hats(), parameters)
+        return folder, create_library(basis, folder)
 
     return make
 

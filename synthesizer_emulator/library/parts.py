@@ -173,6 +173,7 @@ def write_parts(
     process: int = 0,
     processes: int = 1,
     progress: bool = True,
+    judged: Sequence[str] | None = None,
 ) -> None:
     """Make and write the parts of one process that are not there yet.
 
@@ -185,6 +186,8 @@ def write_parts(
         process (int): This process.
         processes (int): How many there are.
         progress (bool): Whether to show progress.
+        judged (sequence of str): The arrays that make a galaxy bad; all by
+            default.
 
     Raises:
         InconsistentArguments: If there are bad galaxies that are refused;
@@ -210,7 +213,7 @@ def write_parts(
     ) as bar:
         for which in missing:
             arrays = make(which)
-            bad = bad_rows(arrays)
+            bad = bad_rows({name: arrays[name] for name in judged or arrays})
             if bad.any() and on_bad == "refuse":
                 _refuse(which.start + np.flatnonzero(bad))
             parts.write(which, arrays, bad)

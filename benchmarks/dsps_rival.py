@@ -1,0 +1,141 @@
+"""DSPS on the galaxies of `library.py`, in a process of its own.
+
+DSPS switches JAX to double precision when imported; here it is switched
+back, so that both compute in the same. It has neither Synthesizer's
+transmission through the intergalactic medium nor its dust: a screen is put
+on its spectra, the medium is left out. Two ways are timed: its own
+functions, and its weights of the nodes followed by a matrix product.
+
+    python benchmarks/dsps_rival.py galaxies.npz
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+
+import dsps
+import jax
+import jax.numpy as jnp
+import numpy as np
+from dsps.cosmology import PLANCK15
+from dsps.photometry.photometry_kernels import calc_obs_mag
+from dsps.sed.ssp_weights import calc_ssp_weights_sfh_table_lognormal_mdf
+from dsps.sed.stellar_sed import calc_rest_sed_sfh_table_lognormal_mdf
+
+jax.config.update("jax_enable_x64", False)
+
+N_THROUGH_API = 256
+
+# Galaxies at a time: its own sum makes all weighted spectra of each.
+API_BATCH = 32
+PRODUCT_BATCH = 256
+REPEATS = 3
+
+
+def magnitudes(
+    sed: jax.Array, data: dict[str, jax.Array], galaxy: dict[str, jax.Array]
+) -> jax.Array:
+    """Return apparent magnitudes of one galaxy behind a screen, (nband,)."""
+    screen = jnp.exp(-galaxy["tau_v"] * (data["lam"] / 5500.0) ** -0.7)
+    return jax.vmap(
+        lambda lam, transmission: calc_obs_mag(
+            data["lam"],
+            sed * screen,
+            lam,
+            transmission,
+            galaxy["redshift"],
+            *PLANCK15,
+        )
+    )(data["band_lam"], data["band_transmission"])
+
+
+def through_api(
+    data: dict[str, jax.Array], galaxy: dict[str, jax.Array]
+) -> jax.Array:
+    """Return the magnitudes of one galaxy by DSPS's own spectrum."""
+    spectrum = calc_rest_sed_sfh_table_lognormal_mdf(
+        galaxy["times"],
+        galaxy["rates"],
+        galaxy["log_zmet"],
+        data["scatter"],
+        data["log_zmets"],
+        data["log_ages_gyr"],
+        data["ssps"],
+        galaxy["times"][-1],
+    ).rest_sed
+    return magnitudes(spectrum, data, galaxy)
+
+
+def by_matrix_product(
+    data: dict[str, jax.Array], galaxy: dict[str, jax.Array]
+) -> jax.Array:
+    """Return the magnitudes of one galaxy by DSPS's weights of the nodes."""
+    weights = calc_ssp_weights_sfh_table_lognormal_mdf(
+        galaxy["times"],
+        galaxy["rates"],
+        galaxy["log_zmet"],
+        data["scatter"],
+        data["log_zmets"],
+        data["log_ages_gyr"],
+        galaxy["times"][-1],
+    ).weights
+    flat = data["ssps"].reshape(weights.size, -1)
+    mass = jnp.trapezoid(galaxy["rates"], galaxy["times"]) * 1e9
+    return magnitudes(mass * (weights.ravel() @ flat), data, galaxy)
+
+
+def measure(
+    function: Callable[..., jax.Array],
+    data: dict[str, jax.Array],
+    galaxies: dict[str, jax.Array],
+    batch: int,
+) -> dict[str, list]:
+    """Return repeated rates, compilation apart, and the magnitudes."""
+    evaluate = jax.jit(jax.vmap(function, (None, 0)))
+    n = len(galaxies["redshift"])
+    rates = []
+    for _ in range(REPEATS + 1):
+        start = time.perf_counter()
+        found = [
+            np.asarray(
+                evaluate(
+                    data,
+                    {k: v[i : i + batch] for k, v in galaxies.items()},
+                )
+            )
+            for i in range(0, n, batch)
+        ]
+        rates.append(n / (time.perf_counter() - start))
+    return {
+        "galaxies_a_second": rates[1:],
+        "magnitudes": np.concatenate(found).tolist(),
+    }
+
+
+def main() -> None:
+    """Measure, and print it as JSON."""
+    with np.load(sys.argv[1]) as file:
+        given = {k: jnp.asarray(file[k], jnp.float32) for k in file}
+    galaxies = {
+        k.removeprefix("galaxy_"): v
+        for k, v in given.items()
+        if k.startswith("galaxy_")
+    }
+    data = {k: v for k, v in given.items() if not k.startswith("galaxy_")}
+    few = {k: v[:N_THROUGH_API] for k, v in galaxies.items()}
+    print(
+        json.dumps(
+            {
+                "version": dsps.__version__,
+                "through its API": measure(through_api, data, few, API_BATCH),
+                "its weights and a matrix product": measure(
+                    by_matrix_product, data, galaxies, PRODUCT_BATCH
+                ),
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""What a number of galaxies costs, in a process of its own.
+
+`library.py` calls it for each number, so that the memory is that of one
+alone. It needs neither Synference nor a grid.
+
+    python benchmarks/growth.py model.pickle 1000
+"""
+
+import json
+import pickle
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from synthesizer_emulator.galaxies import GalaxyModel, in_batches
+
+
+def spread_out(values: Mapping[str, Any], n: int) -> dict[str, Any]:
+    """Return n galaxies, by taking some again and again."""
+    return jax.tree.map(lambda v: np.resize(v, (n, *v.shape[1:])), values)
+
+
+def seconds(
+    model: GalaxyModel, values: Mapping[str, Any]
+) -> tuple[float, float]:
+    """Return how long galaxies take, by the clock and by the processor."""
+    start, before = time.perf_counter(), time.process_time()
+    for _ in in_batches(model, values):
+        pass
+    return time.perf_counter() - start, time.process_time() - before
+
+
+def peak_megabytes() -> float:
+    """Return the most memory that this process had.
+
+    Not `getrusage`, which counts what the process before it had.
+    """
+    status = Path("/proc/self/status").read_text()
+    (line,) = (row for row in status.splitlines() if row.startswith("VmHWM"))
+    return int(line.split()[1]) / 1024
+
+
+def main() -> None:
+    """Measure, and print it as JSON."""
+    path, n = sys.argv[1:]
+    model, values = pickle.loads(Path(path).read_bytes())
+    first, _ = seconds(model, spread_out(values, 1))
+    taken, processor = seconds(model, spread_out(values, int(n)))
+    print(
+        json.dumps(
+            {
+                "seconds": taken,
+                "processor_seconds": processor,
+                "first_seconds": first,
+                "megabytes": peak_megabytes(),
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

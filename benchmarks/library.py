@@ -1,0 +1,377 @@
+r"""A library of galaxies through Synference, in batches against its own way.
+
+The galaxies of Synference's page "Basic Library Generation" (as in
+`synference_library.py`) on a BC03 grid with gas at R = 300: TotalEmission
+with power-law dust, intergalactic absorption after Inoue et al. (2014),
+redshifts up to 5, the eight wide bands of NIRCam. `GalaxyBasis` and
+`EmulatedGalaxyBasis` take turns with the same grid; so do DSPS, where it is
+installed, and the bare matrix product, which no method that sums spectra
+can outdo. How cost and memory grow is measured without Synference, each
+number of galaxies in a process of its own.
+
+    python benchmarks/library.py --json docs/benchmarks/library.json
+
+Rates are those of a clock: let nothing else run. The processor's time, of
+all its cores together, depends less on what does.
+"""
+
+import importlib.util
+import json
+import logging
+import os
+import pickle
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import record
+from astropy.cosmology import Planck18
+from growth import seconds
+from numpy.typing import NDArray
+from synthesizer.emission_models.transformers.igm import Inoue14
+from synthesizer.grid import Grid
+from unyt import angstrom
+
+from synthesizer_emulator.galaxies import GalaxyModel
+from synthesizer_emulator.histories import stack_parameters
+from synthesizer_emulator.sources import bc03
+
+# It comes before Synference, as it may have to stand in for a part of it.
+from synference_library import (  # isort: skip
+    BANDS,
+    create_library,
+    draw_parameters,
+    emission_model,
+    make_basis,
+    millimagnitudes,
+    nircam_filters,
+)
+
+from synference import GalaxyBasis, generate_constant_R  # isort: skip
+
+from synthesizer_emulator import EmulatedGalaxyBasis  # isort: skip
+
+N_GALAXIES = 10_000
+N_NATIVE = 40
+RACES = 8
+REPEATS = 3
+SIZES = (1_000, 10_000, 100_000, 1_000_000)
+FASTER = 300.0  # than Synference alone
+WITHIN = 1.0  # mmag, 99% of magnitudes
+N_DSPS = 1024
+N_TIMES = 100
+N_GROWTH = 4096
+
+# What BC03 is thinned to before Synthesizer resamples it.
+THINNING = bc03.Thinning(
+    log10_ionisation_parameters=(-2.0,),
+    resolution=600.0,
+    lam_lims=(850.0, 65_000.0),
+)
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Return the median and the ends of repeated measurements."""
+    return {
+        "median": float(np.median(values)),
+        "lowest": float(np.min(values)),
+        "highest": float(np.max(values)),
+    }
+
+
+def clock(function: Callable[..., Any], *args: Any) -> tuple[float, Any]:
+    """Return how long a call takes, in seconds, and what it returns."""
+    start = time.perf_counter()
+    result = function(*args)
+    return time.perf_counter() - start, result
+
+
+def r300_grid(folder: Path) -> Grid:
+    """Return BC03 with gas, all ages, at R = 300."""
+    path = bc03.write_cloudy_grid(folder, THINNING, name="bc03-cloudy")
+    lam = generate_constant_R(
+        R=300, start=900 * angstrom, end=61_500 * angstrom
+    )
+    return Grid(path.stem, grid_dir=folder, new_lam=lam, ignore_lines=True)
+
+
+def galaxy_model(grid: Grid, filters: Any) -> GalaxyModel:
+    """Return what the libraries are made with, without Synference."""
+    return GalaxyModel.of_model(
+        emission_model(grid),
+        sf_hist="LogNormal",
+        metal_dist="DeltaConstant",
+        filters=filters,
+        cosmo=Planck18,
+        igm=Inoue14,
+        max_redshift=6.0,
+        varying=["tau_v"],
+    )
+
+
+def galaxy_values(basis: GalaxyBasis) -> dict[str, Any]:
+    """Return a basis's galaxies as a `GalaxyModel` takes them."""
+    return {
+        "initial_mass": 10.0**basis.log_stellar_masses,
+        "redshift": basis.redshifts,
+        "sf_hist": stack_parameters(list(basis.sfhs))[1],
+        "metal_dist": stack_parameters(basis.metal_dists)[1],
+        "emission": {"tau_v": basis.galaxy_params["tau_v"]},
+    }
+
+
+def race(grid: Grid, filters: Any, folder: Path) -> dict[str, Any]:
+    """Make libraries in both ways by turns."""
+    drawing, parameters = clock(draw_parameters, N_GALAXIES)
+    making, basis = clock(
+        make_basis, grid, filters, parameters, EmulatedGalaxyBasis
+    )
+    first, _ = clock(create_library, basis, folder / "first")
+    rates: dict[str, list[float]] = {"native": [], "emulated": []}
+    processor: dict[str, list[float]] = {"native": [], "emulated": []}
+    true = []
+    for i in range(RACES):
+        few = slice(i * N_NATIVE, (i + 1) * N_NATIVE)
+        racers = {
+            "native": make_basis(
+                grid, filters, {k: v[few] for k, v in parameters.items()}
+            ),
+            "emulated": basis,
+        }
+        for way, racer in racers.items():
+            n = len(racer.redshifts)
+            before = time.process_time()
+            taken, library = clock(
+                create_library, racer, folder / f"{way} {i}"
+            )
+            rates[way].append(n / taken)
+            processor[way].append(1e6 * (time.process_time() - before) / n)
+            if way == "native":
+                true.append(library["photometry"])
+    photometry = library["photometry"]
+    reference = np.concatenate(true, axis=1)
+    differences = millimagnitudes(
+        photometry[:, : reference.shape[1]], reference
+    )
+    ratios = np.divide(rates["emulated"], rates["native"])
+    return {
+        "galaxies_a_second": {k: spread(v) for k, v in rates.items()},
+        "ratio": spread(ratios),
+        "processor_microseconds_a_galaxy": {
+            k: spread(v) for k, v in processor.items()
+        },
+        "seconds": {
+            "first library, with compilation": first,
+            "the same again": N_GALAXIES / np.median(rates["emulated"]),
+            "drawing parameters": drawing,
+            "histories and basis": making,
+        },
+        "millimagnitudes": {
+            "galaxies": reference.shape[1],
+            "p50": float(np.quantile(differences, 0.5)),
+            "p99": float(np.quantile(differences, 0.99)),
+            "worst": float(differences.max()),
+            "share within 1 mmag": float((differences < WITHIN).mean()),
+        },
+        "photometry": photometry[:, :N_DSPS],
+    }
+
+
+def ceiling(model: GalaxyModel) -> dict[str, float]:
+    """Return how many galaxies a second a matrix product alone allows."""
+    spectra = model.emission.products[0].spectra
+    weights = jnp.ones((1024, len(spectra)))
+    multiply = jax.jit(jnp.matmul)
+    multiply(weights, spectra).block_until_ready()
+    times = [
+        clock(lambda: multiply(weights, spectra).block_until_ready())[0]
+        for _ in range(3 * REPEATS)
+    ]
+    return spread([len(weights) / taken for taken in times])
+
+
+def dsps(
+    grid: Grid,
+    filters: Any,
+    basis: GalaxyBasis,
+    photometry: NDArray,
+    folder: Path,
+) -> dict[str, Any] | None:
+    """Return what DSPS does with the same galaxies, where it is there."""
+    if importlib.util.find_spec("dsps") is None:
+        return None
+    # Its spectra are in solar luminosities per Hz and solar mass.
+    ssps = (grid.spectra["transmitted"] + grid.spectra["nebular"]) / 3.828e33
+    bands = [filters[code] for code in filters.filter_codes]
+    longest = max(len(band.original_lam) for band in bands)
+    ends = Planck18.age(basis.redshifts[:N_DSPS]).value
+    times = np.linspace(0.01, 1.0, N_TIMES)[None] * ends[:, None]
+    path = folder / "dsps.npz"
+    np.savez(
+        path,
+        lam=grid.lam.to_value("angstrom"),
+        ssps=np.swapaxes(ssps, 0, 1),
+        log_zmets=np.log10(grid.metallicities),
+        log_ages_gyr=grid.log10ages - 9.0,
+        scatter=0.05,
+        band_lam=[resampled(band, longest)[0] for band in bands],
+        band_transmission=[resampled(band, longest)[1] for band in bands],
+        galaxy_redshift=basis.redshifts[:N_DSPS],
+        galaxy_log_zmet=[
+            z.log10metallicity_ for z in basis.metal_dists[:N_DSPS]
+        ],
+        galaxy_tau_v=basis.galaxy_params["tau_v"][:N_DSPS],
+        galaxy_times=times,
+        galaxy_rates=[
+            star_formation_rates(history, t, mass)
+            for history, t, mass in zip(
+                basis.sfhs[:N_DSPS],
+                times,
+                10.0 ** basis.log_stellar_masses[:N_DSPS],
+                strict=True,
+            )
+        ],
+    )
+    found = child("dsps_rival.py", path)
+    result: dict[str, Any] = {"version": found.pop("version")}
+    for way, measured in found.items():
+        got = np.array(measured["magnitudes"])
+        true = 31.4 - 2.5 * np.log10(photometry[:, : len(got)].T)
+        result[way] = {
+            **spread(measured["galaxies_a_second"]),
+            # In the reddest band, which no intergalactic medium dims.
+            "median difference in F444W, mag": float(
+                np.nanmedian(np.abs(got - true)[:, -1])
+            ),
+        }
+    return result
+
+
+def resampled(band: Any, n: int) -> tuple[NDArray, NDArray]:
+    """Return a filter on n wavelengths."""
+    lam = band.original_lam.to_value("angstrom")
+    even = np.linspace(lam[0], lam[-1], n)
+    return even, np.interp(even, lam, band.original_t)
+
+
+def star_formation_rates(history: Any, times: NDArray, mass: float) -> NDArray:
+    """Return a log-normal history at some times, Gyr, in Msun/yr."""
+    age = 1e9 * (times[-1] - times)
+    t = np.maximum(float(history.max_age) - age, 1.0)
+    rates = np.exp(-0.5 * ((np.log(t) - history.t_0) / history.tau) ** 2) / t
+    rates = np.where(age < float(history.max_age), rates, 0.0)
+    return rates * mass / (np.trapezoid(rates, times) * 1e9)
+
+
+def child(script: str, *args: object) -> dict[str, Any]:
+    """Return what a script beside this one prints as JSON."""
+    command = [sys.executable, Path(__file__).with_name(script), *args]
+    done = subprocess.run(
+        list(map(str, command)), stdout=subprocess.PIPE, text=True, check=True
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def with_number(model: GalaxyModel, values: dict, folder: Path) -> list[dict]:
+    """Return time and memory for numbers of galaxies, each on its own."""
+    path = folder / "model.pickle"
+    path.write_bytes(pickle.dumps((model, values)))
+    return [{"galaxies": n, **child("growth.py", path, n)} for n in SIZES]
+
+
+def with_size(folder: Path, filters: Any, values: dict) -> dict[str, list]:
+    """Return how cost grows with wavelengths, nodes and bands."""
+    few = jax.tree.map(lambda v: v[:N_GROWTH], values)
+    codes = filters.filter_codes
+
+    def measured(
+        resolution: float = 600.0, ages: int | None = None, bands: int = 8
+    ) -> dict[str, float]:
+        thinning = replace(THINNING, resolution=resolution, ages=ages)
+        name = f"grid-{resolution:.0f}-{ages}"
+        path = folder / f"{name}.hdf5"
+        if not path.exists():
+            bc03.write_cloudy_grid(folder, thinning, name=name)
+        grid = Grid(name, grid_dir=folder, ignore_lines=True)
+        some = filters.select(*codes[-bands:])
+        model = galaxy_model(grid, some)
+        seconds(model, few)
+        # By the processor: the clock minds what else runs.
+        taken = [seconds(model, few)[1] for _ in range(REPEATS)]
+        return {
+            "wavelengths": len(model.emission.lam),
+            "nodes": int(np.prod(model.emission.nodes)),
+            "bands": bands,
+            "processor_microseconds": 1e6 * float(np.median(taken)) / N_GROWTH,
+        }
+
+    every = measured()
+    return {
+        "wavelengths": [measured(150.0), measured(300.0), every],
+        "nodes": [measured(ages=55), measured(ages=110), every],
+        "bands": [measured(bands=1), measured(bands=4), every],
+    }
+
+
+def main() -> None:
+    """Measure, print and write."""
+    target = record.json_argument(__doc__)
+    warnings.simplefilter("ignore")
+    logging.getLogger("synference").setLevel(logging.ERROR)
+    load = os.getloadavg()[0]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        grid, filters = r300_grid(folder), nircam_filters()
+        results = race(grid, filters, folder)
+        photometry = results.pop("photometry")
+        report(results)
+        basis = make_basis(grid, filters, draw_parameters(N_GALAXIES))
+        model, values = galaxy_model(grid, filters), galaxy_values(basis)
+        results["matrix product"] = ceiling(model)
+        print("matrix product", results["matrix product"])
+        results["DSPS"] = dsps(grid, filters, basis, photometry, folder)
+        print("DSPS", json.dumps(results["DSPS"], indent=1))
+        results["growth"] = {
+            "galaxies": with_number(model, values, folder),
+            **with_size(folder, filters, values),
+        }
+        print(json.dumps(results["growth"], indent=1))
+    record.write(
+        target,
+        {
+            "galaxies": N_GALAXIES,
+            "bands": BANDS,
+            "wavelengths": grid.nlam,
+            "nodes": int(np.prod(grid.shape[:-1])),
+            "targets": {"ratio": FASTER, "millimagnitudes": WITHIN},
+            "load": {"before": load, "after": os.getloadavg()[0]},
+            **results,
+        },
+    )
+
+
+def report(results: dict[str, Any]) -> None:
+    """Print the race and whether it is won."""
+    for way, rate in results["galaxies_a_second"].items():
+        print(f"{way}: {rate['median']:.0f} galaxies/s {rate}")
+    print("processor", results["processor_microseconds_a_galaxy"])
+    verdict = results["ratio"]["median"] >= FASTER
+    print(f"ratio {results['ratio']} {'pass' if verdict else 'FAIL'}")
+    for what, taken in results["seconds"].items():
+        print(f"{what}: {taken:.2f} s")
+    differences = results["millimagnitudes"]
+    verdict = differences["p99"] <= WITHIN
+    print(f"mmag {differences} {'pass' if verdict else 'FAIL'}")
+
+
+if __name__ == "__main__":
+    main()
