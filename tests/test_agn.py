@@ -10,7 +10,13 @@ from synthesizer.particle import BlackHoles
 from unyt import Msun, yr
 
 from synthesizer_emulator import EmulatedGrid, build, extract_directly
-from synthesizer_emulator.gridfile import Axis, GridHeader
+from synthesizer_emulator.evaluation.schemes import synthesizer_interpolation
+from synthesizer_emulator.gridfile import (
+    Axis,
+    GridHeader,
+    open_grid,
+    read_header,
+)
 
 KG = 1.988409870698051e30
 MASSES = np.geomspace(1e6, 1e9, 7)
@@ -74,6 +80,19 @@ def test_arrays_and_axes_are_those_of_the_native_grid(folder):
         native.log10_specific_ionising_lum["HI"],
         rtol=1e-12,
     )
+
+
+def test_synthesizers_interpolation_is_in_the_units_of_the_file(folder):
+    """At nodes, which are what the file says, not per solar luminosity."""
+    path = folder / "disc.hdf5"
+    with open_grid(path) as hdf:
+        header, stored = read_header(hdf), hdf["spectra/incident"][...]
+    nodes = [(0, 0), (3, 2), (6, 4)]
+    masses, rates = (axis.values for axis in header.axes)
+    points = np.array([[masses[i], rates[j]] for i, j in nodes])
+    got = synthesizer_interpolation(path, header, "spectra/incident", points)
+    true = np.array([stored[node] for node in nodes])
+    np.testing.assert_allclose(got, true, rtol=1e-9)
 
 
 def test_black_holes_shine(folder, holes):
