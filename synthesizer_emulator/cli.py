@@ -148,6 +148,11 @@ _plots = click.option(
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder to write figures to.",
 )
+_report = click.option(
+    "--plots",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder to write figures and report.html to.",
+)
 
 
 def _fit_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -281,11 +286,7 @@ def build(
     help="The weights file; beside the grid by default.",
 )
 @_json
-@click.option(
-    "--plots",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder to write figures and report.html to.",
-)
+@_report
 @_grid_dir
 @click.option(
     "--spectra", multiple=True, help="A spectrum to measure; all by default."
@@ -354,7 +355,7 @@ def evaluate(
     "these; several axes at once in quotes. Each is an experiment.",
 )
 @_json
-@_plots
+@_report
 @_grid_dir
 @click.option(
     "--spectra", multiple=True, help="A spectrum to judge; all by default."
@@ -379,7 +380,6 @@ def holdout(
     errors there beside those of Synthesizer's own interpolation of the
     same thinned grid and of cubics through principal components.
     """
-    from synthesizer_emulator.evaluation import figures
     from synthesizer_emulator.evaluation.holdout import hold_out
     from synthesizer_emulator.evaluation.record import write_json
 
@@ -402,7 +402,10 @@ def holdout(
             if json_path is not None:
                 write_json(json_path, {"experiments": experiments})
         if plots is not None:
-            figures.save(figures.hold_outs(experiments), plots)
+            # Here, as it loads matplotlib.
+            from synthesizer_emulator.evaluation.report import write_hold_outs
+
+            click.echo(write_hold_outs(experiments, plots))
 
 
 @main.command()

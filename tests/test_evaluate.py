@@ -10,7 +10,12 @@ import numpy as np
 import pytest
 from astropy.cosmology import Planck18
 from click.testing import CliRunner
-from conftest import write_analytic_grid, write_grid
+from conftest import (
+    analytic_emissions,
+    analytic_header,
+    write_analytic_grid,
+    write_grid,
+)
 from synthesizer.emission_models import IncidentEmission
 from synthesizer.emission_models.transformers.igm import Inoue14
 from synthesizer.exceptions import (
@@ -25,9 +30,16 @@ from unyt import Msun, angstrom, yr
 
 from synthesizer_emulator import Evaluation, evaluate
 from synthesizer_emulator.cli import main
-from synthesizer_emulator.evaluation import composites, jacobian, recovery
+from synthesizer_emulator.evaluation import (
+    composites,
+    figures,
+    jacobian,
+    recovery,
+)
 from synthesizer_emulator.evaluation import evaluate as evaluating
+from synthesizer_emulator.evaluation.errors import spectrum_errors
 from synthesizer_emulator.evaluation.nodes import Label
+from synthesizer_emulator.evaluation.pixels import most_telling
 from synthesizer_emulator.evaluation.record import write_json
 from synthesizer_emulator.grid import EXAMPLE_NAME, example_folder
 from synthesizer_emulator.gridfile import open_grid, read_header
@@ -161,6 +173,45 @@ def test_json_and_report_hold_the_numbers(evaluation, tmp_path):
         for name, cells in table.rows:
             assert f"<td>{name}</td><td>{cells[0]}</td>" in text
             assert name in str(evaluation)
+
+
+def test_the_spectrum_that_tells_most_is_fitted(tmp_path):
+    """Starlight does not know the ionisation parameter of the gas."""
+    path = tmp_path / "g.hdf5"
+    header = analytic_header(n_ages=5, n_metals=4, n_parameters=3)
+    emissions = analytic_emissions(header)
+    # The continuum of this gas reddens as it ages, too.
+    tilt = 0.1 * np.arange(5).reshape(5, 1, 1, 1) * np.log(header.lam)
+    emissions["spectra/nebular"] *= np.exp(tilt)
+    write_grid(path, header, emissions)
+    spectra = ["incident", "linecont", "nebular", "transmitted"]
+    assert most_telling(path, header, spectra) == "nebular"
+    # Of equals the first, but lines alone as the last.
+    assert most_telling(path, header, spectra[::3]) == "incident"
+    with open_grid(EXAMPLE) as hdf:
+        header = read_header(hdf)
+    assert most_telling(EXAMPLE, header, spectra[1::-1]) == "incident"
+
+
+def test_curves_along_all_axes_are_within_their_panels():
+    """They share a scale, whichever of them varies most."""
+    axes = analytic_header(n_ages=6, n_metals=5, n_parameters=4).axes
+    lam = np.geomspace(912.0, 1e5, 50)
+    residuals = np.full((6, 5, 4, 50), 1e-3)
+    residuals[:, 2] *= 100
+    residuals[:, 4] /= 100
+    found = spectrum_errors(residuals, lam, axes)
+    drawn = [p for p in figures.where(found, axes).axes if p.lines]
+    panels = {p.get_xlabel(): p for p in drawn}
+    for title in ("age / yr", "metallicity", "ionisation parameter"):
+        values = np.concatenate([c.get_ydata() for c in panels[title].lines])
+        low, high = panels[title].get_ylim()
+        assert low <= values.min() and values.max() <= high
+    *maps, _ = figures.maps(found, axes).axes
+    shown = {(p.get_xlabel(), p.get_ylabel()): p.images[0] for p in maps}
+    third = shown["metallicity", "ionisation parameter"].get_array()
+    np.testing.assert_allclose(third[:, 2], 10.0, rtol=1e-5)  # per cent
+    np.testing.assert_allclose(third[:, 3], 0.1, rtol=1e-5)
 
 
 @pytest.fixture

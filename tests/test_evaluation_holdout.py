@@ -202,7 +202,13 @@ def test_the_command(tmp_path):
     ratio = errors["emulator"] / errors["synthesizer"]
     assert f"{ratio:.3f}" in result.output
     assert written["machine"]["jax"]
-    assert len(list(plots.iterdir())) == 2
+    images = [f"without_metallicities_2,_{what}.png" for what in
+              ("recovery", "spectra_incident")]  # fmt: skip
+    assert sorted(f.name for f in plots.iterdir()) == ["report.html", *images]
+    page = (plots / "report.html").read_text()
+    assert str(plots / "report.html") in result.output
+    assert page.count("data:image/png;base64,") == 2
+    assert f"<td>{100 * errors['synthesizer']:.4g}</td>" in page
     # Even spectra that were left out tell the temperature of their
     # greybody, which is all that they tell.
     true, recovered = (

@@ -39,6 +39,7 @@ from synthesizer_emulator.evaluation.metrics import (
     judged_region,
 )
 from synthesizer_emulator.evaluation.nodes import Label
+from synthesizer_emulator.evaluation.pixels import most_telling
 from synthesizer_emulator.evaluation.record import write_json
 from synthesizer_emulator.gridfile import (
     LINES,
@@ -82,8 +83,8 @@ class Evaluation:
             galaxies, of `incident` and of `reprocessed` (transmitted and
             nebular) light; empty if the axes are not ages and
             metallicities.
-        recovery (Recovery): Labels fitted to the grid's spectra; None if
-            not asked for.
+        recovery (Recovery): Labels fitted to the grid's spectra, of the
+            kind that tells of the most labels; None if not asked for.
         jacobian (JacobianCheck): The slopes with the labels; None if an
             axis is too short for them.
         axes (tuple of Axis): The grid's axes.
@@ -232,13 +233,14 @@ def evaluate(
     if histories is not None:
         filters = filters or composites.nircam_top_hats()
         photometry = _photometry(pair, histories, galaxy_light, filters)
-    first = next((n for n in names if f"spectra/{n}" in lit), None)
+    shown = [n for n in names if f"spectra/{n}" in lit]
     fitted = slopes = None
-    if first is not None:
-        slopes = _check_slopes(pair, first, seed)
+    if shown:
+        telling = most_telling(pair.path, pair.header, shown)
+        slopes = _check_slopes(pair, telling, seed)
         if recoveries:
-            means = lit[f"spectra/{first}"].means
-            fitted = _recover(pair, first, means, recoveries, seed)
+            means = lit[f"spectra/{telling}"].means
+            fitted = _recover(pair, telling, means, recoveries, seed)
     card = pair.weights.provenance
     return Evaluation(
         grid_name=grid_name_of(pair.path),

@@ -8,8 +8,9 @@ import io
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import wraps
-from itertools import cycle
+from itertools import combinations, cycle
 from pathlib import Path
+from textwrap import wrap
 from typing import ParamSpec, TypeVar
 
 import matplotlib as mpl
@@ -46,7 +47,7 @@ from synthesizer_emulator.evaluation.quantities import (
     QuantityErrors,
 )
 from synthesizer_emulator.evaluation.recovery import Recovery
-from synthesizer_emulator.gridfile import Axis, write_whole
+from synthesizer_emulator.gridfile import LINES, Axis, write_whole
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -71,6 +72,9 @@ _STYLE = {
     "image.cmap": "viridis",
 }
 
+# The letters that fit over one of three panels.
+_TITLE_WIDTH = 34
+
 _WAVELENGTH = "wavelength / Å"
 _ERROR = "error / %"
 
@@ -80,6 +84,9 @@ _QUANTILES = {
     "p95": ("95%", BLUE),
     "p99": ("99%", ORANGE),
 }
+
+# What axes are called where there is little room.
+_SHORT = {"ages": "age", "metallicities": "Z", "ionisation_parameters": "U"}
 
 _SCHEMES = {
     SYNTHESIZER: ("Synthesizer, linear", ORANGE),
@@ -151,21 +158,24 @@ def hold_out(experiment: HoldOut, emission: str) -> Figure:
     """Draw the errors of all schemes at the nodes left out.
 
     On the left the part of all pixels whose error is larger, on the right
-    the median and the 95th percentile by wavelength.
+    the median and the 95th percentile by wavelength, of each line.
     """
     figure = _figure(7.1, 3.0)
     parts, lams = figure.subplots(1, 2)
-    for scheme, (title, colour) in _SCHEMES.items():
+    median, most, title = "-", "--", "median (solid) and 95% (dashed)"
+    if emission.startswith(f"{LINES}/"):
+        median, most, title = ".", "x", "median (dots) and 95% (crosses)"
+    for scheme, (name, colour) in _SCHEMES.items():
         prediction = experiment.predictions[emission][scheme]
         parts.loglog(
             100 * prediction.errors,
             1 - prediction.levels,
             color=colour,
-            label=title,
+            label=name,
         )
         profile = prediction.by_wavelength
-        lams.loglog(profile.at, 100 * profile.p50, color=colour)
-        lams.loglog(profile.at, 100 * profile.p95, color=colour, ls="--")
+        lams.loglog(profile.at, 100 * profile.p50, median, color=colour, ms=4)
+        lams.loglog(profile.at, 100 * profile.p95, most, color=colour, ms=3)
     parts.set(
         xlabel=_ERROR,
         ylabel="part of pixels with a larger one",
@@ -178,7 +188,7 @@ def hold_out(experiment: HoldOut, emission: str) -> Figure:
     lams.set(
         xlabel=_WAVELENGTH,
         ylabel=_ERROR,
-        title="median (solid) and 95% (dashed)",
+        title=title,
     )
     return figure
 
@@ -221,10 +231,9 @@ def spectra(examples: Mapping[str, Example]) -> Figure:
             limit, 100 * float(np.nanquantile(np.abs(residual), 0.998))
         )
         node = ", ".join(_named(name, v) for name, v in example.node.items())
-        upper.set_title(
-            f"{which}: mean error {100 * example.error:.3g}%\n{node}",
-            fontsize=8,
-        )
+        title = f"{which}: mean error {100 * example.error:.3g}%"
+        lines = "\n".join([title, *wrap(node, _TITLE_WIDTH)])
+        upper.set_title(lines, fontsize=8)
         lower.set_xlabel(_WAVELENGTH)
     axes[0, 0].set(ylabel="flux / peak", ylim=(1e-5, 3))
     handles, titles = axes[0, 0].get_legend_handles_labels()
@@ -252,18 +261,40 @@ def where(errors: EmissionErrors, axes: Sequence[Axis]) -> Figure:
     top.legend(ncols=3, loc="upper center")
     for axis in axes:
         label, panel = Label(axis), panels[axis.name]
+        if axis is not axes[0]:
+            # Before anything is drawn, for limits that hold all of it.
+            panel.sharey(panels[axes[0].name])
+            panel.tick_params(labelleft=False, which="both")
         _draw_profile(panel, errors.by_axis[axis.name])
         panel.set(
             xscale="log" if label.logged else "linear", xlabel=label.title
         )
         panel.set_xlim(*_shown_range(label))
-        if axis is not axes[0]:
-            panel.sharey(panels[axes[0].name])
-            panel.tick_params(labelleft=False)
     panels[axes[0].name].set_ylabel(_ERROR)
     image = _draw_map(panels["map"], errors.means, axes)
     panels["map"].set(xlabel=Label(axes[0]).title, ylabel=Label(axes[1]).title)
     figure.colorbar(image, ax=panels["map"], label="mean error / %")
+    return figure
+
+
+@_styled
+def maps(errors: EmissionErrors, axes: Sequence[Axis]) -> Figure:
+    """Draw errors over every two axes, the median along the others."""
+    pairs = list(combinations(range(len(axes)), 2))
+    columns = min(3, len(pairs))
+    rows = -(-len(pairs) // columns)
+    figure = _figure(2.4 * columns + 0.6, 2.4 * rows)
+    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+    lit = errors.means[errors.means > 0]
+    low, high = np.quantile(lit, [0.01, 0.99]) if len(lit) else (0.01, 1.0)
+    norm = LogNorm(100 * low, 100 * max(high, 1.01 * low))
+    for panel, (i, j) in zip(panels, pairs, strict=False):
+        means = np.moveaxis(errors.means, (i, j), (0, 1))
+        image = _draw_map(panel, means, (axes[i], axes[j]), norm)
+        panel.set(xlabel=Label(axes[i]).title, ylabel=Label(axes[j]).title)
+    for panel in panels[len(pairs) :]:
+        panel.set_visible(False)
+    figure.colorbar(image, ax=panels, label="mean error / %", extend="both")
     return figure
 
 
@@ -336,7 +367,8 @@ def losses(histories: Mapping[str, Mapping[str, list]]) -> Figure | None:
             panel.semilogy(
                 history["epoch"], history[name], color=colour, label=name
             )
-        panel.set(title=emission, xlabel="epoch")
+        panel.set_xlabel("epoch")
+        panel.set_title(emission, fontsize=7.5)
     panels[0].set_ylabel("loss")
     panels[0].legend()
     return figure
@@ -476,6 +508,9 @@ def recovery(found: Recovery, axes: Sequence[Axis]) -> Figure:
             panel.set_xscale("log")
     lower.set(yscale="log", xlabel=Label(axes[0]).title)
     upper.set_title("mass and misfit")
+    figure.suptitle(
+        f"{len(found.true)} {found.spectrum}", fontsize=9, x=0.02, ha="left"
+    )
     for panel in (*panels[1, :-1], upper):
         panel.axhline(0, color="0.6", lw=0.5, zorder=0)
         largest = max(np.abs(line.get_ydata()).max() for line in panel.lines)
@@ -496,7 +531,8 @@ def jacobian(check: JacobianCheck, axes: Sequence[Axis]) -> Figure:
     shown = _spread_points(check.points[:, 0])
     for i, axis in enumerate(axes):
         label = Label(axis)
-        name = f"log10 {axis.name}" if label.logged else axis.name
+        name = _SHORT.get(axis.name, axis.name)
+        name = f"log10 {name}" if label.logged else name
         curves, both = panels[i]
         for point, colour in zip(shown, (BLUE, ORANGE, GREEN), strict=False):
             values = zip(axes, check.points[point], strict=True)
@@ -518,7 +554,9 @@ def jacobian(check: JacobianCheck, axes: Sequence[Axis]) -> Figure:
         curves.set(xscale="log", ylabel=f"∂ ln f / ∂ {name}")
         automatic, native = check.automatic[..., i], check.native[..., i]
         known = ~np.isnan(automatic)
-        limits = np.quantile(native[known], [0.002, 0.998])
+        # Of both: a spectrum may not depend on a label at all.
+        either = np.concatenate([native[known], automatic[known]])
+        limits = np.quantile(either, [0.002, 0.998])
         both.hexbin(
             native[known],
             automatic[known],
@@ -531,7 +569,9 @@ def jacobian(check: JacobianCheck, axes: Sequence[Axis]) -> Figure:
         both.plot(limits, limits, color="0.6", lw=0.5)
         both.set(ylabel="emulator")
     panels[0, 0].legend(fontsize=6.5)
-    panels[0, 0].set_title("lines: emulator, dots: between nodes")
+    panels[0, 0].set_title(
+        f"{check.spectrum}; lines: emulator, dots: between nodes"
+    )
     panels[-1, 0].set_xlabel(_WAVELENGTH)
     panels[-1, 1].set_xlabel("differences between nodes")
     return figure
@@ -703,7 +743,8 @@ def _label_panels(
     if drawn:
         drawn[0].set_ylabel(y)
         handles, titles = drawn[0].get_legend_handles_labels()
-        columns = len(titles)
+        # So many as are not cut off.
+        columns = max(1, int(figure.get_figwidth() / 1.4))
         figure.legend(
             handles, titles, ncols=columns, loc="outside lower center"
         )
@@ -812,6 +853,7 @@ def _ticks(n: int, most: int) -> list[int]:
 
 def _named(name: str, value: float) -> str:
     """Return an axis value as text, short."""
-    short = {"ages": "age", "metallicities": "Z", "ionisation_parameters": "U"}
     unit = " yr" if name == "ages" else ""
-    return f"{short.get(name, name)} = {value:.3g}{unit}"
+    # Without spaces at which a line may break.
+    text = f"{_SHORT.get(name, name)} = {value:.3g}{unit}"
+    return text.replace(" ", "\N{NO-BREAK SPACE}")

@@ -41,6 +41,7 @@ from synthesizer_emulator.evaluation.nodes import (
     find_axis,
     matching,
 )
+from synthesizer_emulator.evaluation.pixels import most_telling
 from synthesizer_emulator.evaluation.recovery import Recovery
 from synthesizer_emulator.evaluation.schemes import (
     pchip_of_components,
@@ -54,6 +55,7 @@ from synthesizer_emulator.evaluation.tables import (
 )
 from synthesizer_emulator.gridfile import (
     LINES,
+    SPECTRA,
     Axis,
     GridHeader,
     check_room,
@@ -189,8 +191,8 @@ class HoldOut:
         predictions (dict): For each emission a Prediction by each of
             `emulator`, `synthesizer` (its own interpolation of the thinned
             grid) and `pchip` (of the coefficients of components).
-        recovery (Recovery): Labels fitted to the first spectrum at nodes
-            that were left out; None if not asked for.
+        recovery (Recovery): Labels fitted to spectra that were left out,
+            of the kind that tells of the most; None if not asked for.
         axes (tuple of Axis): The axes of the grid.
     """
 
@@ -222,13 +224,23 @@ class HoldOut:
 
     def __str__(self) -> str:
         """Return the errors of all schemes side by side, in per cent."""
+        tables = (str(table) for table in self.tables())
+        return "\n\n".join([self.title, *tables])
+
+    @property
+    def title(self) -> str:
+        """What was left out, and how much that is."""
         kept = ", ".join(
             f"{len(v)} of {name}" for name, v in self.left_out.items()
         )
-        lines = [
+        return (
             f"{self.grid_name} without {self.drop} ({kept}): "
             f"{self.spectra} spectra predicted"
-        ]
+        )
+
+    def tables(self) -> list[Table]:
+        """Return the errors of all schemes side by side, as tables."""
+        found = []
         for emission, schemes in self.predictions.items():
             rows = []
             for name in SCHEMES:
@@ -242,11 +254,10 @@ class HoldOut:
                 cells = tuple(f"{ratio:.3f}" for ratio in ratios)
                 rows.append((f"{self.architecture} / {name}", cells))
             titles = tuple(SUMMARY_COLUMNS.values())
-            table = Table(f"{emission}, error / %", titles, tuple(rows))
-            lines += ["", str(table)]
+            found.append(Table(f"{emission}, error / %", titles, tuple(rows)))
         if self.recovery is not None:
-            lines += ["", str(recovery_table(self.recovery))]
-        return "\n".join(lines)
+            found.append(recovery_table(self.recovery))
+        return found
 
 
 def hold_out(
@@ -315,7 +326,8 @@ def hold_out(
         weights = read_weights(report.path)
         arrays = PointArrays(weights, thinned.points)
         predictions = {e: thinned.judge(e, arrays) for e in emissions}
-        recovered = thinned.recover(emissions[0], weights, recoveries)
+        telling = most_telling(path, header, wanted or [*header.spectra_units])
+        recovered = thinned.recover(telling, weights, recoveries)
     return HoldOut(
         grid_name=full.grid_name,
         drop=drop,
@@ -410,22 +422,22 @@ class _Thinned:
         return np.asarray(mesh[self.missing])
 
     def recover(
-        self, emission: str, weights: Weights, most: int
+        self, name: str, weights: Weights, most: int
     ) -> Recovery | None:
         """Fit the labels of missing nodes; None if there are none to fit.
 
         Args:
-            emission (str): The path of a spectrum.
+            name (str): The spectrum.
             weights (Weights): The emulator of the thinned grid.
             most (int): How many, drawn at random.
         """
         with open_grid(self.whole_path) as hdf:
-            spectra = hdf[emission][...][self.missing].astype(np.float64)
+            spectra = hdf[f"{SPECTRA}/{name}"][...][self.missing]
+        spectra = spectra.astype(np.float64)
         lit = np.flatnonzero(spectra.max(axis=-1) > 0)
         drawn = np.random.default_rng(0).permutation(lit)[:most]
         if not len(drawn):
             return None
-        name = emission.removeprefix("spectra/")
         labels = [Label(axis) for axis in self.whole.axes]
         judged = judged_region(self.whole.lam_angstrom)
         fitted = recovery.recover(

@@ -4,7 +4,9 @@ For fits and slopes, which ask for so many gradients that all wavelengths
 would take too long; whole spectra at many points come from `PointArrays`.
 """
 
+from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -13,6 +15,48 @@ from numpy.typing import NDArray
 from synthesizer.exceptions import MissingSpectraType
 
 from synthesizer_emulator.emulator import DERIVED_SPECTRA, Emulator
+from synthesizer_emulator.evaluation.metrics import (
+    JUDGED_FLOOR,
+    judged_region,
+)
+from synthesizer_emulator.gridfile import SPECTRA, GridHeader, open_grid
+
+# A spectrum depends on a label if that changes its ln flux by so much, apart
+# from the brightness.
+_CHANGE = 1e-2
+
+
+def most_telling(path: Path, header: GridHeader, names: Sequence[str]) -> str:
+    """Return the spectrum whose shape depends on the most labels.
+
+    Starlight knows nothing of the gas: where there is an ionisation
+    parameter, `nebular` can be fitted for it and `incident` can not.
+
+    Args:
+        path (Path): The grid.
+        header (GridHeader): Its header.
+        names (sequence of str): The spectra to choose among, not empty; of
+            those that tell alike the first, but `linecont`, most of which
+            is dark, as the last.
+    """
+    judged = judged_region(header.lam_angstrom)
+    first = (0,) * len(header.shape)
+
+    def told(name: str) -> int:
+        count = 0
+        for i in range(len(first)):
+            along = (*first[:i], slice(None), *first[i + 1 :])
+            lnu = hdf[f"{SPECTRA}/{name}"][along][:, judged].astype(float)
+            lit = lnu[lnu.max(axis=1) > 0]
+            floor = JUDGED_FLOOR * lit.max(axis=1, keepdims=True)
+            log_flux = np.log(lit[:, (lit > floor).all(axis=0)])
+            if log_flux.size:
+                log_flux -= log_flux.mean(axis=1, keepdims=True)
+                count += bool(np.ptp(log_flux, axis=0).max() > _CHANGE)
+        return count
+
+    with open_grid(path) as hdf:
+        return max(sorted(names, key=lambda n: n == "linecont"), key=told)
 
 
 def restricted(

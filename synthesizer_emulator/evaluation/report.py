@@ -1,11 +1,11 @@
-"""An evaluation as one page: figures, tables, what was measured and how.
+"""Evaluations and hold-outs as one page: figures, tables, what and how.
 
 The page is a single HTML file with everything in it, to be kept beside
 the weights or sent to someone.
 """
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
@@ -26,6 +26,7 @@ from synthesizer_emulator.weights import current_versions
 
 if TYPE_CHECKING:
     from synthesizer_emulator.evaluation.evaluate import Evaluation
+    from synthesizer_emulator.evaluation.holdout import HoldOut
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #222; margin: 2rem auto;
@@ -43,6 +44,15 @@ img { max-width: 100%; }
 figcaption { font-size: 0.85rem; color: #555; }
 @media print { figure, table { break-inside: avoid; } }
 """
+
+_ERRORS = (
+    "Errors are |emulated / grid - 1|, of spectra from "
+    f"{JUDGED_LAM[0]:g} to {JUDGED_LAM[1]:g} Å where they are brighter than "
+    f"{JUDGED_FLOOR:g} of their peak, and of lines brighter than "
+    f"{JUDGED_LINE_FLOOR:g} of the brightest. On the left of the table "
+    "quantiles over spectra of the mean over pixels, on the right "
+    "quantiles over all pixels."
+)
 
 
 @dataclass(frozen=True)
@@ -75,12 +85,55 @@ def write_report(evaluation: "Evaluation", folder: Path) -> Path:
     Raises:
         OSError: If a file can't be written.
     """
+    title = f"The emulator of {evaluation.grid_name}"
     sections = evaluation_sections(evaluation)
+    return _write(title, _summary(evaluation), sections, folder)
+
+
+def write_hold_outs(experiments: Sequence["HoldOut"], folder: Path) -> Path:
+    """Write the figures of hold-outs, and the page with everything.
+
+    Args:
+        experiments (sequence of HoldOut): Experiments with one grid, at
+            least one.
+        folder (Path): Where to; made if it is missing.
+
+    Returns:
+        Path: The page.
+
+    Raises:
+        OSError: If a file can't be written.
+    """
+    grid_name = experiments[0].grid_name
+    sections = [
+        Section(
+            f"Without {experiment.drop}",
+            f"{experiment.title}. {_built(experiment)}",
+            experiment.tables(),
+            figures.hold_outs([experiment]),
+        )
+        for experiment in experiments
+    ]
+    made_by = ", ".join(f"{k} {v}" for k, v in current_versions().items())
+    summary = (
+        "Nodes were left out of the grid and predicted: by Synthesizer's own "
+        "interpolation of the thinned grid, by PCHIP through the "
+        "coefficients of its principal components, and by an emulator that "
+        f"was trained without them. {_ERRORS} Made on {machine()['device']}, "
+        f"with {made_by}."
+    )
+    title = f"Nodes left out of {grid_name}"
+    return _write(title, summary, sections, folder)
+
+
+def _write(
+    title: str, summary: str, sections: list[Section], folder: Path
+) -> Path:
+    """Write the figures of sections, and the page with everything."""
     drawn = {n: f for s in sections for n, f in s.figures.items()}
     images = figures.save(drawn, folder)
     target = folder / "report.html"
-    title = f"The emulator of {evaluation.grid_name}"
-    page = render(title, _summary(evaluation), sections, images)
+    page = render(title, summary, sections, images)
     write_whole(target, page.encode())
     return target
 
@@ -136,7 +189,8 @@ def evaluation_sections(evaluation: "Evaluation") -> list[Section]:
             Section(
                 "Labels recovered",
                 "Axis values and mass were fitted to spectra drawn from the "
-                "inner nodes of the grid: down the gradient of the "
+                "inner nodes of the grid, of the kind whose shape depends "
+                "on the most labels: down the gradient of the "
                 "variance of ln flux between spectrum and emulator, from "
                 "the best points of a coarse mesh. Where the models "
                 "themselves hardly change along an axis, no fit can tell "
@@ -188,6 +242,19 @@ def _summary(evaluation: "Evaluation") -> str:
     )
 
 
+def _built(experiment: "HoldOut") -> str:
+    """Return how the emulator of an experiment was made."""
+    settings = ", ".join(
+        f"{name} {value}"
+        for source in (experiment.settings, experiment.training)
+        for name, value in source.items()
+    )
+    return (
+        f"Architecture {experiment.architecture}, built in "
+        f"{experiment.seconds:.0f} s ({settings})."
+    )
+
+
 def _emissions(evaluation: "Evaluation") -> Section:
     """Return the errors of spectra and lines."""
     drawn = {}
@@ -197,16 +264,14 @@ def _emissions(evaluation: "Evaluation") -> Section:
         drawn[f"{name}: errors by wavelength and axis"] = figures.where(
             errors, evaluation.axes
         )
+        if len(evaluation.axes) > 2:
+            drawn[f"{name}: errors over axes"] = figures.maps(
+                errors, evaluation.axes
+            )
         drawn[f"{name}: residuals"] = figures.distribution(errors)
-    low, high = JUDGED_LAM
     return Section(
         "Spectra and lines",
-        "Errors are |emulated / grid - 1|, of spectra from "
-        f"{low:g} to {high:g} Å where they are brighter than "
-        f"{JUDGED_FLOOR:g} of their peak, and of lines brighter than "
-        f"{JUDGED_LINE_FLOOR:g} of the brightest. On the left of the table "
-        "quantiles over spectra of the mean over pixels, on the right "
-        "quantiles over all pixels. Correlations tell how far averaging "
+        f"{_ERRORS} Correlations tell how far averaging "
         "over pixels makes residuals smaller: of two pixels by their "
         "distance, and over spectra of the mean residuals in two bins.",
         [
