@@ -53,13 +53,13 @@ def _architecture(name: str, row: dict) -> str:
         *(f"{100 * nodes[q]:.3g}" for q in ("p50", "p95", "p99")),
         *(f"{1000 * magnitudes[q]:.2g}" for q in ("p50", "p99")),
         f"{row['weights_megabytes']:.1f} MB",
-        _seconds(row["build_seconds"]),
+        _taken(row["build_seconds"]),
         *(f"{ms:.2g} ms" for ms in row["milliseconds"].values()),
     ]
     return f"| `{name}` | " + " | ".join(cells) + " |"
 
 
-def _seconds(seconds: float | None) -> str:
+def _taken(seconds: float | None) -> str:
     """Return a time, which may not have been taken undisturbed."""
     return "not timed" if seconds is None else f"{seconds:.0f} s"
 
