@@ -34,6 +34,12 @@ _seconds = _libraries["seconds"]
 _processor = _libraries["processor_microseconds_a_galaxy"]
 _cloudy = json.loads((_benchmarks / "cloudy.json").read_text())
 _accuracy = json.loads((_benchmarks / "accuracy.json").read_text())
+_architectures = dict(
+    sorted(
+        _accuracy["architectures"].items(),
+        key=lambda row: row[1]["nodes"]["mean_median"],
+    )
+)
 _limits = json.loads((_benchmarks / "limits.json").read_text())
 _host = json.loads((_benchmarks / "host_suite.json").read_text())
 _speed = json.loads((_benchmarks / "speed.json").read_text())
@@ -66,7 +72,7 @@ def _taken(seconds: float | None) -> str:
 
 def _predicted() -> list[str]:
     """Return the table of nodes left out, for each architecture."""
-    rows = _accuracy["architectures"]
+    rows = _architectures
     drops = list(rows["corrected"]["held_out"])
     schemes = {
         "linear (Synthesizer)": ("corrected", "synthesizer"),
@@ -187,7 +193,7 @@ myst_substitutions = {
             "|---" * 12 + "|",
             *(
                 _architecture(name, row)
-                for name, row in _accuracy["architectures"].items()
+                for name, row in _architectures.items()
             ),
         ]
     ),
