@@ -101,10 +101,12 @@ class SmoothTable(nnx.Module):
     at the next node of another: it moves, or belongs to its node alone.
     Half of one and half of the other would be wrong twice. So it fades as
 
-    $$ B(t) = (1 - t)^n (1 + n t), \qquad n = 2 / \sqrt{\rho} $$
+    $$ B(t) = (1 - t)^n (1 + n t), \qquad
+       n = 2 + 2 (1 - \rho)^2 / \sqrt{\rho} $$
 
     with the correlation $\rho$ of the rough at both ends of the cell: if it
-    is the same at both, $B = H$. Without a long axis nothing is rough.
+    is nearly the same at both, $B = H$, and if it has little in common, $n$
+    is about $2 / \sqrt{\rho}$. Without a long axis nothing is rough.
     Outside, points get the nearest edge's value.
 
     Attributes:
@@ -373,7 +375,8 @@ def _fading_powers(rough: NDArray) -> NDArray[np.float64]:
     correlation = np.divide(
         common, both, out=np.ones_like(both), where=both > 0
     )
-    return 2.0 / np.sqrt(np.clip(correlation, _LEAST_CORRELATION, 1.0))
+    rho = np.clip(correlation, _LEAST_CORRELATION, 1.0)
+    return 2.0 + 2.0 * (1.0 - rho) ** 2 / np.sqrt(rho)
 
 
 def _akima_slope(secants: Any, metric: Any, xp: Any) -> Any:
