@@ -27,8 +27,12 @@ SPARSE_AXIS = 20
 # distance by which what is rough in age moves between metallicities.
 _SMOOTHING = 1 / 128
 
-# The least correlation of the rough between neighbouring nodes.
-_LEAST_CORRELATION = 0.01
+# The standard deviation of the Gaussian around a node of a long axis in which
+# the rough of two neighbours across it is compared, in the same parts.
+_COMPARED = 1 / 50
+
+# How fast fades what two neighbours do not share at all, see `SmoothTable`.
+_FADING = 40.0
 
 # The power of the weights in `akima_slopes`; chosen on validation nodes.
 _AKIMA_POWER = 1.5
@@ -101,13 +105,13 @@ class SmoothTable(nnx.Module):
     at the next node of another: it moves, or belongs to its node alone.
     Half of one and half of the other would be wrong twice. So it fades as
 
-    $$ B(t) = (1 - t)^n (1 + n t), \qquad
-       n = 2 + 2 (1 - \rho)^2 / \sqrt{\rho} $$
+    $$ B(t) = (1 - t)^n (1 + n t), \qquad n = 2 + 40 (1 - \rho)^4 $$
 
-    with the correlation $\rho$ of the rough at both ends of the cell: if it
-    is nearly the same at both, $B = H$, and if it has little in common, $n$
-    is about $2 / \sqrt{\rho}$. Without a long axis nothing is rough.
-    Outside, points get the nearest edge's value.
+    with the correlation $\rho \ge 0$ of the rough at both ends of the cell,
+    around the same node of the long axis and at the same node of all others:
+    if it is nearly the same at both, $B = H$, and if it has nothing in
+    common, it is soon gone. Without a long axis nothing is rough. Outside,
+    points get the nearest edge's value.
 
     Attributes:
         nodes (nnx.List of Constant): The coordinates along each axis.
@@ -116,8 +120,9 @@ class SmoothTable(nnx.Module):
             where they are compared, (k,).
         parts (Derived): The smooth part, its slopes along each axis but a
             long one, and the rough part, each (n1, ..., nd, k).
-        fading (Derived): The power n of each cell, along the same axes, one
-            after the other.
+        fading (Derived): The power n along each axis but a long one in the
+            cell that begins at a node (at the last node that of the cell
+            before), (m, n1, ..., nd) for m such axes.
     """
 
     def __init__(
@@ -195,16 +200,12 @@ class SmoothTable(nnx.Module):
         starts: list[Any] = [first] * len(self.nodes)
         sizes = [_AROUND] * len(self.nodes)
         short = [a for a in range(len(self.nodes)) if a != long]
-        values_at, slopes_at, rough_at = {}, {}, {}
-        before = 0
+        values_at, slopes_at, part_of_cell = {}, {}, {}
         for a in short:
-            nodes = self.nodes[a][...]
-            starts[a], t, width = _locate(nodes, x[a])
+            starts[a], t, width = _locate(self.nodes[a][...], x[a])
             sizes[a] = 2
             values_at[a], slopes_at[a] = _hermite_weights(t, width)
-            power = self.fading[...][before + starts[a]]
-            rough_at[a] = _fading_weights(t, power)
-            before += len(nodes) - 1
+            part_of_cell[a] = t
         # One slice of all that is needed, which takes a fraction of the
         # time of as many look-ups.
         k, zero = self.values[...].shape[-1], jnp.zeros_like(starts[0])
@@ -213,10 +214,19 @@ class SmoothTable(nnx.Module):
             [zero, *starts, zero],
             [len(short) + 2, *sizes, k],
         )
-        total = _combine(smooth, values_at) + _combine(rough, rough_at)
+        total = _combine(smooth, values_at)
         for of_axis, a in zip(slopes, short, strict=True):
             total += _combine(of_axis, {**values_at, a: slopes_at[a]})
-        return total
+        if long is None:
+            return total
+        powers = jax.lax.dynamic_slice(
+            self.fading[...], [zero, *starts], [len(short), *sizes]
+        )
+        for power, a in zip(powers, short, strict=True):
+            of_cell = jax.lax.slice_in_dim(power, 0, 1, axis=a)
+            weights = _fading_weights(part_of_cell[a], of_cell)
+            rough *= jnp.concatenate(weights, axis=a)[..., None]
+        return total + jnp.sum(rough, axis=tuple(short))
 
 
 def through_nodes(
@@ -335,23 +345,41 @@ def smoothed(nodes: Sequence[NDArray], values: NDArray) -> NDArray[np.float64]:
     long = long_axis(values.shape)
     if long is None:
         return values
-    x = np.asarray(nodes[long], np.float64)
-    distance = (x[:, None] - x) / (_SMOOTHING * (x[-1] - x[0]))
+    return _mean_around(nodes[long], values, long, _SMOOTHING)
+
+
+def _mean_around(
+    nodes: NDArray, values: NDArray, axis: int, width: float
+) -> NDArray[np.float64]:
+    """Return the Gaussian means of values around each node of an axis.
+
+    Args:
+        nodes (np.ndarray of float): Its coordinates, (n,).
+        values (np.ndarray of float): The values, (..., n, ...).
+        axis (int): Which axis of the values it is.
+        width (float): The standard deviation, in parts of the axis.
+
+    Returns:
+        np.ndarray of float: Of the same shape.
+    """
+    x = np.asarray(nodes, np.float64)
+    distance = (x[:, None] - x) / (width * (x[-1] - x[0]))
     # A node counts by the stretch of the axis that it stands for.
     kernel = np.exp(-0.5 * distance**2) * np.gradient(x)
     kernel /= kernel.sum(axis=1, keepdims=True)
-    return np.moveaxis(np.tensordot(kernel, values, (1, long)), 0, long)
+    return np.moveaxis(np.tensordot(kernel, values, (1, axis)), 0, axis)
 
 
 def _parts_and_fading(
     nodes: Sequence[NDArray], values: NDArray, metric: NDArray
 ) -> tuple[Array, Array]:
     """Return the parts of a table, and how fast the rough one fades."""
+    long = long_axis(values.shape)
     smooth = smoothed(nodes, values)
     rough = values - smooth
     slopes, fading = [], []
     for axis, line in enumerate(np.asarray(n, np.float64) for n in nodes):
-        if axis == long_axis(values.shape):
+        if axis == long:
             continue
         lines = np.moveaxis(smooth, axis, 0)
         found = (
@@ -360,23 +388,43 @@ def _parts_and_fading(
             else akima_slopes(line, lines, metric)
         )
         slopes.append(np.moveaxis(found, 0, axis))
-        fading.append(_fading_powers(np.moveaxis(rough, axis, 0) * metric))
-    parts = np.stack([smooth, *slopes, rough])
-    powers = np.concatenate(fading or [np.zeros(0)])
-    return jnp.asarray(parts, jnp.float32), jnp.asarray(powers, jnp.float32)
+        if long is not None:
+            shared = _shared(nodes[long], rough * metric, long, axis)
+            fading.append(2.0 + _FADING * (1.0 - shared) ** 4)
+    parts = jnp.asarray(np.stack([smooth, *slopes, rough]), jnp.float32)
+    powers = np.reshape(fading, (len(fading), *values.shape[:-1]))
+    return parts, jnp.asarray(powers, jnp.float32)
 
 
-def _fading_powers(rough: NDArray) -> NDArray[np.float64]:
-    """Return the power with which the rough fades in each cell, (n - 1,)."""
-    flat = rough.reshape(len(rough), -1)
-    size = np.linalg.norm(flat, axis=1)
-    both = size[:-1] * size[1:]
-    common = np.einsum("ij,ij->i", flat[:-1], flat[1:])
-    correlation = np.divide(
-        common, both, out=np.ones_like(both), where=both > 0
+def _shared(
+    nodes: NDArray, rough: NDArray, long: int, axis: int
+) -> NDArray[np.float64]:
+    """Return what the rough has in common with that of the next node.
+
+    Args:
+        nodes (np.ndarray of float): The coordinates along the long axis.
+        rough (np.ndarray of float): The rough, (n1, ..., nd, k).
+        long (int): The long axis.
+        axis (int): The axis along which a node is the next.
+
+    Returns:
+        np.ndarray of float: The correlations around each node of the long
+            axis, from 0 to 1; at the last node of `axis` that of the one
+            before, (n1, ..., nd).
+    """
+    left = np.take(rough, range(rough.shape[axis] - 1), axis)
+    right = np.take(rough, range(1, rough.shape[axis]), axis)
+
+    def product(one: NDArray, other: NDArray) -> NDArray:
+        each = np.einsum("...k,...k->...", one, other)
+        return _mean_around(nodes, each, long, _COMPARED)
+
+    size = np.sqrt(product(left, left) * product(right, right))
+    common = np.divide(
+        product(left, right), size, out=np.ones_like(size), where=size > 0
     )
-    rho = np.clip(correlation, _LEAST_CORRELATION, 1.0)
-    return 2.0 + 2.0 * (1.0 - rho) ** 2 / np.sqrt(rho)
+    last = np.take(common, [-1], axis)
+    return np.clip(np.concatenate([common, last], axis), 0.0, 1.0)
 
 
 def _akima_slope(secants: Any, metric: Any, xp: Any) -> Any:
