@@ -357,37 +357,41 @@ class _Pair:
             )
         return tuple(has) if wanted is None else wanted
 
-    def blocks(
-        self, emission: str, columns: NDArray[np.intp] | None = None
-    ) -> Iterator[tuple[slice, NDArray[np.float64], NDArray]]:
-        """Yield an emission by nodes of the first axis.
+    def native_blocks(
+        self, emission: str
+    ) -> Iterator[tuple[slice, NDArray[np.float64]]]:
+        """Yield the grid's values of an emission, part by part.
 
         Args:
             emission (str): Its path.
-            columns (np.ndarray of int): The wavelengths to read; all by
-                default.
 
         Yields:
-            tuple: The slice of nodes; the grid's values there; and the
-                emulator's, (..., n).
+            tuple: A slice of the first axis, and the values there, (...,
+                n).
         """
-        group, name = emission.split("/")
         size = self.header.size_of(emission)
-        view = identity(size)
         n, *others = self.header.shape
         parts = int(np.ceil(8.0 * n * np.prod(others) * size / _BLOCK))
-        values = [axis.values for axis in self.header.axes]
         with open_grid(self.path) as hdf:
             for nodes in np.array_split(np.arange(n), min(parts, n)):
                 block = slice(nodes[0], nodes[-1] + 1)
-                native = hdf[emission][block].astype(np.float64)
-                arrays = PointArrays.at_nodes(
-                    self.weights, (values[0][block], *values[1:])
-                )
-                if group == LINES:
-                    yield block, native, arrays.lines(name)
-                else:
-                    yield block, native, arrays.spectrum(name, view)
+                yield block, hdf[emission][block].astype(np.float64)
+
+    def blocks(
+        self, emission: str
+    ) -> Iterator[tuple[slice, NDArray[np.float64], NDArray]]:
+        """Yield what `native_blocks` does, and the emulator's values."""
+        group, name = emission.split("/")
+        view = identity(self.header.size_of(emission))
+        first, *others = (axis.values for axis in self.header.axes)
+        for block, native in self.native_blocks(emission):
+            arrays = PointArrays.at_nodes(
+                self.weights, (first[block], *others)
+            )
+            if group == LINES:
+                yield block, native, arrays.lines(name)
+            else:
+                yield block, native, arrays.spectrum(name, view)
 
     def at_nodes(
         self, emission: str, nodes: Iterable[tuple[int, ...]]
@@ -555,7 +559,10 @@ def _check_slopes(
     steps = np.linspace(0, len(judged) - 1, jacobian.PIXELS).astype(int)
     columns = judged[np.unique(steps)]
     native = np.concatenate(
-        [block[..., columns] for _, block, _ in pair.blocks(f"spectra/{name}")]
+        [
+            native[..., columns]
+            for _, native in pair.native_blocks(f"spectra/{name}")
+        ]
     )
     return jacobian.check_jacobian(
         pair.weights.emulator,

@@ -326,8 +326,11 @@ def hold_out(
         weights = read_weights(report.path)
         arrays = PointArrays(weights, thinned.points)
         predictions = {e: thinned.judge(e, arrays) for e in emissions}
-        telling = most_telling(path, header, wanted or [*header.spectra_units])
-        recovered = thinned.recover(telling, weights, recoveries)
+        recovered = None
+        if recoveries:
+            names = wanted or tuple(header.spectra_units)
+            telling = most_telling(path, header, names)
+            recovered = thinned.recover(telling, weights, recoveries)
     return HoldOut(
         grid_name=full.grid_name,
         drop=drop,
