@@ -227,14 +227,8 @@ def write_stellar_grid(grid: Path, data: Path) -> None:
     def moved(values: np.ndarray) -> np.ndarray:
         return RegularGridInterpolator(old, values)(np.stack(new, axis=-1))
 
-    rates = header.log10_specific_ionising_luminosity
-    header = replace(
-        header,
-        axes=axes,
-        log10_specific_ionising_luminosity={
-            ion: moved(rate) for ion, rate in rates.items()
-        },
-        star_fraction=moved(header.star_fraction),
+    header = replace(header, axes=axes).with_stored(
+        {path: moved(values) for path, values in header.stored.items()}
     )
     write_grid(
         data / f"{GRID_NAME}.hdf5",
@@ -258,12 +252,8 @@ def write_agn_grids(data: Path) -> None:
         Axis("cosine_inclination", np.linspace(0.1, 0.9, 5), "", False),
     )
     header = replace(
-        stellar,
-        axes=axes,
-        weight_variable="bolometric_luminosity",
-        log10_specific_ionising_luminosity={},
-        star_fraction=None,
-    )
+        stellar, axes=axes, weight_variable="bolometric_luminosity"
+    ).with_stored({})
     lam, shape = header.lam_angstrom, header.shape
     slope = np.linspace(0.8, 0.4, shape[0])[:, None, None, None]
     nu = 2.998e18 / lam

@@ -15,11 +15,8 @@ from synthesizer.exceptions import InconsistentArguments
 from unyt import Unit, unyt_array
 
 from synthesizer_emulator.checks import check_whole
-from synthesizer_emulator.gridfile import Axis, GridHeader
+from synthesizer_emulator.gridfile import Axis, GridHeader, interpolable
 from synthesizer_emulator.scaling import AxisDomain
-
-# log10 of a rate stands in for that of none, as one photon a second.
-_NO_PHOTONS = 0.0
 
 # How many scattered points are interpolated to at once.
 _PART_SIZE = 64
@@ -69,21 +66,11 @@ def with_axes(
         _check_ascending(axis)
         changed[limits.name] = replace(axis, values=limits.inside(axis.values))
     points = [d.scaled(changed[d.name].values, np) for d in domain]
-    return replace(
-        header,
-        axes=tuple(changed.values()),
-        log10_specific_ionising_luminosity={
-            ion: on_mesh(values, header, domain, points)
-            for ion, values in (
-                header.log10_specific_ionising_luminosity.items()
-            )
-        },
-        star_fraction=(
-            None
-            if header.star_fraction is None
-            else on_mesh(header.star_fraction, header, domain, points)
-        ),
-    )
+    stored = {
+        path: on_mesh(values, header, domain, points)
+        for path, values in header.stored.items()
+    }
+    return replace(header, axes=tuple(changed.values())).with_stored(stored)
 
 
 def header_axes(header: GridHeader) -> dict[str, Axis]:
@@ -113,7 +100,7 @@ def on_mesh(
         np.ndarray of float: Shape (m1, ..., mk).
     """
     nodes = scaled_nodes(header, domain)
-    values = _finite(values)
+    values = interpolable(values)
     for axis in reversed(range(values.ndim)):
         if not np.array_equal(nodes[axis], points[axis]):
             curve = PchipInterpolator(nodes[axis], values, axis=axis)
@@ -147,7 +134,7 @@ def at_points(
         np.clip(d.scaled(points[:, i], np), nodes[i][0], nodes[i][-1])
         for i, d in enumerate(domain[: values.ndim])
     ]
-    values = _finite(values)
+    values = interpolable(values)
     found = np.empty(len(points))
     for first in range(0, len(points), _PART_SIZE):
         part = slice(first, first + _PART_SIZE)
@@ -242,9 +229,3 @@ def _check_ascending(axis: Axis) -> None:
             f"The values of the axis '{axis.name}' must be one-dimensional "
             f"and strictly ascending, got {values}."
         )
-
-
-def _finite(values: NDArray) -> NDArray[np.float64]:
-    """Return values with the logarithm of nothing made finite."""
-    values = np.asarray(values, np.float64)
-    return np.where(np.isneginf(values), _NO_PHOTONS, values)

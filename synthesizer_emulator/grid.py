@@ -657,7 +657,7 @@ class EmulatedGrid(Grid):
                 )
             columns.append(limits.inside(np.asarray(column, np.float64)))
         points = np.stack(np.broadcast_arrays(*columns), axis=-1)
-        return PointArrays(self._weights, points, self._internal_factor())
+        return PointArrays(self._weights, points, self._header.internal_factor)
 
     # What Grid.__init__ reads from the grid file, in its order. The axes,
     # the metadata and the ionising luminosities it reads by itself: the
@@ -759,7 +759,7 @@ class EmulatedGrid(Grid):
 
     def _convert_grid_to_internal_units(self) -> None:
         """Do nothing to emissions: they are evaluated in these units."""
-        factor = self._internal_factor()
+        factor = self._header.internal_factor
         for log10_lum in getattr(
             self, "log10_specific_ionising_lum", {}
         ).values():
@@ -989,20 +989,8 @@ class EmulatedGrid(Grid):
         return PointArrays.at_nodes(
             self._weights,
             [axis.values for axis in self._header.axes],
-            self._internal_factor(),
+            self._header.internal_factor,
         )
-
-    def _internal_factor(self) -> float:
-        """Return what turns the weights' unit into Synthesizer's own.
-
-        Grids per erg/s of bolometric luminosity become grids per Lsun.
-        """
-        if self._weight_var not in (
-            "bolometric_luminosity",
-            "bolometric_luminosities",
-        ):
-            return 1.0
-        return unyt_quantity(1.0, Units().luminosity).to_value("erg/s")
 
     def _lazy_emissions(self) -> list[LazyEmissions]:
         """Return the mappings that evaluate on demand."""

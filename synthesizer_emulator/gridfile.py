@@ -12,15 +12,17 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Self
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 from synthesizer.data.initialise import get_grids_dir
 from synthesizer.exceptions import GridError
-from unyt import Unit, unyt_array
+from synthesizer.units import Units
+from unyt import Unit, unyt_array, unyt_quantity
 from unyt.dimensions import mass
 
 # Groups of the format under which the emissions of a grid may live.
@@ -33,6 +35,12 @@ STAR_FRACTION = "star_fraction"
 # Entries of the emission groups that are not emissions.
 _NOT_SPECTRA = ("wavelength", "normalisation")
 _NOT_LINES = ("id", "wavelength")
+
+# The weight variables of grids per luminosity.
+_LUMINOSITIES = ("bolometric_luminosity", "bolometric_luminosities")
+
+# log10 of a rate stands in for that of none, as one photon a second.
+_NO_PHOTONS = 0.0
 
 
 @dataclass(frozen=True)
@@ -141,6 +149,23 @@ class GridHeader:
             stored[STAR_FRACTION] = self.star_fraction
         return stored
 
+    def with_stored(self, stored: Mapping[str, NDArray[np.float64]]) -> Self:
+        """Return the header with these values, and no others, at the nodes.
+
+        Args:
+            stored (Mapping): The values by their paths, as in `stored`.
+        """
+        group = f"{IONISING}/"
+        return replace(
+            self,
+            log10_specific_ionising_luminosity={
+                path.removeprefix(group): values
+                for path, values in stored.items()
+                if path.startswith(group)
+            },
+            star_fraction=stored.get(STAR_FRACTION),
+        )
+
     def size_of(self, emission: str) -> int:
         """Return how many wavelengths or lines an emission has.
 
@@ -155,6 +180,17 @@ class GridHeader:
     def reprocessed(self) -> bool:
         """Whether the grid went through a photoionisation code."""
         return self.cloudy is not None
+
+    @property
+    def internal_factor(self) -> float:
+        """What Synthesizer multiplies the emissions of the file by.
+
+        Grids per erg/s of bolometric luminosity become grids per Lsun.
+        """
+        if self.weight_variable not in _LUMINOSITIES:
+            return 1.0
+        one = unyt_quantity(1.0, Units().luminosity)
+        return float(one.to_value("erg/s"))
 
 
 def grid_name_of(path: Path) -> str:
@@ -535,6 +571,12 @@ def make_axis(
     if units not in ("None", "") and Unit(units).dimensions == mass:
         values, units = unyt_array(values, units).to_value("Msun"), "Msun"
     return Axis(name, values, units, log_on_read)
+
+
+def interpolable(values: NDArray) -> NDArray[np.float64]:
+    """Return what is stored at nodes without logarithms of nothing."""
+    values = np.asarray(values, np.float64)
+    return np.where(np.isneginf(values), _NO_PHOTONS, values)
 
 
 def _read_lines(hdf: h5py.File) -> LineList | None:

@@ -29,12 +29,7 @@ from synthesizer_emulator.dataset import (
     read_learned,
     sha256,
 )
-from synthesizer_emulator.gridfile import (
-    IONISING,
-    STAR_FRACTION,
-    Axis,
-    GridHeader,
-)
+from synthesizer_emulator.gridfile import Axis, GridHeader, interpolable
 from synthesizer_emulator.samplefile import SampleFile, check_joinable
 from synthesizer_emulator.scaling import AxisDomain, Coordinates
 from synthesizer_emulator.training import TrainingConfig, split_samples
@@ -209,9 +204,7 @@ class ScatteredSamples:
         domain = tuple(AxisDomain.of_axis(axis) for axis in ends)
         chosen = _chosen_axes(ends, domain, axes or {})
         header = replace(files[0].contents, axes=chosen)
-        unstored = replace(
-            header, log10_specific_ionising_luminosity={}, star_fraction=None
-        )
+        unstored = header.with_stored({})
         check_header(paths[0], unstored)
         emissions = learned_emissions(header, spectra, paths[0])
         source = cls(files, unstored, emissions, domain)
@@ -307,25 +300,15 @@ class ScatteredSamples:
                 )
             curve = RBFInterpolator(
                 points,
-                # The logarithm of no photons stands for one.
-                np.where(np.isneginf(values), 0.0, values),
+                interpolable(values),
                 kernel="linear",
                 neighbors=min(_NEIGHBOURS, len(points)),
             )
             found = curve(mesh.reshape(-1, mesh.shape[-1]))
             return found.reshape(mesh.shape[:-1])
 
-        return replace(
-            header,
-            log10_specific_ionising_luminosity={
-                ion: at_nodes(f"{IONISING}/{ion}")
-                for ion in header.log10_specific_ionising_luminosity
-            },
-            star_fraction=(
-                None
-                if header.star_fraction is None
-                else at_nodes(STAR_FRACTION)
-            ),
+        return header.with_stored(
+            {path: at_nodes(path) for path in header.stored}
         )
 
 

@@ -24,7 +24,10 @@ from synthesizer_emulator.architectures import (
     EmissionSamples,
     get_architecture,
 )
-from synthesizer_emulator.architectures.base import evaluate_points
+from synthesizer_emulator.architectures.base import (
+    evaluate_points,
+    mesh_of,
+)
 from synthesizer_emulator.basis import LinearBasis, principal_components
 from synthesizer_emulator.checks import check_number, check_whole
 from synthesizer_emulator.emulator import EmissionEmulator
@@ -536,7 +539,7 @@ class _Field:
             tuple: The mean absolute error of each spectrum, NaN where there is
                 none; and the parts of its error of ln flux.
         """
-        mesh = np.stack(np.meshgrid(*self.nodes, indexing="ij"), axis=-1)
+        mesh = mesh_of(self.nodes)
         points = jnp.asarray(mesh.reshape(-1, mesh.shape[-1]))
         flux = np.asarray(evaluate_points(emulator, points), np.float64)
         flux = flux.reshape(self.values.shape)

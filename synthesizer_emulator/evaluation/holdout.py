@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from synthesizer.exceptions import InconsistentArguments
 
 from synthesizer_emulator.architectures import DEFAULT_ARCHITECTURE
+from synthesizer_emulator.architectures.base import mesh_of
 from synthesizer_emulator.builder import build
 from synthesizer_emulator.checks import check_whole
 from synthesizer_emulator.dataset import TrainingSet
@@ -387,23 +388,15 @@ class _Thinned:
         kept = np.ix_(*indices)
         missing = np.ones(header.shape, bool)
         missing[kept] = False
-        rates = header.log10_specific_ionising_luminosity
-        fraction = header.star_fraction
-        thin = replace(
-            header,
-            axes=tuple(
-                replace(axis, values=axis.values[i])
-                for axis, i in zip(header.axes, indices, strict=True)
-            ),
-            log10_specific_ionising_luminosity={
-                ion: rate[kept] for ion, rate in rates.items()
-            },
-            star_fraction=(
-                None
-                if fraction is None
-                else fraction[np.ix_(*indices[: fraction.ndim])]
-            ),
+        axes = tuple(
+            replace(axis, values=axis.values[i])
+            for axis, i in zip(header.axes, indices, strict=True)
         )
+        stored = {
+            path: values[np.ix_(*indices[: values.ndim])]
+            for path, values in header.stored.items()
+        }
+        thin = replace(header, axes=axes).with_stored(stored)
         target = folder / "thinned.hdf5"
         sizes = (header.size_of(emission) for emission in header.units)
         check_room(target, 8 * prod(thin.shape) * sum(sizes))
@@ -420,8 +413,7 @@ class _Thinned:
     @property
     def points(self) -> NDArray[np.float64]:
         """The axis values of the m missing nodes, (m, d)."""
-        values = (axis.values for axis in self.whole.axes)
-        mesh = np.stack(np.meshgrid(*values, indexing="ij"), axis=-1)
+        mesh = mesh_of([axis.values for axis in self.whole.axes])
         return np.asarray(mesh[self.missing])
 
     def recover(

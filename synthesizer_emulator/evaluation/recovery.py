@@ -15,6 +15,7 @@ import numpy as np
 from jax import Array
 from numpy.typing import NDArray
 
+from synthesizer_emulator.architectures.base import mesh_of
 from synthesizer_emulator.emulator import Emulator
 from synthesizer_emulator.evaluation.metrics import JUDGED_FLOOR
 from synthesizer_emulator.evaluation.nodes import Label
@@ -233,8 +234,7 @@ def _mesh(labels: Sequence[Label]) -> NDArray[np.float64]:
         at = (np.arange(side) + 0.5) / side * (n - 1)
         line = np.interp(at, np.arange(n), nodes)
         lines.append((line - nodes[0]) / (nodes[-1] - nodes[0]))
-    mesh = np.stack(np.meshgrid(*lines, indexing="ij"), axis=-1)
-    return mesh.reshape(-1, len(labels))
+    return mesh_of(lines).reshape(-1, len(labels))
 
 
 def _variances(

@@ -13,8 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator, make_interp_spline
 from synthesizer.grid import Grid
-from synthesizer.units import Units
-from unyt import unyt_quantity
 
 from synthesizer_emulator.architectures import EmissionSamples
 from synthesizer_emulator.basis import principal_components
@@ -88,7 +86,7 @@ def synthesizer_interpolation(
             else found["spectra"].lnu
         )
         parts.append(np.asarray(values.to_value(units)))
-    return np.concatenate(parts) / _internal_factor(header)
+    return np.concatenate(parts) / header.internal_factor
 
 
 def pchip_of_components(
@@ -140,13 +138,3 @@ def pchip_of_components(
     y = basis.mean + table[:, 1:] @ basis.components
     flux = np.exp(table[:, :1]) * (np.exp(y) - _SOFTENING)
     return np.maximum(flux, 0.0) * alive * samples.support
-
-
-def _internal_factor(header: GridHeader) -> float:
-    """Return what Synthesizer multiplies the values of a file by.
-
-    It makes grids per erg/s of bolometric luminosity grids per Lsun.
-    """
-    if not str(header.weight_variable).startswith("bolometric_luminosit"):
-        return 1.0
-    return float(unyt_quantity(1.0, Units().luminosity).to_value("erg/s"))
