@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 from synthesizer.exceptions import (
@@ -28,8 +27,8 @@ from synthesizer_emulator.gridfile import (
     LINES,
     GridHeader,
     grid_name_of,
-    open_grid,
-    read_header,
+    native_header,
+    read_emission,
 )
 from synthesizer_emulator.scaling import AxisDomain, Coordinates
 from synthesizer_emulator.training import TrainingConfig
@@ -148,13 +147,7 @@ class TrainingSet:
                 least two axes of at least two nodes.
             MissingSpectraType: If the grid has not all of `spectra`.
         """
-        with open_grid(path) as hdf:
-            if "emulator" in hdf:
-                raise GridError(
-                    f"'{path}' holds the weights of an emulator: pass the "
-                    "grid that it was built from, without '.emulator'."
-                )
-            header = read_header(hdf)
+        header = native_header(path)
         check_header(path, header)
         return cls(path, header, learned_emissions(header, spectra, path))
 
@@ -198,21 +191,6 @@ class TrainingSet:
         for emission in self.emissions:
             self.read(emission)
 
-    def weights(self, emission: str) -> NDArray[np.float64]:
-        """Return what an error at each wavelength or line weighs, (n,)."""
-        return error_weights(self.header, emission)
-
-    def read_stored(self, spectrum: str) -> NDArray[np.float64]:
-        """Read one spectrum as the file stores it, for comparison.
-
-        Args:
-            spectrum (str): A name in the file's group of spectra.
-
-        Returns:
-            np.ndarray of float: Shape (*header.shape, nlam).
-        """
-        return self._read(f"spectra/{spectrum}")
-
     def source_hash(self) -> str:
         """Return the SHA-256 of the grid file, in hex."""
         return sha256(self.path)
@@ -239,19 +217,8 @@ class TrainingSet:
 
     def _read(self, emission: str) -> NDArray[np.float64]:
         """Read an array of the file and check it."""
-        with open_grid(self.path) as hdf:
-            dataset = hdf[emission]
-            expected = (*self.header.shape, self.header.size_of(emission))
-            if (
-                not isinstance(dataset, h5py.Dataset)
-                or dataset.shape != expected
-            ):
-                raise GridError(
-                    f"'{emission}' of '{self.path.name}' is not an array of "
-                    f"shape {expected}, as the axes, wavelengths and lines "
-                    "have it: the file is damaged or of another format."
-                )
-            values = dataset[...].astype(np.float64)
+        shape = (*self.header.shape, self.header.size_of(emission))
+        values = read_emission(self.path, emission, shape)
         check_values(values, emission, self.path.name, self._place)
         return values
 

@@ -186,32 +186,26 @@ class PointArrays:
             return total
         return self._evaluate(path, view, dtype)
 
-    def lines(
-        self,
-        name: str,
-        factor: float = 1.0,
-        dtype: np.dtype | type = np.float64,
-    ) -> NDArray:
+    def lines(self, name: str, factor: float = 1.0) -> NDArray:
         """Return a quantity of all lines at every point.
 
         Args:
             name (str): `luminosity`, `nebular_continuum`, `transmitted`.
             factor (float): Multiplies the values.
-            dtype (np.dtype): The precision of the result.
 
         Returns:
-            np.ndarray: Shape (..., nlines), contiguous and writable.
+            np.ndarray: Shape (..., nlines), in double precision: single has
+                no room for erg/s, only for what comes out.
         """
         path = f"lines/{name}"
         every = identity(self.weights.shapes[path].size)
         values = self._evaluate(path, every, np.float64)
-        # Single precision has no room for erg/s, only for what comes out.
         values *= factor
-        return values.astype(dtype, copy=False)
+        return values
 
-    def zeros(self, size: int, dtype: np.dtype | type = np.float64) -> NDArray:
+    def zeros(self, size: int) -> NDArray:
         """Return zeros at every point, (..., size)."""
-        return np.zeros((*self.nodes, size), dtype)
+        return np.zeros((*self.nodes, size))
 
     def take(self, indices: NDArray | int, axis: int) -> Self:
         """Return the arrays at some of the nodes along one axis.

@@ -388,6 +388,55 @@ def read_header(hdf: h5py.File) -> GridHeader:
         ) from error
 
 
+def native_header(path: Path) -> GridHeader:
+    """Read the header of a grid that holds arrays, not networks.
+
+    Args:
+        path (Path): The grid.
+
+    Returns:
+        GridHeader: All but the spectra and line arrays.
+
+    Raises:
+        GridError: As `open_grid` and `read_header`, and if it holds the
+            weights of an emulator.
+    """
+    with open_grid(path) as hdf:
+        if "emulator" in hdf:
+            raise GridError(
+                f"'{path}' holds the weights of an emulator: pass the grid "
+                "itself, without '.emulator'."
+            )
+        return read_header(hdf)
+
+
+def read_emission(
+    path: Path, emission: str, shape: tuple[int, ...]
+) -> NDArray[np.float64]:
+    """Read the values of one emission.
+
+    Args:
+        path (Path): The file, of a grid or of samples.
+        emission (str): The path in the file, e.g. `spectra/incident`.
+        shape (tuple of int): The shape that they must have.
+
+    Returns:
+        np.ndarray of float: The values, unchecked.
+
+    Raises:
+        GridError: If they are of another shape.
+    """
+    with open_grid(path) as hdf:
+        dataset = hdf[emission]
+        if not isinstance(dataset, h5py.Dataset) or dataset.shape != shape:
+            raise GridError(
+                f"'{emission}' of '{path.name}' is not an array of shape "
+                f"{shape}, as the rest of the file has it: the file is "
+                "damaged or of another format."
+            )
+        return dataset[...].astype(np.float64)
+
+
 def read_contents(hdf: h5py.File, axes: tuple[Axis, ...]) -> GridHeader:
     """Read all of a header but the axes.
 

@@ -36,6 +36,7 @@ from synthesizer_emulator.gridfile import (
     make_axis,
     open_grid,
     read_contents,
+    read_emission,
     text,
 )
 
@@ -107,19 +108,8 @@ class SampleFile:
         Raises:
             GridError: If they are of another shape.
         """
-        with open_grid(self.path) as hdf:
-            dataset = hdf[emission]
-            expected = (self.size, self.contents.size_of(emission))
-            if (
-                not isinstance(dataset, h5py.Dataset)
-                or dataset.shape != expected
-            ):
-                raise GridError(
-                    f"'{emission}' of '{self.path.name}' is not an array of "
-                    f"shape {expected}, as the parameters, wavelengths and "
-                    "lines have it."
-                )
-            return dataset[...].astype(np.float64)
+        shape = (self.size, self.contents.size_of(emission))
+        return read_emission(self.path, emission, shape)
 
 
 def is_sample_file(path: Path) -> bool:

@@ -21,7 +21,7 @@ from synthesizer.exceptions import UnmetDependency, UnrecognisedOption
 from synthesizer.instruments.filters import Filter, FilterCollection
 from unyt import angstrom, unyt_array
 
-from synthesizer_emulator.evaluation.metrics import JUDGED_FLOOR
+from synthesizer_emulator.evaluation.metrics import is_bright
 from synthesizer_emulator.gridfile import Axis
 from synthesizer_emulator.histories import sfzh
 
@@ -130,8 +130,8 @@ def random_histories(axes: Sequence[Axis], n: int, seed: int) -> Histories:
     """Draw galaxies with log-normal histories.
 
     As Synthesizer's `SFH.LogNormal` and `ZDist.Normal` have them; from
-    redshift 0 to 5, never older
-    than the Universe then. On further axes each galaxy has one node.
+    redshift 0 to 5, never older than the Universe then. On further axes
+    each galaxy has one node.
 
     Args:
         axes (sequence of Axis): The axes of the grid, ages and
@@ -281,9 +281,11 @@ def compare(
     Returns:
         PhotometryErrors: Without bands that are dark.
     """
-    bright = native > JUDGED_FLOOR * native.max(axis=1, keepdims=True)
     ratio = np.divide(
-        emulated, native, out=np.full(native.shape, np.nan), where=bright
+        emulated,
+        native,
+        out=np.full(native.shape, np.nan),
+        where=is_bright(native),
     )
     with np.errstate(divide="ignore"):
         errors = -2.5 * np.log10(ratio)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from synthesizer_emulator.evaluation.metrics import (
     ErrorSummary,
     mean_errors,
+    mean_residuals,
     summarise,
 )
 from synthesizer_emulator.gridfile import Axis
@@ -254,7 +255,7 @@ def correlation(residuals: NDArray, lam: NDArray[np.float64]) -> Correlation:
     """
     flat = residuals.reshape(-1, residuals.shape[-1])
     centres, bins = _log_bins(lam, _CORRELATION_BINS)
-    means = np.column_stack([_mean_of_counted(flat[:, b]) for b in bins])
+    means = np.column_stack([mean_residuals(flat[:, b]) for b in bins])
     lags = np.array([lag for lag in _LAGS if lag < len(lam)], np.intp)
     by_lag = np.array([_lag_correlation(flat, lag) for lag in lags])
     return Correlation(
@@ -294,13 +295,6 @@ def _log_bins(
     cuts = np.unique([0, *np.searchsorted(lam, edges), len(lam)])
     bins = [slice(a, b) for a, b in pairwise(cuts)]
     return np.array([np.sqrt(lam[b][0] * lam[b][-1]) for b in bins]), bins
-
-
-def _mean_of_counted(residuals: NDArray) -> NDArray[np.float64]:
-    """Return the mean residual of each spectrum, NaN where none counts."""
-    counted = np.count_nonzero(~np.isnan(residuals), axis=-1)
-    total = np.nansum(residuals, axis=-1, dtype=np.float64)
-    return np.where(counted > 0, total / np.maximum(counted, 1), np.nan)
 
 
 def _pairwise_correlation(samples: NDArray) -> NDArray[np.float64]:

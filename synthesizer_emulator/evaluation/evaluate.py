@@ -38,8 +38,11 @@ from synthesizer_emulator.evaluation.metrics import (
     fractional_residuals,
     judged_region,
 )
-from synthesizer_emulator.evaluation.nodes import Label
-from synthesizer_emulator.evaluation.pixels import most_telling
+from synthesizer_emulator.evaluation.nodes import Label, inner
+from synthesizer_emulator.evaluation.pixels import (
+    most_telling,
+    some_wavelengths,
+)
 from synthesizer_emulator.evaluation.record import write_json
 from synthesizer_emulator.gridfile import (
     LINES,
@@ -47,8 +50,8 @@ from synthesizer_emulator.gridfile import (
     GridHeader,
     find_grid,
     grid_name_of,
+    native_header,
     open_grid,
-    read_header,
 )
 from synthesizer_emulator.resampling import identity
 from synthesizer_emulator.weights import SUFFIX, Weights, read_weights
@@ -291,7 +294,7 @@ class _Pair:
                 f"`synthesizer-emulator build {path}`, or name another with "
                 "--weights."
             )
-        pair = cls(path, _header(path), found, read_weights(found))
+        pair = cls(path, native_header(path), found, read_weights(found))
         theirs, ours = pair.weights.header, pair.header
         axes = [[a.name for a in h.axes] for h in (theirs, ours)]
         lams = theirs.lam_angstrom, ours.lam_angstrom
@@ -532,9 +535,7 @@ def _recover(
 
     From its inner nodes: the outermost would be found by the bounds alone.
     """
-    inner = np.zeros(means.shape, bool)
-    inner[(slice(1, -1),) * means.ndim] = True
-    there = np.argwhere(inner & ~np.isnan(means))
+    there = np.argwhere(inner(means.shape) & ~np.isnan(means))
     rng = np.random.default_rng(seed)
     drawn = there[rng.permutation(len(there))[:n]]
     if not len(drawn):
@@ -555,9 +556,7 @@ def _check_slopes(
     pair: _Pair, name: str, seed: int
 ) -> jacobian.JacobianCheck | None:
     """Compare slopes at inner nodes of the grid."""
-    judged = np.flatnonzero(pair.judged)
-    steps = np.linspace(0, len(judged) - 1, jacobian.PIXELS).astype(int)
-    columns = judged[np.unique(steps)]
+    columns = some_wavelengths(pair.judged, jacobian.PIXELS)
     native = np.concatenate(
         [
             native[..., columns]
@@ -573,14 +572,3 @@ def _check_slopes(
         native,
         seed,
     )
-
-
-def _header(path: Path) -> GridHeader:
-    """Read the header of a grid that holds arrays."""
-    with open_grid(path) as hdf:
-        if "emulator" in hdf:
-            raise GridError(
-                f"'{path}' holds the weights of an emulator: pass the grid "
-                "that it is to be compared with, without '.emulator'."
-            )
-        return read_header(hdf)

@@ -38,13 +38,14 @@ from synthesizer_emulator.evaluation.metrics import (
     mean_errors,
 )
 from synthesizer_emulator.evaluation.nodes import find_axis, matching, within
+from synthesizer_emulator.evaluation.pixels import some_wavelengths
 from synthesizer_emulator.evaluation.record import write_json
 from synthesizer_emulator.evaluation.tables import Table, number
 from synthesizer_emulator.gridfile import (
     Axis,
     find_grid,
+    native_header,
     open_grid,
-    read_header,
 )
 from synthesizer_emulator.scaling import AxisDomain, Coordinates
 from synthesizer_emulator.training import History, TrainingConfig
@@ -422,16 +423,16 @@ class _Field:
     @classmethod
     def of_study(cls, study: Study) -> Self:
         """Read the grid of a study, and find its regions there."""
+        header = native_header(study.grid)
+        if study.spectrum not in header.spectra_units:
+            raise MissingSpectraType(
+                f"'{study.grid}' has no spectrum '{study.spectrum}'; it has "
+                f"{', '.join(header.spectra_units)}."
+            )
+        columns = some_wavelengths(
+            judged_region(header.lam_angstrom), study.wavelengths
+        )
         with open_grid(study.grid) as hdf:
-            header = read_header(hdf)
-            if study.spectrum not in header.spectra_units:
-                raise MissingSpectraType(
-                    f"'{study.grid}' has no spectrum '{study.spectrum}'; it "
-                    f"has {', '.join(header.spectra_units)}."
-                )
-            judged = np.flatnonzero(judged_region(header.lam_angstrom))
-            steps = np.linspace(0, len(judged) - 1, study.wavelengths)
-            columns = judged[np.unique(steps.astype(int))]
             dataset = hdf[f"spectra/{study.spectrum}"]
             rows = (dataset[i][..., columns] for i in range(header.shape[0]))
             values = np.array(list(rows), np.float64)

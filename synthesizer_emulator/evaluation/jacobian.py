@@ -15,8 +15,8 @@ from jax import Array
 from numpy.typing import NDArray
 
 from synthesizer_emulator.emulator import Emulator
-from synthesizer_emulator.evaluation.metrics import JUDGED_FLOOR
-from synthesizer_emulator.evaluation.nodes import Label
+from synthesizer_emulator.evaluation.metrics import is_bright
+from synthesizer_emulator.evaluation.nodes import Label, axis_values, inner
 from synthesizer_emulator.evaluation.pixels import restricted, spectra_at
 
 # Wavelengths at which slopes are taken, and the most nodes.
@@ -103,15 +103,12 @@ def check_jacobian(
     if min(shape) < 3:
         return None
     slopes, bright = _node_slopes(labels, native)
-    inner = np.zeros(shape, bool)
-    inner[(slice(1, -1),) * len(shape)] = True
-    chosen = np.argwhere(inner & bright.any(axis=-1))
+    chosen = np.argwhere(inner(shape) & bright.any(axis=-1))
     if not len(chosen):
         return None
     if len(chosen) > _NODES:
         rng = np.random.default_rng(seed)
-        chosen = np.sort(rng.permutation(len(chosen))[:_NODES])
-        chosen = np.argwhere(inner & bright.any(axis=-1))[chosen]
+        chosen = chosen[np.sort(rng.permutation(len(chosen))[:_NODES])]
     at = tuple(chosen.T)
     nodes = np.stack(
         [label.nodes[i] for label, i in zip(labels, at, strict=True)], axis=1
@@ -138,7 +135,7 @@ def check_jacobian(
             for i, label in enumerate(labels)
         },
         lam=lam,
-        points=_values(labels, nodes),
+        points=axis_values(labels, nodes, np),
         automatic=automatic,
         differences=differences,
         native=by_nodes,
@@ -153,7 +150,7 @@ def _node_slopes(
     Second order in the distance of the nodes, where a node and its
     neighbours along each axis are bright.
     """
-    bright = native > JUDGED_FLOOR * native.max(axis=-1, keepdims=True)
+    bright = is_bright(native)
     log_flux = np.log(np.where(native > 0, native, 1.0))
     slopes, count = [], bright.copy()
     for i, label in enumerate(labels):
@@ -171,10 +168,9 @@ def _automatic(
     nodes: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """Return slopes (m, k, d) by forward differentiation."""
-    logged = jnp.array([label.logged for label in labels])
 
     def log_flux(at: Array) -> Array:
-        values = jnp.where(logged, 10.0**at, at)
+        values = axis_values(labels, at, jnp)
         return jnp.log(part.spectrum(spectrum, values))
 
     slopes = jax.jit(jax.vmap(jax.jacfwd(log_flux)))
@@ -195,22 +191,12 @@ def _central_differences(
         ahead, behind = (
             np.log(np.asarray(spectra_at(part, spectrum, at), np.float64))
             for at in (
-                jnp.asarray(_values(labels, nodes + step)),
-                jnp.asarray(_values(labels, nodes - step)),
+                jnp.asarray(axis_values(labels, nodes + step, np)),
+                jnp.asarray(axis_values(labels, nodes - step, np)),
             )
         )
         slopes.append((ahead - behind) / (2 * step[i]))
     return np.stack(slopes, axis=-1)
-
-
-def _values(
-    labels: Sequence[Label], nodes: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return the axis values of labels (m, d)."""
-    return np.stack(
-        [label.to_values(nodes[:, i]) for i, label in enumerate(labels)],
-        axis=1,
-    )
 
 
 def _slope_errors(

@@ -52,6 +52,21 @@ def judged_region(lam: NDArray[np.float64]) -> NDArray[np.bool_]:
     return inside if inside.any() else np.ones_like(inside)
 
 
+def is_bright(
+    values: NDArray, floor: float = JUDGED_FLOOR
+) -> NDArray[np.bool_]:
+    """Return which values (..., n) count beside their spectrum's peak.
+
+    Args:
+        values (np.ndarray of float): Shape (..., n).
+        floor (float): The part of the peak above which a value counts.
+
+    Returns:
+        np.ndarray of bool: The same shape.
+    """
+    return np.asarray(values > floor * values.max(axis=-1, keepdims=True))
+
+
 def fractional_residuals(
     emulated: NDArray, true: NDArray, floor: float = JUDGED_FLOOR
 ) -> NDArray[np.float32]:
@@ -68,7 +83,7 @@ def fractional_residuals(
     Returns:
         np.ndarray of float: The same shape.
     """
-    bright = true > floor * true.max(axis=-1, keepdims=True)
+    bright = is_bright(true, floor)
     residuals = np.full(true.shape, np.nan, np.float32)
     found = emulated[bright] / true[bright] - 1.0
     residuals[bright] = np.where(np.isnan(found), np.inf, found)
@@ -85,8 +100,13 @@ def mean_errors(residuals: NDArray) -> NDArray[np.float64]:
     Returns:
         np.ndarray of float: Shape (...,).
     """
+    return mean_residuals(np.abs(residuals))
+
+
+def mean_residuals(residuals: NDArray) -> NDArray[np.float64]:
+    """Return the same of the residuals with their signs."""
     counted = np.count_nonzero(~np.isnan(residuals), axis=-1)
-    total = np.nansum(np.abs(residuals), axis=-1, dtype=np.float64)
+    total = np.nansum(residuals, axis=-1, dtype=np.float64)
     return np.where(counted > 0, total / np.maximum(counted, 1), np.nan)
 
 

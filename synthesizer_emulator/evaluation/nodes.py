@@ -72,6 +72,20 @@ class Label:
         return 10.0**labels if self.logged else labels
 
 
+def axis_values(labels: Sequence[Label], at: Any, xp: Any) -> Any:
+    """Return the axis values (..., d) of points in labels (..., d).
+
+    Args:
+        labels (sequence of Label): The d axes.
+        at (array): The points.
+        xp (module): `numpy` or `jax.numpy`, whichever they belong to.
+    """
+    return xp.stack(
+        [label.to_values(at[..., i]) for i, label in enumerate(labels)],
+        axis=-1,
+    )
+
+
 def find_axis(axes: Sequence[Axis], name: str) -> int:
     """Return the position of an axis by its name.
 
@@ -84,6 +98,13 @@ def find_axis(axes: Sequence[Axis], name: str) -> int:
             f"The grid has no axis '{name}'; it has {', '.join(names)}."
         )
     return names.index(name)
+
+
+def inner(shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Return which nodes of a grid of some shape are at no end of an axis."""
+    mask = np.zeros(shape, bool)
+    mask[(slice(1, -1),) * len(shape)] = True
+    return mask
 
 
 def every(axis: Axis, step: int) -> NDArray[np.intp]:

@@ -16,7 +16,7 @@ from synthesizer.exceptions import MissingSpectraType
 
 from synthesizer_emulator.emulator import DERIVED_SPECTRA, Emulator
 from synthesizer_emulator.evaluation.metrics import (
-    JUDGED_FLOOR,
+    is_bright,
     judged_region,
 )
 from synthesizer_emulator.gridfile import SPECTRA, GridHeader, open_grid
@@ -48,8 +48,7 @@ def most_telling(path: Path, header: GridHeader, names: Sequence[str]) -> str:
             along = (*first[:i], slice(None), *first[i + 1 :])
             lnu = hdf[f"{SPECTRA}/{name}"][along][:, judged].astype(float)
             lit = lnu[lnu.max(axis=1) > 0]
-            floor = JUDGED_FLOOR * lit.max(axis=1, keepdims=True)
-            log_flux = np.log(lit[:, (lit > floor).all(axis=0)])
+            log_flux = np.log(lit[:, is_bright(lit).all(axis=0)])
             if log_flux.size:
                 log_flux -= log_flux.mean(axis=1, keepdims=True)
                 count += bool(np.ptp(log_flux, axis=0).max() > _CHANGE)
@@ -57,6 +56,18 @@ def most_telling(path: Path, header: GridHeader, names: Sequence[str]) -> str:
 
     with open_grid(path) as hdf:
         return max(sorted(names, key=lambda n: n == "linecont"), key=told)
+
+
+def some_wavelengths(judged: NDArray[np.bool_], most: int) -> NDArray[np.intp]:
+    """Return the places of some of the judged wavelengths, evenly spread.
+
+    Args:
+        judged (np.ndarray of bool): Which wavelengths count, (nlam,).
+        most (int): How many to choose, if there are as many.
+    """
+    columns = np.flatnonzero(judged)
+    steps = np.linspace(0, len(columns) - 1, most).astype(int)
+    return columns[np.unique(steps)]
 
 
 def restricted(

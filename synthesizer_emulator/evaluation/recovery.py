@@ -17,9 +17,13 @@ from numpy.typing import NDArray
 
 from synthesizer_emulator.architectures.base import mesh_of
 from synthesizer_emulator.emulator import Emulator
-from synthesizer_emulator.evaluation.metrics import JUDGED_FLOOR
+from synthesizer_emulator.evaluation.metrics import is_bright
 from synthesizer_emulator.evaluation.nodes import Label
-from synthesizer_emulator.evaluation.pixels import restricted, spectra_at
+from synthesizer_emulator.evaluation.pixels import (
+    restricted,
+    some_wavelengths,
+    spectra_at,
+)
 
 # Wavelengths that are fitted: enough to know a spectrum by.
 _PIXELS = 250
@@ -106,13 +110,10 @@ def recover(
         tuple: The axis values (n, d), log10 of the mass (n,), and the root
             mean square of what is left of ln flux (n,).
     """
-    columns = np.flatnonzero(judged)
-    columns = columns[
-        np.unique(np.linspace(0, len(columns) - 1, _PIXELS).astype(int))
-    ]
+    columns = some_wavelengths(judged, _PIXELS)
     part = restricted(emulator, spectrum, columns)
     target = lnu[:, columns]
-    bright = target > JUDGED_FLOOR * target.max(axis=1, keepdims=True)
+    bright = is_bright(target)
     target = np.log(np.where(bright, target, 1.0))
     scale = _Scale(
         low=tuple(float(label.nodes[0]) for label in labels),
