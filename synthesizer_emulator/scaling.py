@@ -3,7 +3,7 @@
 Architectures compose these; they know nothing of spectra files or units.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -135,11 +135,8 @@ class Coordinates(nnx.Module):
 
     def __call__(self, values: Array) -> Array:
         """Scale the axis values (d,) of a point to [-1, 1]."""
-        columns = [
-            2.0 * (axis.scaled(values[i], jnp) - low) / (high - low) - 1.0
-            for i, (axis, low, high) in enumerate(self._ends())
-        ]
-        return jnp.stack(columns)
+        columns = [values[i] for i in range(len(self.domain))]
+        return jnp.stack(self._scaled(columns, jnp))
 
     def contains(self, values: Array) -> Array:
         """Return whether the axis values (d,) of a point lie inside.
@@ -150,20 +147,12 @@ class Coordinates(nnx.Module):
 
     def of_nodes(self, axes: Sequence[Axis]) -> tuple[NDArray, ...]:
         """Return the coordinates of the nodes along each axis of a grid."""
-        return tuple(
-            (
-                2.0 * (axis.scaled(a.values, np) - low) / (high - low) - 1.0
-            ).astype(np.float32)
-            for a, (axis, low, high) in zip(axes, self._ends(), strict=True)
-        )
+        lines = self._scaled([axis.values for axis in axes], np)
+        return tuple(line.astype(np.float32) for line in lines)
 
     def of_points(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the coordinates of points (m, d), in double precision."""
-        columns = [
-            2.0 * (axis.scaled(values[:, i], np) - low) / (high - low) - 1.0
-            for i, (axis, low, high) in enumerate(self._ends())
-        ]
-        return np.stack(columns, axis=-1)
+        return np.stack(self._scaled(values.T, np), axis=-1)
 
     def to_values(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the axis values (m, d) that have these coordinates."""
@@ -176,6 +165,15 @@ class Coordinates(nnx.Module):
             for i, (axis, low, high) in enumerate(self._ends())
         ]
         return np.stack(columns, axis=-1)
+
+    def _scaled(self, columns: Iterable[Any], xp: Any) -> list[Any]:
+        """Return values of each axis in turn, scaled to [-1, 1]."""
+        return [
+            2.0 * (axis.scaled(values, xp) - low) / (high - low) - 1.0
+            for values, (axis, low, high) in zip(
+                columns, self._ends(), strict=True
+            )
+        ]
 
     def _ends(self) -> list[tuple[AxisDomain, float, float]]:
         """Return each axis with the scaled ends of its domain."""

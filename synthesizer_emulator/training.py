@@ -167,9 +167,7 @@ def train(
     statistics, constants = rest
     seen = x[fitted], y[fitted]
     judging = x[held], y[held]
-    key = jax.random.key(config.seed)
-    if member:
-        key = jax.random.fold_in(key, member)
+    key = member_key(config, member)
     state = {
         "network": (params, statistics),
         "best": (params, statistics),
@@ -200,6 +198,12 @@ def train(
         history.learning_rate.append(rate)
         monitor.report(history, state)
     return nnx.merge(graph, *state["best"], constants), history
+
+
+def member_key(config: TrainingConfig, member: int) -> Array:
+    """Return what seeds all that is random in a member of an ensemble."""
+    key = jax.random.key(config.seed)
+    return jax.random.fold_in(key, member) if member else key
 
 
 def split_samples(

@@ -270,6 +270,7 @@ def test_unknown_architectures_and_settings_are_named():
         ("hidden", ["a"], "each width in hidden must be"),
         ("softening", 2, "softening must be a number from 0 to 0.01"),
         ("softening", -1, "softening must be a number"),
+        ("whiten", "no", "whiten must be true or false, got 'no'"),
     ):
         with pytest.raises(InconsistentArguments, match=message):
             get_architecture("pca", {setting: value})

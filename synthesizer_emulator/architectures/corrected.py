@@ -166,7 +166,7 @@ class Corrected:
             )
             for trend, rest in zip(trends, tables, strict=True)
         ]
-        decoder = linear_decoder(basis, samples.support)
+        decoder = linear_decoder(basis.mean, basis.components, samples.support)
         regressor: Regressor = members[0]
         if len(members) > 1:
             _, held = split_samples(len(latents), training)

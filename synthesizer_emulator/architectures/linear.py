@@ -82,12 +82,18 @@ def latent_scale(
 
 
 def linear_decoder(
-    basis: LinearBasis, support: NDArray[np.bool_]
+    mean: NDArray[np.float64],
+    components: NDArray[np.float64],
+    support: NDArray[np.bool_],
 ) -> LinearDecoder:
-    """Return the decoder of a basis, its components in 16 bits."""
-    return LinearDecoder(
-        basis.mean, round_to_int16(basis.components * support)
-    )
+    """Return a decoder, its components in 16 bits.
+
+    Args:
+        mean (np.ndarray of float): The mean, (n,).
+        components (np.ndarray of float): The components, (k, n).
+        support (np.ndarray of bool): Which wavelengths ever emit, (n,).
+    """
+    return LinearDecoder(mean, round_to_int16(components * support))
 
 
 def linear_skeleton(shape: EmissionShape) -> LinearDecoder:

@@ -33,12 +33,15 @@ from synthesizer_emulator.architectures.ensembles import (
     join,
     skeleton_of,
 )
+from synthesizer_emulator.architectures.linear import (
+    linear_decoder,
+    linear_skeleton,
+)
 from synthesizer_emulator.architectures.regressors import (
     ScaledNetwork,
     first_weights,
     scaled_skeleton,
 )
-from synthesizer_emulator.basis import round_to_int16
 from synthesizer_emulator.checks import check_flag
 from synthesizer_emulator.emulator import (
     Decoder,
@@ -157,9 +160,7 @@ class Payne:
                 Features(self._network(d, 1, nnx.Rngs(0))), d, k
             ),
         )
-        linear = LinearDecoder(
-            np.zeros(shape.size), np.zeros((k - 1, shape.size))
-        )
+        linear = linear_skeleton(shape)
         decoder: Decoder = linear
         if self.bounded:
             ends = np.zeros(shape.size)
@@ -179,14 +180,11 @@ class Payne:
         kernel = np.asarray(last.kernel[...], np.float64)[:, 1:]
         bias = np.asarray(last.bias[...], np.float64)[1:]
         if self.bounded:
-            linear = LinearDecoder(
-                bias, round_to_int16(kernel * samples.support)
-            )
+            linear = linear_decoder(bias, kernel, samples.support)
             return BoundedDecoder(linear, scaling.low, scaling.span)
         unit = scaling.unit[1:]
-        return LinearDecoder(
-            scaling.shift[1:] + unit * bias,
-            round_to_int16(unit * kernel * samples.support),
+        return linear_decoder(
+            scaling.shift[1:] + unit * bias, unit * kernel, samples.support
         )
 
 
@@ -208,8 +206,7 @@ class BoundedDecoder(nnx.Module):
 
     def __call__(self, latents: Array) -> Array:
         """Map latents (k,) to (n,)."""
-        part = jax.nn.sigmoid(self.linear(latents))
-        return self.low[...] + self.span[...] * part
+        return _bounded(self.linear(latents), self.low[...], self.span[...])
 
     def restrict(self, indices: NDArray[np.intp]) -> "BoundedDecoder":
         """Return the decoder of only the outputs `indices`."""
@@ -287,9 +284,15 @@ class _Pixels(nnx.Module):
         out = self.network(x, key)
         norm, pixels = self.gain[...] * out[:, :1], out[:, 1:]
         if self.low is not None and self.span is not None:
-            part = jax.nn.sigmoid(pixels)
-            pixels = self.low[...][None] + self.span[...][None] * part
+            pixels = _bounded(
+                pixels, self.low[...][None], self.span[...][None]
+            )
         return jnp.concatenate([norm, pixels], axis=1)
+
+
+def _bounded(pixels: Array, low: Array, span: Array) -> Array:
+    """Return what a sigmoid makes of pixels, from `low` over `span`."""
+    return low + span * jax.nn.sigmoid(pixels)
 
 
 def _below_the_last(

@@ -41,7 +41,11 @@ from synthesizer_emulator.architectures.regressors import (
     scaled_skeleton,
     standard_width,
 )
-from synthesizer_emulator.checks import check_choice, check_whole
+from synthesizer_emulator.checks import (
+    check_choice,
+    check_flag,
+    check_whole,
+)
 from synthesizer_emulator.emulator import EmissionEmulator
 from synthesizer_emulator.networks import GATED, MLP, check_layers
 from synthesizer_emulator.training import Monitor, TrainingConfig
@@ -89,6 +93,7 @@ class PCA:
         check_whole("components", self.components, 1)
         check_layers(self.hidden, self.activation)
         check_choice("normalisation", self.normalisation, NORMALISATIONS)
+        check_flag("whiten", self.whiten)
         check_settings(self.softening, self.ensemble)
 
     def fit(
@@ -104,7 +109,7 @@ class PCA:
         basis, latents = latent_targets(samples, weights, self.components)
         metric = latent_metric(basis)
         scale = latent_scale(latents, metric, self.whiten)
-        decoder = linear_decoder(basis, samples.support)
+        decoder = linear_decoder(basis.mean, basis.components, samples.support)
         members, histories = fit_members(
             self.ensemble,
             lambda member, its_monitor: fit_network(

@@ -1,6 +1,5 @@
 """Regressors from coordinates to latents, shared by the architectures."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -16,6 +15,7 @@ from synthesizer_emulator.training import (
     History,
     Monitor,
     TrainingConfig,
+    member_key,
     train,
 )
 
@@ -161,6 +161,4 @@ def standard_width(samples: EmissionSamples) -> NDArray[np.float64]:
 
 def first_weights(training: TrainingConfig, member: int = 0) -> nnx.Rngs:
     """Return what draws the first weights of a member of an ensemble."""
-    if not member:
-        return nnx.Rngs(training.seed)
-    return nnx.Rngs(jax.random.fold_in(jax.random.key(training.seed), member))
+    return nnx.Rngs(member_key(training, member))

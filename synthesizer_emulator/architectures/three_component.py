@@ -39,6 +39,7 @@ from synthesizer_emulator.architectures.ensembles import (
 from synthesizer_emulator.architectures.linear import (
     LEAST_SPREAD,
     latent_scale,
+    linear_decoder,
 )
 from synthesizer_emulator.architectures.regressors import (
     JoinedRegressors,
@@ -47,7 +48,7 @@ from synthesizer_emulator.architectures.regressors import (
     scaled_skeleton,
     standard_width,
 )
-from synthesizer_emulator.basis import principal_components, round_to_int16
+from synthesizer_emulator.basis import principal_components
 from synthesizer_emulator.checks import (
     check_choice,
     check_flag,
@@ -249,18 +250,22 @@ class ThreeComponent:
         The latter is (m, inner), of order one.
         """
         if self.autoencoder == "convolutional":
-            layer = PixelScaling(normalised.shift, normalised.scale)
-            return layer, normalised.values
+            return (
+                PixelScaling(normalised.shift, normalised.scale),
+                normalised.values,
+            )
         basis = principal_components(
             normalised.values, samples.weights, self.components, 0.0
         )
         coefficients = basis.coefficients(normalised.values)
         scale = latent_scale(coefficients, np.ones(coefficients.shape[1]))
         matrix = scale[:, None] * basis.components * normalised.scale
-        return LinearDecoder(
+        layer = linear_decoder(
             normalised.shift + normalised.scale * basis.mean,
-            round_to_int16(matrix * samples.support),
-        ), coefficients / scale
+            matrix,
+            samples.support,
+        )
+        return layer, coefficients / scale
 
     def _fit_regressors(
         self,
