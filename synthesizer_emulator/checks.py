@@ -1,7 +1,7 @@
 """One way to refuse a setting that can't be meant."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
 
 from synthesizer.exceptions import InconsistentArguments
@@ -63,6 +63,40 @@ def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
         raise InconsistentArguments(
             f"{name} must be one of {', '.join(choices)}, got '{value}'."
         )
+
+
+def check_keys(
+    what: str,
+    said: object,
+    needed: Iterable[str],
+    optional: Iterable[str] = (),
+) -> None:
+    """Refuse what is no mapping, lacks entries, or has others.
+
+    Args:
+        what (str): What is checked.
+        said (object): What was given.
+        needed (iterable of str): The entries that it must have.
+        optional (iterable of str): Those that it may have.
+
+    Raises:
+        InconsistentArguments: Says what was expected and what was met.
+    """
+    needed = list(needed)
+    known = [*needed, *optional]
+    if not isinstance(said, dict):
+        raise InconsistentArguments(
+            f"{what} has to have entries: {', '.join(known)}; got {said!r}."
+        )
+    for wrong, does in (
+        ([k for k in said if k not in known], "does not know"),
+        ([k for k in needed if k not in said], "lacks"),
+    ):
+        if wrong:
+            raise InconsistentArguments(
+                f"{what} {does} {', '.join(map(str, wrong))}; there are: "
+                f"{', '.join(known)}."
+            )
 
 
 def check_flag(name: str, value: object) -> None:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 # The flux in nJy of 1 erg/s/Hz at a distance of 1 Mpc, and the distance in
 # Mpc to which Synthesizer puts what is at redshift zero.
-_FLUX_AT_MPC = float((1.0 * erg / s / Hz / (4 * np.pi * Mpc**2)).to_value(nJy))
+FLUX_AT_MPC = float((1.0 * erg / s / Hz / (4 * np.pi * Mpc**2)).to_value(nJy))
 _NEAREST = float((10 * pc).to_value("Mpc"))
 
 # The terms of the polynomial that stands for the distance; good to 1e-9.
@@ -191,7 +191,7 @@ class Observer:
         """Return the flux, nJy, of a luminosity density of one."""
         near = redshift == 0.0
         away = self.luminosity_distance(jnp.where(near, 1.0, redshift))
-        return _FLUX_AT_MPC / jnp.where(near, _NEAREST, away) ** 2
+        return FLUX_AT_MPC / jnp.where(near, _NEAREST, away) ** 2
 
 
 @register_dataclass

@@ -93,7 +93,9 @@ _FRACTIONS = {
 # The attributes a mask with a threshold of each galaxy's own may be on, and
 # how many nodes of which axis they have.
 _MASKABLE = ("ages", "log10ages", "metallicities", "log10metallicities")
-_UNITS = ("angstrom", "K", "yr", "Msun", "dimensionless")
+
+# What plain numbers are in, whatever units they were given in.
+MODEL_UNITS = ("yr", "Msun", "angstrom", "K", "dimensionless")
 
 
 def compile_model(
@@ -812,6 +814,12 @@ def _digest(array: NDArray | None) -> str:
     return sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
 
 
+def model_unit(units: Unit) -> str:
+    """Return what a model has numbers of some units in; "" for none."""
+    same = (u for u in MODEL_UNITS if Unit(u).dimensions == units.dimensions)
+    return next(same, "")
+
+
 def in_model_units(value: Any) -> NDArray[np.float64]:
     """Return a parameter as plain numbers, in the units of a model.
 
@@ -824,15 +832,7 @@ def in_model_units(value: Any) -> NDArray[np.float64]:
             ages in yr, masses in solar masses.
     """
     if isinstance(value, unyt_array):
-        unit = next(
-            (
-                u
-                for u in _UNITS
-                if value.units.dimensions == Unit(u).dimensions
-            ),
-            str(value.units),
-        )
-        value = value.to_value(unit)
+        value = value.to_value(model_unit(value.units) or value.units)
     return np.asarray(value, np.float64)
 
 

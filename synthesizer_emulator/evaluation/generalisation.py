@@ -29,7 +29,7 @@ from synthesizer_emulator.architectures.base import (
     mesh_of,
 )
 from synthesizer_emulator.basis import LinearBasis, principal_components
-from synthesizer_emulator.checks import check_number, check_whole
+from synthesizer_emulator.checks import check_keys, check_number, check_whole
 from synthesizer_emulator.emulator import EmissionEmulator
 from synthesizer_emulator.evaluation.metrics import (
     JUDGED_FLOOR,
@@ -187,17 +187,11 @@ class Study:
                 f"'{path}' is no study: expected 'grid', 'spectrum', "
                 "'architectures', 'training' and 'test'."
             )
-        known = {f.name for f in fields(cls)}
-        needed = known - {"seeds", "fractions", "wavelengths", "looks"}
-        for wrong, what in (
-            (sorted(set(said) - known), "does not know"),
-            (sorted(needed - set(said)), "lacks"),
-        ):
-            if wrong:
-                raise InconsistentArguments(
-                    f"The study '{path}' {what} {', '.join(map(str, wrong))}; "
-                    f"there are {', '.join(sorted(known))}."
-                )
+        optional = {"seeds", "fractions", "wavelengths", "looks"}
+        needed = {f.name for f in fields(cls)} - optional
+        check_keys(
+            f"The study '{path}'", said, sorted(needed), sorted(optional)
+        )
         beside = path.parent / str(said["grid"])
         parts = {
             **said,

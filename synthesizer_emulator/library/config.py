@@ -7,7 +7,7 @@ stands.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from inspect import signature
@@ -33,6 +33,7 @@ from unyt.exceptions import UnitParseError
 
 from synthesizer_emulator.checks import (
     check_choice,
+    check_keys,
     check_number,
 )
 from synthesizer_emulator.grid import (
@@ -135,7 +136,7 @@ class LibraryConfig:
             raise InconsistentArguments(
                 f"'{path}' is no YAML: {error}"
             ) from error
-        _check_keys(f"the library '{path}'", said, _NEEDED, _OPTIONAL)
+        check_keys(f"the library '{path}'", said, _NEEDED, _OPTIONAL)
         with _at("grid"):
             grid = _grid(said["grid"], path.parent)
         with _at("emission_model"):
@@ -183,26 +184,6 @@ def _at(where: str) -> Iterator[None]:
         raise InconsistentArguments(
             f"'{where}': {str(error).strip()}"
         ) from error
-
-
-def _check_keys(
-    what: str, said: Any, needed: Iterable[str], optional: Iterable[str] = ()
-) -> None:
-    """Refuse a mapping that lacks entries, or has others."""
-    known = [*needed, *optional]
-    if not isinstance(said, dict):
-        raise InconsistentArguments(
-            f"{what} has to have entries: {', '.join(known)}; got {said!r}."
-        )
-    for wrong, does in (
-        ([k for k in said if k not in known], "does not know"),
-        ([k for k in needed if k not in said], "lacks"),
-    ):
-        if wrong:
-            raise InconsistentArguments(
-                f"{what} {does} {', '.join(map(str, wrong))}; there are: "
-                f"{', '.join(known)}."
-            )
 
 
 def _with_numbers(said: Any) -> Any:
@@ -290,7 +271,7 @@ def _grid(said: Any, beside: Path) -> EmulatedGrid:
     """Return an emulated grid."""
     given = said if isinstance(said, dict) else {"name": said}
     options = ("grid_dir", "new_lam", "lam_lims", "collapse")
-    _check_keys("the grid", given, ("name",), options)
+    check_keys("the grid", given, ("name",), options)
     kwargs: dict[str, Any] = {"ignore_lines": True}
     if "new_lam" in given:
         kwargs["new_lam"] = _constant_resolution(given["new_lam"])
@@ -330,7 +311,7 @@ def _place(given: Mapping[str, Any], beside: Path) -> dict[str, Any]:
 
 def _constant_resolution(said: Any) -> unyt_array:
     """Return wavelengths of constant resolving power."""
-    _check_keys("new_lam", said, ("resolution", "from", "to"))
+    check_keys("new_lam", said, ("resolution", "from", "to"))
     for name, value in said.items():
         check_number(f"{name} of new_lam", value, 0.0, open_ends=True)
     low, high = said["from"], said["to"]
@@ -409,7 +390,7 @@ def _cosmology(name: Any) -> FLRW:
 def _draws(said: Any) -> Draws:
     """Return how to draw."""
     with _at("draws"):
-        _check_keys("the draws", said, ("n",), ("method", "seed"))
+        check_keys("the draws", said, ("n",), ("method", "seed"))
         # A number such as 1e6 is whole, too.
         whole: dict[str, Any] = {
             k: int(v) if isinstance(v, float) and v.is_integer() else v
@@ -454,7 +435,7 @@ def _prior(where: str, said: Any) -> Prior:
         name, prior = names[0], cast(Any, PRIORS[names[0]])
         options = {k: v for k, v in said.items() if k != name}
         bounds = ("low", "high") if prior is Normal else ()
-        _check_keys(name, options, (), ("units", "of", "size", *bounds))
+        check_keys(name, options, (), ("units", "of", "size", *bounds))
         numbers = said[name]
         if name in ("choice", "fixed"):
             return prior(numbers, **options)

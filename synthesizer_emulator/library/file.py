@@ -29,13 +29,15 @@ from synthesizer_emulator.gridfile import (
     open_grid,
     write_atomically,
 )
-from synthesizer_emulator.library.parts import Collection, collect
+from synthesizer_emulator.library.parts import (
+    Collection,
+    collect,
+    listed,
+)
 
 FORMAT = "synthesizer_emulator library"
 FORMAT_VERSION = 1
 PARTS_SUFFIX = ".parts"
-
-_LISTED = 10
 
 
 @dataclass(frozen=True)
@@ -61,9 +63,9 @@ class LibraryFile:
         megabytes = self.path.stat().st_size / 1e6
         lines = [f"{self.path}: {self.galaxies} galaxies ({megabytes:.1f} MB)"]
         if self.skipped:
-            listed = ", ".join(map(str, self.skipped[:_LISTED]))
-            more = ", ..." * (len(self.skipped) > _LISTED)
-            lines.append(f"{len(self.skipped)} left out: {listed}{more}")
+            lines.append(
+                f"{len(self.skipped)} left out: {listed(self.skipped)}"
+            )
         return "\n".join(lines)
 
     @classmethod

@@ -24,6 +24,7 @@ from synthesizer_emulator.library.priors import (
     Fixed,
     Prior,
 )
+from synthesizer_emulator.translation import MODEL_UNITS, model_unit
 
 if TYPE_CHECKING:
     from astropy.cosmology import FLRW
@@ -34,9 +35,6 @@ SF_HIST, METAL_DIST = "sf_hist", "metal_dist"
 MASS, REDSHIFT = "initial_mass", "redshift"
 
 _LOG10 = "log10"
-
-# The units that plain numbers are in, and their dimensions.
-_BASES = ("yr", "Msun", "angstrom", "K", "dimensionless")
 
 # Beyond what is likely, where a prior has no end.
 _MAX_REDSHIFT = 20.0
@@ -77,10 +75,10 @@ class Parameter:
                 f"'{self.given}' can't be a fraction of '{self.prior.of}': "
                 f"give '{self.name}'."
             )
-        if self.base not in _BASES:
+        if not self.base:
             raise InconsistentArguments(
                 f"'{self.given}' can't have the units '{self.prior.units}': "
-                f"expected those of {', '.join(_BASES)}."
+                f"expected those of {', '.join(MODEL_UNITS)}."
             )
 
     @property
@@ -109,9 +107,7 @@ class Parameter:
         """The units of its plain number, but for a fraction."""
         if self.name == MASS and self.is_log and not self.prior.units:
             return "Msun"
-        dimensions = Unit(self.prior.units).dimensions
-        same = (b for b in _BASES if Unit(b).dimensions == dimensions)
-        return next(same, "")
+        return model_unit(Unit(self.prior.units))
 
     @property
     def units(self) -> str:

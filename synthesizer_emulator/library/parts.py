@@ -35,6 +35,26 @@ _ARRAYS = "arrays"
 _LISTED = 10
 
 
+def listed(items: Sequence[Any] | NDArray) -> str:
+    """Return the first of some galaxies, for a message."""
+    more = ", ..." * (len(items) > _LISTED)
+    return f"{', '.join(map(str, items[:_LISTED]))}{more}"
+
+
+def check_process(process: int, processes: int) -> None:
+    """Refuse a process that is none of so many.
+
+    Raises:
+        InconsistentArguments: Says what was expected and what was met.
+    """
+    check_whole("processes", processes, 1)
+    check_whole("process", process, 0)
+    if process >= processes:
+        raise InconsistentArguments(
+            f"The process must be one of 0 to {processes - 1}, got {process}."
+        )
+
+
 @dataclass(frozen=True)
 class Parts:
     """A library on its way, in a folder of its own.
@@ -195,12 +215,7 @@ def write_parts(
         OSError: If a part can't be written.
     """
     check_choice("on_bad", on_bad, ON_BAD)
-    check_whole("processes", processes, 1)
-    check_whole("process", process, 0)
-    if process >= processes:
-        raise InconsistentArguments(
-            f"The process must be one of 0 to {processes - 1}, got {process}."
-        )
+    check_process(process, processes)
     ranges = parts.ranges(process, processes)
     missing = [which for which in ranges if not parts.is_written(which)]
     with tqdm(
@@ -388,23 +403,21 @@ def _check_whole(parts: Parts, spans: Sequence[tuple[int, int]]) -> None:
         (double, "are there twice", "delete one of the parts"),
     ):
         if wrong:
-            listed = ", ".join(f"{a} to {b - 1}" for a, b in wrong[:_LISTED])
             total = sum(b - a for a, b in wrong)
+            ranges = listed([f"{a} to {b - 1}" for a, b in wrong])
             raise InconsistentArguments(
                 f"Of the {parts.n} galaxies of '{parts.folder}' {total} "
-                f"{what}: {listed}{', ...' * (len(wrong) > _LISTED)}; "
-                f"{remedy}."
+                f"{what}: {ranges}; {remedy}."
             )
 
 
 def _refuse(galaxies: NDArray) -> None:
     """Refuse bad galaxies."""
-    listed = ", ".join(map(str, galaxies[:_LISTED]))
     raise InconsistentArguments(
         f"{len(galaxies)} galaxies have values that are not finite, as they "
         "are outside of what is known: "
-        f"{listed}{', ...' * (len(galaxies) > _LISTED)}. Narrow their "
-        "parameters, or have such galaxies left out with on_bad 'skip'."
+        f"{listed(galaxies)}. Narrow their parameters, or have such galaxies "
+        "left out with on_bad 'skip'."
     )
 
 

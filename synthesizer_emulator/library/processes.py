@@ -11,7 +11,7 @@ from typing import Any
 import jax
 from synthesizer.exceptions import InconsistentArguments
 
-from synthesizer_emulator.checks import check_whole
+from synthesizer_emulator.library.parts import check_process
 
 # How long a process that is done waits for the slowest one, seconds.
 _PATIENCE = 7 * 24 * 3600
@@ -47,13 +47,7 @@ def join_processes(
             f"started them. Got {coordinator}, {processes} and {process}."
         )
     if processes is not None and process is not None:
-        check_whole("processes", processes, 1)
-        check_whole("process", process, 0)
-        if process >= processes:
-            raise InconsistentArguments(
-                f"The process must be one of 0 to {processes - 1}, got "
-                f"{process}."
-            )
+        check_process(process, processes)
     try:
         initialize = jax.distributed.initialize
         # Older versions of JAX wait five minutes, and can't be told.

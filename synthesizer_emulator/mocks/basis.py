@@ -26,6 +26,7 @@ from synthesizer_emulator.library.parts import (
     Collection,
     Parts,
     collect,
+    listed,
     write_parts,
 )
 from synthesizer_emulator.mocks.galaxies import MockGalaxies
@@ -34,9 +35,6 @@ from synthesizer_emulator.mocks.recorded import Record, varying_parameters
 # The most galaxies and bytes in a part of a library.
 _PART_GALAXIES = 2**13
 _PART_BYTES = 2**27
-
-# How many galaxies a message lists.
-_LISTED = 10
 
 # What each kind of library is made of, of `galaxies.OUTPUTS`.
 _KINDS = {"photometry": "photometry", "spectra": "fnu"}
@@ -301,11 +299,11 @@ class EmulatedGalaxyBasis(GalaxyBasis):
         problems = [*galaxies.whole, *galaxies.one_by_one]
         if not problems:
             return
-        listed = "".join(f"\n- {problem}" for problem in problems)
+        named = "".join(f"\n- {problem}" for problem in problems)
         if self.untranslated == "refuse":
             raise UnimplementedFunctionality(
                 "This library can't be made in batches; not translated:"
-                f"{listed}\nWith untranslated='fall back' Synference does "
+                f"{named}\nWith untranslated='fall back' Synference does "
                 "it, slower."
             )
         what = (
@@ -313,17 +311,16 @@ class EmulatedGalaxyBasis(GalaxyBasis):
             if galaxies.whole
             else "Some of the library is made galaxy by galaxy"
         )
-        logger.warning(f"{what}, as there is no batched form of:{listed}")
+        logger.warning(f"{what}, as there is no batched form of:{named}")
 
     def _note_skipped(self, collection: Collection) -> None:
         """Say which galaxies a library is without."""
         self.skipped = collection.skipped
         if len(self.skipped):
-            listed = ", ".join(map(str, self.skipped[:_LISTED]))
-            more = ", ..." * (len(self.skipped) > _LISTED)
             logger.warning(
                 f"{len(self.skipped)} galaxies are skipped, as not all of "
-                f"their parameters and fluxes are finite: {listed}{more}."
+                "their parameters and fluxes are finite: "
+                f"{listed(self.skipped)}."
             )
 
 

@@ -4,7 +4,7 @@ Synference asks functions of one galaxy for what it saves beside the
 parameters: star formation rates, ages, surviving masses, far-ultraviolet
 luminosities. Those that are sums over the star formation and metal history,
 or the light in one band, are here as functions of such sums and luminosities
-of n galaxies. `galaxy_basis` needs them, nobody else; every other function
+of n galaxies. `galaxies` needs them, nobody else; every other function
 it calls galaxy by galaxy.
 """
 
@@ -16,13 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from synthesizer.grid import Grid
-from unyt import Hz, Mpc, Myr, erg, nJy, s, yr
+from unyt import Hz, Myr, erg, nJy, s, yr
 
 from synthesizer_emulator.histories import bin_limits
-from synthesizer_emulator.photometry import Observer
-
-# The flux in nJy of 1 erg/s/Hz at 1 Mpc.
-_FLUX = float((1.0 * erg / s / Hz / (4 * np.pi * Mpc**2)).to_value(nJy))
+from synthesizer_emulator.photometry import FLUX_AT_MPC, Observer
 
 # Where the functions are.
 _HOME = "synference.library"
@@ -145,7 +142,7 @@ def _far_uv_flux(_: Grid, cosmo: Any) -> Supplement:
         away = np.asarray(observer.luminosity_distance(redshift), np.float64)
         with np.errstate(divide="ignore"):
             # Infinite at a redshift of zero, as it is there.
-            return sums.far_uv * (1.0 + redshift) * _FLUX / away**2
+            return sums.far_uv * (1.0 + redshift) * FLUX_AT_MPC / away**2
 
     return Supplement(str(nJy), function, far_uv=True)
 
