@@ -356,8 +356,8 @@ def check_room(path: Path, needed: int) -> None:
     if free < needed:
         raise OSError(
             f"Can't write '{path}': it needs {needed / 1e6:.0f} MB and "
-            f"{free / 1e6:.0f} MB are free. Choose another --out, or keep "
-            "fewer ages or wavelengths."
+            f"{free / 1e6:.0f} MB are free. Free some room, choose another "
+            "place or keep less."
         )
 
 

@@ -180,11 +180,9 @@ def plot(comparisons: dict[tuple[str, str], Comparison], path: Path) -> None:
         comparisons (dict): What `compare` returned.
         path (Path): The figure to write.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 5), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.subplots(
         2,
         2,

@@ -16,7 +16,6 @@ from typing import ParamSpec, TypeVar
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
@@ -74,6 +73,9 @@ _STYLE = {
 
 # The letters that fit over one of three panels.
 _TITLE_WIDTH = 34
+
+# The width of a figure at the least, in inches.
+_NARROWEST = 3.4
 
 _WAVELENGTH = "wavelength / Å"
 _ERROR = "error / %"
@@ -134,9 +136,44 @@ def _styled(draw: Callable[P, R]) -> Callable[P, R]:
 
 def _figure(width: float, height: float) -> Figure:
     """Return an empty figure of a size in inches."""
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _tiled(
+    n: int,
+    width: float,
+    height: float,
+    margins: tuple[float, float] = (0.0, 0.0),
+    most: int = 3,
+    sharex: bool = False,
+    sharey: bool = False,
+) -> tuple[Figure, list[Axes], int]:
+    """Return a figure with n panels in rows.
+
+    Args:
+        n (int): How many.
+        width (float): That of a panel, in inches.
+        height (float): Likewise.
+        margins (tuple of float): What the figure is wider and higher.
+        most (int): How many are in a row at the most.
+        sharex (bool): Whether they share the axis below.
+        sharey (bool): Whether they share that on the left.
+
+    Returns:
+        tuple: The figure, its panels, and how many are in a row.
+    """
+    columns = min(most, n)
+    rows = -(-n // columns)
+    figure = _figure(
+        max(_NARROWEST, width * columns + margins[0]),
+        height * rows + margins[1],
+    )
+    panels = figure.subplots(
+        rows, columns, sharex=sharex, sharey=sharey, squeeze=False
+    )
+    for panel in panels.flat[n:]:
+        panel.set_visible(False)
+    return figure, list(panels.flat[:n]), columns
 
 
 def hold_outs(experiments: Sequence[HoldOut]) -> dict[str, Figure]:
@@ -281,19 +318,14 @@ def where(errors: EmissionErrors, axes: Sequence[Axis]) -> Figure:
 def maps(errors: EmissionErrors, axes: Sequence[Axis]) -> Figure:
     """Draw errors over every two axes, the median along the others."""
     pairs = list(combinations(range(len(axes)), 2))
-    columns = min(3, len(pairs))
-    rows = -(-len(pairs) // columns)
-    figure = _figure(2.4 * columns + 0.6, 2.4 * rows)
-    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+    figure, panels, _ = _tiled(len(pairs), 2.4, 2.4, (0.6, 0.0))
     lit = errors.means[errors.means > 0]
     low, high = np.quantile(lit, [0.01, 0.99]) if len(lit) else (0.01, 1.0)
     norm = LogNorm(100 * low, 100 * max(high, 1.01 * low))
-    for panel, (i, j) in zip(panels, pairs, strict=False):
+    for panel, (i, j) in zip(panels, pairs, strict=True):
         means = np.moveaxis(errors.means, (i, j), (0, 1))
         image = _draw_map(panel, means, (axes[i], axes[j]), norm)
         panel.set(xlabel=Label(axes[i]).title, ylabel=Label(axes[j]).title)
-    for panel in panels[len(pairs) :]:
-        panel.set_visible(False)
     figure.colorbar(image, ax=panels, label="mean error / %", extend="both")
     return figure
 
@@ -352,16 +384,9 @@ def losses(histories: Mapping[str, Mapping[str, list]]) -> Figure | None:
     trained = {e: h for e, h in histories.items() if h.get("epoch")}
     if not trained:
         return None
-    columns = min(3, len(trained))
-    rows = -(-len(trained) // columns)
-    figure = _figure(max(3.4, 2.4 * columns), 2.2 * rows)
-    panels = list(
-        figure.subplots(rows, columns, squeeze=False, sharey=True).flat
-    )
-    for panel in panels[len(trained) :]:
-        panel.set_visible(False)
+    figure, panels, _ = _tiled(len(trained), 2.4, 2.2, sharey=True)
     for panel, (emission, history) in zip(
-        panels, trained.items(), strict=False
+        panels, trained.items(), strict=True
     ):
         for name, colour in (("training", SKY), ("validation", BLACK)):
             panel.semilogy(
@@ -382,10 +407,7 @@ def quantities(
 
     Coloured by the second.
     """
-    columns = min(2, len(found))
-    rows = -(-len(found) // columns)
-    figure = _figure(3.6 * columns, 2.2 * rows)
-    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+    figure, panels, columns = _tiled(len(found), 3.6, 2.2, most=2)
     first, second = Label(axes[0]), Label(axes[1])
     colours = np.broadcast_to(
         np.arange(len(second.nodes)).reshape(1, -1, *(1,) * (len(axes) - 2)),
@@ -394,7 +416,7 @@ def quantities(
     at = np.broadcast_to(
         axes[0].values.reshape(-1, *(1,) * (len(axes) - 1)), colours.shape
     )
-    for panel, (name, errors) in zip(panels, found.items(), strict=False):
+    for panel, (name, errors) in zip(panels, found.items(), strict=True):
         factor = 100 if errors.fractional else 1
         points = panel.scatter(
             at, factor * errors.errors, c=colours, s=3, lw=0, rasterized=True
@@ -407,9 +429,7 @@ def quantities(
             ylabel=f"error / {unit}" if errors.fractional else "error",
         )
         panel.set_xlim(*_shown_range(first))
-    for panel in panels[len(found) :]:
-        panel.set_visible(False)
-    for panel in panels[max(0, len(found) - columns) : len(found)]:
+    for panel in panels[-columns:]:
         panel.set_xlabel(first.title)
     bar = figure.colorbar(points, ax=panels, label=second.title, aspect=30)
     ticks = _ticks(len(second.nodes), 7)
@@ -601,16 +621,9 @@ def plane(outcome: Generalisation, name: str) -> Figure:
     The median over seeds, with dots at the nodes that were trained on.
     """
     regions = list(outcome.study.training)
-    columns = min(3, len(regions))
-    rows = -(-len(regions) // columns)
-    figure = _figure(2.4 * columns + 0.6, 2.3 * rows + 0.2)
-    panels = list(
-        figure.subplots(
-            rows, columns, squeeze=False, sharex=True, sharey=True
-        ).flat
+    figure, panels, columns = _tiled(
+        len(regions), 2.4, 2.3, (0.6, 0.2), sharex=True, sharey=True
     )
-    for panel in panels[len(regions) :]:
-        panel.set_visible(False)
     runs = {region: outcome.of(name, region) for region in regions}
     means = {
         region: np.median([run.means for run in found], axis=0)
@@ -618,13 +631,13 @@ def plane(outcome: Generalisation, name: str) -> Figure:
     }
     shown = np.concatenate([m[np.isfinite(m)] for m in means.values()])
     norm = LogNorm(*(100 * np.quantile(shown, [0.01, 0.99])))
-    for panel, region in zip(panels, regions, strict=False):
+    for panel, region in zip(panels, regions, strict=True):
         image = _draw_map(panel, means[region], outcome.axes, norm)
         trained = runs[region][0].trained
         at = trained.reshape(*trained.shape[:2], -1).any(axis=-1)
         panel.plot(*np.nonzero(at), ".", color="white", ms=2.2, mec="none")
         panel.set_title(region)
-    for panel in panels[max(0, len(regions) - columns) : len(regions)]:
+    for panel in panels[-columns:]:
         panel.set_xlabel(Label(outcome.axes[0]).title)
     for panel in panels[::columns]:
         panel.set_ylabel(Label(outcome.axes[1]).title)
@@ -640,7 +653,7 @@ def trajectories(outcome: Generalisation, test: str) -> Figure:
     The median over seeds, and their range as a band.
     """
     figure, panels = _region_panels(outcome, f"solid: {test}; dotted: trained")
-    for panel, region in zip(panels, outcome.study.training, strict=False):
+    for panel, region in zip(panels, outcome.study.training, strict=True):
         for name, colour in _coloured(outcome.study.architectures):
             runs = outcome.of(name, region)
             for kind, style in ((TRAINED, ":"), (test, "-")):
@@ -661,7 +674,7 @@ def trajectories(outcome: Generalisation, test: str) -> Figure:
 def components(outcome: Generalisation, name: str, test: str) -> Figure:
     """Draw the parts of the error of ln flux while training."""
     figure, panels = _region_panels(outcome, f"{name}, {test}")
-    for panel, region in zip(panels, outcome.study.training, strict=False):
+    for panel, region in zip(panels, outcome.study.training, strict=True):
         runs = outcome.of(name, region)
         for part, colour in _coloured(runs[0].components[test]):
             _draw_band(
@@ -682,7 +695,7 @@ def learning_curves(outcome: Generalisation, test: str) -> Figure:
     """Draw the error in the end by how many nodes were trained on."""
     figure, panels = _region_panels(outcome, test)
     ticks = {}
-    for panel, region in zip(panels, outcome.study.training, strict=False):
+    for panel, region in zip(panels, outcome.study.training, strict=True):
         fractions = sorted(outcome.study.fractions)
         for name, colour in _coloured(outcome.study.architectures):
             runs = [outcome.of(name, region, f) for f in fractions]
@@ -711,14 +724,7 @@ def _region_panels(
 ) -> tuple[Figure, list[Axes]]:
     """Return a figure with a panel for each training region."""
     n = len(outcome.study.training)
-    columns = min(3, n)
-    rows = -(-n // columns)
-    figure = _figure(max(3.4, 2.4 * columns), 2.2 * rows + 0.3)
-    panels = list(
-        figure.subplots(rows, columns, squeeze=False, sharey=True).flat
-    )
-    for panel in panels[n:]:
-        panel.set_visible(False)
+    figure, panels, _ = _tiled(n, 2.4, 2.2, (0.0, 0.3), sharey=True)
     figure.suptitle(title, fontsize=9, x=0.02, ha="left")
     return figure, panels
 
