@@ -1,9 +1,8 @@
 """The three-axis BC03 Cloudy grid: lines, sizes, particles between nodes.
 
-Writes the grid that `synthesizer-emulator bc03 --grid cloudy
---moderately-thinned` writes, builds its emulator, compares the lines at the
-nodes, and times particles at their own place. Prints a table and writes JSON
-with commit and machine.
+Writes the grid that `synthesizer-emulator bc03 --grid cloudy` writes, builds
+its emulator, compares the lines at the nodes, and times particles at their
+own place. Prints a table and writes JSON with commit and machine.
 
     python benchmarks/cloudy.py --json docs/benchmarks/cloudy.json
 """

@@ -41,6 +41,7 @@ from synthesizer.emission_models.transformers.igm import Inoue14
 from synthesizer.grid import Grid
 from unyt import angstrom
 
+from synthesizer_emulator.evaluation.composites import nircam_curves
 from synthesizer_emulator.galaxies import GalaxyModel
 from synthesizer_emulator.histories import stack_parameters
 from synthesizer_emulator.sources import bc03
@@ -53,7 +54,6 @@ from synference_library import (  # isort: skip
     emission_model,
     make_basis,
     millimagnitudes,
-    nircam_filters,
 )
 
 from synference import GalaxyBasis, generate_constant_R  # isort: skip
@@ -330,7 +330,7 @@ def main() -> None:
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        grid, filters = r300_grid(folder), nircam_filters()
+        grid, filters = r300_grid(folder), nircam_curves()
         results = race(grid, filters, folder)
         photometry = results.pop("photometry")
         report(results)

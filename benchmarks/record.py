@@ -1,11 +1,10 @@
 """What every benchmark records beside its numbers."""
 
 import argparse
-import json
 import subprocess
 from pathlib import Path
 
-from synthesizer_emulator.evaluation.record import machine
+from synthesizer_emulator.evaluation.record import machine, write_json
 
 
 def json_argument(docstring: str) -> Path | None:
@@ -33,6 +32,4 @@ def circumstances() -> dict:
 def write(path: Path | None, results: dict) -> None:
     """Write results with their circumstances as JSON, if asked for."""
     if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps({**results, **circumstances()}, indent=2)
-        path.write_text(text + "\n")
+        write_json(path, {**results, **circumstances()})

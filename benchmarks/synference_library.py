@@ -30,11 +30,14 @@ from synthesizer.emission_models import (
 )
 from synthesizer.emission_models.attenuation import PowerLaw
 from synthesizer.grid import Grid
-from synthesizer.instruments import Filter, FilterCollection, Instrument
+from synthesizer.instruments import FilterCollection, Instrument
 from synthesizer.parametric import SFH, ZDist
-from unyt import angstrom
 
 from synthesizer_emulator import EmulatedGrid, build
+from synthesizer_emulator.evaluation.composites import (
+    NIRCAM_WIDE,
+    nircam_curves,
+)
 from synthesizer_emulator.sources import bc03
 
 if importlib.util.find_spec("ili") is None:
@@ -52,16 +55,7 @@ from synference import (
 )
 
 N_GALAXIES = 1000
-BANDS = [
-    "F070W",
-    "F090W",
-    "F115W",
-    "F150W",
-    "F200W",
-    "F277W",
-    "F356W",
-    "F444W",
-]
+BANDS = [code.rpartition(".")[2] for code in NIRCAM_WIDE]
 PRIORS = {
     "redshift": (0.0, 5.0),
     "log_stellar_mass": (8.0, 12.0),
@@ -160,23 +154,6 @@ def millimagnitudes(
     return 2500.0 * np.abs(np.log10(photometry / reference))
 
 
-def nircam_filters() -> FilterCollection:
-    """Return the true curves of NIRCam's bands, from astro-sedpy."""
-    from sedpy.observate import load_filters
-
-    curves = load_filters([f"jwst_{band.lower()}" for band in BANDS])
-    return FilterCollection(
-        filters=[
-            Filter(
-                f"JWST/NIRCam.{band}",
-                transmission=curve.transmission,
-                new_lam=curve.wavelength * angstrom,
-            )
-            for band, curve in zip(BANDS, curves, strict=True)
-        ]
-    )
-
-
 def write_grids(folder: Path) -> list[Path]:
     """Write BC03, the stars alone in full and with gas thinned."""
     with_gas = bc03.moderately_thinned(
@@ -204,7 +181,7 @@ def measure(folder: Path) -> dict[str, dict]:
             start = time.process_time()
             grid = cls(path.stem, grid_dir=folder)
             library = create_library(
-                make_basis(grid, nircam_filters(), parameters),
+                make_basis(grid, nircam_curves(), parameters),
                 folder / f"{path.stem}-{kind}",
             )
             seconds[kind] = time.process_time() - start
