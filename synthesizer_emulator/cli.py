@@ -7,22 +7,29 @@ from pathlib import Path
 from typing import Any
 
 import click
-from synthesizer import exceptions
 
 from synthesizer_emulator import __version__
 
-# What goes wrong through the user's input ends in one line, not a trace.
-_USER_ERRORS = (
-    exceptions.GridError,
-    exceptions.InconsistentArguments,
-    exceptions.InconsistentParameter,
-    exceptions.MissingAttribute,
-    exceptions.MissingSpectraType,
-    exceptions.UnimplementedFunctionality,
-    exceptions.UnmetDependency,
-    exceptions.UnrecognisedOption,
-    OSError,
-)
+
+def _user_errors() -> tuple[type[Exception], ...]:
+    """Return what goes wrong through the user's input.
+
+    It ends in one line, not a trace.
+    """
+    # Here, as Synthesizer takes seconds to load, and --help needs none.
+    from synthesizer import exceptions
+
+    return (
+        exceptions.GridError,
+        exceptions.InconsistentArguments,
+        exceptions.InconsistentParameter,
+        exceptions.MissingAttribute,
+        exceptions.MissingSpectraType,
+        exceptions.UnimplementedFunctionality,
+        exceptions.UnmetDependency,
+        exceptions.UnrecognisedOption,
+        OSError,
+    )
 
 
 @contextmanager
@@ -30,7 +37,7 @@ def _plain_errors() -> Iterator[None]:
     """Turn errors of the user's input into messages."""
     try:
         yield
-    except _USER_ERRORS as error:
+    except _user_errors() as error:
         raise click.ClickException(str(error).strip()) from error
     except KeyboardInterrupt as error:
         raise click.ClickException(
@@ -600,7 +607,9 @@ def _name_and_value(option: str, given: str) -> tuple[str, str]:
     """Split NAME=VALUE."""
     name, separator, value = given.partition("=")
     if not separator:
-        raise exceptions.InconsistentArguments(
+        from synthesizer.exceptions import InconsistentArguments
+
+        raise InconsistentArguments(
             f"{option} takes NAME=VALUE, got '{given}'."
         )
     return name, value

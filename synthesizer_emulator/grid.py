@@ -142,7 +142,7 @@ class EmulatedGrid(Grid):
         """
         # Grid.__init__ reads through the methods below, which all ask
         # this for what a native grid takes from its file.
-        name = _plain_name(grid_name)
+        name = plain_name(grid_name)
         self._weights = read_weights(
             _existing_weights(name, grid_dir, weights)
         )
@@ -1044,18 +1044,22 @@ def find_weights(
 def pretrained() -> tuple[str, ...]:
     """Return the names of the grids whose weights ship with the package."""
     found = example_folder().glob(f"*{SUFFIX}")
-    return tuple(sorted(_plain_name(path.name) for path in found))
+    return tuple(sorted(plain_name(path.name) for path in found))
+
+
+def plain_name(grid_name: str) -> str:
+    """Return the name of a grid without what files of it end in.
+
+    Args:
+        grid_name (str): The name of the grid, or of a file of it.
+    """
+    return str(grid_name).removesuffix(SUFFIX).removesuffix(".hdf5")
 
 
 def _weights_path(grid_name: str, grid_dir: str | Path | None) -> Path:
     """Return where the weights of a grid are looked for."""
     folder = Path(get_grids_dir() if grid_dir is None else grid_dir)
-    return folder / f"{_plain_name(grid_name)}{SUFFIX}"
-
-
-def _plain_name(grid_name: str) -> str:
-    """Return the name of a grid without what files of it end in."""
-    return str(grid_name).removesuffix(SUFFIX).removesuffix(".hdf5")
+    return folder / f"{plain_name(grid_name)}{SUFFIX}"
 
 
 def _existing_weights(

@@ -36,12 +36,7 @@ from synthesizer_emulator.checks import (
     check_keys,
     check_number,
 )
-from synthesizer_emulator.grid import (
-    EXAMPLE_NAME,
-    EmulatedGrid,
-    example_folder,
-)
-from synthesizer_emulator.gridfile import grid_name_of
+from synthesizer_emulator.grid import EmulatedGrid, plain_name
 from synthesizer_emulator.library.parameters import AGE_OF_UNIVERSE
 from synthesizer_emulator.library.parts import ON_BAD
 from synthesizer_emulator.library.plan import History, Library
@@ -294,10 +289,8 @@ def _place(given: Mapping[str, Any], beside: Path) -> dict[str, Any]:
     name, folder = str(given["name"]), given.get("grid_dir")
     if folder is not None:
         return {"grid_name": name, "grid_dir": beside / str(folder)}
-    if name == EXAMPLE_NAME:
-        return {"grid_name": name, "grid_dir": example_folder()}
     path = beside / name
-    short = grid_name_of(path).removesuffix(SUFFIX.removesuffix(".hdf5"))
+    short = plain_name(path.name)
     if path.with_name(short + SUFFIX).is_file():
         return {"grid_name": short, "grid_dir": path.parent}
     if "/" in name:
