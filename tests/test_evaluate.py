@@ -11,6 +11,7 @@ import pytest
 from astropy.cosmology import Planck18
 from click.testing import CliRunner
 from conftest import (
+    QUICK,
     analytic_emissions,
     analytic_header,
     write_analytic_grid,
@@ -28,7 +29,7 @@ from synthesizer.instruments.filters import FilterCollection
 from synthesizer.parametric import SFH, Stars, ZDist
 from unyt import Msun, angstrom, yr
 
-from synthesizer_emulator import Evaluation, evaluate
+from synthesizer_emulator import Evaluation, build, evaluate
 from synthesizer_emulator.cli import main
 from synthesizer_emulator.evaluation import (
     composites,
@@ -254,6 +255,19 @@ def test_files_that_can_not_be_compared(tmp_path, dimmer):
         hdf["axes/metallicities"][-1] = 0.2
     with pytest.raises(GridError, match=r"to 0\.2 in metallicities, bey"):
         evaluate(wide, WEIGHTS)
+
+
+def test_an_axis_may_be_negative(tmp_path):
+    """As one of logarithms; its lowest node is no lower for rounding."""
+    path = write_analytic_grid(
+        tmp_path / "logs.hdf5", gas=False, n_ages=6, n_metals=2
+    )
+    with h5py.File(path, "a") as hdf:
+        hdf["axes/metallicities"][...] = np.log10(hdf["axes/metallicities"])
+    build(path, spectra=["incident"], **QUICK)
+    found = evaluate(path, galaxies=0, recoveries=0, progress=False)
+    assert found.same_nodes
+    assert found.emissions["spectra/incident"].summary.p50 < 0.1
 
 
 def test_numbers_that_are_none_are_null_in_json(tmp_path):

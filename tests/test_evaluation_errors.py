@@ -177,6 +177,11 @@ def test_quantities_beyond_the_wavelengths_are_left_out():
     lam = np.linspace(3000.0, 9000.0, 500)
     found = measure(lam, np.ones((2, 500)), np.ones((2, 500)))
     assert set(found) == {"bolometric_luminosity", "d4000"}
+    # Nor half of a window for the whole of it.
+    found = measure(lam - 1000.0, np.ones((2, 500)), np.ones((2, 500)))
+    assert set(found) == {"bolometric_luminosity", "d4000"}
+    found = measure(lam + 900.0, np.ones((2, 500)), np.ones((2, 500)))
+    assert set(found) == {"bolometric_luminosity"}
 
 
 def test_labels_are_logged_where_an_axis_spans_decades():

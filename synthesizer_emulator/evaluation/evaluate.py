@@ -12,7 +12,11 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from synthesizer.exceptions import GridError, MissingSpectraType
+from synthesizer.exceptions import (
+    GridError,
+    InconsistentArguments,
+    MissingSpectraType,
+)
 from synthesizer.instruments.filters import FilterCollection
 from tqdm import tqdm
 
@@ -307,16 +311,15 @@ class _Pair:
                 "can't be compared."
             )
         for domain, axis in zip(pair.weights.domain, ours.axes, strict=True):
-            low, high = axis.values[0], axis.values[-1]
-            inside = domain.low <= low * (1 + 1e-6) and high <= domain.high * (
-                1 + 1e-6
-            )
-            if not inside:
+            try:
+                domain.inside(axis.values)
+            except InconsistentArguments as error:
+                low, high = axis.values[0], axis.values[-1]
                 raise GridError(
                     f"'{path}' goes from {low:g} to {high:g} in {axis.name}, "
                     f"beyond the {domain.low:g} to {domain.high:g} that "
                     f"'{found}' was trained on."
-                )
+                ) from error
         return pair
 
     @property

@@ -156,7 +156,10 @@ def measure(
     for name, quantity in QUANTITIES.items():
         low, high = quantity.window
         inside = (lam > low) & (lam < high)
-        covered = lam[0] <= max(low, lam[0]) and lam[-1] >= min(high, lam[-1])
+        # From a window that is open no spectrum leaves nothing out.
+        covered = (low == 0 or lam[0] <= low) and (
+            np.isinf(high) or lam[-1] >= high
+        )
         if np.count_nonzero(inside) < 3 or not covered:
             continue
         window = rows[0][:, inside]
