@@ -322,7 +322,11 @@ def continuity(
         max_age (float): The age of the oldest.
     """
     return _steps(
-        limits, _edges(agebins), _falling(logsfr_ratios), min_age, max_age
+        limits,
+        _edges(agebins),
+        _falling(_limited(logsfr_ratios)),
+        min_age,
+        max_age,
     )
 
 
@@ -415,9 +419,7 @@ def continuity_psb(
             jnp.linspace(tflex, max_age, n_fixed + 1)[1:],
         ]
     )
-    log_rates = jnp.concatenate([jnp.zeros(1), -jnp.cumsum(ratios)])
-    rates = 10.0 ** (log_rates - log_rates.max())
-    return _steps(limits, edges, rates, min_age, max_age)
+    return _steps(limits, edges, _falling(ratios), min_age, max_age)
 
 
 def dirichlet(
@@ -616,17 +618,18 @@ def _edges(agebins: ArrayLike) -> Array:
     return jnp.concatenate([jnp.zeros(1), older])
 
 
-def _falling(logsfr_ratios: ArrayLike) -> Array:
+def _falling(log_ratios: Array) -> Array:
     """Return rates (k,) from log10 of each over the next (k - 1,)."""
-    limited = jnp.clip(
-        jnp.asarray(logsfr_ratios, float), -_LARGEST_RATIO, _LARGEST_RATIO
-    )
-    log_rates = jnp.concatenate([jnp.zeros(1), -jnp.cumsum(limited)])
+    log_rates = jnp.concatenate([jnp.zeros(1), -jnp.cumsum(log_ratios)])
     return 10.0 ** (log_rates - log_rates.max())
 
 
 def _powers(logsfr_ratios: ArrayLike) -> Array:
     """Return ratios from their log10."""
-    return 10.0 ** jnp.clip(
-        jnp.asarray(logsfr_ratios, float), -_LARGEST_RATIO, _LARGEST_RATIO
-    )
+    return 10.0 ** _limited(logsfr_ratios)
+
+
+def _limited(logsfr_ratios: ArrayLike) -> Array:
+    """Return log10 of ratios as far as Synthesizer takes them."""
+    ratios = jnp.asarray(logsfr_ratios, float)
+    return jnp.clip(ratios, -_LARGEST_RATIO, _LARGEST_RATIO)

@@ -459,7 +459,7 @@ class _Thinned:
             judged = judged_region(lam)
         view = selection(np.flatnonzero(judged), len(judged))
         with open_grid(self.whole_path) as hdf:
-            values = hdf[emission][...].astype(np.float64)[..., judged]
+            values = hdf[emission][...][..., judged].astype(np.float64)
         true = values[self.missing]
         predicted: dict[str, Callable[[], NDArray]] = {
             SYNTHESIZER: lambda: synthesizer_interpolation(

@@ -114,13 +114,11 @@ def write_hold_outs(experiments: Sequence["HoldOut"], folder: Path) -> Path:
         )
         for experiment in experiments
     ]
-    made_by = ", ".join(f"{k} {v}" for k, v in current_versions().items())
     summary = (
         "Nodes were left out of the grid and predicted: by Synthesizer's own "
         "interpolation of the thinned grid, by PCHIP through the "
         "coefficients of its principal components, and by an emulator that "
-        f"was trained without them. {_ERRORS} Made on {machine()['device']}, "
-        f"with {made_by}."
+        f"was trained without them. {_ERRORS} Made {_circumstances()}."
     )
     title = f"Nodes left out of {grid_name}"
     return _write(title, summary, sections, folder)
@@ -232,14 +230,19 @@ def _summary(evaluation: "Evaluation") -> str:
     )
     learned = f", from {evaluation.trained_on}" * bool(evaluation.trained_on)
     which = "the nodes" if evaluation.same_nodes else "other nodes"
-    made_by = ", ".join(f"{k} {v}" for k, v in current_versions().items())
     return (
         f"Architecture {evaluation.architecture}, "
         f"{evaluation.weights_bytes / 1e6:.1f} MB, built in "
         f"{evaluation.build_seconds:.0f} s{learned}. "
         f"Measured at {which} ({nodes}) in "
-        f"{evaluation.seconds:.0f} s on {machine()['device']}, with {made_by}."
+        f"{evaluation.seconds:.0f} s {_circumstances()}."
     )
+
+
+def _circumstances() -> str:
+    """Return on what machine, and with what, numbers were measured."""
+    made_by = ", ".join(f"{k} {v}" for k, v in current_versions().items())
+    return f"on {machine()['device']}, with {made_by}"
 
 
 def _built(experiment: "HoldOut") -> str:

@@ -15,7 +15,7 @@ from scipy.interpolate import PchipInterpolator, make_interp_spline
 from synthesizer.grid import Grid
 
 from synthesizer_emulator.architectures import EmissionSamples
-from synthesizer_emulator.basis import principal_components
+from synthesizer_emulator.architectures.linear import latent_targets
 from synthesizer_emulator.evaluation.nodes import Label
 from synthesizer_emulator.gridfile import (
     LINES,
@@ -120,11 +120,8 @@ def pchip_of_components(
         np.ones(values.shape[-1]),
         _SOFTENING,
     )
-    basis = principal_components(
-        samples.y, samples.weights, _COMPONENTS, _TOLERANCE
-    )
-    latents = np.column_stack(
-        [samples.log_norm, basis.coefficients(samples.y)]
+    basis, latents = latent_targets(
+        samples, samples.weights, _COMPONENTS, _TOLERANCE
     )
     table = samples.at_all_nodes(latents)
     alive = samples.alive[..., None].astype(np.float64)
