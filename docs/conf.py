@@ -45,6 +45,11 @@ _host = json.loads((_benchmarks / "host_suite.json").read_text())
 _speed = json.loads((_benchmarks / "speed.json").read_text())
 
 
+def _table(head: str, *rows: str) -> str:
+    """Return a table in Markdown, with a line under its head."""
+    return "\n".join([head, "|---" * (head.count("|") - 1) + "|", *rows])
+
+
 def _percent(row: dict[str, float]) -> str:
     """Return the cells of one row of the error table."""
     cells = (row[q] for q in ("p50", "p95", "p99", "worst"))
@@ -70,7 +75,7 @@ def _taken(seconds: float | None) -> str:
     return "not timed" if seconds is None else f"{seconds:.0f} s"
 
 
-def _predicted() -> list[str]:
+def _predicted() -> str:
     """Return the table of nodes left out, for each architecture."""
     rows = _architectures
     drops = list(rows["corrected"]["held_out"])
@@ -79,9 +84,8 @@ def _predicted() -> list[str]:
         "PCHIP of components": ("corrected", "pchip"),
         **{f"`{name}`": (name, "emulator") for name in rows},
     }
-    return [
+    return _table(
         "| | " + " | ".join(f"{d}: p50 | p95 | p99" for d in drops) + " |",
-        "|---" * (1 + 3 * len(drops)) + "|",
         *(
             f"| {title} | "
             + " | ".join(
@@ -94,7 +98,7 @@ def _predicted() -> list[str]:
             + " |"
             for title, (name, scheme) in schemes.items()
         ),
-    ]
+    )
 
 
 def _hold_out(name: str, both: dict[str, dict[str, float]]) -> str:
@@ -186,34 +190,25 @@ def _spectra(n: str) -> str:
 
 myst_substitutions = {
     "accuracy_batch": str(_accuracy["batch"]),
-    "accuracy_nodes": "\n".join(
-        [
-            "| | mean: median | p95 | pixels: p50 | p95 | p99 "
-            "| mags: p50 | p99 | size | training | alone | of many |",
-            "|---" * 12 + "|",
-            *(
-                _architecture(name, row)
-                for name, row in _architectures.items()
-            ),
-        ]
+    "accuracy_nodes": _table(
+        "| | mean: median | p95 | pixels: p50 | p95 | p99 "
+        "| mags: p50 | p99 | size | training | alone | of many |",
+        *(_architecture(name, row) for name, row in _architectures.items()),
     ),
-    "accuracy_held_out": "\n".join(_predicted()),
+    "accuracy_held_out": _predicted(),
     "limits_commit": _limits["commit"],
-    "limits_table": "\n".join(
-        [
-            "| | p50 | p95 | p99 | training |",
-            "|---|---|---|---|---|",
-            *(
-                f"| {name} | "
-                + " | ".join(f"{row[q]:.2f}" for q in ("p50", "p95", "p99"))
-                + (
-                    f" | {_limits['seconds'][name]:.0f} s |"
-                    if name in _limits["seconds"]
-                    else " | |"
-                )
-                for name, row in _limits["ratios"].items()
-            ),
-        ]
+    "limits_table": _table(
+        "| | p50 | p95 | p99 | training |",
+        *(
+            f"| {name} | "
+            + " | ".join(f"{row[q]:.2f}" for q in ("p50", "p95", "p99"))
+            + (
+                f" | {_limits['seconds'][name]:.0f} s |"
+                if name in _limits["seconds"]
+                else " | |"
+            )
+            for name, row in _limits["ratios"].items()
+        ),
     ),
     "commit": _measured["commit"],
     "device": _measured["machine"]["device"],
@@ -229,30 +224,23 @@ myst_substitutions = {
     "magnitude_p50": f"{1000 * _measured['magnitudes']['p50']:.1g}",
     "magnitude_p99": f"{1000 * _measured['magnitudes']['p99']:.1g}",
     "between_commit": _between["commit"],
-    "between_table": "\n".join(
-        [
-            "| left out | Synthesizer p50 | p95 | p99 | PCHIP p50 | p95 | p99 "
-            "| emulator p50 | p95 | p99 |",
-            "|---|---|---|---|---|---|---|---|---|---|",
-            *(_hold_out(*row) for row in _between["held_out"].items()),
-        ]
+    "between_table": _table(
+        "| left out | Synthesizer p50 | p95 | p99 | PCHIP p50 | p95 | p99 "
+        "| emulator p50 | p95 | p99 |",
+        *(_hold_out(*row) for row in _between["held_out"].items()),
     ),
     "cloudy_commit": _cloudy["commit"],
     "cloudy_build_minutes": f"{_cloudy['build_seconds'] / 60:.0f}",
     "cloudy_build_gigabytes": f"{_cloudy['build_gigabytes']:.1f}",
     "cloudy_weights": f"{_cloudy['weights_megabytes']:.0f}",
     "cloudy_grid": f"{_cloudy['grid_megabytes']:.0f}",
-    "cloudy_table": "\n".join(
-        [
-            "| | p50 | p95 | p99 | worst |",
-            "|---|---|---|---|---|",
-            *(
-                f"| `{name}` | {_percent(row)} |"
-                for name, row in _cloudy["nodes"].items()
-            ),
-            "| lines above 0.001 Hβ, Z ≤ 0.02 | "
-            f"{_percent(_cloudy['lines'])} |",
-        ]
+    "cloudy_table": _table(
+        "| | p50 | p95 | p99 | worst |",
+        *(
+            f"| `{name}` | {_percent(row)} |"
+            for name, row in _cloudy["nodes"].items()
+        ),
+        f"| lines above 0.001 Hβ, Z ≤ 0.02 | {_percent(_cloudy['lines'])} |",
     ),
     "particle_at_nodes": (
         f"{1e6 * _cloudy['seconds_a_particle']['nodes']:.0f}"
@@ -272,12 +260,9 @@ myst_substitutions = {
     "libraries_load": f"{_libraries['load']['before']:.0f}",
     "libraries_native_us": f"{_processor['native']['median']:,.0f}",
     "libraries_emulated_us": f"{_processor['emulated']['median']:,.0f}",
-    "libraries_growth": "\n".join(
-        [
-            "| | processor µs a galaxy | largest memory, MB |",
-            "|---|---|---|",
-            *_growth(_libraries),
-        ]
+    "libraries_growth": _table(
+        "| | processor µs a galaxy | largest memory, MB |",
+        *_growth(_libraries),
     ),
     "libraries_first": f"{_seconds['first library, with compilation']:.1f}",
     "libraries_again": f"{_seconds['the same again']:.1f}",
@@ -285,19 +270,11 @@ myst_substitutions = {
     "libraries_compared": str(_libraries["millimagnitudes"]["galaxies"]),
     "libraries_p50": f"{_libraries['millimagnitudes']['p50']:.4f}",
     "libraries_p99": f"{_libraries['millimagnitudes']['p99']:.4f}",
-    "libraries_table": "\n".join(
-        ["| | median | from, to |", "|---|---|---|", *_rates(_libraries)]
-    ),
+    "libraries_table": _table("| | median | from, to |", *_rates(_libraries)),
     "library_commit": _library["commit"],
     "library_galaxies": f"{_library['galaxies']:,}",
     "library_tables": "\n\n".join(
-        "\n".join(
-            [
-                f"| `{name}` | median | 99% | worst |",
-                "|---|---|---|---|",
-                *_bands(library),
-            ]
-        )
+        _table(f"| `{name}` | median | 99% | worst |", *_bands(library))
         for name, library in _library["libraries"].items()
     ),
     "speed_commit": _speed["commit"],
@@ -353,27 +330,19 @@ myst_substitutions = {
     "host_commit": _host["commit"],
     "host_native": f"{_host['native']['passed']:,}",
     "host_broken": str(len(_host["pass natively and not emulated"])),
-    "host_table": "\n".join(
-        [
-            "| test | why it fails emulated |",
-            "|---|---|",
-            *(
-                f"| `{test.split('::')[-1]}` | it {row['reason']} |"
-                for test, row in _host[
-                    "pass natively and not emulated"
-                ].items()
-            ),
-        ]
+    "host_table": _table(
+        "| test | why it fails emulated |",
+        *(
+            f"| `{test.split('::')[-1]}` | it {row['reason']} |"
+            for test, row in _host["pass natively and not emulated"].items()
+        ),
     ),
-    "error_table": "\n".join(
-        [
-            "| | p50 | p95 | p99 | worst |",
-            "|---|---|---|---|---|",
-            f"| nodes | {_percent(_measured['nodes'])} |",
-            *(
-                f"| {kind} galaxies | {_percent(row)} |"
-                for kind, row in _measured["galaxies"].items()
-            ),
-        ]
+    "error_table": _table(
+        "| | p50 | p95 | p99 | worst |",
+        f"| nodes | {_percent(_measured['nodes'])} |",
+        *(
+            f"| {kind} galaxies | {_percent(row)} |"
+            for kind, row in _measured["galaxies"].items()
+        ),
     ),
 }
