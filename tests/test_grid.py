@@ -238,8 +238,13 @@ def test_where_there_is_nothing_there_are_zeros(arguments):
 @pytest.mark.parametrize("precision", [np.float32, np.float64])
 def test_arrays_can_be_changed_in_place(precision):
     grid = EmulatedGrid.example(use_precision=precision)
-    grid.spectra["incident"] *= 2
-    grid.line_lums["nebular"] *= 2
+    for arrays, name in (
+        (grid.spectra, "incident"),
+        (grid.line_lums, "nebular"),
+    ):
+        before = arrays[name].copy()
+        arrays[name] *= 2
+        np.testing.assert_array_equal(arrays[name], 2 * before)
 
 
 def test_written_values_win():
