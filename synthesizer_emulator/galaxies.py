@@ -19,7 +19,6 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax.tree_util import register_dataclass
 from numpy.typing import NDArray
 from synthesizer.emission_models import EmissionModel
-from synthesizer.emission_models.model_queue import ModelQueue
 from synthesizer.exceptions import InconsistentArguments, MissingAttribute
 from synthesizer.instruments import FilterCollection
 
@@ -32,7 +31,7 @@ from synthesizer_emulator.histories import (
     sfzh,
 )
 from synthesizer_emulator.photometry import Bands, Observer, lam_lims
-from synthesizer_emulator.translation import compile_model
+from synthesizer_emulator.translation import compile_model, grids_of
 
 if TYPE_CHECKING:
     from astropy.cosmology import FLRW
@@ -186,7 +185,7 @@ class GalaxyModel:
         else:
             emission = translate()
         lam = _in_double(emission, model)
-        grid = _grid_of(model)
+        grid, *_ = grids_of(model)  # all have the same axes
         return cls(
             emission=emission,
             observer=(
@@ -428,12 +427,6 @@ def _fetched(which: slice, found: Any) -> tuple[slice, Any]:
     """Return results as arrays of numpy, without what was filled up."""
     n = which.stop - which.start
     return which, jax.tree.map(lambda leaf: np.asarray(leaf)[:n], found)
-
-
-def _grid_of(model: EmissionModel) -> Any:
-    """Return a grid that a model extracts from; they have the same axes."""
-    models = ModelQueue(model).models.values()
-    return next(m.grid for m in models if m._is_extracting)
 
 
 def _in_double(

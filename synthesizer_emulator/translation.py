@@ -180,7 +180,7 @@ def compile_model(
         )
     if isinstance(varying, str):
         varying = [varying]
-    tree = _Tree(model, queue, varying, fixed or {}, lam_lims)
+    tree = _Tree(model, varying, fixed or {}, lam_lims)
     needed = _with_dependencies(queue, labels)
     while len(queue):
         node = queue.pop()
@@ -216,16 +216,11 @@ class _Tree:
     def __init__(
         self,
         root: EmissionModel,
-        queue: ModelQueue,
         varying: Iterable[str],
         fixed: Mapping[str, Any],
         lam_lims: tuple[unyt_quantity, unyt_quantity] | None,
     ) -> None:
-        self.grids = {
-            id(m.grid): m.grid
-            for m in queue.models.values()
-            if m._is_extracting
-        }
+        self.grids = {id(grid): grid for grid in grids_of(root)}
         lam = np.asarray(root.lam.to_value("angstrom"), np.float64)
         self.kept = _kept(lam, lam_lims)
         self.lam = lam[self.kept]
@@ -812,6 +807,12 @@ def _digest(array: NDArray | None) -> str:
     if array is None or not np.ndim(array):
         return repr(None if array is None else float(array))
     return sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
+
+
+def grids_of(model: EmissionModel) -> list[Grid]:
+    """Return the grids that a model extracts from, once an extraction."""
+    models = ModelQueue(model).models.values()
+    return [m.grid for m in models if m._is_extracting]
 
 
 def model_unit(units: Unit) -> str:

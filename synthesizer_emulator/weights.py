@@ -437,9 +437,9 @@ def _signatures(group: h5py.Group) -> dict[str, str]:
     """
     signatures = json.loads(group.attrs["tensors"])
     for name, expected in signatures.items():
-        if name not in group:
+        stored = group.get(name)
+        if stored is None:
             raise ValueError(f"tensor '{group.name}/{name}' is missing")
-        stored = group[name]
         packed = "unit" in stored.attrs
         dtype = np.dtype(np.float32) if packed else stored.dtype
         found = _signature(dtype, stored.shape)

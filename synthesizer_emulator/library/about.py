@@ -20,6 +20,7 @@ from unyt import unyt_array
 
 from synthesizer_emulator.grid import EmulatedGrid
 from synthesizer_emulator.library.priors import Prior
+from synthesizer_emulator.translation import grids_of
 from synthesizer_emulator.weights import current_versions
 
 # Longer arrays are told by their hash.
@@ -50,11 +51,7 @@ def about_model(model: EmissionModel) -> dict[str, Any]:
 
 def about_grids(model: EmissionModel) -> dict[str, Any]:
     """Return the grids that a model extracts from, by name."""
-    models = ModelQueue(model).models.values()
-    return {
-        grid.grid_name: _about_grid(grid)
-        for grid in (m.grid for m in models if m._is_extracting)
-    }
+    return {grid.grid_name: _about_grid(grid) for grid in grids_of(model)}
 
 
 def about_filters(filters: FilterCollection | None) -> dict[str, str]:
