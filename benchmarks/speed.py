@@ -2,15 +2,25 @@
 
 Writes the full BC03 grid with gas at one ionisation parameter (four spectra
 and 124 lines), builds its emulator, and times native and emulated grids in
-turn, each time in a fresh process: loading them, on their own wavelengths and
-at R = 300, the first galaxy and further ones. Then the networks by
-themselves: one spectrum, slopes, batches, and how they grow with wavelengths
-and points. Prints a table and writes JSON with commit and machine.
+turn: loading them, on their own wavelengths and at R = 300, the first galaxy
+and further ones. Then the networks by themselves: one spectrum, slopes,
+batches, and how they grow with wavelengths and points. Prints a table and
+writes JSON with commit and machine.
 
     python benchmarks/speed.py --json docs/benchmarks/speed.json
 
-Ratios are those of the pairs of one round. A grid that is there already is
-taken from `--grids FOLDER`. On a GPU the same command gives its numbers.
+Every case is measured in a fresh process, round by round in turn with what it
+is compared with; ratios are those of one round. Two circumstances outweigh
+what is measured, so both sides of each are:
+
+- Memory. Many virtual machines hand free memory back to their host, and to
+  touch it again then takes ten times as long as to reuse it. `fresh` memory
+  has lain free before it is timed; `used` memory was freed just then.
+- JAX on CPUs queues each computation to another thread, and waits for that.
+  `queued` is that, its default; `inline` computes in the caller's thread.
+
+A grid that is there already is taken from `--grids FOLDER`. On a GPU the same
+command gives its numbers.
 """
 
 import argparse
@@ -26,21 +36,30 @@ import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 NAME = "bc03-speed"
 ROUNDS = 5
 REPEATS = 5
 TOOLS = ("native", "emulated")
+MEMORIES = ("fresh", "used")
+WAYS = ("queued", "inline")
 RESOLUTION = 300.0
+
+# A host takes free memory back within seconds. More than any case needs is
+# used, for a process that has it.
+SETTLING = 4.0
+USED_GIGABYTES = 2
 
 # The networks: how many spectra of how many wavelengths at a time.
 WAVELENGTHS = (500, 2500, 13216)
+AGE, METALLICITY = 3.3e7, 0.007
 POINTS = (1, 16, 256, 1547)
 GPU_POINTS = 16384
 SHORT = 300
 
 
-def prepare(folder: Path) -> None:
+def prepare_case(folder: str) -> None:
     """Write the grid and build its emulator, unless they are there.
 
     The training is a short one: how long it took does not show in the time
@@ -50,17 +69,29 @@ def prepare(folder: Path) -> None:
     from synthesizer_emulator.architectures import get_architecture
     from synthesizer_emulator.sources import bc03
 
-    if (folder / f"{NAME}.emulator.hdf5").is_file():
-        return
-    path = bc03.write_cloudy_grid(
-        folder, bc03.Thinning(log10_ionisation_parameters=(-2.0,)), NAME
-    )
-    training = get_architecture("corrected").default_training
-    build(path, training=replace(training, epochs=20))
+    to = Path(folder)
+    if not (to / f"{NAME}.emulator.hdf5").is_file():
+        path = bc03.write_cloudy_grid(
+            to, bc03.Thinning(log10_ionisation_parameters=(-2.0,)), NAME
+        )
+        training = get_architecture("corrected").default_training
+        build(path, training=replace(training, epochs=20))
+    # So that nobody's first round reads it from disk.
+    for path in to.glob(f"{NAME}*.hdf5"):
+        path.read_bytes()
 
 
-def run_case(tool: str, wavelengths: str, folder: str) -> dict:
-    """Load a grid and make galaxies with it, in this fresh process."""
+def settle(memory: str) -> None:
+    """Let the host take back what is free, but for used memory."""
+    import numpy as np
+
+    held = np.ones(USED_GIGABYTES * 10**9 // 8) if memory == "used" else None
+    time.sleep(SETTLING)
+    del held
+
+
+def grid_case(tool: str, wavelengths: str, memory: str, folder: str) -> dict:
+    """Return what loading a grid and making galaxies with it takes."""
     begin = time.perf_counter()
     import numpy as np
     from synthesizer.emission_models import TotalEmission
@@ -78,10 +109,11 @@ def run_case(tool: str, wavelengths: str, folder: str) -> dict:
         steps = np.log(1e7 / 100.0) / np.log1p(1.0 / RESOLUTION)
         lam = 100.0 * (1.0 + 1.0 / RESOLUTION) ** np.arange(int(steps))
         arguments["new_lam"] = lam * angstrom
+    settle(memory)
     start = time.perf_counter()
     grid = Grid(NAME, grid_dir=folder, **arguments)
     loaded = time.perf_counter()
-    loaded_memory = memory()
+    loaded_megabytes = megabytes()
     model = TotalEmission(
         grid, dust_curve=PowerLaw(slope=-0.7), tau_v=0.3, fesc=0.1
     )
@@ -98,69 +130,30 @@ def run_case(tool: str, wavelengths: str, folder: str) -> dict:
         before = time.perf_counter()
         stars.get_spectra(model)
         galaxies.append(time.perf_counter() - before)
-    return {
+    first, further = galaxies[0], statistics.median(galaxies[1:])
+    results = {
         "import": imported - begin,
         "load": loaded - start,
-        "first galaxy": loaded - start + galaxies[0],
-        "next galaxy": statistics.median(galaxies[1:]),
-        "megabytes loaded": loaded_memory,
-        "megabytes at most": memory(),
+        "first galaxy": loaded - start + first,
+        "next galaxy": further,
+        "next over first": further / (loaded - start + first),
     }
-
-
-def memory() -> float:
-    """Return the most memory that this process had so far, in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-
-
-def grids(folder: Path) -> dict:
-    """Return what native and emulated grids take, and their ratios."""
-    results = {}
-    for wavelengths in ("full", "R300"):
-        cases: dict[str, list[dict]] = {tool: [] for tool in TOOLS}
-        for _ in range(ROUNDS):
-            for tool in TOOLS:
-                done = subprocess.run(
-                    [
-                        *(sys.executable, "-W", "ignore", __file__),
-                        *("--case", tool, wavelengths, str(folder)),
-                    ],
-                    stdout=subprocess.PIPE,
-                    text=True,
-                    check=True,
-                )
-                cases[tool].append(json.loads(done.stdout.splitlines()[-1]))
-        results[wavelengths] = {
-            what: {
-                **{t: spread([c[what] for c in cases[t]]) for t in TOOLS},
-                "ratio": spread(
-                    [
-                        emulated[what] / native[what]
-                        for native, emulated in zip(
-                            cases["native"], cases["emulated"], strict=True
-                        )
-                    ]
-                ),
-            }
-            for what in cases["native"][0]
-        }
+    # What was used beforehand is not the grid's.
+    if memory == "fresh":
+        results["megabytes loaded"] = loaded_megabytes
+        results["megabytes at most"] = megabytes()
     return results
 
 
-def spread(values: list[float]) -> dict[str, float]:
-    """Return the median of values, and their ends."""
-    return {
-        "median": statistics.median(values),
-        "low": min(values),
-        "high": max(values),
-    }
+def megabytes() -> float:
+    """Return the most memory that this process had so far, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
 
 def timed(functions: dict[str, Callable], repeats: int) -> dict[str, dict]:
     """Return what functions take, in turn, and the ratios to the first.
 
-    The first call of each compiles and is timed apart. Low and high are the
-    tenth and the ninetieth percentile.
+    The first call of each compiles and is timed apart. All else are medians.
     """
     import jax
     import numpy as np
@@ -176,107 +169,209 @@ def timed(functions: dict[str, Callable], repeats: int) -> dict[str, dict]:
             jax.block_until_ready(function())
             seconds[name].append(time.perf_counter() - start)
     reference = np.array(next(iter(seconds.values())))
-
-    def quantiles(values: np.ndarray) -> dict[str, float]:
-        low, median, high = np.quantile(values, [0.1, 0.5, 0.9])
-        return {"median": median, "low": low, "high": high}
-
     return {
         name: {
             "first_seconds": first[name],
-            "seconds": quantiles(np.array(values)),
-            "ratio": quantiles(np.array(values) / reference),
+            "seconds": statistics.median(values),
+            "ratio": float(np.median(values / reference)),
         }
         for name, values in seconds.items()
     }
 
 
-def networks(folder: Path) -> dict:
-    """Return what spectra, slopes and batches of them take."""
-    import jax
-    import jax.numpy as jnp
+def spectrum_functions(folder: str) -> dict[int, Callable]:
+    """Return the function from a point to a spectrum, by wavelengths."""
     import numpy as np
-    from synthesizer.grid import Grid
 
     from synthesizer_emulator import EmulatedGrid, Emulator
 
     whole = EmulatedGrid(NAME, grid_dir=folder).emulator
-    native = Grid(NAME, grid_dir=folder)
-    point = jnp.array([3.3e7, 0.007])
+    incident = whole.spectra["incident"]
+    n_all = max(WAVELENGTHS)
+
+    def function(n: int) -> Callable:
+        kept = np.linspace(0, n_all - 1, n).round().astype(int)
+        part = {"incident": incident.restrict(kept)}
+        emulator = Emulator(whole.coordinates, part, {})
+        return lambda point: emulator.spectrum("incident", point)
+
+    return {n: function(n) for n in WAVELENGTHS}
+
+
+def one_case(way: str, folder: str) -> dict:
+    """Return what one spectrum and its derivatives take."""
+    import jax
+
+    jax.config.update("jax_cpu_enable_async_dispatch", way == "queued")
+    import jax.numpy as jnp
+
+    point = jnp.array([AGE, METALLICITY])
+
+    def measured(spectrum: Callable) -> dict[str, dict]:
+        compiled = {
+            "spectrum": jax.jit(spectrum),
+            "gradient of the sum": jax.jit(
+                jax.grad(lambda p: jnp.sum(spectrum(p) / 1e20))
+            ),
+            "slopes of every pixel": jax.jit(jax.jacfwd(spectrum)),
+        }
+        calls = {k: (lambda f=f: f(point)) for k, f in compiled.items()}
+        return timed(calls, SHORT)
+
+    functions = spectrum_functions(folder)
+    return {n: measured(spectrum) for n, spectrum in functions.items()}
+
+
+def batch_case(folder: str) -> dict:
+    """Return what batches of spectra take."""
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
     on_gpu = jax.default_backend() != "cpu"
     sizes = (*POINTS, GPU_POINTS) if on_gpu else POINTS
     rng = np.random.default_rng(0)
     draws = 10 ** rng.uniform([6, -3.9], [10, -1.1], (max(sizes), 2))
-    results: dict[str, dict] = {"one": {}, "batch": {}}
-    for n in WAVELENGTHS:
-        kept = np.linspace(0, native.nlam - 1, n).round().astype(int)
-        part = whole.spectra["incident"].restrict(kept)
-        emulator = Emulator(whole.coordinates, {"incident": part}, {})
 
-        def spectrum(p: jax.Array, emulator: Emulator = emulator) -> jax.Array:
-            return emulator.spectrum("incident", p)
+    def measured(spectrum: Callable, m: int) -> dict[str, float]:
+        batch, points = jax.jit(jax.vmap(spectrum)), jnp.array(draws[:m])
+        seconds = timed({"batch": lambda: batch(points)}, 10)["batch"]
+        return {**seconds, "spectra_per_second": m / seconds["seconds"]}
 
-        def total(p: jax.Array, spectrum: Callable = spectrum) -> jax.Array:
-            return jnp.sum(spectrum(p) / 1e20)
+    functions = spectrum_functions(folder)
+    return {
+        n: {m: measured(spectrum, m) for m in sizes}
+        for n, spectrum in functions.items()
+    }
 
-        compiled = {
-            "spectrum": jax.jit(spectrum),
-            "gradient of the sum": jax.jit(jax.grad(total)),
-            "slopes of every pixel": jax.jit(jax.jacfwd(spectrum)),
-        }
-        calls = {k: (lambda f=f: f(point)) for k, f in compiled.items()}
-        results["one"][n] = timed(calls, SHORT)
-        results["batch"][n] = {}
-        for m in sizes:
-            batch, points = jax.jit(jax.vmap(spectrum)), jnp.array(draws[:m])
-            found = timed({"batch": lambda b=batch, p=points: b(p)}, 10)
-            seconds = found["batch"]["seconds"]
-            results["batch"][n][m] = {
-                "seconds": seconds,
-                "spectra_per_second": m / seconds["median"],
-            }
-    at = {"log10ages": np.log10(3.3e7), "metallicities": 0.007}
-    pair = timed(
-        {
-            "native interpolation": lambda: (
-                native.interpolate_grid_at_axes_value(
-                    spectra_type="incident", **at
-                )["spectra"].lnu
-            ),
-            "emulator": lambda: compiled["spectrum"](point),
-        },
-        SHORT,
+
+def interpolation_case(folder: str) -> dict:
+    """Return what Synthesizer's own interpolation to one point takes."""
+    import numpy as np
+    from synthesizer.grid import Grid
+
+    native = Grid(NAME, grid_dir=folder)
+    at = {"log10ages": np.log10(AGE), "metallicities": METALLICITY}
+
+    def interpolate() -> np.ndarray:
+        return native.interpolate_grid_at_axes_value(
+            spectra_type="incident", **at
+        )["spectra"].lnu
+
+    return timed({"interpolation": interpolate}, SHORT)["interpolation"]
+
+
+CASES = {
+    "prepare": prepare_case,
+    "grid": grid_case,
+    "one": one_case,
+    "batch": batch_case,
+    "interpolation": interpolation_case,
+}
+
+
+def in_new_process(case: str, *arguments: str) -> Any:
+    """Return what a case gives in a process of its own.
+
+    This one stays small: what it has had of memory would count as theirs.
+    """
+    done = subprocess.run(
+        [
+            *(sys.executable, "-W", "ignore", __file__),
+            *("--case", case, *arguments),
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
     )
-    return {**results, "one point": pair}
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def rounds(cases: dict[str, tuple[str, ...]]) -> list[dict[str, Any]]:
+    """Return what each of several cases gives, round by round in turn."""
+    return [
+        {name: in_new_process(*case) for name, case in cases.items()}
+        for _ in range(ROUNDS)
+    ]
+
+
+def over(results: list[Any]) -> dict:
+    """Return the median over rounds of every number, and its ends."""
+    if isinstance(results[0], dict):
+        return {k: over([one[k] for one in results]) for k in results[0]}
+    return {
+        "median": statistics.median(results),
+        "low": min(results),
+        "high": max(results),
+    }
+
+
+def grids(folder: Path) -> dict:
+    """Return what native and emulated grids take, and their ratios."""
+
+    def pair(wavelengths: str, memory: str) -> dict:
+        ends = (wavelengths, memory, str(folder))
+        done = rounds({tool: ("grid", tool, *ends) for tool in TOOLS})
+        return over(
+            [
+                {
+                    what: {
+                        **{tool: one[tool][what] for tool in TOOLS},
+                        "ratio": one["emulated"][what] / one["native"][what],
+                    }
+                    for what in one["native"]
+                }
+                for one in done
+            ]
+        )
+
+    return {
+        wavelengths: {memory: pair(wavelengths, memory) for memory in MEMORIES}
+        for wavelengths in ("full", "R300")
+    }
+
+
+def networks(folder: Path) -> dict:
+    """Return what spectra, slopes and batches of them take."""
+    end = str(folder)
+    one = rounds({way: ("one", way, end) for way in WAYS})
+    rest = rounds({case: (case, end) for case in ("batch", "interpolation")})
+    return {"one": over(one), **over(rest)}
 
 
 def show(results: dict) -> None:
     """Print the results."""
-    for wavelengths, rows in results["grids"].items():
-        print(f"\n{wavelengths:<18}   native  emulated   ratio")
-        for what, row in rows.items():
-            native, emulated = (row[tool]["median"] for tool in TOOLS)
-            ratio = row["ratio"]
-            print(
-                f"{what:<18} {native:8.3f}  {emulated:8.3f}   "
-                f"{ratio['median']:.3f} ({ratio['low']:.3f} to "
-                f"{ratio['high']:.3f})"
-            )
-    for n, rows in results["networks"]["one"].items():
+    for wavelengths, conditions in results["grids"].items():
+        for memory, rows in conditions.items():
+            title = f"{wavelengths}, {memory} memory"
+            print(f"\n{title:<18}   native  emulated   ratio")
+            for what, row in rows.items():
+                native, emulated = (row[tool]["median"] for tool in TOOLS)
+                ratio = row["ratio"]
+                print(
+                    f"{what:<18} {native:8.3f}  {emulated:8.3f}   "
+                    f"{ratio['median']:.3f} ({ratio['low']:.3f} to "
+                    f"{ratio['high']:.3f})"
+                )
+    found = results["networks"]
+    for way, sizes in found["one"].items():
+        for n, rows in sizes.items():
+            print(f"\n{n} wavelengths, {way}")
+            for name, row in rows.items():
+                print(
+                    f"{name:<22} {1e3 * row['seconds']['median']:.3f} ms, "
+                    f"{row['ratio']['median']:.2f} of a spectrum; first "
+                    f"{row['first_seconds']['median']:.2f} s"
+                )
+    for n, rows in found["batch"].items():
         print(f"\n{n} wavelengths")
-        for name, row in rows.items():
-            print(
-                f"{name:<22} {1e3 * row['seconds']['median']:.3f} ms, "
-                f"{row['ratio']['median']:.2f} of a spectrum; first "
-                f"{row['first_seconds']:.2f} s"
-            )
-        for m, row in results["networks"]["batch"][n].items():
+        for m, row in rows.items():
             print(
                 f"{m:>6} points {1e3 * row['seconds']['median']:10.3f} ms, "
-                f"{row['spectra_per_second']:.0f} spectra/s"
+                f"{row['spectra_per_second']['median']:.0f} spectra/s"
             )
-    for name, row in results["networks"]["one point"].items():
-        print(f"{name:<22} {1e3 * row['seconds']['median']:.3f} ms")
+    took = found["interpolation"]["seconds"]["median"]
+    print(f"\nnative interpolation {1e3 * took:.3f} ms")
 
 
 def main() -> None:
@@ -284,18 +379,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=Path, help="file to write")
     parser.add_argument("--grids", type=Path, help="folder to reuse")
-    parser.add_argument("--case", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--case", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     if arguments.case:
-        print(json.dumps(run_case(*arguments.case)))
+        name, *rest = arguments.case
+        print(json.dumps(CASES[name](*rest)))
         return
-    import record
-
     with tempfile.TemporaryDirectory() as scratch:
         folder = arguments.grids or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
-        prepare(folder)
+        in_new_process("prepare", str(folder))
         before = os.getloadavg()[0]
         results = {
             "grids": grids(folder),
@@ -304,6 +398,8 @@ def main() -> None:
             "load_average": [before, os.getloadavg()[0]],
         }
     show(results)
+    import record
+
     record.write(arguments.json, results)
 
 

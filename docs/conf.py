@@ -173,19 +173,65 @@ _PAIRS = {
     "load": ("load / s", 3),
     "first galaxy": ("first galaxy, with loading / s", 2),
     "next galaxy": ("each further galaxy / s", 3),
-    "megabytes loaded": ("most memory by then / MB, loaded", 0),
+    "megabytes loaded": ("most memory / MB, loaded", 0),
     "megabytes at most": ("most memory / MB, with galaxies", 0),
 }
+_full = _speed["grids"]["full"]
 _one, _batch = (_speed["networks"][kind] for kind in ("one", "batch"))
 
 
-def _spectra(n: str) -> str:
-    """Return one row of what spectra of n wavelengths take."""
-    milliseconds = [
-        f"{1e3 * row['seconds']['median']:.2f}" for row in _one[n].values()
+def _one_spectrum(n: str, way: str) -> str:
+    """Return one row of what one spectrum of n wavelengths takes."""
+    rows = _one[way][n].values()
+    cells = [f"{1e3 * row['seconds']['median']:.3f}" for row in rows]
+    cells += [f"{row['ratio']['median']:.1f}" for row in rows][1:]
+    return f"| {int(n):,}, {way} | " + " | ".join(cells) + " |"
+
+
+def _batches(n: str) -> str:
+    """Return one row of what batches of spectra of n wavelengths take."""
+    rates = [
+        f"{row['spectra_per_second']['median']:,.0f}"
+        for row in _batch[n].values()
     ]
-    rates = [f"{row['spectra_per_second']:,.0f}" for row in _batch[n].values()]
-    return f"| {int(n):,} | " + " | ".join([*milliseconds, *rates]) + " |"
+    return f"| {int(n):,} | " + " | ".join(rates) + " |"
+
+
+def _bound(what: str, most: float, reached: list[float], unit: str) -> str:
+    """Return one row of what is to be reached, bold where it is missed."""
+    cells = [
+        f"{value:.2g}{unit}" if value <= most else f"**{value:.2g}{unit}**"
+        for value in reached
+    ]
+    return f"| {what} | {most:g}{unit} | " + " | ".join(cells) + " |"
+
+
+def _grid_bound(wavelengths: str, what: str, most: float) -> str:
+    """Return the bound of a ratio of emulated to native grids."""
+    label = "" if wavelengths == "full" else "R = 300: "
+    reached = [
+        rows[what]["ratio"]["median"]
+        for rows in _speed["grids"][wavelengths].values()
+    ]
+    return _bound(label + what, most, reached, "")
+
+
+def _spectrum_bound(n: str, most: float) -> str:
+    """Return the bound of one spectrum of n wavelengths."""
+    reached = [
+        1e3 * rows[n]["spectrum"]["seconds"]["median"]
+        for rows in _one.values()
+    ]
+    return _bound(f"{int(n):,} wavelengths", most, reached, " ms")
+
+
+def _gradient_bound(n: str, most: float) -> str:
+    """Return the bound of a gradient beside a spectrum."""
+    reached = [
+        rows[n]["gradient of the sum"]["ratio"]["median"]
+        for rows in _one.values()
+    ]
+    return _bound(f"gradient / spectrum, {int(n):,}", most, reached, "")
 
 
 myst_substitutions = {
@@ -282,49 +328,78 @@ myst_substitutions = {
     "speed_load": " to ".join(f"{n:.1f}" for n in _speed["load_average"]),
     "speed_rounds": str(_speed["rounds"]),
     "speed_import_native": (
-        f"{_speed['grids']['full']['import']['native']['median']:.1f}"
+        f"{_full['fresh']['import']['native']['median']:.1f}"
     ),
     "speed_import": "{:.1f}".format(
-        _speed["grids"]["full"]["import"]["emulated"]["median"]
-        - _speed["grids"]["full"]["import"]["native"]["median"]
+        _full["fresh"]["import"]["emulated"]["median"]
+        - _full["fresh"]["import"]["native"]["median"]
     ),
     "speed_grids": "\n".join(
         [
-            "| | native | emulated | ratio |",
-            "|---|---|---|---|",
+            "| | memory | native | emulated | ratio |",
+            "|---|---|---|---|---|",
             *(
-                _pair(f"{label}{words}", rows[what], digits)
-                for label, rows in (
-                    ("", _speed["grids"]["full"]),
-                    ("R = 300: ", _speed["grids"]["R300"]),
-                )
+                _pair(f"{label}{words} | {memory}", rows[what], digits)
+                for label, wavelengths in (("", "full"), ("R = 300: ", "R300"))
                 for what, (words, digits) in _PAIRS.items()
+                for memory, rows in _speed["grids"][wavelengths].items()
+                if what in rows
             ),
         ]
     ),
-    "speed_points": ", ".join(f"{int(m):,}" for m in _batch["13216"]),
-    "speed_spectra": "\n".join(
+    "speed_grid_bounds": "\n".join(
         [
-            "| wavelengths | one spectrum / ms | gradient of its sum / ms "
-            "| slopes of every pixel / ms | "
-            + " | ".join(f"spectra/s, {int(m):,}" for m in _batch["13216"])
-            + " |",
-            "|---" * (4 + len(_batch["13216"])) + "|",
-            *(_spectra(n) for n in _one),
+            "| of native | at most | fresh memory | used memory |",
+            "|---|---|---|---|",
+            _grid_bound("full", "load", 0.1),
+            _grid_bound("R300", "load", 0.1),
+            _grid_bound("full", "first galaxy", 0.3),
+            _grid_bound("full", "next galaxy", 1.0),
         ]
     ),
-    "speed_slopes": "{:.1f}".format(
+    "speed_floor": (
+        f"{_full['used']['next over first']['native']['median']:.2f}"
+    ),
+    "speed_first_used": (
+        f"{_full['used']['first galaxy']['ratio']['median']:.2f}"
+    ),
+    "speed_points": ", ".join(f"{int(m):,}" for m in _batch["13216"]),
+    "speed_one": "\n".join(
+        [
+            "| wavelengths | spectrum / ms | gradient of its sum / ms "
+            "| slopes of every pixel / ms | gradient / spectrum "
+            "| slopes / spectrum |",
+            "|---" * 6 + "|",
+            *(_one_spectrum(n, way) for n in _batch for way in _one),
+        ]
+    ),
+    "speed_one_bounds": "\n".join(
+        [
+            "| one spectrum | at most | " + " | ".join(_one) + " |",
+            "|---|---|---|---|",
+            _spectrum_bound("13216", 0.5),
+            _spectrum_bound("2500", 0.12),
+            *(_gradient_bound(n, 4.0) for n in _batch),
+        ]
+    ),
+    "speed_batches": "\n".join(
+        [
+            "| wavelengths | "
+            + " | ".join(f"{int(m):,}" for m in _batch["13216"])
+            + " |",
+            "|---" * (1 + len(_batch["13216"])) + "|",
+            *(_batches(n) for n in _batch),
+        ]
+    ),
+    "speed_nodes": (f"{_batch['13216']['1547']['seconds']['median']:.2f}"),
+    "speed_first_call": "{:.1f}".format(
         max(
-            row["ratio"]["median"]
-            for rows in _one.values()
-            for row in rows.values()
+            rows["spectrum"]["first_seconds"]["median"]
+            for rows in _one["queued"].values()
         )
     ),
-    "speed_interpolation": "{:.1f}".format(
-        1e3
-        * _speed["networks"]["one point"]["native interpolation"]["seconds"][
-            "median"
-        ]
+    "speed_interpolation": (
+        f"{1e3 * _speed['networks']['interpolation']['seconds']['median']:.1f}"
     ),
     "host_version": _host["synthesizer"],
     "host_commit": _host["commit"],
