@@ -360,9 +360,6 @@ myst_substitutions = {
     "speed_floor": (
         f"{_full['used']['next over first']['native']['median']:.2f}"
     ),
-    "speed_first_used": (
-        f"{_full['used']['first galaxy']['ratio']['median']:.2f}"
-    ),
     "speed_points": ", ".join(f"{int(m):,}" for m in _batch["13216"]),
     "speed_one": "\n".join(
         [
@@ -381,6 +378,13 @@ myst_substitutions = {
             _spectrum_bound("2500", 0.12),
             *(_gradient_bound(n, 4.0) for n in _batch),
         ]
+    ),
+    "speed_waiting": "{:.0f}".format(
+        1e6
+        * (
+            _one["queued"]["500"]["spectrum"]["seconds"]["median"]
+            - _one["inline"]["500"]["spectrum"]["seconds"]["median"]
+        )
     ),
     "speed_batches": "\n".join(
         [
