@@ -14,7 +14,7 @@ import itertools
 import tempfile
 import time
 import warnings
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,6 @@ import record
 from numpy.typing import NDArray
 
 from synthesizer_emulator import hold_out
-from synthesizer_emulator.architectures import get_architecture
 from synthesizer_emulator.evaluation.metrics import (
     fractional_residuals,
     judged_region,
@@ -114,9 +113,6 @@ def emulators(path: Path) -> tuple[dict[str, dict], dict[str, dict]]:
     native: dict[str, dict] = {}
     results: dict[str, dict] = {}
     for name, (settings, epochs) in SIZES.items():
-        training = get_architecture("corrected").default_training
-        if epochs is not None:
-            training = replace(training, epochs=epochs)
         start = time.perf_counter()
         results[name] = {}
         for z in LEFT_OUT:
@@ -124,7 +120,7 @@ def emulators(path: Path) -> tuple[dict[str, dict], dict[str, dict]]:
                 path,
                 f"metallicities={z}",
                 settings=settings,
-                training=training,
+                training={} if epochs is None else {"epochs": epochs},
                 recoveries=0,
                 progress=False,
             ).predictions[EMISSION]

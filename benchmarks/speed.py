@@ -34,7 +34,6 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +66,6 @@ def prepare_case(folder: str) -> None:
     that its outcome takes.
     """
     from synthesizer_emulator import build
-    from synthesizer_emulator.architectures import get_architecture
     from synthesizer_emulator.sources import bc03
 
     to = Path(folder)
@@ -75,8 +73,7 @@ def prepare_case(folder: str) -> None:
         path = bc03.write_cloudy_grid(
             to, bc03.Thinning(log10_ionisation_parameters=(-2.0,)), NAME
         )
-        training = get_architecture("corrected").default_training
-        build(path, training=replace(training, epochs=20))
+        build(path, training={"epochs": 20})
     # So that nobody's first round reads it from disk.
     for path in to.glob(f"{NAME}*.hdf5"):
         path.read_bytes()

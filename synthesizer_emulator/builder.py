@@ -22,6 +22,7 @@ from synthesizer_emulator.architectures import (
     DEFAULT_ARCHITECTURE,
     Architecture,
     get_architecture,
+    get_training,
 )
 from synthesizer_emulator.checkpoint import Checkpoint, FinishedEmission
 from synthesizer_emulator.dataset import SampleSource, TrainingSet
@@ -98,7 +99,7 @@ def build(
     architecture: str = DEFAULT_ARCHITECTURE,
     settings: Mapping[str, Any] | None = None,
     ensemble: int | None = None,
-    training: TrainingConfig | None = None,
+    training: Mapping[str, Any] | None = None,
     author: str = "",
     notes: str = "",
     resume: bool = True,
@@ -127,8 +128,8 @@ def build(
         settings (Mapping): Settings of the architecture.
         ensemble (int): How many regressors to train, whose spread is an
             uncertainty; the same as the setting `ensemble`.
-        training (TrainingConfig): How to train its networks; by default
-            as suits the architecture.
+        training (Mapping): What differs from the way in which it is usually
+            trained, as `{"epochs": 100}`; see `TrainingConfig`.
         author (str): Who makes it, to be kept with the weights.
         notes (str): Whatever else is to be kept with them.
         resume (bool): Whether to take up an interrupted build.
@@ -150,7 +151,7 @@ def build(
     if ensemble is not None:
         settings = {**(settings or {}), "ensemble": ensemble}
     chosen = get_architecture(architecture, settings)
-    training = training or chosen.default_training
+    config = get_training(chosen, training)
     if isinstance(spectra, str):
         spectra = [spectra]
     paths = [grid] if isinstance(grid, str | Path) else list(grid)
@@ -159,7 +160,7 @@ def build(
         spectra=None if spectra is None else tuple(spectra),
         axes=axes,
         latin_hypercube=latin_hypercube,
-        seed=training.seed,
+        seed=config.seed,
     )
     _check_can_learn(architecture, chosen, source)
     target = _target(source.path, out)
@@ -170,7 +171,7 @@ def build(
         source_hash=source.source_hash(),
         architecture=architecture,
         architecture_config=asdict(chosen),  # type: ignore[call-overload]
-        training_config=asdict(training),
+        training_config=asdict(config),
         versions=current_versions(),
         trained_on=source.description,
         author=author,
@@ -183,7 +184,7 @@ def build(
     for emission in source.emissions:
         if emission not in checkpoint.finished:
             result = _fit(
-                emission, source, chosen, training, checkpoint, progress
+                emission, source, chosen, config, checkpoint, progress
             )
             checkpoint.save_finished(emission, result)
     finished = {e: checkpoint.finished[e] for e in source.emissions}
@@ -196,7 +197,7 @@ def build(
     )
     provenance = replace(
         provenance,
-        errors=errors_of(weights, source, training),
+        errors=errors_of(weights, source, config),
         histories={
             training_name(emission, training): asdict(history)
             for emission, result in finished.items()

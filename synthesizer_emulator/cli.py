@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -192,18 +191,12 @@ def _fit_arguments(
     training: dict[str, Any],
 ) -> dict[str, Any]:
     """Return what `_fit_options` were given, as `build` takes it."""
-    from synthesizer_emulator.architectures import (
-        DEFAULT_ARCHITECTURE,
-        get_architecture,
-    )
+    from synthesizer_emulator.architectures import DEFAULT_ARCHITECTURE
 
-    architecture = architecture or DEFAULT_ARCHITECTURE
-    default = get_architecture(architecture).default_training
-    given = {k: v for k, v in training.items() if v is not None}
     return {
-        "architecture": architecture,
+        "architecture": architecture or DEFAULT_ARCHITECTURE,
         "settings": _parse_settings(settings),
-        "training": replace(default, **given),
+        "training": {k: v for k, v in training.items() if v is not None},
     }
 
 

@@ -566,7 +566,7 @@ def _scratch_for(path: Path) -> Path:
     except OSError as error:
         raise OSError(
             f"Can't write '{path}': {error.strerror}. Choose an existing, "
-            "writable folder with --out."
+            "writable folder."
         ) from error
     os.close(handle)
     return Path(name)

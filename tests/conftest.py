@@ -26,9 +26,6 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 from synthesizer.grid import Grid  # noqa: E402
 
 from synthesizer_emulator import EmulatedGrid, build  # noqa: E402
-from synthesizer_emulator.architectures import (  # noqa: E402
-    get_architecture,
-)
 from synthesizer_emulator.grid import (  # noqa: E402
     EXAMPLE_NAME,
     example_folder,
@@ -45,9 +42,7 @@ from synthesizer_emulator.gridfile import (  # noqa: E402
 # Enough to learn the analytic grid, in about a second.
 QUICK = {
     "settings": {"hidden": [16]},
-    "training": replace(
-        get_architecture("corrected").default_training, epochs=50
-    ),
+    "training": {"epochs": 50},
     "progress": False,
 }
 

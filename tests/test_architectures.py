@@ -17,9 +17,11 @@ from unyt import Myr, unyt_array
 from synthesizer_emulator.architectures import (
     ARCHITECTURES,
     get_architecture,
+    get_training,
 )
 from synthesizer_emulator.builder import build
 from synthesizer_emulator.gridfile import Axis
+from synthesizer_emulator.training import TrainingConfig
 from synthesizer_emulator.weights import read_weights, write_weights
 
 # Settings that train in seconds, and the median error between the nodes
@@ -71,12 +73,11 @@ def built(request, tmp_path_factory):
     emissions = analytic_emissions(header)
     kept = {name: emissions[name] for name in header.units}
     write_grid(folder / "g.hdf5", header, kept)
-    default = get_architecture(name).default_training
     report = build(
         folder / "g.hdf5",
         architecture=name,
         settings=settings,
-        training=replace(default, **training),
+        training=training,
         progress=False,
     )
     return read_weights(report.path), bound
@@ -282,3 +283,19 @@ def test_unknown_architectures_and_settings_are_named():
         InconsistentArguments, match="trend must be a number from 0 to 1"
     ):
         get_architecture("corrected", {"trend": 2})
+
+
+def test_a_training_is_the_architectures_own_but_for_what_is_said():
+    corrected = get_architecture("corrected")
+    default = corrected.default_training
+    assert get_training(corrected) == default
+    changed = get_training(corrected, {"epochs": 7})
+    assert changed == replace(default, epochs=7)
+    assert changed.batch_size != TrainingConfig().batch_size
+    for changes, message in (
+        ({"steps": 3}, "A training has no setting steps; it has .*epochs"),
+        ({"epochs": 0}, "epochs must be a whole number"),
+        (TrainingConfig(), r"only what differs .*\{'epochs': 100\}; got Tr"),
+    ):
+        with pytest.raises(InconsistentArguments, match=message):
+            get_training(corrected, changes)

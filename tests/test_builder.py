@@ -1,7 +1,6 @@
 import json
 import subprocess
 import sys
-from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -16,7 +15,6 @@ from synthesizer.exceptions import (
 from synthesizer.grid import Grid
 
 from synthesizer_emulator import EmulatedGrid, build
-from synthesizer_emulator.architectures import get_architecture
 from synthesizer_emulator.checkpoint import Checkpoint
 from synthesizer_emulator.evaluation.metrics import summarise_errors
 from synthesizer_emulator.weights import FORMAT_VERSION, read_weights
@@ -150,9 +148,7 @@ def test_a_finished_part_of_an_interrupted_emission_is_not_trained_again(
         "settings": settings,
         "spectra": ["incident"],
         "progress": False,
-        "training": replace(
-            get_architecture("three_component").default_training, epochs=30
-        ),
+        "training": {"epochs": 30},
     }
     whole = write_analytic_grid(tmp_path / "whole.hdf5", gas=False)
     expected = read_weights(build(whole, **kind).path)

@@ -1,7 +1,5 @@
 """Ensembles: the laws of their mean and spread."""
 
-from dataclasses import replace
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -31,16 +29,13 @@ def ensemble(request, tmp_path_factory):
     """Return the weights of an ensemble of each architecture."""
     settings, epochs = QUICK[request.param]
     folder = tmp_path_factory.mktemp(request.param)
-    default = get_architecture(request.param).default_training
     report = build(
         write_analytic_grid(folder / "g.hdf5", gas=False, n_ages=20),
         architecture=request.param,
         settings=settings,
         ensemble=MEMBERS,
         spectra=["incident"],
-        training=replace(
-            default, epochs=epochs, learning_rate=1e-2, batch_size=64
-        ),
+        training={"epochs": epochs, "learning_rate": 1e-2, "batch_size": 64},
         progress=False,
     )
     return read_weights(report.path)

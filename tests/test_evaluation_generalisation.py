@@ -253,7 +253,7 @@ WHOLE = {
         (
             {"architectures": {"pca": {"training": {"seed": 3}}}},
             InconsistentArguments,
-            "no setting seed",
+            "no seed of its own in a study: seeds stand",
         ),
         (
             {"training": {"all": "x"}},

@@ -1,7 +1,5 @@
 """Training sets that are not the nodes of a grid."""
 
-from dataclasses import replace
-
 import h5py
 import jax
 import jax.numpy as jnp
@@ -12,7 +10,6 @@ from synthesizer.exceptions import GridError, InconsistentArguments
 from synthesizer.grid import Grid
 
 from synthesizer_emulator import EmulatedGrid, build
-from synthesizer_emulator.architectures import get_architecture
 from synthesizer_emulator.dataset import TrainingSet
 from synthesizer_emulator.sampling import Hypercube, ScatteredSamples
 from synthesizer_emulator.scaling import Coordinates
@@ -25,12 +22,7 @@ QUICK = {
         "normalisation": "global",
         "whiten": False,
     },
-    "training": replace(
-        get_architecture("pca").default_training,
-        epochs=500,
-        batch_size=64,
-        learning_rate=1e-2,
-    ),
+    "training": {"epochs": 500, "batch_size": 64, "learning_rate": 1e-2},
     "progress": False,
 }
 AXES = {"ages": 30, "metallicities": [1e-4, 1e-3, 1e-2, 4e-2]}

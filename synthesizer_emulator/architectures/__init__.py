@@ -6,7 +6,7 @@ laws in the tests then take it as they take the others.
 """
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from synthesizer.exceptions import InconsistentArguments, UnrecognisedOption
@@ -20,6 +20,7 @@ from synthesizer_emulator.architectures.corrected import Corrected
 from synthesizer_emulator.architectures.payne import Payne
 from synthesizer_emulator.architectures.pca import PCA
 from synthesizer_emulator.architectures.three_component import ThreeComponent
+from synthesizer_emulator.training import TrainingConfig
 
 ARCHITECTURES: dict[str, type[Architecture]] = {
     "corrected": Corrected,
@@ -63,6 +64,38 @@ def get_architecture(
     return architecture(**(config or {}))
 
 
+def get_training(
+    architecture: Architecture, changes: Mapping[str, Any] | None = None
+) -> TrainingConfig:
+    """Return how an architecture is trained.
+
+    Args:
+        architecture (Architecture): The architecture.
+        changes (Mapping): What differs from its own training, see
+            `TrainingConfig`.
+
+    Returns:
+        TrainingConfig: With these changes.
+
+    Raises:
+        InconsistentArguments: If there is no such setting, or one is out of
+            its range.
+    """
+    if not isinstance(changes, Mapping | None):
+        raise InconsistentArguments(
+            "Say of a training only what differs from the architecture's "
+            f"own, as {{'epochs': 100}}; got {changes!r}."
+        )
+    settings = {f.name for f in fields(TrainingConfig)}
+    unknown = sorted(set(changes or {}) - settings)
+    if unknown:
+        raise InconsistentArguments(
+            f"A training has no setting {', '.join(unknown)}; it has "
+            f"{', '.join(sorted(settings))}."
+        )
+    return replace(architecture.default_training, **(changes or {}))
+
+
 __all__ = [
     "ARCHITECTURES",
     "DEFAULT_ARCHITECTURE",
@@ -70,4 +103,5 @@ __all__ = [
     "EmissionSamples",
     "EmissionShape",
     "get_architecture",
+    "get_training",
 ]

@@ -23,6 +23,7 @@ from synthesizer_emulator.architectures import (
     Architecture,
     EmissionSamples,
     get_architecture,
+    get_training,
 )
 from synthesizer_emulator.architectures.base import (
     evaluate_points,
@@ -91,15 +92,12 @@ class Candidate:
             InconsistentArguments: If there is no such setting, or one is
                 out of its range.
         """
-        known = {f.name for f in fields(TrainingConfig)} - {"seed"}
-        unknown = sorted(set(self.training) - known)
-        if unknown:
+        if "seed" in self.training:
             raise InconsistentArguments(
-                f"A training has no setting {', '.join(unknown)}; it has "
-                f"{', '.join(sorted(known))} (seeds stand under 'seeds')."
+                "The training of an architecture has no seed of its own in a "
+                "study: seeds stand under 'seeds'."
             )
-        default = self.chosen.default_training
-        return replace(default, **self.training, seed=seed)
+        return get_training(self.chosen, {**self.training, "seed": seed})
 
 
 @dataclass(frozen=True)

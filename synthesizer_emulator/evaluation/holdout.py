@@ -67,7 +67,6 @@ from synthesizer_emulator.gridfile import (
     write_header,
 )
 from synthesizer_emulator.resampling import selection
-from synthesizer_emulator.training import TrainingConfig
 from synthesizer_emulator.weights import Weights, read_weights
 
 # The schemes, in the order in which they are shown.
@@ -269,7 +268,7 @@ def hold_out(
     spectra: Iterable[str] | None = None,
     architecture: str = DEFAULT_ARCHITECTURE,
     settings: Mapping[str, Any] | None = None,
-    training: TrainingConfig | None = None,
+    training: Mapping[str, Any] | None = None,
     recoveries: int = 100,
     progress: bool = True,
 ) -> HoldOut:
@@ -287,8 +286,8 @@ def hold_out(
         spectra (iterable of str): The spectra to judge; all by default.
         architecture (str): How to emulate, see `ARCHITECTURES`.
         settings (Mapping): Settings of the architecture.
-        training (TrainingConfig): How to train its networks; by default
-            as suits the architecture.
+        training (Mapping): What differs from the way in which it is usually
+            trained, as `{"epochs": 100}`; see `TrainingConfig`.
         recoveries (int): How many of the spectra left out to fit by the
             emulator, which never saw them; 0 for none.
         progress (bool): Whether to show progress.

@@ -199,7 +199,11 @@ class EmulatedGalaxyBasis(GalaxyBasis):
         parts = Parts.begin(
             path.with_suffix(".parts"),
             len(masses),
-            min(batch_size, _PART_GALAXIES, _PART_BYTES // galaxies.row_bytes),
+            min(
+                batch_size,
+                _PART_GALAXIES,
+                max(1, _PART_BYTES // galaxies.row_bytes),
+            ),
             galaxies.about,
         )
         write_parts(
