@@ -138,7 +138,7 @@ def test_smooth_table_agrees_with_brute_force(shape):
                         nodes[1],
                         at[1],
                     )
-                    n = 2 + 40 * (1 - rho) ** 4
+                    n = 2 + 10 * (1 - rho) ** 3
                     u = t if k else 1 - t
                     f.append(u**n * (1 + n * (1 - u)))
             expected += np.prod(h) * smooth[cell] + np.prod(f) * rough[cell]
