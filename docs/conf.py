@@ -334,50 +334,38 @@ myst_substitutions = {
         _full["fresh"]["import"]["emulated"]["median"]
         - _full["fresh"]["import"]["native"]["median"]
     ),
-    "speed_grids": "\n".join(
-        [
-            "| | memory | native | emulated | ratio |",
-            "|---|---|---|---|---|",
-            *(
-                _pair(f"{label}{words} | {memory}", rows[what], digits)
-                for label, wavelengths in (("", "full"), ("R = 300: ", "R300"))
-                for what, (words, digits) in _PAIRS.items()
-                for memory, rows in _speed["grids"][wavelengths].items()
-                if what in rows
-            ),
-        ]
+    "speed_grids": _table(
+        "| | memory | native | emulated | ratio |",
+        *(
+            _pair(f"{label}{words} | {memory}", rows[what], digits)
+            for label, wavelengths in (("", "full"), ("R = 300: ", "R300"))
+            for what, (words, digits) in _PAIRS.items()
+            for memory, rows in _speed["grids"][wavelengths].items()
+            if what in rows
+        ),
     ),
-    "speed_grid_bounds": "\n".join(
-        [
-            "| of native | at most | fresh memory | used memory |",
-            "|---|---|---|---|",
-            _grid_bound("full", "load", 0.1),
-            _grid_bound("R300", "load", 0.1),
-            _grid_bound("full", "first galaxy", 0.3),
-            _grid_bound("full", "next galaxy", 1.0),
-        ]
+    "speed_grid_bounds": _table(
+        "| of native | at most | fresh memory | used memory |",
+        _grid_bound("full", "load", 0.1),
+        _grid_bound("R300", "load", 0.1),
+        _grid_bound("full", "first galaxy", 0.3),
+        _grid_bound("full", "next galaxy", 1.0),
     ),
     "speed_floor": (
         f"{_full['used']['next over first']['native']['median']:.2f}"
     ),
     "speed_points": ", ".join(f"{int(m):,}" for m in _batch["13216"]),
-    "speed_one": "\n".join(
-        [
-            "| wavelengths | spectrum / ms | gradient of its sum / ms "
-            "| slopes of every pixel / ms | gradient / spectrum "
-            "| slopes / spectrum |",
-            "|---" * 6 + "|",
-            *(_one_spectrum(n, way) for n in _batch for way in _one),
-        ]
+    "speed_one": _table(
+        "| wavelengths | spectrum / ms | gradient of its sum / ms "
+        "| slopes of every pixel / ms | gradient / spectrum "
+        "| slopes / spectrum |",
+        *(_one_spectrum(n, way) for n in _batch for way in _one),
     ),
-    "speed_one_bounds": "\n".join(
-        [
-            "| one spectrum | at most | " + " | ".join(_one) + " |",
-            "|---|---|---|---|",
-            _spectrum_bound("13216", 0.5),
-            _spectrum_bound("2500", 0.12),
-            *(_gradient_bound(n, 4.0) for n in _batch),
-        ]
+    "speed_one_bounds": _table(
+        "| one spectrum | at most | " + " | ".join(_one) + " |",
+        _spectrum_bound("13216", 0.5),
+        _spectrum_bound("2500", 0.12),
+        *(_gradient_bound(n, 4.0) for n in _batch),
     ),
     "speed_waiting": "{:.0f}".format(
         1e6
@@ -386,14 +374,11 @@ myst_substitutions = {
             - _one["inline"]["500"]["spectrum"]["seconds"]["median"]
         )
     ),
-    "speed_batches": "\n".join(
-        [
-            "| wavelengths | "
-            + " | ".join(f"{int(m):,}" for m in _batch["13216"])
-            + " |",
-            "|---" * (1 + len(_batch["13216"])) + "|",
-            *(_batches(n) for n in _batch),
-        ]
+    "speed_batches": _table(
+        "| wavelengths | "
+        + " | ".join(f"{int(m):,}" for m in _batch["13216"])
+        + " |",
+        *(_batches(n) for n in _batch),
     ),
     "speed_nodes": (f"{_batch['13216']['1547']['seconds']['median']:.2f}"),
     "speed_first_call": "{:.1f}".format(

@@ -379,6 +379,7 @@ def _parts_and_fading(
     long = long_axis(values.shape)
     smooth = smoothed(nodes, values)
     rough = values - smooth
+    weighed = rough * metric
     slopes, fading = [], []
     for axis, line in enumerate(np.asarray(n, np.float64) for n in nodes):
         if axis == long:
@@ -391,7 +392,7 @@ def _parts_and_fading(
         )
         slopes.append(np.moveaxis(found, 0, axis))
         if long is not None:
-            shared = _shared(nodes[long], rough * metric, long, axis)
+            shared = _shared(nodes[long], weighed, long, axis)
             fading.append(2.0 + _FADING * (1.0 - shared) ** 3)
     parts = jnp.asarray(np.stack([smooth, *slopes, rough]), jnp.float32)
     powers = np.reshape(fading, (len(fading), *values.shape[:-1]))
@@ -414,16 +415,20 @@ def _shared(
             axis, from 0 to 1; at the last node of `axis` that of the one
             before, (n1, ..., nd).
     """
-    left = np.take(rough, range(rough.shape[axis] - 1), axis)
-    right = np.take(rough, range(1, rough.shape[axis]), axis)
+    before = (slice(None),) * axis
+    left, right = (*before, slice(None, -1)), (*before, slice(1, None))
 
     def product(one: NDArray, other: NDArray) -> NDArray:
         each = np.einsum("...k,...k->...", one, other)
         return _mean_around(nodes, each, long, _COMPARED)
 
-    size = np.sqrt(product(left, left) * product(right, right))
+    squares = product(rough, rough)
+    size = np.sqrt(squares[left] * squares[right])
     common = np.divide(
-        product(left, right), size, out=np.ones_like(size), where=size > 0
+        product(rough[left], rough[right]),
+        size,
+        out=np.ones_like(size),
+        where=size > 0,
     )
     last = np.take(common, [-1], axis)
     return np.clip(np.concatenate([common, last], axis), 0.0, 1.0)

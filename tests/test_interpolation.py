@@ -124,20 +124,14 @@ def test_smooth_table_agrees_with_brute_force(shape):
                 h.append(3 * t**2 - 2 * t**3 if k else 1 - 3 * t**2 + 2 * t**3)
                 g.append(width * ((t**3 - t**2) if k else t - 2 * t**2 + t**3))
                 if 1 not in short:
-                    ends = [
-                        tuple(
-                            slice(None)
-                            if b == 1
-                            else (c + end if b == a else cell[b])
-                            for b in range(len(shape))
-                        )
-                        for end in (0, 1)
-                    ]
-                    rho = in_common(
-                        *(rough[end] * metric for end in ends),
-                        nodes[1],
-                        at[1],
-                    )
+                    ends = np.take(rough * metric, [c, c + 1], axis=a)
+                    line = list(cell)
+                    line[1] = slice(None)
+                    line[a] = 0
+                    left = ends[tuple(line)]
+                    line[a] = 1
+                    right = ends[tuple(line)]
+                    rho = in_common(left, right, nodes[1], at[1])
                     n = 2 + 10 * (1 - rho) ** 3
                     u = t if k else 1 - t
                     f.append(u**n * (1 + n * (1 - u)))

@@ -54,13 +54,7 @@ def get_architecture(
             f"No architecture '{name}'; there are {', '.join(ARCHITECTURES)}."
         )
     architecture = ARCHITECTURES[name]
-    settings = {f.name for f in fields(architecture)}  # type: ignore[arg-type]
-    unknown = sorted(set(config or {}) - settings)
-    if unknown:
-        raise InconsistentArguments(
-            f"The architecture '{name}' has no setting "
-            f"{', '.join(unknown)}; it has {', '.join(sorted(settings))}."
-        )
+    _check_known(f"The architecture '{name}'", config or {}, architecture)
     return architecture(**(config or {}))
 
 
@@ -86,14 +80,23 @@ def get_training(
             "Say of a training only what differs from the architecture's "
             f"own, as {{'epochs': 100}}; got {changes!r}."
         )
-    settings = {f.name for f in fields(TrainingConfig)}
-    unknown = sorted(set(changes or {}) - settings)
+    _check_known("A training", changes or {}, TrainingConfig)
+    return replace(architecture.default_training, **(changes or {}))
+
+
+def _check_known(what: str, given: Mapping[str, Any], known: type) -> None:
+    """Refuse settings that are no fields of a dataclass.
+
+    Raises:
+        InconsistentArguments: Says which, and which there are.
+    """
+    settings = {f.name for f in fields(known)}
+    unknown = sorted(set(given) - settings)
     if unknown:
         raise InconsistentArguments(
-            f"A training has no setting {', '.join(unknown)}; it has "
+            f"{what} has no setting {', '.join(unknown)}; it has "
             f"{', '.join(sorted(settings))}."
         )
-    return replace(architecture.default_training, **(changes or {}))
 
 
 __all__ = [

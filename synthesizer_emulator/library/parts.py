@@ -31,8 +31,21 @@ ON_BAD = ("refuse", "skip")
 _PLAN = "plan.json"
 _ARRAYS = "arrays"
 
+# The most bytes in a part.
+_BYTES = 2**27
+
 # How many galaxies a message lists.
 _LISTED = 10
+
+
+def part_size(most: int, row_bytes: int) -> int:
+    """Return how many galaxies suit a part.
+
+    Args:
+        most (int): How many there may be.
+        row_bytes (int): How many bytes one of them takes.
+    """
+    return max(1, min(most, _BYTES // row_bytes))
 
 
 def listed(items: Sequence[Any] | NDArray) -> str:

@@ -62,16 +62,19 @@ from synthesizer_emulator.library.parameters import (
     Parameters,
     with_units,
 )
-from synthesizer_emulator.library.parts import Parts, write_parts
+from synthesizer_emulator.library.parts import (
+    Parts,
+    part_size,
+    write_parts,
+)
 from synthesizer_emulator.library.priors import Draws
 from synthesizer_emulator.translation import compile_model
 
 if TYPE_CHECKING:
     from astropy.cosmology import FLRW
 
-# How many galaxies a part has, and how many bytes at the most.
+# How many galaxies a part has at the most.
 _GALAXIES_A_PART = 2**14
-_BYTES_A_PART = 2**27
 
 # The ends of a grid are inside it, whatever rounds them.
 _SLACK = 1e-6
@@ -396,7 +399,7 @@ class Library:
             for output in model.outputs
         )
         row = 8 * numbers * len(model.emission.emissions)
-        return max(1, min(_GALAXIES_A_PART, _BYTES_A_PART // row))
+        return part_size(_GALAXIES_A_PART, row)
 
     def _is_outside(self, metal_dist: Mapping[str, NDArray]) -> NDArray:
         """Return which galaxies are more or less metal-rich than the grid.

@@ -27,14 +27,14 @@ from synthesizer_emulator.library.parts import (
     Parts,
     collect,
     listed,
+    part_size,
     write_parts,
 )
 from synthesizer_emulator.mocks.galaxies import MockGalaxies
 from synthesizer_emulator.mocks.recorded import Record, varying_parameters
 
-# The most galaxies and bytes in a part of a library.
+# The most galaxies in a part of a library.
 _PART_GALAXIES = 2**13
-_PART_BYTES = 2**27
 
 # What each kind of library is made of, of `galaxies.OUTPUTS`.
 _KINDS = {"photometry": "photometry", "spectra": "fnu"}
@@ -199,11 +199,7 @@ class EmulatedGalaxyBasis(GalaxyBasis):
         parts = Parts.begin(
             path.with_suffix(".parts"),
             len(masses),
-            min(
-                batch_size,
-                _PART_GALAXIES,
-                max(1, _PART_BYTES // galaxies.row_bytes),
-            ),
+            part_size(min(batch_size, _PART_GALAXIES), galaxies.row_bytes),
             galaxies.about,
         )
         write_parts(
