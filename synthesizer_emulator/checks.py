@@ -1,5 +1,6 @@
 """One way to refuse a setting that can't be meant."""
 
+import difflib
 import math
 from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
@@ -62,6 +63,7 @@ def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
     if value not in choices:
         raise InconsistentArguments(
             f"{name} must be one of {', '.join(choices)}, got '{value}'."
+            + nearest(value, choices)
         )
 
 
@@ -88,14 +90,16 @@ def check_keys(
         raise InconsistentArguments(
             f"{what} has to have entries: {', '.join(known)}; got {said!r}."
         )
-    for wrong, does in (
-        ([k for k in said if k not in known], "does not know"),
-        ([k for k in needed if k not in said], "lacks"),
+    strange = [key for key in said if key not in known]
+    meant = "".join(nearest(key, known) for key in strange)
+    for wrong, does, hint in (
+        (strange, "does not know", meant),
+        ([key for key in needed if key not in said], "lacks", ""),
     ):
         if wrong:
             raise InconsistentArguments(
                 f"{what} {does} {', '.join(map(str, wrong))}; there are: "
-                f"{', '.join(known)}."
+                f"{', '.join(known)}.{hint}"
             )
 
 
@@ -109,3 +113,19 @@ def check_flag(name: str, value: object) -> None:
         raise InconsistentArguments(
             f"{name} must be true or false, got {value!r}."
         )
+
+
+def nearest(name: object, known: Iterable[str]) -> str:
+    """Return the question which known name was meant, for an error's end.
+
+    Args:
+        name (object): The name that is not known.
+        known (iterable of str): Those that are.
+
+    Returns:
+        str: As `" Did you mean 'incident'?"`; empty if none is like it.
+    """
+    # Case is the commonest slip, and weighs as much as other letters do.
+    plain = {other.casefold(): other for other in known}
+    found = difflib.get_close_matches(str(name).casefold(), plain, n=1)
+    return f" Did you mean '{plain[found[0]]}'?" if found else ""
