@@ -1,5 +1,9 @@
 """The command line: arguments in, messages out, the work elsewhere."""
 
+import atexit
+import os
+import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -566,20 +570,37 @@ def quickstart(out: Path) -> None:
         "allow_interspersed_args": False,
     }
 )
-@click.argument(
-    "script", type=click.Path(exists=True, dir_okay=False, path_type=Path)
-)
+@click.argument("script", type=click.Path(exists=True, dir_okay=False))
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def run(script: Path, arguments: tuple[str, ...]) -> None:
+def run(script: str, arguments: tuple[str, ...]) -> None:
     """Run an unchanged SCRIPT with emulated grids wherever there are any.
 
     It ends by saying which grids were emulated.
     """
     from synthesizer_emulator.swapping import run_script
 
-    run_script(
-        script, arguments, report=lambda swaps: click.echo(swaps, err=True)
-    )
+    raised: list[BaseException] = []
+    # Before the script's own handlers, so that it comes after them.
+    atexit.register(_die_if_interrupted, raised)
+    try:
+        run_script(
+            script, arguments, report=lambda swaps: click.echo(swaps, err=True)
+        )
+    except SystemExit:
+        raise
+    except BaseException as error:
+        # It was shown already; what is left is how Python exits.
+        raised.append(error)
+        raise SystemExit(1) from None
+
+
+def _die_if_interrupted(raised: list[BaseException]) -> None:
+    """End as Python does on Ctrl-C, so that a shell's loop ends, too."""
+    if any(isinstance(error, KeyboardInterrupt) for error in raised):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
 
 
 def _parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
