@@ -168,7 +168,6 @@ raise KeyboardInterrupt
     "pipe": "raise BrokenPipeError(32, 'broken')",
     "abort": "raise EOFError",
     "click": "import click; raise click.UsageError('theirs')",
-    "recursion": "def f(): f()\nf()",
     "forked": """
 import os, sys
 if os.fork() == 0:
