@@ -44,13 +44,15 @@ import record
 from scipy.interpolate import RegularGridInterpolator
 
 from synthesizer_emulator import EmulatedGrid, build, emulated_grids
+from synthesizer_emulator.files import (
+    open_hdf5,
+    write_hdf5,
+)
 from synthesizer_emulator.gridfile import (
     Axis,
     GridHeader,
     create_emission,
-    open_grid,
     read_header,
-    write_atomically,
     write_header,
 )
 
@@ -213,7 +215,7 @@ def prepare(checkout: Path, grid: Path, data: Path) -> None:
 
 def write_stellar_grid(grid: Path, data: Path) -> None:
     """Write the stellar grid, interpolated to the nodes counted on."""
-    with open_grid(grid) as hdf:
+    with open_hdf5(grid) as hdf:
         header = read_header(hdf)
         emissions = {name: hdf[name][...] for name in header.units}
     expected = {"ages": AGES, "metallicities": METALLICITIES}
@@ -244,7 +246,7 @@ def write_agn_grids(data: Path) -> None:
     bolometric luminosity; gas that takes most of the ionising photons; all
     lines of one strength.
     """
-    with open_grid(data / f"{GRID_NAME}.hdf5") as hdf:
+    with open_hdf5(data / f"{GRID_NAME}.hdf5") as hdf:
         stellar = read_header(hdf)
     axes = (
         Axis("mass", np.geomspace(1e35, 1e41, 7), "kg", True),
@@ -281,7 +283,7 @@ def write_grid(
     path: Path, header: GridHeader, emissions: dict[str, np.ndarray]
 ) -> None:
     """Write a grid."""
-    with write_atomically(path) as hdf:
+    with write_hdf5(path) as hdf:
         write_header(hdf, header)
         for name, values in emissions.items():
             units = header.units[name]

@@ -27,7 +27,8 @@ from synthesizer_emulator.evaluation.metrics import (
     judged_region,
     summarise,
 )
-from synthesizer_emulator.gridfile import open_grid, read_header
+from synthesizer_emulator.files import open_hdf5
+from synthesizer_emulator.gridfile import read_header
 from synthesizer_emulator.sources import bc03
 
 EMISSION = "spectra/incident"
@@ -88,7 +89,7 @@ def best_blends(
 
 def oracles(path: Path) -> dict[str, dict[str, dict[str, float]]]:
     """Return the errors of blends that are chosen by the truth."""
-    with open_grid(path) as hdf:
+    with open_hdf5(path) as hdf:
         header = read_header(hdf)
         judged = judged_region(header.lam_angstrom)
         flux = hdf[EMISSION][...][..., judged].astype(np.float64)

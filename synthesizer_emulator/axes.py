@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import PchipInterpolator
 from synthesizer.exceptions import InconsistentArguments
-from unyt import Unit, unyt_array
+from unyt import unyt_array
 
 from synthesizer_emulator.checks import check_whole
 from synthesizer_emulator.gridfile import Axis, GridHeader, interpolable
 from synthesizer_emulator.scaling import AxisDomain
+from synthesizer_emulator.units import parse_unit
 
 # How many scattered points are interpolated to at once.
 _PART_SIZE = 64
@@ -203,8 +204,7 @@ def _plain(given: str, values: ArrayLike, axis: Axis) -> NDArray[np.float64]:
     if given != axis.name:
         return 10.0 ** np.atleast_1d(np.asarray(values, np.float64))
     if isinstance(values, unyt_array):
-        units = "dimensionless" if axis.units == "None" else axis.units
-        values = values.to_value(Unit(units))
+        values = values.to_value(parse_unit(axis.units))
     return np.atleast_1d(np.asarray(values, np.float64))
 
 

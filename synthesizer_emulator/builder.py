@@ -34,8 +34,8 @@ from synthesizer_emulator.evaluation.metrics import (
     judged_region,
     summarise_errors,
 )
+from synthesizer_emulator.files import check_writable
 from synthesizer_emulator.gridfile import (
-    check_writable,
     find_grid,
     grid_name_of,
 )

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthesizer_emulator.architectures import EmissionShape
-from synthesizer_emulator.gridfile import write_atomically
+from synthesizer_emulator.files import write_sealed
 from synthesizer_emulator.training import History
 from synthesizer_emulator.weights import read_tensors, write_tensors
 
@@ -161,7 +161,7 @@ class Checkpoint:
 
     def _write(self) -> None:
         """Write everything, whole or not at all."""
-        with write_atomically(self.path) as hdf:
+        with write_sealed(self.path) as hdf:
             hdf["fingerprint"] = self.fingerprint
             hdf.attrs["current"] = self.current
             trainings = hdf.create_group("trainings")

@@ -30,7 +30,7 @@ from synthesizer.synth_warnings import warn
 from synthesizer.units import Units, accepts
 from synthesizer.utils.precision import resolve_out_dtype
 from synthesizer.utils.util_funcs import as_contiguous
-from unyt import Hz, Lsun, Unit, angstrom, erg, s, unyt_array, unyt_quantity
+from unyt import Hz, Lsun, angstrom, erg, s, unyt_array, unyt_quantity
 
 from synthesizer_emulator.axes import (
     at_points,
@@ -53,6 +53,7 @@ from synthesizer_emulator.resampling import (
     linear_interpolation,
     selection,
 )
+from synthesizer_emulator.units import parse_unit
 from synthesizer_emulator.weights import (
     SUFFIX,
     Provenance,
@@ -701,7 +702,7 @@ class EmulatedGrid(Grid):
             self._weights.available_spectra, spectra_to_read
         )
         header = self._weights.header
-        lam = unyt_array(header.lam, header.lam_units).to(angstrom)
+        lam = unyt_array(header.lam, parse_unit(header.lam_units)).to(angstrom)
         self.lam = lam.astype(self._dtype, copy=False)
         self.spectra = LazySpectra(
             self._node_arrays(), names, identity(len(lam)), self._dtype
@@ -714,14 +715,13 @@ class EmulatedGrid(Grid):
             super()._get_lines_grid()  # raises Synthesizer's error
             return
         self.available_lines = np.array(lines.ids)
-        lams = unyt_array(lines.lams, lines.lam_units).to(angstrom)
+        lams = unyt_array(lines.lams, parse_unit(lines.lam_units)).to(angstrom)
         self.line_lams = lams.astype(self._dtype, copy=False)
         arrays = self._node_arrays()
-        lum_unit = Unit(str(Units().luminosity))
-        cont_unit = Unit(lines.units["nebular_continuum"])
-        factor = unyt_quantity(1.0, lines.units["luminosity"]).to_value(
-            lum_unit
-        )
+        lum_unit = parse_unit(str(Units().luminosity))
+        cont_unit = parse_unit(lines.units["nebular_continuum"])
+        stored_unit = parse_unit(lines.units["luminosity"])
+        factor = unyt_quantity(1.0, stored_unit).to_value(lum_unit)
         none = methodcaller("zeros", len(lines.ids))
         lum = methodcaller("lines", "luminosity", factor)
         continuum = methodcaller("lines", "nebular_continuum")

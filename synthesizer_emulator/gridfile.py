@@ -6,12 +6,7 @@ Synthesizer grid with networks where the big arrays would be. Users of
 `EmulatedGrid` never need it.
 """
 
-import io
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
@@ -20,10 +15,13 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 from synthesizer.data.initialise import get_grids_dir
-from synthesizer.exceptions import GridError
+from synthesizer.exceptions import GridError, InconsistentArguments
 from synthesizer.units import Units
 from unyt import Unit, unyt_array, unyt_quantity
 from unyt.dimensions import mass
+
+from synthesizer_emulator.files import open_hdf5
+from synthesizer_emulator.units import parse_unit
 
 # Groups of the format under which the emissions of a grid may live.
 SPECTRA = "spectra"
@@ -123,7 +121,7 @@ class GridHeader:
     @property
     def lam_angstrom(self) -> NDArray[np.float64]:
         """The wavelengths in Angstrom."""
-        lam = unyt_array(self.lam, self.lam_units)
+        lam = unyt_array(self.lam, parse_unit(self.lam_units))
         return np.asarray(lam.to_value("angstrom"))
 
     @property
@@ -235,132 +233,6 @@ def find_grid(grid: str | Path, grid_dir: str | Path | None = None) -> Path:
     )
 
 
-@contextmanager
-def open_grid(path: Path) -> Iterator[h5py.File]:
-    """Open an existing HDF5 file for reading.
-
-    Raises:
-        GridError: If it does not exist or is not HDF5 (or is truncated).
-    """
-    if not path.is_file():
-        raise GridError(f"No file at '{path}'.")
-    try:
-        hdf = h5py.File(path, "r")
-    except OSError as error:
-        raise GridError(
-            f"'{path}' can't be read as HDF5 ({error}). It may be truncated "
-            "or of another format: fetch or make it again."
-        ) from error
-    with hdf:
-        yield hdf
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a scratch file that takes the place of a file when it is whole.
-
-    It lies beside its target and is renamed at the end, so an interruption
-    or a full disk leaves what was there before untouched.
-
-    Args:
-        path (Path): The target.
-
-    Yields:
-        Path: The scratch file, to be written.
-
-    Raises:
-        OSError: If the folder is missing, read-only or full; the message
-            names the target and a remedy.
-    """
-    scratch = _scratch_for(path)
-    try:
-        yield scratch
-        # mkstemp makes private files; give the usual rights instead.
-        umask = os.umask(0)
-        os.umask(umask)
-        scratch.chmod(0o666 & ~umask)
-        scratch.replace(path)
-    except (OSError, RuntimeError) as error:
-        # h5py reports a disk that is full on closing as a RuntimeError.
-        raise OSError(
-            f"Can't write '{path}': {error}. What was there before is "
-            "untouched; free some room or choose another place."
-        ) from error
-    finally:
-        scratch.unlink(missing_ok=True)
-
-
-@contextmanager
-def write_atomically(
-    path: Path, in_memory: bool = True
-) -> Iterator[h5py.File]:
-    """Open a new HDF5 file that appears under its name only when whole.
-
-    Args:
-        path (Path): The target.
-        in_memory (bool): Whether to put the file together in memory, which
-            a full disk can't disturb. Grids may be too big for that: check
-            that there is room (`check_room`) and pass False.
-
-    Yields:
-        h5py.File: The open file.
-
-    Raises:
-        OSError: As `replacing` does.
-    """
-    with replacing(path) as scratch:
-        if in_memory:
-            contents = io.BytesIO()
-            with h5py.File(contents, "w") as hdf:
-                yield hdf
-            _write_bytes(scratch, contents.getbuffer())
-        else:
-            with h5py.File(scratch, "w") as hdf:
-                yield hdf
-
-
-def write_whole(path: Path, contents: bytes) -> None:
-    """Write a file of any kind, whole or not at all.
-
-    Args:
-        path (Path): The target.
-        contents (bytes): What to write.
-
-    Raises:
-        OSError: As `replacing` does.
-    """
-    with replacing(path) as scratch:
-        _write_bytes(scratch, contents)
-
-
-def check_writable(path: Path) -> None:
-    """Refuse a target that can't be written, before any work is done.
-
-    Raises:
-        OSError: If its folder is missing or read-only.
-    """
-    _scratch_for(path).unlink()
-
-
-def check_room(path: Path, needed: int) -> None:
-    """Refuse to start a file for which the disk has no room.
-
-    Args:
-        path (Path): The target, in an existing folder.
-        needed (int): How many bytes it will have.
-
-    Raises:
-        OSError: If less is free.
-    """
-    free = shutil.disk_usage(path.parent).free
-    if free < needed:
-        raise OSError(
-            f"Can't write '{path}': it needs {needed / 1e6:.0f} MB and "
-            f"{free / 1e6:.0f} MB are free. Free some room, choose another "
-            "place or keep less."
-        )
-
-
 def read_header(hdf: h5py.File) -> GridHeader:
     """Read the header of a grid.
 
@@ -398,10 +270,10 @@ def native_header(path: Path) -> GridHeader:
         GridHeader: All but the spectra and line arrays.
 
     Raises:
-        GridError: As `open_grid` and `read_header`, and if it holds the
+        GridError: As `open_hdf5` and `read_header`, and if it holds the
             weights of an emulator.
     """
-    with open_grid(path) as hdf:
+    with open_hdf5(path) as hdf:
         if "emulator" in hdf:
             raise GridError(
                 f"'{path}' holds the weights of an emulator: pass the grid "
@@ -426,7 +298,7 @@ def read_emission(
     Raises:
         GridError: If they are of another shape.
     """
-    with open_grid(path) as hdf:
+    with open_hdf5(path) as hdf:
         dataset = hdf[emission]
         if not isinstance(dataset, h5py.Dataset) or dataset.shape != shape:
             raise GridError(
@@ -468,9 +340,9 @@ def read_contents(hdf: h5py.File, axes: tuple[Axis, ...]) -> GridHeader:
     return GridHeader(
         axes=axes,
         lam=wavelength[...].astype(np.float64),
-        lam_units=text(wavelength.attrs.get("Units", "angstrom")),
+        lam_units=_read_units(wavelength, "angstrom"),
         spectra_units={
-            name: text(hdf[group][name].attrs.get("Units", "None"))
+            name: _read_units(hdf[group][name])
             for name in hdf[group]
             if name not in _NOT_SPECTRA
         },
@@ -557,29 +429,6 @@ def create_emission(
     return dataset
 
 
-def _scratch_for(path: Path) -> Path:
-    """Return a new empty file beside a target."""
-    try:
-        handle, name = tempfile.mkstemp(
-            prefix=f".{path.name}.", suffix=".partial", dir=path.parent
-        )
-    except OSError as error:
-        raise OSError(
-            f"Can't write '{path}': {error.strerror}. Choose an existing, "
-            "writable folder."
-        ) from error
-    os.close(handle)
-    return Path(name)
-
-
-def _write_bytes(path: Path, contents: bytes | memoryview) -> None:
-    """Write a file and see it on the disk."""
-    with path.open("wb") as stream:
-        stream.write(contents)
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
 def _read_axis(hdf: h5py.File, name: str) -> Axis:
     """Read one axis, which must ascend strictly."""
     if name not in hdf["axes"]:
@@ -594,7 +443,7 @@ def _read_axis(hdf: h5py.File, name: str) -> Axis:
             f"The axis '{name}' of '{hdf.filename}' must be one-dimensional "
             "and strictly ascending."
         )
-    units = text(dataset.attrs.get("Units", "None"))
+    units = _read_units(dataset)
     log_on_read = bool(dataset.attrs.get("log_on_read", False))
     return make_axis(hdf.filename, name, values, units, log_on_read)
 
@@ -609,16 +458,18 @@ def make_axis(
     """Return an axis, its units as Synthesizer has them.
 
     Raises:
-        GridError: If it is to be logged and not positive.
+        GridError: If it is to be logged and not positive, or its units are
+            none.
     """
+    unit = file_unit(filename, f"the axis '{name}'", units)
     if log_on_read and values.min() <= 0:
         raise GridError(
             f"The axis '{name}' of '{filename}' is to be logged, but "
             f"begins at {values.min():g}."
         )
     # As Synthesizer does: kilograms would not fit float32.
-    if units not in ("None", "") and Unit(units).dimensions == mass:
-        values, units = unyt_array(values, units).to_value("Msun"), "Msun"
+    if unit.dimensions == mass:
+        values, units = unyt_array(values, unit).to_value("Msun"), "Msun"
     return Axis(name, values, units, log_on_read)
 
 
@@ -636,9 +487,9 @@ def _read_lines(hdf: h5py.File) -> LineList | None:
     return LineList(
         ids=tuple(text(i) for i in group["id"][...]),
         lams=group["wavelength"][...].astype(np.float64),
-        lam_units=text(group["wavelength"].attrs.get("Units", "angstrom")),
+        lam_units=_read_units(group["wavelength"], "angstrom"),
         units={
-            name: text(group[name].attrs.get("Units", "None"))
+            name: _read_units(group[name])
             for name in group
             if name not in _NOT_LINES
         },
@@ -650,6 +501,32 @@ def _read_cloudy(hdf: h5py.File) -> dict[str, object] | None:
     if "CloudyParams" in hdf:
         return dict(hdf["CloudyParams"].attrs)
     return {} if "cloudy_version" in hdf.attrs else None
+
+
+def _read_units(dataset: h5py.Dataset, default: str = "None") -> str:
+    """Read the units that an array states, which must be units."""
+    units = text(dataset.attrs.get("Units", default))
+    file_unit(dataset.file.filename, f"'{dataset.name}'", units)
+    return units
+
+
+def file_unit(filename: str, what: str, units: str) -> Unit:
+    """Return the unit that a file spells.
+
+    Args:
+        filename (str): The file, for the message.
+        what (str): What is in these units, for the message.
+        units (str): How it spells them.
+
+    Raises:
+        GridError: If it is no unit.
+    """
+    try:
+        return parse_unit(units)
+    except InconsistentArguments as error:
+        raise GridError(
+            f"The units of {what} in '{filename}' can't be read: {error}"
+        ) from error
 
 
 def text(value: object) -> str:

@@ -30,11 +30,11 @@ import numpy as np
 from numpy.typing import NDArray
 from synthesizer.exceptions import GridError
 
+from synthesizer_emulator.files import open_hdf5
 from synthesizer_emulator.gridfile import (
     Axis,
     GridHeader,
     make_axis,
-    open_grid,
     read_contents,
     read_emission,
     text,
@@ -77,7 +77,7 @@ class SampleFile:
         Raises:
             GridError: If it is no file of samples; says what is wrong.
         """
-        with open_grid(path) as hdf:
+        with open_hdf5(path) as hdf:
             try:
                 parameters, low, high = _read_parameters(hdf)
                 return cls(path, parameters, low, high, read_contents(hdf, ()))
@@ -114,7 +114,7 @@ class SampleFile:
 
 def is_sample_file(path: Path) -> bool:
     """Return whether a file holds scattered samples, not a grid."""
-    with open_grid(path) as hdf:
+    with open_hdf5(path) as hdf:
         return PARAMETERS in hdf and "axes" not in hdf.attrs
 
 

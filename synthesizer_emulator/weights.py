@@ -33,11 +33,13 @@ from synthesizer_emulator.emulator import (
     Emulator,
     with_derived,
 )
+from synthesizer_emulator.files import (
+    open_hdf5,
+    write_sealed,
+)
 from synthesizer_emulator.gridfile import (
     GridHeader,
-    open_grid,
     read_header,
-    write_atomically,
     write_header,
 )
 from synthesizer_emulator.interpolation import Derived, SmoothTable
@@ -285,7 +287,7 @@ def write_weights(path: Path, weights: Weights) -> None:
         OSError: If the target can't be written.
     """
     units = weights.header.units
-    with write_atomically(path) as hdf:
+    with write_sealed(path) as hdf:
         write_header(hdf, weights.header)
         card = hdf.create_group("emulator")
         card.attrs["format_version"] = FORMAT_VERSION
@@ -313,7 +315,7 @@ def read_weights(path: Path) -> Weights:
         GridError: If the file is missing, truncated, not a weights file,
             or of a newer format.
     """
-    with open_grid(path) as hdf:
+    with open_hdf5(path) as hdf:
         contents = path.read_bytes()
         if "emulator" not in hdf:
             raise GridError(

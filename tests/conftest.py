@@ -26,6 +26,7 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 from synthesizer.grid import Grid  # noqa: E402
 
 from synthesizer_emulator import EmulatedGrid, build  # noqa: E402
+from synthesizer_emulator.files import write_hdf5  # noqa: E402
 from synthesizer_emulator.grid import (  # noqa: E402
     EXAMPLE_NAME,
     example_folder,
@@ -35,7 +36,6 @@ from synthesizer_emulator.gridfile import (  # noqa: E402
     GridHeader,
     LineList,
     create_emission,
-    write_atomically,
     write_header,
 )
 
@@ -167,7 +167,7 @@ def write_grid(
     path: Path, header: GridHeader, emissions: dict[str, np.ndarray]
 ) -> None:
     """Write any grid."""
-    with write_atomically(path) as hdf:
+    with write_hdf5(path) as hdf:
         write_header(hdf, header)
         for name, values in emissions.items():
             units = "erg/s" if name == "lines/luminosity" else "erg/s/Hz"

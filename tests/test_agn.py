@@ -11,10 +11,10 @@ from unyt import Msun, yr
 
 from synthesizer_emulator import EmulatedGrid, build, extract_directly
 from synthesizer_emulator.evaluation.schemes import synthesizer_interpolation
+from synthesizer_emulator.files import open_hdf5
 from synthesizer_emulator.gridfile import (
     Axis,
     GridHeader,
-    open_grid,
     read_header,
 )
 
@@ -85,7 +85,7 @@ def test_arrays_and_axes_are_those_of_the_native_grid(folder):
 def test_synthesizers_interpolation_is_in_the_units_of_the_file(folder):
     """At nodes, which are what the file says, not per solar luminosity."""
     path = folder / "disc.hdf5"
-    with open_grid(path) as hdf:
+    with open_hdf5(path) as hdf:
         header, stored = read_header(hdf), hdf["spectra/incident"][...]
     nodes = [(0, 0), (3, 2), (6, 4)]
     masses, rates = (axis.values for axis in header.axes)

@@ -42,8 +42,9 @@ from synthesizer_emulator.evaluation.errors import spectrum_errors
 from synthesizer_emulator.evaluation.nodes import Label
 from synthesizer_emulator.evaluation.pixels import most_telling
 from synthesizer_emulator.evaluation.record import write_json
+from synthesizer_emulator.files import open_hdf5
 from synthesizer_emulator.grid import EXAMPLE_NAME, example_folder
-from synthesizer_emulator.gridfile import open_grid, read_header
+from synthesizer_emulator.gridfile import read_header
 from synthesizer_emulator.weights import SUFFIX
 
 EXAMPLE = example_folder() / f"{EXAMPLE_NAME}.hdf5"
@@ -52,7 +53,7 @@ WEIGHTS = example_folder() / f"{EXAMPLE_NAME}{SUFFIX}"
 
 @pytest.fixture(scope="module")
 def header():
-    with open_grid(EXAMPLE) as hdf:
+    with open_hdf5(EXAMPLE) as hdf:
         return read_header(hdf)
 
 
@@ -189,7 +190,7 @@ def test_the_spectrum_that_tells_most_is_fitted(tmp_path):
     assert most_telling(path, header, spectra) == "nebular"
     # Of equals the first, but lines alone as the last.
     assert most_telling(path, header, spectra[::3]) == "incident"
-    with open_grid(EXAMPLE) as hdf:
+    with open_hdf5(EXAMPLE) as hdf:
         header = read_header(hdf)
     assert most_telling(EXAMPLE, header, spectra[1::-1]) == "incident"
 
@@ -327,7 +328,7 @@ def test_galaxies_have_one_node_on_further_axes(tmp_path):
     path = write_analytic_grid(
         tmp_path / "three.hdf5", n_ages=8, n_metals=4, n_parameters=3
     )
-    with open_grid(path) as hdf:
+    with open_hdf5(path) as hdf:
         axes = read_header(hdf).axes
     sfzh = composites.random_histories(axes, 52, seed=0).sfzh
     used = (sfzh > 0).any(axis=(1, 2))

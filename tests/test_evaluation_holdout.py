@@ -17,7 +17,11 @@ from synthesizer_emulator.evaluation.schemes import (
     pchip_of_components,
     synthesizer_interpolation,
 )
-from synthesizer_emulator.gridfile import Axis, open_grid, read_header
+from synthesizer_emulator.files import open_hdf5
+from synthesizer_emulator.gridfile import (
+    Axis,
+    read_header,
+)
 
 AXES = (
     Axis("ages", np.geomspace(1e6, 1e9, 10), "yr", True),
@@ -57,7 +61,7 @@ def grid_path(tmp_path_factory):
 
 def test_synthesizer_interpolates_linearly(grid_path):
     """In flux, in log age and in metallicity: by hand, for all emissions."""
-    with open_grid(grid_path) as hdf:
+    with open_hdf5(grid_path) as hdf:
         header = read_header(hdf)
         stored = {e: hdf[e][...] for e in header.units}
     ages, metals = (axis.values for axis in header.axes)
@@ -108,7 +112,7 @@ def test_no_emission_is_none_between_nodes_without():
 def test_the_error_that_is_there_is_found(grid_path, tmp_path):
     """An emulator that is 1% too bright, beside numbers by hand."""
     native = Grid("g", grid_dir=grid_path.parent)
-    with open_grid(grid_path) as hdf:
+    with open_hdf5(grid_path) as hdf:
         header = read_header(hdf)
         stored = {e: hdf[e][...] for e in header.units}
 
@@ -157,7 +161,7 @@ def test_the_thinned_grid_is_a_grid(tmp_path):
     path = write_analytic_grid(
         tmp_path / "whole.hdf5", n_ages=8, n_metals=4, n_parameters=3
     )
-    with open_grid(path) as hdf:
+    with open_hdf5(path) as hdf:
         header = read_header(hdf)
     left_out = {0: np.array([2, 3]), 2: np.array([1])}
     thinned = holdout._Thinned.of_grid(path, header, left_out, tmp_path)

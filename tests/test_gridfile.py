@@ -1,3 +1,5 @@
+import shutil
+
 import h5py
 import numpy as np
 import pytest
@@ -10,14 +12,16 @@ from conftest import (
 from synthesizer.exceptions import GridError
 from synthesizer.grid import Grid
 
-from synthesizer_emulator.gridfile import (
+from synthesizer_emulator.files import (
     check_room,
     check_writable,
+    open_hdf5,
+    write_hdf5,
+)
+from synthesizer_emulator.gridfile import (
     find_grid,
     grid_name_of,
-    open_grid,
     read_header,
-    write_atomically,
 )
 
 OFFICIAL = "bc03-2016-miles_chabrier-0.1,100_cloudy-c23.01-sps"
@@ -26,7 +30,7 @@ OFFICIAL = "bc03-2016-miles_chabrier-0.1,100_cloudy-c23.01-sps"
 def test_header_survives_the_file(tmp_path):
     header = analytic_header(n_parameters=3)
     write_grid(tmp_path / "g.hdf5", header, analytic_emissions(header))
-    with open_grid(tmp_path / "g.hdf5") as hdf:
+    with open_hdf5(tmp_path / "g.hdf5") as hdf:
         back = read_header(hdf)
     assert [a.name for a in back.axes] == [a.name for a in header.axes]
     for one, other in zip(back.axes, header.axes, strict=True):
@@ -69,7 +73,7 @@ def test_a_file_that_is_no_grid(tmp_path):
     with h5py.File(path, "w") as hdf:
         hdf["x"] = 1
     with (
-        open_grid(path) as hdf,
+        open_hdf5(path) as hdf,
         pytest.raises(GridError, match="not a Synthesizer grid"),
     ):
         read_header(hdf)
@@ -80,7 +84,7 @@ def test_a_file_that_is_no_hdf5(tmp_path):
     path.write_text("no grid at all")
     with (
         pytest.raises(GridError, match="can't be read as HDF5"),
-        open_grid(path),
+        open_hdf5(path),
     ):
         pass
 
@@ -89,7 +93,7 @@ def test_an_axis_must_ascend(tmp_path, analytic_grid):
     with h5py.File(analytic_grid, "a") as hdf:
         hdf["axes/ages"][...] = hdf["axes/ages"][...][::-1]
     with (
-        open_grid(analytic_grid) as hdf,
+        open_hdf5(analytic_grid) as hdf,
         pytest.raises(GridError, match=r"axis 'ages'.*strictly ascending"),
     ):
         read_header(hdf)
@@ -99,7 +103,7 @@ def test_a_logged_axis_must_be_positive(analytic_grid):
     with h5py.File(analytic_grid, "a") as hdf:
         hdf["axes/ages"][0] = 0.0
     with (
-        open_grid(analytic_grid) as hdf,
+        open_hdf5(analytic_grid) as hdf,
         pytest.raises(GridError, match=r"'ages'.*logged, but begins at 0"),
     ):
         read_header(hdf)
@@ -109,7 +113,7 @@ def test_wavelengths_must_ascend(analytic_grid):
     with h5py.File(analytic_grid, "a") as hdf:
         hdf["spectra/wavelength"][...] = hdf["spectra/wavelength"][...][::-1]
     with (
-        open_grid(analytic_grid) as hdf,
+        open_hdf5(analytic_grid) as hdf,
         pytest.raises(GridError, match=r"wavelengths.*strictly ascending"),
     ):
         read_header(hdf)
@@ -119,7 +123,7 @@ def test_masses_are_in_solar_masses_as_in_synthesizer(analytic_grid):
     with h5py.File(analytic_grid, "a") as hdf:
         hdf["axes/ages"].attrs["Units"] = "kg"
         hdf["axes/ages"][...] = np.geomspace(1e6, 1e10, 12) * 1.98841586e30
-    with open_grid(analytic_grid) as hdf:
+    with open_hdf5(analytic_grid) as hdf:
         axis = read_header(hdf).axes[0]
     native = Grid("analytic", grid_dir=analytic_grid.parent)
     np.testing.assert_allclose(axis.values, native._ages)
@@ -130,7 +134,7 @@ def test_an_incomplete_grid_is_named(analytic_grid):
     with h5py.File(analytic_grid, "a") as hdf:
         del hdf["lines/id"]
     with (
-        open_grid(analytic_grid) as hdf,
+        open_hdf5(analytic_grid) as hdf,
         pytest.raises(GridError, match="no complete Synthesizer grid"),
     ):
         read_header(hdf)
@@ -139,7 +143,7 @@ def test_an_incomplete_grid_is_named(analytic_grid):
 def test_an_interrupted_write_leaves_what_was_there(tmp_path):
     path = tmp_path / "file.hdf5"
     path.write_text("old")
-    with pytest.raises(KeyboardInterrupt), write_atomically(path) as hdf:
+    with pytest.raises(KeyboardInterrupt), write_hdf5(path) as hdf:
         hdf["x"] = 1
         raise KeyboardInterrupt
     assert path.read_text() == "old"
@@ -156,7 +160,7 @@ def test_a_full_disk_leaves_what_was_there_in_memory(tmp_path, monkeypatch):
     monkeypatch.setattr("os.fsync", full)
     with (
         pytest.raises(OSError, match=r"Can't write .*No space.*untouched"),
-        write_atomically(path) as hdf,
+        write_hdf5(path) as hdf,
     ):
         hdf["x"] = 1
     assert path.read_text() == "old"
@@ -173,7 +177,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path):
     path.write_text("old")
     with (
         pytest.raises(OSError, match=r"Can't write .*untouched"),
-        write_atomically(path, in_memory=False) as hdf,
+        write_hdf5(path) as hdf,
     ):
         hdf["x"] = 1
         # What h5py makes of it.
@@ -185,3 +189,21 @@ def test_a_full_disk_leaves_what_was_there(tmp_path):
 def test_a_target_without_a_folder_is_refused(tmp_path):
     with pytest.raises(OSError, match=r"Can't write .*writable folder"):
         check_writable(tmp_path / "nowhere" / "w.emulator.hdf5")
+
+
+@pytest.mark.parametrize(
+    "entry", ["ages", "spectra/wavelength", "spectra/incident"]
+)
+def test_units_of_a_grid_are_not_evaluated(analytic_grid, tmp_path, entry):
+    path, touched = tmp_path / "g.hdf5", tmp_path / "touched"
+    shutil.copy(analytic_grid, path)
+    with h5py.File(path, "r+") as hdf:
+        hdf[entry if "/" in entry else f"axes/{entry}"].attrs["Units"] = (
+            f"__import__('pathlib').Path('{touched}').touch()"
+        )
+    with (
+        pytest.raises(GridError, match=f"{entry}.* can't be read: .* is no"),
+        open_hdf5(path) as hdf,
+    ):
+        read_header(hdf)
+    assert not touched.exists()

@@ -157,7 +157,10 @@ def test_choices_and_fixed_values():
         (lambda: Fixed("x"), "finite number, .* got 'x'"),
         (lambda: Fixed(np.nan), "finite number"),
         (lambda: Fixed(1.0, size=2), "give a list"),
-        (lambda: Uniform(0, 1, units="parsnips"), "No units 'parsnips'"),
+        (
+            lambda: Uniform(0, 1, units="parsnips"),
+            "'parsnips' is no unit",
+        ),
         (lambda: Uniform(0, 1, units="yr", of="x"), "no units of its own"),
         (lambda: Uniform(0, 1, size=0), "size must be a whole number"),
         (lambda: Draws(0), "n of draws"),

@@ -24,6 +24,7 @@ from unyt import angstrom, unyt_array
 from synthesizer_emulator.evaluation.metrics import is_bright
 from synthesizer_emulator.gridfile import Axis
 from synthesizer_emulator.histories import sfzh
+from synthesizer_emulator.units import parse_unit
 
 # The wavelengths in Angstrom between which the transmission of NIRCam's
 # wide bands exceeds half its peak (curves as astro-sedpy has them).
@@ -143,7 +144,7 @@ def random_histories(axes: Sequence[Axis], n: int, seed: int) -> Histories:
         Histories: The galaxies, 1e10 Msun each.
     """
     rng = np.random.default_rng(seed)
-    ages = unyt_array(axes[0].values, axes[0].units).to_value("yr")
+    ages = unyt_array(axes[0].values, parse_unit(axes[0].units)).to_value("yr")
     metals = axes[1].values
     redshift = _REDSHIFTS[np.arange(n) % len(_REDSHIFTS)]
     universe = Planck18.age(redshift).to_value("yr")

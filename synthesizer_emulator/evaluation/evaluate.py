@@ -48,6 +48,7 @@ from synthesizer_emulator.evaluation.pixels import (
     some_wavelengths,
 )
 from synthesizer_emulator.evaluation.record import write_json
+from synthesizer_emulator.files import open_hdf5
 from synthesizer_emulator.gridfile import (
     LINES,
     Axis,
@@ -55,7 +56,6 @@ from synthesizer_emulator.gridfile import (
     find_grid,
     grid_name_of,
     native_header,
-    open_grid,
 )
 from synthesizer_emulator.resampling import identity
 from synthesizer_emulator.weights import SUFFIX, Weights, read_weights
@@ -378,7 +378,7 @@ class _Pair:
         size = self.header.size_of(emission)
         n, *others = self.header.shape
         parts = int(np.ceil(8.0 * n * np.prod(others) * size / _BLOCK))
-        with open_grid(self.path) as hdf:
+        with open_hdf5(self.path) as hdf:
             for nodes in np.array_split(np.arange(n), min(parts, n)):
                 block = slice(nodes[0], nodes[-1] + 1)
                 yield block, hdf[emission][block].astype(np.float64)
@@ -403,7 +403,7 @@ class _Pair:
         self, emission: str, nodes: Iterable[tuple[int, ...]]
     ) -> NDArray[np.float64]:
         """Return the grid's values at some nodes, (m, n)."""
-        with open_grid(self.path) as hdf:
+        with open_hdf5(self.path) as hdf:
             return np.array([hdf[emission][node] for node in nodes], float)
 
 

@@ -46,7 +46,11 @@ from synthesizer_emulator.evaluation.quantities import (
     QuantityErrors,
 )
 from synthesizer_emulator.evaluation.recovery import Recovery
-from synthesizer_emulator.gridfile import LINES, Axis, write_whole
+from synthesizer_emulator.files import write_whole
+from synthesizer_emulator.gridfile import (
+    LINES,
+    Axis,
+)
 
 P = ParamSpec("P")
 R = TypeVar("R")

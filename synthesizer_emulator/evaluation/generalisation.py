@@ -42,11 +42,11 @@ from synthesizer_emulator.evaluation.nodes import find_axis, matching, within
 from synthesizer_emulator.evaluation.pixels import some_wavelengths
 from synthesizer_emulator.evaluation.record import write_json
 from synthesizer_emulator.evaluation.tables import Table, number
+from synthesizer_emulator.files import open_hdf5
 from synthesizer_emulator.gridfile import (
     Axis,
     find_grid,
     native_header,
-    open_grid,
 )
 from synthesizer_emulator.scaling import AxisDomain, Coordinates
 from synthesizer_emulator.training import History, TrainingConfig
@@ -424,7 +424,7 @@ class _Field:
         columns = some_wavelengths(
             judged_region(header.lam_angstrom), study.wavelengths
         )
-        with open_grid(study.grid) as hdf:
+        with open_hdf5(study.grid) as hdf:
             dataset = hdf[f"spectra/{study.spectrum}"]
             rows = (dataset[i][..., columns] for i in range(header.shape[0]))
             values = np.array(list(rows), np.float64)

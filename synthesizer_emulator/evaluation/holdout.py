@@ -54,16 +54,18 @@ from synthesizer_emulator.evaluation.tables import (
     recovery_table,
     summary_cells,
 )
+from synthesizer_emulator.files import (
+    check_room,
+    open_hdf5,
+    write_hdf5,
+)
 from synthesizer_emulator.gridfile import (
     LINES,
     SPECTRA,
     Axis,
     GridHeader,
-    check_room,
     create_emission,
     find_grid,
-    open_grid,
-    write_atomically,
     write_header,
 )
 from synthesizer_emulator.resampling import selection
@@ -400,8 +402,8 @@ class _Thinned:
         sizes = (header.size_of(emission) for emission in header.units)
         check_room(target, 8 * prod(thin.shape) * sum(sizes))
         with (
-            open_grid(path) as source,
-            write_atomically(target, in_memory=False) as hdf,
+            open_hdf5(path) as source,
+            write_hdf5(target) as hdf,
         ):
             write_header(hdf, thin)
             for name, units in header.units.items():
@@ -425,7 +427,7 @@ class _Thinned:
             weights (Weights): The emulator of the thinned grid.
             most (int): How many, drawn at random.
         """
-        with open_grid(self.whole_path) as hdf:
+        with open_hdf5(self.whole_path) as hdf:
             spectra = hdf[f"{SPECTRA}/{name}"][...][self.missing]
         spectra = spectra.astype(np.float64)
         lit = np.flatnonzero(spectra.max(axis=-1) > 0)
@@ -457,7 +459,7 @@ class _Thinned:
             lam, floor = self.whole.lam_angstrom, JUDGED_FLOOR
             judged = judged_region(lam)
         view = selection(np.flatnonzero(judged), len(judged))
-        with open_grid(self.whole_path) as hdf:
+        with open_hdf5(self.whole_path) as hdf:
             values = hdf[emission][...][..., judged].astype(np.float64)
         true = values[self.missing]
         predicted: dict[str, Callable[[], NDArray]] = {

@@ -19,7 +19,11 @@ from synthesizer_emulator.evaluation.metrics import (
     is_bright,
     judged_region,
 )
-from synthesizer_emulator.gridfile import SPECTRA, GridHeader, open_grid
+from synthesizer_emulator.files import open_hdf5
+from synthesizer_emulator.gridfile import (
+    SPECTRA,
+    GridHeader,
+)
 
 # A spectrum depends on a label if that changes its ln flux by so much, apart
 # from the brightness.
@@ -54,7 +58,7 @@ def most_telling(path: Path, header: GridHeader, names: Sequence[str]) -> str:
                 count += bool(np.ptp(log_flux, axis=0).max() > _CHANGE)
         return count
 
-    with open_grid(path) as hdf:
+    with open_hdf5(path) as hdf:
         return max(sorted(names, key=lambda n: n == "linecont"), key=told)
 
 

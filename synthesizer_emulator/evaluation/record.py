@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from synthesizer_emulator.gridfile import write_whole
+from synthesizer_emulator.files import write_whole
 from synthesizer_emulator.weights import current_versions
 
 _NUMBERS = re.compile(r"\[[-\d.,e+\snul]*\]")

@@ -21,7 +21,7 @@ from synthesizer_emulator.evaluation.metrics import (
 )
 from synthesizer_emulator.evaluation.record import machine
 from synthesizer_emulator.evaluation.tables import Table, number
-from synthesizer_emulator.gridfile import write_whole
+from synthesizer_emulator.files import write_whole
 from synthesizer_emulator.weights import current_versions
 
 if TYPE_CHECKING:

@@ -28,8 +28,7 @@ from synthesizer.exceptions import (
     SVOInaccessible,
 )
 from synthesizer.instruments import FilterCollection
-from unyt import angstrom, unyt_array, unyt_quantity
-from unyt.exceptions import UnitParseError
+from unyt import angstrom, unyt_array
 
 from synthesizer_emulator.checks import (
     check_choice,
@@ -47,6 +46,7 @@ from synthesizer_emulator.library.priors import (
     Normal,
     Prior,
 )
+from synthesizer_emulator.units import parse_quantity
 from synthesizer_emulator.weights import SUFFIX
 
 _NEEDED = (
@@ -87,7 +87,7 @@ _IGM = ("Asada25", "Inoue14", "Madau96")
 _BUILDABLE = {**_MODELS, **_DUST, **_CURVES_AND_IGM}
 
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
-_QUANTITY = re.compile(rf"({_NUMBER.pattern})\s+([A-Za-z]\S*)")
+_QUANTITY = re.compile(rf"({_NUMBER.pattern})\s+([^\W\d].*)")
 
 
 @dataclass(frozen=True)
@@ -248,18 +248,8 @@ def _argument(said: Any, grid: EmulatedGrid | None) -> Any:
     ):
         return _build(said, _BUILDABLE, grid)
     if isinstance(said, str) and _QUANTITY.fullmatch(said):
-        return _quantity(said)
+        return parse_quantity(said)
     return said
-
-
-def _quantity(said: str) -> unyt_quantity:
-    """Return a number with units."""
-    try:
-        return unyt_quantity.from_string(said)
-    except (UnitParseError, ValueError) as error:
-        raise InconsistentArguments(
-            f"'{said}' is no number with units, as in '5 Gyr'."
-        ) from error
 
 
 def _grid(said: Any, beside: Path) -> EmulatedGrid:
@@ -415,7 +405,7 @@ def _prior(where: str, said: Any) -> Prior:
         if said == AGE_OF_UNIVERSE:
             return Fixed(1.0, of=AGE_OF_UNIVERSE)
         if isinstance(said, str) and _QUANTITY.fullmatch(said):
-            quantity = _quantity(said)
+            quantity = parse_quantity(said)
             return Fixed(float(quantity.value), units=str(quantity.units))
         if isinstance(said, int | float | list):
             return Fixed(said)

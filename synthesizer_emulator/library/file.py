@@ -24,10 +24,10 @@ import h5py
 import numpy as np
 from synthesizer.exceptions import GridError, InconsistentArguments
 
-from synthesizer_emulator.gridfile import (
+from synthesizer_emulator.files import (
     check_room,
-    open_grid,
-    write_atomically,
+    open_hdf5,
+    write_hdf5,
 )
 from synthesizer_emulator.library.parts import (
     Collection,
@@ -79,7 +79,7 @@ class LibraryFile:
             GridError: If it is none.
         """
         path = Path(path)
-        with open_grid(path) as hdf:
+        with open_hdf5(path) as hdf:
             if hdf.attrs.get("format") != FORMAT:
                 raise GridError(
                     f"'{path}' is no library: expected the attribute "
@@ -163,7 +163,7 @@ def write_library(collection: Collection, path: Path) -> None:
     about = collection.parts.about
     units = about.get("units", {})
     check_room(path, collection.nbytes)
-    with write_atomically(path, in_memory=False) as hdf:
+    with write_hdf5(path) as hdf:
         hdf.attrs["format"] = FORMAT
         hdf.attrs["format_version"] = FORMAT_VERSION
         hdf.attrs["digest"] = collection.parts.digest

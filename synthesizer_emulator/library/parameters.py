@@ -16,7 +16,7 @@ import numpy as np
 from numpy.polynomial import Chebyshev
 from numpy.typing import NDArray
 from synthesizer.exceptions import InconsistentArguments
-from unyt import Unit, unyt_array
+from unyt import unyt_array
 
 from synthesizer_emulator.library.priors import (
     Choice,
@@ -25,6 +25,7 @@ from synthesizer_emulator.library.priors import (
     Prior,
 )
 from synthesizer_emulator.translation import MODEL_UNITS, model_unit
+from synthesizer_emulator.units import parse_unit
 
 if TYPE_CHECKING:
     from astropy.cosmology import FLRW
@@ -107,7 +108,7 @@ class Parameter:
         """The units of its plain number, but for a fraction."""
         if self.name == MASS and self.is_log and not self.prior.units:
             return "Msun"
-        return model_unit(Unit(self.prior.units))
+        return model_unit(parse_unit(self.prior.units))
 
     @property
     def units(self) -> str:
@@ -127,9 +128,9 @@ class Parameter:
     def plain(self, drawn: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return plain numbers of what was drawn, but for a fraction."""
         values = 10.0**drawn if self.is_log else drawn
-        units = Unit(self.prior.units or self.base)
+        units = parse_unit(self.prior.units or self.base)
         return np.asarray(
-            values * units.get_conversion_factor(Unit(self.base))[0]
+            values * units.get_conversion_factor(parse_unit(self.base))[0]
         )
 
 
@@ -321,4 +322,6 @@ def as_prior(name: str, given: Given) -> Prior:
 
 def with_units(plain: Any, units: str) -> Any:
     """Return a plain number with its units, if it has any."""
-    return plain if units == "dimensionless" else unyt_array(plain, units)
+    if units == "dimensionless":
+        return plain
+    return unyt_array(plain, parse_unit(units))

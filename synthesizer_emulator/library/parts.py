@@ -24,7 +24,10 @@ from synthesizer.exceptions import InconsistentArguments
 from tqdm import tqdm
 
 from synthesizer_emulator.checks import check_choice, check_whole
-from synthesizer_emulator.gridfile import write_atomically, write_whole
+from synthesizer_emulator.files import (
+    write_sealed,
+    write_whole,
+)
 
 ON_BAD = ("refuse", "skip")
 
@@ -188,7 +191,7 @@ class Parts:
         Raises:
             OSError: If it can't be written.
         """
-        with write_atomically(self._path(which)) as hdf:
+        with write_sealed(self._path(which)) as hdf:
             hdf.attrs["digest"] = self.digest
             hdf.attrs["start"], hdf.attrs["stop"] = which.start, which.stop
             hdf["bad"] = bad

@@ -16,14 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm, qmc
 from synthesizer.exceptions import InconsistentArguments
-from unyt import Unit
-from unyt.exceptions import UnitParseError
 
 from synthesizer_emulator.checks import (
     check_choice,
     check_number,
     check_whole,
 )
+from synthesizer_emulator.units import parse_unit
 
 METHODS = ("latin hypercube", "sobol")
 
@@ -54,12 +53,7 @@ class Prior(ABC):
         Raises:
             InconsistentArguments: If one makes no sense.
         """
-        try:
-            Unit(self.units)
-        except (UnitParseError, TypeError) as error:
-            raise InconsistentArguments(
-                f"No units '{self.units}': expected those of unyt, as Gyr."
-            ) from error
+        parse_unit(self.units)
         if self.of is not None and self.units:
             raise InconsistentArguments(
                 f"A fraction of '{self.of}' has no units of its own, got "

@@ -19,13 +19,15 @@ from numpy.typing import NDArray
 from synthesizer.exceptions import InconsistentArguments, UnmetDependency
 from tqdm import tqdm
 
+from synthesizer_emulator.files import (
+    check_room,
+    write_hdf5,
+)
 from synthesizer_emulator.gridfile import (
     Axis,
     GridHeader,
     LineList,
-    check_room,
     create_emission,
-    write_atomically,
     write_header,
 )
 from synthesizer_emulator.resampling import (
@@ -594,7 +596,7 @@ def _grid_file(
     if not thinning.compress:
         n_values = sum(int(np.prod(shape)) for shape in shapes.values())
         check_room(path, n_values * np.dtype(thinning.dtype).itemsize)
-    with write_atomically(path, in_memory=False) as hdf:
+    with write_hdf5(path) as hdf:
         write_header(hdf, header)
         for name, shape in shapes.items():
             create_emission(

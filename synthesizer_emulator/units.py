@@ -1,0 +1,184 @@
+"""The one gate through which a text becomes a unit.
+
+unyt hands the text of a unit to Python's parser and evaluates it, so a text
+out of a file could run code, or an exponent keep a processor busy for ever.
+Every unit that a grid, a weights file or a configuration spells goes through
+this module first.
+"""
+
+import ast
+import math
+import re
+from functools import lru_cache
+
+from synthesizer.exceptions import InconsistentArguments
+from unyt import Unit, dimensionless, unyt_quantity
+from unyt.exceptions import UnitParseError
+
+# How Synthesizer's files spell that there are no units.
+NO_UNITS = ("", "None")
+
+# No unit of astronomy is longer, or has higher powers.
+_LONGEST = 120
+_HIGHEST_POWER = 32
+
+_QUANTITY = re.compile(
+    r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(.*?)\s*", re.DOTALL
+)
+
+
+def parse_unit(text: str) -> Unit:
+    """Return the unit that a text spells.
+
+    Args:
+        text (str): Names that unyt knows and numbers, joined by `*`, `/`,
+            `**` and brackets, as in `erg/s/Hz`. The logarithm of a unit,
+            `log10(yr)`, is dimensionless, and so are `None` and an empty
+            text.
+
+    Returns:
+        Unit: The unit.
+
+    Raises:
+        InconsistentArguments: If it is anything else; says what.
+    """
+    if not isinstance(text, str):
+        raise InconsistentArguments(
+            f"Units are a text such as 'Gyr', got {_shown(repr(text))}."
+        )
+    return _parsed(text)
+
+
+def parse_quantity(text: str) -> unyt_quantity:
+    """Return the number with units that a text spells.
+
+    Args:
+        text (str): A number and its unit, as in `5 Gyr`.
+
+    Returns:
+        unyt_quantity: The quantity.
+
+    Raises:
+        InconsistentArguments: If it is anything else; says what.
+    """
+    match = _QUANTITY.fullmatch(text)
+    if match is None or not math.isfinite(float(match[1])):
+        shown = _shown(text)
+        raise InconsistentArguments(
+            f"{shown} is no number with units, as in '5 Gyr'."
+        )
+    return unyt_quantity(float(match[1]), parse_unit(match[2]))
+
+
+@lru_cache(maxsize=256)
+def _parsed(text: str) -> Unit:
+    """Return the unit that a text spells, parsed once."""
+    if text.strip() in NO_UNITS:
+        return dimensionless
+    if len(text) > _LONGEST:
+        raise _refused(text, f"it has more than {_LONGEST} characters")
+    # As unyt does before it parses.
+    spelled = text.strip().replace("%", "percent").replace("°", "deg")
+    try:
+        tree = ast.parse(spelled, mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise _refused(text, "it can't be parsed") from error
+    if _is_logarithm(tree):
+        _check_product(tree.args[0], text)  # type: ignore[attr-defined]
+        return dimensionless
+    _check_product(tree, text)
+    try:
+        return Unit(spelled)
+    except (UnitParseError, ArithmeticError, TypeError, ValueError) as error:
+        raise _refused(text, "unyt can't read it") from error
+
+
+def _check_product(node: ast.expr, text: str) -> None:
+    """Refuse all but products, quotients and powers of units."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult | ast.Div):
+        _check_product(node.left, text)
+        _check_product(node.right, text)
+    elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow):
+        # Powers of powers would multiply their exponents without end.
+        if any(
+            isinstance(part, ast.BinOp) and isinstance(part.op, ast.Pow)
+            for part in ast.walk(node.left)
+        ):
+            raise _refused(text, "it has a power of a power")
+        _check_product(node.left, text)
+        power = _exponent(node.right)
+        if power is None or not abs(power) <= _HIGHEST_POWER:
+            raise _refused(
+                text,
+                f"its exponents must be numbers of at most {_HIGHEST_POWER}",
+            )
+    elif isinstance(node, ast.Constant):
+        value = _number(node)
+        if value is None or not 0.0 < value < math.inf:
+            raise _refused(text, f"{node.value!r} is no positive number")
+    elif isinstance(node, ast.Name):
+        _check_name(node.id, text)
+    else:
+        part = ast.unparse(node)
+        raise _refused(text, f"{_shown(part)} has no place in a unit")
+
+
+def _check_name(name: str, text: str) -> None:
+    """Refuse a name that is no unit."""
+    try:
+        # A single name, so that there is nothing to evaluate.
+        Unit(name)
+    except (UnitParseError, KeyError, TypeError) as error:
+        raise _refused(text, f"unyt knows no unit {_shown(name)}") from error
+
+
+def _is_logarithm(node: ast.expr) -> bool:
+    """Return whether an expression is `log10` of one argument."""
+    return (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "log10"
+        and len(node.args) == 1
+        and not node.keywords
+    )
+
+
+def _exponent(node: ast.expr) -> float | None:
+    """Return the value of a number, its negative or a fraction, or None."""
+    if isinstance(node, ast.UnaryOp) and isinstance(
+        node.op, ast.USub | ast.UAdd
+    ):
+        value = _exponent(node.operand)
+        if value is None or isinstance(node.op, ast.UAdd):
+            return value
+        return -value
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
+        above, below = _exponent(node.left), _exponent(node.right)
+        return above / below if above is not None and below else None
+    return _number(node)
+
+
+def _number(node: ast.expr) -> float | None:
+    """Return the value of a literal number, or None."""
+    if not isinstance(node, ast.Constant) or type(node.value) not in (
+        int,
+        float,
+    ):
+        return None
+    try:
+        return float(node.value)  # type: ignore[arg-type]
+    except OverflowError:
+        return math.inf
+
+
+def _refused(text: str, why: str) -> InconsistentArguments:
+    """Return the error that says why a text is no unit."""
+    return InconsistentArguments(
+        f"{_shown(text)} is no unit: {why}. Expected names of unyt's units, "
+        "as in 'Gyr' or 'erg/s/Hz'."
+    )
+
+
+def _shown(text: str) -> str:
+    """Return a text as a message shows it, not too long."""
+    return repr(text if len(text) <= 60 else f"{text[:57]}...")
