@@ -746,7 +746,7 @@ def test_two_processes_make_the_same_file(tmp_path):
         ),
         (
             {"sf_hist": {"Constant": {"max_age": "3 parsecs of fun"}}},
-            "'sf_hist: max_age': expected one of",
+            "'sf_hist: max_age': 'parsecs of fun' is no unit",
         ),
         ({"filters": {"a": [1]}}, "'filters': a takes two wavelengths"),
         ({"filters": 3}, "'filters': codes must be a name, or a list"),
