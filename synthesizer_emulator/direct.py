@@ -33,6 +33,7 @@ from unyt import Hz, c, erg, s, unyt_array
 
 from synthesizer_emulator.emissions import LazyEmissions
 from synthesizer_emulator.grid import EmulatedGrid
+from synthesizer_emulator.remedies import check_spectra, remedies
 
 # How many particles are evaluated at once, which bounds the memory.
 _PART_SIZE = 1024
@@ -125,6 +126,7 @@ class DirectExtractor(Extractor):
             Sed: Per particle (n, nlam) or integrated (nlam,), as the model
                 has it.
         """
+        check_spectra(self.grid, [self.extract])
         spectra = self.grid.spectra
         if model.vel_shift:
             shift = self._doppler_shift(emitter, lam_mask)
@@ -212,7 +214,8 @@ class DirectExtractor(Extractor):
         which = np.arange(n) if mask is None else np.flatnonzero(mask)
         if not len(which):
             return
-        attributes, weights = self.get_emitter_attrs(emitter, model, False)
+        with remedies(self.grid, model, emitter, ()):
+            attributes, weights = self.get_emitter_attrs(emitter, model, False)
         weights = np.broadcast_to(weights, n)
         values = {}
         for axis, limits, logged, found in zip(
@@ -295,18 +298,20 @@ class DirectGenerator(Generator):
         mask = _mask_of(model, emitter)
         direct = self._extractor
         if _at_nodes(emitter):
-            return IntegratedParametricExtractor(
+            at_nodes = IntegratedParametricExtractor(
                 direct.grid, direct.extract
-            ).generate_lnu(
-                emitter,
-                model,
-                mask,
-                model.lam_mask,
-                "cic",
-                1,
-                False,
-                out_dtype,
             )
+            with remedies(direct.grid, model, emitter, [direct.extract]):
+                return at_nodes.generate_lnu(
+                    emitter,
+                    model,
+                    mask,
+                    model.lam_mask,
+                    "cic",
+                    1,
+                    False,
+                    out_dtype,
+                )
         return direct.generate_lnu(
             emitter, model, mask, model.lam_mask, out_dtype
         )
@@ -325,11 +330,13 @@ class DirectGenerator(Generator):
         mask = _mask_of(model, emitter)
         direct = self._extractor
         if _at_nodes(emitter):
-            lines = IntegratedParametricExtractor(
+            at_nodes = IntegratedParametricExtractor(
                 direct.grid, direct.extract
-            ).generate_line(
-                emitter, model, mask, None, "cic", 1, False, out_dtype
             )
+            with remedies(direct.grid, model, emitter, ()):
+                lines = at_nodes.generate_line(
+                    emitter, model, mask, None, "cic", 1, False, out_dtype
+                )
         else:
             lines = direct.generate_line(emitter, model, mask, out_dtype)
         if line_ids is None:

@@ -23,11 +23,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from numpy.typing import NDArray
+from synthesizer.exceptions import MissingSpectraType
 from synthesizer.utils.precision import max_abs
 from synthesizer.utils.util_funcs import as_contiguous
 from unyt import Unit, unyt_array
 
 from synthesizer_emulator.architectures.base import mesh_of
+from synthesizer_emulator.checks import nearest
 from synthesizer_emulator.emulator import (
     DERIVED_SPECTRA,
     Decoder,
@@ -288,6 +290,10 @@ class PointArrays:
         return self
 
 
+class MissingEmissionError(MissingSpectraType, KeyError):
+    """That a grid has no such emission, as its mappings say it."""
+
+
 class LazyEmissions(MutableMapping, ABC):
     """A dictionary of arrays that are evaluated when first read.
 
@@ -318,7 +324,16 @@ class LazyEmissions(MutableMapping, ABC):
         """Return one emission at the points of `arrays`."""
 
     def __getitem__(self, name: str) -> NDArray:
-        """Return an array, evaluating it if it was not yet."""
+        """Return an array, evaluating it if it was not yet.
+
+        Raises:
+            MissingEmissionError: If there is none of that name.
+        """
+        if name not in self._values:
+            raise MissingEmissionError(
+                f"There is no '{name}' in this grid, which has: "
+                f"{', '.join(self) or 'none'}.{nearest(name, self)}"
+            )
         value = self._values[name]
         if value is None:
             value = self._values[name] = self.evaluate(name, self.arrays)

@@ -47,6 +47,7 @@ from synthesizer_emulator.emissions import (
 )
 from synthesizer_emulator.emulator import Emulator
 from synthesizer_emulator.gridfile import IONISING, STAR_FRACTION
+from synthesizer_emulator.remedies import tell_remedies
 from synthesizer_emulator.resampling import (
     flux_conserving,
     identity,
@@ -1144,3 +1145,6 @@ def _keeping_units(
     return (
         unyt_array(found, values.units) if hasattr(values, "units") else found
     )
+
+
+tell_remedies(EmulatedGrid)

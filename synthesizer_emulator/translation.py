@@ -73,6 +73,7 @@ from synthesizer_emulator.compiled import (
     Varying,
 )
 from synthesizer_emulator.dust import translate_dust
+from synthesizer_emulator.remedies import check_parametric, check_spectra
 
 # Where emission comes from: the keys of a grid and of the masks on it, or
 # the label of a dust emission.
@@ -678,15 +679,16 @@ class _Products:
         self.made: list[Product] = []
         self._tree = tree
         self._place: dict[str, int] = {}
-        wanted: dict[_Source, dict[str, _Parts]] = {}
+        wanted: dict[tuple[int, str], dict[str, _Parts]] = {}
         for terms in sums.values():
             for (source, _), parts in terms.items():
                 if not isinstance(source, str):
                     scaled = _relative(parts)[1]
                     wanted.setdefault(source, {})[_name(scaled)] = scaled
-        self._summed = {}
+        self._summed: dict[tuple[int, str], bool] = {}
         for source, kinds in wanted.items():
             spectra = {name for parts in kinds.values() for name in parts}
+            check_spectra(tree.grids[source[0]], sorted(spectra))
             self._summed[source] = len(kinds) <= len(spectra)
 
     def of(
@@ -752,12 +754,7 @@ def _kept(
 
 def _axes(grid: Grid) -> tuple[NDArray, NDArray]:
     """Return the axes of a grid that parametric stars can have."""
-    if tuple(grid.axes) != ("ages", "metallicities"):
-        raise InconsistentArguments(
-            "Parametric stars have ages and metallicities; the grid "
-            f"'{grid.grid_name}' has the axes {', '.join(grid.axes)}. Take "
-            "off the others with its collapse()."
-        )
+    check_parametric(grid)
     return grid.log10ages, grid.metallicities
 
 
