@@ -2,10 +2,18 @@
 
 import difflib
 import math
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral, Real
+from pathlib import Path
 
 from synthesizer.exceptions import InconsistentArguments
+
+# Where Linux says how much memory a container may take.
+_LIMITS = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
 
 
 def check_whole(name: str, value: object, low: int) -> None:
@@ -43,7 +51,7 @@ def check_number(
     number = isinstance(value, Real) and not isinstance(value, bool)
     inside = (
         number
-        and math.isfinite(value)  # type: ignore[arg-type]
+        and _is_finite(value)
         and (low < value < high if open_ends else low <= value <= high)  # type: ignore[operator]
     )
     if not inside:
@@ -103,6 +111,45 @@ def check_keys(
             )
 
 
+def check_names(what: str, given: object) -> tuple[str, ...]:
+    """Return one or several names, and refuse what is none.
+
+    Args:
+        what (str): What they are names of.
+        given (object): A name, or an iterable of names.
+
+    Raises:
+        InconsistentArguments: Says what was expected and what was met.
+    """
+    names = [given] if isinstance(given, str) else given
+    if isinstance(names, Iterable) and not isinstance(names, Mapping):
+        names = tuple(names)
+        if names and all(isinstance(name, str) for name in names):
+            return names
+    raise InconsistentArguments(
+        f"{what} must be a name, or a list of names; got {given!r}."
+    )
+
+
+def check_memory(what: str, needed: float, remedy: str) -> None:
+    """Refuse what takes more memory than there is.
+
+    Args:
+        what (str): What takes it, at the beginning of a sentence.
+        needed (float): How many bytes.
+        remedy (str): What to do instead.
+
+    Raises:
+        InconsistentArguments: Says how much it takes, and the remedy.
+    """
+    there = _memory()
+    if not needed <= there:
+        raise InconsistentArguments(
+            f"{what} would take {needed / 1e9:.3g} GB of memory, and there "
+            f"are {there / 1e9:.3g} GB: {remedy}."
+        )
+
+
 def check_flag(name: str, value: object) -> None:
     """Refuse what is neither true nor false.
 
@@ -129,3 +176,22 @@ def nearest(name: object, known: Iterable[str]) -> str:
     plain = {other.casefold(): other for other in known}
     found = difflib.get_close_matches(str(name).casefold(), plain, n=1)
     return f" Did you mean '{plain[found[0]]}'?" if found else ""
+
+
+def _is_finite(value: object) -> bool:
+    """Return whether a number is finite, in double precision."""
+    try:
+        return math.isfinite(value)  # type: ignore[arg-type]
+    except OverflowError:
+        # An integer beyond.
+        return False
+
+
+def _memory() -> int:
+    """Return how many bytes of memory there are, for this process."""
+    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for limit in _LIMITS:
+        # Which says "max" where there is none.
+        if limit.is_file() and (said := limit.read_text().strip()).isdigit():
+            found.append(int(said))
+    return min(found)

@@ -1,6 +1,7 @@
 """Libraries from priors, against Synthesizer and scipy."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -759,6 +760,63 @@ def test_two_processes_make_the_same_file(tmp_path):
 def test_mistakes_are_named(tmp_path, changes, message):
     with pytest.raises((InconsistentArguments, GridError), match=message):
         LibraryConfig.read(write_config(tmp_path, **changes))
+
+
+HUGE = [10**12, 1e12, "1e300", 10**400]
+
+
+@pytest.mark.parametrize("huge", HUGE)
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        (lambda n: {"draws": {"n": n}}, "n of draws must be at most .* GB"),
+        (
+            lambda n: {"draws": {"n": n, "method": "latin hypercube"}},
+            "n of draws must be at most .* GB",
+        ),
+        (
+            lambda n: {"grid": {"name": "bc03-example", "new_lam": {
+                "resolution": n, "from": 500, "to": 5e4}}},
+            "as new_lam says, would take .* GB of memory, and there are",
+        ),
+        (
+            lambda n: {"sf_hist": {"Continuity": {"logsfr_ratios": {
+                "normal": [0, 1], "size": n}}}},
+            "at most 21201 numbers a galaxy",
+        ),
+        (
+            lambda n: {
+                "sf_hist": {"Continuity": {"logsfr_ratios": {
+                    "normal": [0, 1], "size": n}}},
+                "draws": {"n": 10, "method": "latin hypercube"},
+            },
+            "10 galaxies with .* would take .* GB of memory, and there are",
+        ),
+    ],
+    ids=["n", "n of a hypercube", "resolution", "size", "size and hypercube"],
+)  # fmt: skip
+def test_numbers_that_ask_for_too_much_memory(tmp_path, where, huge, message):
+    """Or for what is infinite in double precision."""
+    path = write_config(tmp_path, **where(huge))
+    with pytest.raises(InconsistentArguments) as caught:
+        LibraryConfig.read(path)
+    assert str(path) in str(caught.value)
+    if huge == 10**400:
+        message = "got inf"
+    assert re.search(message, str(caught.value))
+
+
+@pytest.mark.parametrize("method", ["sobol", "latin hypercube"])
+def test_a_whole_number_may_be_written_with_an_exponent(tmp_path, method):
+    sizes = {"Continuity": {"logsfr_ratios": {
+        "normal": [0, 0.3], "size": 2.0}}}  # fmt: skip
+    draws = {"n": "1.1e1", "method": method, "seed": "1e0"}
+    library = LibraryConfig.read(
+        write_config(tmp_path, sf_hist=sizes, draws=draws)
+    ).library
+    assert library.draws == Draws(11, method, 1)
+    ratios = library.sf_hist.parameters["logsfr_ratios"]
+    assert ratios == Normal(0, 0.3, size=2)
 
 
 def test_what_is_no_library_is_refused(tmp_path):

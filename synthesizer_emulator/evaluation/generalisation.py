@@ -14,7 +14,6 @@ from typing import Any, Self
 
 import jax.numpy as jnp
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 from synthesizer.exceptions import InconsistentArguments, MissingSpectraType
 from tqdm import tqdm
@@ -50,6 +49,7 @@ from synthesizer_emulator.gridfile import (
 )
 from synthesizer_emulator.scaling import AxisDomain, Coordinates
 from synthesizer_emulator.training import History, TrainingConfig
+from synthesizer_emulator.yamlfile import in_file, read_yaml
 
 # What is said of a region in a study: blocks of nodes.
 Block = Mapping[str, Any]
@@ -174,22 +174,20 @@ class Study:
             InconsistentArguments: If it is no study; names what is wrong.
             GridError: If there is no such grid.
         """
-        try:
-            said = yaml.safe_load(path.read_text())
-        except yaml.YAMLError as error:
-            raise InconsistentArguments(
-                f"'{path}' is no YAML: {error}"
-            ) from error
+        with in_file(path):
+            return cls._of(read_yaml(path), path)
+
+    @classmethod
+    def _of(cls, said: Any, path: Path) -> Self:
+        """Return what a YAML file says."""
         if not isinstance(said, dict):
             raise InconsistentArguments(
-                f"'{path}' is no study: expected 'grid', 'spectrum', "
+                "This is no study: expected 'grid', 'spectrum', "
                 "'architectures', 'training' and 'test'."
             )
         optional = {"seeds", "fractions", "wavelengths", "looks"}
         needed = {f.name for f in fields(cls)} - optional
-        check_keys(
-            f"The study '{path}'", said, sorted(needed), sorted(optional)
-        )
+        check_keys("The study", said, sorted(needed), sorted(optional))
         beside = path.parent / str(said["grid"])
         parts = {
             **said,

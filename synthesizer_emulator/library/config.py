@@ -6,6 +6,7 @@ Synthesizer's classes and of their arguments, and a class with arguments is
 stands.
 """
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +17,6 @@ from typing import Any, Self, cast
 
 import astropy.cosmology
 import numpy as np
-import yaml
 from astropy.cosmology import FLRW, Planck18
 from synthesizer import emission_models
 from synthesizer.emission_models import EmissionModel, attenuation
@@ -33,6 +33,7 @@ from unyt import angstrom, unyt_array
 from synthesizer_emulator.checks import (
     check_choice,
     check_keys,
+    check_memory,
     check_number,
 )
 from synthesizer_emulator.grid import EmulatedGrid, plain_name
@@ -48,6 +49,7 @@ from synthesizer_emulator.library.priors import (
 )
 from synthesizer_emulator.units import parse_quantity
 from synthesizer_emulator.weights import SUFFIX
+from synthesizer_emulator.yamlfile import in_file, read_yaml
 
 _NEEDED = (
     "file",
@@ -125,13 +127,13 @@ class LibraryConfig:
                 is not translated.
         """
         path = Path(path)
-        try:
-            said = _with_numbers(yaml.safe_load(path.read_text()))
-        except yaml.YAMLError as error:
-            raise InconsistentArguments(
-                f"'{path}' is no YAML: {error}"
-            ) from error
-        check_keys(f"the library '{path}'", said, _NEEDED, _OPTIONAL)
+        with in_file(path):
+            return cls._of(read_yaml(path), path)
+
+    @classmethod
+    def _of(cls, said: Any, path: Path) -> Self:
+        """Return what a YAML file says."""
+        check_keys("the library", said, _NEEDED, _OPTIONAL)
         with _at("grid"):
             grid = _grid(said["grid"], path.parent)
         with _at("emission_model"):
@@ -179,17 +181,6 @@ def _at(where: str) -> Iterator[None]:
         raise InconsistentArguments(
             f"'{where}': {str(error).strip()}"
         ) from error
-
-
-def _with_numbers(said: Any) -> Any:
-    """Return what YAML says, with 1e8 as a number, which it takes as text."""
-    if isinstance(said, dict):
-        return {str(k): _with_numbers(v) for k, v in said.items()}
-    if isinstance(said, list):
-        return [_with_numbers(v) for v in said]
-    if isinstance(said, str) and _NUMBER.fullmatch(said):
-        return float(said)
-    return said
 
 
 def _class_and_arguments(said: Any) -> tuple[str, dict[str, Any]]:
@@ -257,12 +248,18 @@ def _grid(said: Any, beside: Path) -> EmulatedGrid:
     given = said if isinstance(said, dict) else {"name": said}
     options = ("grid_dir", "new_lam", "lam_lims", "collapse")
     check_keys("the grid", given, ("name",), options)
+    if "new_lam" in given and "lam_lims" in given:
+        raise InconsistentArguments(
+            "new_lam says which wavelengths there are: leave out lam_lims."
+        )
     kwargs: dict[str, Any] = {"ignore_lines": True}
-    if "new_lam" in given:
-        kwargs["new_lam"] = _constant_resolution(given["new_lam"])
     if "lam_lims" in given:
         kwargs["lam_lims"] = _two_wavelengths("lam_lims", given["lam_lims"])
     grid = EmulatedGrid(**_place(given, beside), **kwargs)
+    if "new_lam" in given:
+        # Each of its spectra, and as much again that is made of them.
+        numbers = 2 * len(grid.spectra) * math.prod(grid.shape[:-1])
+        grid.interp_spectra(_constant_resolution(given["new_lam"], numbers))
     collapse = given.get("collapse", {})
     if not isinstance(collapse, dict):
         raise InconsistentArguments(
@@ -292,8 +289,13 @@ def _place(given: Mapping[str, Any], beside: Path) -> dict[str, Any]:
     return {"grid_name": short}
 
 
-def _constant_resolution(said: Any) -> unyt_array:
-    """Return wavelengths of constant resolving power."""
+def _constant_resolution(said: Any, numbers: int) -> unyt_array:
+    """Return wavelengths of constant resolving power.
+
+    Args:
+        said (Any): What is said of them.
+        numbers (int): How many numbers will be kept of each.
+    """
     check_keys("new_lam", said, ("resolution", "from", "to"))
     for name, value in said.items():
         check_number(f"{name} of new_lam", value, 0.0, open_ends=True)
@@ -302,7 +304,12 @@ def _constant_resolution(said: Any) -> unyt_array:
         raise InconsistentArguments(
             f"new_lam has to go up, got from {low:g} to {high:g} Angstrom."
         )
-    n = int(np.ceil(said["resolution"] * np.log(high / low))) + 1
+    n = math.ceil(said["resolution"] * (math.log(high) - math.log(low))) + 1
+    check_memory(
+        f"A grid with {n:.6g} wavelengths, as new_lam says,",
+        8 * n * numbers,
+        "give a lower resolution",
+    )
     return np.geomspace(low, high, n) * angstrom
 
 
@@ -359,6 +366,11 @@ def _names(what: str, said: Any) -> tuple[str, ...]:
     return tuple(names)
 
 
+def _whole(said: Any) -> Any:
+    """Return a number such as 1e6 as a whole one, anything else as it is."""
+    return int(said) if isinstance(said, float) and said.is_integer() else said
+
+
 def _cosmology(name: Any) -> FLRW:
     """Return a cosmology of astropy."""
     cosmology = getattr(astropy.cosmology, str(name), None)
@@ -374,12 +386,7 @@ def _draws(said: Any) -> Draws:
     """Return how to draw."""
     with _at("draws"):
         check_keys("the draws", said, ("n",), ("method", "seed"))
-        # A number such as 1e6 is whole, too.
-        whole: dict[str, Any] = {
-            k: int(v) if isinstance(v, float) and v.is_integer() else v
-            for k, v in said.items()
-        }
-        return Draws(**whole)
+        return Draws(**{k: _whole(v) for k, v in said.items()})
 
 
 def _history(where: str, said: Any) -> History:
@@ -417,6 +424,8 @@ def _prior(where: str, said: Any) -> Prior:
             )
         name, prior = names[0], cast(Any, PRIORS[names[0]])
         options = {k: v for k, v in said.items() if k != name}
+        if "size" in options:
+            options["size"] = _whole(options["size"])
         bounds = ("low", "high") if prior is Normal else ()
         check_keys(name, options, (), ("units", "of", "size", *bounds))
         numbers = said[name]

@@ -19,12 +19,16 @@ from synthesizer.exceptions import InconsistentArguments
 
 from synthesizer_emulator.checks import (
     check_choice,
+    check_memory,
     check_number,
     check_whole,
 )
 from synthesizer_emulator.units import parse_unit
 
 METHODS = ("latin hypercube", "sobol")
+
+# What scipy takes for each number of a hypercube while making it.
+_HYPERCUBE_BYTES = 32
 
 # Sobol points are multiples of 2**-_BITS.
 _BITS = 30
@@ -263,6 +267,13 @@ class Draws:
             InconsistentArguments: If one makes no sense.
         """
         check_whole("n of draws", self.n, 1)
+        if self.n > 2**_BITS:
+            raise InconsistentArguments(
+                f"n of draws must be at most {2**_BITS}, as many points as a "
+                f"Sobol sequence has, got {self.n}: each parameter alone "
+                f"would take {8 * self.n / 1e9:.3g} GB. Make several "
+                "libraries with seeds of their own."
+            )
         check_choice("method of draws", self.method, METHODS)
         check_whole("seed of draws", self.seed, 0)
 
@@ -276,10 +287,19 @@ class Draws:
         Returns:
             np.ndarray of float: Shape (len, dimensions). A galaxy's do not
                 depend on which others are asked for.
+
+        Raises:
+            InconsistentArguments: If a Sobol sequence has not so many
+                dimensions, or a hypercube takes more memory than there is.
         """
         if not dimensions:
             return np.empty((which.stop - which.start, 0))
         if self.method == "sobol":
+            if dimensions > qmc.Sobol.MAXDIM:
+                raise InconsistentArguments(
+                    f"A Sobol sequence has at most {qmc.Sobol.MAXDIM} numbers "
+                    f"a galaxy, got {dimensions}: give a smaller size."
+                )
             sequence = qmc.Sobol(dimensions, seed=self.seed, bits=_BITS)
             with warnings.catch_warnings():
                 # That its balance needs a power of two is known.
@@ -291,6 +311,12 @@ class Draws:
             return points + 0.5**_BITS / 2
         # A hypercube exists as a whole only.
         if dimensions not in self._kept:
+            check_memory(
+                f"A Latin hypercube of {self.n} galaxies with {dimensions} "
+                "parameters",
+                _HYPERCUBE_BYTES * self.n * dimensions,
+                "draw fewer, or with the method sobol",
+            )
             hypercube = qmc.LatinHypercube(dimensions, seed=self.seed)
             self._kept[dimensions] = hypercube.random(self.n)
         return self._kept[dimensions][which]

@@ -1,0 +1,227 @@
+"""YAML files: plain mappings, lists, texts and numbers, and nothing else.
+
+The one room that reads YAML. What a file can ask for is bounded before it
+is done: its size, its depth, and how much its aliases stand for. Tags, which
+name Python's types, have no place in it.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+import yaml
+from synthesizer.exceptions import (
+    GridError,
+    InconsistentArguments,
+    InconsistentParameter,
+    MissingAttribute,
+    MissingSpectraType,
+    UnimplementedFunctionality,
+    UnrecognisedOption,
+)
+
+# Far beyond any library or study: so many bytes, values, and levels.
+_BYTES = 2**18
+_VALUES = 20_000
+_DEPTH = 30
+
+# Longer integers are read as floats, which have an end.
+_LONGEST_INTEGER = 18
+
+# What is wrong with what a file says.
+_ERRORS = (
+    GridError,
+    InconsistentArguments,
+    InconsistentParameter,
+    MissingAttribute,
+    MissingSpectraType,
+    UnimplementedFunctionality,
+    UnrecognisedOption,
+)
+
+# Messages that quote more of a file than this are cut in the middle.
+_LONGEST_MESSAGE = 2000
+
+_TAG = "tag:yaml.org,2002:"
+_KEPT = {_TAG + name for name in ("bool", "null", "merge")}
+_NUMBER = _TAG + "float"
+
+
+def read_yaml(path: Path) -> Any:
+    """Return what a YAML file says.
+
+    Numbers are as Python writes them: `1e8` is one, which YAML 1.1 takes for
+    a text, and `010` is ten. Keys are texts, as they are written.
+
+    Args:
+        path (Path): The file.
+
+    Returns:
+        Any: Dictionaries, lists, texts, numbers, true and false, or None.
+
+    Raises:
+        OSError: If it can't be read.
+        InconsistentArguments: If it is no YAML in UTF-8, or not of plain
+            values; names the place and the remedy.
+    """
+    text = _text(path)
+    try:
+        # A safe loader, in spite of the name of the function.
+        return yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise InconsistentArguments(
+            f"'{path}' is no YAML that can be read: {_explained(error)}."
+        ) from error
+
+
+@contextmanager
+def in_file(path: Path) -> Iterator[None]:
+    """Name the file in errors about what it says.
+
+    Args:
+        path (Path): The file.
+
+    Raises:
+        Exception: The same, of the same class, with the file named.
+    """
+    try:
+        yield
+    except _ERRORS as error:
+        message = str(error).strip()
+        if len(message) > _LONGEST_MESSAGE:
+            half = _LONGEST_MESSAGE // 2
+            message = f"{message[:half]} ... {message[-half:]}"
+        if str(path) not in message:
+            message = f"'{path}': {message}"
+        raise type(error)(message) from error
+
+
+def _text(path: Path) -> str:
+    """Return the text of a file of bounded size."""
+    if not path.exists():
+        raise FileNotFoundError(
+            f"There is no file '{path}': give the path of a YAML file."
+        )
+    if not path.is_file():
+        raise InconsistentArguments(
+            f"'{path}' is no file: give the path of a YAML file."
+        )
+    with path.open("rb") as stream:
+        contents = stream.read(_BYTES + 1)
+    if len(contents) > _BYTES:
+        raise InconsistentArguments(
+            f"'{path}' has more than {_BYTES // 1024} kB, which no YAML file "
+            "that is read here needs: give another file."
+        )
+    try:
+        return contents.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InconsistentArguments(
+            f"'{path}' is no text in UTF-8 (see byte {error.start}): save it "
+            "as UTF-8, or give another file."
+        ) from error
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader, bounded, and of plain values alone."""
+
+    # Without what YAML 1.1 takes for dates, for octal numbers and for those
+    # to the base of 60.
+    yaml_implicit_resolvers: ClassVar = {
+        first: [(tag, pattern) for tag, pattern in known if tag in _KEPT]
+        for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._depth = 0
+        self._values = 0
+        # How many values each finished node stands for.
+        self._sizes: dict[yaml.Node, int] = {}
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Return the next node, within bounds."""
+        event = self.peek_event()
+        if getattr(event, "tag", None) is not None:
+            raise _error(
+                event, f"write a plain value, without the tag '{event.tag}'"
+            )
+        before = self._values
+        self._depth += 1
+        if self._depth > _DEPTH:
+            raise _error(event, f"it is more than {_DEPTH} levels deep")
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        if isinstance(event, yaml.AliasEvent):
+            if node not in self._sizes:
+                raise _error(
+                    event, f"'*{event.anchor}' stands for what it is part of"
+                )
+            self._values += self._sizes[node]
+        else:
+            _check_keys(node)
+            self._values += 1
+            self._sizes[node] = self._values - before
+        if self._values > _VALUES:
+            raise _error(
+                event,
+                f"it has more than {_VALUES} values, with those that aliases "
+                "stand for",
+            )
+        return node
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        """Return a mapping by its keys as they are written."""
+        self.flatten_mapping(node)
+        return {
+            key.value: self.construct_object(value, deep=deep)
+            for key, value in node.value
+        }
+
+    def construct_number(self, node: Any) -> int | float:
+        """Return a number, an integer where it is written as one."""
+        text = node.value
+        if text.strip("+-0123456789_"):
+            # YAML has a point in .inf and .nan.
+            return float(re.sub(r"\.(?=[a-z])", "", text.lower()))
+        return int(text) if len(text) <= _LONGEST_INTEGER else float(text)
+
+
+_Loader.add_implicit_resolver(
+    _NUMBER,
+    re.compile(
+        r"[-+]?([0-9]+(_[0-9]+)*\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?\Z"
+        r"|[-+]?\.(inf|Inf|INF)\Z|\.(nan|NaN|NAN)\Z"
+    ),
+    list("-+.0123456789"),
+)
+_Loader.add_constructor(_NUMBER, _Loader.construct_number)
+
+
+def _check_keys(node: yaml.Node) -> None:
+    """Refuse a mapping with a key twice, or with one that is no text."""
+    if not isinstance(node, yaml.MappingNode):
+        return
+    seen = set()
+    for key, _ in node.value:
+        if not isinstance(key, yaml.ScalarNode):
+            raise _error(key, "a key must be a text or a number")
+        if key.value in seen:
+            raise _error(key, f"'{key.value}' is there twice; keep one")
+        seen.add(key.value)
+
+
+def _error(place: Any, problem: str) -> yaml.MarkedYAMLError:
+    """Return an error at the place of an event or of a node."""
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=place.start_mark)
+
+
+def _explained(error: yaml.YAMLError) -> str:
+    """Return what is wrong, and where, in one line."""
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return " ".join(str(error).split())
+    mark = error.problem_mark or error.context_mark
+    line = f"line {mark.line + 1}: " if mark else ""
+    return f"{line}{error.problem or error.context}"
