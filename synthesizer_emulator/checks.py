@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral, Real
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from synthesizer.exceptions import InconsistentArguments
 
 # Where Linux says how much memory a container may take.
@@ -59,6 +61,33 @@ def check_number(
         raise InconsistentArguments(
             f"{name} must be a number from {low:g} to {high:g}, {ends}, got "
             f"{value!r}."
+        )
+
+
+def check_wavelengths(
+    name: str, lam: NDArray[np.float64], at_least: int = 1
+) -> None:
+    """Refuse what are not positive and finite wavelengths that ascend.
+
+    Args:
+        name (str): What they are called.
+        lam (np.ndarray of float): The wavelengths, (nlam,).
+        at_least (int): How many there must be.
+
+    Raises:
+        InconsistentArguments: Says what was expected and what was met.
+    """
+    if (
+        np.ndim(lam) != 1
+        or len(lam) < at_least
+        or not np.isfinite(lam).all()
+        or not np.all(lam > 0.0)
+        or not np.all(np.diff(lam) >= 0.0)
+    ):
+        shown = np.array2string(lam, threshold=6, max_line_width=10**6)
+        raise InconsistentArguments(
+            f"{name} must be at least {at_least}, in one dimension, positive, "
+            f"finite and ascending; got {shown}: sort them."
         )
 
 

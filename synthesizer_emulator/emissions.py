@@ -416,7 +416,7 @@ class LazySpectra(LazyEmissions):
         """
         if name in self.evaluated:
             return change(self[name])
-        return self.arrays.spectrum(name, change.after(self.view))
+        return self.arrays.spectrum(name, change.after(self.view), self.dtype)
 
 
 class LazyLineValues(LazyEmissions):

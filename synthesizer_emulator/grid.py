@@ -38,6 +38,7 @@ from synthesizer_emulator.axes import (
     name_for_axes,
     with_axes,
 )
+from synthesizer_emulator.checks import check_number
 from synthesizer_emulator.emissions import (
     LazyEmissions,
     LazyLineValues,
@@ -47,6 +48,7 @@ from synthesizer_emulator.emissions import (
 )
 from synthesizer_emulator.emulator import Emulator
 from synthesizer_emulator.gridfile import IONISING, STAR_FRACTION
+from synthesizer_emulator.quantities import in_units
 from synthesizer_emulator.remedies import tell_remedies
 from synthesizer_emulator.resampling import (
     flux_conserving,
@@ -142,6 +144,11 @@ class EmulatedGrid(Grid):
             InconsistentArguments: If an argument is of the wrong kind, or
                 new nodes don't ascend within the training domain.
         """
+        if len(lam_lims) not in (0, 2):
+            raise InconsistentArguments(
+                "lam_lims takes two wavelengths, the lower and the upper, "
+                f"got {lam_lims}."
+            )
         # Grid.__init__ reads through the methods below, which all ask
         # this for what a native grid takes from its file.
         name = plain_name(grid_name)
@@ -266,13 +273,15 @@ class EmulatedGrid(Grid):
             new_lam (unyt_array): The new wavelengths.
             loop_grid (bool): Without effect; rebinning is one sparse
                 product, which needs no loop to save memory.
+
+        Raises:
+            InconsistentArguments: If there are not at least two
+                wavelengths, positive, finite and ascending.
         """
         if isinstance(self.spectra, LazySpectra):
-            change = flux_conserving(
-                np.asarray(self._lam, np.float64),
-                np.asarray(new_lam.value, np.float64),
+            self.spectra.rebin(
+                flux_conserving(_in_angstrom(self.lam), _in_angstrom(new_lam))
             )
-            self.spectra.rebin(change)
         self.lam = as_contiguous(new_lam.astype(self._dtype, copy=False))
         if self.lines_available:
             self._remove_lines_outside_lam()
@@ -295,12 +304,26 @@ class EmulatedGrid(Grid):
             EmulatedGrid/None: The reduced copy, unless in place.
 
         Raises:
-            InconsistentArguments: If the limits do not ascend.
+            InconsistentArguments: If the limits do not ascend, or lie
+                beyond the wavelengths of the grid.
         """
-        if lam_min >= lam_max:
-            raise InconsistentArguments("lam_min must be less than lam_max")
-        first = self.get_nearest_index(lam_min, self.lam)
-        last = self.get_nearest_index(lam_max, self.lam)
+        lam = _in_angstrom(self.lam)
+        limits = np.array([lam_min.value, lam_max.value], np.float64)
+        if not limits[0] < limits[1]:
+            raise InconsistentArguments(
+                "lam_min must be less than lam_max, got "
+                f"{lam_min} and {lam_max}."
+            )
+        if limits[1] < lam[0] or limits[0] > lam[-1]:
+            raise InconsistentArguments(
+                f"No wavelength of the grid, {lam[0]:g} to {lam[-1]:g} "
+                f"Angstrom, is near {lam_min} to {lam_max}: give lam_min and "
+                "lam_max between which there are some."
+            )
+        first, last = (
+            int(np.abs(lam - end).argmin())
+            for end in limits.clip(lam[0], lam[-1])
+        )
         return self._reduced(np.arange(first, last + 1), inplace)
 
     def reduce_observed_range(
@@ -322,11 +345,34 @@ class EmulatedGrid(Grid):
             EmulatedGrid/None: The reduced copy, unless in place.
 
         Raises:
-            InconsistentArguments: If the limits do not ascend.
+            InconsistentArguments: If the limits do not ascend, or lie
+                beyond the wavelengths of the grid, or the redshift is not
+                above -1.
         """
+        stretch = _one_plus(redshift)
         return self.reduce_rest_frame_range(
-            lam_min / (1 + redshift), lam_max / (1 + redshift), inplace
+            lam_min / stretch, lam_max / stretch, inplace
         )
+
+    @accepts(lam=angstrom)
+    def reduce_observed_lam(
+        self, lam: unyt_array, redshift: float, inplace: bool = False
+    ) -> "EmulatedGrid | None":
+        """Rebin the spectra to observed wavelengths, conserving flux.
+
+        Args:
+            lam (unyt_array): The new observed wavelengths.
+            redshift (float): The redshift.
+            inplace (bool): Whether to change this grid or a copy.
+
+        Returns:
+            EmulatedGrid/None: The rebinned copy, unless in place.
+
+        Raises:
+            InconsistentArguments: As for `interp_spectra`, or if the
+                redshift is not above -1.
+        """
+        return self.reduce_rest_frame_lam(lam / _one_plus(redshift), inplace)
 
     def reduce_rest_frame_filters(
         self, filters: FilterCollection, inplace: bool = False
@@ -362,12 +408,13 @@ class EmulatedGrid(Grid):
             EmulatedGrid/None: The reduced copy, unless in place.
 
         Raises:
-            InconsistentArguments: If no filter overlaps with the grid.
+            InconsistentArguments: If no filter overlaps with the grid, or
+                the redshift is not above -1.
         """
-        lam = filters.lam / (1 + redshift)
+        lam = filters.lam / _one_plus(redshift)
         transmissions = spectres(
-            self._lam,
-            lam.to_value(angstrom),
+            _in_angstrom(self.lam),
+            _in_angstrom(lam),
             np.stack([f.transmission for f in filters]),
             fill=0.0,
             verbose=False,
@@ -394,16 +441,16 @@ class EmulatedGrid(Grid):
                 evaluated.
 
         Raises:
-            InconsistentArguments: If there are several wavelengths.
+            InconsistentArguments: If there are several wavelengths, or it
+                is not finite.
         """
-        points = np.atleast_1d(lam.value).astype(np.float64)
-        if points.size != 1:
+        points = np.atleast_1d(_in_angstrom(lam))
+        if points.size != 1 or not np.isfinite(points).all():
             raise InconsistentArguments(
-                "get_spectra_at_lam expects exactly one wavelength."
+                "get_spectra_at_lam expects exactly one wavelength, a finite "
+                f"one, got {lam}."
             )
-        at_lam = linear_interpolation(
-            np.asarray(self._lam, np.float64), points
-        )
+        at_lam = linear_interpolation(_in_angstrom(self.lam), points)
         return {
             name: self.spectra.at(name, at_lam)
             for name in self.available_spectra_emissions
@@ -743,7 +790,7 @@ class EmulatedGrid(Grid):
         if isinstance(self.spectra, LazySpectra):
             self._warn_of_lines_outside()
             at_lines = linear_interpolation(
-                np.asarray(self._lam, np.float64), lams.value
+                _in_angstrom(self.lam), _in_angstrom(lams)
             ).after(self.spectra.view)
             for name in self.available_spectra_emissions:
                 lums.setdefault(name, none)
@@ -1133,6 +1180,18 @@ def _between_nodes(
 def _leading(points: NDArray, k: int) -> NDArray:
     """Return the points (n1, ..., nk, d) at the first of all other nodes."""
     return points.reshape(*points.shape[:k], -1, points.shape[-1])[..., 0, :]
+
+
+def _in_angstrom(lam: unyt_array) -> NDArray[np.float64]:
+    """Return wavelengths in Angstrom, which the default units need not be."""
+    return np.asarray(lam.to_value(angstrom), np.float64)
+
+
+def _one_plus(redshift: float) -> float:
+    """Return what a redshift stretches wavelengths by."""
+    z = float(in_units("redshift", redshift, "dimensionless"))
+    check_number("redshift", z, -1.0, open_ends=True)
+    return 1.0 + z
 
 
 def _keeping_units(

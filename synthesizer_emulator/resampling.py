@@ -7,10 +7,14 @@ lines, the BC03 source to thin its spectra.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_array, csr_array, eye_array
+from synthesizer.exceptions import InconsistentArguments
+
+from synthesizer_emulator.checks import check_wavelengths
 
 # How much of a product is transposed at once: more than this thrashes a
 # processor's nearest cache, and takes several times as long.
@@ -59,7 +63,8 @@ class WavelengthMap:
         if self.is_selection:
             return values
         matrix = csr_array(self.matrix[:, self.columns])
-        flat = values.reshape(-1, values.shape[-1])
+        # Said in full, since no entry at all may matter.
+        flat = values.reshape(prod(values.shape[:-1]), values.shape[-1])
         mapped = np.empty((len(flat), matrix.shape[0]), values.dtype)
         for first in range(0, len(flat), _ROWS):
             rows = slice(first, first + _ROWS)
@@ -158,8 +163,13 @@ def flux_conserving(
 
     Returns:
         WavelengthMap: The map from (..., n_old) to (..., n_new).
+
+    Raises:
+        InconsistentArguments: If either are not at least two wavelengths,
+            positive, finite and ascending.
     """
-    old_edges, new_edges = bin_edges(lam), bin_edges(new_lam)
+    old_edges = _checked_edges("The wavelengths to rebin from", lam)
+    new_edges = _checked_edges("The new wavelengths", new_lam)
     cuts = np.union1d(old_edges, new_edges)
     middles = 0.5 * (cuts[1:] + cuts[:-1])
     old = np.searchsorted(old_edges, middles) - 1
@@ -176,6 +186,18 @@ def flux_conserving(
     return WavelengthMap(csr_array(matrix))
 
 
+def _checked_edges(what: str, lam: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the edges of bins, each of which has a width."""
+    check_wavelengths(what, lam, 2)
+    edges = bin_edges(lam)
+    if not np.all(np.diff(edges) > 0.0):
+        raise InconsistentArguments(
+            f"{what} have a bin without width: at the ends, or three times "
+            "in a row, no two may be the same. numpy.unique sorts them out."
+        )
+    return edges
+
+
 def linear_interpolation(
     lam: NDArray[np.float64], points: NDArray[np.float64]
 ) -> WavelengthMap:
@@ -190,14 +212,16 @@ def linear_interpolation(
     """
     inside = np.flatnonzero((points >= lam[0]) & (points <= lam[-1]))
     x = points[inside]
-    lower = np.clip(np.searchsorted(lam, x) - 1, 0, len(lam) - 2)
-    part = (x - lam[lower]) / (lam[lower + 1] - lam[lower])
+    upper = np.clip(np.searchsorted(lam, x), min(1, len(lam) - 1), None)
+    lower = np.maximum(upper - 1, 0)
+    step = lam[upper] - lam[lower]
+    part = (x - lam[lower]) / np.where(step > 0.0, step, 1.0)
     matrix = coo_array(
         (
             np.concatenate([1.0 - part, part]),
             (
                 np.concatenate([inside, inside]),
-                np.concatenate([lower, lower + 1]),
+                np.concatenate([lower, upper]),
             ),
         ),
         shape=(len(points), len(lam)),

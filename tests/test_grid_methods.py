@@ -5,6 +5,7 @@ same arrays both have to do the same.
 """
 
 import copy
+import gc
 import inspect
 import re
 from pathlib import Path
@@ -13,13 +14,31 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from conftest import hand_over
+from spectres import spectres
 from synthesizer.exceptions import (
     InconsistentArguments,
     InconsistentParameter,
+    IncorrectUnits,
 )
 from synthesizer.grid import Grid
 from synthesizer.instruments import FilterCollection
-from unyt import angstrom, nm, yr
+from synthesizer.units import Quantity, Units
+from unyt import (
+    Gyr,
+    Hz,
+    Lsun,
+    THz,
+    Unit,
+    W,
+    angstrom,
+    erg,
+    mJy,
+    nJy,
+    nm,
+    s,
+    um,
+    yr,
+)
 
 from synthesizer_emulator import EmulatedGrid
 from synthesizer_emulator.grid import EXAMPLE_NAME, example_folder
@@ -138,6 +157,225 @@ def test_one_wavelength(pair, lam):
             np.testing.assert_allclose(got[name], true, rtol=rtol, atol=1e-6)
     with pytest.raises(InconsistentArguments, match="exactly one"):
         emulated.get_spectra_at_lam(NEW_LAM)
+
+
+LAM = NEW_LAM.value
+
+
+def changed(i, value):
+    lam = LAM.copy()
+    lam[i] = value
+    return lam
+
+
+BAD_LAM = {
+    "descending": LAM[::-1],
+    "shuffled": np.random.default_rng(3).permutation(LAM),
+    "with NaN": changed(3, np.nan),
+    "with infinity": changed(-1, np.inf),
+    "with zero": changed(0, 0.0),
+    "negative": -LAM[::-1],
+    "one": LAM[:1],
+    "none": LAM[:0],
+    "two dimensions": LAM[:, None],
+    "two alike at an end": changed(1, LAM[0]),
+}
+
+
+@pytest.mark.parametrize("lam", BAD_LAM.values(), ids=BAD_LAM)
+def test_wavelengths_that_do_not_ascend_are_refused(emulated, lam):
+    lam = lam * angstrom
+    for rebin in (
+        emulated.reduce_rest_frame_lam,
+        lambda lam: emulated.reduce_observed_lam(lam, 1.0),
+        lambda lam: copy.deepcopy(emulated).interp_spectra(lam),
+        lambda lam: EmulatedGrid.example(new_lam=lam),
+    ):
+        with pytest.raises(InconsistentArguments, match="new wavelengths"):
+            rebin(lam)
+
+
+def test_two_wavelengths_alike_are_as_in_synthesizer(pair):
+    """Where two ranges were joined at an end that they share."""
+    emulated, native = pair
+    lam = changed(5, LAM[6]) * angstrom
+    assert_same(
+        emulated.reduce_rest_frame_lam(lam), native.reduce_rest_frame_lam(lam)
+    )
+
+
+BAD_RANGES = {
+    "descending": ((5000, 1000), "less than"),
+    "NaN first": ((np.nan, 5000), "less than"),
+    "NaN last": ((1000, np.nan), "less than"),
+    "beyond": ((1e9, 1e10), "No wavelength"),
+    "before": ((1e-3, 1e-2), "No wavelength"),
+}
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"), BAD_RANGES.values(), ids=BAD_RANGES
+)
+def test_ranges_without_wavelengths_are_refused(emulated, limits, message):
+    limits = tuple(end * angstrom for end in limits)
+    for reduce in (
+        emulated.reduce_rest_frame_range,
+        lambda *limits: emulated.reduce_observed_range(*limits, 0.0),
+        lambda *limits: EmulatedGrid.example(lam_lims=limits),
+    ):
+        with pytest.raises(InconsistentArguments, match=message):
+            reduce(*limits)
+    with pytest.raises(InconsistentArguments, match="two wavelengths"):
+        EmulatedGrid.example(lam_lims=limits[:1])
+
+
+def test_ranges_that_end_beyond_the_grid(emulated):
+    for low, high in ((0.0, np.inf), (-np.inf, 1e20)):
+        got = emulated.reduce_rest_frame_range(low * angstrom, high * angstrom)
+        np.testing.assert_array_equal(got._lam, emulated._lam)
+
+
+@pytest.mark.parametrize("redshift", [-1.0, -2.0, np.nan, np.inf])
+def test_impossible_redshifts_are_refused(emulated, redshift):
+    hats = FilterCollection(tophat_dict=FILTERS)
+    for reduce in (
+        lambda z: emulated.reduce_observed_range(NEW_LAM[0], NEW_LAM[-1], z),
+        lambda z: emulated.reduce_observed_lam(NEW_LAM, z),
+        lambda z: emulated.reduce_observed_filters(hats, z),
+    ):
+        with pytest.raises(InconsistentArguments, match="redshift must be"):
+            reduce(redshift)
+        with pytest.raises(IncorrectUnits, match="redshift has the units"):
+            reduce(1.0 * yr)
+
+
+@pytest.mark.parametrize("lam", [np.nan, np.inf])
+def test_no_spectra_at_what_is_no_wavelength(emulated, lam):
+    with pytest.raises(InconsistentArguments, match="a finite one"):
+        emulated.get_spectra_at_lam(lam * angstrom)
+
+
+OUTSIDE = {
+    "beyond": np.geomspace(1e9, 1e10, 30) * angstrom,
+    "before": np.geomspace(1e-3, 1e-2, 30) * angstrom,
+    "over an end": np.geomspace(1e4, 1e10, 30) * angstrom,
+    "between two": np.linspace(5000.0, 5000.1, 4) * angstrom,
+}
+CHANGES = {
+    **WAVELENGTHS,
+    **{
+        where: lambda g, lam=lam: g.reduce_rest_frame_lam(lam)
+        for where, lam in OUTSIDE.items()
+    },
+    "one pixel": lambda g: g.reduce_rest_frame_range(
+        5000 * angstrom, 5000.1 * angstrom
+    ),
+    "one after the other": lambda g: g.reduce_rest_frame_lam(
+        NEW_LAM
+    ).reduce_rest_frame_range(300 * nm, 600 * nm),
+    "shorter axis": lambda g: g.reduce_axis(
+        g.metallicities[1], g.metallicities[-2], "metallicities"
+    ),
+    "mean": lambda g: g.collapse("metallicities"),
+    "nearest": lambda g: g.collapse("metallicities", "nearest", 0.0071),
+    "interpolated": lambda g: g.collapse(
+        "metallicities", "interpolate", 0.0071
+    ),
+    "double precision": lambda g: g.convert_precision(np.float64),
+}
+
+
+@pytest.fixture(scope="module")
+def used():
+    """Return a grid of which everything was read, in single precision."""
+    grid = EmulatedGrid.example(use_precision=np.float32)
+    for emissions in (grid.spectra, grid.line_lums, grid.line_conts):
+        emissions.evaluate_all()
+    return grid
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_nothing_depends_on_laziness(used, change):
+    """What was read before a change, and what is read after it."""
+    unused = EmulatedGrid.example(use_precision=np.float32)
+    assert_same(change(unused), change(used), rtol=ROUNDING)
+
+
+@pytest.mark.parametrize("lam", [5e3, 1e-3, 1e9])
+def test_one_wavelength_does_not_depend_on_laziness(used, lam):
+    unused = EmulatedGrid.example(use_precision=np.float32)
+    one, other = (g.get_spectra_at_lam(lam * angstrom) for g in (used, unused))
+    for name, values in one.items():
+        assert other[name].dtype == values.dtype
+        assert_close(other[name], values, ROUNDING)
+
+
+@pytest.mark.parametrize("lam", OUTSIDE.values(), ids=OUTSIDE)
+def test_wavelengths_outside_are_synthesizers(pair, lam):
+    emulated, native = pair
+    expected = native.reduce_rest_frame_lam(lam)
+    assert_same(emulated.reduce_rest_frame_lam(lam), expected)
+    assert_same(
+        fresh(emulated).reduce_rest_frame_lam(lam), expected, rtol=ROUNDING
+    )
+
+
+@pytest.fixture
+def other_units(monkeypatch):
+    """Let Synthesizer keep its quantities in other units than its own.
+
+    As `Units({...})` does before anything else of it is imported.
+    """
+    wanted = {
+        angstrom: um,
+        Hz: THz,
+        erg / s / Hz: W / Hz,
+        Lsun: erg / s,
+        yr: Gyr,
+        nJy: mJy,
+    }
+    for quantity in gc.get_objects():
+        if type(quantity) is Quantity and quantity.unit in wanted:
+            monkeypatch.setattr(quantity, "unit", wanted[quantity.unit])
+    for name, unit in list(vars(Units()).items()):
+        if isinstance(unit, Unit) and unit in wanted:
+            monkeypatch.setattr(Units(), name, wanted[unit])
+
+
+def test_other_default_units(other_units):
+    """A grid in Angstrom is the same grid in micron."""
+    emulated = EmulatedGrid.example()
+    native = hand_over(emulated, Grid(EXAMPLE_NAME, grid_dir=example_folder()))
+    assert emulated.lam.units == um
+    assert_same(emulated, native)
+    for name, lums in native.line_lums.items():
+        assert emulated.line_lums[name].units == lums.units == erg / s
+    for name in ("range", "observed range"):
+        reduce = WAVELENGTHS[name]
+        assert_same(reduce(emulated), reduce(native))
+        assert_same(reduce(fresh(emulated)), reduce(native), rtol=ROUNDING)
+    lam = np.arange(2000.0, 30000.0, 10.0)
+    filters = FilterCollection(
+        generic_dict={"wide": ((lam > 3000.0) & (lam < 24000.0)) * 1.0},
+        new_lam=lam * angstrom,
+    )
+    # Synthesizer's own rebinning has the new wavelengths in Angstrom and
+    # the old ones in micron, and finds nothing.
+    expected = spectres(
+        LAM,
+        native.lam.to_value(angstrom),
+        native.spectra["incident"],
+        verbose=False,
+    )
+    for grid in (emulated, fresh(emulated)):
+        got = grid.reduce_rest_frame_lam(NEW_LAM)
+        np.testing.assert_allclose(got.lam.to_value(angstrom), LAM)
+        assert_close(got.spectra["incident"], expected, ROUNDING)
+        at = grid.get_spectra_at_lam(native.lam[700])["incident"]
+        assert_close(at, native.spectra["incident"][..., 700:701], ROUNDING)
+        hats = grid.reduce_observed_filters(filters, 1.0)
+        ends = hats.lam.to_value(angstrom)[[0, -1]]
+        np.testing.assert_allclose(ends, [1500, 12000], rtol=0.01)
 
 
 @pytest.mark.parametrize("axis", ["ages", "log10ages", "metallicities"])
