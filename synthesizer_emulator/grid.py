@@ -95,6 +95,9 @@ class EmulatedGrid(Grid):
         (56, 25, 1719)
     """
 
+    # In whatever units Synthesizer keeps wavelengths.
+    lam: Any
+
     # Lazy mappings; empty dictionaries where they are ignored.
     spectra: Any
     line_lums: Any

@@ -467,7 +467,8 @@ def _rest_frame(
     filters: FilterCollection, lam: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Return what Synthesizer's filters make of each wavelength."""
-    nu = Sed(lam * angstrom).nu.value
+    # Filters keep their frequencies in Hz, whatever the default units.
+    nu = Sed(lam * angstrom).nu.to_value("Hz")
     n = len(lam)
     rows = []
     for start in range(0, n, _ROWS):

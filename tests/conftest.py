@@ -1,6 +1,7 @@
 """Small grids that every test can share; nothing is downloaded."""
 
 import copy
+import gc
 import os
 import tempfile
 from dataclasses import replace
@@ -23,7 +24,24 @@ jax.config.update(
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 os.environ.setdefault("MPLBACKEND", "Agg")
 
+from synthesizer.emissions import Sed  # noqa: E402
 from synthesizer.grid import Grid  # noqa: E402
+from synthesizer.units import Quantity, Units  # noqa: E402
+from unyt import (  # noqa: E402
+    Gyr,
+    Hz,
+    Lsun,
+    THz,
+    Unit,
+    W,
+    angstrom,
+    erg,
+    mJy,
+    nJy,
+    s,
+    um,
+    yr,
+)
 
 from synthesizer_emulator import EmulatedGrid, build  # noqa: E402
 from synthesizer_emulator.files import write_hdf5  # noqa: E402
@@ -263,3 +281,27 @@ def double_precision():
     jax.config.update("jax_enable_x64", True)
     yield
     jax.config.update("jax_enable_x64", False)
+
+
+@pytest.fixture
+def other_units(monkeypatch):
+    """Let Synthesizer keep its quantities in other units than its own.
+
+    As `Units({...})` does before anything else of it is imported.
+    """
+    wanted = {
+        angstrom: um,
+        Hz: THz,
+        erg / s / Hz: W / Hz,
+        Lsun: erg / s,
+        yr: Gyr,
+        nJy: mJy,
+    }
+    for quantity in gc.get_objects():
+        if type(quantity) is Quantity and quantity.unit in wanted:
+            monkeypatch.setattr(quantity, "unit", wanted[quantity.unit])
+    # What it remembers of the conversion.
+    monkeypatch.setattr(Sed, "_c_lam_nu", None)
+    for name, unit in list(vars(Units()).items()):
+        if isinstance(unit, Unit) and unit in wanted:
+            monkeypatch.setattr(Units(), name, wanted[unit])

@@ -23,6 +23,7 @@ from synthesizer.instruments import FilterCollection
 from synthesizer.parametric import SFH, Galaxy, Stars, ZDist
 from unyt import K, Msun, angstrom, yr
 
+from synthesizer_emulator import EmulatedGrid
 from synthesizer_emulator import galaxies as engine
 from synthesizer_emulator.galaxies import GalaxyModel, in_batches
 from synthesizer_emulator.histories import native_sfzh
@@ -305,3 +306,23 @@ def test_what_does_not_fit_together_is_refused(native, filters, model):
         in_batches(model, {})
     with pytest.raises(InconsistentArguments, match="batch_size"):
         in_batches(model, draw(3), batch_size=0)
+
+
+def test_other_default_units(request):
+    """What is kept in micron, THz and Gyr is seen as in Angstrom and yr."""
+    outputs = ["photometry", "luminosities", "lnu", "fnu"]
+    lam = np.arange(1000.0, 50000.0, 10.0)
+    found = []
+    for units in ("filters", "other_units"):
+        request.getfixturevalue(units)
+        filters = FilterCollection(
+            generic_dict={"wide": ((lam > 5e3) & (lam < 4e4)) * 1.0},
+            new_lam=lam * angstrom,
+        )
+        grid = EmulatedGrid.example(ignore_lines=True)
+        model = make_model(grid, filters, outputs=outputs)
+        found.append(next(in_batches(model, draw(4)))[1])
+    for output in outputs:
+        one, other = (each[output]["emergent"] for each in found)
+        assert (one > 0).any(axis=1).all()
+        np.testing.assert_allclose(other, one, rtol=1e-5)

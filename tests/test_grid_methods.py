@@ -5,7 +5,6 @@ same arrays both have to do the same.
 """
 
 import copy
-import gc
 import inspect
 import re
 from pathlib import Path
@@ -22,18 +21,9 @@ from synthesizer.exceptions import (
 )
 from synthesizer.grid import Grid
 from synthesizer.instruments import FilterCollection
-from synthesizer.units import Quantity, Units
 from unyt import (
-    Gyr,
-    Hz,
-    Lsun,
-    THz,
-    Unit,
-    W,
     angstrom,
     erg,
-    mJy,
-    nJy,
     nm,
     s,
     um,
@@ -318,28 +308,6 @@ def test_wavelengths_outside_are_synthesizers(pair, lam):
     assert_same(
         fresh(emulated).reduce_rest_frame_lam(lam), expected, rtol=ROUNDING
     )
-
-
-@pytest.fixture
-def other_units(monkeypatch):
-    """Let Synthesizer keep its quantities in other units than its own.
-
-    As `Units({...})` does before anything else of it is imported.
-    """
-    wanted = {
-        angstrom: um,
-        Hz: THz,
-        erg / s / Hz: W / Hz,
-        Lsun: erg / s,
-        yr: Gyr,
-        nJy: mJy,
-    }
-    for quantity in gc.get_objects():
-        if type(quantity) is Quantity and quantity.unit in wanted:
-            monkeypatch.setattr(quantity, "unit", wanted[quantity.unit])
-    for name, unit in list(vars(Units()).items()):
-        if isinstance(unit, Unit) and unit in wanted:
-            monkeypatch.setattr(Units(), name, wanted[unit])
 
 
 def test_other_default_units(other_units):
