@@ -36,9 +36,9 @@ from synthesizer_emulator.evaluation.metrics import (
 )
 from synthesizer_emulator.files import check_writable
 from synthesizer_emulator.gridfile import (
-    find_grid,
     grid_name_of,
 )
+from synthesizer_emulator.places import example_folder, find_grid
 from synthesizer_emulator.resampling import selection
 from synthesizer_emulator.samplefile import is_sample_file
 from synthesizer_emulator.sampling import (
@@ -427,6 +427,11 @@ def _target(path: Path, out: str | Path | None) -> Path:
     """Return the path of the weights file to write."""
     name = f"{grid_name_of(path)}{SUFFIX}"
     if out is None:
+        if path.parent == example_folder():
+            raise InconsistentArguments(
+                f"'{path.name}' ships with the package, and so do its "
+                "weights: say with --out (or out=) where to write others."
+            )
         return path.parent / name
     target = Path(out)
     if target.is_dir():

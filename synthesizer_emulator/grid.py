@@ -8,7 +8,6 @@ behind it is the pure `Emulator`.
 import copy
 from collections.abc import Callable, Mapping
 from functools import partial
-from importlib.resources import files
 from operator import methodcaller
 from pathlib import Path
 from typing import Any
@@ -48,6 +47,16 @@ from synthesizer_emulator.emissions import (
 )
 from synthesizer_emulator.emulator import Emulator
 from synthesizer_emulator.gridfile import IONISING, STAR_FRACTION
+from synthesizer_emulator.namesakes import check_fits
+from synthesizer_emulator.places import (
+    SUFFIX,
+    folders,
+    locate,
+    plain_name,
+    pretrained,
+    similar,
+)
+from synthesizer_emulator.places import example_folder as example_folder
 from synthesizer_emulator.quantities import in_units
 from synthesizer_emulator.remedies import tell_remedies
 from synthesizer_emulator.resampling import (
@@ -58,13 +67,11 @@ from synthesizer_emulator.resampling import (
 )
 from synthesizer_emulator.units import parse_unit
 from synthesizer_emulator.weights import (
-    SUFFIX,
     Provenance,
     read_weights,
 )
 
 EXAMPLE_NAME = "bc03-example"
-_DATA = "synthesizer_emulator.data"
 _CONTINUUM = "nebular_continuum"
 _COLLAPSES = ("marginalize", "interpolate", "nearest", "emulator")
 _INTERPOLATIONS = ("cic", "ngp", "emulator")
@@ -120,10 +127,11 @@ class EmulatedGrid(Grid):
         """Load the weights of a grid.
 
         Args:
-            grid_name (str): The name of the grid, as for `Grid`.
-            grid_dir (str/Path): The folder of the grid; by default
-                Synthesizer's grid folder, and after that the weights that
-                ship with the package.
+            grid_name (str): The name of the grid, as for `Grid`; or a path
+                to the grid or to its weights.
+            grid_dir (str/Path): The folder of the grid; by default the
+                working directory, then Synthesizer's grid folder, and after
+                that the weights that ship with the package.
             ignore_spectra (bool): Whether to leave out the spectra.
             spectra_to_read (list of str): The spectra to offer; all by
                 default.
@@ -142,7 +150,7 @@ class EmulatedGrid(Grid):
 
         Raises:
             GridError: If the weights are missing, damaged or of a newer
-                format.
+                format, or not those of the grid that lies there as well.
             MissingSpectraType: If `spectra_to_read` has an unknown one.
             InconsistentArguments: If an argument is of the wrong kind, or
                 new nodes don't ascend within the training domain.
@@ -155,10 +163,17 @@ class EmulatedGrid(Grid):
         # Grid.__init__ reads through the methods below, which all ask
         # this for what a native grid takes from its file.
         name = plain_name(grid_name)
-        self._weights = read_weights(
-            _existing_weights(name, grid_dir, weights)
-        )
-        if name != self.provenance.grid_name:
+        if weights is not None:
+            # Told which to take: no other file is looked at.
+            self._weights = read_weights(_existing(Path(weights)))
+        else:
+            path, own = _find_weights(grid_name, grid_dir)
+            self._weights = read_weights(path)
+            check_fits(self._weights, own)
+            if grid_dir is None and path == Path(f"{name}{SUFFIX}"):
+                # A path, or a name in the working directory.
+                grid_dir, name = path.parent, Path(name).name
+        if Path(name).name != self.provenance.grid_name:
             warn(
                 f"These weights were built from '{self.provenance.grid_name}',"
                 f" and serve as '{name}'. Synthesizer keeps particle weights "
@@ -1064,74 +1079,31 @@ class EmulatedGrid(Grid):
             )
 
 
-def example_folder() -> Path:
-    """Return the folder of the example grid that ships with the package.
-
-    The trained weights that do are there as well.
-    """
-    return Path(str(files(_DATA)))
-
-
-def find_weights(
-    grid_name: str, grid_dir: str | Path | None = None
-) -> Path | None:
-    """Return the path of the weights of a grid, if there are any.
-
-    Args:
-        grid_name (str): The name of the grid, with or without `.hdf5`.
-        grid_dir (str/Path): The folder of the grid; by default Synthesizer's
-            grid folder, and after that the weights that ship with the
-            package.
-
-    Returns:
-        Path: An existing file, or None.
-    """
-    paths = [_weights_path(grid_name, grid_dir)]
-    if grid_dir is None:
-        paths.append(_weights_path(grid_name, example_folder()))
-    return next((path for path in paths if path.is_file()), None)
+def _existing(path: Path) -> Path:
+    """Return the path of a weights file, refusing one that is not there."""
+    if not path.is_file():
+        raise GridError(f"No weights file at '{path}'.")
+    return path
 
 
-def pretrained() -> tuple[str, ...]:
-    """Return the names of the grids whose weights ship with the package."""
-    found = example_folder().glob(f"*{SUFFIX}")
-    return tuple(sorted(plain_name(path.name) for path in found))
-
-
-def plain_name(grid_name: str) -> str:
-    """Return the name of a grid without what files of it end in.
-
-    Args:
-        grid_name (str): The name of the grid, or of a file of it.
-    """
-    return str(grid_name).removesuffix(SUFFIX).removesuffix(".hdf5")
-
-
-def _weights_path(grid_name: str, grid_dir: str | Path | None) -> Path:
-    """Return where the weights of a grid are looked for."""
-    folder = Path(get_grids_dir() if grid_dir is None else grid_dir)
-    return folder / f"{plain_name(grid_name)}{SUFFIX}"
-
-
-def _existing_weights(
-    name: str, grid_dir: str | Path | None, weights: str | Path | None
-) -> Path:
-    """Return the path of the weights file of a grid."""
-    if weights is not None:
-        path = Path(weights)
-        if not path.is_file():
-            raise GridError(f"No weights file at '{path}'.")
-        return path
-    found = find_weights(name, grid_dir)
-    if found is None:
-        path = _weights_path(name, grid_dir)
-        raise GridError(
-            f"No weights for the grid '{name}': there is no '{path}'. Build "
-            "them with `synthesizer-emulator build "
-            f"{path.parent / name}.hdf5`, or pass weights=. Without grid_dir "
-            f"there are also: {', '.join(pretrained())}."
+def _find_weights(
+    grid: str, grid_dir: str | Path | None
+) -> tuple[Path, Path | None]:
+    """Return the weights file of a grid, and the grid's own file if any."""
+    weights, own = locate(grid, grid_dir)
+    if weights is None:
+        looked = ", ".join(
+            f"'{folder / plain_name(grid)}{SUFFIX}'"
+            for folder in folders(grid_dir)
         )
-    return found
+        source = own or f"{plain_name(grid)}.hdf5"
+        raise GridError(
+            f"No weights for the grid '{plain_name(grid)}': looked for "
+            f"{looked}.{similar(grid, grid_dir, SUFFIX)} Build them with "
+            f"`synthesizer-emulator build {source}`, or pass weights=. "
+            f"Without grid_dir there are also: {', '.join(pretrained())}."
+        )
+    return weights, own
 
 
 def _choose_spectra(

@@ -14,13 +14,13 @@ from typing import Self
 import h5py
 import numpy as np
 from numpy.typing import NDArray
-from synthesizer.data.initialise import get_grids_dir
 from synthesizer.exceptions import GridError, InconsistentArguments
 from synthesizer.units import Units
 from unyt import Unit, unyt_array, unyt_quantity
 from unyt.dimensions import mass
 
 from synthesizer_emulator.files import open_hdf5
+from synthesizer_emulator.places import find_grid as find_grid
 from synthesizer_emulator.units import parse_unit
 
 # Groups of the format under which the emissions of a grid may live.
@@ -199,40 +199,6 @@ def grid_name_of(path: Path) -> str:
     return path.name.removesuffix(".hdf5")
 
 
-def find_grid(grid: str | Path, grid_dir: str | Path | None = None) -> Path:
-    """Return the path of a grid file given as a path or a name.
-
-    Args:
-        grid (str/Path): A path, or a name in `grid_dir`, with or without
-            the extension `.hdf5`.
-        grid_dir (str/Path): Where names are looked up; Synthesizer's grid
-            folder by default.
-
-    Returns:
-        Path: The path of the existing file.
-
-    Raises:
-        GridError: If there is no such file; says where it looked.
-    """
-    folder = Path(get_grids_dir() if grid_dir is None else grid_dir)
-    given = Path(grid)
-    if not given.name:
-        raise GridError(f"'{grid}' names no grid: pass a path or a name.")
-    named = given.with_name(f"{grid_name_of(given)}.hdf5")
-    candidates = [folder / named, folder / given]
-    if grid_dir is None:
-        candidates = [named, given, *candidates]
-    for candidate in candidates:
-        if candidate.is_file():
-            return candidate
-    looked = ", ".join(f"'{c}'" for c in dict.fromkeys(candidates))
-    raise GridError(
-        f"No grid file '{grid}': looked for {looked}. Pass the path of a "
-        "Synthesizer grid, or its name and the folder it is in; "
-        "`synthesizer-emulator bc03 --out DIR` makes one from BC03."
-    )
-
-
 def read_header(hdf: h5py.File) -> GridHeader:
     """Read the header of a grid.
 
@@ -246,6 +212,7 @@ def read_header(hdf: h5py.File) -> GridHeader:
         GridError: If the file is not a Synthesizer grid; names what is
             missing.
     """
+    _check_current(hdf)
     if "axes" not in hdf.attrs or "axes" not in hdf:
         raise GridError(
             f"'{hdf.filename}' is not a Synthesizer grid: it has no 'axes' "
@@ -258,6 +225,27 @@ def read_header(hdf: h5py.File) -> GridHeader:
         raise GridError(
             f"'{hdf.filename}' is no complete Synthesizer grid: {error}."
         ) from error
+
+
+def _check_current(hdf: h5py.File) -> None:
+    """Refuse grids in the formats of earlier versions of Synthesizer."""
+    names = [text(name) for name in hdf.attrs.get("axes", ())]
+    lines = hdf.get(LINES, {})
+    for outdated, what in (
+        (SPECTRA in hdf and not names, "it has no list of axes"),
+        (any("log10" in name for name in names), "its axes are logarithms"),
+        (
+            any(isinstance(lines[name], h5py.Group) for name in lines)
+            and "emulator" not in hdf,
+            "it has a group for each line",
+        ),
+    ):
+        if outdated:
+            raise GridError(
+                f"'{hdf.filename}' is a grid in an outdated format ({what}), "
+                "which Synthesizer itself does not read any more: fetch it "
+                "again, or make it with a current version."
+            )
 
 
 def native_header(path: Path) -> GridHeader:

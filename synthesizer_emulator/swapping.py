@@ -221,7 +221,8 @@ def _new_grid(
     # Copies and pickles come without a name.
     if cls is not native or grid_name is None or not _in_force:
         return object.__new__(cls)
-    from synthesizer_emulator.grid import EmulatedGrid, find_weights
+    from synthesizer_emulator.grid import EmulatedGrid
+    from synthesizer_emulator.namesakes import find_weights
 
     swaps, name = _in_force[-1], str(grid_name)
     emulated = find_weights(name, grid_dir) is not None

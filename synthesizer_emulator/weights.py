@@ -43,11 +43,11 @@ from synthesizer_emulator.gridfile import (
     write_header,
 )
 from synthesizer_emulator.interpolation import Derived, SmoothTable
+from synthesizer_emulator.places import SUFFIX as SUFFIX
 from synthesizer_emulator.scaling import AxisDomain, Coordinates
 from synthesizer_emulator.tabulation import NodeTable
 
 FORMAT_VERSION = 2
-SUFFIX = ".emulator.hdf5"
 
 # Integers up to here have no rounding in single precision.
 _LARGEST_INTEGER = 2**24

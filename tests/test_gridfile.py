@@ -12,6 +12,7 @@ from conftest import (
 from synthesizer.exceptions import GridError
 from synthesizer.grid import Grid
 
+from synthesizer_emulator import build
 from synthesizer_emulator.files import (
     check_room,
     check_writable,
@@ -207,3 +208,42 @@ def test_units_of_a_grid_are_not_evaluated(analytic_grid, tmp_path, entry):
     ):
         read_header(hdf)
     assert not touched.exists()
+
+
+def _without_axes(hdf):
+    for name in list(hdf["axes"]):
+        hdf[name] = hdf[f"axes/{name}"][...]
+    del hdf["axes"], hdf.attrs["axes"]
+
+
+def _with_logarithms(hdf):
+    hdf["axes/log10ages"] = np.log10(hdf["axes/ages"][...])
+    hdf.attrs["axes"] = ["log10ages", "metallicities"]
+
+
+def _of_agn(hdf):
+    hdf["axes/log10masses"] = np.linspace(6.0, 9.0, 12)
+    hdf["axes/accretion_rates_eddington"] = np.linspace(0.1, 1.0, 6)
+    hdf.attrs["axes"] = ["log10masses", "accretion_rates_eddington"]
+    hdf["spectra/normalisation"] = np.ones((12, 6))
+
+
+def _with_lines_in_groups(hdf):
+    names = hdf["lines/id"][...]
+    luminosity = hdf["lines/luminosity"][...]
+    del hdf["lines"]
+    for i, name in enumerate(names):
+        hdf[f"lines/{name.decode()}/luminosity"] = luminosity[..., i]
+
+
+@pytest.mark.parametrize(
+    "age", [_without_axes, _with_logarithms, _of_agn, _with_lines_in_groups]
+)
+def test_an_old_grid_is_called_outdated(age, analytic_grid):
+    """Synthesizer does not read it either."""
+    with h5py.File(analytic_grid, "r+") as hdf:
+        age(hdf)
+    with pytest.raises((GridError, KeyError)):
+        Grid("analytic", grid_dir=analytic_grid.parent)
+    with pytest.raises(GridError, match=r"outdated format.*fetch it again"):
+        build(analytic_grid)

@@ -53,10 +53,10 @@ from synthesizer_emulator.gridfile import (
     LINES,
     Axis,
     GridHeader,
-    find_grid,
     grid_name_of,
     native_header,
 )
+from synthesizer_emulator.places import find_grid
 from synthesizer_emulator.resampling import identity
 from synthesizer_emulator.weights import SUFFIX, Weights, read_weights
 

@@ -44,9 +44,9 @@ from synthesizer_emulator.evaluation.tables import Table, number
 from synthesizer_emulator.files import open_hdf5
 from synthesizer_emulator.gridfile import (
     Axis,
-    find_grid,
     native_header,
 )
+from synthesizer_emulator.places import find_grid
 from synthesizer_emulator.scaling import AxisDomain, Coordinates
 from synthesizer_emulator.training import History, TrainingConfig
 from synthesizer_emulator.yamlfile import in_file, read_yaml

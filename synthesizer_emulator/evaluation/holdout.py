@@ -65,9 +65,9 @@ from synthesizer_emulator.gridfile import (
     Axis,
     GridHeader,
     create_emission,
-    find_grid,
     write_header,
 )
+from synthesizer_emulator.places import find_grid
 from synthesizer_emulator.resampling import selection
 from synthesizer_emulator.weights import Weights, read_weights
 
