@@ -30,6 +30,7 @@ from unyt import Unit, unyt_array
 
 from synthesizer_emulator.architectures.base import mesh_of
 from synthesizer_emulator.checks import nearest
+from synthesizer_emulator.digests import digest, sketch
 from synthesizer_emulator.emulator import (
     DERIVED_SPECTRA,
     Decoder,
@@ -45,6 +46,9 @@ from synthesizer_emulator.weights import Weights
 
 # How many points are evaluated at once.
 PART_SIZE = 256
+
+# What two ways of computing the same spectrum may differ in.
+_ALIKE = 1e-4
 
 
 @jax.jit
@@ -226,6 +230,28 @@ class PointArrays:
             own=None if self.own is None else self.own.take(indices, axis),
         )
 
+    def digest(self, name: str) -> str:
+        """Return what distinguishes a spectrum, without evaluating it.
+
+        The same on every machine, as its values are not, to the last digits.
+        """
+        weights = self.weights
+        names = (
+            (name,)
+            if f"spectra/{name}" in weights.shapes
+            else DERIVED_SPECTRA[name]
+        )
+        paths = [f"spectra/{name}" for name in names]
+        return digest(
+            [(weights.shapes[path], weights.tensors[path]) for path in paths],
+            weights.domain,
+            weights.provenance.architecture,
+            weights.provenance.architecture_config,
+            [axis.values for axis in weights.header.axes],
+            self.points,
+            self.factor,
+        )
+
     def _evaluate(
         self, path: str, view: WavelengthMap, dtype: np.dtype | type
     ) -> NDArray:
@@ -404,6 +430,26 @@ class LazySpectra(LazyEmissions):
         """Return a spectrum at points on the wavelengths in force."""
         return arrays.spectrum(name, self.view, self.dtype)
 
+    def digest(self, name: str) -> str:
+        """Return what distinguishes a spectrum from others.
+
+        It is that of the weights, the points and the wavelengths; and of
+        the values, to fewer digits, where they are not what these give any
+        more, since they were written, or an axis was collapsed.
+        """
+        matrix = self.view.matrix
+        source = digest(
+            self.arrays.digest(name),
+            (matrix.shape, matrix.indptr, matrix.indices, matrix.data),
+            str(self.dtype),
+        )
+        if name not in self.evaluated:
+            return source
+        values = self[name]
+        if _is_close(values, self.evaluate(name, self.arrays)):
+            return source
+        return digest(source, sketch(values))
+
     def at(self, name: str, change: WavelengthMap) -> NDArray:
         """Return a spectrum after one more change of the wavelengths.
 
@@ -417,6 +463,13 @@ class LazySpectra(LazyEmissions):
         if name in self.evaluated:
             return change(self[name])
         return self.arrays.spectrum(name, change.after(self.view), self.dtype)
+
+
+def _is_close(values: NDArray, others: NDArray) -> bool:
+    """Return whether spectra are the same but for their last digits."""
+    return values.shape == others.shape and np.allclose(
+        values, others, rtol=_ALIKE, atol=_ALIKE**3 * np.max(others, initial=0)
+    )
 
 
 class LazyLineValues(LazyEmissions):

@@ -165,6 +165,66 @@ def compile_model(
         >>> lnu["emergent"].shape
         (10, 1719)
     """
+    return _assemble(*_walked(model, emissions, varying, fixed, lam_lims))
+
+
+def recipe(
+    model: EmissionModel,
+    emissions: str | Iterable[str] | None = None,
+    varying: str | Iterable[str] = (),
+    fixed: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return what `compile_model` does to the spectra of the grids.
+
+    For whoever has to tell one model from another without evaluating them:
+    two models with the same recipe, on grids of the same spectra, give the
+    same emissions.
+
+    Args:
+        model (EmissionModel): The model.
+        emissions (str/list of str): As for `compile_model`, like the rest.
+        varying (str/list of str): The attributes that differ.
+        fixed (dict): The attributes that don't.
+
+    Returns:
+        dict: For each emission that is needed a list of terms: where it
+            comes from (which grid, with which masks; or which dust
+            emission), the factors that differ between galaxies, and the
+            coefficient of each spectrum. Then the wavelengths, Angstrom,
+            the dust emissions, and the labels of what is returned.
+
+    Raises:
+        UnimplementedFunctionality: As `compile_model` does, like the rest.
+        MissingAttribute: If parameters are missing.
+    """
+    tree, labels = _walked(model, emissions, varying, fixed)
+    needed = tree.needed(labels)
+    grids = {key: i for i, key in enumerate(tree.grids)}
+
+    def source(key: _Source) -> Any:
+        if isinstance(key, str):
+            return key
+        return grids[key[0]], tree.masks[key[1]]
+
+    terms = {
+        label: [
+            (source(key), [tree.factors[f] for f in factors], parts)
+            for (key, factors), parts in _summed(tree.terms[label]).items()
+        ]
+        for label in needed
+    }
+    dust = {k: v for k, v in tree.dust.items() if k in needed}
+    return {"terms": terms, "dust": dust, "lam": tree.lam, "emissions": labels}
+
+
+def _walked(
+    model: EmissionModel,
+    emissions: str | Iterable[str] | None = None,
+    varying: str | Iterable[str] = (),
+    fixed: Mapping[str, Any] | None = None,
+    lam_lims: tuple[unyt_quantity, unyt_quantity] | None = None,
+) -> tuple["_Tree", tuple[str, ...]]:
+    """Return the terms of every emission, and the labels wanted."""
     if not model.save:
         raise InconsistentArguments(
             f"'{model.label}' is not saved, so there is nothing to return; "
@@ -189,7 +249,7 @@ def compile_model(
             tree.translate(node)
         queue.done(node, {}, {})
     tree.check()
-    return _assemble(tree, labels)
+    return tree, labels
 
 
 @dataclass(frozen=True, eq=False)

@@ -38,11 +38,14 @@ from synthesizer_emulator.histories import (
     stack_parameters,
 )
 from synthesizer_emulator.library.about import (
+    about_distances,
     about_filters,
     about_grids,
+    about_igm,
     about_model,
-    about_object,
     about_prior,
+    about_quantiles,
+    about_recipe,
     about_software,
 )
 from synthesizer_emulator.library.file import (
@@ -199,12 +202,19 @@ class Library:
             },
             "sf_hist": self.sf_hist.name,
             "metal_dist": self.metal_dist.name,
+            "quantiles": about_quantiles(
+                p.prior for p in self.parameters.every
+            ),
             "cosmology": repr(self.cosmo),
-            "igm": about_object(self.igm),
+            "distances": about_distances(self.cosmo),
+            "igm": about_igm(self.igm),
             "filters": about_filters(self.filters),
             "outputs": list(self.outputs),
             "emissions": list(self.model.emission.emissions),
             "emission_model": about_model(self.emission_model),
+            "recipe": about_recipe(
+                self.emission_model, self.emissions, self._varying, self._fixed
+            ),
             "grids": about_grids(self.emission_model),
             "software": about_software(),
             "units": {

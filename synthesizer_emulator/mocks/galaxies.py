@@ -6,11 +6,9 @@ objects. `basis` needs it, nobody else.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from hashlib import sha256
-from inspect import getsource
 from operator import itemgetter
 from typing import Any
 
@@ -21,22 +19,28 @@ from numpy.typing import NDArray
 from synference import GalaxyBasis
 from synference.library import muv_filter
 from synference.utils import check_log_scaling, check_scaling
-from synthesizer.emission_models import ParameterFunction
 from synthesizer.emissions import Sed
 from synthesizer.exceptions import (
     InconsistentArguments,
     UnimplementedFunctionality,
 )
+from synthesizer.grid import Grid
+from synthesizer.instruments import FilterCollection
 from synthesizer.parametric import Galaxy, Stars
 from unyt import Hz, Msun, erg, s, unyt_array, unyt_quantity
 
 from synthesizer_emulator.compiled import CompiledModel, Product, Term
+from synthesizer_emulator.digests import digest
 from synthesizer_emulator.galaxies import GalaxyModel, in_batches
 from synthesizer_emulator.histories import native_sfzh, stack_parameters
 from synthesizer_emulator.library.about import (
+    about_distances,
+    about_filters,
+    about_grid,
     about_grids,
+    about_igm,
     about_model,
-    about_object,
+    about_recipe,
     about_software,
 )
 from synthesizer_emulator.mocks.recorded import Record, varying_parameters
@@ -143,32 +147,34 @@ class MockGalaxies:
     @property
     def about(self) -> dict[str, Any]:
         """What tells this library from others, for `Parts`."""
-        root = self._basis.emission_model
-        computing = [
-            _source(value.func)
-            for model in root._models.values()
-            for value in model.fixed_parameters.values()
-            if isinstance(value, ParameterFunction)
-        ]
+        basis, root = self._basis, self._basis.emission_model
+        varying, fixed = self._split()
         own = [
-            str(getattr(history, "__dict__", history))
+            (basis.sfhs[i], basis.metal_dists[i])
             for group in self._groups
             if group.histories["sf_hist"] is None
             for i in group.members
-            for history in (self._basis.sfhs[i], self._basis.metal_dists[i])
         ]
+        wanted = [self._emission, *(self._saved if self._called else ())]
         return {
             "grids": about_grids(root),
             "emission model": about_model(root),
-            "parameter functions": computing,
-            "intergalactic medium": about_object(self._igm),
-            "spectra, filters and cosmology": _digest(self._models),
+            "recipe": {
+                label: about_recipe(root[label], None, varying, fixed)
+                for label in wanted
+            },
+            "intergalactic medium": about_igm(self._igm),
+            "cosmology": repr(basis.cosmo),
+            "distances": about_distances(basis.cosmo),
+            "filters": about_filters(self._filters),
             "emission": self._emission,
             "kind": self._output,
-            "galaxies": _digest([g.values for g in self._groups]),
-            "histories": _digest(self.record.parameters, own),
+            "galaxies": digest([g.values for g in self._groups]),
+            "histories": digest(self.record.parameters, own),
             "supplementary parameters": {
-                name: [_source(function), *map(_plain, arguments)]
+                name: digest(
+                    function, [_told(argument) for argument in arguments]
+                )
                 for name, (function, arguments) in self._functions.items()
             },
             "software": about_software(),
@@ -212,6 +218,18 @@ class MockGalaxies:
             "observed": observed,
             "supplementary": supplements,
         }
+
+    @property
+    def _filters(self) -> FilterCollection | None:
+        """The filters that the galaxies are observed in, if any."""
+        in_bands = self._output == "photometry"
+        return self._basis.instrument.filters if in_bands else None
+
+    def _split(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the parameters that differ between galaxies, and the rest."""
+        every = self._basis.galaxy_params
+        varying = varying_parameters(every)
+        return varying, {k: v for k, v in every.items() if k not in varying}
 
     def _translated(self) -> dict[str, Supplement]:
         """Return the supplementary functions that have a batched form."""
@@ -270,18 +288,12 @@ class MockGalaxies:
     def _compiled(self) -> dict[str, GalaxyModel]:
         """Return the models of all that is wanted of a galaxy."""
         basis, root = self._basis, self._basis.emission_model
-        varying = varying_parameters(basis.galaxy_params)
-        fixed = {
-            name: value
-            for name, value in basis.galaxy_params.items()
-            if name not in varying
-        }
+        varying, fixed = self._split()
         make = partial(GalaxyModel.of_model, varying=varying, fixed=fixed)
         wanted = root[self._emission]
-        in_bands = self._output == "photometry"
         observed = make(
             wanted,
-            filters=basis.instrument.filters if in_bands else None,
+            filters=self._filters,
             cosmo=basis.cosmo,
             igm=self._igm,
             max_redshift=_beyond(basis.redshifts),
@@ -499,25 +511,8 @@ def _only(found: Mapping[str, Any]) -> Any:
     return value
 
 
-def _source(function: Any) -> str:
-    """Return what tells functions apart, their source if it is known."""
-    try:
-        return getsource(function)
-    except (OSError, TypeError):
-        return str(getattr(function, "__qualname__", type(function)))
-
-
-def _plain(value: Any) -> str:
-    """Return a value of a simple type as a string, or the type's name."""
-    simple = isinstance(value, str | float | int | unyt_quantity)
-    return repr(value) if simple else type(value).__name__
-
-
-def _digest(tree: Any, words: Sequence[object] = ()) -> str:
-    """Return what tells arrays, and what goes with them, apart."""
-    digest = sha256(repr(words).encode())
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        array = np.ascontiguousarray(leaf)
-        digest.update(f"{path} {array.dtype} {array.shape}".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()
+def _told(argument: Any) -> Any:
+    """Return an argument of a supplementary function, for a digest."""
+    if isinstance(argument, Grid):
+        return about_grid(argument), argument.stellar_fraction
+    return argument

@@ -1,0 +1,274 @@
+"""What tells one thing from another, the same in every process.
+
+Whatever is taken up after an interruption, or made by several processes,
+is recognised by the digest of what it is made from. Two machines compute
+the last bits of a logarithm differently, so numbers count to six digits;
+functions count by their code and by what they refer to, not by their name.
+What is installed beside this package counts by its name; its version is up
+to the caller.
+"""
+
+import functools
+import sys
+import sysconfig
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import fields, is_dataclass
+from hashlib import sha256
+from types import (
+    BuiltinFunctionType,
+    CellType,
+    CodeType,
+    FunctionType,
+    MethodType,
+    ModuleType,
+)
+from typing import Any
+
+import jax
+import numpy as np
+from numpy.typing import NDArray
+from unyt import unyt_array
+
+# Of double precision's 64 bits those that count: the sign, the exponent and
+# 20 bits of the fraction, a relative precision of 1e-6. A sum that differs in
+# its last bits falls on another side of a rounding once in 1e9 times.
+_KEPT = 32
+
+# How many values are rounded at a time.
+_BLOCK = 2**20
+
+# Of how many sets of values means are taken.
+_MEANS = 16
+
+# The digests of objects by their identity; and they, so that they live on.
+_Known = dict[int, tuple[str, Any]]
+
+_PLAIN = (bool, int, complex, str, bytes, type(None))
+
+# What a class has, whatever it does.
+_OF_EVERY_CLASS = (
+    "__dict__",
+    "__doc__",
+    "__firstlineno__",
+    "__module__",
+    "__static_attributes__",
+    "__weakref__",
+)
+
+# Where Python and its packages are.
+_INSTALLED = tuple(
+    sysconfig.get_path(name)
+    for name in ("stdlib", "platstdlib", "purelib", "platlib")
+)
+
+
+def digest(*things: Any) -> str:
+    """Return what distinguishes things from others.
+
+    Args:
+        *things (Any): Numbers, texts and arrays (with units or without),
+            collections and dataclasses of them, functions, classes and
+            other objects.
+
+    Returns:
+        str: 64 hexadecimal digits. They are the same in every process and
+            on every machine, and for numbers that are equal to six digits.
+            The order counts in sequences, but not in mappings and sets.
+
+    Examples:
+        >>> digest(1.0, [2, 3]) == digest(1.0 + 1e-15, [2, 3])
+        True
+        >>> digest(lambda x: x + 1) == digest(lambda x: x + 2)
+        False
+    """
+    return _digest(things, {})
+
+
+def sketch(values: NDArray) -> list[str]:
+    """Return what distinguishes arrays whose values are known to 1e-6 only.
+
+    As those of networks in single precision are, from one machine to
+    another: means of some of the values, to five digits.
+
+    Args:
+        values (np.ndarray of float): The array, of any shape.
+
+    Returns:
+        list of str: The shape, and the means of the fourth roots, which
+            faint values count in, too.
+    """
+    roots = np.abs(np.asarray(values, np.float64).reshape(-1)) ** 0.25
+    means = [roots[i::_MEANS].mean() for i in range(min(_MEANS, len(roots)))]
+    return [str(values.shape), *(f"{mean:.4e}" for mean in means)]
+
+
+def rounded(values: NDArray) -> Iterator[bytes]:
+    """Return an array's numbers to six digits, as bytes, a block at a time.
+
+    Args:
+        values (np.ndarray of float): The numbers, of any shape.
+    """
+    flat = np.ascontiguousarray(values).reshape(-1)
+    half = np.uint64(1 << (_KEPT - 1))
+    for start in range(0, len(flat), _BLOCK):
+        # Adding zero makes a negative zero positive.
+        block = flat[start : start + _BLOCK].astype(np.float64) + 0.0
+        bits = block.view(np.uint64)
+        finite = np.isfinite(block)
+        bits += np.where(finite, half, np.uint64(0))
+        yield (bits >> np.uint64(_KEPT)).astype("<u4").tobytes()
+
+
+def _digest(thing: Any, known: _Known) -> str:
+    """Return what distinguishes a thing; see `_pieces`."""
+    hashed = sha256()
+    for piece in _pieces(thing, known):
+        hashed.update(piece)
+    return hashed.hexdigest()
+
+
+def _pieces(thing: Any, known: _Known) -> Iterator[bytes]:
+    """Return bytes that spell a thing.
+
+    Args:
+        thing (Any): The thing.
+        known (dict): Objects met before, by their identity, with their
+            digests.
+    """
+    if isinstance(thing, unyt_array):
+        yield f"units {thing.units} ".encode()
+        yield from _numbers(np.asarray(thing), known)
+    elif isinstance(thing, float | np.ndarray | np.generic | jax.Array):
+        yield from _numbers(np.asarray(thing), known)
+    elif isinstance(thing, _PLAIN):
+        yield f"{type(thing).__name__} {thing!r} ".encode()
+    elif isinstance(thing, Mapping):
+        pairs = sorted(_digest(pair, known) for pair in thing.items())
+        yield f"mapping {pairs} ".encode()
+    elif isinstance(thing, Set):
+        items = sorted(_digest(item, known) for item in thing)
+        yield f"set {items} ".encode()
+    elif isinstance(thing, Sequence):
+        yield f"sequence {len(thing)} ".encode()
+        for item in thing:
+            yield from _pieces(item, known)
+    else:
+        if id(thing) not in known:
+            # Until it is known, for functions that call themselves.
+            known[id(thing)] = "itself", thing
+            parts = [_digest(part, known) for part in _parts_of(thing)]
+            own = _digest([_name(type(thing)), *parts], known)
+            known[id(thing)] = own, thing
+        yield known[id(thing)][0].encode()
+
+
+def _numbers(values: NDArray, known: _Known) -> Iterator[bytes]:
+    """Return bytes that spell an array."""
+    kind = values.dtype.kind
+    yield f"array {kind} {values.shape} ".encode()
+    if kind == "f":
+        yield from rounded(values)
+    elif kind in "biu":
+        yield values.astype("<i8").tobytes()
+    else:
+        yield from _pieces(values.reshape(-1).tolist(), known)
+
+
+def _parts_of(thing: Any) -> Sequence[Any]:
+    """Return what makes up what is neither number nor collection."""
+    if isinstance(thing, FunctionType):
+        return _of_function(thing)
+    if isinstance(thing, MethodType):
+        return thing.__func__, thing.__self__
+    if isinstance(thing, CodeType):
+        return thing.co_code, thing.co_names, thing.co_consts
+    if isinstance(thing, CellType):
+        # Empty until what it is for is defined.
+        return _contents(thing)
+    if isinstance(thing, functools.partial):
+        return thing.func, thing.args, thing.keywords
+    if isinstance(thing, type):
+        return _of_class(thing)
+    if isinstance(thing, property):
+        return (thing.fget,)
+    if isinstance(thing, BuiltinFunctionType | np.ufunc | ModuleType):
+        return (_name(thing),)
+    if hasattr(thing, "__wrapped__"):
+        # A function that JAX compiles, or that keeps its results.
+        return (thing.__wrapped__,)
+    if is_dataclass(thing):
+        return [getattr(thing, f.name) for f in fields(thing)]
+    if _is_installed(type(thing)) and " at 0x" not in repr(thing):
+        # What others keep in their objects beside changes as they are used.
+        return (repr(thing),)
+    return type(thing), getattr(thing, "__dict__", {})
+
+
+def _of_function(function: FunctionType) -> Sequence[Any]:
+    """Return what decides on the results of a function."""
+    code = function.__code__
+    if _is_installed(function):
+        return _name(function), code
+    names = set(_names_in(code))
+    known = {
+        name: value
+        for name, value in function.__globals__.items()
+        if name in names
+    }
+    for name, value in known.items():
+        if isinstance(value, ModuleType) and not _is_installed(value):
+            # Of a module of the user's own what is asked of it.
+            known[name] = {k: v for k, v in vars(value).items() if k in names}
+    return (
+        code,
+        function.__defaults__,
+        function.__kwdefaults__,
+        function.__closure__,
+        known,
+    )
+
+
+def _of_class(cls: type) -> Sequence[Any]:
+    """Return what decides on what objects of a class do."""
+    if _is_installed(cls):
+        return (_name(cls),)
+    own = {
+        name: value
+        for name, value in vars(cls).items()
+        if name not in _OF_EVERY_CLASS
+    }
+    return _name(cls), cls.__bases__, own
+
+
+def _names_in(code: CodeType) -> Iterator[str]:
+    """Return the names that code, and code within it, refers to."""
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _names_in(constant)
+
+
+def _contents(cell: CellType) -> Sequence[Any]:
+    """Return what a cell of a closure holds."""
+    try:
+        return (cell.cell_contents,)
+    except ValueError:
+        return ()
+
+
+def _name(thing: Any) -> str:
+    """Return the full name of a class, a function or a module."""
+    name = getattr(thing, "__qualname__", None) or thing.__name__
+    return f"{getattr(thing, '__module__', '')}.{name}"
+
+
+def _is_installed(thing: Any) -> bool:
+    """Return whether a module, or what it defines, is of a package."""
+    of = str(getattr(thing, "__module__", ""))
+    module = thing if isinstance(thing, ModuleType) else sys.modules.get(of)
+    name = getattr(module, "__name__", "__main__")
+    path = getattr(module, "__file__", None)
+    if name == "__main__":
+        return False
+    own = name.partition(".")[0] == __name__.partition(".")[0]
+    return own or path is None or path.startswith(_INSTALLED)
