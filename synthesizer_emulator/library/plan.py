@@ -75,6 +75,7 @@ from synthesizer_emulator.library.parameters import (
     with_units,
 )
 from synthesizer_emulator.library.parts import (
+    _PLAN,
     ON_BAD,
     Parts,
     listed,
@@ -377,7 +378,7 @@ class Library:
                 f"'{path}' is there already, and another library: delete "
                 "it, or choose another file."
             )
-        parts = Parts.begin(parts.folder, parts.n, parts.size, parts.about)
+        parts = begin_parts(parts)
         write_parts(parts, self.make, on_bad, process, processes, progress)
         return merge(parts.folder, path, on_bad) if processes == 1 else None
 
@@ -595,6 +596,32 @@ class Library:
             [*self._varying, *self._fixed],
             asked_parameters(self.emission_model, emissions),
         )
+
+
+def begin_parts(parts: Parts) -> Parts:
+    """Make the folder of a library, or take up what is there.
+
+    In the place of another library that never had a galaxy, as one leaves
+    that failed or was killed before its first part.
+
+    Args:
+        parts (Parts): The library.
+
+    Returns:
+        Parts: They, in the size that was begun with.
+
+    Raises:
+        InconsistentArguments: If the folder has galaxies of another library.
+        OSError: If it can't be written.
+    """
+    plan = parts.folder / _PLAN
+    if (
+        plan.is_file()
+        and not any(parts.folder.glob("part-*"))
+        and Parts.open(parts.folder).digest != parts.digest
+    ):
+        plan.unlink()
+    return Parts.begin(parts.folder, parts.n, parts.size, parts.about)
 
 
 def _shared_parameters(
