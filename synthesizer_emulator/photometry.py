@@ -24,10 +24,12 @@ from numpy.typing import NDArray
 from synthesizer.emissions import Sed
 from synthesizer.exceptions import InconsistentArguments
 from synthesizer.instruments import FilterCollection
+from synthesizer.instruments.filters import Filter
 from unyt import Hz, Mpc, angstrom, erg, nJy, pc, s, unyt_quantity
 
 from synthesizer_emulator.checks import check_number
 from synthesizer_emulator.igm import Transmission, translate_igm
+from synthesizer_emulator.transmission import Curve, open_range
 
 if TYPE_CHECKING:
     from astropy.cosmology import FLRW
@@ -43,9 +45,7 @@ _DEGREE = 30
 # How much wider a window a band may be read in than it needs.
 _ALIKE = 1.5
 
-# The most cells in which the transmission of a filter is tabulated, and how
-# many rows of the identity go through Synthesizer's filters at a time.
-_MOST_CELLS = 2**16
+# How many rows of the identity go through Synthesizer's filters at a time.
 _ROWS = 256
 
 
@@ -65,9 +65,9 @@ def lam_lims(
         tuple: The lowest and the highest wavelength.
     """
     check_number("max_redshift", max_redshift, 0)
-    ends = [_support(filters[code])[0] for code in filters.filter_codes]
-    low = 1e4 / max(nu[-1] for nu in ends) / (1.0 + max_redshift)
-    return low * angstrom, 1e4 / min(nu[0] for nu in ends) * angstrom
+    ends = [open_range(filters[code]) for code in filters.filter_codes]
+    low = min(bluest for bluest, _ in ends) / (1.0 + max_redshift)
+    return low * angstrom, max(reddest for _, reddest in ends) * angstrom
 
 
 @register_dataclass
@@ -197,71 +197,60 @@ class Observer:
 @register_dataclass
 @dataclass(frozen=True, eq=False)
 class Band:
-    """One filter, as a table of its transmission.
+    """One filter, ready to integrate spectra on given wavelengths.
 
     Attributes:
-        bluest (Array): Where the transmission starts, Angstrom, ().
-        first (Array): The wavenumber at which the table starts, 1/micron.
-        cell (Array): The width of its cells, 1/micron.
-        table (Array): The transmission at the start of each cell, its
-            slope, the change of slope, and where in the cell that is,
-            (n_cells, 4).
+        curve (Curve): Its transmission.
         window (int): The most wavelengths of a spectrum that it can cover.
     """
 
-    bluest: Array
-    first: Array
-    cell: Array
-    table: Array
+    curve: Curve
     window: int = field(metadata={"static": True})
 
     @classmethod
-    def of_curve(
-        cls,
-        nu: NDArray[np.float64],
-        transmission: NDArray[np.float64],
-        lam: NDArray[np.float64],
-    ) -> Self:
-        """Tabulate a curve for spectra on given wavelengths.
+    def of_filter(cls, filt: Filter, lam: NDArray[np.float64]) -> Self:
+        """Prepare a filter for spectra on given wavelengths.
 
         Args:
-            nu (np.ndarray of float): Wavenumbers, 1/micron, ascending, (n,).
-            transmission (np.ndarray of float): The transmission there, (n,).
+            filt (Filter): Synthesizer's filter.
             lam (np.ndarray of float): The wavelengths, Angstrom, (nlam,).
+
+        Returns:
+            Band: The filter.
         """
-        cells = _cells_needed(nu)
-        ends = np.searchsorted(lam, lam * nu[-1] / nu[0], side="right")
+        curve = Curve.of_filter(filt)
+        bluest, reddest = open_range(filt)
+        stretch = reddest / bluest if bluest > 0.0 else np.inf
+        ends = np.searchsorted(lam, lam * stretch, side="right")
         longest = int(np.max(ends - np.arange(len(lam))))
-        return cls(
-            bluest=jnp.asarray(1e4 / nu[-1], float),
-            first=jnp.asarray(nu[0], float),
-            cell=jnp.asarray((nu[-1] - nu[0]) / cells, float),
-            table=jnp.asarray(_table(nu, transmission, cells), float),
-            window=min(longest + 2, len(lam)),
-        )
+        return cls(curve, window=min(longest + 2, len(lam)))
 
     def flux(
-        self, lam: Array, steps: Array, fnu: Array, redshift: Array
+        self, nu: Array, steps: Array, fnu: Array, redshift: Array
     ) -> Array:
         """Return one galaxy's mean flux density.
 
         Args:
-            lam (Array): The rest-frame wavelengths, Angstrom, (nlam,).
-            steps (Array): The steps in frequency between them, (nlam - 1,).
-            fnu (Array): The flux density at `lam` times 1 + z, (nlam,).
+            nu (Array): The rest-frame frequencies, Hz, descending, (nlam,).
+            steps (Array): The steps between them, (nlam - 1,).
+            fnu (Array): The flux density at `nu` over 1 + z, (nlam,).
             redshift (Array): The redshift.
+
+        Returns:
+            Array: Zero if fewer than two frequencies are in the filter, but
+                NaN wherever the flux density is, ().
         """
-        # Only the few wavelengths that the filter covers are read.
-        start = jnp.searchsorted(lam, self.bluest / (1.0 + redshift)) - 1
-        start = jnp.clip(start, 0, len(lam) - self.window)
+        # Only the few frequencies that the filter covers are read.
+        one_plus = 1.0 + redshift
+        start = jnp.searchsorted(-nu, -self.curve.highest * one_plus) - 1
+        start = jnp.clip(start, 0, len(nu) - self.window)
 
         def read(values: Array, size: int) -> Array:
             return jax.lax.dynamic_slice(values, (start,), (size,))
 
-        seen_lam = read(lam, self.window)
-        nu = 1e4 / (seen_lam * (1.0 + redshift))
-        passed = _look_up(self.table, (nu - self.first) / self.cell)
-        # Synthesizer stops at the last wavelengths with transmission, and
+        seen = read(nu, self.window) / one_plus
+        passed = self.curve(seen)
+        # Synthesizer stops at the last frequencies with transmission, and
         # does not go on to the zero beyond.
         some = passed != 0.0
         index = jnp.arange(self.window)
@@ -272,11 +261,13 @@ class Band:
             within[1:] & within[:-1], read(steps, self.window - 1), 0.0
         )
         # Photons are counted: the integral is over T / nu.
-        weights = passed * seen_lam
+        weights = passed / seen
         total = jnp.sum(width * (weights[1:] + weights[:-1]))
         weighted = weights * read(fnu, self.window)
         flux = jnp.sum(width * (weighted[1:] + weighted[:-1]))
-        return jnp.where(total > 0, flux / jnp.where(total > 0, total, 1), 0)
+        flux = flux / jnp.where(total > 0.0, total, 1.0)
+        # Of fewer than two, the sum is zero whatever they are.
+        return jnp.where(jnp.isnan(weighted).any(), jnp.nan, flux)
 
 
 @register_dataclass
@@ -285,9 +276,8 @@ class Bands:
     """Filters, ready to integrate spectra on given wavelengths.
 
     Attributes:
-        lam (Array): The rest-frame wavelengths, Angstrom, (nlam,).
-        steps (Array): The steps in frequency between them, in a unit that
-            cancels, (nlam - 1,).
+        nu (Array): The rest-frame frequencies, Hz, descending, (nlam,).
+        steps (Array): The steps between them, (nlam - 1,).
         rest_frame (Array): What each wavelength weighs in each band in the
             rest frame, (n_bands, nlam).
         bands (tuple of Band): The filters one by one, since a few with long
@@ -306,7 +296,7 @@ class Bands:
         [[1.0], [1.0], [1.0]]
     """
 
-    lam: Array
+    nu: Array
     steps: Array
     rest_frame: Array
     bands: tuple[Band, ...]
@@ -325,14 +315,13 @@ class Bands:
             Bands: They.
         """
         lam = np.asarray(lam, np.float64)
+        nu = Sed(lam * angstrom).nu.to_value("Hz")
         codes = tuple(filters.filter_codes)
         return cls(
-            lam=jnp.asarray(lam, float),
-            steps=jnp.asarray(-np.diff(1e4 / lam), float),
-            rest_frame=jnp.asarray(_rest_frame(filters, lam), float),
-            bands=tuple(
-                Band.of_curve(*_support(filters[code]), lam) for code in codes
-            ),
+            nu=jnp.asarray(nu, float),
+            steps=jnp.asarray(-np.diff(nu), float),
+            rest_frame=jnp.asarray(_rest_frame(filters, nu), float),
+            bands=tuple(Band.of_filter(filters[code], lam) for code in codes),
             codes=codes,
         )
 
@@ -356,32 +345,41 @@ class Bands:
 
         As Synthesizer's `Sed.get_photo_fnu`: what of a filter lies beyond
         the spectrum is left out, and a filter without any overlap gets
-        zero.
+        zero. What is not known is NaN in every filter, whether or not it
+        overlaps.
 
         Args:
             fnu (Array): Its flux density at `lam` times 1 + z, (nlam,).
-            redshift (float): Its redshift.
+            redshift (float): Its redshift; NaN is returned unless it is
+                above -1.
 
         Returns:
             Array: Shape (n_bands,), in the units of `fnu`.
         """
         fnu = self._checked(fnu)
         redshift = jnp.asarray(redshift, float)
+        redshift = jnp.where(redshift > -1.0, redshift, jnp.nan)
 
         def flux(band: Band) -> Array:
-            return band.flux(self.lam, self.steps, fnu, redshift)
+            return band.flux(self.nu, self.steps, fnu, redshift)
 
         # One after the other, which compiles once for all that are alike.
         groups = _alike(self.bands)
         found = [jax.lax.map(flux, _stacked(self.bands, g)) for g in groups]
         order = np.argsort(np.concatenate(groups))
-        return jnp.concatenate(found)[order]
+        # At redshift zero Synthesizer's own weights are at hand, which its
+        # rounding decides about where a filter ends on a wavelength.
+        return jnp.where(
+            redshift == 0.0,
+            self.luminosities(fnu),
+            jnp.concatenate(found)[order],
+        )
 
     def _checked(self, spectrum: Array) -> Array:
         """Return a spectrum after a check of its shape."""
-        if spectrum.shape != self.lam.shape:
+        if spectrum.shape != self.nu.shape:
             raise InconsistentArguments(
-                f"Expected a spectrum on the {len(self.lam)} wavelengths of "
+                f"Expected a spectrum on the {len(self.nu)} wavelengths of "
                 f"these bands, got shape {spectrum.shape}. For many galaxies "
                 "use jax.vmap."
             )
@@ -396,7 +394,7 @@ def _alike(bands: tuple[Band, ...]) -> list[list[int]]:
             first = bands[group[0]]
             if (
                 bands[i].window <= _ALIKE * first.window
-                and bands[i].table.shape == first.table.shape
+                and bands[i].curve.shapes == first.curve.shapes
             ):
                 group.append(i)
                 break
@@ -412,64 +410,11 @@ def _stacked(bands: tuple[Band, ...], places: list[int]) -> Band:
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *every)
 
 
-def _support(band: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return wavenumbers, 1/micron, ascending, and transmission of a filter.
-
-    From where the transmission starts to where it ends.
-    """
-    nu = 1e4 / band.original_lam.to_value("angstrom")[::-1]
-    transmission = np.asarray(band.original_t, np.float64)[::-1]
-    open_to = np.flatnonzero(transmission)
-    kept = slice(max(open_to[0] - 1, 0), open_to[-1] + 2)
-    return nu[kept], transmission[kept]
-
-
-def _cells_needed(nu: NDArray[np.float64]) -> int:
-    """Return how many cells leave at most one point inside each."""
-    needed = 1.0 + (nu[-1] - nu[0]) / np.min(np.diff(nu))
-    return int(min(2 ** np.ceil(np.log2(needed)), _MOST_CELLS))
-
-
-def _table(
-    nu: NDArray[np.float64], transmission: NDArray[np.float64], n: int
-) -> NDArray[np.float64]:
-    """Return the pieces of a piecewise linear curve in n cells, (n, 4).
-
-    In a cell with a point inside, the curve is a line to it and another
-    from it. Where there are several, what is between them is lost.
-    """
-    edges = np.linspace(nu[0], nu[-1], n + 1)
-    values = np.interp(edges, nu, transmission)
-    values[-1] = transmission[-1]
-    inside = np.searchsorted(nu, edges[:-1], side="right")
-    inside = np.minimum(inside, len(nu) - 1)
-    bend = (nu[inside] - edges[:-1]) / (edges[1] - edges[0])
-    bends = bend < 1.0
-    bend = np.where(bends, bend, 1.0)
-    at_bend = np.where(bends, transmission[inside], values[1:])
-    before = (at_bend - values[:-1]) / bend
-    after = (values[1:] - at_bend) / np.where(bends, 1.0 - bend, 1.0)
-    change = np.where(bends, after - before, 0.0)
-    return np.stack([values[:-1], before, change, bend], axis=1)
-
-
-def _look_up(table: Array, place: Array) -> Array:
-    """Return the values (m,) of a table (n, 4) at places (m,), 0 to n."""
-    n = len(table)
-    index = jnp.clip(place.astype(int), 0, n - 1)
-    value, slope, change, bend = table[index].T
-    part = place - index
-    value += slope * part + change * jnp.maximum(part - bend, 0.0)
-    return jnp.where((place < 0) | (place > n), 0.0, value)
-
-
 def _rest_frame(
-    filters: FilterCollection, lam: NDArray[np.float64]
+    filters: FilterCollection, nu: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return what Synthesizer's filters make of each wavelength."""
-    # Filters keep their frequencies in Hz, whatever the default units.
-    nu = Sed(lam * angstrom).nu.to_value("Hz")
-    n = len(lam)
+    """Return what each frequency, Hz, weighs in Synthesizer's filters."""
+    n = len(nu)
     rows = []
     for start in range(0, n, _ROWS):
         one = np.eye(min(_ROWS, n - start), n, start)

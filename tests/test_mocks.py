@@ -314,6 +314,18 @@ def test_bad_galaxies(create, log):
     assert np.isfinite(got["photometry"]).all()
 
 
+def test_unknown_redshifts_are_bad(create):
+    """As a flux of zero in all bands, they would pass for known."""
+    redshifts = 0.7 * np.arange(N)
+    redshifts[[1, 4, 6]] = -2.0, -1.0, np.nan
+    bad = {"redshifts": redshifts}
+    with pytest.raises(InconsistentArguments, match=r"3 galaxies.*1, 4, 6\."):
+        create(EmulatedGalaxyBasis, **bad)
+    basis, path = create(EmulatedGalaxyBasis, None, {"on_bad": "skip"}, **bad)
+    assert basis.skipped.tolist() == [1, 4, 6]
+    assert load_library_from_hdf5(str(path))["photometry"].all()
+
+
 def test_an_interrupted_library_is_taken_up(create, monkeypatch):
     evaluate = MockGalaxies.evaluate
     made = []

@@ -57,6 +57,73 @@ def spectrum(native):
     return np.array(native._lam), 1e9 * lnu
 
 
+def awkward_curves(lam):
+    """Return curves that are hard to sample, at wavelengths of a spectrum.
+
+    As wavelengths and transmission, by name.
+    """
+    first = int(np.searchsorted(lam, 5000.0))
+    pixel = lam[first + 1] - lam[first]
+    curves = {}
+    # Narrower than the spacing: between two wavelengths, around one, around
+    # two, and open from one to the next.
+    for name, low, high in (
+        ("in none", lam[first] + 0.1 * pixel, lam[first] + 0.9 * pixel),
+        ("in one", lam[first] - 0.1 * pixel, lam[first] + 0.1 * pixel),
+        ("in two", lam[first] - 0.1 * pixel, lam[first] + 1.1 * pixel),
+        ("one to next", lam[first], lam[first + 1]),
+    ):
+        curves[name] = np.linspace(low, high, 50), np.full(50, 0.7)
+    # Ends open, or closed, exactly on wavelengths.
+    for n in (3, 60):
+        ends = lam[first], lam[first + n]
+        rising = np.linspace(0.4, 0.9, 200)
+        curves[f"open {n}"] = np.linspace(*ends, 200), rising
+        curves[f"own {n}"] = lam[first : first + n + 1], rising[: n + 1]
+        closed = np.append(0.0, np.append(rising, 0.0))
+        inner = np.linspace(lam[first + 1], lam[first + n - 1], 200)
+        curves[f"closed {n}"] = (
+            np.append(ends[0], np.append(inner, ends[1])),
+            closed,
+        )
+    # Jumps, one of them with both points in one place.
+    steps = np.array([4000.0, 4500.0, 4500.001, 6000.0, 6000.0, 7000.0])
+    curves["jumps"] = steps, np.array([0.0, 0.0, 1.0, 1.0, 0.0, 0.0])
+    # Down to no wavelength at all, where the frequency is infinite.
+    curves["from zero"] = (
+        np.linspace(0, 9e3, 10),
+        np.append(0.0, np.geomspace(1.0, 0.01, 9)),
+    )
+    n = 300_000
+    fine = np.linspace(3000, 12000, n)
+    curves["comb"] = fine, (np.arange(n) // 7 % 2).astype(float)
+    curves["random comb"] = fine, RNG.uniform(size=n)
+    return curves
+
+
+def awkward_filters(lam):
+    """Return filters that are hard to sample."""
+    # Synthesizer spaces a thousand points from 1000 Angstrom, or none,
+    # below to 1000 above.
+    hats = {
+        f"{low:g} to {high:g}": {
+            "lam_min": low * angstrom,
+            "lam_max": high * angstrom,
+        }
+        for low, high in (
+            (0, 1e4),
+            (300, 3e5),
+            (900, 8.9e5),
+            (1000, 1e6),
+        )
+    }
+    own = [
+        Filter(name, transmission=t, new_lam=x * angstrom)
+        for name, (x, t) in awkward_curves(lam).items()
+    ]
+    return FilterCollection(tophat_dict=hats, filters=own)
+
+
 def native_fluxes(spectrum, filters, redshift, igm=Inoue14):
     """Return Synthesizer's flux density and photometry.
 
@@ -102,6 +169,47 @@ def test_fluxes_in_single_precision(spectrum, filters):
     # Of a magnitude, 1e-4 are 9e-5 of a flux. Wavelengths are rounded to
     # 6e-8, which moves a bright line on the edge of a narrow filter.
     compare(spectrum, filters, 9e-5, 5e-4)
+
+
+def compare_awkward(spectrum, tolerances):
+    """Compare with a tolerance for each filter, by default the first."""
+    lam, lnu = spectrum
+    filters = awkward_filters(lam)
+    allowed = [
+        tolerances.get(code, tolerances["all"])
+        for code in filters.filter_codes
+    ]
+    bands = Bands.of_filters(filters, lam)
+    seen = np.zeros(len(allowed), bool)
+    # At the second, wavelengths are exactly doubled.
+    for z in (0.0, 1.0, 0.5, 2.37, 7.0):
+        sed = Sed(lam.copy() * angstrom, lnu * erg / s / Hz)
+        sed.get_fnu(Planck18, z)
+        true = np.asarray(sed.get_photo_fnu(filters).photo_fnu)
+        got = np.asarray(band_fluxes(bands, jnp.asarray(sed._fnu), z))
+        errors = np.abs(got - true) / np.where(true > 0, true, 1.0)
+        for code, error, most in zip(
+            filters.filter_codes, errors, allowed, strict=True
+        ):
+            assert error <= most, (code, z)
+        seen |= true > 0
+    unseen = np.array(filters.filter_codes)[~seen]
+    assert set(unseen) <= {"in none", "in one"}
+    sed = Sed(lam * angstrom, lnu * erg / s / Hz)
+    true = np.asarray(sed.get_photo_lnu(filters).photo_lnu)
+    np.testing.assert_allclose(
+        bands.luminosities(jnp.asarray(lnu)), true, rtol=1e-6
+    )
+
+
+def test_awkward_filters_are_synthesizers(spectrum, double_precision):
+    compare_awkward(spectrum, {"all": 1e-9})
+
+
+def test_awkward_filters_in_single_precision(spectrum):
+    # Frequencies are rounded to 1e-7, a part of a comb's spacing of 3e-6.
+    combs = {"comb": 2e-3, "random comb": 1e-2}
+    compare_awkward(spectrum, {"all": 9e-5, **combs})
 
 
 def test_luminosities_are_synthesizers(spectrum, filters):
@@ -162,6 +270,14 @@ def test_redshifts_out_of_range_are_nan(spectrum):
         assert np.isnan(observer.fluxes(jnp.asarray(lnu), z)).all()
     with pytest.raises(InconsistentArguments, match="max_redshift must be"):
         Observer.of_cosmology(lam, Planck18, max_redshift=-1.0)
+
+
+@pytest.mark.parametrize("z", [-2.0, -1.0, np.nan])
+def test_unknown_redshifts_are_nan_in_all_bands(spectrum, filters, z):
+    """Whether or not they overlap, and whatever the flux is."""
+    lam, lnu = spectrum
+    bands = Bands.of_filters(filters, lam)
+    assert np.isnan(band_fluxes(bands, jnp.asarray(lnu), z)).all()
 
 
 def test_gradients_in_redshift(spectrum, filters, double_precision):
