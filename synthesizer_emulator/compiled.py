@@ -18,14 +18,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.tree_util import Partial, register_dataclass
 from jax.typing import ArrayLike
 from synthesizer.exceptions import InconsistentArguments, MissingAttribute
-
-from synthesizer_emulator.checks import nearest
+from synthesizer.synth_warnings import warn
 
 
 class Parameter(Protocol):
@@ -226,9 +226,13 @@ class MovingMask:
         return self.threshold.names
 
     def __call__(self, values: Mapping[str, ArrayLike]) -> Array:
-        """Return whether each node takes part, (n_nodes,)."""
+        """Return the part that each node takes, 0 or 1, (n_nodes,).
+
+        It is NaN if the threshold is, which no comparison is true of.
+        """
         threshold = jnp.asarray(self.threshold(values), float)
-        return OPERATORS[self.operator](self.values, threshold)
+        taken = OPERATORS[self.operator](self.values, threshold)
+        return jnp.where(jnp.isnan(threshold), jnp.nan, taken)
 
 
 OPERATORS: Mapping[str, Callable[[Array, Array], Array]] = {
@@ -259,7 +263,7 @@ class Product:
     def __call__(self, sfzh: Array, values: Mapping[str, ArrayLike]) -> Array:
         """Return the luminosity density (nlam,) of an SFZH (n_nodes,)."""
         for mask in self.masks:
-            sfzh = jnp.where(mask(values), sfzh, 0.0)
+            sfzh = sfzh * mask(values)
         if self.rows is not None:
             sfzh = sfzh[self.rows]
         return _dot(sfzh, self.spectra)
@@ -271,16 +275,21 @@ class DustEmission:
     """What dust emits.
 
     Attributes:
-        shape (Partial): From the temperature to the shape, (nlam,).
+        log_shape (Partial): From the temperature to the logarithm of the
+            shape, up to a constant, (nlam,).
         temperature (Parameter): The temperature, K.
+        coldest (float): The temperature, K, below which less than half of
+            the luminosity would be emitted within the wavelengths. All of
+            it is put there all the same, as Synthesizer does.
         intrinsic (str): The label of an emission whose luminosity is
             emitted; None for one solar luminosity.
         attenuated (str): The label of an emission whose luminosity is
             taken off that; None for none.
     """
 
-    shape: Partial
+    log_shape: Partial
     temperature: Parameter = field(metadata={"static": True})
+    coldest: float = field(metadata={"static": True})
     intrinsic: str | None = field(metadata={"static": True})
     attenuated: str | None = field(metadata={"static": True})
 
@@ -288,6 +297,57 @@ class DustEmission:
     def names(self) -> frozenset[str]:
         """The per-galaxy parameters it asks for."""
         return self.temperature.names
+
+    def of_one_lsun(
+        self, values: Mapping[str, ArrayLike], per_lsun: Array
+    ) -> Array:
+        """Return the emission of one solar luminosity.
+
+        Args:
+            values (Mapping): The parameters of the galaxy.
+            per_lsun (Array): As of `CompiledModel`, (nlam,).
+
+        Returns:
+            Array: The luminosity density, erg/s/Hz, (nlam,).
+        """
+        log_shape = self.log_shape(temperature=self.temperature(values))
+        # What is largest cancels; it keeps numbers, and the squares in their
+        # derivatives, within single precision.
+        largest = jax.lax.stop_gradient(log_shape.max())
+        shape = jnp.exp(log_shape - largest)
+        most = per_lsun.max()
+        return shape / _dot(shape, per_lsun / most) / most
+
+    def warn_if_cold(
+        self,
+        label: str,
+        values: Mapping[str, ArrayLike],
+        lam: ArrayLike,
+    ) -> None:
+        """Warn if most of it would be emitted beyond the wavelengths.
+
+        Args:
+            label (str): Its label.
+            values (Mapping): The parameters of one galaxy, or of many with a
+                leading axis.
+            lam (array): The wavelengths, Angstrom, (nlam,).
+        """
+        temperature = self.temperature
+        if self.names:
+            # Called with numbers, for which functions are written.
+            known = {k: jnp.asarray(values[k], float) for k in self.names}
+            found = jax.vmap(temperature)(jax.tree.map(jnp.atleast_1d, known))
+        else:
+            found = temperature(values)
+        if np.any(np.asarray(found) < self.coldest):
+            ends = (f"{end:.3g}" for end in np.asarray(lam)[[0, -1]] / 1e4)
+            warn(
+                f"'{label}': dust colder than {self.coldest:.3g} K emits "
+                "less than half of its luminosity within the model's "
+                f"wavelengths, {' to '.join(ends)} micron. As Synthesizer "
+                "does, all of it is put there, which is too bright. Give "
+                "the grid wavelengths further into the infrared."
+            )
 
 
 @register_dataclass
@@ -383,11 +443,6 @@ class CompiledModel:
             raise MissingAttribute(
                 f"The model needs {', '.join(self.parameters)} of each "
                 f"galaxy; {', '.join(missing)} missing."
-                + "".join(
-                    nearest(name, missing)
-                    for name in parameters
-                    if name not in self.parameters
-                )
             )
         if np.shape(sfzh) != self.nodes:
             raise InconsistentArguments(
@@ -448,8 +503,7 @@ class _Galaxy:
 
     def _dust(self, label: str) -> Array:
         dust = self._model.dust[label]
-        shape = dust.shape(temperature=dust.temperature(self._values))
-        shape = shape / _dot(shape, self._model.per_lsun)
+        shape = dust.of_one_lsun(self._values, self._model.per_lsun)
         if dust.intrinsic is None:
             return shape
         absorbed = self.emission(dust.intrinsic)

@@ -2,13 +2,17 @@
 
 Synthesizer's dust emission generators as functions of one galaxy's
 temperature: `translation` needs them, nobody else. A shape is a `Partial`
-with the wavelengths in it, called with a temperature in K, and is not
-normalised.
+with the wavelengths in it, called with a temperature in K. It returns the
+logarithm of the luminosity density, up to a constant: where the wavelengths
+end long before the dust shines, the number itself is below all that single
+precision can hold, although Synthesizer normalises it to the luminosity of
+the dust.
 """
 
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -19,10 +23,12 @@ from synthesizer.emission_models.generators import dust as native
 from synthesizer.exceptions import UnimplementedFunctionality
 from unyt import c, h, kb, um
 
-# Frequencies are counted in 1e13 Hz, so that no power of them overflows.
-_THZ_10 = 1e13
-_H_OVER_K = float((h / kb).to_value("K*s")) * _THZ_10
-_C_ANGSTROM = float(c.to_value("angstrom/s")) / _THZ_10
+_HC_OVER_K = float((h * c / kb).to_value("K*angstrom"))
+
+# What holds all light of dust, Angstrom, and the temperatures, K, that it
+# can have, in steps of 2%.
+_EVERYWHERE = np.geomspace(1e2, 1e9, 2000)
+_TEMPERATURES = np.geomspace(1.0, 1e4, 465)
 
 
 def translate_dust(generator: Any, lam: NDArray[np.float64]) -> Partial:
@@ -33,7 +39,8 @@ def translate_dust(generator: Any, lam: NDArray[np.float64]) -> Partial:
         lam (np.ndarray of float): The wavelengths, Angstrom, (nlam,).
 
     Returns:
-        Partial: From the temperature, K, to the shape, (nlam,).
+        Partial: From the temperature, K, to the logarithm of the shape, up
+            to a constant, (nlam,).
 
     Raises:
         UnimplementedFunctionality: If it is not translated.
@@ -48,16 +55,68 @@ def translate_dust(generator: Any, lam: NDArray[np.float64]) -> Partial:
     return make(generator, lam)
 
 
-def _planck(nu: Array, temperature: ArrayLike) -> Array:
-    """Return Planck's law over frequency, to a factor."""
-    x = _H_OVER_K * nu / temperature
-    # Not 1 / (exp(x) - 1), which overflows and has no derivative then.
-    return nu**3 * jnp.exp(-x) / -jnp.expm1(-x)
+def coldest_within(generator: Any, lam: NDArray[np.float64]) -> float:
+    """Return from what temperature on most dust emission is within a range.
+
+    Args:
+        generator (DustEmission): One of Synthesizer's generators.
+        lam (np.ndarray of float): The wavelengths, Angstrom, ascending,
+            (nlam,).
+
+    Returns:
+        float: The temperature, K, good to 2%; dust that is colder emits less
+            than half of its luminosity between the first and the last of
+            the wavelengths. Infinity if all dust does.
+    """
+    shape = translate_dust(generator, _EVERYWHERE)
+    log_shapes = np.asarray(jax.vmap(shape)(jnp.asarray(_TEMPERATURES)))
+    # The steps in frequency are proportional to it.
+    log_light = log_shapes - np.log(_EVERYWHERE)
+    light = np.exp(log_light - log_light.max(axis=1, keepdims=True))
+    within = (lam[0] <= _EVERYWHERE) & (lam[-1] >= _EVERYWHERE)
+    enough = light[:, within].sum(axis=1) >= 0.5 * light.sum(axis=1)
+    warm = _TEMPERATURES[enough]
+    return float(warm[0]) if len(warm) else np.inf
+
+
+def _log_planck(
+    log_factor: Array, heat: Array, above: Array, temperature: ArrayLike
+) -> Array:
+    """Return the logarithm of Planck's law times a factor, to a constant.
+
+    Args:
+        log_factor (Array): The logarithm of all that multiplies the
+            exponential function, (nlam,).
+        heat (Array): Planck's constant times the frequency over that of
+            Boltzmann, K, (nlam,).
+        above (Array): By how much that is more than the least, K, (nlam,).
+        temperature (float): The temperature, K.
+    """
+    # With the difference, as large exponents have lost their last digits.
+    # Not log(exp(x) - 1), which overflows and has no derivative then.
+    return (
+        log_factor
+        - above / temperature
+        - jnp.log(-jnp.expm1(-heat / temperature))
+    )
+
+
+def _planck_with(
+    opaque: NDArray[np.float64], lam: NDArray[np.float64]
+) -> Partial:
+    """Return Planck's law times an opacity (nlam,)."""
+    heat = _HC_OVER_K / lam
+    return Partial(
+        _log_planck,
+        jnp.asarray(np.log(opaque) - 3.0 * np.log(lam / lam[-1]), float),
+        jnp.asarray(heat, float),
+        jnp.asarray(heat - heat.min(), float),
+    )
 
 
 def _blackbody(generator: Any, lam: NDArray[np.float64]) -> Partial:
     """Return Synthesizer's `Blackbody`."""
-    return Partial(_planck, jnp.asarray(_C_ANGSTROM / lam))
+    return _planck_with(np.ones_like(lam), lam)
 
 
 def _greybody(generator: Any, lam: NDArray[np.float64]) -> Partial:
@@ -65,49 +124,45 @@ def _greybody(generator: Any, lam: NDArray[np.float64]) -> Partial:
 
     Its emissivity is always the generator's own.
     """
-    nu = _C_ANGSTROM / lam
-    opaque = nu**generator.emissivity
+    opaque = (lam / lam[-1]) ** -generator.emissivity
     if not generator.optically_thin:
         lam_0 = generator.lam_0.to_value("angstrom")
         opaque = -np.expm1(-((lam_0 / lam) ** generator.emissivity))
-    return Partial(_greybody_shape, jnp.asarray(nu), jnp.asarray(opaque))
-
-
-def _greybody_shape(nu: Array, opaque: Array, temperature: ArrayLike) -> Array:
-    return opaque * _planck(nu, temperature)
+    return _planck_with(opaque, lam)
 
 
 def _casey12(generator: Any, lam: NDArray[np.float64]) -> Partial:
     """Return Synthesizer's `Casey12`."""
     return Partial(
-        _casey12_shape,
-        jnp.asarray(lam / 1e4),
+        _log_casey12,
+        jnp.asarray(lam / 1e4, float),
         jnp.asarray(
             [
                 generator.emissivity,
                 generator.alpha,
                 generator.lam_0.to_value(um),
-            ]
+            ],
+            float,
         ),
     )
 
 
-def _casey12_shape(
-    lam: Array, settings: Array, temperature: ArrayLike
-) -> Array:
-    """Return the shape of Casey (2012, MNRAS 425, 3094), equation 3."""
+def _log_casey12(lam: Array, settings: Array, temperature: ArrayLike) -> Array:
+    """Return the logarithm of Casey (2012, MNRAS 425, 3094), equation 3."""
     emissivity, alpha, lam_0 = settings
     # The power law turns over where table 1 has it.
     slope = 26.68 + 6.246 * alpha
     heat = (0.0001905 + 0.00007243 * alpha) * temperature
     lam_c = 0.75 / (slope**-2 + heat)
 
-    def body(wavelength: Array) -> Array:
+    def log_body(wavelength: Array) -> Array:
         opaque = -jnp.expm1(-((lam_0 / wavelength) ** emissivity))
-        return opaque * _planck(_C_ANGSTROM / 1e4 / wavelength, temperature)
+        heat = _HC_OVER_K / 1e4 / wavelength
+        log_factor = jnp.log(opaque) - 3.0 * jnp.log(wavelength)
+        return _log_planck(log_factor, heat, heat, temperature)
 
-    power_law = (lam / lam_c) ** alpha * jnp.exp(-jnp.square(lam / lam_c))
-    return body(lam) + body(lam_c) * power_law
+    log_power_law = alpha * jnp.log(lam / lam_c) - jnp.square(lam / lam_c)
+    return jnp.logaddexp(log_body(lam), log_body(lam_c) + log_power_law)
 
 
 _SHAPES: dict[type, Callable[[Any, NDArray[np.float64]], Partial]] = {

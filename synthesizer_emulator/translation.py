@@ -39,6 +39,7 @@ from synthesizer.exceptions import (
     InconsistentArguments,
     InconsistentParameter,
     MissingAttribute,
+    MissingSpectraType,
     ParameterFunctionError,
     UnimplementedFunctionality,
 )
@@ -55,13 +56,7 @@ from unyt import (
     yr,
 )
 
-from synthesizer_emulator.asked import (
-    asked_parameters,
-    is_asked,
-    needed_labels,
-)
 from synthesizer_emulator.attenuation import translate_curve
-from synthesizer_emulator.checks import nearest
 from synthesizer_emulator.compiled import (
     Attenuation,
     CompiledModel,
@@ -77,7 +72,7 @@ from synthesizer_emulator.compiled import (
     Term,
     Varying,
 )
-from synthesizer_emulator.dust import translate_dust
+from synthesizer_emulator.dust import coldest_within, translate_dust
 from synthesizer_emulator.remedies import check_parametric, check_spectra
 
 # Where emission comes from: the keys of a grid and of the masks on it, or
@@ -99,9 +94,6 @@ _FRACTIONS = {
 # The attributes a mask with a threshold of each galaxy's own may be on, and
 # how many nodes of which axis they have.
 _MASKABLE = ("ages", "log10ages", "metallicities", "log10metallicities")
-
-# What stars have a value of, unless they are given another.
-_SETTABLE = ("fesc", "fesc_ly_alpha")
 
 # What plain numbers are in, whatever units they were given in.
 MODEL_UNITS = ("yr", "Msun", "angstrom", "K", "dimensionless")
@@ -241,10 +233,16 @@ def _walked(
     queue = ModelQueue(model)
     wanted = [emissions] if isinstance(emissions, str) else emissions
     labels = tuple(wanted or (model.label,))
-    needed = needed_labels(model, labels)
+    unknown = [label for label in labels if label not in queue.models]
+    if unknown:
+        raise MissingSpectraType(
+            f"The model makes no emission {', '.join(unknown)}; it makes: "
+            f"{', '.join(queue.models)}."
+        )
     if isinstance(varying, str):
         varying = [varying]
     tree = _Tree(model, varying, fixed or {}, lam_lims)
+    needed = _with_dependencies(queue, labels)
     while len(queue):
         node = queue.pop()
         if node.label in needed:
@@ -294,21 +292,9 @@ class _Tree:
         self._problems: list[str] = []
         self._missing: list[str] = []
         self._sed = Sed(root.lam)
-        given: dict[str, Any] = {
-            **{k: v for k, v in fixed.items() if v is not None},
-            **{name: Varying(name) for name in varying},
-        }
-        asked = asked_parameters(root, given=given)
-        self._attributes = {
-            k: v for k, v in given.items() if is_asked(k, asked)
-        }
+        self._attributes = {k: v for k, v in fixed.items() if v is not None}
+        self._attributes |= {name: Varying(name) for name in varying}
         self._stars = self._make_stars()
-        # What is not asked for may have been meant for what is missing.
-        self._meant = "".join(
-            f"\n'{name}' is not asked for.{nearest(name, asked)}"
-            for name in given
-            if name not in self._attributes
-        )
         self.nodes: tuple[int, int] = self._stars.sfzh.shape
         if root._post_processing:
             self._refuse(root, "post-processing functions")
@@ -324,9 +310,7 @@ class _Tree:
         if self._missing:
             raise MissingAttribute(
                 "The emission model asks for parameters that are neither "
-                "varying nor fixed:\n- "
-                + "\n- ".join(self._missing)
-                + self._meant
+                "varying nor fixed:\n- " + "\n- ".join(self._missing)
             )
 
     def needed(self, labels: Iterable[str]) -> list[str]:
@@ -435,7 +419,6 @@ class _Tree:
             raise UnimplementedFunctionality(
                 f"the generator {type(generator).__name__}"
             )
-        shape = translate_dust(generator, self.lam)
         intrinsic, attenuated = None, None
         if generator.is_energy_balance:
             intrinsic = self._label(generator._intrinsic)
@@ -446,7 +429,11 @@ class _Tree:
             "temperature", model, emission=None, obj=generator
         )
         self.dust[model.label] = DustEmission(
-            shape, temperature, intrinsic, attenuated
+            log_shape=translate_dust(generator, self.lam),
+            temperature=temperature,
+            coldest=coldest_within(generator, self.lam),
+            intrinsic=intrinsic,
+            attenuated=attenuated,
         )
         return [_Term(np.array(1.0), (), model.label, model.label)]
 
@@ -587,11 +574,6 @@ class _Tree:
         shape = tuple(len(axis) for axis in axes[0])
         stars = Stars(*axes[0], sfzh=np.ones(shape))
         for name, value in self._attributes.items():
-            if hasattr(stars, name) and name not in _SETTABLE:
-                raise InconsistentArguments(
-                    f"'{name}' can't be varying or fixed: Synthesizer's "
-                    "stars find it out themselves."
-                )
             setattr(stars, name, value)
         return stars
 
@@ -706,6 +688,18 @@ class _Tree:
         return MovingMask(jnp.asarray(of_nodes, float), threshold, mask["op"])
 
 
+def _with_dependencies(queue: ModelQueue, labels: Iterable[str]) -> set[str]:
+    """Return labels and those of all the models they are made from."""
+    found: set[str] = set()
+    pending = list(labels)
+    while pending:
+        label = pending.pop()
+        if label not in found:
+            found.add(label)
+            pending += queue.dependencies[label]
+    return found
+
+
 def _assemble(tree: _Tree, labels: tuple[str, ...]) -> CompiledModel:
     """Return the model of what the labels need, and of nothing else."""
     tree.check_luminosities(labels)
@@ -724,12 +718,16 @@ def _assemble(tree: _Tree, labels: tuple[str, ...]) -> CompiledModel:
         )
         for label in sums
     }
+    dust = {k: v for k, v in tree.dust.items() if k in sums}
+    for label, emission in dust.items():
+        if not emission.names:
+            emission.warn_if_cold(label, {}, tree.lam)
     return CompiledModel(
         lam=jnp.asarray(tree.lam, float),
-        per_lsun=jnp.asarray(_luminosity_weights(tree.lam), float),
+        per_lsun=jnp.asarray(luminosity_weights(tree.lam), float),
         products=tuple(products.made),
         factors=tuple(tree.factors[key] for key in keys),
-        dust={k: v for k, v in tree.dust.items() if k in sums},
+        dust=dust,
         terms=terms,
         emissions=labels,
         nodes=tree.nodes,
@@ -913,7 +911,7 @@ def _plain(name: str, value: Any) -> float:
     return float(plain.ravel()[0])
 
 
-def _luminosity_weights(lam: NDArray[np.float64]) -> NDArray[np.float64]:
+def luminosity_weights(lam: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the trapezoidal rule over frequency, in solar luminosities."""
     nu = Sed(lam * angstrom).nu.to_value("Hz")
     steps = -np.diff(nu)

@@ -1,5 +1,7 @@
 """Compiled models against Synthesizer's own spectra, galaxy by galaxy."""
 
+import copy
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -51,6 +53,7 @@ from synthesizer.exceptions import (
     MissingSpectraType,
     UnimplementedFunctionality,
 )
+from synthesizer.grid import Grid
 from synthesizer.instruments import FilterCollection
 from synthesizer.parametric import SFH, Galaxy, Stars, ZDist
 from unyt import (
@@ -64,10 +67,13 @@ from unyt import (
     unyt_quantity,
 )
 
-from synthesizer_emulator.compiled import CompiledModel
+from synthesizer_emulator.compiled import CompiledModel, Fixed
+from synthesizer_emulator.compiled import DustEmission as CompiledDust
+from synthesizer_emulator.dust import coldest_within, translate_dust
+from synthesizer_emulator.grid import EXAMPLE_NAME, example_folder
 from synthesizer_emulator.histories import sfzh
 from synthesizer_emulator.photometry import Bands, Observer, lam_lims
-from synthesizer_emulator.translation import compile_model
+from synthesizer_emulator.translation import compile_model, luminosity_weights
 
 # Synthesizer's advice on how its models are put together.
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
@@ -558,6 +564,102 @@ def test_photometry_of_galaxies_is_synthesizers(native):
         assert np.abs(magnitudes).max() < 1e-4
 
 
+def cut_grid(reddest):
+    """Return the example grid with wavelengths to some end, Angstrom."""
+    return Grid(
+        EXAMPLE_NAME,
+        grid_dir=example_folder(),
+        lam_lims=(900 * angstrom, reddest * angstrom),
+    )
+
+
+GENERATORS = {
+    "blackbody": Blackbody(30 * K),
+    "thin": Greybody(30 * K, 1.5),
+    "steep": Greybody(30 * K, 2.5),
+    "thick": Greybody(30 * K, 1.8, optically_thin=False),
+    "casey": Casey12(30 * K),
+    "heated": Blackbody(30 * K, do_cmb_heating=True),
+}
+
+
+@pytest.mark.parametrize("reddest", [2e4, 5e4, 9.2e4, 2.6e5, 1e6])
+@pytest.mark.parametrize("generator", GENERATORS.values(), ids=GENERATORS)
+def test_dust_that_shines_beyond_the_wavelengths(generator, reddest):
+    """In single precision, which can't hold what is left of it."""
+    lam = np.geomspace(900.0, reddest, 400)
+    per_lsun = jnp.asarray(luminosity_weights(lam), float)
+    generator = copy.deepcopy(generator)
+    for kelvin in (15.0, 40.0, 90.0, 1000.0):
+        generator.temperature = kelvin * K
+        true = generator.get_spectra(lam * angstrom)._lnu
+        dust = CompiledDust(
+            log_shape=translate_dust(generator, lam),
+            temperature=Fixed(kelvin),
+            coldest=0.0,
+            intrinsic=None,
+            attenuated=None,
+        )
+        got = np.asarray(dust.of_one_lsun({}, per_lsun))
+        assert np.isfinite(true).all()
+        bright = true > 1e-5 * true.max()
+        np.testing.assert_allclose(got[bright], true[bright], rtol=2e-5)
+
+
+@pytest.mark.parametrize("make", ["total", "bimodal pacman"])
+def test_energy_balance_where_wavelengths_end_early(make):
+    grid = cut_grid(5e4)
+    compare(grid, *PREMADE[make], 2e-5)
+
+
+def test_dust_temperature_has_a_gradient_where_wavelengths_end_early():
+    grid = cut_grid(5e4)
+    model = PREMADE["total"][0](grid)
+    names = PREMADE["total"][1]
+    compiled = compile_model(model, varying=names)
+    values = {name: VALUES[name] for name in names}
+    share = jnp.asarray(make_stars(grid).sfzh)
+
+    def total(kelvin):
+        return compiled.spectra(share, values | {"temperature": kelvin})[
+            "total"
+        ]
+
+    got = np.asarray(jax.jacfwd(total)(values["temperature"]))
+    step = 1e-2
+    ends = [
+        native_spectra(
+            grid, model, values | {"temperature": values["temperature"] + h}
+        )[1]["total"]._lnu
+        for h in (step, -step)
+    ]
+    true = (ends[0] - ends[1]) / (2 * step)
+    large = np.abs(true) > 1e-3 * np.abs(true).max()
+    np.testing.assert_allclose(got[large], true[large], rtol=1e-3)
+
+
+@pytest.mark.parametrize("reddest", [1e4, 1e5, 1e6, 1e7])
+def test_half_of_a_blackbody_is_beyond(reddest):
+    """Half of its energy is redwards of 4107 micron K over temperature."""
+    lam = np.array([912.0, reddest])
+    coldest = coldest_within(Blackbody(40 * K), lam)
+    assert coldest * reddest == pytest.approx(4107e4, rel=0.03)
+
+
+def test_no_dust_is_warm_enough_for_no_wavelengths():
+    lam = np.array([5000.0, 5001.0])
+    assert coldest_within(Greybody(40 * K), lam) == np.inf
+
+
+def test_thresholds_that_are_not_known_leave_nothing_known(native):
+    make, varying = PARTS["moving masks"]
+    compiled = compile_model(make(native), varying=varying)
+    share = jnp.ones(compiled.nodes)
+    for name in varying:
+        values = {n: VALUES[n] for n in varying} | {name: np.nan}
+        assert np.isnan(compiled.spectra(share, values)["masked"]).all()
+
+
 def test_wavelengths_that_filters_see_are_enough(native):
     hat = {"lam_min": 9000 * angstrom, "lam_max": 20000 * angstrom}
     filters = FilterCollection(tophat_dict={"hat": hat})
@@ -644,45 +746,6 @@ def test_all_missing_parameters_are_named_at_once(native):
         compiled.spectra(share, {"tau_v_ism": 1.0})
     with pytest.raises(InconsistentArguments, match=r"use jax\.vmap"):
         compiled.spectra(share[None], dict.fromkeys(compiled.parameters, 1.0))
-
-
-OWN = ["sfzh", "ages", "get_spectra", "__class__", "model_param_cache"]
-
-
-@pytest.mark.parametrize("name", OWN)
-def test_what_is_not_asked_for_does_no_harm(native, name):
-    """Whatever it is called, it is never set on Synthesizer's stars."""
-    model = IncidentEmission(native)
-    share = jnp.ones(native.shape[:2])
-    true = compile_model(model).spectra(share, {})["incident"]
-    for given in ({"fixed": {name: 3.0}}, {"varying": [name]}):
-        compiled = compile_model(model, **given)
-        assert compiled.parameters == ()
-        found = compiled.spectra(share, {})["incident"]
-        np.testing.assert_array_equal(found, true)
-
-
-def test_what_stars_find_out_themselves_is_not_taken(native):
-    model = IncidentEmission(native, scale_by="sfzh")
-    with pytest.raises(InconsistentArguments, match="'sfzh' can't be varying"):
-        compile_model(model, fixed={"sfzh": 3.0})
-
-
-def test_typos_of_parameters_are_called_typos(native):
-    model = BimodalPacmanEmission(native, fesc=0.0)
-    with pytest.raises(MissingAttribute) as error:
-        compile_model(model, varying=["tauv_ism"], fixed={"tau_birth": 1.0})
-    assert "'tauv_ism' is not asked for. Did you mean 'tau_v_ism'?" in str(
-        error.value
-    )
-    assert "Did you mean 'tau_v_birth'?" in str(error.value)
-    compiled = compile_model(model, varying=["tau_v_ism", "tau_v_birth"])
-    with pytest.raises(MissingAttribute, match="Did you mean 'tau_v_birth'"):
-        compiled.spectra(
-            jnp.ones(compiled.nodes), {"tau_v_ism": 1.0, "tau_birth": 1.0}
-        )
-    with pytest.raises(MissingSpectraType, match=f"mean '{model.label}'"):
-        compile_model(model, emissions=model.label.upper())
 
 
 def test_escape_fractions_out_of_bounds(native):

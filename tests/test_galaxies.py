@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import jax
@@ -19,6 +20,7 @@ from synthesizer.exceptions import (
     MissingAttribute,
     UnimplementedFunctionality,
 )
+from synthesizer.grid import Grid
 from synthesizer.instruments import FilterCollection
 from synthesizer.parametric import SFH, Galaxy, Stars, ZDist
 from unyt import K, Msun, angstrom, yr
@@ -26,6 +28,7 @@ from unyt import K, Msun, angstrom, yr
 from synthesizer_emulator import EmulatedGrid
 from synthesizer_emulator import galaxies as engine
 from synthesizer_emulator.galaxies import GalaxyModel, in_batches
+from synthesizer_emulator.grid import EXAMPLE_NAME, example_folder
 from synthesizer_emulator.histories import native_sfzh
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
@@ -126,7 +129,8 @@ def model(native, filters):
 def joined(model, values, **kwargs):
     """Return the photometry of all batches."""
     batches = in_batches(model, values, **kwargs)
-    found = [batch["photometry"]["emergent"] for _, batch in batches]
+    (label,) = model.emission.emissions
+    found = [batch["photometry"][label] for _, batch in batches]
     return np.concatenate(found)
 
 
@@ -280,6 +284,73 @@ def test_what_is_not_known_is_nan(model):
     assert np.isfinite(found[[0, 5, 6, 7]]).all()
 
 
+@pytest.mark.parametrize("redshift", [-2.0, -1.0, np.nan, 5.5])
+def test_unknown_redshifts_are_nan_in_every_output(native, redshift):
+    """In bands that overlap with the spectrum, or nowhere near it."""
+    ends = {"near": (4e3, 5e3), "red": (1e8, 2e8), "blue": (10.0, 20.0)}
+    hats = {
+        name: {"lam_min": low * angstrom, "lam_max": high * angstrom}
+        for name, (low, high) in ends.items()
+    }
+    model = make_model(
+        native, FilterCollection(tophat_dict=hats), outputs=engine.OUTPUTS
+    )
+    values = draw(3)
+    values["redshift"][:] = 1.0, redshift, 5.0
+    ((_, found),) = in_batches(model, values, batch_size=3)
+    for output, units in engine.OUTPUTS.items():
+        (known, unknown, last) = found[output]["emergent"]
+        assert np.isfinite(known).all()
+        assert np.isfinite(last).all()
+        # What it emits does not depend on where it is.
+        observed = units == "nJy"
+        assert np.isnan(unknown).all() == observed, output
+        assert np.isfinite(unknown).all() != observed, output
+
+
+def test_cold_dust_is_warned_of_once(filters):
+    grid = Grid(
+        EXAMPLE_NAME,
+        grid_dir=example_folder(),
+        lam_lims=(900 * angstrom, 5e4 * angstrom),
+    )
+
+    def warned(do):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            found = do()
+        said = [" ".join(str(w.message).split()) for w in caught]
+        return found, [s for s in said if "less than half" in s]
+
+    def make(varying):
+        dusty = TotalEmission(
+            grid,
+            fesc=0.0,
+            dust_curve=PowerLaw(slope=-0.7),
+            dust_emission_model=Greybody(40 * K, 1.5),
+        )
+        return GalaxyModel.of_model(
+            dusty,
+            sf_hist="LogNormal",
+            metal_dist="DeltaConstant",
+            filters=filters,
+            cosmo=Planck18,
+            varying=["tau_v", *varying],
+        )
+
+    _, said = warned(lambda: make([]))
+    assert len(said) == 1
+    assert "0.09 to 5 micron" in said[0]
+    # Where the temperature differs, it is known of galaxies alone.
+    model, said = warned(lambda: make(["temperature"]))
+    assert not said
+    values = draw(4)
+    for kelvin, times in ((40.0, 1), (1500.0, 0)):
+        values["emission"]["temperature"] = np.full(4, kelvin)
+        _, said = warned(lambda: joined(model, values, batch_size=4))
+        assert len(said) == times
+
+
 def test_what_does_not_fit_together_is_refused(native, filters, model):
     def of_model(**kwargs):
         return GalaxyModel.of_model(IncidentEmission(native), **kwargs)
@@ -306,61 +377,6 @@ def test_what_does_not_fit_together_is_refused(native, filters, model):
         in_batches(model, {})
     with pytest.raises(InconsistentArguments, match="batch_size"):
         in_batches(model, draw(3), batch_size=0)
-
-
-@pytest.mark.parametrize(
-    ("place", "typo", "meant", "error"),
-    [
-        ((), "redshfit", "redshift", MissingAttribute),
-        ((), "sfhist", "sf_hist", MissingAttribute),
-        ((), "emision", "emission", MissingAttribute),
-        (("sf_hist",), "maxage", "max_age", InconsistentArguments),
-        (("metal_dist",), "metalicity", "metallicity", InconsistentArguments),
-        (("emission",), "tauv", "tau_v", MissingAttribute),
-    ],
-)
-def test_typos_of_a_galaxy_are_called_typos(model, place, typo, meant, error):
-    values = draw(2)
-    there = values
-    for name in place:
-        there = there[name]
-    there[typo] = there.pop(meant)
-    with pytest.raises(error, match=f"Did you mean '{meant}'"):
-        joined(model, values)
-
-
-@pytest.mark.parametrize("place", ["sf_hist", "metal_dist", None])
-def test_what_no_galaxy_has_is_refused_beside_the_rest(model, place):
-    values = draw(2)
-    (values if place is None else values[place])["strange"] = np.ones(2)
-    with pytest.raises(InconsistentArguments, match=r"has no .*strange"):
-        joined(model, values)
-
-
-def test_parameters_that_a_history_lacks_are_named(model):
-    values = draw(2)
-    del values["sf_hist"]["max_age"]
-    with pytest.raises(MissingAttribute, match="LogNormal needs max_age"):
-        joined(model, values)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"outputs": "photometri"}, "Did you mean 'photometry'"),
-        ({"sf_hist": "lognormal"}, "Did you mean 'LogNormal'"),
-        ({"metal_dist": "DeltaConst"}, "Did you mean 'DeltaConstant'"),
-        ({"filters": {"a": [3, 1]}}, "wavelengths of a have to ascend"),
-    ],
-)
-def test_names_that_a_model_has_not(native, filters, changes, message):
-    with pytest.raises(InconsistentArguments, match=message):
-        make_model(native, **{"filters": filters, **changes})
-
-
-def test_a_batch_beyond_the_memory_is_refused(model):
-    with pytest.raises(InconsistentArguments, match=r"10{12} .* GB of memory"):
-        in_batches(model, draw(2), batch_size=10**12)
 
 
 def test_other_default_units(request):
