@@ -16,6 +16,7 @@ if importlib.util.find_spec("synference") is None:
         "needs Synference (the extra 'synference')", allow_module_level=True
     )
 
+import synference_dust
 from synference_library import (
     BANDS,
     create_library,
@@ -157,3 +158,15 @@ def test_a_simulator_made_from_a_library_gets_an_emulated_grid(library):
         simulator = GalaxySimulator.from_library(str(folder / "library.hdf5"))
     assert isinstance(simulator.grid, EmulatedGrid)
     assert swaps.emulated == [simulator.grid.grid_name]
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize(
+    "name", ["generate_library_basic", "generate_library_full"]
+)
+def test_scripts_with_dust_emission_in_batches(name, tmp_path):
+    """Their wavelengths end at the reddest filter, at 5 micron."""
+    script = synference_dust.SCRIPTS[name]
+    found = synference_dust.differences(script, top_hats(), 6, tmp_path)
+    assert np.nanmax(found) < synference_dust.BOUND
+    assert np.isfinite(found).mean() > 0.8
