@@ -27,6 +27,8 @@ from jax.typing import ArrayLike
 from synthesizer.exceptions import InconsistentArguments, MissingAttribute
 from synthesizer.synth_warnings import warn
 
+from synthesizer_emulator.checks import nearest
+
 
 class Parameter(Protocol):
     """What a model asks of a galaxy."""
@@ -443,6 +445,11 @@ class CompiledModel:
             raise MissingAttribute(
                 f"The model needs {', '.join(self.parameters)} of each "
                 f"galaxy; {', '.join(missing)} missing."
+                + "".join(
+                    nearest(name, missing)
+                    for name in parameters
+                    if name not in self.parameters
+                )
             )
         if np.shape(sfzh) != self.nodes:
             raise InconsistentArguments(

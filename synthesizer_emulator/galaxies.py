@@ -20,10 +20,16 @@ from jax.tree_util import register_dataclass
 from numpy.typing import NDArray
 from synthesizer.emission_models import EmissionModel
 from synthesizer.exceptions import InconsistentArguments, MissingAttribute
-from synthesizer.instruments import FilterCollection
 
-from synthesizer_emulator.checks import check_choice, check_whole
+from synthesizer_emulator.checks import (
+    check_choice,
+    check_memory,
+    check_names,
+    check_whole,
+    nearest,
+)
 from synthesizer_emulator.compiled import CompiledModel
+from synthesizer_emulator.filters import GivenFilters, as_filters
 from synthesizer_emulator.histories import (
     METAL_DISTS,
     SF_HISTS,
@@ -45,6 +51,16 @@ OUTPUTS: Mapping[str, str] = {
 }
 IN_BANDS = ("photometry", "luminosities")
 _OBSERVED = ("photometry", "fnu")
+
+# What is said of a galaxy.
+_OF_A_GALAXY = (
+    "initial_mass",
+    "redshift",
+    "sf_hist",
+    "metal_dist",
+    "sfzh",
+    "emission",
+)
 
 # How much memory a batch may take: what a processor's caches still help
 # with, and that part of an accelerator's memory.
@@ -110,11 +126,11 @@ class GalaxyModel:
         model: EmissionModel,
         sf_hist: str | None = None,
         metal_dist: str | None = None,
-        filters: FilterCollection | None = None,
+        filters: GivenFilters | None = None,
         cosmo: "FLRW | None" = None,
         igm: Any = None,
         max_redshift: float = 20.0,
-        outputs: Iterable[str] = ("photometry",),
+        outputs: str | Iterable[str] = ("photometry",),
         emissions: str | Iterable[str] | None = None,
         varying: str | Iterable[str] = (),
         fixed: Mapping[str, Any] | None = None,
@@ -130,13 +146,14 @@ class GalaxyModel:
                 `histories.SF_HISTS`; None if galaxies bring their SFZH.
             metal_dist (str): The metallicity distribution, one of
                 `histories.METAL_DISTS`.
-            filters (FilterCollection): The filters.
+            filters (FilterCollection): The filters; or what `as_filters`
+                makes some of: codes, or edges of top hats.
             cosmo (FLRW): A cosmology of astropy.
             igm (IGMBase): Synthesizer's model of the intergalactic medium;
                 none by default.
             max_redshift (float): The largest redshift of a galaxy; what is
                 beyond gets NaN.
-            outputs (list of str): Any of `OUTPUTS`: `photometry` and `fnu`
+            outputs (str/list of str): Of `OUTPUTS`: `photometry` and `fnu`
                 (nJy), `luminosities` in the bands and `lnu` in the rest
                 frame (erg/s/Hz).
             emissions (str/list of str): The labels of the emissions wanted;
@@ -154,9 +171,8 @@ class GalaxyModel:
                 is not translated.
             MissingAttribute: If parameters are neither varying nor fixed.
         """
-        outputs = tuple(outputs)
-        for output in outputs:
-            check_choice("each of outputs", output, tuple(OUTPUTS))
+        outputs = check_outputs(outputs)
+        filters = None if filters is None else as_filters(filters)
         if filters is None and set(outputs).intersection(IN_BANDS):
             raise InconsistentArguments(
                 f"{' and '.join(outputs)} need filters: give a "
@@ -218,12 +234,20 @@ class GalaxyModel:
 
         Raises:
             MissingAttribute: If a parameter is missing.
+            InconsistentArguments: If there is one that no galaxy has.
         """
         missing = [name for name in self.parameters if name not in values]
+        strange = [name for name in values if name not in _OF_A_GALAXY]
+        meant = "".join(nearest(name, _OF_A_GALAXY) for name in strange)
         if missing:
             raise MissingAttribute(
                 f"A galaxy needs {', '.join(self.parameters)}; "
-                f"{', '.join(missing)} missing."
+                f"{', '.join(missing)} missing.{meant}"
+            )
+        if strange:
+            raise InconsistentArguments(
+                f"A galaxy has no {', '.join(strange)}; it has "
+                f"{', '.join(_OF_A_GALAXY)}.{meant}"
             )
         share = self._share(values)
         spectra = self.emission.spectra(
@@ -333,6 +357,11 @@ def in_batches(
     size = suitable_batch_size(model, used)
     if batch_size is not None:
         check_whole("batch_size", batch_size, 1)
+        check_memory(
+            f"A batch of {batch_size} galaxies",
+            batch_size * _galaxy_bytes(model),
+            "give a smaller batch_size",
+        )
         size = batch_size
     size = len(used) * -(-size // len(used))
     emission, given = model.emission, values.get("emission", {})
@@ -375,16 +404,33 @@ def suitable_batch_size(
         model (GalaxyModel): The model.
         devices (sequence of Device): The devices, all of one kind.
     """
+    stats = devices[0].memory_stats() or {}
+    room = max(_PART_OF_DEVICE * stats.get("bytes_limit", 0), _BATCH_BYTES)
+    size = room / _galaxy_bytes(model)
+    # A power of two, lest slightly different models differ for nothing.
+    size = 2 ** int(np.log2(max(size, 1.0)))
+    return len(devices) * min(size, _LARGEST_BATCH)
+
+
+def check_outputs(outputs: str | Iterable[str]) -> tuple[str, ...]:
+    """Return one or several of `OUTPUTS`.
+
+    Raises:
+        InconsistentArguments: If they are others.
+    """
+    names = check_names("outputs", outputs)
+    for name in names:
+        check_choice("each of outputs", name, tuple(OUTPUTS))
+    return names
+
+
+def _galaxy_bytes(model: GalaxyModel) -> int:
+    """Return how much memory a galaxy takes while it is evaluated."""
     emission = model.emission
     spectra = len(emission.products) + len(emission.factors)
     spectra += 3 * len(emission.emissions)
     numbers = spectra * len(emission.lam) + 3 * int(np.prod(emission.nodes))
-    stats = devices[0].memory_stats() or {}
-    room = max(_PART_OF_DEVICE * stats.get("bytes_limit", 0), _BATCH_BYTES)
-    size = room / (numbers * jnp.dtype(float).itemsize)
-    # A power of two, lest slightly different models differ for nothing.
-    size = 2 ** int(np.log2(max(size, 1.0)))
-    return len(devices) * min(size, _LARGEST_BATCH)
+    return numbers * jnp.dtype(float).itemsize
 
 
 def _batches(

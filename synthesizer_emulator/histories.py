@@ -24,6 +24,7 @@ may miss altogether.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from inspect import signature
 
 import jax
@@ -35,9 +36,12 @@ from jax.typing import ArrayLike
 from numpy.typing import NDArray
 from synthesizer.exceptions import (
     InconsistentArguments,
+    MissingAttribute,
     UnimplementedFunctionality,
 )
 from synthesizer.parametric import SFH, Stars, ZDist
+
+from synthesizer_emulator.checks import nearest
 
 # Synthesizer's own default of `max_age`, where it has one.
 _NO_MAX_AGE = 1e11
@@ -97,6 +101,8 @@ def sfzh(
 
     Raises:
         UnimplementedFunctionality: If there is no such history here.
+        InconsistentArguments: If it has no parameter of a given name.
+        MissingAttribute: If one of its parameters is missing.
 
     Examples:
         >>> import numpy as np
@@ -112,10 +118,10 @@ def sfzh(
         >>> share.shape, round(float(share.sum()), 4)
         ((50, 2), 1.0)
     """
-    formed = find_history(SF_HISTS, sf_hist)(bin_limits(ages), **sf_parameters)
-    enriched = find_history(METAL_DISTS, metal_dist)(
-        np.asarray(metallicities, np.float64), **metal_parameters
-    )
+    form = _with_parameters(SF_HISTS, sf_hist, sf_parameters)
+    enrich = _with_parameters(METAL_DISTS, metal_dist, metal_parameters)
+    formed = form(bin_limits(ages))
+    enriched = enrich(np.asarray(metallicities, np.float64))
     return jnp.outer(formed / formed.sum(), enriched / enriched.sum())
 
 
@@ -500,13 +506,52 @@ _ATTRIBUTES = {"metallicity": "metallicity_"}
 def find_history(
     functions: Mapping[str, Callable[..., Array]], name: str
 ) -> Callable[..., Array]:
-    """Return a history by the name of Synthesizer's class."""
+    """Return a history by the name of Synthesizer's class.
+
+    Raises:
+        InconsistentArguments: If Synthesizer has no such history.
+        UnimplementedFunctionality: If it has, and there is none here.
+    """
     if name not in functions:
+        if not hasattr(ZDist if functions is METAL_DISTS else SFH, name):
+            raise InconsistentArguments(
+                f"Synthesizer has no '{name}' that has a batched form; these "
+                f"have: {', '.join(functions)}." + nearest(name, functions)
+            )
         raise UnimplementedFunctionality(
             f"'{name}' has no batched form; these have: "
             f"{', '.join(functions)}. Make its SFZH with native_sfzh."
         )
     return functions[name]
+
+
+def _with_parameters(
+    functions: Mapping[str, Callable[..., Array]],
+    name: str,
+    given: Mapping[str, ArrayLike],
+) -> Callable[[NDArray], Array]:
+    """Return a history with its parameters, as a function of the nodes."""
+    function = find_history(functions, name)
+    _, *known = signature(function).parameters.values()
+    names = [parameter.name for parameter in known]
+    strange = [key for key in given if key not in names]
+    if strange:
+        raise InconsistentArguments(
+            f"{name} has no parameter {', '.join(strange)}; it has: "
+            f"{', '.join(names)}."
+            + "".join(nearest(key, names) for key in strange)
+        )
+    missing = [
+        parameter.name
+        for parameter in known
+        if parameter.default is parameter.empty and parameter.name not in given
+    ]
+    if missing:
+        raise MissingAttribute(
+            f"{name} needs {', '.join(missing)} as well, got "
+            f"{', '.join(given) or 'nothing'}."
+        )
+    return partial(function, **given)
 
 
 def _formed_part(

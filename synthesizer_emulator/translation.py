@@ -39,7 +39,6 @@ from synthesizer.exceptions import (
     InconsistentArguments,
     InconsistentParameter,
     MissingAttribute,
-    MissingSpectraType,
     ParameterFunctionError,
     UnimplementedFunctionality,
 )
@@ -56,7 +55,13 @@ from unyt import (
     yr,
 )
 
+from synthesizer_emulator.asked import (
+    asked_parameters,
+    is_asked,
+    needed_labels,
+)
 from synthesizer_emulator.attenuation import translate_curve
+from synthesizer_emulator.checks import nearest
 from synthesizer_emulator.compiled import (
     Attenuation,
     CompiledModel,
@@ -94,6 +99,9 @@ _FRACTIONS = {
 # The attributes a mask with a threshold of each galaxy's own may be on, and
 # how many nodes of which axis they have.
 _MASKABLE = ("ages", "log10ages", "metallicities", "log10metallicities")
+
+# What stars have a value of, unless they are given another.
+_SETTABLE = ("fesc", "fesc_ly_alpha")
 
 # What plain numbers are in, whatever units they were given in.
 MODEL_UNITS = ("yr", "Msun", "angstrom", "K", "dimensionless")
@@ -233,16 +241,10 @@ def _walked(
     queue = ModelQueue(model)
     wanted = [emissions] if isinstance(emissions, str) else emissions
     labels = tuple(wanted or (model.label,))
-    unknown = [label for label in labels if label not in queue.models]
-    if unknown:
-        raise MissingSpectraType(
-            f"The model makes no emission {', '.join(unknown)}; it makes: "
-            f"{', '.join(queue.models)}."
-        )
+    needed = needed_labels(model, labels)
     if isinstance(varying, str):
         varying = [varying]
     tree = _Tree(model, varying, fixed or {}, lam_lims)
-    needed = _with_dependencies(queue, labels)
     while len(queue):
         node = queue.pop()
         if node.label in needed:
@@ -292,9 +294,21 @@ class _Tree:
         self._problems: list[str] = []
         self._missing: list[str] = []
         self._sed = Sed(root.lam)
-        self._attributes = {k: v for k, v in fixed.items() if v is not None}
-        self._attributes |= {name: Varying(name) for name in varying}
+        given: dict[str, Any] = {
+            **{k: v for k, v in fixed.items() if v is not None},
+            **{name: Varying(name) for name in varying},
+        }
+        asked = asked_parameters(root, given=given)
+        self._attributes = {
+            k: v for k, v in given.items() if is_asked(k, asked)
+        }
         self._stars = self._make_stars()
+        # What is not asked for may have been meant for what is missing.
+        self._meant = "".join(
+            f"\n'{name}' is not asked for.{nearest(name, asked)}"
+            for name in given
+            if name not in self._attributes
+        )
         self.nodes: tuple[int, int] = self._stars.sfzh.shape
         if root._post_processing:
             self._refuse(root, "post-processing functions")
@@ -310,7 +324,9 @@ class _Tree:
         if self._missing:
             raise MissingAttribute(
                 "The emission model asks for parameters that are neither "
-                "varying nor fixed:\n- " + "\n- ".join(self._missing)
+                "varying nor fixed:\n- "
+                + "\n- ".join(self._missing)
+                + self._meant
             )
 
     def needed(self, labels: Iterable[str]) -> list[str]:
@@ -574,6 +590,11 @@ class _Tree:
         shape = tuple(len(axis) for axis in axes[0])
         stars = Stars(*axes[0], sfzh=np.ones(shape))
         for name, value in self._attributes.items():
+            if hasattr(stars, name) and name not in _SETTABLE:
+                raise InconsistentArguments(
+                    f"'{name}' can't be varying or fixed: Synthesizer's "
+                    "stars find it out themselves."
+                )
             setattr(stars, name, value)
         return stars
 
@@ -686,18 +707,6 @@ class _Tree:
             else np.tile(column, n_ages)
         )
         return MovingMask(jnp.asarray(of_nodes, float), threshold, mask["op"])
-
-
-def _with_dependencies(queue: ModelQueue, labels: Iterable[str]) -> set[str]:
-    """Return labels and those of all the models they are made from."""
-    found: set[str] = set()
-    pending = list(labels)
-    while pending:
-        label = pending.pop()
-        if label not in found:
-            found.add(label)
-            pending += queue.dependencies[label]
-    return found
 
 
 def _assemble(tree: _Tree, labels: tuple[str, ...]) -> CompiledModel:

@@ -748,6 +748,45 @@ def test_all_missing_parameters_are_named_at_once(native):
         compiled.spectra(share[None], dict.fromkeys(compiled.parameters, 1.0))
 
 
+OWN = ["sfzh", "ages", "get_spectra", "__class__", "model_param_cache"]
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_what_is_not_asked_for_does_no_harm(native, name):
+    """Whatever it is called, it is never set on Synthesizer's stars."""
+    model = IncidentEmission(native)
+    share = jnp.ones(native.shape[:2])
+    true = compile_model(model).spectra(share, {})["incident"]
+    for given in ({"fixed": {name: 3.0}}, {"varying": [name]}):
+        compiled = compile_model(model, **given)
+        assert compiled.parameters == ()
+        found = compiled.spectra(share, {})["incident"]
+        np.testing.assert_array_equal(found, true)
+
+
+def test_what_stars_find_out_themselves_is_not_taken(native):
+    model = IncidentEmission(native, scale_by="sfzh")
+    with pytest.raises(InconsistentArguments, match="'sfzh' can't be varying"):
+        compile_model(model, fixed={"sfzh": 3.0})
+
+
+def test_typos_of_parameters_are_called_typos(native):
+    model = BimodalPacmanEmission(native, fesc=0.0)
+    with pytest.raises(MissingAttribute) as error:
+        compile_model(model, varying=["tauv_ism"], fixed={"tau_birth": 1.0})
+    assert "'tauv_ism' is not asked for. Did you mean 'tau_v_ism'?" in str(
+        error.value
+    )
+    assert "Did you mean 'tau_v_birth'?" in str(error.value)
+    compiled = compile_model(model, varying=["tau_v_ism", "tau_v_birth"])
+    with pytest.raises(MissingAttribute, match="Did you mean 'tau_v_birth'"):
+        compiled.spectra(
+            jnp.ones(compiled.nodes), {"tau_v_ism": 1.0, "tau_birth": 1.0}
+        )
+    with pytest.raises(MissingSpectraType, match=f"mean '{model.label}'"):
+        compile_model(model, emissions=model.label.upper())
+
+
 def test_escape_fractions_out_of_bounds(native):
     model = TransmittedEmission(native)
     with pytest.raises(InconsistentParameter, match=r"got 1\.5"):

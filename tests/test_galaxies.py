@@ -379,6 +379,61 @@ def test_what_does_not_fit_together_is_refused(native, filters, model):
         in_batches(model, draw(3), batch_size=0)
 
 
+@pytest.mark.parametrize(
+    ("place", "typo", "meant", "error"),
+    [
+        ((), "redshfit", "redshift", MissingAttribute),
+        ((), "sfhist", "sf_hist", MissingAttribute),
+        ((), "emision", "emission", MissingAttribute),
+        (("sf_hist",), "maxage", "max_age", InconsistentArguments),
+        (("metal_dist",), "metalicity", "metallicity", InconsistentArguments),
+        (("emission",), "tauv", "tau_v", MissingAttribute),
+    ],
+)
+def test_typos_of_a_galaxy_are_called_typos(model, place, typo, meant, error):
+    values = draw(2)
+    there = values
+    for name in place:
+        there = there[name]
+    there[typo] = there.pop(meant)
+    with pytest.raises(error, match=f"Did you mean '{meant}'"):
+        joined(model, values)
+
+
+@pytest.mark.parametrize("place", ["sf_hist", "metal_dist", None])
+def test_what_no_galaxy_has_is_refused_beside_the_rest(model, place):
+    values = draw(2)
+    (values if place is None else values[place])["strange"] = np.ones(2)
+    with pytest.raises(InconsistentArguments, match=r"has no .*strange"):
+        joined(model, values)
+
+
+def test_parameters_that_a_history_lacks_are_named(model):
+    values = draw(2)
+    del values["sf_hist"]["max_age"]
+    with pytest.raises(MissingAttribute, match="LogNormal needs max_age"):
+        joined(model, values)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"outputs": "photometri"}, "Did you mean 'photometry'"),
+        ({"sf_hist": "lognormal"}, "Did you mean 'LogNormal'"),
+        ({"metal_dist": "DeltaConst"}, "Did you mean 'DeltaConstant'"),
+        ({"filters": {"a": [3, 1]}}, "wavelengths of a have to ascend"),
+    ],
+)
+def test_names_that_a_model_has_not(native, filters, changes, message):
+    with pytest.raises(InconsistentArguments, match=message):
+        make_model(native, **{"filters": filters, **changes})
+
+
+def test_a_batch_beyond_the_memory_is_refused(model):
+    with pytest.raises(InconsistentArguments, match=r"10{12} .* GB of memory"):
+        in_batches(model, draw(2), batch_size=10**12)
+
+
 def test_other_default_units(request):
     """What is kept in micron, THz and Gyr is seen as in Angstrom and yr."""
     outputs = ["photometry", "luminosities", "lnu", "fnu"]

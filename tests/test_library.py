@@ -6,6 +6,8 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
+from urllib.error import URLError
 
 import h5py
 import numpy as np
@@ -20,13 +22,14 @@ from synthesizer.emission_models.transformers.igm import Inoue14
 from synthesizer.exceptions import (
     GridError,
     InconsistentArguments,
+    MissingSpectraType,
     UnimplementedFunctionality,
 )
 from synthesizer.instruments import FilterCollection
 from synthesizer.parametric import SFH, Galaxy, Stars, ZDist
-from unyt import Gyr, Msun, Myr, angstrom, yr
+from unyt import Gyr, Msun, Myr, angstrom, um, yr
 
-from synthesizer_emulator import EmulatedGrid
+from synthesizer_emulator import EmulatedGrid, GalaxyModel
 from synthesizer_emulator.cli import main
 from synthesizer_emulator.histories import native_sfzh, sfzh
 from synthesizer_emulator.library import (
@@ -40,10 +43,15 @@ from synthesizer_emulator.library import (
     Normal,
     Uniform,
     merge,
+    plan,
 )
+from synthesizer_emulator.library.about import about_filters
 from synthesizer_emulator.library.config import LibraryConfig
 from synthesizer_emulator.library.file import parts_folder
-from synthesizer_emulator.library.parameters import Parameters
+from synthesizer_emulator.library.parameters import (
+    AGE_OF_UNIVERSE,
+    Parameters,
+)
 from synthesizer_emulator.library.parts import Parts
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
@@ -837,6 +845,323 @@ def test_a_whole_number_may_be_written_with_an_exponent(tmp_path, method):
     assert library.draws == Draws(11, method, 1)
     ratios = library.sf_hist.parameters["logsfr_ratios"]
     assert ratios == Normal(0, 0.3, size=2)
+
+
+# Each misspelt, where it is said in YAML, and what is meant.
+TYPOS = {
+    "an entry": ({"filtres": 1}, "filters"),
+    "an entry of grid": ({"grid": {"name": "bc03-example", "newlam": 1}},
+                         "new_lam"),
+    "an entry of new_lam": (
+        {"grid": {"name": "bc03-example", "new_lam": {
+            "resolutoin": 50, "from": 500, "to": 5e4}}}, "resolution"),
+    "an emission model": ({"emission_model": "TotalEmision"}, "TotalEmission"),
+    "an argument": ({"emission_model": {"TotalEmission": {"dustcurve": 1}}},
+                    "dust_curve"),
+    "a dust curve": ({"emission_model": {"TotalEmission": {
+        "dust_curve": {"PowrLaw": {}}}}}, "PowerLaw"),
+    "an argument of it": ({"emission_model": {"TotalEmission": {
+        "dust_curve": {"PowerLaw": {"slop": 1}}}}}, "slope"),
+    "igm": ({"igm": "inoue14"}, "Inoue14"),
+    "cosmology": ({"cosmology": "planck18"}, "Planck18"),
+    "stars": ({"stars": {"log10initial_mass": 9, "tauv": 1}}, "tau_v"),
+    "sf_hist": ({"sf_hist": "LogNorml"}, "LogNormal"),
+    "metal_dist": ({"metal_dist": "DeltaConstnt"}, "DeltaConstant"),
+    "a parameter": ({"sf_hist": {"Constant": {"maxage": "1 Gyr"}}}, "max_age"),
+    "its logarithm": ({"metal_dist": {"DeltaConstant": {
+        "log10metalicity": -2}}}, "metallicity"),
+    "a prior": ({"redshift": {"unifrom": [0, 5]}}, "uniform"),
+    "an option": ({"redshift": {"uniform": [0, 5], "unit": "yr"}}, "units"),
+    "a whole": ({"sf_hist": {"Constant": {"max_age": {
+        "uniform": [0, 1], "of": "age_of_univers"}}}}, "age_of_universe"),
+    "the age": ({"sf_hist": {"Constant": {"max_age": "ageofuniverse"}}},
+                "age_of_universe"),
+    "an entry of draws": ({"draws": {"n": 3, "sed": 1}}, "seed"),
+    "a method": ({"draws": {"n": 3, "method": "sobel"}}, "sobol"),
+    "outputs": ({"outputs": "photometri"}, "photometry"),
+    "emissions": ({"emissions": ["emergnt"]}, "emergent"),
+    "on_bad": ({"on_bad": "skipp"}, "skip"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("typo", TYPOS)
+def test_a_typo_is_called_one(tmp_path, monkeypatch, typo):
+    """Before anything of the model is evaluated."""
+    monkeypatch.setattr(
+        plan.GalaxyModel, "of_model", lambda *_, **__: pytest.fail("compiles")
+    )
+    changes, meant = TYPOS[typo]
+    path = write_config(tmp_path, **changes)
+    with pytest.raises(
+        (InconsistentArguments, MissingSpectraType),
+        match=f"Did you mean '{meant}'",
+    ) as caught:
+        LibraryConfig.read(path)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["sfzh", "get_spectra", "__class__", "__dict__", "ages", "sf_hist",
+     "log10", "tau_vs", "name", "tau v", ""],
+)  # fmt: skip
+def test_stars_have_no_names_but_those_asked_for(tmp_path, name):
+    stars = {**SAID["stars"], name: 1.0}
+    with pytest.raises(InconsistentArguments, match=r"not ask for|no units"):
+        LibraryConfig.read(write_config(tmp_path, stars=stars))
+
+
+@pytest.mark.parametrize(
+    ("changes", "meant"),
+    [
+        ({"redshift": [5, 0]}, "{uniform: [0, 5]}"),
+        ({"redshift": [1, 2, 3]}, "{choice: [1, 2, 3]}"),
+        ({"redshift": [3]}, "3"),
+        ({"stars": {"log10initial_mass": [8, 12]}}, "{uniform: [8, 12]}"),
+        (
+            {"stars": {"log10initial_mass": 9, "tau_v": [0, 1]}},
+            "{uniform: [0, 1]}",
+        ),
+        (
+            {"sf_hist": {"LogNormal": {
+                "tau": [0.1, 2], "peak_age": "1 Gyr", "max_age": "9 Gyr"}}},
+            "{uniform: [0.1, 2]}",
+        ),
+        (
+            {"sf_hist": {"DoublePowerLaw": {
+                "alpha": [1, 2], "beta": -1, "peak_age": "1 Gyr"}}},
+            "{uniform: [1, 2]}",
+        ),
+        (
+            {"metal_dist": {"DeltaConstant": {"metallicity": [0.01, 0.02]}}},
+            "{uniform: [0.01, 0.02]}",
+        ),
+        (
+            {"metal_dist": {"Normal": {"mean": [0.01, 0.02], "sigma": 1}}},
+            "{uniform: [0.01, 0.02]}",
+        ),
+    ],
+)  # fmt: skip
+def test_lists_for_one_number_are_priors_that_were_meant(
+    tmp_path, changes, meant
+):
+    path = write_config(tmp_path, **changes)
+    with pytest.raises(InconsistentArguments) as caught:
+        LibraryConfig.read(path)
+    assert f"Did you mean {meant}?" in str(caught.value)
+
+
+def test_lists_for_parameters_that_are_lists(native):
+    """Two numbers are what some of these take."""
+    flex = {
+        "logsfr_ratios": [0.1, 0.2], "logsfr_ratio_young": 0.0,
+        "logsfr_ratio_old": 0.1, "fixed_young_bin": [6, 7],
+        "fixed_old_bin": [9.9, 10.1],
+    }  # fmt: skip
+    library = make_library(native, History("ContinuityFlex", flex))
+    values, _ = library.values(slice(0, 2))
+    np.testing.assert_array_equal(
+        values["sf_hist"]["fixed_young_bin"], [[6, 7], [6, 7]]
+    )
+
+
+# What takes little time to make.
+LEAN = {
+    "emission_model": "IncidentEmission",
+    "stars": {"log10initial_mass": {"uniform": [8, 12]}},
+    "sf_hist": {"Constant": {"max_age": "100 Myr"}},
+    "igm": ...,
+    "filters": ...,
+    "outputs": "lnu",
+}
+
+# Priors that leave the grid, and what they leave: of which axis, and where
+# it ends in the units of the parameter.
+LEAVING = {
+    "metallicity": (
+        {"metal_dist": {"DeltaConstant": {"metallicity": {
+            "uniform": [0.01, 1]}}}},
+        "metal_dist: metallicity", "{uniform: [0.01, 1]}", "metallicities",
+        0.1,
+    ),
+    "its logarithm": (
+        {"metal_dist": {"DeltaConstant": {"log10metallicity": {
+            "normal": [-4, 1]}}}},
+        "metal_dist: log10metallicity", "{normal: [-4, 1]}", "metallicities",
+        -4.0,
+    ),
+    "one value": (
+        {"metal_dist": {"DeltaConstant": {"metallicity": 0.5}}},
+        "metal_dist: metallicity", "0.5", "metallicities", 0.1,
+    ),
+    "choices": (
+        {"metal_dist": {"DeltaConstant": {"metallicity": {
+            "choice": [0.01, 0.2]}}}},
+        "metal_dist: metallicity", "{choice: [0.01, 0.2]}", "metallicities",
+        0.1,
+    ),
+    "age": (
+        {"sf_hist": {"Constant": {"max_age": "300 Gyr", "min_age": {
+            "uniform": [1, 200], "units": "Gyr"}}}},
+        "sf_hist: min_age", "{uniform: [1, 200], units: Gyr}", "ages", 20.0,
+    ),
+    "redshift": (
+        {"redshift": {"normal": [0.5, 1]}},
+        "redshift", "{normal: [0.5, 1]}", "redshifts", 0.0,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", LEAVING)
+def test_priors_that_leave_the_grid_are_known_beforehand(
+    tmp_path, monkeypatch, case
+):
+    monkeypatch.setattr(plan, "in_batches", lambda *_: pytest.fail("compiles"))
+    changes, where, prior, axis, end = LEAVING[case]
+    path = write_config(tmp_path, **{**LEAN, "draws": {"n": 50}, **changes})
+    library = LibraryConfig.read(path).library
+    with pytest.raises(InconsistentArguments) as caught:
+        library.write(tmp_path / "library.hdf5", progress=False)
+    message = str(caught.value)
+    assert f"The prior of '{where}', {prior}, leaves" in message
+    assert axis in message
+    assert f"{end:g}" in re.split("[, ]+", message.replace(":", " "))
+    assert not (tmp_path / "library.parts").exists()
+
+
+def test_priors_without_ends_that_stay_inside_are_made(tmp_path):
+    """What counts is the galaxies, not what a prior could do."""
+    within = {"DeltaConstant": {"log10metallicity": {"normal": [-2.5, 0.1]}}}
+    path = write_config(tmp_path, **LEAN, metal_dist=within)
+    result = run("library", path)
+    assert result.exit_code == 0, result.output
+
+
+def test_bad_redshifts_do_not_hide_the_others(native):
+    """The first galaxy of all has none that is known."""
+    ages = History("Constant", {"max_age": Uniform(0, 1, of=AGE_OF_UNIVERSE)})
+    library = make_library(
+        native, ages, redshift=Normal(-1.0, 2.0), draws=Draws(64, seed=1)
+    )
+    _, columns = library.values(slice(0, 64))
+    known = np.isfinite(columns["parameters/sf_hist/max_age"])
+    assert 0 < known.sum() < 64
+    with pytest.raises(InconsistentArguments, match="max_age' is finite for"):
+        make_library(native, ages, redshift=Uniform(-3.0, -2.0))
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_library_that_never_had_a_galaxy_is_in_no_ones_way(tmp_path, killed):
+    """Neither if it was refused, nor if it was killed while compiling."""
+    wrong = LibraryConfig.read(write_config(tmp_path, **LEAN, draws={"n": 4}))
+
+    def fails(which):
+        if killed:
+            raise KeyboardInterrupt
+        return {"lnu": np.full(which.stop - which.start, np.nan)}
+
+    object.__setattr__(wrong.library, "make", fails)
+    with pytest.raises((KeyboardInterrupt, InconsistentArguments)):
+        wrong.library.write(wrong.path, progress=False)
+    assert parts_folder(wrong.path).exists()
+    right = LibraryConfig.read(write_config(tmp_path, **LEAN, draws={"n": 3}))
+    assert right.library.write(right.path, progress=False).galaxies == 3
+
+
+# From Python as from YAML.
+
+
+def test_what_is_said_in_short_is_what_is_said_in_full(emulated, tmp_path):
+    code = "JWST/NIRCam.F115W"
+    hat = FilterCollection(
+        tophat_dict={code: {"lam_min": 1e4 * angstrom,
+                            "lam_max": 1.3e4 * angstrom}}
+    )  # fmt: skip
+    full = make_library(
+        emulated,
+        sf_hist=History("Continuity", {"logsfr_ratios": [0.0, 0.0]}),
+        filters=hat,
+        draws=Draws(100),
+        outputs=["photometry"],
+        emissions=["incident"],
+    )
+    short = make_library(
+        emulated,
+        sf_hist=History("Continuity", {"logsfr_ratios": [0.0, 0.0]}),
+        filters={code: (1.0 * um, 1.3 * um)},
+        draws=100,
+        outputs="photometry",
+        emissions="incident",
+    )
+    assert short.about == full.about
+    expected = full.make(slice(0, 2))
+    for which in (2, slice(2), slice(None, 2), slice(-100, 2)):
+        made = short.make(which)
+        assert set(made) == set(expected)
+        for name, values in expected.items():
+            np.testing.assert_array_equal(made[name], values)
+    model = GalaxyModel.of_model(
+        IncidentEmission(emulated), filters={code: [1e4, 1.3e4]},
+        outputs="luminosities",
+    )  # fmt: skip
+    assert model.outputs == ("luminosities",)
+    assert model.bands.codes == (code,)
+
+
+def test_filters_by_their_codes(emulated, tmp_path, monkeypatch):
+    """As Synthesizer finds them, in the folder that it keeps them in."""
+    monkeypatch.setenv("SYNTHESIZER_SVO_FILTER_CACHE", str(tmp_path))
+    with h5py.File(tmp_path / "JWST_NIRCam.F115W.hdf5", "w") as hdf:
+        hdf["wavelength"] = np.linspace(9e3, 1.4e4, 50)
+        hdf["transmission"] = np.hanning(50)
+        hdf.attrs["svo_url"] = "nowhere"
+    code = "JWST/NIRCam.F115W"
+    kept = FilterCollection(filter_codes=[code])
+    for given in (code, [code], (code,)):
+        library = make_library(emulated, filters=given, outputs="photometry")
+        assert library.about["filters"] == about_filters(kept)
+    with pytest.raises(InconsistentArguments, match=f"mean '{code}'"):
+        make_library(emulated, filters=["JWST/NIRCamF115W"])
+    monkeypatch.setattr(
+        "urllib.request.urlopen", Mock(side_effect=URLError("none"))
+    )
+    with pytest.raises(InconsistentArguments, match=f"mean '{code}'"):
+        make_library(emulated, filters=["JWST/NIRCam.F115V"])
+
+
+@pytest.mark.parametrize(
+    ("which", "message"),
+    [
+        (0, "whole number of at least 1, got 0"),
+        (2.5, "whole number .* got 2.5"),
+        (True, "whole number .* got True"),
+        (6, "There are 5 galaxies"),
+        (slice(2, 9), "There are 5 galaxies"),
+        (slice(3, 3), "There are 5 galaxies"),
+        (slice(0, 4, 2), "without steps"),
+    ],
+)
+def test_galaxies_that_there_are_not(emulated, which, message):
+    with pytest.raises(InconsistentArguments, match=message):
+        make_library(emulated).make(which)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"outputs": {"lnu": 1}}, "outputs must be a name, or a list"),
+        ({"outputs": 3}, "outputs must be a name, or a list"),
+        ({"emissions": []}, "emissions must be a name, or a list"),
+        ({"draws": "many"}, "n of draws .* got 'many'"),
+        ({"sf_hist": 3}, "sf_hist must be a History, or the name of one"),
+        ({"filters": {"a": 3}}, "a takes two wavelengths"),
+        ({"filters": {"a": (1 * Gyr, 2 * Gyr)}}, "units such as Angstrom"),
+        ({"filters": 3}, "codes must be a name, or a list of names"),
+    ],
+)
+def test_what_can_not_be_said_in_short(emulated, changes, message):
+    with pytest.raises(InconsistentArguments, match=message):
+        make_library(emulated, **changes)
 
 
 def test_what_is_no_library_is_refused(tmp_path):

@@ -25,9 +25,7 @@ from synthesizer.exceptions import (
     GridError,
     InconsistentArguments,
     InconsistentParameter,
-    SVOInaccessible,
 )
-from synthesizer.instruments import FilterCollection
 from unyt import angstrom, unyt_array
 
 from synthesizer_emulator.checks import (
@@ -35,7 +33,9 @@ from synthesizer_emulator.checks import (
     check_keys,
     check_memory,
     check_number,
+    nearest,
 )
+from synthesizer_emulator.filters import as_filters, two_wavelengths
 from synthesizer_emulator.grid import EmulatedGrid, plain_name
 from synthesizer_emulator.library.parameters import AGE_OF_UNIVERSE
 from synthesizer_emulator.library.parts import ON_BAD
@@ -88,6 +88,9 @@ _CURVES_AND_IGM = {
 _IGM = ("Asada25", "Inoue14", "Madau96")
 _BUILDABLE = {**_MODELS, **_DUST, **_CURVES_AND_IGM}
 
+# What any prior may have beside its numbers.
+_OPTIONS = ("units", "of", "size")
+
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _QUANTITY = re.compile(rf"({_NUMBER.pattern})\s+([^\W\d].*)")
 
@@ -134,6 +137,8 @@ class LibraryConfig:
     def _of(cls, said: Any, path: Path) -> Self:
         """Return what a YAML file says."""
         check_keys("the library", said, _NEEDED, _OPTIONAL)
+        on_bad = said.get("on_bad", "refuse")
+        check_choice("on_bad", on_bad, ON_BAD)
         with _at("grid"):
             grid = _grid(said["grid"], path.parent)
         with _at("emission_model"):
@@ -147,6 +152,9 @@ class LibraryConfig:
             igm = said.get("igm")
             known = {name: _CURVES_AND_IGM[name] for name in _IGM}
             igm = None if igm is None else _build(igm, known)
+        with _at("filters"):
+            filters = said.get("filters")
+            filters = None if filters is None else as_filters(filters)
         redshift = said.get("redshift")
         library = Library(
             emission_model=model,
@@ -157,18 +165,12 @@ class LibraryConfig:
             redshift=(
                 None if redshift is None else _prior("redshift", redshift)
             ),
-            filters=_filters(said.get("filters")),
+            filters=filters,
             cosmo=_cosmology(said.get("cosmology", Planck18.name)),
             igm=igm,
-            outputs=_names("outputs", said.get("outputs", "photometry")),
-            emissions=(
-                _names("emissions", said["emissions"])
-                if said.get("emissions")
-                else None
-            ),
+            outputs=said.get("outputs", "photometry"),
+            emissions=said.get("emissions"),
         )
-        on_bad = said.get("on_bad", "refuse")
-        check_choice("on_bad", on_bad, ON_BAD)
         return cls(library, path.parent / str(said["file"]), on_bad)
 
 
@@ -206,6 +208,7 @@ def _build(
     if name not in known:
         raise InconsistentArguments(
             f"there is no '{name}' here; there are: {', '.join(known)}."
+            + nearest(name, known)
         )
     takes = [
         parameter.name
@@ -219,6 +222,7 @@ def _build(
                 f"{name} has no argument '{argument}' to be given here; it "
                 f"has: {', '.join(t for t in takes if t != 'grid')}. What "
                 "galaxies have of their own stands under 'stars'."
+                + nearest(argument, takes)
             )
     if "grid" in takes and grid is not None:
         built["grid"] = grid
@@ -254,7 +258,7 @@ def _grid(said: Any, beside: Path) -> EmulatedGrid:
         )
     kwargs: dict[str, Any] = {"ignore_lines": True}
     if "lam_lims" in given:
-        kwargs["lam_lims"] = _two_wavelengths("lam_lims", given["lam_lims"])
+        kwargs["lam_lims"] = two_wavelengths("lam_lims", given["lam_lims"])
     grid = EmulatedGrid(**_place(given, beside), **kwargs)
     if "new_lam" in given:
         # Each of its spectra, and as much again that is made of them.
@@ -313,59 +317,6 @@ def _constant_resolution(said: Any, numbers: int) -> unyt_array:
     return np.geomspace(low, high, n) * angstrom
 
 
-def _two_wavelengths(name: str, said: Any) -> tuple[Any, Any]:
-    """Return two ascending wavelengths, said in Angstrom."""
-    if not isinstance(said, list) or len(said) != 2:
-        raise InconsistentArguments(
-            f"{name} takes two wavelengths in Angstrom, as in [1000, 5000]; "
-            f"got {said!r}."
-        )
-    for value in said:
-        check_number(f"a wavelength of {name}", value, 0.0, open_ends=True)
-    if not said[0] < said[1]:
-        raise InconsistentArguments(
-            f"The wavelengths of {name} have to ascend, got {said}."
-        )
-    return said[0] * angstrom, said[1] * angstrom
-
-
-def _filters(said: Any) -> FilterCollection | None:
-    """Return top hats, by their edges, or filters by their codes."""
-    if said is None:
-        return None
-    with _at("filters"):
-        if isinstance(said, dict) and said:
-            edges = {k: _two_wavelengths(k, v) for k, v in said.items()}
-            return FilterCollection(
-                tophat_dict={
-                    code: {"lam_min": low, "lam_max": high}
-                    for code, (low, high) in edges.items()
-                }
-            )
-        try:
-            return FilterCollection(filter_codes=list(_names("codes", said)))
-        except SVOInaccessible as error:
-            raise InconsistentArguments(
-                f"{error} Without a connection, filters come from the folder "
-                "that SYNTHESIZER_SVO_FILTER_CACHE names, or are top hats: "
-                "{code: [lowest, highest]}, in Angstrom."
-            ) from error
-
-
-def _names(what: str, said: Any) -> tuple[str, ...]:
-    """Return one or several names."""
-    names = [said] if isinstance(said, str) else said
-    if (
-        not isinstance(names, list)
-        or not names
-        or not all(isinstance(name, str) for name in names)
-    ):
-        raise InconsistentArguments(
-            f"{what} must be a name, or a list of names; got {said!r}."
-        )
-    return tuple(names)
-
-
 def _whole(said: Any) -> Any:
     """Return a number such as 1e6 as a whole one, anything else as it is."""
     return int(said) if isinstance(said, float) and said.is_integer() else said
@@ -375,9 +326,10 @@ def _cosmology(name: Any) -> FLRW:
     """Return a cosmology of astropy."""
     cosmology = getattr(astropy.cosmology, str(name), None)
     if not isinstance(cosmology, FLRW):
-        known = ", ".join(astropy.cosmology.realizations.available)
+        known = astropy.cosmology.realizations.available
         raise InconsistentArguments(
-            f"'cosmology' must be one of astropy's, {known}; got {name!r}."
+            f"'cosmology' must be one of astropy's, {', '.join(known)}; got "
+            f"{name!r}." + nearest(name, known)
         )
     return cosmology
 
@@ -416,18 +368,22 @@ def _prior(where: str, said: Any) -> Prior:
             return Fixed(float(quantity.value), units=str(quantity.units))
         if isinstance(said, int | float | list):
             return Fixed(said)
-        names = [k for k in PRIORS if isinstance(said, dict) and k in said]
+        given = said if isinstance(said, dict) else {}
+        names = [k for k in PRIORS if k in given]
         if len(names) != 1:
+            known = (*PRIORS, *_OPTIONS, AGE_OF_UNIVERSE)
+            strange = [said] if isinstance(said, str) else [*given]
             raise InconsistentArguments(
                 f"expected one of {', '.join(PRIORS)}, as in {{uniform: [0, "
                 f"3], units: Gyr}}, or a number; got {said!r}."
+                + "".join(nearest(k, known) for k in strange if k not in known)
             )
         name, prior = names[0], cast(Any, PRIORS[names[0]])
         options = {k: v for k, v in said.items() if k != name}
         if "size" in options:
             options["size"] = _whole(options["size"])
         bounds = ("low", "high") if prior is Normal else ()
-        check_keys(name, options, (), ("units", "of", "size", *bounds))
+        check_keys(name, options, (), (*_OPTIONS, *bounds))
         numbers = said[name]
         if name in ("choice", "fixed"):
             return prior(numbers, **options)

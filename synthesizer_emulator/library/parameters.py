@@ -18,11 +18,13 @@ from numpy.typing import NDArray
 from synthesizer.exceptions import InconsistentArguments
 from unyt import unyt_array
 
+from synthesizer_emulator.checks import nearest
 from synthesizer_emulator.library.priors import (
     Choice,
     Draws,
     Fixed,
     Prior,
+    did_you_mean,
 )
 from synthesizer_emulator.translation import MODEL_UNITS, model_unit
 from synthesizer_emulator.units import parse_unit
@@ -69,7 +71,8 @@ class Parameter:
         """Check the units.
 
         Raises:
-            InconsistentArguments: If they are none that a galaxy has.
+            InconsistentArguments: If they are none that a galaxy has, or
+                it has several values where it can have one.
         """
         if self.prior.of is not None and self.is_log:
             raise InconsistentArguments(
@@ -80,6 +83,11 @@ class Parameter:
             raise InconsistentArguments(
                 f"'{self.given}' can't have the units '{self.prior.units}': "
                 f"expected those of {', '.join(MODEL_UNITS)}."
+            )
+        if self.prior.is_array and self.place in (GALAXY, STARS):
+            raise InconsistentArguments(
+                f"'{self.given}' is one number a galaxy, got {self.prior}."
+                + did_you_mean(self.prior)
             )
 
     @property
@@ -97,6 +105,15 @@ class Parameter:
         """Where it stands in a library."""
         place = "" if self.place == GALAXY else f"{self.place}/"
         return f"parameters/{place}{self.given}"
+
+    @property
+    def where(self) -> str:
+        """Where it stands in a configuration."""
+        return (
+            self.given
+            if self.place == GALAXY
+            else (f"{self.place}: {self.given}")
+        )
 
     @property
     def is_shared(self) -> bool:
@@ -128,10 +145,21 @@ class Parameter:
     def plain(self, drawn: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return plain numbers of what was drawn, but for a fraction."""
         values = 10.0**drawn if self.is_log else drawn
+        return np.asarray(values * self._factor)
+
+    def as_given(self, plain: float) -> float:
+        """Return a plain number as it was given, but for a fraction."""
+        if self.prior.of is not None:
+            return plain
+        value = plain / self._factor
+        with np.errstate(divide="ignore"):
+            return float(np.log10(value)) if self.is_log else value
+
+    @property
+    def _factor(self) -> float:
+        """How many plain units one unit of those given has."""
         units = parse_unit(self.prior.units or self.base)
-        return np.asarray(
-            values * units.get_conversion_factor(parse_unit(self.base))[0]
-        )
+        return float(units.get_conversion_factor(parse_unit(self.base))[0])
 
 
 @dataclass(frozen=True)
@@ -293,6 +321,7 @@ class Parameters:
                 raise InconsistentArguments(
                     f"'{name}' can be a fraction of {AGE_OF_UNIVERSE} or of "
                     f"another of {', '.join(there)}, got '{of}'."
+                    + nearest(of, {*there, AGE_OF_UNIVERSE} - seen)
                 )
             seen.add(of)
             of = there[of].prior.of

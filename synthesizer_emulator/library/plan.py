@@ -5,9 +5,9 @@ from YAML. Parameters have the names of Synthesizer's classes. Here they
 are drawn and brought to the plain numbers that `GalaxyModel` takes.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,17 +17,24 @@ import numpy as np
 from astropy.cosmology import Planck18
 from numpy.typing import NDArray
 from synthesizer.emission_models import EmissionModel
-from synthesizer.exceptions import (
-    InconsistentArguments,
-    UnimplementedFunctionality,
-)
+from synthesizer.exceptions import InconsistentArguments
 from synthesizer.instruments import FilterCollection
 from synthesizer.parametric import SFH, ZDist
 
+from synthesizer_emulator.asked import asked_parameters, check_asked
+from synthesizer_emulator.checks import (
+    check_choice,
+    check_memory,
+    check_names,
+    check_whole,
+    nearest,
+)
+from synthesizer_emulator.filters import as_filters
 from synthesizer_emulator.galaxies import (
     IN_BANDS,
     OUTPUTS,
     GalaxyModel,
+    check_outputs,
     in_batches,
     suitable_batch_size,
 )
@@ -62,22 +69,33 @@ from synthesizer_emulator.library.parameters import (
     SF_HIST,
     STARS,
     Given,
+    Parameter,
     Parameters,
+    Values,
     with_units,
 )
 from synthesizer_emulator.library.parts import (
+    _PLAN,
+    ON_BAD,
     Parts,
+    listed,
     part_size,
     write_parts,
 )
-from synthesizer_emulator.library.priors import Draws
-from synthesizer_emulator.translation import compile_model
+from synthesizer_emulator.library.priors import Draws, did_you_mean
+from synthesizer_emulator.remedies import check_parametric
+from synthesizer_emulator.translation import grids_of
 
 if TYPE_CHECKING:
     from astropy.cosmology import FLRW
 
 # How many galaxies a part has at the most.
 _GALAXIES_A_PART = 2**14
+
+# How many numbers of galaxies are looked at before any is made, and among
+# how many galaxies one is looked for that Synthesizer can show.
+_LOOKED_AT = 2**23
+_TRIED = 1000
 
 # The ends of a grid are inside it, whatever rounds them.
 _SLACK = 1e-6
@@ -97,6 +115,14 @@ class History:
     name: str
     parameters: Mapping[str, Given] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Check the name.
+
+        Raises:
+            InconsistentArguments: If it can't be one.
+        """
+        check_names("the name of a History", [self.name])
+
 
 @dataclass(frozen=True, eq=False)
 class Library:
@@ -105,18 +131,21 @@ class Library:
     Attributes:
         emission_model (EmissionModel): Synthesizer's emission model, on an
             emulated grid or a native one.
-        sf_hist (History): The star formation history.
+        sf_hist (History): The star formation history; a name alone is one
+            as Synthesizer has it.
         metal_dist (History): The metallicity distribution.
         stars (Mapping): Priors of what Synthesizer's `Stars` have beside:
             `initial_mass` (or `log10initial_mass`, in solar masses), and
             what the emission model asks for (`tau_v`, `fesc` ...).
         redshift (Prior): The redshift; without it only what is in the rest
             frame can be had.
-        draws (Draws): How many galaxies, and how they are drawn.
-        filters (FilterCollection): The filters.
+        draws (Draws): How many galaxies, and how they are drawn; a number
+            alone is how many.
+        filters (FilterCollection): The filters; or what `as_filters` makes
+            some of: codes such as `JWST/NIRCam.F115W`, or edges of top hats.
         cosmo (FLRW): The cosmology.
         igm (IGMBase): Synthesizer's model of the intergalactic medium.
-        outputs (tuple of str): Any of `galaxies.OUTPUTS`.
+        outputs (tuple of str): One or several of `galaxies.OUTPUTS`.
         emissions (tuple of str): The labels of the emissions wanted; the
             model's own by default.
 
@@ -154,8 +183,8 @@ class Library:
     filters: FilterCollection | None = None
     cosmo: "FLRW" = field(default_factory=lambda: Planck18)
     igm: Any = None
-    outputs: Iterable[str] = ("photometry",)
-    emissions: Iterable[str] | None = None
+    outputs: str | Iterable[str] = ("photometry",)
+    emissions: str | Iterable[str] | None = None
 
     def __post_init__(self) -> None:
         """Check that everything fits together.
@@ -165,10 +194,34 @@ class Library:
             UnimplementedFunctionality: If the emission model or a history
                 is not translated.
         """
-        object.__setattr__(self, "outputs", tuple(self.outputs))
+        for name, made in self._settled().items():
+            object.__setattr__(self, name, made)
         self._check_stars()
-        # The first galaxy shows whether Synthesizer takes the histories.
+        # The first galaxy shows whether Synthesizer takes the histories, and
+        # the model whether all is there and translated.
         self.values(slice(0, 1))
+        self.model  # noqa: B018
+
+    def _settled(self) -> dict[str, Any]:
+        """Return the attributes that may be given in short, in full."""
+        full: dict[str, Any] = {"outputs": check_outputs(self.outputs)}
+        if self.emissions is not None:
+            full["emissions"] = check_names("emissions", self.emissions)
+        if self.filters is not None:
+            full["filters"] = as_filters(self.filters)
+        draws: Any = self.draws
+        if not isinstance(draws, Draws):
+            full["draws"] = Draws(draws)
+        for name in ("sf_hist", "metal_dist"):
+            history = getattr(self, name)
+            if isinstance(history, str):
+                full[name] = History(history)
+            elif not isinstance(history, History):
+                raise InconsistentArguments(
+                    f"{name} must be a History, or the name of one, got "
+                    f"{history!r}."
+                )
+        return full
 
     @cached_property
     def model(self) -> GalaxyModel:
@@ -232,11 +285,12 @@ class Library:
             about["wavelength"] = [float(f"{value:.9g}") for value in lam]
         return about
 
-    def make(self, which: slice) -> dict[str, NDArray]:
+    def make(self, which: int | slice) -> dict[str, NDArray]:
         """Return some of the galaxies.
 
         Args:
-            which (slice): Which, by their numbers in the draws.
+            which (int/slice): Which, by their numbers in the draws; so many
+                from the first for a number.
 
         Returns:
             dict: By name the parameters that differ between galaxies
@@ -244,7 +298,17 @@ class Library:
                 in) and what is observed (`photometry/<emission>`,
                 (n, n_bands), and so on). NaN where a galaxy is outside of
                 what is known.
+
+        Raises:
+            InconsistentArguments: If there are no such galaxies, or they
+                take more memory than there is.
         """
+        which = self._chosen(which)
+        check_memory(
+            f"{which.stop - which.start} galaxies",
+            (which.stop - which.start) * self._row_bytes,
+            "make fewer at a time, or write them to a file",
+        )
         values, columns = self.values(which)
         batch_size = min(
             suitable_batch_size(self.model, jax.local_devices()),
@@ -291,10 +355,14 @@ class Library:
 
         Raises:
             InconsistentArguments: If there are bad galaxies that are
-                refused; names them. Or if there is another library there.
+                refused; names them, and the prior where it leaves the grid,
+                which is known beforehand. Or if there is another library
+                there.
             OSError: If it can't be written.
         """
         path = library_path(path)
+        check_choice("on_bad", on_bad, ON_BAD)
+        self._check_inside(on_bad)
         path.parent.mkdir(parents=True, exist_ok=True)
         parts = Parts(
             parts_folder(path),
@@ -310,7 +378,7 @@ class Library:
                 f"'{path}' is there already, and another library: delete "
                 "it, or choose another file."
             )
-        parts = Parts.begin(parts.folder, parts.n, parts.size, parts.about)
+        parts = begin_parts(parts)
         write_parts(parts, self.make, on_bad, process, processes, progress)
         return merge(parts.folder, path, on_bad) if processes == 1 else None
 
@@ -388,10 +456,10 @@ class Library:
         As Synthesizer makes the history of the first galaxy: it knows the
         defaults, and what it can't take.
         """
-        plain, _ = self.parameters.draw(self.draws, slice(0, 1))
+        first = self._first
         return {
             place: _shared_parameters(
-                history, classes, functions, self.parameters, place, plain
+                history, classes, functions, self.parameters, place, first
             )
             for place, history, classes, functions in (
                 (SF_HIST, self.sf_hist, SFH, SF_HISTS),
@@ -400,16 +468,98 @@ class Library:
         }
 
     @cached_property
+    def _first(self) -> Values:
+        """The plain parameters of the first galaxy that is none of the bad."""
+        n = min(self.draws.n, _TRIED)
+        plain, _ = self.parameters.draw(self.draws, slice(0, n))
+        for parameter in self.parameters.every:
+            values = plain[parameter.place][parameter.name]
+            if not np.isfinite(values).any():
+                raise InconsistentArguments(
+                    f"'{parameter.where}' is finite for none of the first {n} "
+                    f"galaxies: see its prior, {parameter.prior}."
+                )
+        every = jax.tree.leaves(plain)
+        good = [np.isfinite(v.reshape(n, -1)).all(axis=1) for v in every]
+        first = int(np.argmax(np.logical_and.reduce(good)))
+        return {
+            place: {name: v[first : first + 1] for name, v in values.items()}
+            for place, values in plain.items()
+        }
+
+    @cached_property
     def _part_size(self) -> int:
         """How many galaxies suit a part; the same on every machine."""
+        return part_size(_GALAXIES_A_PART, self._row_bytes)
+
+    @cached_property
+    def _row_bytes(self) -> int:
+        """How many bytes a galaxy takes."""
         model = self.model
         bands = 0 if model.bands is None else len(model.bands.codes)
         numbers = sum(
             bands if output in IN_BANDS else len(model.emission.lam)
             for output in model.outputs
         )
-        row = 8 * numbers * len(model.emission.emissions)
-        return part_size(_GALAXIES_A_PART, row)
+        return 8 * numbers * len(model.emission.emissions)
+
+    def _chosen(self, which: int | slice) -> slice:
+        """Return which galaxies are meant.
+
+        Raises:
+            InconsistentArguments: If there are none of them.
+        """
+        n = self.draws.n
+        if not isinstance(which, slice):
+            check_whole("the number of galaxies", which, 1)
+            which = slice(0, which)
+        found = range(n)[which]
+        beyond = which.stop is not None and which.stop > n
+        if beyond or not found or found.step != 1:
+            raise InconsistentArguments(
+                f"There are {n} galaxies: give the number of those to make, "
+                f"or a slice of them without steps; got {which}."
+            )
+        return slice(found.start, found.stop)
+
+    def _check_inside(self, on_bad: str) -> None:
+        """Refuse priors that leave what is known, before anything is made.
+
+        Galaxies are looked at as far as the memory goes; what is beyond is
+        found when it is made.
+
+        Raises:
+            InconsistentArguments: Names the parameter, its prior and what it
+                leaves, if bad galaxies are refused or there are no others.
+        """
+        n = min(self.draws.n, _LOOKED_AT // max(self.parameters.dimensions, 1))
+        plain, _ = self.parameters.draw(self.draws, slice(0, max(n, 1)))
+        for parameter, low, high, what in self._limits():
+            values = plain[parameter.place][parameter.name]
+            outside = np.flatnonzero((values < low) | (values > high))
+            if not len(outside) or (on_bad == "skip" and len(outside) < n):
+                continue
+            low, high = map(parameter.as_given, (low, high))
+            some = "" if len(outside) == n else ", or skip them with on_bad"
+            raise InconsistentArguments(
+                f"The prior of '{parameter.where}', {parameter.prior}, leaves "
+                f"{what}, {low:.5g} to {high:.5g}: of the first {n} galaxies "
+                f"{len(outside)} are outside: {listed(outside)}. Narrow the "
+                f"prior{some}."
+            )
+
+    def _limits(self) -> Iterator[tuple[Parameter, float, float, str]]:
+        """Return parameters of galaxies that have to lie within limits."""
+        metallicities, ages = self._axes
+        for place, name, low, high, what in (
+            (METAL_DIST, "metallicity", *metallicities, "metallicities"),
+            (SF_HIST, "min_age", 0.0, ages[1], "ages"),
+        ):
+            there = self.parameters.at(place)
+            if name in there:
+                yield there[name], low, high, f"the grid's axis '{what}'"
+        for parameter in self.parameters.at(GALAXY).values():
+            yield parameter, 0.0, np.inf, "what redshifts can be"
 
     def _is_outside(self, metal_dist: Mapping[str, NDArray]) -> NDArray:
         """Return which galaxies are more or less metal-rich than the grid.
@@ -419,9 +569,19 @@ class Library:
         if "metallicity" not in metal_dist:
             return np.zeros(1, np.bool_)
         z = metal_dist["metallicity"]
-        low = (1 - _SLACK) * self.model.metallicities[0]
-        high = (1 + _SLACK) * self.model.metallicities[-1]
+        (low, high), _ = self._axes
         return np.asarray((z < low) | (z > high))
+
+    @cached_property
+    def _axes(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        """The ends of the grid's metallicities, and of its ages, yr."""
+        grid, *_ = grids_of(self.emission_model)
+        check_parametric(grid)
+        first, second = (
+            ((1 - _SLACK) * float(nodes[0]), (1 + _SLACK) * float(nodes[-1]))
+            for nodes in (grid.metallicities, 10.0**grid.log10ages)
+        )
+        return first, second
 
     def _check_stars(self) -> None:
         """Refuse parameters of stars that nothing asks for."""
@@ -431,27 +591,37 @@ class Library:
                 "The stars need 'initial_mass' with units, as in 'units: "
                 "Msun', or 'log10initial_mass'."
             )
-        names = [*self._varying, *self._fixed]
-        asked = set(self.model.emission.parameters)
-        if self._fixed:
-            asked |= self._asked_for(names)
-        for name in names:
-            if name not in asked:
-                raise InconsistentArguments(
-                    f"The emission model does not ask for '{name}'; it asks "
-                    f"for: {', '.join(sorted(asked)) or 'nothing'}."
-                )
+        emissions = self.emissions or (self.emission_model.label,)
+        check_asked(
+            [*self._varying, *self._fixed],
+            asked_parameters(self.emission_model, emissions),
+        )
 
-    def _asked_for(self, names: list[str]) -> set[str]:
-        """Return which of some parameters the emission model asks for."""
-        try:
-            model = compile_model(
-                self.emission_model, self.emissions, varying=names
-            )
-        except UnimplementedFunctionality:
-            # Synthesizer computes with some of them beforehand.
-            return set(names)
-        return set(model.parameters)
+
+def begin_parts(parts: Parts) -> Parts:
+    """Make the folder of a library, or take up what is there.
+
+    In the place of another library that never had a galaxy, as one leaves
+    that failed or was killed before its first part.
+
+    Args:
+        parts (Parts): The library.
+
+    Returns:
+        Parts: They, in the size that was begun with.
+
+    Raises:
+        InconsistentArguments: If the folder has galaxies of another library.
+        OSError: If it can't be written.
+    """
+    plan = parts.folder / _PLAN
+    if (
+        plan.is_file()
+        and not any(parts.folder.glob("part-*"))
+        and Parts.open(parts.folder).digest != parts.digest
+    ):
+        plan.unlink()
+    return Parts.begin(parts.folder, parts.n, parts.size, parts.about)
 
 
 def _shared_parameters(
@@ -472,7 +642,7 @@ def _shared_parameters(
         if name not in known:
             raise InconsistentArguments(
                 f"{history.name} has no parameter '{name}'; it has: "
-                f"{', '.join(known)}."
+                f"{', '.join(known)}." + nearest(name, known)
             )
         given[name] = (
             parameter.fixed
@@ -489,7 +659,9 @@ def _shared_parameters(
         raise InconsistentArguments(
             f"Synthesizer can't make a {history.name} of {shown}: {error}. "
             "Times need units, as in 'units: Gyr'; other parameters have none."
+            + _lists(there)
         ) from error
+    _check_shapes(history, functions, stacked, there)
     for name in there:
         values = first[place][name][0]
         # Synthesizer brings arrays, of the edges of bins, to another form.
@@ -501,6 +673,39 @@ def _shared_parameters(
             )
     differing = {n for n, p in there.items() if not p.is_shared}
     return {k: v[0] for k, v in stacked.items() if k not in differing}
+
+
+def _check_shapes(
+    history: History,
+    functions: Mapping[str, Callable[..., Any]],
+    stacked: Mapping[str, NDArray],
+    there: Mapping[str, Parameter],
+) -> None:
+    """Refuse lists where a history takes one number."""
+    if not any(parameter.prior.is_array for parameter in there.values()):
+        return
+    # Of another length than any list.
+    nodes = np.arange(3.0 + max(v.size for v in stacked.values()))
+    expected = len(nodes) - (functions is SF_HISTS)
+    of_one = {name: values[0] for name, values in stacked.items()}
+    try:
+        made = jax.eval_shape(
+            partial(functions[history.name], nodes), **of_one
+        )
+        if made.shape == (expected,):
+            return
+    except (TypeError, ValueError, IndexError):
+        pass
+    lists = [p for p in there.values() if p.prior.is_array]
+    raise InconsistentArguments(
+        f"{history.name} can't take a list of these lengths for "
+        f"{' and '.join(p.given for p in lists)}." + _lists(there)
+    )
+
+
+def _lists(there: Mapping[str, Parameter]) -> str:
+    """Return which priors were meant by lists of numbers, if any."""
+    return "".join(did_you_mean(p.prior) for p in there.values())
 
 
 def _flat(found: Mapping[str, Mapping[str, NDArray]]) -> dict[str, NDArray]:

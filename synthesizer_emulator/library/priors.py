@@ -9,7 +9,7 @@ import math
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -58,6 +58,10 @@ class Prior(ABC):
             InconsistentArguments: If one makes no sense.
         """
         parse_unit(self.units)
+        if not isinstance(self.of, str | None):
+            raise InconsistentArguments(
+                f"'of' must be the name of a parameter, got {self.of!r}."
+            )
         if self.of is not None and self.units:
             raise InconsistentArguments(
                 f"A fraction of '{self.of}' has no units of its own, got "
@@ -66,6 +70,25 @@ class Prior(ABC):
         if self.size is not None:
             check_whole("size", self.size, 1)
         self._check()
+
+    def __str__(self) -> str:
+        """Return it as YAML says it, as in `{uniform: [0, 1]}`."""
+        numbers, options = [], ""
+        for entry in fields(self):
+            value = getattr(self, entry.name)
+            if entry.kw_only or entry.default is not MISSING:
+                if value != entry.default:
+                    options += f", {entry.name}: {value}"
+            else:
+                numbers.append(value)
+        name = next(k for k, v in PRIORS.items() if v is type(self))
+        said = numbers[0] if len(numbers) == 1 else numbers
+        return f"{{{name}: {said}{options}}}"
+
+    @property
+    def is_array(self) -> bool:
+        """Whether a galaxy gets several values."""
+        return self.size is not None
 
     @property
     def dimensions(self) -> int:
@@ -203,6 +226,17 @@ class Fixed(Prior):
 
     value: Any
 
+    def __str__(self) -> str:
+        """Return it as YAML says it, as in `5.0 Gyr`."""
+        if self.of is not None:
+            return super().__str__()
+        return f"{self.value} {self.units}".strip()
+
+    @property
+    def is_array(self) -> bool:
+        """Whether a galaxy gets several values."""
+        return np.ndim(self.value) > 0
+
     @property
     def dimensions(self) -> int:
         """Nothing is drawn."""
@@ -320,6 +354,26 @@ class Draws:
             hypercube = qmc.LatinHypercube(dimensions, seed=self.seed)
             self._kept[dimensions] = hypercube.random(self.n)
         return self._kept[dimensions][which]
+
+
+def did_you_mean(prior: Prior) -> str:
+    """Return the question which prior was meant by a list of numbers.
+
+    Args:
+        prior (Prior): What was given, for a parameter that is one number.
+
+    Returns:
+        str: As `" Did you mean {uniform: [8, 12]}?"`; empty if it is no list
+            that could mean one.
+    """
+    if not isinstance(prior, Fixed) or np.ndim(prior.value) != 1:
+        return ""
+    values = np.unique(np.asarray(prior.value, np.float64)).tolist()
+    if len(values) == 1:
+        return f" Did you mean {values[0]:g}?"
+    name = "uniform" if len(prior.value) == 2 else "choice"
+    said = ", ".join(f"{value:g}" for value in values)
+    return f" Did you mean {{{name}: [{said}]}}?"
 
 
 def _check_ascending(name: str, low: object, high: object) -> None:

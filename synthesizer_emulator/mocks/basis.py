@@ -30,6 +30,7 @@ from synthesizer_emulator.library.parts import (
     part_size,
     write_parts,
 )
+from synthesizer_emulator.library.plan import begin_parts
 from synthesizer_emulator.mocks.galaxies import MockGalaxies
 from synthesizer_emulator.mocks.recorded import Record, varying_parameters
 
@@ -196,11 +197,13 @@ class EmulatedGalaxyBasis(GalaxyBasis):
                 em_lines_to_save=em_lines_to_save,
                 **extra_analysis_functions,
             )
-        parts = Parts.begin(
-            path.with_suffix(".parts"),
-            len(masses),
-            part_size(min(batch_size, _PART_GALAXIES), galaxies.row_bytes),
-            galaxies.about,
+        parts = begin_parts(
+            Parts(
+                path.with_suffix(".parts"),
+                len(masses),
+                part_size(min(batch_size, _PART_GALAXIES), galaxies.row_bytes),
+                galaxies.about,
+            )
         )
         write_parts(
             parts,
