@@ -42,6 +42,10 @@ def _plain_errors() -> Iterator[None]:
         yield
     except _user_errors() as error:
         raise click.ClickException(str(error).strip()) from error
+    except MemoryError as error:
+        raise click.ClickException(
+            f"There is not enough memory: {error}. Ask for less at a time."
+        ) from error
     except KeyboardInterrupt as error:
         raise click.ClickException(
             "Interrupted, with nothing half-written. The same command starts "

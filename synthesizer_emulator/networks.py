@@ -15,7 +15,10 @@ from flax import nnx
 from jax import Array
 from synthesizer.exceptions import InconsistentArguments, UnrecognisedOption
 
-from synthesizer_emulator.checks import check_whole
+from synthesizer_emulator.checks import check_memory, check_whole
+
+# What a weight takes in training: itself, its slope and two moments of it.
+_WEIGHT_BYTES = 16
 
 # The activation that learns its own shape.
 GATED = "parametric_gated"
@@ -47,7 +50,8 @@ def check_layers(
         name (str): What these layers are called.
 
     Raises:
-        InconsistentArguments: If a width is out of its range.
+        InconsistentArguments: If a width is out of its range, or the layers
+            take more memory than there is.
         UnrecognisedOption: If there is no such activation.
     """
     if not isinstance(hidden, list | tuple):
@@ -56,6 +60,12 @@ def check_layers(
         )
     for width in hidden:
         check_whole(f"each width in {name}", width, 1)
+    matrices = sum(a * b for a, b in pairwise((1, *hidden, 1)))
+    check_memory(
+        f"Layers of the widths {', '.join(map(str, hidden))}, in {name},",
+        _WEIGHT_BYTES * matrices,
+        "give smaller ones",
+    )
     known = (*ACTIVATIONS, GATED)
     if activation not in known:
         raise UnrecognisedOption(

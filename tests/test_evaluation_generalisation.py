@@ -20,10 +20,13 @@ from synthesizer_emulator.evaluation import generalisation
 from synthesizer_emulator.evaluation.generalisation import (
     Candidate,
     Study,
+    _look_epochs,
     generalise,
     region_mask,
 )
+from synthesizer_emulator.evaluation.pixels import some_wavelengths
 from synthesizer_emulator.gridfile import Axis
+from synthesizer_emulator.training import TrainingConfig
 
 AXES = analytic_header().axes  # 12 ages from 1e6 to 1e10 yr, 6 metallicities
 SMALL = {"components": 4, "hidden": [8]}
@@ -291,6 +294,75 @@ def test_studies_that_make_no_sense(grid, tmp_path, changes, error, message):
     path.write_text(json.dumps(said))
     with pytest.raises(error, match=message):
         generalise(path, progress=False)
+
+
+# Each misspelt, and what is meant.
+TYPOS = {
+    "an entry": ({"wavelenghts": 100}, "wavelengths"),
+    "the spectrum": ({"spectrum": "incidnet"}, "incident"),
+    "an architecture": ({"architectures": {"pcaa": {}}}, "pca"),
+    "an entry of it": ({"architectures": {"pca": {"setings": {}}}},
+                       "settings"),
+    "a setting": ({"architectures": {"pca": {"settings": {"component": 3}}}},
+                  "components"),
+    "of a training": ({"architectures": {"pca": {"training": {"epoch": 3}}}},
+                      "epochs"),
+    "an axis": ({"test": {"x": {"age": 1e6}}}, "ages"),
+    "a range": ({"training": {"x": {"ages": {"form": 1e6}}}}, "from"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("typo", TYPOS)
+def test_a_typo_of_a_study_is_called_one(grid, tmp_path, typo):
+    changes, meant = TYPOS[typo]
+    path = tmp_path / "study.yaml"
+    path.write_text(json.dumps({**WHOLE, "grid": str(grid), **changes}))
+    with pytest.raises(
+        (InconsistentArguments, MissingSpectraType, UnrecognisedOption),
+        match=f"Did you mean '{meant}'",
+    ):
+        generalise(path, progress=False)
+
+
+HUGE = 10**12
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"grid": ["x"]}, "'grid' must be a name"),
+        ({"spectrum": 3}, "'spectrum' must be a name"),
+        ({"architectures": {"a": {"architecture": ["pca"]}}},
+         "No architecture"),
+        ({"architectures": {"pca": {"settings": 3}}}, "settings by name"),
+        ({"architectures": {"pca": {"settings": [1]}}}, "settings by name"),
+        ({"architectures": {"pca": {"training": [1]}}}, "only what differs"),
+        (
+            {"architectures": {"pca": {"settings": {"hidden": [HUGE]}}}},
+            "would take .* GB of memory",
+        ),
+        (
+            {"architectures": {"pca": {"settings": {
+                "hidden": [10**6, 10**6]}}}},
+            "would take .* GB of memory",
+        ),
+    ],
+)  # fmt: skip
+def test_what_can_be_no_part_of_a_study(grid, tmp_path, changes, message):
+    path = tmp_path / "study.yaml"
+    path.write_text(json.dumps({**WHOLE, "grid": str(grid), **changes}))
+    with pytest.raises(
+        (InconsistentArguments, UnrecognisedOption), match=message
+    ) as caught:
+        Study.read(path)
+    assert str(path) in str(caught.value)
+
+
+def test_more_wavelengths_and_looks_than_there_are():
+    judged = np.arange(100) % 3 > 0
+    assert np.array_equal(some_wavelengths(judged, HUGE), judged.nonzero()[0])
+    config = TrainingConfig(epochs=100, check_every=10)
+    assert _look_epochs(config, HUGE) == set(range(10, 101, 10))
 
 
 def test_files_that_are_no_study(tmp_path):

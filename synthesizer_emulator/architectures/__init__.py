@@ -20,6 +20,7 @@ from synthesizer_emulator.architectures.corrected import Corrected
 from synthesizer_emulator.architectures.payne import Payne
 from synthesizer_emulator.architectures.pca import PCA
 from synthesizer_emulator.architectures.three_component import ThreeComponent
+from synthesizer_emulator.checks import nearest
 from synthesizer_emulator.training import TrainingConfig
 
 ARCHITECTURES: dict[str, type[Architecture]] = {
@@ -49,9 +50,10 @@ def get_architecture(
         InconsistentArguments: If it has no such setting, or one is out of
             its range.
     """
-    if name not in ARCHITECTURES:
+    if name not in tuple(ARCHITECTURES):
         raise UnrecognisedOption(
             f"No architecture '{name}'; there are {', '.join(ARCHITECTURES)}."
+            + nearest(name, ARCHITECTURES)
         )
     architecture = ARCHITECTURES[name]
     _check_known(f"The architecture '{name}'", config or {}, architecture)
@@ -91,11 +93,17 @@ def _check_known(what: str, given: Mapping[str, Any], known: type) -> None:
         InconsistentArguments: Says which, and which there are.
     """
     settings = {f.name for f in fields(known)}
+    if not isinstance(given, Mapping):
+        raise InconsistentArguments(
+            f"{what} takes settings by name, as in {{name: value}}; got "
+            f"{given!r}."
+        )
     unknown = sorted(set(given) - settings)
     if unknown:
         raise InconsistentArguments(
             f"{what} has no setting {', '.join(unknown)}; it has "
             f"{', '.join(sorted(settings))}."
+            + "".join(nearest(name, sorted(settings)) for name in unknown)
         )
 
 

@@ -29,7 +29,12 @@ from synthesizer_emulator.architectures.base import (
     mesh_of,
 )
 from synthesizer_emulator.basis import LinearBasis, principal_components
-from synthesizer_emulator.checks import check_keys, check_number, check_whole
+from synthesizer_emulator.checks import (
+    check_keys,
+    check_number,
+    check_whole,
+    nearest,
+)
 from synthesizer_emulator.emulator import EmissionEmulator
 from synthesizer_emulator.evaluation.metrics import (
     JUDGED_FLOOR,
@@ -50,6 +55,11 @@ from synthesizer_emulator.places import find_grid
 from synthesizer_emulator.scaling import AxisDomain, Coordinates
 from synthesizer_emulator.training import History, TrainingConfig
 from synthesizer_emulator.yamlfile import in_file, read_yaml
+
+# What is said of a range of nodes, and how often errors are measured at the
+# most.
+_RANGE = ("from", "to", "every")
+_MOST_LOOKS = 10_000
 
 # What is said of a region in a study: blocks of nodes.
 Block = Mapping[str, Any]
@@ -92,12 +102,13 @@ class Candidate:
             InconsistentArguments: If there is no such setting, or one is
                 out of its range.
         """
+        training = get_training(self.chosen, self.training)
         if "seed" in self.training:
             raise InconsistentArguments(
                 "The training of an architecture has no seed of its own in a "
                 "study: seeds stand under 'seeds'."
             )
-        return get_training(self.chosen, {**self.training, "seed": seed})
+        return replace(training, seed=seed)
 
 
 @dataclass(frozen=True)
@@ -188,7 +199,12 @@ class Study:
         optional = {"seeds", "fractions", "wavelengths", "looks"}
         needed = {f.name for f in fields(cls)} - optional
         check_keys("The study", said, sorted(needed), sorted(optional))
-        beside = path.parent / str(said["grid"])
+        for name in ("grid", "spectrum"):
+            if not isinstance(said[name], str):
+                raise InconsistentArguments(
+                    f"'{name}' must be a name, got {said[name]!r}."
+                )
+        beside = path.parent / said["grid"]
         parts = {
             **said,
             "grid": find_grid(beside if beside.is_file() else said["grid"]),
@@ -418,6 +434,7 @@ class _Field:
             raise MissingSpectraType(
                 f"'{study.grid}' has no spectrum '{study.spectrum}'; it has "
                 f"{', '.join(header.spectra_units)}."
+                + nearest(study.spectrum, header.spectra_units)
             )
         columns = some_wavelengths(
             judged_region(header.lam_angstrom), study.wavelengths
@@ -633,6 +650,11 @@ def _candidate(name: str, given: Any) -> Candidate:
         raise InconsistentArguments(
             f"'architectures: {name}' takes {', '.join(sorted(known))}; got "
             f"{given!r}."
+            + "".join(
+                nearest(key, sorted(known))
+                for key in (given if isinstance(given, dict) else ())
+                if key not in known
+            )
         )
     return Candidate(**{"architecture": name, **given})
 
@@ -665,7 +687,7 @@ def _chosen_nodes(axis: Axis, said: Any) -> NDArray[np.intp]:
         if not isinstance(said, dict):
             values = said if isinstance(said, list) else [said]
             return matching(axis, [float(v) for v in values])
-        if set(said) - {"from", "to", "every"}:
+        if set(said).difference(_RANGE):
             raise ValueError
         # YAML takes 1e6 for text, as it has no point.
         low = float(said.get("from", axis.values[0]))
@@ -677,6 +699,11 @@ def _chosen_nodes(axis: Axis, said: Any) -> NDArray[np.intp]:
         raise InconsistentArguments(
             f"Nodes of {axis.name} are a value, a list of values, or bounds "
             f"{{from: , to: , every: }}; got {said!r}."
+            + "".join(
+                nearest(key, _RANGE)
+                for key in (said if isinstance(said, dict) else ())
+                if key not in _RANGE
+            )
         ) from error
 
 
@@ -711,7 +738,7 @@ def _smallest_grid(mask: NDArray[np.bool_]) -> list[NDArray[np.intp]]:
 def _look_epochs(config: TrainingConfig, looks: int) -> set[int]:
     """Return when to look: multiples of the steps, even in their log."""
     last = -(-config.epochs // config.check_every)
-    steps = np.geomspace(1, last, looks).round().astype(int)
+    steps = np.geomspace(1, last, min(looks, _MOST_LOOKS)).round().astype(int)
     return {int(step) * config.check_every for step in steps}
 
 

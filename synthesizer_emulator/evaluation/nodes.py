@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from synthesizer.exceptions import InconsistentArguments
 
+from synthesizer_emulator.checks import nearest
 from synthesizer_emulator.gridfile import Axis
 
 # An axis that the grid does not log, but that is positive and spans more
@@ -96,6 +97,7 @@ def find_axis(axes: Sequence[Axis], name: str) -> int:
     if name not in names:
         raise InconsistentArguments(
             f"The grid has no axis '{name}'; it has {', '.join(names)}."
+            + nearest(name, names)
         )
     return names.index(name)
 

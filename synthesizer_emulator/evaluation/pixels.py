@@ -70,6 +70,8 @@ def some_wavelengths(judged: NDArray[np.bool_], most: int) -> NDArray[np.intp]:
         most (int): How many to choose, if there are as many.
     """
     columns = np.flatnonzero(judged)
+    if most >= len(columns):
+        return columns
     steps = np.linspace(0, len(columns) - 1, most).astype(int)
     return columns[np.unique(steps)]
 
