@@ -1138,16 +1138,17 @@ def _between_nodes(
     scale: Callable[[Any], Any] | None,
 ) -> Callable[[NDArray], NDArray]:
     """Return what interpolates arrays linearly to a point of an axis."""
-    lower = int(
-        np.clip(np.searchsorted(nodes, point, "right"), 1, len(nodes) - 1)
-    )
+    last = len(nodes) - 1
+    # The only node of an axis is above and below.
+    above = int(np.clip(np.searchsorted(nodes, point, "right"), 0, last))
+    below = max(above - 1, 0)
     scale = scale or (lambda x: x)
-    low, high = scale(nodes[lower - 1]), scale(nodes[lower])
-    part = float((scale(point) - low) / (high - low))
+    low, high = scale(nodes[below]), scale(nodes[above])
+    part = float((scale(point) - low) / (high - low)) if above else 0.0
 
     def between(values: NDArray) -> NDArray:
-        below, above = values.take(lower - 1, axis), values.take(lower, axis)
-        return (1.0 - part) * below + part * above
+        ends = values.take(below, axis), values.take(above, axis)
+        return (1.0 - part) * ends[0] + part * ends[1]
 
     return between
 

@@ -31,7 +31,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.scipy.special import erf, erfc
+from jax.scipy.special import erf, log_ndtr
 from jax.typing import ArrayLike
 from numpy.typing import NDArray
 from synthesizer.exceptions import (
@@ -48,6 +48,8 @@ _NO_MAX_AGE = 1e11
 
 # Log10 star formation ratios are limited to this, as in Synthesizer.
 _LARGEST_RATIO = 10.0
+
+_LN_10 = np.log(10.0)
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(12)
 _NODES, _WEIGHTS = 0.5 * (_NODES + 1.0), 0.5 * _WEIGHTS
@@ -227,7 +229,9 @@ def exponential(
     r"""Return the masses (n,) of $\exp(-t / \tau)$, $t = max\_age - age$."""
     young, width = _formed_part(limits, min_age, max_age)
     first = jnp.asarray(max_age) - young - width
-    return width * _peak_of_decay(first, width, tau) * _decay(width, tau)
+    return _relative(
+        _peak_of_decay(first, width, tau), width * _decay(width, tau)
+    )
 
 
 def delayed_exponential(
@@ -245,7 +249,7 @@ def delayed_exponential(
     end = jnp.where(falling, first, first + width)
     way = jnp.where(falling, width, -width)
     mean = end * _decay(width, tau) + way * _decay_moment(width, tau)
-    return width * _peak_of_decay(first, width, tau) * mean
+    return _relative(_peak_of_decay(first, width, tau), width * mean)
 
 
 def log_normal(
@@ -292,20 +296,22 @@ def double_power_law(
     steep, shallow = jnp.maximum(alpha, beta), jnp.minimum(alpha, beta)
     ratio = steep - shallow
     bend = _BEND / jnp.maximum(ratio, _YOUNGEST)
-    total = jnp.zeros_like(width)
-    for start, end, slope, sign in (
-        (-jnp.inf, -bend, shallow, 1.0),
-        (-bend, 0.0, shallow, 1.0),
-        (0.0, bend, steep, -1.0),
-        (bend, jnp.inf, steep, -1.0),
-    ):
-        total += _power_law_part(
+    parts = [
+        _power_law_part(
             jnp.clip(log_low, start, end),
             jnp.clip(log_high, start, end),
             1.0 - slope,
             sign * ratio,
         )
-    return total
+        for start, end, slope, sign in (
+            (-jnp.inf, -bend, shallow, 1.0),
+            (-bend, 0.0, shallow, 1.0),
+            (0.0, bend, steep, -1.0),
+            (bend, jnp.inf, steep, -1.0),
+        )
+    ]
+    exponents, factors = map(jnp.stack, zip(*parts, strict=True))
+    return _relative(exponents, factors).sum(axis=0)
 
 
 def continuity(
@@ -327,13 +333,9 @@ def continuity(
         min_age (float): The age of the youngest stars.
         max_age (float): The age of the oldest.
     """
-    return _steps(
-        limits,
-        _edges(agebins),
-        _falling(_limited(logsfr_ratios)),
-        min_age,
-        max_age,
-    )
+    formed = _formed_parts(limits, _edges(agebins), min_age, max_age)
+    log_rates = _falling(_limited(logsfr_ratios))
+    return _relative(log_rates[:, None], formed).sum(axis=0)
 
 
 def continuity_flex(
@@ -366,19 +368,21 @@ def continuity_flex(
     """
     young = 10.0 ** jnp.asarray(fixed_young_bin)
     old = 10.0 ** jnp.asarray(fixed_old_bin)
-    share = jnp.concatenate([jnp.ones(1), jnp.cumprod(_powers(logsfr_ratios))])
-    widths = (old[0] - young[1]) * share / share.sum()
+    # As long as the rates are low, so that their masses are alike.
+    log_shares = jax.nn.log_softmax(-_falling(_limited(logsfr_ratios)))
+    widths = (old[0] - young[1]) * jnp.exp(log_shares)
     edges = jnp.concatenate([young[1] + jnp.cumsum(widths)[:-1], old])
-    rates = jnp.concatenate(
-        [
-            _powers(logsfr_ratio_young)[None] / widths[0],
-            1.0 / widths,
-            _powers(logsfr_ratio_old)[None] / widths[-1],
-        ]
+    to_young, to_old = (
+        _LN_10 * _limited(ratio)[None]
+        for ratio in (logsfr_ratio_young, logsfr_ratio_old)
+    )
+    log_rates = jnp.concatenate(
+        [to_young - log_shares[:1], -log_shares, to_old - log_shares[-1:]]
     )
     # Like Synthesizer, take what is younger than the youngest bin with it.
     edges = jnp.concatenate([jnp.zeros(1), young[1:], edges])
-    return _steps(limits, edges, rates, min_age, max_age)
+    formed = _formed_parts(limits, edges, min_age, max_age)
+    return _relative(log_rates[:, None], formed).sum(axis=0)
 
 
 def continuity_psb(
@@ -425,7 +429,8 @@ def continuity_psb(
             jnp.linspace(tflex, max_age, n_fixed + 1)[1:],
         ]
     )
-    return _steps(limits, edges, _falling(ratios), min_age, max_age)
+    formed = _formed_parts(limits, edges, min_age, max_age)
+    return _relative(_falling(ratios)[:, None], formed).sum(axis=0)
 
 
 def dirichlet(
@@ -449,7 +454,7 @@ def dirichlet(
     latent = jnp.asarray(z_fraction, float)
     left = jnp.concatenate([jnp.ones(1), jnp.cumprod(latent)])
     rates = left * jnp.concatenate([1.0 - latent, jnp.ones(1)])
-    return _steps(limits, _edges(agebins), rates, min_age, max_age)
+    return rates @ _formed_parts(limits, _edges(agebins), min_age, max_age)
 
 
 def delta_constant(nodes: NDArray, metallicity: ArrayLike) -> Array:
@@ -459,16 +464,16 @@ def delta_constant(nodes: NDArray, metallicity: ArrayLike) -> Array:
     nodes all goes to the last.
     """
     grid = jnp.asarray(nodes)
-    cell = jnp.clip(
-        jnp.searchsorted(grid, metallicity, side="right") - 1,
-        0,
-        len(nodes) - 2,
-    )
-    part = (metallicity - grid[cell]) / (grid[cell + 1] - grid[cell])
-    part = jnp.clip(part, 0.0, 1.0)
+    last = len(nodes) - 1
+    cell = jnp.searchsorted(grid, metallicity, side="right") - 1
+    cell = jnp.clip(cell, 0, max(last - 1, 0))
+    # The only node of an axis is both ends of a cell without width.
+    following = jnp.minimum(cell + 1, last)
+    width = jnp.where(following > cell, grid[following] - grid[cell], 1.0)
+    part = jnp.clip((metallicity - grid[cell]) / width, 0.0, 1.0)
     index = jnp.arange(len(nodes))
     return jnp.where(index == cell, 1.0 - part, 0.0) + jnp.where(
-        index == cell + 1, part, 0.0
+        index == following, part, 0.0
     )
 
 
@@ -572,28 +577,49 @@ def _formed_part(
 def _bell(start: Array, width: Array) -> Array:
     r"""Return the integrals of $\exp(-x^2)$ from `start` over `width`.
 
-    By quadrature where narrow, by error functions (the one that does not
-    cancel) where wide.
+    Up to a common factor. By quadrature where narrow, by error functions
+    (those that do not cancel) where wide, each relative to the value at the
+    end of the bin that is nearer to the peak.
     """
+    end = start + width
+    nearest = jnp.clip(0.0, start, end)
     narrow = width < 1.0
     x = start[:, None] + jnp.where(narrow, width, 0.0)[:, None] * _NODES[None]
-    by_nodes = width * (jnp.exp(-jnp.square(x)) @ _WEIGHTS)
-    end = start + width
+    peak = nearest[:, None]
+    by_nodes = width * (jnp.exp((peak - x) * (peak + x)) @ _WEIGHTS)
+    near = jnp.where(narrow, 0.0, jnp.abs(nearest))
+
+    def beyond(x: Array) -> Array:
+        """Return erfc(x) / exp(-near^2)."""
+        log_half = log_ndtr(-np.sqrt(2.0) * x)
+        return 2.0 * jnp.exp(log_half + jnp.square(near))
+
     by_ends = jnp.where(
-        start > 0,
-        erfc(start) - erfc(end),
-        jnp.where(end < 0, erfc(-end) - erfc(-start), erf(end) - erf(start)),
+        near > 0, beyond(near) - beyond(near + width), erf(end) - erf(start)
     )
-    return jnp.where(narrow, by_nodes, np.sqrt(np.pi) / 2 * by_ends)
+    return _relative(
+        -jnp.square(nearest),
+        jnp.where(narrow, by_nodes, np.sqrt(np.pi) / 2 * by_ends),
+    )
+
+
+def _relative(exponents: Array, factors: Array) -> Array:
+    """Return factors times exp(exponents), up to a common factor.
+
+    Relative to the largest exponential that counts, so that neither
+    overflows, nor do all of them vanish in single precision.
+    """
+    counted = jnp.where(factors > 0, exponents, -jnp.inf)
+    largest = jax.lax.stop_gradient(counted.max())
+    above = exponents - jnp.where(jnp.isfinite(largest), largest, 0.0)
+    # What does not count may be larger. Unlike a clip, this keeps the
+    # gradient of the largest.
+    return factors * jnp.exp(jnp.where(above > 0, 0.0, above))
 
 
 def _peak_of_decay(first: Array, width: Array, tau: ArrayLike) -> Array:
-    """Return exp(-t / tau) at its largest in each bin of time.
-
-    Relative to its largest of all, so that steep rises don't overflow.
-    """
-    largest = jnp.maximum(-first / tau, -(first + width) / tau)
-    return jnp.exp(largest - jax.lax.stop_gradient(largest.max()))
+    """Return -t / tau at its largest in each bin of time."""
+    return jnp.maximum(-first / tau, -(first + width) / tau)
 
 
 def _decay(width: Array, tau: ArrayLike) -> Array:
@@ -618,10 +644,11 @@ def _decay_moment(width: Array, tau: ArrayLike) -> Array:
 
 def _power_law_part(
     log_low: Array, log_high: Array, power: Array, ratio: Array
-) -> Array:
+) -> tuple[Array, Array]:
     """Return the integrals of x^(power - 1) / (1 + x^ratio).
 
-    From ln x = `log_low` to `log_high`, by quadrature in x^power.
+    From ln x = `log_low` to `log_high`, by quadrature in x^power; as
+    exponents, and factors that multiply their exponentials.
     """
     length = log_high - log_low
     rise = jnp.abs(power * length)
@@ -635,23 +662,20 @@ def _power_law_part(
     steps = jnp.where(small[:, None], _NODES[None], steps)
     x = bright[:, None] + way[:, None] * steps
     factor = jax.nn.sigmoid(-ratio * x) @ _WEIGHTS
-    mean = _decay(rise, 1.0) * jnp.exp(power * bright)
-    return length * mean * factor
+    return power * bright, length * _decay(rise, 1.0) * factor
 
 
-def _steps(
-    limits: NDArray,
-    edges: Array,
-    rates: Array,
-    min_age: ArrayLike,
-    max_age: ArrayLike,
+def _formed_parts(
+    limits: NDArray, edges: Array, min_age: ArrayLike, max_age: ArrayLike
 ) -> Array:
-    """Return the masses (n,) of constant rates (k,) between edges (k + 1,)."""
+    """Return how long each of k age bins (k + 1 edges) is in each bin.
+
+    Shape (k, n), of the parts between two ages.
+    """
     edges = jnp.clip(edges, min_age, max_age)
-    widths = jax.vmap(lambda young, old: _formed_part(limits, young, old)[1])(
+    return jax.vmap(lambda young, old: _formed_part(limits, young, old)[1])(
         edges[:-1], edges[1:]
     )
-    return rates @ widths
 
 
 def _edges(agebins: ArrayLike) -> Array:
@@ -664,14 +688,8 @@ def _edges(agebins: ArrayLike) -> Array:
 
 
 def _falling(log_ratios: Array) -> Array:
-    """Return rates (k,) from log10 of each over the next (k - 1,)."""
-    log_rates = jnp.concatenate([jnp.zeros(1), -jnp.cumsum(log_ratios)])
-    return 10.0 ** (log_rates - log_rates.max())
-
-
-def _powers(logsfr_ratios: ArrayLike) -> Array:
-    """Return ratios from their log10."""
-    return 10.0 ** _limited(logsfr_ratios)
+    """Return ln of rates (k,), from log10 of each over the next (k - 1,)."""
+    return -_LN_10 * jnp.concatenate([jnp.zeros(1), jnp.cumsum(log_ratios)])
 
 
 def _limited(logsfr_ratios: ArrayLike) -> Array:

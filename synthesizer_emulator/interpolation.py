@@ -246,6 +246,7 @@ def through_nodes(
     Returns:
         Array: The values at the point, (k,).
     """
+    nodes, x = _one_precision(nodes, x)
     cell, t, width = _locate(nodes, x)
     first = jnp.clip(cell - 2, 0, len(nodes) - _AROUND)
     values = around(first)
@@ -459,15 +460,27 @@ def _akima_slope(secants: Any, metric: Any, xp: Any) -> Any:
 
 
 def _locate(nodes: Array, x: Array) -> tuple[Array, Array, Array]:
-    """Return the cell of a point, its part of the cell and the width."""
+    """Return the cell of a point, its part of the cell and the width.
+
+    All in the finer precision of the two: a part from a point and nodes of
+    different ones can be rounded beyond one, where a power has no value.
+    """
+    nodes, x = _one_precision(nodes, x)
     # Unlike a clip, this keeps the gradient of a point on the edge.
     x = jnp.where(x < nodes[0], nodes[0], x)
     x = jnp.where(x > nodes[-1], nodes[-1], x)
     # A loop over bisections compiles, and on a GPU runs, far slower.
-    cell = jnp.searchsorted(nodes, x, side="right", method="compare_all") - 1
-    cell = jnp.clip(cell, 0, len(nodes) - 2)
-    width = nodes[cell + 1] - nodes[cell]
-    return cell, (x - nodes[cell]) / width, width
+    cell = jnp.sum(nodes[1:-1] <= x)
+    low, high = jax.lax.dynamic_slice_in_dim(nodes, cell, 2)
+    t = (x - low) / (high - low)
+    # Not every device divides exactly.
+    return cell, jnp.where(t > 1.0, 1.0, t), high - low
+
+
+def _one_precision(nodes: Array, x: Array) -> tuple[Array, Array]:
+    """Return both in the finer precision of the two."""
+    dtype = jnp.result_type(nodes, x)
+    return nodes.astype(dtype), x.astype(dtype)
 
 
 def _hermite_weights(

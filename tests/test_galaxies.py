@@ -134,6 +134,42 @@ def joined(model, values, **kwargs):
     return np.concatenate(found)
 
 
+@pytest.mark.parametrize("kept", [("metallicities",), ("ages",), ()])
+def test_axes_of_one_node(native, kept):
+    """Whose only node is all that a history can form."""
+    nodes = {"ages": native._ages[[20]], "metallicities": [0.004]}
+    axes = {axis: v for axis, v in nodes.items() if axis not in kept}
+    grid = EmulatedGrid.example(
+        axes=axes,
+        new_lam=np.geomspace(3000, 8000, 20) * angstrom,
+        ignore_lines=True,
+    )
+    model = IncidentEmission(grid)
+    values = draw(3)
+    made = GalaxyModel.of_model(
+        model, "LogNormal", "DeltaConstant", outputs=["lnu"], cosmo=Planck18
+    )
+    for i in range(3):
+        sf_hist, metal_dist = native_histories(values, i)
+        stars = Stars(
+            grid.log10ages,
+            grid.metallicities,
+            sf_hist=sf_hist,
+            metal_dist=metal_dist,
+            initial_mass=values["initial_mass"][i] * Msun,
+        )
+        one = {
+            "initial_mass": values["initial_mass"][i],
+            "sf_hist": {k: v[i] for k, v in values["sf_hist"].items()},
+            "metal_dist": {k: v[i] for k, v in values["metal_dist"].items()},
+        }
+        np.testing.assert_allclose(
+            made.galaxy(one)["lnu"]["incident"],
+            stars.get_spectra(model)._lnu,
+            rtol=1e-4,
+        )
+
+
 def compare(found, stars, outputs, tolerance):
     """Compare galaxies with Synthesizer's."""
     for i, one in enumerate(stars):

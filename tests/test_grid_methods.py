@@ -453,6 +453,24 @@ def test_collapse_at_the_last_node(pair):
         )
 
 
+@pytest.mark.parametrize("axis", ["ages", "metallicities"])
+def test_an_axis_of_one_node_collapses_to_it(pair, axis):
+    emulated, _ = pair
+    values = emulated._axes_values[axis][2:3]
+    grid = EmulatedGrid(
+        emulated.original_name, grid_dir=emulated.grid_dir, axes={axis: values}
+    )
+    number = emulated.axes.index(axis)
+    for method in ("interpolate", "nearest", "emulator", "marginalize"):
+        value = None if method == "marginalize" else float(values[0])
+        got = grid.collapse(axis, method, value=value)
+        assert_close(
+            got.spectra["incident"],
+            emulated.spectra["incident"].take(2, number),
+            rtol=ROUNDING,
+        )
+
+
 def test_collapse_by_the_emulator_is_the_emulator(pair):
     emulated, _ = pair
     grid = emulated.collapse("metallicities", "emulator", value=0.0071)

@@ -85,11 +85,13 @@ DIFFERENT = [
 ONE_METALLICITY = DISTRIBUTIONS["delta"]
 
 
-def batched_sfzh(history, distribution):
+def batched_sfzh(
+    history, distribution, ages=AGES, metallicities=METALLICITIES
+):
     sf_hist, sf_parameters = stack_parameters([history])
     metal_dist, metal_parameters = stack_parameters([distribution])
     one = jax.jit(
-        lambda s, m: sfzh(AGES, METALLICITIES, sf_hist, metal_dist, s, m)
+        lambda s, m: sfzh(ages, metallicities, sf_hist, metal_dist, s, m)
     )
     share = jax.vmap(one)(sf_parameters, metal_parameters)
     return np.asarray(share[0], np.float64)
@@ -119,6 +121,104 @@ def test_distributions_agree_with_synthesizer(distribution):
     true = native_sfzh(AGES, METALLICITIES, history, distribution)
     got = batched_sfzh(history, distribution)
     np.testing.assert_allclose(got.sum(0), true.sum(0), atol=1e-6)
+
+
+# What forms within the grid lies so far from the peak that the rates there
+# vanish in single precision, though not in Synthesizer's double one.
+OLD = bin_limits(AGES)[50] * yr
+FAINT = {
+    "gaussian": SFH.Gaussian(
+        peak_age=13 * Gyr, sigma=0.5 * Gyr, max_age=5 * Gyr
+    ),
+    "rising": SFH.Exponential(tau=-50 * Myr, max_age=13 * Gyr, min_age=OLD),
+    "delayed": SFH.DelayedExponential(
+        tau=20 * Myr, max_age=10 * Gyr, min_age=1 * Myr
+    ),
+    "log-normal": SFH.LogNormal(
+        tau=0.05, peak_age=300 * Myr, max_age=1 * Gyr, min_age=800 * Myr
+    ),
+    "double power law": SFH.DoublePowerLaw(
+        peak_age=100 * Myr, alpha=60.0, beta=-1.0, min_age=OLD
+    ),
+    "continuity": SFH.Continuity(
+        logsfr_ratios=[10.0] * 6,
+        agebins=np.geomspace(1e6, 1e10, 8)[[range(7), range(1, 8)]].T * yr,
+        min_age=OLD,
+    ),
+    "continuity psb": SFH.ContinuityPSB(
+        10.0,
+        np.full(3, 10.0),
+        np.full(4, 10.0),
+        tlast=150 * Myr,
+        tflex=1.7 * Gyr,
+        max_age=11 * Gyr,
+        min_age=OLD,
+    ),
+}
+FAINT_DISTRIBUTIONS = {
+    "above": ZDist.Normal(mean=0.2, sigma=0.005),
+    "below": ZDist.Normal(mean=-0.02, sigma=0.001),
+    "wide bins": ZDist.Normal(mean=0.103, sigma=0.0002),
+}
+
+
+def summed(rate, nodes):
+    """Return the shares of bins, from many values of a rate in each."""
+    limits = bin_limits(nodes)
+    steps = (np.arange(1000) + 0.5) / 1000
+    width = np.diff(limits)
+    points = limits[:-1, None] + width[:, None] * steps
+    values = np.asarray(rate(points.ravel())).reshape(points.shape)
+    formed = values.mean(axis=1) / values.max() * width
+    return formed / formed.sum()
+
+
+@pytest.mark.parametrize("history", FAINT.values(), ids=FAINT)
+def test_no_history_vanishes_in_single_precision(history):
+    true = summed(history.get_sfr, AGES)
+    got = batched_sfzh(history, ONE_METALLICITY).sum(axis=1)
+    np.testing.assert_allclose(got, true, atol=3e-4)
+
+
+@pytest.mark.parametrize(
+    "distribution", FAINT_DISTRIBUTIONS.values(), ids=FAINT_DISTRIBUTIONS
+)
+def test_no_distribution_vanishes_in_single_precision(distribution):
+    true = summed(distribution.get_dist_weight, METALLICITIES)
+    got = batched_sfzh(HISTORIES["constant"], distribution).sum(axis=0)
+    np.testing.assert_allclose(got, true, atol=3e-4)
+
+
+SHORT_AXES = [
+    (np.array([2e9]), METALLICITIES[4:5]),
+    (np.array([2e9]), METALLICITIES[3:5]),
+    (np.array([1e8, 5e9]), METALLICITIES[2:3]),
+    (np.array([1e8, 1e9, 5e9]), METALLICITIES[2:5]),
+]
+
+
+@pytest.mark.parametrize("history", HISTORIES.values(), ids=HISTORIES)
+def test_histories_on_axes_of_few_nodes(history, double_precision):
+    """However few: the coarse bins are split where the rate has steps."""
+    name, parameters = stack_parameters([history])
+    parameters = {k: v[0] for k, v in parameters.items()}
+    formed = jax.jit(
+        lambda p: [SF_HISTS[name](bin_limits(a), **p) for a, _ in SHORT_AXES]
+    )(parameters)
+    for masses, (ages, _) in zip(formed, SHORT_AXES, strict=True):
+        true = summed(history.get_sfr, ages)
+        np.testing.assert_allclose(masses / masses.sum(), true, atol=2e-3)
+
+
+@pytest.mark.parametrize("axes", SHORT_AXES, ids=lambda a: str(len(a[0])))
+@pytest.mark.parametrize(
+    "distribution", DISTRIBUTIONS.values(), ids=DISTRIBUTIONS
+)
+def test_distributions_on_axes_of_few_nodes(distribution, axes):
+    history = HISTORIES["constant, cut"]
+    true = native_sfzh(*axes, history, distribution)
+    got = batched_sfzh(history, distribution, *axes)
+    np.testing.assert_allclose(got, true, atol=1e-5)
 
 
 def test_every_history_is_tested():

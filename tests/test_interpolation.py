@@ -75,6 +75,34 @@ def test_smooth_table_is_exact_for_linear_functions(shape):
     np.testing.assert_allclose(got[:, 0], points @ slope + 3.0, rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("stored", "points"), [(np.float32, np.float64), (np.float64, np.float32)]
+)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_precisions_may_be_mixed(shape, stored, points, double_precision):
+    """At nodes, a rounding beside them, and where another one puts them."""
+    nodes = [n.astype(stored) for n in make_nodes(shape)]
+    values = RNG.normal(size=(*shape, 2))
+    mesh = np.stack(np.meshgrid(*nodes, indexing="ij"), -1)
+    mesh = mesh.reshape(-1, len(shape))
+    around = [
+        mesh.astype(points),
+        mesh.astype(np.float32).astype(points),
+        np.nextafter(mesh.astype(points), points(-1e3)),
+        np.nextafter(mesh.astype(points), points(1e3)),
+    ]
+    for table in (
+        SmoothTable(nodes, values, np.ones(2)),
+        LinearTable(nodes, values),
+    ):
+        evaluate = jax.jit(jax.vmap(table))
+        for where in around:
+            got = evaluate(jnp.asarray(where))
+            np.testing.assert_allclose(
+                got, values.reshape(-1, 2), rtol=1e-5, atol=1e-4
+            )
+
+
 def in_common(one, other, nodes, node):
     """The correlation of (n, k) and (n, k) around a node of n."""
     width = (nodes[-1] - nodes[0]) / 50

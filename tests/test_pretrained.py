@@ -1,13 +1,15 @@
 """The weights that ship with the package, against the models' own files."""
 
+import jax
 import numpy as np
 import pytest
 from synthesizer.emission_models import IncidentEmission
 from synthesizer.exceptions import GridError
 from synthesizer.parametric import SFH, Stars, ZDist
-from unyt import Msun, Myr
+from synthesizer.particle import Stars as Particles
+from unyt import Msun, Myr, angstrom, yr
 
-from synthesizer_emulator import EmulatedGrid
+from synthesizer_emulator import EmulatedGrid, extract_directly
 from synthesizer_emulator.evaluation.metrics import (
     fractional_residuals,
     judged_region,
@@ -88,6 +90,109 @@ def test_bc03_with_gas_works_without_any_file():
     ratio = young[lines.index(H_ALPHA)] / young[lines.index(H_BETA)]
     # Case B (Osterbrock & Ferland 2006).
     assert float(ratio) == pytest.approx(2.86, rel=0.05)
+
+
+def along_each_axis(grid):
+    """Yield points (m, d) along each axis through a node in the middle.
+
+    With their nodes: at every node, and a rounding below and above; and
+    in the middle of every cell, without any.
+    """
+    lines = [np.asarray(a.values, float) for a in grid._header.axes]
+    middle = [len(line) // 2 for line in lines]
+    for axis, line in enumerate(lines):
+        nodes = np.tile(middle, (len(line), 1))
+        nodes[:, axis] = np.arange(len(line))
+        points = np.stack(
+            [each[i] for each, i in zip(lines, nodes.T, strict=True)], axis=-1
+        )
+        sides = [points, points.copy(), points.copy(), points[1:].copy()]
+        sides[1][1:, axis] = np.nextafter(line[1:], 0.0)
+        sides[2][:-1, axis] = np.nextafter(line[:-1], np.inf)
+        sides[3][:, axis] = 0.5 * (line[1:] + line[:-1])
+        for where in sides[:3]:
+            yield where, tuple(nodes.T)
+        yield sides[3], None
+
+
+@pytest.fixture(params=[EXAMPLE_NAME, bc03.INCIDENT_NAME, bc03.CLOUDY_NAME])
+def few_wavelengths(request):
+    """Return each grid on few of its wavelengths, with nodes by NumPy."""
+    return EmulatedGrid(
+        request.param,
+        new_lam=np.array([700.0, 1500.0, 5500.0, 2e4]) * angstrom,
+        ignore_lines=True,
+    )
+
+
+def test_double_precision_is_as_single_at_and_between_nodes(
+    few_wavelengths, double_precision
+):
+    grid = few_wavelengths
+    for points, nodes in along_each_axis(grid):
+        arrays = grid.point_arrays(dict(zip(grid.axes, points.T, strict=True)))
+        for name in grid.spectra:
+            got = grid.spectra.evaluate(name, arrays)
+            if nodes is None:
+                with jax.enable_x64(False):
+                    expected = grid.spectra.evaluate(name, arrays)
+            else:
+                expected = grid.spectra[name][nodes]
+            peak = expected.max(axis=-1, keepdims=True)
+            np.testing.assert_allclose(
+                got / peak, expected / peak, rtol=3e-4, atol=1e-7
+            )
+
+
+def test_all_that_asks_the_emulator_does_in_double_precision(
+    few_wavelengths, double_precision
+):
+    grid = few_wavelengths
+    nodes = grid._metallicities
+    middle = tuple(n // 2 for n in grid.shape[:-1])
+    at = dict(zip(grid.axes, middle, strict=True))
+    values = {axis: grid._axes_values[axis][at[axis]] for axis in grid.axes}
+    expected = grid.spectra["incident"]
+    # The emulator itself.
+    point = np.array(list(values.values()))
+    direct = grid.emulator.spectrum("incident", point)
+    assert np.isfinite(direct).all()
+    # Finer axes.
+    finer = EmulatedGrid(
+        grid.original_name,
+        new_lam=grid.lam,
+        ignore_lines=True,
+        axes={a: values[a] for a in grid.axes if a != "metallicities"},
+        refine={"metallicities": 2},
+    ).spectra["incident"]
+    assert np.isfinite(finer).all()
+    index = tuple(
+        slice(None) if axis == "metallicities" else slice(i, i + 1)
+        for axis, i in at.items()
+    )
+    np.testing.assert_allclose(
+        finer.take(range(0, 2 * len(nodes), 2), 1), expected[index], rtol=3e-4
+    )
+    # One axis less.
+    for value in (nodes[2], np.nextafter(nodes[2], 1.0)):
+        less = grid.collapse("metallicities", "emulator", value=value)
+        np.testing.assert_allclose(
+            less.spectra["incident"], expected.take(2, 1), rtol=3e-4
+        )
+    # Particles.
+    model = extract_directly(IncidentEmission(grid))
+    others = {a: values[a] for a in grid.axes[2:]}
+    for i, metallicity in enumerate(nodes):
+        star = Particles(
+            initial_masses=np.ones(1) * Msun,
+            ages=values["ages"] * np.ones(1) * yr,
+            metallicities=np.array([metallicity]),
+            **others,
+        )
+        place = (at["ages"], i, *middle[2:])
+        np.testing.assert_allclose(
+            star.get_spectra(model).lnu.value, expected[place], rtol=3e-4
+        )
 
 
 def test_a_grid_of_that_folder_comes_first(tmp_path):
