@@ -44,8 +44,16 @@ from synthesizer_emulator.resampling import WavelengthMap, identity
 from synthesizer_emulator.scaling import Coordinates, SoftLog
 from synthesizer_emulator.weights import Weights
 
+# How much a value may be off a node, relative to it, as rounding in single
+# precision puts it.
+_ROUNDING = 1e-7
+
 # How many points are evaluated at once.
 PART_SIZE = 256
+
+# So many points, or the whole of a part, are evaluated together: each number
+# needs a compilation of its own.
+_FEW = 16
 
 # What two ways of computing the same spectrum may differ in.
 _ALIKE = 1e-4
@@ -81,27 +89,34 @@ def fluxes_at(
 ) -> NDArray:
     """Evaluate an emission at points, in two halves.
 
-    The first half takes longer to compile, and is shared by all wavelengths.
+    The first half takes long to compile and little to run, and is shared by
+    all wavelengths; the second the other way round. So that hardly any
+    number of points needs a compilation of its own, the points are filled
+    up to a whole part for the first, and for the second to one of two sizes.
 
     Args:
         emission (EmissionEmulator): What to evaluate.
         coordinates (Coordinates): The axis scaling.
-        points (np.ndarray of float): Axis values, (m, d).
+        points (np.ndarray of float): Axis values, (m, d), 1 to `PART_SIZE`.
 
     Returns:
         np.ndarray of float: The fluxes, (m, n).
     """
+    n = len(points)
+    filled = np.concatenate([points, points[:1].repeat(PART_SIZE - n, axis=0)])
     latents, masks = _encode(
-        emission.regressor, emission.alive, coordinates, jnp.asarray(points)
+        emission.regressor, emission.alive, coordinates, jnp.asarray(filled)
     )
+    size = _FEW if n <= _FEW else PART_SIZE
+    # By NumPy, which does not compile a slice.
     fluxes = _decode(
         emission.decoder,
         emission.soft_log,
         emission.support[...],
-        latents,
-        masks,
+        np.asarray(latents)[:size],
+        np.asarray(masks)[:size],
     )
-    return np.asarray(fluxes)
+    return np.asarray(fluxes)[:n]
 
 
 @dataclass(frozen=True)
@@ -116,12 +131,15 @@ class PointArrays:
         factor (float): Multiplies every emission.
         own (np.ndarray of int): Which of the emulator's own nodes each point
             is, (...); None if some are none of them.
+        between (tuple): An axis, and the value on it that takes the place
+            of its nodes: `own` then counts those of the other axes.
     """
 
     weights: Weights
     points: NDArray
     factor: float = 1.0
     own: NDArray[np.intp] | None = None
+    between: tuple[int, float] | None = None
 
     @classmethod
     def at_nodes(
@@ -134,33 +152,35 @@ class PointArrays:
 
         Args:
             weights (Weights): The weights of the emulator.
-            axes_values (sequence of np.ndarray): The nodes of each axis.
+            axes_values (sequence of np.ndarray): The nodes of each axis of
+                the emulator; where the grid has no such axis, its value (),
+                which may be between nodes.
             factor (float): Multiplies every emission.
 
         Returns:
-            PointArrays: With points of shape (n1, ..., nd, d).
+            PointArrays: With points of shape (n1, ..., nd, d), without the
+                axes that the grid does not have.
         """
-        header = weights.header
-        found = [
-            np.minimum(np.searchsorted(axis.values, values), n - 1)
-            for axis, values, n in zip(
-                header.axes, axes_values, header.shape, strict=True
-            )
-        ]
-        own = all(
-            np.array_equal(axis.values[where], values)
-            for axis, where, values in zip(
-                header.axes, found, axes_values, strict=True
-            )
-        )
-        return cls(
-            weights,
-            mesh_of(axes_values),
-            factor,
-            np.ravel_multi_index(np.ix_(*found), header.shape)
-            if own
-            else None,
-        )
+        lines = [np.atleast_1d(values) for values in axes_values]
+        nodes = tuple(n for values in axes_values for n in np.shape(values))
+        shape, found, off = list(weights.header.shape), [], []
+        for number, axis in enumerate(weights.header.axes):
+            line = lines[number]
+            near = np.abs(axis.values[:, None] - line).argmin(axis=0)
+            if np.allclose(axis.values[near], line, rtol=_ROUNDING, atol=0.0):
+                lines[number] = axis.values[near]
+            else:
+                off.append(number)
+                near, shape[number] = np.zeros(len(line), int), 1
+            found.append(near)
+        between = None
+        if len(off) == 1 and np.ndim(axes_values[off[0]]) == 0:
+            between = off[0], float(lines[off[0]][0])
+        own = None
+        if between is not None or not off:
+            own = np.ravel_multi_index(np.ix_(*found), shape).reshape(nodes)
+        points = mesh_of(lines).reshape(*nodes, len(lines))
+        return cls(weights, points, factor, own, between)
 
     @property
     def nodes(self) -> tuple[int, ...]:
@@ -287,7 +307,7 @@ class PointArrays:
                 to fluxes (p, n).
         """
         if self.own is not None:
-            table = self.weights.node_table(path, columns)
+            table = self.weights.node_table(path, columns, self.between)
             if table is not None:
                 own = self.own.reshape(-1)
                 return (
@@ -296,18 +316,13 @@ class PointArrays:
                     lambda part: table.fluxes(own[part]),
                 )
         points = self.points.reshape(-1, self.points.shape[-1])
-        # Filled up to one size, so that hardly any number of points needs a
-        # compilation of its own.
-        size = min(PART_SIZE, 1 << max(len(points) - 1, 0).bit_length())
-        emulator = self.weights.emulator
-        emission = emulator.emission(path)
+        emission = self.weights.emission(path)
         if not np.array_equal(columns, np.arange(emission.size)):
             emission = emission.restrict(columns)
+        scale = self.weights.coordinates
 
         def fluxes(part: NDArray[np.intp]) -> NDArray:
-            filled = np.append(part, part[:1].repeat(size - len(part)))
-            found = fluxes_at(emission, emulator.coordinates, points[filled])
-            return found[: len(part)]
+            return fluxes_at(emission, scale, points[part])
 
         return np.arange(len(points)), np.arange(len(columns)), fluxes
 

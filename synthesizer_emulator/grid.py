@@ -35,6 +35,7 @@ from synthesizer_emulator.axes import (
     at_points,
     header_axes,
     name_for_axes,
+    on_mesh,
     with_axes,
 )
 from synthesizer_emulator.checks import check_number
@@ -712,6 +713,20 @@ class EmulatedGrid(Grid):
             InconsistentArguments: If a point is outside the training
                 domain, or an axis was averaged away.
         """
+        points = np.stack(
+            np.broadcast_arrays(*self._emulator_axes(values)), axis=-1
+        )
+        return PointArrays(self._weights, points, self._header.internal_factor)
+
+    def _emulator_axes(
+        self, values: Mapping[str, ArrayLike]
+    ) -> list[NDArray[np.float64]]:
+        """Return values of each axis of the emulator, checked.
+
+        Args:
+            values (mapping): Those of each axis of this grid; an axis that
+                was collapsed has the value it was collapsed to.
+        """
         known = {**self._collapsed, **values}
         columns = []
         for limits in self._weights.domain:
@@ -723,8 +738,7 @@ class EmulatedGrid(Grid):
                     "Collapse it with method='nearest' or 'emulator'."
                 )
             columns.append(limits.inside(np.asarray(column, np.float64)))
-        points = np.stack(np.broadcast_arrays(*columns), axis=-1)
-        return PointArrays(self._weights, points, self._header.internal_factor)
+        return columns
 
     # What Grid.__init__ reads from the grid file, in its order. The axes,
     # the metadata and the ionising luminosities it reads by itself: the
@@ -995,21 +1009,23 @@ class EmulatedGrid(Grid):
 
     def _move_nodes(self, name: str, value: float) -> None:
         """Evaluate everything at one value of an axis, which it drops."""
-        rest = [axis for axis in self.axes if axis != name]
-        mesh = np.meshgrid(
-            *(self._axes_values[axis] for axis in rest), indexing="ij"
-        )
-        arrays = self.point_arrays(
-            {**dict(zip(rest, mesh, strict=True)), name: value}
+        columns = self._emulator_axes({**self._axes_values, name: value})
+        arrays = PointArrays.at_nodes(
+            self._weights, columns, self._header.internal_factor
         )
         for emissions in self._lazy_emissions():
             emissions.move(arrays)
         axis = self.axes.index(name)
+        header, domain = self._weights.header, self._weights.domain
+        scaled = [
+            np.atleast_1d(d.scaled(column, np))
+            for d, column in zip(domain, columns, strict=True)
+        ]
         self._set_stored(
             {
-                path: self._stored_at(
-                    path, _leading(arrays.points, values.ndim - 1)
-                )
+                path: on_mesh(header.stored[path], header, domain, scaled)
+                .reshape(arrays.nodes[: values.ndim - 1])
+                .astype(self._dtype)
                 for path, values in self._stored().items()
                 if values.ndim > axis
             }
@@ -1151,11 +1167,6 @@ def _between_nodes(
         return (1.0 - part) * ends[0] + part * ends[1]
 
     return between
-
-
-def _leading(points: NDArray, k: int) -> NDArray:
-    """Return the points (n1, ..., nk, d) at the first of all other nodes."""
-    return points.reshape(*points.shape[:k], -1, points.shape[-1])[..., 0, :]
 
 
 def _in_angstrom(lam: unyt_array) -> NDArray[np.float64]:

@@ -71,8 +71,7 @@ class LinearTable(nnx.Module):
         starts, weights = [], {}
         for axis, nodes in enumerate(self.nodes):
             cell, t, _ = _locate(nodes[...], x[axis])
-            t = (t - _ON_NODE) / (1.0 - 2.0 * _ON_NODE)
-            t = jnp.clip(t, 0.0, 1.0)
+            t = jnp.clip(_beside_nodes(t), 0.0, 1.0)
             starts.append(cell)
             weights[axis] = 1.0 - t, t
         k, zero = self.values[...].shape[-1], jnp.zeros_like(starts[0])
@@ -128,14 +127,30 @@ class SmoothTable(nnx.Module):
     """
 
     def __init__(
-        self, nodes: Sequence[NDArray], values: NDArray, metric: NDArray
+        self,
+        nodes: Sequence[NDArray],
+        values: NDArray,
+        metric: NDArray,
+        derived: bool = True,
     ) -> None:
+        """Make the table.
+
+        Args:
+            nodes (sequence of np.ndarray): The coordinates along each axis.
+            values (np.ndarray of float): The values, (n1, ..., nd, k).
+            metric (np.ndarray of float): What one unit of each of the k
+                values weighs, (k,).
+            derived (bool): Whether to find the parts, which a skeleton
+                does not need.
+        """
         self.nodes = nnx.List([Constant(jnp.asarray(n)) for n in nodes])
         self.values = Constant(jnp.asarray(values))
         self.metric = Constant(jnp.asarray(metric))
-        parts, fading = _parts_and_fading(nodes, values, metric)
-        self.parts = Derived(parts)
-        self.fading = Derived(fading)
+        parts, fading = (
+            _parts_and_fading(nodes, values, metric) if derived else (0, 0)
+        )
+        self.parts = Derived(jnp.asarray(parts))
+        self.fading = Derived(jnp.asarray(fading))
 
     def derive(self) -> None:
         """Find the parts anew, after the other arrays were filled in."""
@@ -351,6 +366,84 @@ def smoothed(nodes: Sequence[NDArray], values: NDArray) -> NDArray[np.float64]:
     return _mean_around(nodes[long], values, long, _SMOOTHING)
 
 
+def smooth_along(
+    nodes: Sequence[NDArray],
+    values: NDArray,
+    metric: NDArray,
+    axis: int,
+    x: float,
+    added: Callable[[Sequence[NDArray]], NDArray],
+) -> NDArray[np.float64]:
+    """Return what a `SmoothTable` gives at the nodes of all axes but one.
+
+    By NumPy, from the few nodes around the point that count.
+
+    Args:
+        nodes (sequence of np.ndarray): The coordinates along each axis.
+        values (np.ndarray of float): The values, (n1, ..., nd, k).
+        metric (np.ndarray of float): What one unit of each of the k values
+            weighs, (k,).
+        axis (int): The axis to interpolate along.
+        x (float): The coordinate on it; beyond the ends, they count.
+        added (function): Gives values to add, as a `SmoothTable` is given
+            them, on the mesh of coordinates along each axis.
+
+    Returns:
+        np.ndarray of float: Shape (n1, ..., nd, k) without the axis.
+    """
+    long = long_axis(values.shape)
+    sparse = len(nodes[axis]) < SPARSE_AXIS
+    cell, t, width = _locate_by_numpy(nodes[axis], x)
+    # The slopes at both ends of the cell depend on so many nodes more.
+    more = 1 if sparse else 2
+    near = slice(max(cell - more, 0), cell + more + 2)
+    ends = slice(cell - near.start, cell - near.start + 2)
+    line = np.asarray(nodes[axis], np.float64)[near]
+    lines = list(nodes)
+    # The axis first, as the others keep their order.
+    block = np.moveaxis(values, axis, 0)[near].astype(np.float64)
+    if axis == long:
+        lines[axis] = nodes[axis][near]
+        block += np.moveaxis(added(lines), axis, 0)
+    values_at, slopes_at = _hermite_weights(t, width)
+    if long is None or axis == long:
+        smooth, faded = block, 0.0
+    else:
+        place = long + (long < axis)
+        smooth = _mean_around(nodes[long], block, place, _SMOOTHING)
+        rough = block[ends] - smooth[ends]
+        shared = _shared(nodes[long], rough * metric, place, 0)[0]
+        weights = _fading_weights(t, _fading_power(shared))
+        faded = (np.stack(weights)[..., None] * rough).sum(axis=0)
+    slopes = _slopes(line, smooth, metric, sparse)[ends]
+    total = np.tensordot(values_at, smooth[ends], 1)
+    total += np.tensordot(slopes_at, slopes, 1) + faded
+    if axis != long:
+        lines[axis] = np.array([x], nodes[axis].dtype)
+        total += added(lines).reshape(total.shape)
+    return total
+
+
+def linear_along(
+    nodes: NDArray, values: NDArray, axis: int, x: float
+) -> NDArray:
+    """Return what a `LinearTable` gives at the nodes of all axes but one.
+
+    Args:
+        nodes (np.ndarray of float): The coordinates along that axis, (n,).
+        values (np.ndarray of float): The values, (n1, ..., nd, k).
+        axis (int): The axis to interpolate along.
+        x (float): The coordinate on it; beyond the ends, they count.
+
+    Returns:
+        np.ndarray of float: Shape (n1, ..., nd, k) without the axis.
+    """
+    first, t, _ = _locate_by_numpy(nodes, x)
+    t = np.clip(_beside_nodes(t), 0.0, 1.0)
+    low, high = values.take(first, axis), values.take(first + 1, axis)
+    return (1.0 - t) * low + t * high
+
+
 def _mean_around(
     nodes: NDArray, values: NDArray, axis: int, width: float
 ) -> NDArray[np.float64]:
@@ -386,18 +479,28 @@ def _parts_and_fading(
         if axis == long:
             continue
         lines = np.moveaxis(smooth, axis, 0)
-        found = (
-            monotone_slopes(line, lines)
-            if len(line) < SPARSE_AXIS
-            else akima_slopes(line, lines, metric)
-        )
+        found = _slopes(line, lines, metric, len(line) < SPARSE_AXIS)
         slopes.append(np.moveaxis(found, 0, axis))
         if long is not None:
             shared = _shared(nodes[long], weighed, long, axis)
-            fading.append(2.0 + _FADING * (1.0 - shared) ** 3)
+            fading.append(_fading_power(shared))
     parts = jnp.asarray(np.stack([smooth, *slopes, rough]), jnp.float32)
     powers = np.reshape(fading, (len(fading), *values.shape[:-1]))
     return parts, jnp.asarray(powers, jnp.float32)
+
+
+def _slopes(
+    nodes: NDArray, values: NDArray, metric: NDArray, sparse: bool
+) -> NDArray:
+    """Return the slopes at the nodes of an axis, sparse or not."""
+    if sparse:
+        return monotone_slopes(nodes, values)
+    return akima_slopes(nodes, values, metric)
+
+
+def _fading_power(shared: NDArray) -> NDArray:
+    """Return how fast fades what has so much in common, see `SmoothTable`."""
+    return 2.0 + _FADING * (1.0 - shared) ** 3
 
 
 def _shared(
@@ -477,6 +580,20 @@ def _locate(nodes: Array, x: Array) -> tuple[Array, Array, Array]:
     return cell, jnp.where(t > 1.0, 1.0, t), high - low
 
 
+def _locate_by_numpy(nodes: NDArray, x: float) -> tuple[int, float, float]:
+    """Return the cell of a point, its part of the cell and the width."""
+    line = np.asarray(nodes, np.float64)
+    x = float(np.clip(x, line[0], line[-1]))
+    cell = int(np.searchsorted(line[1:-1], x, side="right"))
+    width = float(line[cell + 1] - line[cell])
+    return cell, float(x - line[cell]) / width, width
+
+
+def _beside_nodes(t: Any) -> Any:
+    """Return parts of cells of which those beside a node go beyond it."""
+    return (t - _ON_NODE) / (1.0 - 2.0 * _ON_NODE)
+
+
 def _one_precision(nodes: Array, x: Array) -> tuple[Array, Array]:
     """Return both in the finer precision of the two."""
     dtype = jnp.result_type(nodes, x)
@@ -484,8 +601,8 @@ def _one_precision(nodes: Array, x: Array) -> tuple[Array, Array]:
 
 
 def _hermite_weights(
-    t: Array, h: Array
-) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    t: Any, h: Any
+) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
     """Return the weights of the values and of the slopes at both ends."""
     u = 1.0 - t
     values = u * u * (1 + 2 * t), t * t * (1 + 2 * u)
@@ -507,7 +624,7 @@ def _norm(vectors: Any, metric: Any, xp: Any) -> Any:
     return xp.where(none, 0.0, xp.sqrt(xp.where(none, 1.0, squares)))
 
 
-def _fading_weights(t: Array, power: Array) -> tuple[Array, Array]:
+def _fading_weights(t: Any, power: Any) -> tuple[Any, Any]:
     """Return the weights of what is rough at both ends of a cell."""
     u = 1.0 - t
     return u**power * (1.0 + power * t), t**power * (1.0 + power * u)

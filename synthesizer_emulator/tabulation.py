@@ -1,12 +1,13 @@
 """Emissions of the default architecture at its own nodes, by NumPy alone.
 
-At a node its table leaves nothing to interpolate, so that a perceptron and
-a matrix product are all there is; JAX would compile for seconds what runs in
-a fraction of one. Only `emissions` needs it, and asks JAX for everything
-that is not here: other points, other architectures, gradients.
+At a node its table leaves nothing to interpolate, and with one value in the
+place of an axis only along that; so that a perceptron and a matrix product
+are all there is. JAX would compile for seconds what runs in a fraction of
+one. Only `emissions` needs it, and asks JAX for everything that is not here:
+other points, other architectures, gradients.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -16,6 +17,10 @@ from numpy.typing import NDArray
 from synthesizer_emulator.architectures import Architecture
 from synthesizer_emulator.architectures.base import mesh_of
 from synthesizer_emulator.architectures.corrected import Corrected
+from synthesizer_emulator.interpolation import (
+    linear_along,
+    smooth_along,
+)
 from synthesizer_emulator.scaling import ZERO_BELOW
 
 _ACTIVATIONS: dict[str, Callable[[NDArray], NDArray]] = {
@@ -26,12 +31,13 @@ _ACTIVATIONS: dict[str, Callable[[NDArray], NDArray]] = {
 
 @dataclass(frozen=True)
 class NodeTable:
-    """One emission at the nodes of its own grid.
+    """One emission at the nodes of its own grid, or of all axes but one.
 
     Attributes:
         latents (np.ndarray of float): At each of m nodes, (m, 1 + k); the
             first is ln norm.
-        alive (np.ndarray of bool): Which nodes have emission, (m,).
+        alive (np.ndarray of float): One at nodes with emission, zero at
+            those without, (m,).
         lit (np.ndarray of int): Which of the wanted wavelengths ever emit,
             (n,).
         mean (np.ndarray of float): The mean of soft-log flux at those, (n,).
@@ -40,7 +46,7 @@ class NodeTable:
     """
 
     latents: NDArray[np.float32]
-    alive: NDArray[np.bool_]
+    alive: NDArray[np.float32]
     lit: NDArray[np.intp]
     mean: NDArray[np.float32]
     components: NDArray[np.float32]
@@ -52,6 +58,7 @@ class NodeTable:
         architecture: Architecture,
         tensors: Mapping[str, NDArray],
         columns: NDArray[np.intp],
+        between: tuple[int, float] | None = None,
     ) -> Self | None:
         """Return the table of an emission, if NumPy alone can have it.
 
@@ -59,6 +66,8 @@ class NodeTable:
             architecture (Architecture): How it is emulated.
             tensors (Mapping): Its tensors, named as in a weights file.
             columns (np.ndarray of int): The wavelengths or lines wanted.
+            between (tuple): An axis, and the coordinate on it that takes
+                the place of its nodes; None for the nodes of all axes.
 
         Returns:
             NodeTable: None for other architectures and activations, and if
@@ -80,11 +89,18 @@ class NodeTable:
         kept, components = columns[lit], tensors["decoder/components"]
         if not np.array_equal(kept, np.arange(components.shape[1])):
             components = components[:, kept]
+        alive = tensors["alive/values"]
+        if between is not None:
+            axis, x = between
+            alive = linear_along(
+                tensors[f"alive/nodes/{axis}"], alive, axis, x
+            )
         return cls(
             latents=np.mean(
-                [_latents(architecture, each) for each in regressors], axis=0
+                [_latents(architecture, each, between) for each in regressors],
+                axis=0,
             ),
-            alive=tensors["alive/values"].reshape(-1) > 0,
+            alive=alive.reshape(-1),
             lit=lit,
             mean=tensors["decoder/mean"][kept],
             components=components,
@@ -100,7 +116,7 @@ class NodeTable:
         np.exp(flux, out=flux)
         flux -= self.softening
         np.copyto(flux, 0.0, where=flux < (ZERO_BELOW - 1) * self.softening)
-        flux *= np.exp(latents[:, :1])
+        flux *= np.exp(latents[:, :1]) * self.alive[nodes, None]
         return flux
 
 
@@ -114,13 +130,39 @@ def _fits(architecture: Corrected, tensors: Mapping[str, NDArray]) -> bool:
 
 
 def _latents(
-    architecture: Corrected, tensors: Mapping[str, NDArray]
+    architecture: Corrected,
+    tensors: Mapping[str, NDArray],
+    between: tuple[int, float] | None,
 ) -> NDArray[np.float32]:
-    """Return the latents of a `CorrectedNetwork` at all nodes, (m, k)."""
+    """Return the latents of a `CorrectedNetwork`, (m, k).
+
+    Args:
+        architecture (Corrected): That of the network.
+        tensors (Mapping): Those of the network, by their names.
+        between (tuple): As for `NodeTable.of_tensors`.
+    """
     table = tensors["residual/values"]
-    axes = range(table.ndim - 1)
-    nodes = mesh_of([tensors[f"residual/nodes/{a}"] for a in axes])
-    x = nodes.reshape(-1, len(axes))
+    lines = [tensors[f"residual/nodes/{a}"] for a in range(table.ndim - 1)]
+
+    def trend(lines: Sequence[NDArray]) -> NDArray:
+        return architecture.trend * _trend(architecture, tensors, lines)
+
+    if between is None:
+        latents = table + trend(lines)
+    else:
+        metric = tensors["residual/metric"]
+        latents = smooth_along(lines, table, metric, *between, trend)
+    return latents.reshape(-1, table.shape[-1]).astype(np.float32, copy=False)
+
+
+def _trend(
+    architecture: Corrected,
+    tensors: Mapping[str, NDArray],
+    lines: Sequence[NDArray],
+) -> NDArray[np.float32]:
+    """Return the trend on a mesh of coordinates, (n1, ..., nd, k)."""
+    mesh = mesh_of(lines)
+    x = mesh.reshape(-1, len(lines))
     x = (x - tensors["trend/centre"]) / tensors["trend/width"]
     layers = _below(tensors, "trend/network/layers")
     last = len(architecture.hidden)
@@ -129,7 +171,7 @@ def _latents(
         if i < last:
             x = _ACTIVATIONS[architecture.activation](x)
     trend = x * tensors["trend/scale"] + tensors["trend/shift"]
-    return table.reshape(trend.shape) + architecture.trend * trend
+    return trend.reshape(*mesh.shape[:-1], -1)
 
 
 def _below(tensors: Mapping[str, NDArray], prefix: str) -> dict[str, NDArray]:

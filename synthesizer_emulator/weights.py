@@ -138,36 +138,60 @@ class Weights:
             GridError: If a tensor has another shape or precision than the
                 architecture wants; names it and both.
         """
-        emissions = {
-            path: self._emission(path, shape)
-            for path, shape in self.shapes.items()
-        }
 
         def group(name: str) -> dict[str, EmissionEmulator]:
             prefix = f"{name}/"
             return {
-                path.removeprefix(prefix): emission
-                for path, emission in emissions.items()
+                path.removeprefix(prefix): self.emission(path)
+                for path in self.shapes
                 if path.startswith(prefix)
             }
 
-        return Emulator(
-            Coordinates(self.domain),
-            group("spectra"),
-            group("lines"),
-        )
+        return Emulator(self.coordinates, group("spectra"), group("lines"))
+
+    @cached_property
+    def coordinates(self) -> Coordinates:
+        """The scaling of the axes."""
+        return Coordinates(self.domain)
+
+    def emission(self, path: str) -> EmissionEmulator:
+        """Return one emission of the emulator, rebuilt alone.
+
+        Args:
+            path (str): The emission, e.g. `spectra/incident`.
+
+        Raises:
+            GridError: As for `emulator`.
+        """
+        if path not in self._rebuilt:
+            self._rebuilt[path] = self._emission(path, self.shapes[path])
+        return self._rebuilt[path]
+
+    @cached_property
+    def _rebuilt(self) -> dict[str, EmissionEmulator]:
+        """The emissions that someone asked for."""
+        return {}
 
     def node_table(
-        self, path: str, columns: NDArray[np.intp]
+        self,
+        path: str,
+        columns: NDArray[np.intp],
+        between: tuple[int, float] | None = None,
     ) -> NodeTable | None:
         """Return an emission at its own nodes, if that needs no compiler.
 
         Args:
             path (str): The emission, e.g. `spectra/incident`.
             columns (np.ndarray of int): The wavelengths or lines wanted.
+            between (tuple): An axis, and the value on it that takes the
+                place of its nodes.
         """
+        if between is not None:
+            axis, value = between
+            scale = Coordinates(self.domain[axis : axis + 1])
+            between = axis, float(scale.of_points(np.array([[value]])).item())
         return NodeTable.of_tensors(
-            self._architecture, self.tensors[path], columns
+            self._architecture, self.tensors[path], columns, between
         )
 
     @property

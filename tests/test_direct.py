@@ -1,5 +1,6 @@
 """Particles evaluated at their own place, against brute force."""
 
+import jax
 import numpy as np
 import pytest
 from synthesizer.emission_models import (
@@ -235,6 +236,29 @@ def test_it_works_on_other_wavelengths_and_nothing_is_evaluated(anywhere):
     ).get_resampled_sed(new_lam=grid.lam)
     assert_close(found, fine.lnu)
     anywhere.clear_all_emissions()
+
+
+def test_any_number_of_particles_needs_few_compilations(caplog):
+    """One for the latents; for the fluxes of a few, and of many, each one."""
+    new_lam = np.geomspace(3000, 8000, 30) * angstrom
+    grid = EmulatedGrid.example(new_lam=new_lam, ignore_lines=True)
+    model = extract_directly(IncidentEmission(grid))
+    rng = np.random.default_rng(6)
+
+    def compiled(*numbers):
+        caplog.clear()
+        with jax.log_compiles(), caplog.at_level("WARNING"):
+            for n in numbers:
+                stars = particles(
+                    10 ** rng.uniform(6, 10, n), 10 ** rng.uniform(-3, -1.5, n)
+                )
+                stars.get_spectra(model)
+        return [m for m in caplog.messages if m.startswith("Compiling")]
+
+    # Others pick the wavelengths out.
+    first = [m for m in compiled(1, 300) if "code)" in m.split(" with ")[0]]
+    assert 1 <= len(first) <= 3
+    assert not compiled(2, 3, 6, 12, 25, 50, 100, 200, 700, 1100)
 
 
 def test_the_model_itself_is_left_alone(emulated, on_nodes):

@@ -89,6 +89,34 @@ def test_some_of_the_nodes_are_theirs(weights):
     assert between.own is None
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_value_takes_the_place_of_an_axis(weights, axis):
+    """In the first cell, within, in the last one, and beside a node."""
+    weights, by_numpy = weights
+    every = identity(len(weights.header.lam))
+    nodes = [each.values for each in weights.header.axes]
+    line = nodes[axis]
+    for value in (
+        *np.sqrt(line[[0, 1, -2]] * line[[1, 2, -1]]),
+        line[2] * 1.00001,
+        np.nextafter(line[2], 0.0),
+    ):
+        moved = [*nodes]
+        moved[axis] = value
+        arrays = PointArrays.at_nodes(weights, moved)
+        assert arrays.nodes == (len(nodes[1 - axis]),)
+        networks = replace(arrays, own=None)
+        assert_same(
+            arrays.spectrum("nebular", every),
+            networks.spectrum("nebular", every),
+        )
+        assert_same(arrays.lines("luminosity"), networks.lines("luminosity"))
+    table = weights.node_table(
+        "spectra/incident", np.arange(3), (axis, line[2] * 1.01)
+    )
+    assert (table is not None) == by_numpy
+
+
 def test_tensors_that_do_not_fit_are_left_to_the_networks(weights):
     """Which say what is wrong with them."""
     weights, _ = weights
@@ -131,12 +159,14 @@ for grid in grids:
     )
     model = TotalEmission(grid, dust_curve=PowerLaw(), tau_v=0.3, fesc=0.1)
     assert stars.get_spectra(model).lnu.max() > 0
+    less = grid.collapse("metallicities", "emulator", value=0.0071)
+    assert less.spectra["nebular"].max() > 0
 assert not xla_bridge._backends, xla_bridge._backends
 """
 
 
 def test_nothing_is_loaded_or_started_before_it_is_needed():
-    """Whole galaxies come of a grid at its nodes without a JAX backend."""
+    """Galaxies and collapsed grids come of nodes without a JAX backend."""
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", SCRIPT],
         capture_output=True,

@@ -187,6 +187,7 @@ class Corrected:
                 empty_nodes(shape.nodes),
                 np.zeros((*shape.nodes, k), np.float32),
                 np.zeros(k, np.float32),
+                derived=False,
             )
             trend = scaled_skeleton(self._network(d, k, nnx.Rngs(0)), d, k)
             return CorrectedNetwork(trend, residual, self.trend)
