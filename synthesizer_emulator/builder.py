@@ -34,7 +34,7 @@ from synthesizer_emulator.evaluation.metrics import (
     judged_region,
     summarise_errors,
 )
-from synthesizer_emulator.files import check_writable
+from synthesizer_emulator.files import check_writable, exclusive
 from synthesizer_emulator.gridfile import (
     grid_name_of,
 )
@@ -145,7 +145,7 @@ def build(
         UnrecognisedOption: If there is no such architecture.
         InconsistentArguments: If a setting is out of its range, or does not
             go with what is to be learned.
-        OSError: If the target can't be written.
+        OSError: If the target can't be written, or another build is at it.
     """
     start = time.monotonic()
     if ensemble is not None:
@@ -165,49 +165,50 @@ def build(
     _check_can_learn(architecture, chosen, source)
     target = _target(source.path, out)
     check_writable(target)
-    source.check()
-    provenance = Provenance(
-        grid_name=grid_name_of(source.path),
-        source_hash=source.source_hash(),
-        architecture=architecture,
-        architecture_config=asdict(chosen),  # type: ignore[call-overload]
-        training_config=asdict(config),
-        versions=current_versions(),
-        trained_on=source.description,
-        author=author,
-        notes=notes,
-    )
-    scratch = target.with_name(f".{target.name}.checkpoint")
-    if not resume:
-        scratch.unlink(missing_ok=True)
-    checkpoint = Checkpoint.open(scratch, _fingerprint(provenance, source))
-    for emission in source.emissions:
-        if emission not in checkpoint.finished:
-            result = _fit(
-                emission, source, chosen, config, checkpoint, progress
-            )
-            checkpoint.save_finished(emission, result)
-    finished = {e: checkpoint.finished[e] for e in source.emissions}
-    weights = Weights(
-        header=source.header,
-        domain=source.domain,
-        provenance=provenance,
-        shapes={e: result.shape for e, result in finished.items()},
-        tensors={e: result.tensors for e, result in finished.items()},
-    )
-    provenance = replace(
-        provenance,
-        errors=errors_of(weights, source, config),
-        histories={
-            training_name(emission, training): asdict(history)
-            for emission, result in finished.items()
-            for training, history in result.histories.items()
-        },
-        seconds=time.monotonic() - start,
-    )
-    write_weights(target, replace(weights, provenance=provenance))
-    checkpoint.remove()
-    return BuildReport(target, provenance, target.stat().st_size)
+    with exclusive(target):
+        source.check()
+        provenance = Provenance(
+            grid_name=grid_name_of(source.path),
+            source_hash=source.source_hash(),
+            architecture=architecture,
+            architecture_config=asdict(chosen),  # type: ignore[call-overload]
+            training_config=asdict(config),
+            versions=current_versions(),
+            trained_on=source.description,
+            author=author,
+            notes=notes,
+        )
+        scratch = target.with_name(f".{target.name}.checkpoint")
+        if not resume:
+            scratch.unlink(missing_ok=True)
+        checkpoint = Checkpoint.open(scratch, _fingerprint(provenance, source))
+        for emission in source.emissions:
+            if emission not in checkpoint.finished:
+                result = _fit(
+                    emission, source, chosen, config, checkpoint, progress
+                )
+                checkpoint.save_finished(emission, result)
+        finished = {e: checkpoint.finished[e] for e in source.emissions}
+        weights = Weights(
+            header=source.header,
+            domain=source.domain,
+            provenance=provenance,
+            shapes={e: result.shape for e, result in finished.items()},
+            tensors={e: result.tensors for e, result in finished.items()},
+        )
+        provenance = replace(
+            provenance,
+            errors=errors_of(weights, source, config),
+            histories={
+                training_name(emission, training): asdict(history)
+                for emission, result in finished.items()
+                for training, history in result.histories.items()
+            },
+            seconds=time.monotonic() - start,
+        )
+        write_weights(target, replace(weights, provenance=provenance))
+        checkpoint.remove()
+        return BuildReport(target, provenance, target.stat().st_size)
 
 
 def open_source(

@@ -15,11 +15,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
+from synthesizer.exceptions import GridError
+from synthesizer.synth_warnings import warn
 
 from synthesizer_emulator.architectures import EmissionShape
-from synthesizer_emulator.files import write_sealed
+from synthesizer_emulator.files import (
+    damage_named,
+    exclusive,
+    is_sealed,
+    open_contents,
+    read_sealed,
+    write_sealed,
+)
 from synthesizer_emulator.training import History
 from synthesizer_emulator.weights import read_tensors, write_tensors
+
+# What is done about a checkpoint that is damaged.
+_FRESH = "The build starts over."
 
 
 @dataclass(frozen=True)
@@ -73,15 +85,20 @@ class Checkpoint:
     def open(cls, path: Path, fingerprint: str) -> "Checkpoint":
         """Return what an earlier build left, or an empty checkpoint.
 
-        A file that is damaged or of another build counts as none.
+        A file that is damaged or of another build counts as none; of one
+        that is damaged it is said.
         """
-        if path.is_file():
+        if path.exists():
             try:
-                with h5py.File(path, "r") as hdf:
-                    if hdf["fingerprint"].asstr()[()] == fingerprint:
-                        return cls._read(path, fingerprint, hdf)
-            except (OSError, KeyError, ValueError):
-                pass
+                with damage_named(path, _FRESH):
+                    contents = read_sealed(path, _FRESH)
+                    if not is_sealed(contents):
+                        raise ValueError("it does not begin with its checksum")
+                    with open_contents(contents, path) as hdf:
+                        if hdf["fingerprint"].asstr()[()] == fingerprint:
+                            return cls._read(path, fingerprint, hdf)
+            except GridError as error:
+                warn(str(error))
         return cls(path, fingerprint)
 
     @classmethod
@@ -157,7 +174,9 @@ class Checkpoint:
 
     def remove(self) -> None:
         """Delete the file, as the build is done."""
-        self.path.unlink(missing_ok=True)
+        # With what killed builds left of it.
+        with exclusive(self.path):
+            self.path.unlink(missing_ok=True)
 
     def _write(self) -> None:
         """Write everything, whole or not at all."""

@@ -13,6 +13,7 @@ import math
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from glob import escape
@@ -31,6 +32,9 @@ _SEAL_START = b"synthesizer_emulator sha256 "
 # less, see zlib.net/zlib_tech.html). No array may claim more than that.
 _LARGEST_RATIO = 1032
 _NOT_COMPRESSING = (h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32)
+
+# How long to wait until a lock is tried again, seconds.
+_MOMENT = 0.02
 
 # The locks that this process holds, and how often.
 _held: dict[Path, int] = {}
@@ -61,11 +65,12 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
         yield hdf
 
 
-def read_sealed(path: Path) -> bytes:
+def read_sealed(path: Path, remedy: str = "Fetch or make it again.") -> bytes:
     """Read a file of the package's own, once, and verify its checksum.
 
     Args:
         path (Path): The file.
+        remedy (str): What to do where it is damaged, as a sentence.
 
     Returns:
         bytes: Its contents, for `open_contents`.
@@ -84,7 +89,7 @@ def read_sealed(path: Path) -> bytes:
     if is_sealed(contents) and contents[:_SEAL_SIZE] != _seal(contents):
         raise GridError(
             f"'{path}' does not match its checksum: it was damaged, cut off "
-            "or edited. Fetch or make it again."
+            f"or edited. {remedy}"
         )
     return contents
 
@@ -143,7 +148,7 @@ def damage_named(path: Path, remedy: str) -> Iterator[None]:
 
 
 @contextmanager
-def exclusive(path: Path) -> Iterator[None]:
+def exclusive(path: Path, patience: float = 0.0) -> Iterator[None]:
     """Let no other process write a file, or go on with it, meanwhile.
 
     What killed processes left of it is removed. Within one process it may
@@ -151,6 +156,7 @@ def exclusive(path: Path) -> Iterator[None]:
 
     Args:
         path (Path): The file.
+        patience (float): How many seconds to wait for another process.
 
     Raises:
         OSError: If another process is at it, or the folder can't be
@@ -165,7 +171,7 @@ def exclusive(path: Path) -> Iterator[None]:
             _held[target] -= 1
         return
     lock = path.with_name(f".{path.name}.lock")
-    handle = _locked(lock, path)
+    handle = _locked(lock, path, time.monotonic() + patience)
     _held[target] = 1
     try:
         for left in path.parent.glob(f".{escape(path.name)}.*.partial"):
@@ -365,8 +371,14 @@ def _seal(contents: bytes | memoryview) -> bytes:
     return (_SEAL_START + digest.encode() + b"\n").ljust(_SEAL_SIZE, b"\0")
 
 
-def _locked(lock: Path, path: Path) -> int:
+def _locked(lock: Path, path: Path, deadline: float) -> int:
     """Return the open lock file of a target.
+
+    Args:
+        lock (Path): The lock file.
+        path (Path): The target.
+        deadline (float): Until when to wait for others, by the clock of
+            `time.monotonic`.
 
     Raises:
         OSError: If another process has it, or the folder can't be written.
@@ -380,6 +392,9 @@ def _locked(lock: Path, path: Path) -> int:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             os.close(handle)
+            if time.monotonic() < deadline:
+                time.sleep(_MOMENT)
+                continue
             raise OSError(
                 f"Another process is writing '{path}': wait until it has "
                 "finished, or choose another file."

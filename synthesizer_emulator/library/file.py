@@ -26,18 +26,26 @@ from synthesizer.exceptions import GridError, InconsistentArguments
 
 from synthesizer_emulator.files import (
     check_room,
+    damage_named,
+    exclusive,
     open_hdf5,
     write_hdf5,
 )
 from synthesizer_emulator.library.parts import (
     Collection,
+    Parts,
+    check_idle,
     collect,
     listed,
+    remaining,
 )
 
 FORMAT = "synthesizer_emulator library"
 FORMAT_VERSION = 1
 PARTS_SUFFIX = ".parts"
+
+# What to do where a library file is damaged.
+_ANEW = "Fetch it again; or delete it, and make it again."
 
 
 @dataclass(frozen=True)
@@ -76,20 +84,23 @@ class LibraryFile:
             path (str/Path): The file.
 
         Raises:
-            GridError: If it is none.
+            GridError: If it is none, or damaged.
         """
         path = Path(path)
-        with open_hdf5(path) as hdf:
-            if hdf.attrs.get("format") != FORMAT:
+        with damage_named(path, _ANEW), open_hdf5(path) as hdf:
+            if str(hdf.attrs.get("format")) != FORMAT:
                 raise GridError(
                     f"'{path}' is no library: expected the attribute "
                     f"'format' to be '{FORMAT}'."
                 )
+            about = json.loads(hdf.attrs["about"])
+            if not isinstance(about, dict):
+                raise ValueError("its attribute 'about' is no mapping")
             return cls(
                 path=path,
                 galaxies=len(hdf["galaxies"]),
                 skipped=tuple(hdf["skipped"][...].tolist()),
-                about=json.loads(hdf.attrs["about"]),
+                about=about,
                 digest=str(hdf.attrs["digest"]),
             )
 
@@ -106,6 +117,9 @@ def merge(
 ) -> LibraryFile:
     """Put the parts of a library together, and delete them.
 
+    They are deleted when the file is on the disk and was found to hold what
+    they do. After an interruption the same call goes on.
+
     Args:
         folders (str/Path/sequence): The folder of the parts, `*.parts`; or
             those of several machines that share no disk.
@@ -118,9 +132,12 @@ def merge(
         LibraryFile: What it holds.
 
     Raises:
-        InconsistentArguments: If parts lack or are double, or bad galaxies
-            are refused; names them. Nothing is deleted then.
-        OSError: If the file can't be written.
+        InconsistentArguments: If parts are damaged, lack or are double, or
+            bad galaxies are refused; names them. Or if there is a file that
+            is not this library. Nothing is deleted then.
+        GridError: If the file does not hold what the parts do.
+        OSError: If the file can't be written, or another process is at it
+            or at the parts.
     """
     if isinstance(folders, str | Path):
         folders = [folders]
@@ -130,10 +147,46 @@ def merge(
             every[0].name.removesuffix(PARTS_SUFFIX) + ".hdf5"
         )
     path = library_path(path)
-    collection = collect(every, on_bad)
-    write_library(collection, path)
-    collection.remove()
+    with exclusive(path):
+        for folder in every:
+            check_idle(folder)
+        if path.exists():
+            collection = _already_merged(every, path)
+        else:
+            collection = collect(every, on_bad)
+            write_library(collection, path)
+        if collection is not None:
+            _check_written(collection, path)
+            collection.remove()
     return LibraryFile.open(path)
+
+
+def check_same(path: Path, digest: str) -> LibraryFile:
+    """Refuse a file that is there and is not a certain library.
+
+    Args:
+        path (Path): The file.
+        digest (str): What distinguishes the library from others.
+
+    Returns:
+        LibraryFile: What the file holds.
+
+    Raises:
+        InconsistentArguments: If it is anything else.
+    """
+    try:
+        there = LibraryFile.open(path)
+    except GridError as error:
+        raise InconsistentArguments(
+            f"'{path}' is there already, and not replaced: {error} Move it "
+            "away, or choose another file."
+        ) from error
+    if there.digest != digest:
+        raise InconsistentArguments(
+            f"'{path}' is there already, and another library: delete it, or "
+            "choose another file."
+        )
+    return there
 
 
 def library_path(path: str | Path) -> Path:
@@ -180,3 +233,42 @@ def write_library(collection: Collection, path: Path) -> None:
         if "wavelength" in about:
             hdf["wavelength"] = np.array(about["wavelength"])
             hdf["wavelength"].attrs["Units"] = "angstrom"
+
+
+def _already_merged(folders: Sequence[Path], path: Path) -> Collection | None:
+    """Return what is left of the parts of a file that is there.
+
+    Returns:
+        Collection: The parts; None if all are gone.
+
+    Raises:
+        InconsistentArguments: If the file is not made of these parts.
+    """
+    left = [f for f in folders if f.is_dir() and any(f.iterdir())]
+    own = parts_folder(path).name in (folder.name for folder in folders)
+    if own and not left:
+        for folder in folders:
+            if folder.is_dir():
+                folder.rmdir()
+        return None
+    check_same(path, Parts.open((left or folders)[0]).digest)
+    return remaining(left)
+
+
+def _check_written(collection: Collection, path: Path) -> None:
+    """Refuse a file that does not hold what its parts do.
+
+    Raises:
+        GridError: Names what differs.
+    """
+    with damage_named(path, _ANEW), open_hdf5(path) as hdf:
+        places = np.searchsorted(hdf["galaxies"][...], collection.kept)
+        for name in collection.rows:
+            for which, rows in collection.read(name):
+                if not len(rows):
+                    continue
+                # The galaxies of a part are in one piece.
+                start = places[which.start]
+                there = hdf[name][start : start + len(rows)]
+                if there.tobytes() != rows.tobytes():
+                    raise ValueError(f"'{name}' is not as in the parts")

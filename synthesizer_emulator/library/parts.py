@@ -10,7 +10,9 @@ its users' business.
 """
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -20,11 +22,18 @@ from typing import Any, Self
 import h5py
 import numpy as np
 from numpy.typing import NDArray
-from synthesizer.exceptions import InconsistentArguments
+from synthesizer.exceptions import GridError, InconsistentArguments
+from synthesizer.synth_warnings import warn
 from tqdm import tqdm
 
 from synthesizer_emulator.checks import check_choice, check_whole
 from synthesizer_emulator.files import (
+    damage_named,
+    exclusive,
+    is_sealed,
+    open_contents,
+    open_hdf5,
+    read_sealed,
     write_sealed,
     write_whole,
 )
@@ -32,7 +41,17 @@ from synthesizer_emulator.files import (
 ON_BAD = ("refuse", "skip")
 
 _PLAN = "plan.json"
+_PARTS = "part-*.hdf5"
 _ARRAYS = "arrays"
+
+# How the lock of a process at work is called.
+_PROCESS = re.compile(r"process-(\d+)-of-(\d+)")
+
+# How long to wait for others that begin the same library, seconds.
+_PATIENCE = 60.0
+
+# What to do where a part is damaged.
+_AGAIN = "The library's command makes it again."
 
 # The most bytes in a part.
 _BYTES = 2**27
@@ -116,22 +135,24 @@ class Parts:
 
         Raises:
             InconsistentArguments: If the folder is of another library.
-            OSError: If it can't be written.
+            OSError: If it can't be written, or the same process of the
+                library is at work already.
         """
         parts = cls(folder, n, size, json.loads(json.dumps(about)))
         folder.mkdir(parents=True, exist_ok=True)
         plan = folder / _PLAN
-        if plan.is_file():
-            there = cls.open(folder)
-            if there.digest != parts.digest:
-                raise InconsistentArguments(
-                    f"'{folder}' holds parts of another library (it differs "
-                    f"in: {', '.join(_differences(there, parts))}). Delete "
-                    "it, or choose another file."
-                )
-            return there
-        contents = {"n": n, "size": size, "about": parts.about}
-        write_whole(plan, json.dumps(contents, indent=1).encode())
+        with exclusive(plan, _PATIENCE):
+            if plan.is_file():
+                try:
+                    there = cls.open(folder)
+                except GridError as error:
+                    warn(str(error))
+                else:
+                    if there.digest == parts.digest:
+                        return there
+                    parts._check_unused(there)
+            parts._drop_strays()
+            write_whole(plan, parts._plan())
         return parts
 
     @classmethod
@@ -143,15 +164,20 @@ class Parts:
 
         Raises:
             InconsistentArguments: If it is none of a library.
+            GridError: If its plan is damaged.
         """
-        try:
-            plan = json.loads((folder / _PLAN).read_text())
-            return cls(folder, plan["n"], plan["size"], plan["about"])
-        except (OSError, ValueError, KeyError) as error:
+        path = folder / _PLAN
+        if not path.is_file():
             raise InconsistentArguments(
                 f"'{folder}' is no folder of a library's parts: expected "
-                f"'{_PLAN}' in it ({error})."
-            ) from error
+                f"'{_PLAN}' in it."
+            )
+        with damage_named(path, _AGAIN):
+            stored = json.loads(path.read_bytes())
+            plan = stored["plan"]
+            if stored["sha256"] != _checksum(plan):
+                raise ValueError("it does not match its checksum")
+            return cls(folder, plan["n"], plan["size"], plan["about"])
 
     @cached_property
     def digest(self) -> str:
@@ -171,11 +197,18 @@ class Parts:
         return [slice(i, min(i + self.size, self.n)) for i in starts]
 
     def is_written(self, which: slice) -> bool:
-        """Return whether a part is there and can be read."""
+        """Return whether a part is there and whole.
+
+        Of one that is damaged it is said that it will be made again.
+        """
+        path = self._path(which)
+        if not path.is_file():
+            return False
         try:
-            with h5py.File(self._path(which), "r") as hdf:
+            with _opened(path) as hdf:
                 return bool(hdf.attrs["digest"] == self.digest)
-        except (OSError, KeyError):
+        except GridError as error:
+            warn(str(error))
             return False
 
     def write(
@@ -200,6 +233,47 @@ class Parts:
 
     def _path(self, which: slice) -> Path:
         return self.folder / f"part-{which.start:012}-{which.stop:012}.hdf5"
+
+    def _plan(self) -> bytes:
+        """Return the contents of the plan, with their checksum."""
+        plan = {"n": self.n, "size": self.size, "about": self.about}
+        stored = {"sha256": _checksum(plan), "plan": plan}
+        return json.dumps(stored, indent=1).encode()
+
+    def _check_unused(self, there: "Parts") -> None:
+        """Refuse to begin where another library has begun.
+
+        One that has made no galaxies yet, and is not at work, gives way.
+        """
+        check_idle(self.folder)
+        if any(self.folder.glob("*.hdf5")):
+            raise InconsistentArguments(
+                f"'{self.folder}' holds parts of another library (it differs "
+                f"in: {', '.join(_differences(there, self))}). Delete it, or "
+                "choose another file."
+            )
+
+    def _drop_strays(self) -> None:
+        """Delete parts that don't fit, where there is no plan.
+
+        Raises:
+            InconsistentArguments: If there are some of another library.
+        """
+        fitting = {self._path(which) for which in self.ranges()}
+        for path in self.folder.glob(_PARTS):
+            try:
+                with _opened(path) as hdf:
+                    same = hdf.attrs["digest"] == self.digest
+            except GridError:
+                # Made again, or dropped here.
+                same = True
+            if not same:
+                raise InconsistentArguments(
+                    f"'{path}' is a part of another library, whose plan is "
+                    "lost. Delete its folder, or choose another file."
+                )
+            if path not in fitting:
+                path.unlink()
 
 
 def write_parts(
@@ -228,20 +302,28 @@ def write_parts(
     Raises:
         InconsistentArguments: If there are bad galaxies that are refused;
             names them. What was written before stays.
-        OSError: If a part can't be written.
+        OSError: If a part can't be written, or this process of the library
+            is at work already.
     """
     check_choice("on_bad", on_bad, ON_BAD)
     check_process(process, processes)
     ranges = parts.ranges(process, processes)
-    missing = [which for which in ranges if not parts.is_written(which)]
-    with tqdm(
-        total=sum(which.stop - which.start for which in ranges),
-        initial=sum(w.stop - w.start for w in ranges if w not in missing),
-        desc=parts.folder.stem,
-        unit="galaxy",
-        unit_scale=True,
-        disable=not progress,
-    ) as bar:
+    with ExitStack() as stack:
+        check_idle(parts.folder, beside=processes)
+        stack.enter_context(_at_work(parts.folder, process, processes))
+        missing = [which for which in ranges if not parts.is_written(which)]
+        bar = stack.enter_context(
+            tqdm(
+                total=sum(w.stop - w.start for w in ranges),
+                initial=sum(
+                    w.stop - w.start for w in ranges if w not in missing
+                ),
+                desc=parts.folder.stem,
+                unit="galaxy",
+                unit_scale=True,
+                disable=not progress,
+            )
+        )
         for which in missing:
             arrays = make(which)
             bad = bad_rows({name: arrays[name] for name in judged or arrays})
@@ -249,6 +331,40 @@ def write_parts(
                 _refuse(which.start + np.flatnonzero(bad))
             parts.write(which, arrays, bad)
             bar.update(which.stop - which.start)
+
+
+def check_idle(folder: Path, beside: int | None = None) -> None:
+    """Refuse to go on where processes of a library are at work.
+
+    Args:
+        folder (Path): The folder of the parts.
+        beside (int): Of how many processes those may be that are at work,
+            as they share the parts with this one; by default none may.
+
+    Raises:
+        OSError: If there are some; names one.
+    """
+    for lock in sorted(folder.glob(".process-*.lock")):
+        match = _PROCESS.fullmatch(lock.name[1 : -len(".lock")])
+        if match and int(match[2]) != beside:
+            # Which removes what a killed process left.
+            with _at_work(folder, int(match[1]), int(match[2])):
+                pass
+
+
+@contextmanager
+def _at_work(folder: Path, process: int, processes: int) -> Iterator[None]:
+    """Let the same process not be started twice."""
+    with ExitStack() as stack:
+        try:
+            name = f"process-{process}-of-{processes}"
+            stack.enter_context(exclusive(folder / name))
+        except OSError as error:
+            raise OSError(
+                f"Process {process} of {processes} is at work in '{folder}' "
+                "already: wait until it has finished, or choose another file."
+            ) from error
+        yield
 
 
 def bad_rows(arrays: Mapping[str, NDArray]) -> NDArray[np.bool_]:
@@ -267,6 +383,7 @@ class Collection:
 
     Attributes:
         parts (Parts): The library.
+        folders (tuple of Path): Where they are.
         paths (tuple of Path): The files, in the order of the galaxies.
         kept (np.ndarray of int): The galaxies that are kept, (n,).
         skipped (np.ndarray of int): Those that are not.
@@ -275,6 +392,7 @@ class Collection:
     """
 
     parts: Parts
+    folders: tuple[Path, ...]
     paths: tuple[Path, ...]
     kept: NDArray[np.int64]
     skipped: NDArray[np.int64]
@@ -297,10 +415,13 @@ class Collection:
 
         Returns:
             Iterator: Of pairs: where the rows belong, and the rows.
+
+        Raises:
+            GridError: If a part was damaged meanwhile.
         """
         start = 0
         for path in self.paths:
-            with h5py.File(path, "r") as hdf:
+            with damage_named(path, _AGAIN), open_hdf5(path) as hdf:
                 values = hdf[f"{_ARRAYS}/{name}"][...][~hdf["bad"][...]]
             yield slice(start, start + len(values)), values
             start += len(values)
@@ -326,12 +447,14 @@ class Collection:
 
     def remove(self) -> None:
         """Delete the parts, as they are put together."""
-        folders = {path.parent for path in self.paths} | {self.parts.folder}
         for path in self.paths:
             path.unlink()
-        for folder in folders:
-            for rest in (*folder.glob(".*.partial"), folder / _PLAN):
-                rest.unlink(missing_ok=True)
+        for folder in self.folders:
+            # The plan last: what is killed here can still be told whose
+            # the rest is.
+            for pattern in (".*.partial", ".*.lock", _PLAN):
+                for rest in folder.glob(pattern):
+                    rest.unlink(missing_ok=True)
             if not any(folder.iterdir()):
                 folder.rmdir()
 
@@ -352,9 +475,44 @@ def collect(
 
     Raises:
         InconsistentArguments: If folders are of different libraries, or
-            parts lack or are double; names them.
+            parts are damaged, lack or are double; names them.
     """
     check_choice("on_bad", on_bad, ON_BAD)
+    collection, spans = _gathered(folders)
+    _check_whole(collection.parts, spans)
+    if len(collection.skipped) and on_bad == "refuse":
+        _refuse(collection.skipped)
+    return collection
+
+
+def remaining(folders: Sequence[Path]) -> Collection:
+    """Return what parts are left of a library that was put together.
+
+    Damaged ones are deleted, as they are not needed any more.
+
+    Args:
+        folders (sequence of Path): As for `collect`.
+
+    Returns:
+        Collection: They; not all galaxies need be in it.
+
+    Raises:
+        InconsistentArguments: If folders are of different libraries.
+    """
+    for folder in folders:
+        for path in folder.glob(_PARTS):
+            try:
+                with _opened(path):
+                    pass
+            except GridError:
+                path.unlink()
+    return _gathered(folders)[0]
+
+
+def _gathered(
+    folders: Path | Sequence[Path],
+) -> tuple[Collection, list[tuple[int, int]]]:
+    """Return what parts there are, and which galaxies each holds."""
     folders = [folders] if isinstance(folders, Path) else list(folders)
     every = [Parts.open(folder) for folder in folders]
     if len({parts.digest for parts in every}) != 1:
@@ -364,42 +522,94 @@ def collect(
             f"{', '.join(_differences(every[0], *every[1:]))})."
         )
     parts = every[0]
-    found = sorted(_spans(parts, folders))
-    _check_whole(parts, [span for span, _ in found])
-    paths = tuple(path for _, path in found)
-    bad = []
-    for path in paths:
-        with h5py.File(path, "r") as hdf:
-            bad.append(hdf["bad"][...])
-            rows = _rows(hdf)
-    out = np.concatenate(bad)
-    if out.any() and on_bad == "refuse":
-        _refuse(np.flatnonzero(out))
-    return Collection(
-        parts, paths, np.flatnonzero(~out), np.flatnonzero(out), rows
+    found = sorted(
+        (
+            _read_part(parts, path)
+            for folder in folders
+            for path in folder.glob("*.hdf5")
+        ),
+        key=lambda part: (part.start, part.path),
     )
+    numbers = [np.empty(0, np.int64), *(part.numbers for part in found)]
+    bad = [np.empty(0, np.bool_), *(part.bad for part in found)]
+    every_number, out = np.concatenate(numbers), np.concatenate(bad)
+    collection = Collection(
+        parts=parts,
+        folders=tuple(folders),
+        paths=tuple(part.path for part in found),
+        kept=every_number[~out],
+        skipped=every_number[out],
+        rows=found[-1].rows if found else {},
+    )
+    return collection, [(part.start, part.stop) for part in found]
 
 
-def _spans(
-    parts: Parts, folders: Sequence[Path]
-) -> Iterator[tuple[tuple[int, int], Path]]:
-    """Return which galaxies each file of some folders holds."""
-    for folder in folders:
-        for path in folder.glob("*.hdf5"):
-            try:
-                with h5py.File(path, "r") as hdf:
-                    digest = hdf.attrs["digest"]
-                    span = int(hdf.attrs["start"]), int(hdf.attrs["stop"])
-            except (OSError, KeyError) as error:
-                raise InconsistentArguments(
-                    f"'{path}' is no part of a library, or damaged "
-                    f"({error}): delete it, and run the library again."
-                ) from error
-            if digest != parts.digest:
-                raise InconsistentArguments(
-                    f"'{path}' is a part of another library: delete it."
-                )
-            yield span, path
+@dataclass(frozen=True)
+class _Part:
+    """What a part holds, but its arrays.
+
+    Attributes:
+        path (Path): The file.
+        start (int): The number of its first galaxy.
+        stop (int): The number after its last.
+        bad (np.ndarray of bool): Which are not to be kept.
+        rows (Mapping): The shape and the precision of each array's rows.
+    """
+
+    path: Path
+    start: int
+    stop: int
+    bad: NDArray[np.bool_]
+    rows: Mapping[str, tuple[tuple[int, ...], np.dtype]]
+
+    @property
+    def numbers(self) -> NDArray[np.int64]:
+        """The numbers of its galaxies."""
+        return np.arange(self.start, self.stop)
+
+
+def _read_part(parts: Parts, path: Path) -> _Part:
+    """Read a part, and verify that it is whole and of a library.
+
+    Raises:
+        InconsistentArguments: If it is not.
+    """
+    try:
+        with _opened(path) as hdf:
+            digest = hdf.attrs["digest"]
+            start, stop = int(hdf.attrs["start"]), int(hdf.attrs["stop"])
+            found = _Part(path, start, stop, hdf["bad"][...], _rows(hdf))
+    except GridError as error:
+        raise InconsistentArguments(
+            f"'{path}' is no part of a library, or damaged. What is damaged "
+            "is made again by the library's command; delete what is no part. "
+            f"({error})"
+        ) from error
+    if digest != parts.digest:
+        raise InconsistentArguments(
+            f"'{path}' is a part of another library: delete it."
+        )
+    return found
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[h5py.File]:
+    """Open a part, for blocks that do nothing but read it.
+
+    Raises:
+        GridError: If it is damaged.
+    """
+    with damage_named(path, _AGAIN):
+        contents = read_sealed(path, _AGAIN)
+        if not is_sealed(contents):
+            raise ValueError("it does not begin with its checksum")
+        with open_contents(contents, path) as hdf:
+            yield hdf
+
+
+def _checksum(plan: Any) -> str:
+    """Return the checksum of a plan."""
+    return sha256(json.dumps(plan).encode()).hexdigest()
 
 
 def _check_whole(parts: Parts, spans: Sequence[tuple[int, int]]) -> None:

@@ -6,6 +6,7 @@ are drawn and brought to the plain numbers that `GalaxyModel` takes.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from inspect import signature
@@ -29,6 +30,7 @@ from synthesizer_emulator.checks import (
     check_whole,
     nearest,
 )
+from synthesizer_emulator.files import exclusive
 from synthesizer_emulator.filters import as_filters
 from synthesizer_emulator.galaxies import (
     IN_BANDS,
@@ -57,6 +59,7 @@ from synthesizer_emulator.library.about import (
 )
 from synthesizer_emulator.library.file import (
     LibraryFile,
+    check_same,
     library_path,
     merge,
     parts_folder,
@@ -75,7 +78,6 @@ from synthesizer_emulator.library.parameters import (
     with_units,
 )
 from synthesizer_emulator.library.parts import (
-    _PLAN,
     ON_BAD,
     Parts,
     listed,
@@ -88,6 +90,9 @@ from synthesizer_emulator.translation import grids_of
 
 if TYPE_CHECKING:
     from astropy.cosmology import FLRW
+
+# How long one of several processes waits for others to begin, seconds.
+_PATIENCE = 60.0
 
 # How many galaxies a part has at the most.
 _GALAXIES_A_PART = 2**14
@@ -356,9 +361,9 @@ class Library:
         Raises:
             InconsistentArguments: If there are bad galaxies that are
                 refused; names them, and the prior where it leaves the grid,
-                which is known beforehand. Or if there is another library
+                which is known beforehand. Or if there is another file
                 there.
-            OSError: If it can't be written.
+            OSError: If it can't be written, or another process is at it.
         """
         path = library_path(path)
         check_choice("on_bad", on_bad, ON_BAD)
@@ -370,17 +375,27 @@ class Library:
             self._part_size if part_size is None else part_size,
             self.about,
         )
-        if path.exists():
-            there = LibraryFile.open(path)
-            if there.digest == parts.digest:
+        alone = processes == 1
+        begin = partial(
+            Parts.begin, parts.folder, parts.n, parts.size, parts.about
+        )
+        with ExitStack() as held:
+            held.enter_context(exclusive(path, 0 if alone else _PATIENCE))
+            if path.exists():
+                there = check_same(path, parts.digest)
+                if parts.folder.exists():
+                    # It was killed while it deleted them; or they are of
+                    # another library, which is of no concern here.
+                    with suppress(InconsistentArguments):
+                        begin()
+                        merge(parts.folder, path, on_bad)
                 return there
-            raise InconsistentArguments(
-                f"'{path}' is there already, and another library: delete "
-                "it, or choose another file."
-            )
-        parts = begin_parts(parts)
-        write_parts(parts, self.make, on_bad, process, processes, progress)
-        return merge(parts.folder, path, on_bad) if processes == 1 else None
+            parts = begin()
+            if not alone:
+                # Held until it has begun: the others begin, too.
+                held.close()
+            write_parts(parts, self.make, on_bad, process, processes, progress)
+            return merge(parts.folder, path, on_bad) if alone else None
 
     @cached_property
     def parameters(self) -> Parameters:
@@ -596,32 +611,6 @@ class Library:
             [*self._varying, *self._fixed],
             asked_parameters(self.emission_model, emissions),
         )
-
-
-def begin_parts(parts: Parts) -> Parts:
-    """Make the folder of a library, or take up what is there.
-
-    In the place of another library that never had a galaxy, as one leaves
-    that failed or was killed before its first part.
-
-    Args:
-        parts (Parts): The library.
-
-    Returns:
-        Parts: They, in the size that was begun with.
-
-    Raises:
-        InconsistentArguments: If the folder has galaxies of another library.
-        OSError: If it can't be written.
-    """
-    plan = parts.folder / _PLAN
-    if (
-        plan.is_file()
-        and not any(parts.folder.glob("part-*"))
-        and Parts.open(parts.folder).digest != parts.digest
-    ):
-        plan.unlink()
-    return Parts.begin(parts.folder, parts.n, parts.size, parts.about)
 
 
 def _shared_parameters(

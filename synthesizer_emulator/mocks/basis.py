@@ -5,6 +5,7 @@ code; how its numbers are found, to `galaxies`.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,16 +22,17 @@ from synthesizer.exceptions import (
 from unyt import unyt_array
 
 from synthesizer_emulator.checks import check_choice
+from synthesizer_emulator.files import exclusive, replacing
 from synthesizer_emulator.library.parts import (
     ON_BAD,
     Collection,
     Parts,
+    check_idle,
     collect,
     listed,
     part_size,
     write_parts,
 )
-from synthesizer_emulator.library.plan import begin_parts
 from synthesizer_emulator.mocks.galaxies import MockGalaxies
 from synthesizer_emulator.mocks.recorded import Record, varying_parameters
 
@@ -166,6 +168,11 @@ class EmulatedGalaxyBasis(GalaxyBasis):
         path = Path(out_dir) / f"{out_name.removesuffix('.hdf5')}.hdf5"
         if path.exists() and not np.all(overwrite):
             logger.warning(f"File {path} already exists. Skipping.")
+            if (left := path.with_suffix(".parts")).exists():
+                logger.warning(
+                    f"{left} is left of this library, or of one that was to "
+                    "overwrite it: delete it, or give overwrite=True."
+                )
             combined.load_library_from_file(str(path))
             return combined
         self.emission_model.set_per_particle(False)
@@ -197,27 +204,54 @@ class EmulatedGalaxyBasis(GalaxyBasis):
                 em_lines_to_save=em_lines_to_save,
                 **extra_analysis_functions,
             )
-        parts = begin_parts(
-            Parts(
+        path.parent.mkdir(parents=True, exist_ok=True)
+        alone = not multi_node
+        with exclusive(path) if alone else nullcontext():
+            parts = Parts.begin(
                 path.with_suffix(".parts"),
                 len(masses),
                 part_size(min(batch_size, _PART_GALAXIES), galaxies.row_bytes),
                 galaxies.about,
             )
-        )
-        write_parts(
-            parts,
-            galaxies.evaluate,
-            self.on_bad,
-            process=rank if multi_node else 0,
-            processes=size if multi_node else 1,
-            progress=rank == 0,
-            judged=("parameters", "observed"),
-        )
-        if multi_node and comm is not None:
-            comm.Barrier()
-        if not compile_grid or (multi_node and rank != 0):
-            return None
+            write_parts(
+                parts,
+                galaxies.evaluate,
+                self.on_bad,
+                process=0 if alone else rank,
+                processes=1 if alone else size,
+                progress=rank == 0,
+                judged=("parameters", "observed"),
+            )
+            if multi_node and comm is not None:
+                comm.Barrier()
+            if not compile_grid or (multi_node and rank != 0):
+                return None
+            with exclusive(path):
+                self._put_together(
+                    combined,
+                    parts,
+                    galaxies,
+                    path,
+                    {
+                        "emission_model_key": emission_model_key,
+                        "cat_type": cat_type,
+                    },
+                    parameter_transforms_to_save,
+                )
+        return combined
+
+    def _put_together(
+        self,
+        combined: CombinedBasis,
+        parts: Parts,
+        galaxies: MockGalaxies,
+        path: Path,
+        info: Mapping[str, str],
+        parameter_transforms_to_save: Mapping[str, Any] | None,
+    ) -> None:
+        """Write a library of its parts, and delete them."""
+        cat_type = info["cat_type"]
+        check_idle(parts.folder)
         collection = collect(parts.folder, self.on_bad)
         self._note_skipped(collection)
         codes = (
@@ -232,7 +266,7 @@ class EmulatedGalaxyBasis(GalaxyBasis):
         scratch.parent.mkdir(exist_ok=True)
         combined.save_library(
             library,
-            overload_out_name=str(scratch.relative_to(out_dir)),
+            overload_out_name=str(scratch.relative_to(path.parent)),
             overwrite=True,
         )
         if self.instrument.can_do_photometry:
@@ -240,17 +274,14 @@ class EmulatedGalaxyBasis(GalaxyBasis):
             self.instrument.filters.prepare_for_grid(self.emission_model.lam)
         self._store_model(
             str(scratch),
-            other_info={
-                "emission_model_key": emission_model_key,
-                "timestamp": datetime.now().isoformat(),
-                "cat_type": cat_type,
-            },
+            other_info={**info, "timestamp": datetime.now().isoformat()},
             parameter_transforms_to_save=parameter_transforms_to_save,
         )
-        scratch.replace(path)
+        # Seen on the disk before the parts go.
+        with replacing(path) as partial:
+            scratch.replace(partial)
         scratch.parent.rmdir()
         collection.remove()
-        return combined
 
     def _masses(self, given: NDArray | None) -> NDArray:
         """Return log10 of the masses, after a check of all lengths."""
