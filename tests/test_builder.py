@@ -15,7 +15,8 @@ from synthesizer.exceptions import (
 from synthesizer.grid import Grid
 
 from synthesizer_emulator import EmulatedGrid, build
-from synthesizer_emulator.checkpoint import Checkpoint
+from synthesizer_emulator.architectures import EmissionShape
+from synthesizer_emulator.checkpoint import Checkpoint, FinishedEmission
 from synthesizer_emulator.evaluation.metrics import summarise_errors
 from synthesizer_emulator.weights import FORMAT_VERSION, read_weights
 
@@ -200,11 +201,76 @@ def test_a_checkpoint_of_another_build_is_not_taken_up(
     assert kernel.shape == (2, 8)
 
 
-def test_a_damaged_checkpoint_is_not_taken_up(analytic_grid):
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """Return a checkpoint of one finished emission."""
+    path = tmp_path_factory.mktemp("saved") / "checkpoint"
+    shape = EmissionShape((3, 2), 5, 4)
+    tensors = {"a/b": np.arange(6.0, dtype=np.float32)}
+    saved = Checkpoint(path, "this build")
+    saved.save_finished(
+        "spectra/incident", FinishedEmission(shape, tensors, {})
+    )
+    return path.read_bytes()
+
+
+def test_a_damaged_checkpoint_is_named_and_never_in_the_way(
+    checkpoint, tmp_path, monkeypatch
+):
+    path = tmp_path / "checkpoint"
+    path.write_bytes(checkpoint)
+    assert Checkpoint.open(path, "this build").finished
+    said = []
+    monkeypatch.setattr("synthesizer_emulator.checkpoint.warn", said.append)
+    rng = np.random.default_rng(5)
+    n = 200
+    for position in rng.integers(0, 8 * len(checkpoint), n):
+        damaged = bytearray(checkpoint)
+        damaged[position // 8] ^= 1 << position % 8
+        path.write_bytes(damaged[: None if position % 3 else position // 8])
+        assert not Checkpoint.open(path, "this build").finished
+    assert len(said) == n
+    assert all("checkpoint'" in message for message in said)
+    assert all(message.endswith("starts over.") for message in said)
+
+
+def test_a_build_goes_on_beside_a_damaged_checkpoint(analytic_grid):
     scratch = analytic_grid.with_name(".analytic.emulator.hdf5.checkpoint")
     scratch.write_text("damaged")
-    build(analytic_grid, **QUICK)
-    assert not scratch.exists()
+    # Of killed builds.
+    for left in (".1.partial", ".lock"):
+        scratch.with_name(f".{scratch.name}{left}").touch()
+    analytic_grid.with_name(".analytic.emulator.hdf5.x.partial").touch()
+    with pytest.warns(RuntimeWarning, match="starts over"):
+        report = build(analytic_grid, **QUICK)
+    assert sorted(analytic_grid.parent.iterdir()) == sorted(
+        [analytic_grid, report.path]
+    )
+
+
+_HOLD = """
+import sys
+from pathlib import Path
+from synthesizer_emulator.files import exclusive
+with exclusive(Path(sys.argv[1])):
+    print("at work", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_second_build_is_told_of_the_first(analytic_grid):
+    target = analytic_grid.with_name("analytic.emulator.hdf5")
+    other = subprocess.Popen(
+        [sys.executable, "-c", _HOLD, str(target)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert other.stdout.readline() == "at work\n"
+    with pytest.raises(OSError, match=r"Another process is writing .*emulat"):
+        build(analytic_grid, **QUICK)
+    other.kill()
+    other.communicate()
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from synthesizer.exceptions import InconsistentArguments
+from synthesizer.exceptions import GridError, InconsistentArguments
 
+from synthesizer_emulator.library import LibraryFile, merge
 from synthesizer_emulator.library.parts import (
     Parts,
     collect,
@@ -215,3 +216,220 @@ def test_mistakes(tmp_path):
     (parts.folder / "x.hdf5").write_text("nonsense")
     with pytest.raises(InconsistentArguments, match=r"x.hdf5.* or damaged"):
         collect(parts.folder)
+
+
+def some_part(parts, i=1):
+    return parts._path(parts.ranges()[i])
+
+
+DAMAGES = {
+    "cut off": lambda b: b[: len(b) // 2],
+    "empty": lambda b: b"",
+    "no HDF5": lambda b: b"nonsense",
+    "without its seal": lambda b: b"x" + b[1:],
+    **{
+        f"a bit at {share}": lambda b, share=share: bytes(
+            x ^ (8 if i == int(share * len(b)) else 0) for i, x in enumerate(b)
+        )
+        for share in (0.01, 0.2, 0.5, 0.9, 0.999)
+    },
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_part_is_named_and_made_again(tmp_path, damage):
+    parts = begin(tmp_path / "parts")
+    write_parts(parts, make, progress=False)
+    path = some_part(parts)
+    whole = path.read_bytes()
+    path.write_bytes(DAMAGES[damage](whole))
+    with pytest.raises(InconsistentArguments, match=f"{path.name}.*made ag"):
+        collect(parts.folder)
+    made = []
+
+    def noted(which):
+        made.append(which)
+        return make(which)
+
+    with pytest.warns(RuntimeWarning, match=path.stem[:10]):
+        write_parts(begin(parts.folder), noted, progress=False)
+    assert made == [slice(10, 20)]
+    assert path.read_bytes() == whole
+    collect(parts.folder)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_plan_is_mended(tmp_path, damage):
+    parts = begin(tmp_path / "parts")
+    write_parts(parts, make, progress=False)
+    plan = parts.folder / "plan.json"
+    whole = plan.read_bytes()
+    damaged = DAMAGES[damage](whole)
+    plan.write_bytes(damaged)
+    with pytest.raises(GridError, match=r"plan.json' is damaged.*makes it ag"):
+        collect(parts.folder)
+    with pytest.warns(RuntimeWarning, match="plan.json"):
+        mended = begin(parts.folder)
+    assert plan.read_bytes() == whole
+    write_parts(mended, lambda _: pytest.fail("made again"), progress=False)
+    collect(parts.folder)
+    # Parts that another size had made don't fit, and go.
+    plan.write_bytes(damaged)
+    with pytest.warns(RuntimeWarning, match="plan.json"):
+        other = begin(parts.folder, size=7)
+    write_parts(other, make, progress=False)
+    collection = collect(parts.folder)
+    assert joined(collection, "parameters/mass").tolist() == list(range(25))
+    # Of another library they are refused.
+    plan.write_bytes(damaged)
+    with (
+        pytest.warns(RuntimeWarning, match="plan.json"),
+        pytest.raises(InconsistentArguments, match="of another library"),
+    ):
+        begin(parts.folder, n=26)
+
+
+def test_a_library_without_galaxies_gives_way_to_another(tmp_path):
+    begin(tmp_path / "parts", n=26)
+    parts = begin(tmp_path / "parts")
+    write_parts(parts, make, progress=False)
+    assert len(collect(parts.folder).kept) == 25
+
+
+_WORK = """
+import pathlib, sys, test_library_parts as here
+def make(which):
+    print("at work", flush=True)
+    sys.stdin.read()
+parts = here.begin(pathlib.Path(sys.argv[1]))
+here.write_parts(parts, make, process=0, processes=2, progress=False)
+"""
+
+
+def test_a_second_run_is_told_of_the_first(tmp_path):
+    folder = tmp_path / "parts"
+    other = subprocess.Popen(
+        [sys.executable, "-c", _WORK, str(folder)],
+        cwd=Path(__file__).parent,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert other.stdout.readline() == "at work\n"
+    parts = begin(folder)
+    at_work = "Process 0 of 2 is at work in .* wait until"
+    with pytest.raises(OSError, match=at_work):
+        write_parts(parts, make, process=0, processes=2, progress=False)
+    # So is one that would make all parts, or put them together.
+    with pytest.raises(OSError, match=at_work):
+        write_parts(parts, make, progress=False)
+    with pytest.raises(OSError, match=at_work):
+        merge(folder, tmp_path / "library.hdf5")
+    # Another library doesn't take the folder either.
+    with pytest.raises(OSError, match=at_work):
+        begin(folder, n=26)
+    # The other process of the two may be at it, too.
+    write_parts(parts, make, process=1, processes=2, progress=False)
+    other.kill()
+    other.communicate()
+    write_parts(parts, make, progress=False)
+    assert merge(folder, tmp_path / "library.hdf5").galaxies == 25
+    assert [p.name for p in tmp_path.iterdir()] == ["library.hdf5"]
+
+
+def other_library(folder):
+    write_parts(begin(folder / "other", n=3), make, progress=False)
+    merge(folder / "other", folder / "library.hdf5")
+
+
+def other_hdf5(folder):
+    with h5py.File(folder / "library.hdf5", "w") as hdf:
+        hdf["spectra/incident"] = np.ones(3)
+
+
+def other_text(folder):
+    (folder / "library.hdf5").write_text("my notes")
+
+
+@pytest.mark.parametrize("write", [other_library, other_hdf5, other_text])
+def test_no_other_file_is_replaced(tmp_path, write):
+    write(tmp_path)
+    path = tmp_path / "library.hdf5"
+    before = path.read_bytes()
+    parts = begin(tmp_path / "library.parts")
+    write_parts(parts, make, progress=False)
+    with pytest.raises(InconsistentArguments, match=r"there already.* choo"):
+        merge(parts.folder)
+    assert path.read_bytes() == before
+    assert len(collect(parts.folder).kept) == 25
+
+
+def test_parts_go_when_the_file_is_on_the_disk_and_right(
+    tmp_path, monkeypatch
+):
+    parts = begin(tmp_path / "library.parts")
+    write_parts(parts, make, progress=False)
+    path = tmp_path / "library.hdf5"
+
+    def failing(handle):
+        raise OSError("no such luck")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("synthesizer_emulator.files.os.fsync", failing)
+        with pytest.raises(OSError, match="no such luck"):
+            merge(parts.folder)
+    assert not path.exists()
+    merged = merge(parts.folder)
+    assert merged.galaxies == 25
+    # A file that came out wrong is not worth its parts.
+    write_parts(begin(parts.folder), make, progress=False)
+    with h5py.File(path, "r+") as hdf:
+        hdf["photometry"][7, 1] += 1.0
+    with pytest.raises(GridError, match="'photometry' is not as in the parts"):
+        merge(parts.folder)
+    assert len(collect(parts.folder).kept) == 25
+
+
+@pytest.mark.parametrize("left", ["all", "one", "damaged", "plan", "empty"])
+def test_a_merge_that_was_killed_while_deleting_ends(tmp_path, left):
+    parts = begin(tmp_path / "library.parts")
+    write_parts(parts, make_with_bad, on_bad="skip", progress=False)
+    merge(parts.folder)
+    path = tmp_path / "library.hdf5"
+    before = path.read_bytes()
+    parts = begin(parts.folder)
+    if left in ("all", "one", "damaged"):
+        write_parts(parts, make_with_bad, on_bad="skip", progress=False)
+    if left in ("one", "damaged"):
+        some_part(parts, 0).unlink()
+        some_part(parts, 2).unlink()
+    if left == "damaged":
+        some_part(parts).write_bytes(b"")
+    if left == "empty":
+        (parts.folder / "plan.json").unlink()
+    assert merge(parts.folder).galaxies == 23
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+    # And when nothing at all is left.
+    assert merge(parts.folder).galaxies == 23
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda hdf: hdf.__delitem__("galaxies"),
+        lambda hdf: hdf.attrs.__delitem__("digest"),
+        lambda hdf: hdf.attrs.__setitem__("about", "{"),
+        lambda hdf: hdf.attrs.__setitem__("about", "[]"),
+        lambda hdf: hdf.attrs.__setitem__("about", "[" * 100_000),
+        lambda hdf: hdf.attrs.__setitem__("about", 3),
+        lambda hdf: hdf.attrs.__setitem__("format", [1, 2]),
+    ],
+)
+def test_a_damaged_library_file_has_the_packages_own_error(tmp_path, damage):
+    write_parts(begin(tmp_path / "library.parts"), make, progress=False)
+    path = merge(tmp_path / "library.parts").path
+    with h5py.File(path, "r+") as hdf:
+        damage(hdf)
+    with pytest.raises(GridError, match=r"library.hdf5' is (damaged|no lib)"):
+        LibraryFile.open(path)
