@@ -98,7 +98,7 @@ class Checkpoint:
                         if hdf["fingerprint"].asstr()[()] == fingerprint:
                             return cls._read(path, fingerprint, hdf)
             except GridError as error:
-                warn(str(error))
+                warn(str(error).strip())
         return cls(path, fingerprint)
 
     @classmethod

@@ -146,7 +146,7 @@ class Parts:
                 try:
                     there = cls.open(folder)
                 except GridError as error:
-                    warn(str(error))
+                    warn(str(error).strip())
                 else:
                     if there.digest == parts.digest:
                         return there
@@ -208,7 +208,7 @@ class Parts:
             with _opened(path) as hdf:
                 return bool(hdf.attrs["digest"] == self.digest)
         except GridError as error:
-            warn(str(error))
+            warn(str(error).strip())
             return False
 
     def write(
@@ -583,7 +583,7 @@ def _read_part(parts: Parts, path: Path) -> _Part:
         raise InconsistentArguments(
             f"'{path}' is no part of a library, or damaged. What is damaged "
             "is made again by the library's command; delete what is no part. "
-            f"({error})"
+            f"({str(error).strip()})"
         ) from error
     if digest != parts.digest:
         raise InconsistentArguments(
