@@ -329,7 +329,9 @@ def test_unknown_redshifts_are_nan_in_every_output(native, redshift):
         for name, (low, high) in ends.items()
     }
     model = make_model(
-        native, FilterCollection(tophat_dict=hats), outputs=engine.OUTPUTS
+        native,
+        FilterCollection(tophat_dict=hats),
+        outputs=list(engine.OUTPUTS),
     )
     values = draw(3)
     values["redshift"][:] = 1.0, redshift, 5.0
