@@ -32,8 +32,8 @@ class Table:
     Attributes:
         first (Array): Where the first cell starts, ().
         cell (Array): The width of the cells, ().
-        pieces (Array): The value at the start of each cell, its slope, the
-            change of slope, and where in the cell that is, (n_cells, 4).
+        pieces (Array): The number of each cell, the value at its start, the
+            slope, its change, and where in the cell that is, (n_cells, 5).
     """
 
     first: Array
@@ -65,7 +65,9 @@ class Table:
         before = (at_bend - values[:-1]) / bend
         after = (values[1:] - at_bend) / np.where(bends, 1.0 - bend, 1.0)
         change = np.where(bends, after - before, 0.0)
-        pieces = np.stack([values[:-1], before, change, bend], axis=1)
+        pieces = np.stack(
+            [np.arange(n), values[:-1], before, change, bend], axis=1
+        )
         return cls(first=first, cell=cell, pieces=jnp.asarray(pieces, float))
 
     def __call__(self, x: Array) -> Array:
@@ -73,8 +75,10 @@ class Table:
         n = len(self.pieces)
         place = jnp.clip((x - self.first) / self.cell, 0.0, n)
         index = jnp.clip(place.astype(int), 0, n - 1)
-        value, slope, change, bend = self.pieces[index].T
-        part = place - index
+        # Not the index itself: compiled, it may be found twice, and where
+        # the place is rounded to an edge differ from what was read.
+        start, value, slope, change, bend = self.pieces[index].T
+        part = place - start
         return value + slope * part + change * jnp.maximum(part - bend, 0.0)
 
 

@@ -280,6 +280,30 @@ def test_unknown_redshifts_are_nan_in_all_bands(spectrum, filters, z):
     assert np.isnan(band_fluxes(bands, jnp.asarray(lnu), z)).all()
 
 
+def test_wavelengths_on_the_edges_of_a_tables_cells(spectrum, filters):
+    """Compiled for batches, which rounds twice and not always alike."""
+    lam, _ = spectrum
+    lam = lam[(lam > 1200) & (lam < 9000)]
+    bands = Bands.of_filters(filters.select("leaky"), lam)
+    table = bands.bands[0].curve.between
+    edges = float(table.first) + float(table.cell) * np.arange(40, 400)
+    # One bright line, seen at each of the edges.
+    line = len(lam) // 2
+    nu = Sed(lam * angstrom).nu.to_value("Hz")
+    redshifts = np.float32(nu[line] / edges - 1.0)
+    redshifts = redshifts[redshifts > 0]
+    spectra = np.ones((len(redshifts), len(lam)))
+    spectra[:, line] = 1e4
+    found = jax.jit(jax.vmap(Bands.fluxes, (None, 0, 0)))(
+        bands, jnp.asarray(spectra, float), redshifts
+    )
+    for z, fnu, got in zip(redshifts, spectra, found, strict=True):
+        observed = nu / (1.0 + np.float64(z))
+        true = filters.select("leaky").apply_filters(fnu, nu=observed)
+        # Single precision, where hardly anything passes.
+        np.testing.assert_allclose(got, true, rtol=1e-3)
+
+
 def test_gradients_in_redshift(spectrum, filters, double_precision):
     lam, lnu = spectrum
     bands = Bands.of_filters(filters.select("narrow", "leaky"), lam)
