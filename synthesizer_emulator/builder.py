@@ -119,6 +119,7 @@ def build(
         out (str/Path): The weights file to write, or the folder for it;
             beside the grid by default, as `<grid_name>.emulator.hdf5`.
         spectra (iterable of str): The spectra to learn; all by default.
+            Lines are learned with the spectra of gas.
         axes (Mapping): For scattered samples the nodes of the grid they
             shall be, along each parameter: values, or a number of nodes,
             or text (see `choose_nodes`).

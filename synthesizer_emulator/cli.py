@@ -217,7 +217,10 @@ def _fit_arguments(
 )
 @_grid_dir
 @click.option(
-    "--spectra", multiple=True, help="A spectrum to learn; all by default."
+    "--spectra",
+    multiple=True,
+    help="A spectrum to learn, with the lines if it is one of gas; all by "
+    "default.",
 )
 @click.option(
     "--axes",

@@ -10,7 +10,7 @@ needs them, and whoever compares an emulator with what it learned from.
 import hashlib
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -37,6 +37,9 @@ from synthesizer_emulator.training import TrainingConfig
 # out of `nebular` on a smooth continuum, and the two are learned apart.
 _CONTINUUM = "nebular_continuum"
 _CONTINUUM_PARTS = ("nebular", "linecont")
+
+# The spectra of gas, with which its lines go.
+_OF_GAS = {"nebular", "linecont", _CONTINUUM}
 
 # Line quantities that Synthesizer reads from a grid.
 _LINE_VALUES = ("luminosity", "nebular_continuum", "transmitted")
@@ -137,7 +140,8 @@ class TrainingSet:
         Args:
             path (Path): The grid file.
             spectra (tuple of str): Which spectra to learn, as the grid
-                names them; all by default. Lines are always learned.
+                names them; all by default. Lines are learned with the
+                spectra of gas.
 
         Returns:
             TrainingSet: What to learn.
@@ -149,7 +153,8 @@ class TrainingSet:
         """
         header = native_header(path)
         check_header(path, header)
-        return cls(path, header, learned_emissions(header, spectra, path))
+        emissions = learned_emissions(header, spectra, path)
+        return cls(path, learned_header(header, emissions), emissions)
 
     @property
     def grid_name(self) -> str:
@@ -274,13 +279,27 @@ def learned_emissions(
         if "linecont" not in learned:
             learned.append("linecont")
     emissions = [f"spectra/{name}" for name in learned]
-    if header.lines is not None:
+    # Lines are what gas emits: without its spectra they are not asked for.
+    if header.lines is not None and (
+        spectra is None or not _OF_GAS.isdisjoint(learned)
+    ):
         emissions += [
             f"{LINES}/{name}"
             for name in _LINE_VALUES
             if name in header.lines.units
         ]
     return tuple(emissions)
+
+
+def learned_header(header: GridHeader, emissions: Sequence[str]) -> GridHeader:
+    """Return the header of what is learned, without lines if none are.
+
+    Args:
+        header (GridHeader): The header of the grid.
+        emissions (sequence of str): The paths of the emissions to learn.
+    """
+    lines = any(emission.startswith(f"{LINES}/") for emission in emissions)
+    return header if lines else replace(header, lines=None)
 
 
 def read_learned(

@@ -792,7 +792,7 @@ class EmulatedGrid(Grid):
         """Offer the lines, without evaluating any."""
         lines = self._weights.header.lines
         if lines is None:
-            super()._get_lines_grid()  # raises Synthesizer's error
+            # They were not asked for when the weights were built.
             return
         self.available_lines = np.array(lines.ids)
         lams = unyt_array(lines.lams, parse_unit(lines.lam_units)).to(angstrom)

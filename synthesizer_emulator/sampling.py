@@ -26,6 +26,7 @@ from synthesizer_emulator.dataset import (
     check_values,
     error_weights,
     learned_emissions,
+    learned_header,
     read_learned,
     sha256,
 )
@@ -207,6 +208,8 @@ class ScatteredSamples:
         unstored = header.with_stored({})
         check_header(paths[0], unstored)
         emissions = learned_emissions(header, spectra, paths[0])
+        header = learned_header(header, emissions)
+        unstored = learned_header(unstored, emissions)
         source = cls(files, unstored, emissions, domain)
         return replace(source, header=source._with_stored(header))
 

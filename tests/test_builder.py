@@ -1,4 +1,5 @@
 import json
+import pickle
 import subprocess
 import sys
 
@@ -70,12 +71,26 @@ def test_three_axes(three_axes):
     assert errors["lines/luminosity"]["p50"] < 0.01
 
 
-def test_only_the_spectra_asked_for(analytic_grid):
-    report = build(analytic_grid, spectra=["incident"], **QUICK)
+@pytest.mark.parametrize(
+    ("spectra", "gas"),
+    [(["incident"], False), ("transmitted", False), (["linecont"], True)],
+)
+def test_only_the_spectra_asked_for(spectra, gas, analytic_grid):
+    """And the lines, which are the gas's, with those of the gas."""
+    report = build(analytic_grid, spectra=spectra, **QUICK)
     emulated = EmulatedGrid("analytic", grid_dir=analytic_grid.parent)
-    assert emulated.available_spectra == ["incident"]
-    assert "spectra/nebular" not in report.provenance.errors
-    assert emulated.lines_available
+    names = [spectra] if isinstance(spectra, str) else spectra
+    assert emulated.available_spectra == names
+    lines = [e for e in report.provenance.errors if e.startswith("lines/")]
+    assert set(report.provenance.errors) - set(lines) == {
+        f"spectra/{name}" for name in names
+    }
+    assert emulated.lines_available == bool(lines) == gas
+    assert len(emulated.line_lums) == len(emulated.line_conts)
+    assert bool(emulated.line_lums) == gas
+    pickle.loads(pickle.dumps(emulated))
+    trained = {name.split("/")[0] for name in report.provenance.histories}
+    assert ("lines" in trained) == gas
 
 
 def test_the_weights_file_tells_where_it_comes_from(analytic_grid):
