@@ -14,7 +14,7 @@ from scipy.interpolate import PchipInterpolator
 from synthesizer.exceptions import InconsistentArguments
 from unyt import unyt_array
 
-from synthesizer_emulator.checks import check_whole
+from synthesizer_emulator.checks import check_whole, nearest
 from synthesizer_emulator.gridfile import Axis, GridHeader, interpolable
 from synthesizer_emulator.scaling import AxisDomain
 from synthesizer_emulator.units import parse_unit
@@ -186,6 +186,7 @@ def _axis_name(given: str, axes: Mapping[str, Axis]) -> str:
     if name not in axes:
         raise InconsistentArguments(
             f"The grid has no axis '{given}'; it has: {', '.join(axes)}."
+            + nearest(name, axes)
         )
     return name
 

@@ -22,6 +22,7 @@ from synthesizer.exceptions import (
 )
 
 from synthesizer_emulator.architectures.base import EmissionSamples, mesh_of
+from synthesizer_emulator.checks import nearest
 from synthesizer_emulator.evaluation.metrics import judged_region
 from synthesizer_emulator.gridfile import (
     LINES,
@@ -270,6 +271,7 @@ def learned_emissions(
         raise MissingSpectraType(
             f"The grid '{path.name}' has no spectra "
             f"{', '.join(missing)}; it has: {', '.join(stored)}."
+            + nearest(missing[0], stored)
         )
     learned = list(wanted)
     parts_stored = all(part in stored for part in _CONTINUUM_PARTS)

@@ -13,6 +13,8 @@ Architectures differ in the regressor and the decoder alone.
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from typing import Protocol
 
 import jax
@@ -23,9 +25,17 @@ from jax import Array
 from jax.typing import ArrayLike
 from numpy.typing import NDArray
 from synthesizer.exceptions import InconsistentArguments, MissingSpectraType
+from synthesizer.synth_warnings import warn
 
+from synthesizer_emulator.checks import nearest
+from synthesizer_emulator.gridfile import GridHeader
 from synthesizer_emulator.interpolation import LinearTable
-from synthesizer_emulator.scaling import Constant, Coordinates, SoftLog
+from synthesizer_emulator.scaling import (
+    AxisDomain,
+    Constant,
+    Coordinates,
+    SoftLog,
+)
 
 # Spectra of a reprocessed grid that are the sum of two emulated ones.
 DERIVED_SPECTRA = {"nebular": ("nebular_continuum", "linecont")}
@@ -40,6 +50,13 @@ def with_derived(trained: Iterable[str]) -> tuple[str, ...]:
         if set(parts).issubset(names)
     )
     return (*names, *derived)
+
+
+# How far the second node of an axis is from one that stands for zero.
+_GAP = 1e3
+
+# What the rounding of a logarithm makes of a value.
+_ROUNDING = 1e-5
 
 
 class Regressor(Protocol):
@@ -228,6 +245,85 @@ class EmissionEmulator(nnx.Module):
         )
 
 
+@dataclass(frozen=True)
+class Meaning:
+    """What the numbers of an emulator stand for.
+
+    Two are the same if their digests are: it goes along with a pytree, where
+    it is compared at every call.
+
+    Attributes:
+        digest (str): Tells it from others.
+        lam (np.ndarray of float): The wavelengths in Angstrom, (nlam,).
+        line_ids (tuple of str): The lines.
+        axes_units (Mapping): The units of each axis, by its name.
+        units (Mapping): The units of each emission by its path, as
+            `spectra/incident` and `lines/luminosity`.
+        second_nodes (Mapping): Of each axis whose first node stands for zero,
+            and has nothing near it, the second node; as of ages.
+    """
+
+    digest: str = ""
+    lam: NDArray[np.float64] = field(
+        default_factory=lambda: np.empty(0), compare=False, repr=False
+    )
+    line_ids: tuple[str, ...] = field(default=(), compare=False, repr=False)
+    axes_units: Mapping[str, str] = field(default_factory=dict, compare=False)
+    units: Mapping[str, str] = field(default_factory=dict, compare=False)
+    second_nodes: Mapping[str, float] = field(
+        default_factory=dict, compare=False
+    )
+
+    @classmethod
+    def of_header(
+        cls, header: GridHeader, emissions: Iterable[str]
+    ) -> "Meaning":
+        """Return the meaning of the emulator of a grid.
+
+        Args:
+            header (GridHeader): The header of the grid.
+            emissions (iterable of str): The paths of what is emulated.
+        """
+        paths = [e.split("/", maxsplit=1) for e in emissions]
+        spectra = with_derived(n for group, n in paths if group == "spectra")
+        every = [f"spectra/{name}" for name in spectra]
+        every += ["/".join(p) for p in paths if p[0] != "spectra"]
+        axes_units = {
+            axis.name: "dimensionless" if axis.units == "None" else axis.units
+            for axis in header.axes
+        }
+        units = {e: header.units.get(e, "erg/s/Hz") for e in every}
+        line_ids = () if header.lines is None else header.lines.ids
+        second_nodes = {
+            axis.name: float(axis.values[1])
+            for axis in header.axes
+            if axis.log_on_read
+            and len(axis.values) > 1
+            and axis.values[1] > _GAP * axis.values[0]
+        }
+        digest = sha256(header.lam_angstrom.tobytes())
+        said = axes_units, units, line_ids, second_nodes
+        digest.update(repr(said).encode())
+        return cls(
+            digest.hexdigest(),
+            header.lam_angstrom,
+            line_ids,
+            axes_units,
+            units,
+            second_nodes,
+        )
+
+    def at(self, columns: NDArray[np.intp]) -> "Meaning":
+        """Return the meaning of an emulator of only some wavelengths.
+
+        Args:
+            columns (np.ndarray of int): Those that are kept.
+        """
+        digest = sha256(f"{self.digest}{np.asarray(columns)}".encode())
+        digest.update(np.asarray(columns).tobytes())
+        return replace(self, digest=digest.hexdigest(), lam=self.lam[columns])
+
+
 class Emulator(nnx.Module):
     """All emissions of a grid as functions of one point's axis values.
 
@@ -243,6 +339,7 @@ class Emulator(nnx.Module):
         coordinates (Coordinates): The axis scaling, with the domain.
         spectra (nnx.Dict): An `EmissionEmulator` for each trained spectrum.
         line_values (nnx.Dict): The same for each line quantity.
+        meaning (Meaning): Its wavelengths, lines and units.
 
     Examples:
         >>> import jax, jax.numpy as jnp
@@ -262,8 +359,10 @@ class Emulator(nnx.Module):
         coordinates: Coordinates,
         spectra: Mapping[str, EmissionEmulator],
         line_values: Mapping[str, EmissionEmulator],
+        meaning: Meaning | None = None,
     ) -> None:
         self.coordinates = coordinates
+        self.meaning = meaning or Meaning()
         self.spectra = nnx.Dict(dict(spectra))
         self.line_values = nnx.Dict(dict(line_values))
 
@@ -287,10 +386,37 @@ class Emulator(nnx.Module):
         """The names of the spectra, the derived ones included."""
         return with_derived(self.spectra)
 
+    @property
+    def lam(self) -> NDArray[np.float64]:
+        """The wavelengths of the spectra in Angstrom, (nlam,)."""
+        return self.meaning.lam
+
+    @property
+    def line_ids(self) -> tuple[str, ...]:
+        """The lines, in the order of their values."""
+        return self.meaning.line_ids
+
+    @property
+    def axes_units(self) -> Mapping[str, str]:
+        """The units of the axis values, by the names of the axes."""
+        return self.meaning.axes_units
+
+    @property
+    def units(self) -> Mapping[str, str]:
+        """The units of each emission, as of `spectra/incident`."""
+        return self.meaning.units
+
     def emission(self, path: str) -> EmissionEmulator:
-        """Return a trained emission by its path, as `lines/luminosity`."""
-        group, name = path.split("/", maxsplit=1)
-        return (self.spectra if group == "spectra" else self.line_values)[name]
+        """Return a trained emission by its path, as `lines/luminosity`.
+
+        Raises:
+            MissingSpectraType: If there is none.
+        """
+        group, _, name = path.partition("/")
+        emissions = self.spectra if group == "spectra" else self.line_values
+        if name not in emissions:
+            raise self._missing(name, emissions)
+        return emissions[name]
 
     def in_domain(self, values: ArrayLike) -> Array:
         """Return whether the axis values (d,) of a point are in the domain."""
@@ -384,11 +510,7 @@ class Emulator(nnx.Module):
     ) -> Array:
         """Evaluate one trained emission after checking the values."""
         if name not in emissions:
-            known = ", ".join(emissions) or "none"
-            raise MissingSpectraType(
-                f"The emulator has no emission '{name}'; it has: {known}. "
-                "Build it with `synthesizer-emulator build`."
-            )
+            raise self._missing(name, emissions)
         point = self._checked(values)
         x = self.coordinates(point)
         inside = self.coordinates.contains(point)
@@ -398,6 +520,16 @@ class Emulator(nnx.Module):
         emission = emissions[name]
         result = emission.spread(x) if spread else emission(x)
         return jnp.where(inside, result, jnp.nan)
+
+    def _missing(self, name: str, emissions: nnx.Dict) -> MissingSpectraType:
+        """Return the error that says which emissions there are."""
+        of_spectra = emissions is self.spectra
+        known = self.available_spectra if of_spectra else tuple(emissions)
+        return MissingSpectraType(
+            f"The emulator has no emission '{name}'; it has: "
+            f"{', '.join(known) or 'none'}.{nearest(name, known)} Others "
+            "have to be built with `synthesizer-emulator build`."
+        )
 
     def _checked(self, values: ArrayLike) -> Array:
         """Return the values as an array of the right shape and range."""
@@ -415,16 +547,49 @@ class Emulator(nnx.Module):
                 f"({len(self.axes)},), got shape {point.shape}. For many "
                 "points use jax.vmap."
             )
-        concrete = not isinstance(point, jax.core.Tracer)
-        if concrete and not bool(self.in_domain(point)):
+        if not isinstance(point, jax.core.Tracer):
+            self._check_concrete(np.asarray(point))
+        return point
+
+    def _check_concrete(self, point: NDArray) -> None:
+        """Refuse values outside the domain; warn of what looks logged."""
+        pairs = list(zip(self.coordinates.domain, point, strict=True))
+        logged = [
+            f"{a.name} = {v:.6g} looks like a log10, of {10.0 ** float(v):.6g}"
+            for a, v in pairs
+            if a.scale != "linear" and self._looks_logged(a, float(v))
+        ]
+        hint = f" Axis values are never logged: {'; '.join(logged)}."
+        if not bool(self.in_domain(point)):
             raise InconsistentArguments(
                 "Outside the training domain, where nothing is known: got "
                 + ", ".join(
-                    f"{a.name} = {v:.6g} (domain {a.low:.6g} to {a.high:.6g})"
-                    for a, v in zip(
-                        self.coordinates.domain, np.asarray(point), strict=True
-                    )
+                    f"{a.name} = {v:.6g} (domain {a.low:.6g} to {a.high:.6g}"
+                    f"{self._unit(a.name)})"
+                    for a, v in pairs
                 )
                 + "."
+                + (hint if logged else "")
             )
-        return point
+        if logged:
+            units = "; ".join(f"{v:.6g}{self._unit(a.name)}" for a, v in pairs)
+            warn(f"The emulator is asked at {units}.{hint}")
+
+    def _looks_logged(self, axis: AxisDomain, value: float) -> bool:
+        """Return whether a value can hardly be meant but as its logarithm.
+
+        Its power of ten is in the domain, and itself it is not, or is where
+        there is no node but the first, which stands for zero.
+        """
+        low = self.meaning.second_nodes.get(axis.name, axis.low)
+        inside = low <= value <= axis.high or value == axis.low
+        with np.errstate(over="ignore"):
+            power = np.power(10.0, value)
+        # A logarithm in single precision is rounded at the ends.
+        low, high = axis.low * (1 - _ROUNDING), axis.high * (1 + _ROUNDING)
+        return not inside and bool(low <= power <= high)
+
+    def _unit(self, axis: str) -> str:
+        """Return the units of an axis, to stand after a number."""
+        units = self.axes_units.get(axis, "dimensionless")
+        return "" if units == "dimensionless" else f" {units}"

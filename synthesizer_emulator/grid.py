@@ -38,7 +38,7 @@ from synthesizer_emulator.axes import (
     on_mesh,
     with_axes,
 )
-from synthesizer_emulator.checks import check_number
+from synthesizer_emulator.checks import check_number, nearest
 from synthesizer_emulator.emissions import (
     LazyEmissions,
     LazyLineValues,
@@ -562,12 +562,12 @@ class EmulatedGrid(Grid):
         if not self._have_axis(axis):
             raise InconsistentParameter(
                 f"Axis {axis} is not a valid axis on the grid, which has: "
-                f"{', '.join(self.axes)}."
+                f"{', '.join(self.axes)}.{nearest(axis, self.axes)}"
             )
         if method not in _COLLAPSES:
             raise InconsistentParameter(
                 f"Method {method} is not a valid collapse method: use one "
-                f"of {', '.join(_COLLAPSES)}."
+                f"of {', '.join(_COLLAPSES)}.{nearest(method, _COLLAPSES)}"
             )
         index = self._where_axis(axis)
         if method == "marginalize":
@@ -585,9 +585,9 @@ class EmulatedGrid(Grid):
             grid._combine_nodes(index, mean)
             grid._drop_axis(index, None)
         elif method == "nearest":
-            nearest = int(np.argmin(np.abs(nodes - point)))
-            raw = float(grid._axes_values[grid.axes[index]][nearest])
-            grid._take_nodes(nearest, index)
+            node = int(np.argmin(np.abs(nodes - point)))
+            raw = float(grid._axes_values[grid.axes[index]][node])
+            grid._take_nodes(node, index)
             grid._drop_axis(index, raw)
         else:
             raw = 10.0**point if axis.startswith("log10") else point
@@ -632,6 +632,7 @@ class EmulatedGrid(Grid):
             raise InconsistentParameter(
                 f"Interpolation method must be one of "
                 f"{', '.join(_INTERPOLATIONS)}, not {method}."
+                + nearest(method, _INTERPOLATIONS)
             )
         if spectra_type is None:
             warn(
@@ -675,7 +676,8 @@ class EmulatedGrid(Grid):
             if spectra_type not in self.available_spectra:
                 raise InconsistentParameter(
                     f"Provided spectra_type '{spectra_type}' is not in "
-                    f"available spectra: {self.available_spectra}"
+                    f"available spectra: {self.available_spectra}."
+                    + nearest(spectra_type, self.available_spectra)
                 )
             lnu = emission(self.spectra, spectra_type)
             results["spectra"] = Sed(self.lam, lnu * erg / s / Hz)
@@ -930,7 +932,7 @@ class EmulatedGrid(Grid):
             if not self._have_axis(key):
                 raise TypeError(
                     f"Invalid grid axis name: '{key}'; the grid has: "
-                    f"{', '.join(self.axes)}."
+                    f"{', '.join(self.axes)}.{nearest(key, self.axes)}"
                 )
             axis = self.axes[self._where_axis(key)]
             if axis in found:
@@ -1135,7 +1137,7 @@ def _choose_spectra(
     if missing:
         raise MissingSpectraType(
             f"The emulator has no spectra {', '.join(missing)}; it has: "
-            f"{', '.join(available)}."
+            f"{', '.join(available)}.{nearest(missing[0], available)}"
         )
     chosen = list(available if wanted is None else wanted)
     # A native Grid derives this one whenever it can.

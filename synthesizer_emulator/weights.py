@@ -31,6 +31,7 @@ from synthesizer_emulator.basis import common_units, int16_units
 from synthesizer_emulator.emulator import (
     EmissionEmulator,
     Emulator,
+    Meaning,
     with_derived,
 )
 from synthesizer_emulator.files import (
@@ -147,7 +148,12 @@ class Weights:
                 if path.startswith(prefix)
             }
 
-        return Emulator(self.coordinates, group("spectra"), group("lines"))
+        return Emulator(
+            self.coordinates,
+            group("spectra"),
+            group("lines"),
+            Meaning.of_header(self.header, tuple(self.shapes)),
+        )
 
     @cached_property
     def coordinates(self) -> Coordinates:

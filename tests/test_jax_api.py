@@ -4,14 +4,19 @@ The laws that all architectures obey are in test_architectures; here is what
 users build on them, on the example.
 """
 
+import pickle
+import re
+import warnings
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from synthesizer.exceptions import InconsistentArguments, MissingSpectraType
 from synthesizer.instruments import FilterCollection
 from unyt import angstrom
 
-from synthesizer_emulator import Bands
+from synthesizer_emulator import Bands, EmulatedGrid
 
 POINTS = np.array([[3.3e6, 0.007], [2e7, 0.0123], [4.1e9, 0.03]])
 KINDS = ("spectrum", "lines", "photometry")
@@ -89,3 +94,79 @@ def test_gradients_reach_bands_at_any_redshift(emulated, bands):
     for redshift in (0.5, 2.0):
         assert np.isfinite(slopes(u, redshift)).all()
     assert slopes._cache_size() == 1
+
+
+@pytest.mark.parametrize("scale", [np.log10, lambda x: x])
+@pytest.mark.parametrize("age", [1.0, 2e5, 1e7, 2e10])
+def test_an_age_that_looks_like_its_logarithm_is_told(scale, age, emulated):
+    """Within the domain, which begins at one year, as outside of it."""
+    point = [scale(age), 0.01]
+    with warnings.catch_warnings(record=True) as met:
+        warnings.simplefilter("always")
+        if point[0] < 1:
+            with pytest.raises(InconsistentArguments, match="never logged"):
+                emulated.emulator.spectrum("incident", point)
+            return
+        emulated.emulator.spectrum("incident", point)
+    told = [str(w.message) for w in met if "never logged" in str(w.message)]
+    assert bool(told) == (scale is np.log10)
+    if told:
+        value = re.search(r"log10, of\s+([\d.e+]+)\.", told[0])[1]
+        assert float(value) == pytest.approx(age, rel=1e-4)
+        assert f"{point[0]:.6g} yr" in told[0]
+
+
+@pytest.mark.parametrize(
+    ("point", "told"),
+    [
+        ((7.0, 0.01, 0.01), {"ages": 1e7}),
+        ((1e7, -2.0, 0.01), {"metallicities": 1e-2}),
+        ((1e7, 0.01, -2.5), {"ionisation_parameters": 10**-2.5}),
+        ((7.0, 0.01, -2.5), {"ages": 1e7, "ionisation_parameters": 10**-2.5}),
+        ((1e300, 0.01, 0.01), {}),
+        ((1e7, np.nan, 0.01), {}),
+    ],
+)
+def test_outside_the_domain_logarithms_are_recognised(point, told, three_axes):
+    emulator = EmulatedGrid("three", grid_dir=three_axes).emulator
+    with pytest.raises(InconsistentArguments, match="Outside the tra") as met:
+        emulator.spectrum("incident", jnp.asarray(point))
+    found = re.findall(
+        r"(\w+) = \S+ looks like a log10, of (\S+?)[;.] ", f"{met.value} "
+    )
+    assert {k: float(v) for k, v in found} == pytest.approx(told, rel=1e-4)
+    assert re.search(r"ages = \S+ \(domain \S+ to \S+ yr\)", str(met.value))
+    lnu = jax.jit(lambda p: emulator.spectrum("incident", p))(
+        jnp.asarray(point)
+    )
+    assert np.isnan(lnu).all()
+
+
+def test_an_emulator_knows_its_wavelengths_and_units(emulated):
+    emulator = emulated.emulator
+    np.testing.assert_array_equal(
+        emulator.lam, emulated.lam.to_value("angstrom")
+    )
+    assert list(emulator.line_ids) == list(emulated.available_lines)
+    assert dict(emulator.axes_units) == emulated._axes_units
+    for name in emulator.available_spectra:
+        assert emulator.units[f"spectra/{name}"] == "erg/s/Hz"
+    assert emulator.units["lines/luminosity"] == "erg/s"
+    # It is a pytree still, and another copy of it the same one.
+    other = pickle.loads(pickle.dumps(EmulatedGrid.example())).emulator
+    twice = jax.tree.map(lambda a, b: a + b, emulator, other)
+    np.testing.assert_array_equal(twice.lam, emulator.lam)
+
+
+@pytest.mark.parametrize("name", ["nebulr", "Nebular", "nebular_continum"])
+def test_errors_list_all_that_an_emulator_has(name, emulated):
+    emulator = emulated.emulator
+    for ask in (emulator.spectrum, emulator.spread):
+        with pytest.raises(MissingSpectraType, match="mean 'nebular") as met:
+            ask(name, POINTS[0])
+        listed = re.search(r"it has: (.*?)\.", str(met.value))[1].split(", ")
+        assert set(listed) == set(emulated.available_spectra)
+    with pytest.raises(MissingSpectraType, match="mean 'luminosity'"):
+        emulator.lines("luminosities", POINTS[0])
+    with pytest.raises(MissingSpectraType, match="mean 'incident'"):
+        emulator.emission("spectra/incidnet")

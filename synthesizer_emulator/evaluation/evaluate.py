@@ -20,7 +20,7 @@ from synthesizer.exceptions import (
 from synthesizer.instruments.filters import FilterCollection
 from tqdm import tqdm
 
-from synthesizer_emulator.checks import check_whole
+from synthesizer_emulator.checks import check_whole, nearest
 from synthesizer_emulator.emissions import PointArrays
 from synthesizer_emulator.evaluation import (
     composites,
@@ -360,6 +360,7 @@ class _Pair:
             raise MissingSpectraType(
                 f"Grid and emulator do not both have {', '.join(missing)}; "
                 f"they have {', '.join(has) or 'nothing in common'}."
+                + "".join(nearest(name, has) for name in missing[:1])
             )
         return tuple(has) if wanted is None else wanted
 

@@ -14,6 +14,7 @@ from jax import Array
 from numpy.typing import NDArray
 from synthesizer.exceptions import MissingSpectraType
 
+from synthesizer_emulator.checks import nearest
 from synthesizer_emulator.emulator import DERIVED_SPECTRA, Emulator
 from synthesizer_emulator.evaluation.metrics import (
     is_bright,
@@ -96,12 +97,15 @@ def restricted(
         raise MissingSpectraType(
             f"The emulator has no spectrum '{spectrum}'; it has: "
             f"{', '.join(emulator.available_spectra)}."
+            + nearest(spectrum, emulator.available_spectra)
         )
     parts: tuple[str, ...] = (spectrum,)
     if spectrum not in emulator.spectra:
         parts = DERIVED_SPECTRA[spectrum]
     kept = {part: emulator.spectra[part].restrict(columns) for part in parts}
-    return Emulator(emulator.coordinates, kept, {})
+    return Emulator(
+        emulator.coordinates, kept, {}, emulator.meaning.at(columns)
+    )
 
 
 @partial(jax.jit, static_argnames="spectrum")
