@@ -35,6 +35,7 @@ from synthesizer_emulator.evaluation.metrics import (
     summarise_errors,
 )
 from synthesizer_emulator.files import check_writable, exclusive
+from synthesizer_emulator.forking import check_not_forked
 from synthesizer_emulator.gridfile import (
     grid_name_of,
 )
@@ -148,6 +149,7 @@ def build(
             go with what is to be learned.
         OSError: If the target can't be written, or another build is at it.
     """
+    check_not_forked()
     start = time.monotonic()
     if ensemble is not None:
         settings = {**(settings or {}), "ensemble": ensemble}

@@ -28,6 +28,7 @@ from synthesizer.exceptions import InconsistentArguments, MissingAttribute
 from synthesizer.synth_warnings import warn
 
 from synthesizer_emulator.checks import nearest
+from synthesizer_emulator.forking import check_not_forked
 
 
 class Parameter(Protocol):
@@ -440,6 +441,7 @@ class CompiledModel:
             MissingAttribute: If a parameter is missing.
             InconsistentArguments: If `sfzh` has another shape.
         """
+        check_not_forked()
         missing = [p for p in self.parameters if p not in parameters]
         if missing:
             raise MissingAttribute(

@@ -16,7 +16,7 @@ from collections.abc import (
     Sequence,
 )
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -39,6 +39,7 @@ from synthesizer_emulator.emulator import (
     decode,
     encode,
 )
+from synthesizer_emulator.forking import settle_before_forks
 from synthesizer_emulator.interpolation import LinearTable
 from synthesizer_emulator.resampling import WavelengthMap, identity
 from synthesizer_emulator.scaling import Coordinates, SoftLog
@@ -54,6 +55,10 @@ PART_SIZE = 256
 # So many points, or the whole of a part, are evaluated together: each number
 # needs a compilation of its own.
 _FEW = 16
+
+# The bytes of the largest array that is evaluated only because a process
+# forks.
+_LARGEST = 2**30
 
 # What two ways of computing the same spectrum may differ in.
 _ALIKE = 1e-4
@@ -233,6 +238,11 @@ class PointArrays:
         """Return zeros at every point, (..., size)."""
         return np.zeros((*self.nodes, size))
 
+    @property
+    def needs_jax(self) -> bool:
+        """Whether NumPy alone can't evaluate it."""
+        return self.own is None or not self.weights.has_node_tables
+
     def take(self, indices: NDArray | int, axis: int) -> Self:
         """Return the arrays at some of the nodes along one axis.
 
@@ -348,6 +358,12 @@ class LazyEmissions(MutableMapping, ABC):
         dtype (np.dtype): The precision of the arrays.
     """
 
+    def __new__(cls, *_: Any, **__: Any) -> Self:
+        """Return a new mapping, or one to be copied into."""
+        new = super().__new__(cls)
+        settle_before_forks(new)
+        return new
+
     def __init__(
         self,
         arrays: PointArrays,
@@ -431,6 +447,12 @@ class LazyEmissions(MutableMapping, ABC):
         """Evaluate everything anew, at other points."""
         self.arrays = arrays
         self._values = dict.fromkeys(self._values)
+
+    def settle(self) -> None:
+        """Evaluate what a forked process could not, but what is huge."""
+        size = self.arrays.points[..., 0].size * self.view.matrix.shape[0]
+        if size * self.dtype.itemsize <= _LARGEST and self.arrays.needs_jax:
+            self.evaluate_all()
 
     def evaluate_all(self) -> None:
         """Evaluate whatever was not yet."""

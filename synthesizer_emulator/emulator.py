@@ -28,6 +28,7 @@ from synthesizer.exceptions import InconsistentArguments, MissingSpectraType
 from synthesizer.synth_warnings import warn
 
 from synthesizer_emulator.checks import nearest
+from synthesizer_emulator.forking import check_not_forked
 from synthesizer_emulator.gridfile import GridHeader
 from synthesizer_emulator.interpolation import LinearTable
 from synthesizer_emulator.scaling import (
@@ -509,6 +510,7 @@ class Emulator(nnx.Module):
         spread: bool = False,
     ) -> Array:
         """Evaluate one trained emission after checking the values."""
+        check_not_forked()
         if name not in emissions:
             raise self._missing(name, emissions)
         point = self._checked(values)

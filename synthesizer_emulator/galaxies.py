@@ -30,6 +30,7 @@ from synthesizer_emulator.checks import (
 )
 from synthesizer_emulator.compiled import CompiledModel
 from synthesizer_emulator.filters import GivenFilters, as_filters
+from synthesizer_emulator.forking import check_not_forked
 from synthesizer_emulator.histories import (
     METAL_DISTS,
     SF_HISTS,
@@ -236,6 +237,7 @@ class GalaxyModel:
             MissingAttribute: If a parameter is missing.
             InconsistentArguments: If there is one that no galaxy has.
         """
+        check_not_forked()
         missing = [name for name in self.parameters if name not in values]
         strange = [name for name in values if name not in _OF_A_GALAXY]
         meant = "".join(nearest(name, _OF_A_GALAXY) for name in strange)
@@ -352,6 +354,7 @@ def in_batches(
         slice(0, 3, None) (3, 1719)
         slice(3, 5, None) (2, 1719)
     """
+    check_not_forked()
     n = count(values)
     used = tuple(jax.local_devices() if devices is None else devices)
     size = suitable_batch_size(model, used)

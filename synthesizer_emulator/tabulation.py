@@ -52,6 +52,18 @@ class NodeTable:
     components: NDArray[np.float32]
     softening: float
 
+    @staticmethod
+    def knows(architecture: Architecture) -> bool:
+        """Return whether NumPy alone can have the tables of emissions.
+
+        Args:
+            architecture (Architecture): How they are emulated.
+        """
+        return (
+            isinstance(architecture, Corrected)
+            and architecture.activation in _ACTIVATIONS
+        )
+
     @classmethod
     def of_tensors(
         cls,
@@ -73,9 +85,8 @@ class NodeTable:
             NodeTable: None for other architectures and activations, and if
                 the tensors are not those of the architecture.
         """
-        if (
-            not isinstance(architecture, Corrected)
-            or architecture.activation not in _ACTIVATIONS
+        if not cls.knows(architecture) or not isinstance(
+            architecture, Corrected
         ):
             return None
         prefixes = ["regressor"]

@@ -78,6 +78,7 @@ from synthesizer_emulator.compiled import (
     Varying,
 )
 from synthesizer_emulator.dust import coldest_within, translate_dust
+from synthesizer_emulator.forking import check_not_forked
 from synthesizer_emulator.remedies import check_parametric, check_spectra
 
 # Where emission comes from: the keys of a grid and of the masks on it, or
@@ -233,6 +234,7 @@ def _walked(
     lam_lims: tuple[unyt_quantity, unyt_quantity] | None = None,
 ) -> tuple["_Tree", tuple[str, ...]]:
     """Return the terms of every emission, and the labels wanted."""
+    check_not_forked()
     if not model.save:
         raise InconsistentArguments(
             f"'{model.label}' is not saved, so there is nothing to return; "

@@ -38,6 +38,7 @@ from synthesizer_emulator.files import (
     open_hdf5,
     write_sealed,
 )
+from synthesizer_emulator.forking import check_not_forked
 from synthesizer_emulator.gridfile import (
     GridHeader,
     read_header,
@@ -131,6 +132,11 @@ class Weights:
         ]
         return tuple(sorted(with_derived(trained)))
 
+    @property
+    def has_node_tables(self) -> bool:
+        """Whether `node_table` finds emissions at their own nodes."""
+        return NodeTable.knows(self._architecture)
+
     @cached_property
     def emulator(self) -> Emulator:
         """The emulator, rebuilt from its skeleton and the tensors.
@@ -168,7 +174,9 @@ class Weights:
 
         Raises:
             GridError: As for `emulator`.
+            UnimplementedFunctionality: In a process in which JAX would hang.
         """
+        check_not_forked()
         if path not in self._rebuilt:
             self._rebuilt[path] = self._emission(path, self.shapes[path])
         return self._rebuilt[path]
