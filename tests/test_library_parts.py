@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from synthesizer.exceptions import GridError, InconsistentArguments
 
+from synthesizer_emulator.files import open_hdf5, write_sealed
 from synthesizer_emulator.library import LibraryFile, merge
 from synthesizer_emulator.library.parts import (
     Parts,
@@ -433,3 +434,33 @@ def test_a_damaged_library_file_has_the_packages_own_error(tmp_path, damage):
         damage(hdf)
     with pytest.raises(GridError, match=r"library.hdf5' is (damaged|no lib)"):
         LibraryFile.open(path)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda hdf: hdf.attrs.__setitem__("stop", 99),
+        lambda hdf: _replaced(hdf, "bad", np.array([b"no"] * 3)),
+        lambda hdf: _replaced(hdf, "bad", np.zeros(2, np.bool_)),
+        lambda hdf: _replaced(hdf, "arrays/x", np.zeros(2)),
+        lambda hdf: _replaced(hdf, "arrays/x", 1.0),
+    ],
+)
+def test_a_part_with_a_checksum_is_read_with_care(tmp_path, spoil):
+    """Its checksum says that it is whole, not that it makes sense."""
+    parts = Parts.begin(tmp_path / "a", 3, 3, {})
+    parts.write(slice(0, 3), {"x": np.zeros(3)}, np.zeros(3, np.bool_))
+    (path,) = parts.folder.glob("*.hdf5")
+    with open_hdf5(path) as old, write_sealed(tmp_path / "new") as new:
+        for name in old:
+            old.copy(name, new)
+        new.attrs.update(old.attrs)
+        spoil(new)
+    (tmp_path / "new").replace(path)
+    with pytest.raises(InconsistentArguments, match=f"{path.name}' is no"):
+        collect(parts.folder)
+
+
+def _replaced(hdf, name, value):
+    del hdf[name]
+    hdf[name] = value

@@ -578,7 +578,10 @@ def _read_part(parts: Parts, path: Path) -> _Part:
         with _opened(path) as hdf:
             digest = hdf.attrs["digest"]
             start, stop = int(hdf.attrs["start"]), int(hdf.attrs["stop"])
-            found = _Part(path, start, stop, hdf["bad"][...], _rows(hdf))
+            bad = hdf["bad"][...]
+            if bad.dtype != np.bool_ or bad.shape != (stop - start,):
+                raise ValueError("it does not say which galaxies are bad")
+            found = _Part(path, start, stop, bad, _rows(hdf, len(bad)))
     except GridError as error:
         raise InconsistentArguments(
             f"'{path}' is no part of a library, or damaged. What is damaged "
@@ -658,13 +661,19 @@ def _differences(one: Parts, *others: Parts) -> list[str]:
     ]
 
 
-def _rows(hdf: h5py.File) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
-    """Return the shape and precision of a row of each array of a part."""
-    rows = {}
+def _rows(
+    hdf: h5py.File, n: int
+) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+    """Return the shape and precision of a row of each array of a part.
 
-    def look(name: str, entry: h5py.Dataset | h5py.Group) -> None:
-        if isinstance(entry, h5py.Dataset):
-            rows[name] = (entry.shape[1:], entry.dtype)
-
-    hdf[_ARRAYS].visititems(look)
-    return rows
+    Raises:
+        ValueError: If an array has not one row for each of the n galaxies.
+    """
+    names: list[str] = []
+    hdf[_ARRAYS].visit(names.append)
+    entries = {name: hdf[_ARRAYS][name] for name in names}
+    arrays = {k: v for k, v in entries.items() if isinstance(v, h5py.Dataset)}
+    for name, array in arrays.items():
+        if not array.shape or array.shape[0] != n:
+            raise ValueError(f"'{name}' has not one row for each galaxy")
+    return {name: (a.shape[1:], a.dtype) for name, a in arrays.items()}
