@@ -12,12 +12,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import PchipInterpolator
 from synthesizer.exceptions import InconsistentArguments
-from unyt import unyt_array
 
 from synthesizer_emulator.checks import check_whole, nearest
 from synthesizer_emulator.gridfile import Axis, GridHeader, interpolable
+from synthesizer_emulator.quantities import PURE, in_units
 from synthesizer_emulator.scaling import AxisDomain
-from synthesizer_emulator.units import parse_unit
 
 # How many scattered points are interpolated to at once.
 _PART_SIZE = 64
@@ -48,6 +47,7 @@ def with_axes(
     Raises:
         InconsistentArguments: If an axis is unknown or given twice, or its
             values do not ascend within the domain.
+        IncorrectUnits: If values have units that are not those of the axis.
     """
     changed = dict(header_axes(header))
     for given, values in (axes or {}).items():
@@ -202,11 +202,11 @@ def _check_unchanged(name: str, axis: Axis, header: GridHeader) -> None:
 
 def _plain(given: str, values: ArrayLike, axis: Axis) -> NDArray[np.float64]:
     """Return axis values without units, in those of the axis."""
-    if given != axis.name:
-        return 10.0 ** np.atleast_1d(np.asarray(values, np.float64))
-    if isinstance(values, unyt_array):
-        values = values.to_value(parse_unit(axis.units))
-    return np.atleast_1d(np.asarray(values, np.float64))
+    logged = given != axis.name
+    units = PURE if logged else axis.units
+    plain = in_units(f"axes['{given}']", values, units)
+    plain = np.atleast_1d(np.asarray(plain, np.float64))
+    return 10.0**plain if logged else plain
 
 
 def _divided(

@@ -25,6 +25,8 @@ def _user_errors() -> tuple[type[Exception], ...]:
     return (
         exceptions.GridError,
         exceptions.InconsistentArguments,
+        exceptions.IncorrectUnits,
+        exceptions.MissingUnits,
         exceptions.InconsistentParameter,
         exceptions.MissingAttribute,
         exceptions.MissingSpectraType,

@@ -29,13 +29,14 @@ from synthesizer.synth_warnings import warn
 
 from synthesizer_emulator.checks import nearest
 from synthesizer_emulator.forking import check_not_forked
+from synthesizer_emulator.quantities import in_stated_units, in_units
 
 
 class Parameter(Protocol):
     """What a model asks of a galaxy."""
 
     @property
-    def names(self) -> frozenset[str]:
+    def asks(self) -> "frozenset[Varying]":
         """The per-galaxy parameters it is made of."""
 
     def __call__(self, values: Mapping[str, ArrayLike]) -> Any:
@@ -53,7 +54,7 @@ class Fixed:
     value: float
 
     @property
-    def names(self) -> frozenset[str]:
+    def asks(self) -> "frozenset[Varying]":
         """None."""
         return frozenset()
 
@@ -68,14 +69,17 @@ class Varying:
 
     Attributes:
         name (str): Its name.
+        units (str): The units of its plain number; None for what a function
+            makes something of.
     """
 
     name: str
+    units: str | None
 
     @property
-    def names(self) -> frozenset[str]:
-        """Its own."""
-        return frozenset({self.name})
+    def asks(self) -> "frozenset[Varying]":
+        """Itself."""
+        return frozenset({self})
 
     def __call__(self, values: Mapping[str, ArrayLike]) -> Any:
         """Return the galaxy's value."""
@@ -95,9 +99,9 @@ class Computed:
     arguments: tuple[tuple[str, Parameter], ...]
 
     @property
-    def names(self) -> frozenset[str]:
+    def asks(self) -> "frozenset[Varying]":
         """Those of its arguments."""
-        return frozenset().union(*(p.names for _, p in self.arguments))
+        return frozenset().union(*(p.asks for _, p in self.arguments))
 
     def __call__(self, values: Mapping[str, ArrayLike]) -> Any:
         """Return what the function makes of the galaxy's values."""
@@ -121,9 +125,9 @@ class Fraction:
     escaped: bool = field(metadata={"static": True})
 
     @property
-    def names(self) -> frozenset[str]:
+    def asks(self) -> "frozenset[Varying]":
         """The per-galaxy parameters it asks for."""
-        return frozenset().union(*(part.names for part in self.parts))
+        return frozenset().union(*(part.asks for part in self.parts))
 
     def __call__(self, values: Mapping[str, ArrayLike]) -> Array:
         """Return the factor; NaN if the fraction is not between 0 and 1."""
@@ -156,9 +160,9 @@ class Attenuation:
     shape: tuple[tuple[str, Parameter], ...] = field(metadata={"static": True})
 
     @property
-    def names(self) -> frozenset[str]:
+    def asks(self) -> "frozenset[Varying]":
         """The per-galaxy parameters it asks for."""
-        return self.tau_v.names.union(*(p.names for _, p in self.shape))
+        return self.tau_v.asks.union(*(p.asks for _, p in self.shape))
 
     def __call__(self, values: Mapping[str, ArrayLike]) -> Array:
         """Return the transmission (nlam,)."""
@@ -180,9 +184,9 @@ class Scaling:
     parameter: Parameter = field(metadata={"static": True})
 
     @property
-    def names(self) -> frozenset[str]:
+    def asks(self) -> "frozenset[Varying]":
         """The per-galaxy parameters it asks for."""
-        return self.parameter.names
+        return self.parameter.asks
 
     def __call__(self, values: Mapping[str, ArrayLike]) -> Array:
         """Return the factor."""
@@ -203,7 +207,7 @@ class LuminosityRatio:
     over: str = field(metadata={"static": True})
 
     @property
-    def names(self) -> frozenset[str]:
+    def asks(self) -> "frozenset[Varying]":
         """None of its own."""
         return frozenset()
 
@@ -224,9 +228,9 @@ class MovingMask:
     operator: str = field(metadata={"static": True})
 
     @property
-    def names(self) -> frozenset[str]:
+    def asks(self) -> "frozenset[Varying]":
         """The per-galaxy parameters it asks for."""
-        return self.threshold.names
+        return self.threshold.asks
 
     def __call__(self, values: Mapping[str, ArrayLike]) -> Array:
         """Return the part that each node takes, 0 or 1, (n_nodes,).
@@ -297,9 +301,14 @@ class DustEmission:
     attenuated: str | None = field(metadata={"static": True})
 
     @property
-    def names(self) -> frozenset[str]:
+    def asks(self) -> "frozenset[Varying]":
         """The per-galaxy parameters it asks for."""
-        return self.temperature.names
+        return self.temperature.asks
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Their names."""
+        return frozenset(asked.name for asked in self.asks)
 
     def of_one_lsun(
         self, values: Mapping[str, ArrayLike], per_lsun: Array
@@ -416,9 +425,56 @@ class CompiledModel:
     @property
     def parameters(self) -> tuple[str, ...]:
         """The parameters it asks for, which differ from galaxy to galaxy."""
+        return tuple(sorted({asked.name for asked in self._asks}))
+
+    def plain(
+        self, parameters: Mapping[str, ArrayLike]
+    ) -> dict[str, ArrayLike]:
+        """Return parameters as the plain numbers that it computes with.
+
+        Args:
+            parameters (Mapping): Those of one galaxy or of many, by name;
+                plain numbers, or quantities with units.
+
+        Returns:
+            dict: Those of them that it asks for.
+
+        Raises:
+            IncorrectUnits: If one has units that are not its own.
+        """
+        found = {}
+        for asked in sorted(self._asks, key=repr):
+            if asked.name in parameters:
+                value = parameters[asked.name]
+                plain = in_units(f"'{asked.name}'", value, asked.units)
+                found[asked.name] = plain
+        return found
+
+    def check_stated(self, parameters: Mapping[str, ArrayLike]) -> None:
+        """Refuse quantities that Synthesizer would not take of a galaxy.
+
+        Args:
+            parameters (Mapping): As for `plain`.
+
+        Raises:
+            MissingUnits: If one needs units and has none. Thresholds of
+                masks don't.
+            IncorrectUnits: If one has units that are not its own.
+        """
+        self.plain(parameters)
+        for part in (*self.factors, *self.dust.values()):
+            for asked in part.asks:
+                if asked.name in parameters:
+                    in_stated_units(
+                        f"'{asked.name}'", parameters[asked.name], asked.units
+                    )
+
+    @property
+    def _asks(self) -> frozenset[Varying]:
+        """What it asks of each galaxy."""
         masks = (mask for product in self.products for mask in product.masks)
         asking = (*self.factors, *self.dust.values(), *masks)
-        return tuple(sorted(frozenset().union(*(a.names for a in asking))))
+        return frozenset().union(*(part.asks for part in asking))
 
     def spectra(
         self, sfzh: Array, parameters: Mapping[str, ArrayLike]
@@ -428,9 +484,10 @@ class CompiledModel:
         Args:
             sfzh (Array): The initial mass of its stars at each node of the
                 grid, solar masses, (n_ages, n_Z).
-            parameters (Mapping): Its parameters, by name, as plain numbers:
-                wavelengths in Angstrom, temperatures in K, ages in yr. It
-                may hold others as well.
+            parameters (Mapping): Its parameters, by name: with units, or
+                as plain numbers, wavelengths in Angstrom, temperatures in K,
+                ages in yr. It may hold others as well. Inside of what JAX
+                compiles they have to be plain: it takes units off unseen.
 
         Returns:
             dict: For each label of `emissions` the luminosity density,
@@ -439,9 +496,11 @@ class CompiledModel:
 
         Raises:
             MissingAttribute: If a parameter is missing.
+            IncorrectUnits: If one has units that are not its own.
             InconsistentArguments: If `sfzh` has another shape.
         """
         check_not_forked()
+        sfzh = in_units("sfzh", sfzh, "Msun")
         missing = [p for p in self.parameters if p not in parameters]
         if missing:
             raise MissingAttribute(
@@ -458,7 +517,7 @@ class CompiledModel:
                 f"Expected the SFZH of one galaxy, shape {self.nodes}, got "
                 f"{np.shape(sfzh)}. For many galaxies use jax.vmap."
             )
-        galaxy = _Galaxy(self, jnp.ravel(sfzh), parameters)
+        galaxy = _Galaxy(self, jnp.ravel(sfzh), self.plain(parameters))
         return {label: galaxy.emission(label) for label in self.emissions}
 
 

@@ -421,7 +421,7 @@ class Emulator(nnx.Module):
 
     def in_domain(self, values: ArrayLike) -> Array:
         """Return whether the axis values (d,) of a point are in the domain."""
-        return self.coordinates.contains(jnp.asarray(values))
+        return self.coordinates.contains(jnp.asarray(self._plain(values)))
 
     def spectrum(self, name: str, values: ArrayLike) -> Array:
         """Return one spectrum at one point.
@@ -533,8 +533,8 @@ class Emulator(nnx.Module):
             "have to be built with `synthesizer-emulator build`."
         )
 
-    def _checked(self, values: ArrayLike) -> Array:
-        """Return the values as an array of the right shape and range."""
+    def _plain(self, values: ArrayLike) -> ArrayLike:
+        """Return axis values, unless they have units."""
         parts = values if isinstance(values, list | tuple) else [values]
         if any(hasattr(part, "units") for part in parts):
             raise InconsistentArguments(
@@ -542,7 +542,11 @@ class Emulator(nnx.Module):
                 f"grid's axes ({', '.join(self.axes)}): convert with "
                 "unyt's to_value() first."
             )
-        point = jnp.asarray(values, dtype=float)
+        return values
+
+    def _checked(self, values: ArrayLike) -> Array:
+        """Return the values as an array of the right shape and range."""
+        point = jnp.asarray(self._plain(values), dtype=float)
         if point.shape != (len(self.axes),):
             raise InconsistentArguments(
                 f"Expected the values of {', '.join(self.axes)}, shape "

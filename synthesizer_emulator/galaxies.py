@@ -35,9 +35,11 @@ from synthesizer_emulator.histories import (
     METAL_DISTS,
     SF_HISTS,
     find_history,
+    plain_parameters,
     sfzh,
 )
 from synthesizer_emulator.photometry import Bands, Observer, lam_lims
+from synthesizer_emulator.quantities import PURE, in_units
 from synthesizer_emulator.translation import compile_model, grids_of
 
 if TYPE_CHECKING:
@@ -62,6 +64,9 @@ _OF_A_GALAXY = (
     "sfzh",
     "emission",
 )
+
+# What else there is to know of a galaxy than its histories and parameters.
+_UNITS = {"initial_mass": "Msun", "redshift": PURE, "sfzh": PURE}
 
 # How much memory a batch may take: what a processor's caches still help
 # with, and that part of an accelerator's memory.
@@ -171,6 +176,8 @@ class GalaxyModel:
             UnimplementedFunctionality: If the emission model or a history
                 is not translated.
             MissingAttribute: If parameters are neither varying nor fixed.
+            IncorrectUnits: If one has units that are not its own.
+            MissingUnits: If one has none where Synthesizer insists on them.
         """
         outputs = check_outputs(outputs)
         filters = None if filters is None else as_filters(filters)
@@ -222,11 +229,13 @@ class GalaxyModel:
         """Return what is observed of one galaxy.
 
         Args:
-            values (Mapping): Its parameters, plain numbers: `initial_mass`
-                (solar masses); `redshift` where it is observed; `sf_hist`
-                and `metal_dist`, the parameters of its histories by name
-                (times in yr), or `sfzh`, the share of its mass at each
-                node; `emission`, the parameters of the emission model.
+            values (Mapping): Its parameters: `initial_mass` (solar
+                masses); `redshift` where it is observed; `sf_hist` and
+                `metal_dist`, the parameters of its histories by name (times
+                in yr), or `sfzh`, the share of its mass at each node;
+                `emission`, the parameters of the emission model. Plain
+                numbers, or with units; inside of what JAX compiles they
+                have to be plain, as it takes units off unseen.
 
         Returns:
             dict: For each of `outputs` and each emission an array, (nlam,)
@@ -236,6 +245,7 @@ class GalaxyModel:
         Raises:
             MissingAttribute: If a parameter is missing.
             InconsistentArguments: If there is one that no galaxy has.
+            IncorrectUnits: If one has units that are not its own.
         """
         check_not_forked()
         missing = [name for name in self.parameters if name not in values]
@@ -251,6 +261,7 @@ class GalaxyModel:
                 f"A galaxy has no {', '.join(strange)}; it has "
                 f"{', '.join(_OF_A_GALAXY)}.{meant}"
             )
+        values = self.plain(values)
         share = self._share(values)
         spectra = self.emission.spectra(
             values["initial_mass"] * share, values.get("emission", {})
@@ -262,6 +273,31 @@ class GalaxyModel:
             output: {label: found[label][output] for label in found}
             for output in self.outputs
         }
+
+    def plain(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return parameters as the plain numbers that it computes with.
+
+        Args:
+            values (Mapping): Those of one galaxy, as for `galaxy`, or of
+                many.
+
+        Raises:
+            IncorrectUnits: If one has units that are not its own.
+        """
+        found: dict[str, Any] = {
+            name: in_units(f"'{name}'", values[name], units)
+            for name, units in _UNITS.items()
+            if name in values
+        }
+        for place, functions, name in (
+            ("sf_hist", SF_HISTS, self.sf_hist),
+            ("metal_dist", METAL_DISTS, self.metal_dist),
+        ):
+            if name is not None and place in values:
+                found[place] = plain_parameters(functions, name, values[place])
+        if "emission" in values:
+            found["emission"] = self.emission.plain(values["emission"])
+        return found
 
     @property
     def parameters(self) -> tuple[str, ...]:
@@ -333,6 +369,7 @@ def in_batches(
 
     Raises:
         InconsistentArguments: If parameters are of different lengths.
+        IncorrectUnits: If one has units that are not its own.
 
     Examples:
         >>> import numpy as np
@@ -355,6 +392,7 @@ def in_batches(
         slice(3, 5, None) (2, 1719)
     """
     check_not_forked()
+    values = model.plain(values)
     n = count(values)
     used = tuple(jax.local_devices() if devices is None else devices)
     size = suitable_batch_size(model, used)

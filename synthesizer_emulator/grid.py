@@ -58,7 +58,7 @@ from synthesizer_emulator.places import (
     similar,
 )
 from synthesizer_emulator.places import example_folder as example_folder
-from synthesizer_emulator.quantities import in_units
+from synthesizer_emulator.quantities import PURE, in_units
 from synthesizer_emulator.remedies import tell_remedies
 from synthesizer_emulator.resampling import (
     flux_conserving,
@@ -501,7 +501,15 @@ class EmulatedGrid(Grid):
                 do not ascend within it.
         """
         axis = self._where_axis(axis_name)
-        values = self._nodes_of(axis_name)
+        nodes = self._nodes_of(axis_name)
+        values, axis_low, axis_high = (
+            in_units(name, value, _units_on(nodes))
+            for name, value in (
+                (axis_name, nodes),
+                ("axis_low", axis_low),
+                ("axis_high", axis_high),
+            )
+        )
         if axis_low >= axis_high:
             raise InconsistentArguments("axis_low must be less than axis_high")
         if axis_low < np.min(values) or axis_high > np.max(values):
@@ -908,9 +916,7 @@ class EmulatedGrid(Grid):
             raise InconsistentParameter(
                 "Must provide kwarg `value` unless `method` is `marginalize`."
             )
-        if isinstance(value, unyt_quantity):
-            units = getattr(nodes, "units", value.units)
-            value = value.to_value(units)
+        value = in_units(f"value on '{axis}'", value, _units_on(nodes))
         number, low, high = float(value), float(nodes[0]), float(nodes[-1])
         if not low <= number <= high:
             raise InconsistentParameter(
@@ -938,9 +944,7 @@ class EmulatedGrid(Grid):
             if axis in found:
                 raise TypeError(f"Multiple values provided for axis '{axis}'.")
             is_log = key.startswith("log10")
-            if isinstance(given, unyt_array):
-                nodes = self._nodes_of(key)
-                given = given.to_value(getattr(nodes, "units", given.units))
+            given = in_units(f"'{key}'", given, _units_on(self._nodes_of(key)))
             x = np.asarray(given, np.float64)
             if self._is_logged(axis):
                 found[axis] = x if is_log else np.log10(x)
@@ -1171,6 +1175,11 @@ def _between_nodes(
     return between
 
 
+def _units_on(nodes: unyt_array | NDArray) -> str:
+    """Return the units of the nodes of an axis."""
+    return str(getattr(nodes, "units", PURE))
+
+
 def _in_angstrom(lam: unyt_array) -> NDArray[np.float64]:
     """Return wavelengths in Angstrom, which the default units need not be."""
     return np.asarray(lam.to_value(angstrom), np.float64)
@@ -1178,7 +1187,7 @@ def _in_angstrom(lam: unyt_array) -> NDArray[np.float64]:
 
 def _one_plus(redshift: float) -> float:
     """Return what a redshift stretches wavelengths by."""
-    z = float(in_units("redshift", redshift, "dimensionless"))
+    z = float(in_units("redshift", redshift, PURE))
     check_number("redshift", z, -1.0, open_ends=True)
     return 1.0 + z
 

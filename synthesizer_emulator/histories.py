@@ -26,6 +26,7 @@ may miss altogether.
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from inspect import signature
+from typing import Annotated, Any, TypeAlias, get_args, get_type_hints
 
 import jax
 import jax.numpy as jnp
@@ -42,6 +43,7 @@ from synthesizer.exceptions import (
 from synthesizer.parametric import SFH, Stars, ZDist
 
 from synthesizer_emulator.checks import nearest
+from synthesizer_emulator.quantities import PURE, in_units
 
 # Synthesizer's own default of `max_age`, where it has one.
 _NO_MAX_AGE = 1e11
@@ -60,6 +62,10 @@ _YOUNGEST = 1e-15
 # How far from the peak of a double power law, in e-folds of the ratio of
 # its two terms, the fainter term still bends the brighter one.
 _BEND = 8.0
+
+
+# A time; other parameters are pure numbers.
+Years: TypeAlias = Annotated[ArrayLike, "yr"]
 
 
 def bin_limits(nodes: NDArray) -> NDArray[np.float64]:
@@ -105,6 +111,7 @@ def sfzh(
         UnimplementedFunctionality: If there is no such history here.
         InconsistentArguments: If it has no parameter of a given name.
         MissingAttribute: If one of its parameters is missing.
+        IncorrectUnits: If something has units that are not its own.
 
     Examples:
         >>> import numpy as np
@@ -122,9 +129,35 @@ def sfzh(
     """
     form = _with_parameters(SF_HISTS, sf_hist, sf_parameters)
     enrich = _with_parameters(METAL_DISTS, metal_dist, metal_parameters)
-    formed = form(bin_limits(ages))
-    enriched = enrich(np.asarray(metallicities, np.float64))
+    formed = form(bin_limits(in_units("ages", ages, "yr")))
+    nodes = in_units("metallicities", metallicities, PURE)
+    enriched = enrich(np.asarray(nodes, np.float64))
     return jnp.outer(formed / formed.sum(), enriched / enriched.sum())
+
+
+def plain_parameters(
+    functions: Mapping[str, Callable[..., Array]],
+    name: str,
+    parameters: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return the parameters of a history as plain numbers, times in yr.
+
+    Args:
+        functions (Mapping): `SF_HISTS` or `METAL_DISTS`.
+        name (str): The history.
+        parameters (Mapping): Its parameters, by name.
+
+    Raises:
+        UnimplementedFunctionality: If there is no such history here.
+        IncorrectUnits: If one has units that are not its own.
+    """
+    units = units_of_history(functions, name)
+    return {
+        parameter: in_units(
+            f"'{parameter}' of {name}", value, units.get(parameter, PURE)
+        )
+        for parameter, value in parameters.items()
+    }
 
 
 def stack_parameters(
@@ -145,6 +178,7 @@ def stack_parameters(
             translated: take `native_sfzh`.
         InconsistentArguments: If they differ in class, or in the shape of
             a parameter.
+        IncorrectUnits: If a parameter has units that are not its own.
     """
     names = {type(history).__name__ for history in histories}
     if len(names) != 1:
@@ -156,13 +190,21 @@ def stack_parameters(
     functions = (
         METAL_DISTS if isinstance(histories[0], ZDist.Common) else SF_HISTS
     )
-    _, *wanted = signature(find_history(functions, name)).parameters
+    units = units_of_history(functions, name)
     columns = {}
-    for parameter in wanted:
+    for parameter in units:
         # A metallicity distribution marks what others could be confused
         # with by an underscore.
         attribute = _ATTRIBUTES.get(parameter, parameter)
-        values = [np.asarray(getattr(h, attribute)) for h in histories]
+        own = units[parameter]
+        values = [
+            np.asarray(
+                in_units(
+                    f"'{parameter}' of {name}", getattr(h, attribute), own
+                )
+            )
+            for h in histories
+        ]
         shapes = {value.shape for value in values}
         if len(shapes) != 1:
             raise InconsistentArguments(
@@ -193,27 +235,25 @@ def native_sfzh(
         np.ndarray of float: Shape (n_ages, n_Z), of sum one.
     """
     stars = Stars(
-        np.log10(ages),
-        np.asarray(metallicities),
+        np.log10(in_units("ages", ages, "yr")),
+        np.asarray(in_units("metallicities", metallicities, PURE)),
         sf_hist=sf_hist,
         metal_dist=metal_dist,
     )
     return stars.sfzh / stars.sfzh.sum()
 
 
-def constant(
-    limits: NDArray, max_age: ArrayLike, min_age: ArrayLike = 0.0
-) -> Array:
+def constant(limits: NDArray, max_age: Years, min_age: Years = 0.0) -> Array:
     """Return the masses (n,) of a constant star formation rate."""
     return _formed_part(limits, min_age, max_age)[1]
 
 
 def gaussian(
     limits: NDArray,
-    peak_age: ArrayLike,
-    sigma: ArrayLike,
-    max_age: ArrayLike = _NO_MAX_AGE,
-    min_age: ArrayLike = 0.0,
+    peak_age: Years,
+    sigma: Years,
+    max_age: Years = _NO_MAX_AGE,
+    min_age: Years = 0.0,
 ) -> Array:
     r"""Return the masses (n,) of $\exp(-((age - peak) / \sigma)^2)$."""
     young, width = _formed_part(limits, min_age, max_age)
@@ -222,9 +262,9 @@ def gaussian(
 
 def exponential(
     limits: NDArray,
-    tau: ArrayLike,
-    max_age: ArrayLike,
-    min_age: ArrayLike = 0.0,
+    tau: Years,
+    max_age: Years,
+    min_age: Years = 0.0,
 ) -> Array:
     r"""Return the masses (n,) of $\exp(-t / \tau)$, $t = max\_age - age$."""
     young, width = _formed_part(limits, min_age, max_age)
@@ -236,9 +276,9 @@ def exponential(
 
 def delayed_exponential(
     limits: NDArray,
-    tau: ArrayLike,
-    max_age: ArrayLike,
-    min_age: ArrayLike = 0.0,
+    tau: Years,
+    max_age: Years,
+    min_age: Years = 0.0,
 ) -> Array:
     r"""Return the masses (n,) of $t \exp(-t / \tau)$."""
     young, width = _formed_part(limits, min_age, max_age)
@@ -255,9 +295,9 @@ def delayed_exponential(
 def log_normal(
     limits: NDArray,
     tau: ArrayLike,
-    peak_age: ArrayLike,
-    max_age: ArrayLike,
-    min_age: ArrayLike = 0.0,
+    peak_age: Years,
+    max_age: Years,
+    min_age: Years = 0.0,
 ) -> Array:
     r"""Return the masses (n,) of a normal distribution in $\ln t$.
 
@@ -276,11 +316,11 @@ def log_normal(
 
 def double_power_law(
     limits: NDArray,
-    peak_age: ArrayLike,
+    peak_age: Years,
     alpha: ArrayLike,
     beta: ArrayLike,
-    min_age: ArrayLike = 0.0,
-    max_age: ArrayLike = _NO_MAX_AGE,
+    min_age: Years = 0.0,
+    max_age: Years = _NO_MAX_AGE,
 ) -> Array:
     r"""Return the masses (n,) of $1 / (x^\alpha + x^\beta)$.
 
@@ -318,8 +358,8 @@ def continuity(
     limits: NDArray,
     logsfr_ratios: ArrayLike,
     agebins: ArrayLike,
-    min_age: ArrayLike = 0.0,
-    max_age: ArrayLike = _NO_MAX_AGE,
+    min_age: Years = 0.0,
+    max_age: Years = _NO_MAX_AGE,
 ) -> Array:
     """Return the masses (n,) of constant rates in fixed age bins.
 
@@ -345,8 +385,8 @@ def continuity_flex(
     logsfr_ratios: ArrayLike,
     fixed_young_bin: ArrayLike,
     fixed_old_bin: ArrayLike,
-    min_age: ArrayLike = 0.0,
-    max_age: ArrayLike = _NO_MAX_AGE,
+    min_age: Years = 0.0,
+    max_age: Years = _NO_MAX_AGE,
 ) -> Array:
     """Return the masses (n,) of constant rates in age bins that move.
 
@@ -390,10 +430,10 @@ def continuity_psb(
     logsfr_ratio_young: ArrayLike,
     logsfr_ratio_old: ArrayLike,
     logsfr_ratios: ArrayLike,
-    tlast: ArrayLike,
-    tflex: ArrayLike,
-    max_age: ArrayLike,
-    min_age: ArrayLike = 0.0,
+    tlast: Years,
+    tflex: Years,
+    max_age: Years,
+    min_age: Years = 0.0,
 ) -> Array:
     """Return the masses (n,) of constant rates of a post-starburst galaxy.
 
@@ -437,8 +477,8 @@ def dirichlet(
     limits: NDArray,
     z_fraction: ArrayLike,
     agebins: ArrayLike,
-    min_age: ArrayLike = 0.0,
-    max_age: ArrayLike = _NO_MAX_AGE,
+    min_age: Years = 0.0,
+    max_age: Years = _NO_MAX_AGE,
 ) -> Array:
     """Return the masses (n,) of rates with a Dirichlet prior.
 
@@ -530,6 +570,26 @@ def find_history(
     return functions[name]
 
 
+def units_of_history(
+    functions: Mapping[str, Callable[..., Array]], name: str
+) -> dict[str, str]:
+    """Return the units of the parameters of a history, in their order.
+
+    Args:
+        functions (Mapping): `SF_HISTS` or `METAL_DISTS`.
+        name (str): The history.
+
+    Raises:
+        UnimplementedFunctionality: If there is no such history here.
+    """
+    history = find_history(functions, name)
+    _, *names = signature(history).parameters
+    hints = get_type_hints(history, include_extras=True)
+    return {
+        name: "yr" if "yr" in get_args(hints[name]) else PURE for name in names
+    }
+
+
 def _with_parameters(
     functions: Mapping[str, Callable[..., Array]],
     name: str,
@@ -556,7 +616,7 @@ def _with_parameters(
             f"{name} needs {', '.join(missing)} as well, got "
             f"{', '.join(given) or 'nothing'}."
         )
-    return partial(function, **given)
+    return partial(function, **plain_parameters(functions, name, given))
 
 
 def _formed_part(

@@ -27,8 +27,9 @@ from synthesizer.instruments import FilterCollection
 from synthesizer.instruments.filters import Filter
 from unyt import Hz, Mpc, angstrom, erg, nJy, pc, s, unyt_quantity
 
-from synthesizer_emulator.checks import check_number
+from synthesizer_emulator.checks import check_number, check_wavelengths
 from synthesizer_emulator.igm import Transmission, translate_igm
+from synthesizer_emulator.quantities import PURE, in_units
 from synthesizer_emulator.transmission import Curve, open_range
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ class Observer:
         fit = Chebyshev.interpolate(log_distance, _DEGREE, domain=ends)
         translated = None if igm is None else translate_igm(igm)
         reddest = 0.0 if translated is None else translated.reddest
-        lam = np.asarray(lam, np.float64)
+        lam = _plain_lam(lam)
         return cls(
             lam=jnp.asarray(lam, float),
             distance=jnp.asarray(fit.coef, float),
@@ -162,7 +163,8 @@ class Observer:
         Returns:
             Array: The flux density, nJy, at `lam` times 1 + z, (nlam,).
         """
-        redshift = jnp.asarray(redshift, float)
+        redshift = _plain_redshift(redshift)
+        lnu = in_units("lnu", lnu, "erg/s/Hz")
         near = redshift == 0.0
         one_plus = 1.0 + redshift
         fnu = lnu * (one_plus * self._dimming(redshift))
@@ -177,7 +179,7 @@ class Observer:
 
     def luminosity_distance(self, redshift: ArrayLike) -> Array:
         """Return the luminosity distance in Mpc; NaN out of range."""
-        z = jnp.asarray(redshift, float)
+        z = _plain_redshift(redshift)
         x = 2.0 * jnp.log1p(z) / np.log1p(self.max_redshift) - 1.0
         # Clenshaw's recurrence.
         last, before = jnp.zeros_like(x), jnp.zeros_like(x)
@@ -314,7 +316,7 @@ class Bands:
         Returns:
             Bands: They.
         """
-        lam = np.asarray(lam, np.float64)
+        lam = _plain_lam(lam)
         nu = Sed(lam * angstrom).nu.to_value("Hz")
         codes = tuple(filters.filter_codes)
         return cls(
@@ -337,7 +339,9 @@ class Bands:
             Array: Shape (n_bands,), in the units of `lnu`.
         """
         return jnp.matmul(
-            self.rest_frame, self._checked(lnu), precision="highest"
+            self.rest_frame,
+            self._checked(in_units("lnu", lnu, "erg/s/Hz")),
+            precision="highest",
         )
 
     def fluxes(self, fnu: Array, redshift: ArrayLike) -> Array:
@@ -356,8 +360,8 @@ class Bands:
         Returns:
             Array: Shape (n_bands,), in the units of `fnu`.
         """
-        fnu = self._checked(fnu)
-        redshift = jnp.asarray(redshift, float)
+        fnu = self._checked(in_units("fnu", fnu, "nJy"))
+        redshift = _plain_redshift(redshift)
         redshift = jnp.where(redshift > -1.0, redshift, jnp.nan)
 
         def flux(band: Band) -> Array:
@@ -384,6 +388,18 @@ class Bands:
                 "use jax.vmap."
             )
         return spectrum
+
+
+def _plain_lam(lam: NDArray) -> NDArray[np.float64]:
+    """Return wavelengths in Angstrom after a check that they are some."""
+    lam = np.asarray(in_units("lam", lam, "angstrom"), np.float64)
+    check_wavelengths("lam", lam)
+    return lam
+
+
+def _plain_redshift(redshift: ArrayLike) -> Array:
+    """Return a redshift as a plain number."""
+    return jnp.asarray(in_units("redshift", redshift, PURE), float)
 
 
 def _alike(bands: tuple[Band, ...]) -> list[list[int]]:

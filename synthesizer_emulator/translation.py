@@ -44,13 +44,12 @@ from synthesizer.exceptions import (
 )
 from synthesizer.grid import Grid
 from synthesizer.parametric import Stars
+from synthesizer.synth_warnings import warn
 from unyt import (
     Lsun,
-    Unit,
     angstrom,
     erg,
     s,
-    unyt_array,
     unyt_quantity,
     yr,
 )
@@ -79,6 +78,13 @@ from synthesizer_emulator.compiled import (
 )
 from synthesizer_emulator.dust import coldest_within, translate_dust
 from synthesizer_emulator.forking import check_not_forked
+from synthesizer_emulator.quantities import (
+    PURE,
+    in_stated_units,
+    in_units,
+    units_of,
+    with_units,
+)
 from synthesizer_emulator.remedies import check_parametric, check_spectra
 
 # Where emission comes from: the keys of a grid and of the masks on it, or
@@ -104,8 +110,8 @@ _MASKABLE = ("ages", "log10ages", "metallicities", "log10metallicities")
 # What stars have a value of, unless they are given another.
 _SETTABLE = ("fesc", "fesc_ly_alpha")
 
-# What plain numbers are in, whatever units they were given in.
-MODEL_UNITS = ("yr", "Msun", "angstrom", "K", "dimensionless")
+# What dust emission generators have of their own.
+_GENERATOR_UNITS = {"lam_0": "angstrom", "emissivity": PURE, "alpha": PURE}
 
 
 def compile_model(
@@ -149,6 +155,9 @@ def compile_model(
         UnimplementedFunctionality: If what the emissions are made from has
             something that is not translated; it names all of it. Use
             Synthesizer's own pipeline.
+        IncorrectUnits: If a parameter has units that are not its own.
+        MissingUnits: If one has none where Synthesizer insists on them, as
+            for a temperature.
         MissingAttribute: If they ask for parameters that are neither
             varying nor fixed; it names all of them.
         MissingSpectraType: If there is no emission of a given label.
@@ -298,7 +307,7 @@ class _Tree:
         self._sed = Sed(root.lam)
         given: dict[str, Any] = {
             **{k: v for k, v in fixed.items() if v is not None},
-            **{name: Varying(name) for name in varying},
+            **{name: Varying(name, None) for name in varying},
         }
         asked = asked_parameters(root, given=given)
         self._attributes = {
@@ -437,6 +446,10 @@ class _Tree:
             raise UnimplementedFunctionality(
                 f"the generator {type(generator).__name__}"
             )
+        for name, units in _GENERATOR_UNITS.items():
+            if hasattr(generator, name):
+                value = getattr(generator, name)
+                in_stated_units(f"'{name}' of {generator}", value, units)
         intrinsic, attenuated = None, None
         if generator.is_energy_balance:
             intrinsic = self._label(generator._intrinsic)
@@ -444,7 +457,7 @@ class _Tree:
         elif generator.is_scaled:
             intrinsic = self._label(generator._scaler)
         temperature = self._resolve(
-            "temperature", model, emission=None, obj=generator
+            "temperature", model, None, "K", obj=generator
         )
         self.dust[model.label] = DustEmission(
             log_shape=translate_dust(generator, self.lam),
@@ -462,7 +475,7 @@ class _Tree:
         label = model.label
         factor: Scaling | LuminosityRatio
         if scaler in self._attributes:
-            parameter = self._resolve(scaler, model, emission=None)
+            parameter = self._resolve(scaler, model, None, PURE)
             if isinstance(parameter, Fixed):
                 self.terms[label] = _times(
                     self.terms[label], np.array(parameter.value)
@@ -485,7 +498,7 @@ class _Tree:
     ) -> list[_Term]:
         """Return terms times a fraction that escapes, or the rest."""
         parts = tuple(
-            self._resolve(name, model, emission=self._sed)
+            self._resolve(name, model, self._sed, PURE)
             for name in model.transformer._required_params
         )
         escaped = _FRACTIONS[type(model.transformer)]
@@ -519,9 +532,11 @@ class _Tree:
             raise UnimplementedFunctionality(
                 f"the dust curve {type(law).__name__}"
             )
+        names = law._required_params
+        units = {name: _curve_units(law, name) for name in names}
         resolved = {
-            name: self._resolve(name, model, emission=self._sed, obj=law)
-            for name in law._required_params
+            name: self._resolve(name, model, self._sed, units[name], obj=law)
+            for name in names
         }
         tau_v = resolved.pop("tau_v")
         # A template of Li et al. takes no notice of its parameters.
@@ -529,8 +544,12 @@ class _Tree:
             resolved = {}
         if all(isinstance(p, Fixed) for p in resolved.values()):
             raw = {
-                name: self._get(name, model, self._sed, law)
-                for name in resolved
+                name: (
+                    self._get(name, model, self._sed, law)
+                    if units[name] is None
+                    else with_units(parameter({}), units[name])
+                )
+                for name, parameter in resolved.items()
             }
             curve = np.asarray(
                 law.get_extinction_curve(self.lam * angstrom, **raw)
@@ -605,16 +624,26 @@ class _Tree:
         name: str,
         model: EmissionModel,
         emission: Sed | None,
+        units: str | None,
         obj: Any = None,
     ) -> Parameter:
-        """Return a parameter, found where Synthesizer finds it."""
+        """Return a parameter, found where Synthesizer finds it.
+
+        Args:
+            name (str): Its name.
+            model (EmissionModel): The model that asks for it.
+            emission (Sed): The emission that it is asked for.
+            units (str): The units of its plain number; None if any do.
+            obj (Any): Where to look last.
+        """
         stored = model.fixed_parameters.get(name)
         if isinstance(stored, ParameterFunction):
-            return self._computed(stored, model, emission, obj)
+            return self._computed(stored, model, emission, units, obj)
         value = self._get(name, model, emission, obj)
         if isinstance(value, Varying):
-            return value
-        return Fixed(_plain(name, value))
+            return replace(value, units=units)
+        what = f"'{name}' of the model '{model.label}'"
+        return Fixed(_plain(name, in_stated_units(what, value, units)))
 
     def _get(
         self, name: str, model: EmissionModel, emission: Sed | None, obj: Any
@@ -641,15 +670,16 @@ class _Tree:
         function: ParameterFunction,
         model: EmissionModel,
         emission: Sed | None,
+        units: str | None,
         obj: Any,
     ) -> Parameter:
         """Return a parameter that a function computes."""
         arguments = tuple(
-            (name, self._resolve(name, model, emission, obj))
+            (name, self._resolve(name, model, emission, None, obj))
             for name in function.func_args
         )
         computed = Computed(function.func, arguments)
-        names = sorted(computed.names)
+        names = sorted(asked.name for asked in computed.asks)
         try:
             shape = jax.eval_shape(
                 lambda *v: computed(dict(zip(names, v, strict=True))),
@@ -666,7 +696,10 @@ class _Tree:
                 f"the ParameterFunction '{function.func.__name__}', which "
                 f"returns an array of shape {shape}"
             )
-        return computed if names else Fixed(float(computed({})))
+        if names:
+            return computed
+        what = f"'{function.sets}' of the model '{model.label}'"
+        return Fixed(float(in_units(what, computed({}), units)))
 
     def _masked(self, model: EmissionModel) -> str:
         """Return the key of the masks of an extraction."""
@@ -674,10 +707,8 @@ class _Tree:
         moving: list[MovingMask] = []
         key = ""
         for mask in model.masks:
-            threshold = mask["thresh"]
-            if isinstance(threshold, str):
-                threshold = self._resolve(threshold, model, emission=None)
-            if isinstance(threshold, Varying | Computed):
+            threshold = self._threshold(mask, model)
+            if threshold is not None:
                 moving.append(self._moving_mask(mask, threshold))
                 key += f"{mask['attr']} {mask['op']} {threshold} "
             else:
@@ -687,6 +718,33 @@ class _Tree:
         key += _digest(kept)
         self.masks[key] = (kept, moving)
         return key
+
+    def _threshold(
+        self, mask: Mapping[str, Any], model: EmissionModel
+    ) -> Parameter | None:
+        """Return the threshold of a mask if it differs between galaxies."""
+        name, attribute = mask["thresh"], mask["attr"]
+        units = units_of(getattr(self._stars, attribute, None))
+        value, what = name, f"The threshold of the mask on '{attribute}'"
+        if isinstance(name, str):
+            what = f"'{name}'"
+            if isinstance(model.fixed_parameters.get(name), ParameterFunction):
+                computed = self._resolve(name, model, None, units)
+                return computed if computed.asks else None
+            value = self._get(name, model, None, None)
+        if isinstance(value, Varying):
+            return replace(value, units=units)
+        what = f"{what} of the model '{model.label}'"
+        if units_of(value) == PURE:
+            # Of what needs units to be a mask, and does not have any.
+            return None
+        if not np.array_equal(in_units(what, value, units), np.asarray(value)):
+            warn(
+                f"{what} is {value}, of which Synthesizer takes the number "
+                f"alone and compares it with those in {units}; so does this. "
+                f"Give it in {units}."
+            )
+        return None
 
     def _moving_mask(
         self, mask: Mapping[str, Any], threshold: Parameter
@@ -820,7 +878,9 @@ def _kept(
     """Return which wavelengths are kept: those between, and one each way."""
     if lam_lims is None:
         return slice(None)
-    low, high = (float(end.to_value("angstrom")) for end in lam_lims)
+    low, high = (
+        float(in_stated_units("lam_lims", end, "angstrom")) for end in lam_lims
+    )
     if not low < high:
         raise InconsistentArguments(
             f"lam_lims have to ascend, got {lam_lims[0]} and {lam_lims[1]}."
@@ -890,31 +950,21 @@ def grids_of(model: EmissionModel) -> list[Grid]:
     return [m.grid for m in models if m._is_extracting]
 
 
-def model_unit(units: Unit) -> str:
-    """Return what a model has numbers of some units in; "" for none."""
-    same = (u for u in MODEL_UNITS if Unit(u).dimensions == units.dimensions)
-    return next(same, "")
+def _curve_units(law: AttenuationLaw, name: str) -> str | None:
+    """Return the units of a dust curve's parameter as a plain number.
 
-
-def in_model_units(value: Any) -> NDArray[np.float64]:
-    """Return a parameter as plain numbers, in the units of a model.
-
-    Args:
-        value (unyt_array/array): The parameter, of one galaxy or of many;
-            without units it is returned as it is.
-
-    Returns:
-        np.ndarray of float: Wavelengths in Angstrom, temperatures in K,
-            ages in yr, masses in solar masses.
+    Those of its default; None where there is none and nothing is known.
     """
-    if isinstance(value, unyt_array):
-        value = value.to_value(model_unit(value.units) or value.units)
-    return np.asarray(value, np.float64)
+    default = getattr(law, law._name_transforms.get(name, name), None)
+    own = type(law).__module__ == AttenuationLaw.__module__
+    if default is None and name != "tau_v" and not own:
+        return None
+    return units_of(default)
 
 
 def _plain(name: str, value: Any) -> float:
     """Return a parameter of one galaxy as a number."""
-    plain = in_model_units(value)
+    plain = np.asarray(value, np.float64)
     if plain.size != 1:
         raise UnimplementedFunctionality(
             f"the parameter '{name}', which has {plain.size} values"

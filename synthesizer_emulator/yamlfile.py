@@ -16,8 +16,10 @@ from synthesizer.exceptions import (
     GridError,
     InconsistentArguments,
     InconsistentParameter,
+    IncorrectUnits,
     MissingAttribute,
     MissingSpectraType,
+    MissingUnits,
     UnimplementedFunctionality,
     UnrecognisedOption,
 )
@@ -34,6 +36,8 @@ _LONGEST_INTEGER = 18
 _ERRORS = (
     GridError,
     InconsistentArguments,
+    IncorrectUnits,
+    MissingUnits,
     InconsistentParameter,
     MissingAttribute,
     MissingSpectraType,

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 import numpy as np
 from numpy.polynomial import Chebyshev
 from numpy.typing import NDArray
-from synthesizer.exceptions import InconsistentArguments
-from unyt import unyt_array
+from synthesizer.exceptions import InconsistentArguments, IncorrectUnits
+from unyt import unyt_array, unyt_quantity
 
 from synthesizer_emulator.checks import nearest
 from synthesizer_emulator.library.priors import (
@@ -26,7 +26,12 @@ from synthesizer_emulator.library.priors import (
     Prior,
     did_you_mean,
 )
-from synthesizer_emulator.translation import MODEL_UNITS, model_unit
+from synthesizer_emulator.quantities import (
+    MODEL_UNITS,
+    PURE,
+    model_unit,
+    with_units,
+)
 from synthesizer_emulator.units import parse_unit
 
 if TYPE_CHECKING:
@@ -38,6 +43,9 @@ SF_HIST, METAL_DIST = "sf_hist", "metal_dist"
 MASS, REDSHIFT = "initial_mass", "redshift"
 
 _LOG10 = "log10"
+
+# What those of a place may be in; those of stars the emission model knows.
+_UNITS = {GALAXY: (PURE,), SF_HIST: ("yr", PURE), METAL_DIST: (PURE,)}
 
 # Beyond what is likely, where a prior has no end.
 _MAX_REDSHIFT = 20.0
@@ -131,35 +139,33 @@ class Parameter:
     def units(self) -> str:
         """The units it was given in, but for a fraction."""
         units = self.prior.units or self.base
-        logged = self.is_log and units != "dimensionless"
+        logged = self.is_log and units != PURE
         return f"log10({units})" if logged else units
 
     @property
     def fixed(self) -> Any:
         """The value of all galaxies, with its units if it has any."""
         assert isinstance(self.prior, Fixed)
-        if self.base == "dimensionless" and not self.is_log:
+        if not self.prior.units and not self.is_log:
             return self.prior.value
         return with_units(self.plain(self.prior.quantile(_ONE)[0]), self.base)
 
     def plain(self, drawn: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return plain numbers of what was drawn, but for a fraction."""
         values = 10.0**drawn if self.is_log else drawn
-        return np.asarray(values * self._factor)
+        given = unyt_array(values, parse_unit(self.prior.units or self.base))
+        return np.asarray(given.to_value(parse_unit(self.base)))
 
     def as_given(self, plain: float) -> float:
         """Return a plain number as it was given, but for a fraction."""
         if self.prior.of is not None:
             return plain
-        value = plain / self._factor
+        quantity = unyt_quantity(plain, parse_unit(self.base))
+        value = float(
+            quantity.to_value(parse_unit(self.prior.units or self.base))
+        )
         with np.errstate(divide="ignore"):
             return float(np.log10(value)) if self.is_log else value
-
-    @property
-    def _factor(self) -> float:
-        """How many plain units one unit of those given has."""
-        units = parse_unit(self.prior.units or self.base)
-        return float(units.get_conversion_factor(parse_unit(self.base))[0])
 
 
 @dataclass(frozen=True)
@@ -188,6 +194,7 @@ class Parameters:
 
         Raises:
             InconsistentArguments: If they don't fit together.
+            IncorrectUnits: If one has units that are none of its place.
         """
         every = tuple(
             Parameter(place, name, as_prior(name, given))
@@ -306,6 +313,12 @@ class Parameters:
         """Refuse a parameter that can't be told."""
         name, of = parameter.given, parameter.prior.of
         there = self.at(parameter.place)
+        known = _UNITS.get(parameter.place, MODEL_UNITS)
+        if self.base(parameter) not in known:
+            raise IncorrectUnits(
+                f"'{name}' can't have the units '{parameter.units}': expected "
+                f"{' or '.join(known)}."
+            )
         if there[parameter.name] is not parameter:
             raise InconsistentArguments(
                 f"'{name}' is given twice, with log10 and without."
@@ -347,10 +360,3 @@ def as_prior(name: str, given: Given) -> Prior:
         raise InconsistentArguments(
             f"'{name}' must be a prior or a number: {error}"
         ) from error
-
-
-def with_units(plain: Any, units: str) -> Any:
-    """Return a plain number with its units, if it has any."""
-    if units == "dimensionless":
-        return plain
-    return unyt_array(plain, parse_unit(units))

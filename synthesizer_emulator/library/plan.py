@@ -43,8 +43,8 @@ from synthesizer_emulator.galaxies import (
 from synthesizer_emulator.histories import (
     METAL_DISTS,
     SF_HISTS,
-    find_history,
     stack_parameters,
+    units_of_history,
 )
 from synthesizer_emulator.library.about import (
     about_distances,
@@ -75,7 +75,6 @@ from synthesizer_emulator.library.parameters import (
     Parameter,
     Parameters,
     Values,
-    with_units,
 )
 from synthesizer_emulator.library.parts import (
     ON_BAD,
@@ -85,6 +84,7 @@ from synthesizer_emulator.library.parts import (
     write_parts,
 )
 from synthesizer_emulator.library.priors import Draws, did_you_mean
+from synthesizer_emulator.quantities import PURE, with_units
 from synthesizer_emulator.remedies import check_parametric
 from synthesizer_emulator.translation import grids_of
 
@@ -196,6 +196,8 @@ class Library:
 
         Raises:
             InconsistentArguments: If it doesn't.
+            IncorrectUnits: If a parameter has units that are not its own.
+            MissingUnits: If one needs units and has none.
             UnimplementedFunctionality: If the emission model or a history
                 is not translated.
         """
@@ -205,7 +207,13 @@ class Library:
         # The first galaxy shows whether Synthesizer takes the histories, and
         # the model whether all is there and translated.
         self.values(slice(0, 1))
-        self.model  # noqa: B018
+        stars = self.parameters.at(STARS)
+        self.model.emission.check_stated(
+            {
+                name: with_units(1.0, self.parameters.base(stars[name]))
+                for name in self._varying
+            }
+        )
 
     def _settled(self) -> dict[str, Any]:
         """Return the attributes that may be given in short, in full."""
@@ -622,7 +630,7 @@ def _shared_parameters(
     first: Mapping[str, Mapping[str, NDArray]],
 ) -> dict[str, NDArray]:
     """Return the parameters of a history that all galaxies share."""
-    find_history(functions, history.name)
+    units = units_of_history(functions, history.name)
     cls = getattr(classes, history.name)
     known = list(signature(cls).parameters)
     there = parameters.at(place)
@@ -638,9 +646,11 @@ def _shared_parameters(
             if parameter.is_shared
             else with_units(first[place][name][0], parameters.base(parameter))
         )
-        if parameters.base(parameter) == "yr":
-            # Whoever takes no times takes this for another number.
-            given[name] = given[name].to("Gyr")
+        if units.get(name) == PURE and parameters.base(parameter) != PURE:
+            raise InconsistentArguments(
+                f"'{name}' of {history.name} has no units, got "
+                f"{given[name].to('Gyr')}."
+            )
     shown = ", ".join(f"{k}={v}" for k, v in given.items()) or "nothing"
     try:
         _, stacked = stack_parameters([cls(**given)])
@@ -651,15 +661,6 @@ def _shared_parameters(
             + _lists(there)
         ) from error
     _check_shapes(history, functions, stacked, there)
-    for name in there:
-        values = first[place][name][0]
-        # Synthesizer brings arrays, of the edges of bins, to another form.
-        if values.ndim == 0 and not np.isclose(
-            stacked.get(name, [values])[0], values
-        ):
-            raise InconsistentArguments(
-                f"'{name}' of {history.name} has no units, got {given[name]}."
-            )
     differing = {n for n, p in there.items() if not p.is_shared}
     return {k: v[0] for k, v in stacked.items() if k not in differing}
 

@@ -23,6 +23,7 @@ from synthesizer_emulator.checks import (
     check_number,
     check_whole,
 )
+from synthesizer_emulator.quantities import PURE, units_of
 from synthesizer_emulator.units import parse_unit
 
 METHODS = ("latin hypercube", "sobol")
@@ -248,6 +249,11 @@ class Fixed(Prior):
         return np.broadcast_to(value, (len(u), *value.shape))
 
     def _check(self) -> None:
+        if units_of(self.value) != PURE:
+            raise InconsistentArguments(
+                f"A fixed value has its units apart, got {self.value}: give "
+                f"units='{self.value.units}'."
+            )
         try:
             finite = bool(np.isfinite(np.float64(self.value)).all())
         except (TypeError, ValueError):

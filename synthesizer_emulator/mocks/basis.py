@@ -35,6 +35,7 @@ from synthesizer_emulator.library.parts import (
 )
 from synthesizer_emulator.mocks.galaxies import MockGalaxies
 from synthesizer_emulator.mocks.recorded import Record, varying_parameters
+from synthesizer_emulator.quantities import PURE, in_units
 
 # The most galaxies in a part of a library.
 _PART_GALAXIES = 2**13
@@ -147,6 +148,8 @@ class EmulatedGalaxyBasis(GalaxyBasis):
             UnimplementedFunctionality: If something has no batched form;
                 it names all of it.
             MissingAttribute: If the emission model lacks parameters.
+            IncorrectUnits: If a parameter has units that are not its own.
+            MissingUnits: If one has none where Synthesizer insists on them.
             InconsistentArguments: If galaxies are bad and refused, there is
                 no such emission, or arguments don't fit together.
             OSError: If the library can't be written.
@@ -291,6 +294,7 @@ class EmulatedGalaxyBasis(GalaxyBasis):
                 "drawn; with build_library=True they are combined instead: "
                 "see Synference's CombinedBasis."
             )
+        in_units("redshifts", self.redshifts, PURE)
         masses = self.log_stellar_masses if given is None else given
         if masses is None or isinstance(masses, unyt_array):
             raise InconsistentArguments(

@@ -49,7 +49,7 @@ from synthesizer_emulator.mocks.supplements import (
     Supplement,
     translate_supplement,
 )
-from synthesizer_emulator.translation import in_model_units
+from synthesizer_emulator.quantities import in_units
 
 # What Synference's pipeline makes of a galaxy before it scales it, Msun.
 _BASE_MASS = 1e9
@@ -102,6 +102,8 @@ class MockGalaxies:
 
     Raises:
         MissingAttribute: If the emission model lacks parameters.
+        IncorrectUnits: If a parameter has units that are not its own.
+        MissingUnits: If one has none where Synthesizer insists on them.
     """
 
     def __init__(
@@ -255,7 +257,7 @@ class MockGalaxies:
         for i, (sf_hist, metal_dist) in enumerate(pairs):
             members[type(sf_hist), type(metal_dist)].append(i)
         emission = {
-            name: in_model_units(_joined(values))
+            name: np.asarray(in_units(f"'{name}'", values, None), np.float64)
             for name, values in varying_parameters(basis.galaxy_params).items()
             if np.ndim(values) == 1
         }
@@ -299,6 +301,8 @@ class MockGalaxies:
             max_redshift=_beyond(basis.redshifts),
             outputs=[self._output],
         )
+        # Before it was known what they are of, units were taken off.
+        observed.emission.check_stated(varying)
         models = {"observed": observed}
         if any(supplement.far_uv for supplement in self._batched.values()):
             models["far_uv"] = make(
@@ -498,11 +502,6 @@ def _beyond(redshifts: NDArray) -> float:
     """Return a redshift beyond all of some, which may have NaN."""
     redshifts = np.asarray(redshifts, np.float64)
     return 1.0 + float(redshifts[np.isfinite(redshifts)].max(initial=0.0))
-
-
-def _joined(values: Any) -> NDArray:
-    """Return values of all galaxies as one array, with units if any."""
-    return values if isinstance(values, np.ndarray) else unyt_array(values)
 
 
 def _only(found: Mapping[str, Any]) -> Any:

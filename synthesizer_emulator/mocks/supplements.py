@@ -20,6 +20,7 @@ from unyt import Hz, Myr, erg, nJy, s, yr
 
 from synthesizer_emulator.histories import bin_limits
 from synthesizer_emulator.photometry import FLUX_AT_MPC, Observer
+from synthesizer_emulator.quantities import in_stated_units
 
 # Where the functions are.
 _HOME = "synference.library"
@@ -90,7 +91,7 @@ def _sfr(grid: Grid, timescale: Any) -> Supplement:
     return Supplement(
         "Msun/yr",
         lambda sums: sums.of_mass[:, 0],
-        (_rate(grid, float(timescale.to_value(yr))),),
+        (_rate(grid, float(in_stated_units("timescale", timescale, "yr"))),),
     )
 
 
