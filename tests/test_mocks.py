@@ -9,13 +9,16 @@ import numpy as np
 import pytest
 from synthesizer.emission_models import TotalEmission
 from synthesizer.emission_models.attenuation import PowerLaw
+from synthesizer.emission_models.generators.dust import Greybody
 from synthesizer.exceptions import (
     InconsistentArguments,
+    IncorrectUnits,
+    MissingUnits,
     UnimplementedFunctionality,
 )
 from synthesizer.instruments import FilterCollection, Instrument
 from synthesizer.parametric import SFH, ZDist
-from unyt import Gyr, Msun, Myr, angstrom, unyt_array
+from unyt import Gyr, K, Msun, Myr, angstrom, um, unyt_array
 
 if importlib.util.find_spec("synference") is None:
     pytest.skip(
@@ -294,6 +297,69 @@ def test_falling_back_as_a_whole(compare, log, monkeypatch):
             {"untranslated": "fall back"},
         )
     assert "Synference's pipeline" in "".join(log)
+
+
+def warm(grid):
+    return TotalEmission(
+        grid=grid,
+        dust_curve=PowerLaw(slope=-0.7),
+        dust_emission_model=Greybody(temperature=40 * K),
+        fesc=0.0,
+    )
+
+
+WRONG_UNITS = {
+    "redshifts": (lambda i: {"redshifts": i * Gyr}, IncorrectUnits),
+    "optical depths": (
+        lambda i: {"galaxy_params": {"tau_v": i * Gyr}},
+        IncorrectUnits,
+    ),
+    "one optical depth": (
+        lambda i: {"galaxy_params": {"tau_v": 0.3 * Gyr}},
+        IncorrectUnits,
+    ),
+    "temperatures": (
+        lambda i: {"galaxy_params": {"tau_v": 0.3, "temperature": i * um}},
+        IncorrectUnits,
+    ),
+    "plain temperatures": (
+        lambda i: {"galaxy_params": {"tau_v": 0.3, "temperature": 20.0 + i}},
+        MissingUnits,
+    ),
+    "plain temperature": (
+        lambda i: {"galaxy_params": {"tau_v": 0.3, "temperature": 20.0}},
+        MissingUnits,
+    ),
+    "a list of temperatures": (
+        lambda i: {
+            "galaxy_params": {"tau_v": 0.3, "temperature": [k * um for k in i]}
+        },
+        IncorrectUnits,
+    ),
+    "metallicities": (
+        lambda i: {
+            "metal_dists": [
+                ZDist.DeltaConstant(metallicity=0.01 * Gyr) for _ in i
+            ]
+        },
+        IncorrectUnits,
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error"), WRONG_UNITS.values(), ids=WRONG_UNITS
+)
+def test_wrong_units_are_refused(arguments, tmp_path, native, wrong, error):
+    different = {
+        "emission_model": warm(native),
+        **wrong(np.arange(1.0, N + 1)),
+    }
+    basis = EmulatedGalaxyBasis(**arguments(**different))
+    with pytest.raises(error, match="expected"):
+        basis.create_mock_library(
+            "library", emission_model_key="total", out_dir=str(tmp_path)
+        )
 
 
 def test_bad_galaxies(create, log):

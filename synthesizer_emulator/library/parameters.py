@@ -313,12 +313,6 @@ class Parameters:
         """Refuse a parameter that can't be told."""
         name, of = parameter.given, parameter.prior.of
         there = self.at(parameter.place)
-        known = _UNITS.get(parameter.place, MODEL_UNITS)
-        if self.base(parameter) not in known:
-            raise IncorrectUnits(
-                f"'{name}' can't have the units '{parameter.units}': expected "
-                f"{' or '.join(known)}."
-            )
         if there[parameter.name] is not parameter:
             raise InconsistentArguments(
                 f"'{name}' is given twice, with log10 and without."
@@ -338,6 +332,12 @@ class Parameters:
                 )
             seen.add(of)
             of = there[of].prior.of
+        known = _UNITS.get(parameter.place, MODEL_UNITS)
+        if self.base(parameter) not in known:
+            raise IncorrectUnits(
+                f"'{name}' can't have the units '{parameter.units}': expected "
+                f"{' or '.join(known)}."
+            )
 
 
 def as_prior(name: str, given: Given) -> Prior:

@@ -646,7 +646,10 @@ def _shared_parameters(
             if parameter.is_shared
             else with_units(first[place][name][0], parameters.base(parameter))
         )
-        if units.get(name) == PURE and parameters.base(parameter) != PURE:
+        # Arrays, of the edges of bins, Synthesizer brings to another form.
+        alone = first[place][name][0].ndim == 0
+        is_time = parameters.base(parameter) == "yr"
+        if alone and is_time and units.get(name) == PURE:
             raise InconsistentArguments(
                 f"'{name}' of {history.name} has no units, got "
                 f"{given[name].to('Gyr')}."
