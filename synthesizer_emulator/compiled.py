@@ -437,12 +437,12 @@ class CompiledModel:
                 plain numbers, or quantities with units.
 
         Returns:
-            dict: Those of them that it asks for.
+            dict: The same; what it does not ask for is left as it is.
 
         Raises:
             IncorrectUnits: If one has units that are not its own.
         """
-        found = {}
+        found = dict(parameters)
         for asked in sorted(self._asks, key=repr):
             if asked.name in parameters:
                 value = parameters[asked.name]

@@ -284,17 +284,18 @@ class GalaxyModel:
         Raises:
             IncorrectUnits: If one has units that are not its own.
         """
-        found: dict[str, Any] = {
-            name: in_units(f"'{name}'", values[name], units)
-            for name, units in _UNITS.items()
-            if name in values
-        }
-        for place, functions, name in (
+        found = dict(values)
+        for name, units in _UNITS.items():
+            if name in values:
+                found[name] = in_units(f"'{name}'", values[name], units)
+        for place, functions, history in (
             ("sf_hist", SF_HISTS, self.sf_hist),
             ("metal_dist", METAL_DISTS, self.metal_dist),
         ):
-            if name is not None and place in values:
-                found[place] = plain_parameters(functions, name, values[place])
+            if history is not None and place in values:
+                found[place] = plain_parameters(
+                    functions, history, values[place]
+                )
         if "emission" in values:
             found["emission"] = self.emission.plain(values["emission"])
         return found
