@@ -646,7 +646,9 @@ def _bell(start: Array, width: Array) -> Array:
     narrow = width < 1.0
     x = start[:, None] + jnp.where(narrow, width, 0.0)[:, None] * _NODES[None]
     peak = nearest[:, None]
-    by_nodes = width * (jnp.exp((peak - x) * (peak + x)) @ _WEIGHTS)
+    by_nodes = width * (
+        jnp.exp((peak - x) * (peak + x)) @ jnp.asarray(_WEIGHTS, float)
+    )
     near = jnp.where(narrow, 0.0, jnp.abs(nearest))
 
     def beyond(x: Array) -> Array:
@@ -721,7 +723,7 @@ def _power_law_part(
     steps = -jnp.log1p(jnp.expm1(-safe) * _NODES[None]) / safe
     steps = jnp.where(small[:, None], _NODES[None], steps)
     x = bright[:, None] + way[:, None] * steps
-    factor = jax.nn.sigmoid(-ratio * x) @ _WEIGHTS
+    factor = jax.nn.sigmoid(-ratio * x) @ jnp.asarray(_WEIGHTS, float)
     return power * bright, length * _decay(rise, 1.0) * factor
 
 
