@@ -216,7 +216,7 @@ def prepare(checkout: Path, grid: Path, data: Path) -> None:
 def write_stellar_grid(grid: Path, data: Path) -> None:
     """Write the stellar grid, interpolated to the nodes counted on."""
     with open_hdf5(grid) as hdf:
-        header = read_header(hdf)
+        header = read_header(hdf, grid)
         emissions = {name: hdf[name][...] for name in header.units}
     expected = {"ages": AGES, "metallicities": METALLICITIES}
     axes = tuple(
@@ -247,7 +247,7 @@ def write_agn_grids(data: Path) -> None:
     lines of one strength.
     """
     with open_hdf5(data / f"{GRID_NAME}.hdf5") as hdf:
-        stellar = read_header(hdf)
+        stellar = read_header(hdf, data / f"{GRID_NAME}.hdf5")
     axes = (
         Axis("mass", np.geomspace(1e35, 1e41, 7), "kg", True),
         Axis("accretion_rate_eddington", np.geomspace(1e-4, 10, 6), "", True),

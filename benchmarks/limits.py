@@ -90,7 +90,7 @@ def best_blends(
 def oracles(path: Path) -> dict[str, dict[str, dict[str, float]]]:
     """Return the errors of blends that are chosen by the truth."""
     with open_hdf5(path) as hdf:
-        header = read_header(hdf)
+        header = read_header(hdf, path)
         judged = judged_region(header.lam_angstrom)
         flux = hdf[EMISSION][...][..., judged].astype(np.float64)
     floor = FAINTEST * flux.max(axis=-1, keepdims=True)

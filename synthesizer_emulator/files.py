@@ -14,7 +14,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from glob import escape
 from hashlib import sha256
@@ -58,7 +58,7 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
         raise GridError(f"No file at '{path}'.")
     try:
         hdf = h5py.File(path, "r")
-    except OSError as error:
+    except Exception as error:
         raise _unreadable(path, error) from error
     with hdf:
         _check_self_contained(hdf, path)
@@ -100,12 +100,15 @@ def is_sealed(contents: bytes) -> bool:
 
 
 @contextmanager
-def open_contents(contents: bytes, path: Path) -> Iterator[h5py.File]:
+def open_contents(
+    contents: bytes, path: Path, again: bool = False
+) -> Iterator[h5py.File]:
     """Open the contents of an HDF5 file that were read before.
 
     Args:
         contents (bytes): The contents.
         path (Path): Where they are from, for messages.
+        again (bool): Whether they were opened, and so checked, before.
 
     Yields:
         h5py.File: The open file.
@@ -115,10 +118,11 @@ def open_contents(contents: bytes, path: Path) -> Iterator[h5py.File]:
     """
     try:
         hdf = h5py.File(io.BytesIO(contents), "r")
-    except OSError as error:
+    except Exception as error:
         raise _unreadable(path, error) from error
     with hdf:
-        _check_self_contained(hdf, path)
+        if not again:
+            _check_self_contained(hdf, path)
         yield hdf
 
 
@@ -143,7 +147,7 @@ def damage_named(path: Path, remedy: str) -> Iterator[None]:
     # Depending on which bytes are damaged, HDF5, JSON and NumPy raise nearly
     # everything there is.
     except Exception as error:
-        what = str(error) or type(error).__name__
+        what = str(error).rstrip(".") or type(error).__name__
         raise GridError(f"'{path}' is damaged: {what}. {remedy}") from error
 
 
@@ -224,7 +228,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def write_sealed(path: Path) -> Iterator[h5py.File]:
+def write_sealed(
+    path: Path, check: Callable[[Path], None] | None = None
+) -> Iterator[h5py.File]:
     """Open a new HDF5 file of the package's own, with a checksum.
 
     It is put together in memory, which a full disk can't disturb, and
@@ -233,6 +239,9 @@ def write_sealed(path: Path) -> Iterator[h5py.File]:
 
     Args:
         path (Path): The target.
+        check (callable): Raises an error if the file that it is given the
+            path of is not as it should be; what was there before then
+            stays.
 
     Yields:
         h5py.File: The open file.
@@ -247,6 +256,8 @@ def write_sealed(path: Path) -> Iterator[h5py.File]:
         contents = stream.getbuffer()
         contents[:_SEAL_SIZE] = _seal(contents)
         _write_bytes(scratch, contents)
+        if check is not None:
+            check(scratch)
 
 
 @contextmanager
@@ -325,7 +336,8 @@ def _check_self_contained(hdf: h5py.File, path: Path) -> None:
         except Exception as error:
             return f"its entry {name!r} can't be read ({error})"
 
-    found = hdf.id.links.visit(wrong, info=True)
+    with damage_named(path, "Get a whole file."):
+        found = hdf.id.links.visit(wrong, info=True)
     if found is not None:
         raise GridError(f"'{path}' is refused: {found}. Get a whole file.")
 
@@ -357,7 +369,7 @@ def _not_contained(
     return None
 
 
-def _unreadable(path: Path, error: OSError) -> GridError:
+def _unreadable(path: Path, error: Exception) -> GridError:
     """Return the error of a file that is no HDF5."""
     return GridError(
         f"'{path}' can't be read as HDF5 ({error}). It may be truncated or "

@@ -6,10 +6,10 @@ Synthesizer grid with networks where the big arrays would be. Users of
 `EmulatedGrid` never need it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import h5py
 import numpy as np
@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from synthesizer.exceptions import GridError, InconsistentArguments
 from synthesizer.units import Units
 from unyt import Unit, unyt_array, unyt_quantity
-from unyt.dimensions import mass
+from unyt.dimensions import length, mass
 
-from synthesizer_emulator.files import open_hdf5
+from synthesizer_emulator.files import damage_named, open_hdf5
 from synthesizer_emulator.places import find_grid as find_grid
 from synthesizer_emulator.units import parse_unit
 
@@ -36,6 +36,16 @@ _NOT_LINES = ("id", "wavelength")
 
 # The weight variables of grids per luminosity.
 _LUMINOSITIES = ("bolometric_luminosity", "bolometric_luminosities")
+
+# What Synthesizer reads of lines, and converts to.
+LINE_UNITS = {
+    "luminosity": "erg/s",
+    "nebular_continuum": "erg/s/Hz",
+    "transmitted": "erg/s/Hz",
+}
+
+# What to do about a file that can't be read.
+REMEDY = "Mend the file, or get or make it again."
 
 # log10 of a rate stands in for that of none, as one photon a second.
 _NO_PHOTONS = 0.0
@@ -199,37 +209,47 @@ def grid_name_of(path: Path) -> str:
     return path.name.removesuffix(".hdf5")
 
 
-def read_header(hdf: h5py.File) -> GridHeader:
+def read_header(hdf: h5py.File, path: Path) -> GridHeader:
     """Read the header of a grid.
 
     Args:
         hdf (h5py.File): The open grid (or weights) file.
+        path (Path): Where it is from, for messages.
 
     Returns:
         GridHeader: All but the spectra and line arrays.
 
     Raises:
-        GridError: If the file is not a Synthesizer grid; names what is
-            missing.
+        GridError: If the file is not a Synthesizer grid, or holds what no
+            grid can hold; names what is missing or wrong.
     """
-    _check_current(hdf)
+    with damage_named(path, REMEDY):
+        _check_current(hdf, path)
     if "axes" not in hdf.attrs or "axes" not in hdf:
         raise GridError(
-            f"'{hdf.filename}' is not a Synthesizer grid: it has no 'axes' "
+            f"'{path}' is not a Synthesizer grid: it has no 'axes' "
             "attribute and group."
         )
-    try:
-        axes = tuple(_read_axis(hdf, str(name)) for name in hdf.attrs["axes"])
-        return read_contents(hdf, axes)
-    except KeyError as error:
-        raise GridError(
-            f"'{hdf.filename}' is no complete Synthesizer grid: {error}."
-        ) from error
+    with damage_named(path, REMEDY):
+        try:
+            names = [text(name) for name in np.atleast_1d(hdf.attrs["axes"])]
+            if not names or len(set(names)) != len(names):
+                raise GridError(
+                    f"The attribute 'axes' of '{path}' must name each axis "
+                    f"once, got {', '.join(names) or 'none'}. {REMEDY}"
+                )
+            axes = tuple(_read_axis(hdf, name, path) for name in names)
+            return read_contents(hdf, axes, path)
+        except KeyError as error:
+            raise GridError(
+                f"'{path}' is no complete Synthesizer grid: "
+                f"{error.args[0]}. {REMEDY}"
+            ) from error
 
 
-def _check_current(hdf: h5py.File) -> None:
+def _check_current(hdf: h5py.File, path: Path) -> None:
     """Refuse grids in the formats of earlier versions of Synthesizer."""
-    names = [text(name) for name in hdf.attrs.get("axes", ())]
+    names = [text(n) for n in np.atleast_1d(hdf.attrs.get("axes", ()))]
     lines = hdf.get(LINES, {})
     for outdated, what in (
         (SPECTRA in hdf and not names, "it has no list of axes"),
@@ -242,7 +262,7 @@ def _check_current(hdf: h5py.File) -> None:
     ):
         if outdated:
             raise GridError(
-                f"'{hdf.filename}' is a grid in an outdated format ({what}), "
+                f"'{path}' is a grid in an outdated format ({what}), "
                 "which Synthesizer itself does not read any more: fetch it "
                 "again, or make it with a current version."
             )
@@ -267,7 +287,7 @@ def native_header(path: Path) -> GridHeader:
                 f"'{path}' holds the weights of an emulator: pass the grid "
                 "itself, without '.emulator'."
             )
-        return read_header(hdf)
+        return read_header(hdf, path)
 
 
 def read_emission(
@@ -284,59 +304,93 @@ def read_emission(
         np.ndarray of float: The values, unchecked.
 
     Raises:
-        GridError: If they are of another shape.
+        GridError: If they are missing, no numbers or of another shape.
     """
     with open_hdf5(path) as hdf:
-        dataset = hdf[emission]
-        if not isinstance(dataset, h5py.Dataset) or dataset.shape != shape:
+        return read_values(hdf, path, emission, shape)
+
+
+def read_values(
+    hdf: h5py.File,
+    path: Path,
+    emission: str,
+    shape: tuple[int, ...],
+    part: Any = ...,
+) -> NDArray[np.float64]:
+    """Read the values of one emission, or a part of them.
+
+    Args:
+        hdf (h5py.File): The open file, of a grid or of samples.
+        path (Path): Where it is from, for messages.
+        emission (str): The path in the file, e.g. `spectra/incident`.
+        shape (tuple of int): The shape that the whole must have.
+        part (index): The part to read, as h5py takes it.
+
+    Returns:
+        np.ndarray of float: The values, unchecked.
+
+    Raises:
+        GridError: If they are missing, no numbers or of another shape.
+    """
+    with damage_named(path, REMEDY):
+        dataset = _numbers(hdf, emission, path)
+        if dataset.shape != shape:
             raise GridError(
                 f"'{emission}' of '{path.name}' is not an array of shape "
-                f"{shape}, as the rest of the file has it: the file is "
-                "damaged or of another format."
+                f"{shape}, as the rest of the file has it, but of "
+                f"{dataset.shape}. {REMEDY}"
             )
-        return dataset[...].astype(np.float64)
+        return dataset[part].astype(np.float64)
 
 
-def read_contents(hdf: h5py.File, axes: tuple[Axis, ...]) -> GridHeader:
+def read_contents(
+    hdf: h5py.File,
+    axes: tuple[Axis, ...],
+    path: Path,
+    samples: int | None = None,
+) -> GridHeader:
     """Read all of a header but the axes.
 
     Args:
         hdf (h5py.File): The open file.
         axes (tuple of Axis): The axes.
+        path (Path): Where it is from, for messages.
+        samples (int): How many samples there are, where these take the
+            place of nodes.
 
     Returns:
         GridHeader: The header with these axes.
 
     Raises:
-        GridError: If there are no spectra, or no ascending wavelengths.
+        GridError: If there are no spectra, or something else is not what
+            it has to be.
         KeyError: If something else is missing.
     """
     groups = [g for g in (SPECTRA, EXTINCTION_CURVES) if g in hdf]
     if not groups or "wavelength" not in hdf[groups[0]]:
         raise GridError(
-            f"'{hdf.filename}' holds no spectra: expected the group "
+            f"'{path}' holds no spectra: expected the group "
             "'spectra' (or 'extinction_curves') with a 'wavelength'."
         )
     group = groups[0]
-    wavelength = hdf[group]["wavelength"]
-    if not np.all(np.diff(wavelength[...]) > 0):
+    lam, lam_units = _read_wavelengths(hdf, f"{group}/wavelength", path)
+    if not np.all(np.diff(lam) > 0):
         raise GridError(
-            f"The wavelengths of '{hdf.filename}' must be strictly ascending."
+            f"The wavelengths of '{path}' must be strictly ascending."
         )
     ions = hdf.get(IONISING, {})
-    weight_variable = hdf.attrs.get("WeightVariable", "None")
-    return GridHeader(
+    header = GridHeader(
         axes=axes,
-        lam=wavelength[...].astype(np.float64),
-        lam_units=_read_units(wavelength, "angstrom"),
+        lam=lam,
+        lam_units=lam_units,
         spectra_units={
-            name: _read_units(hdf[group][name])
+            name: _read_units(hdf[group][name], path)
             for name in hdf[group]
             if name not in _NOT_SPECTRA
         },
         spectra_group=group,
-        lines=_read_lines(hdf),
-        weight_variable=text(weight_variable),
+        lines=_read_lines(hdf, path),
+        weight_variable=text(hdf.attrs.get("WeightVariable", "None")),
         attributes={
             key: value
             for key, value in hdf.attrs.items()
@@ -345,14 +399,17 @@ def read_contents(hdf: h5py.File, axes: tuple[Axis, ...]) -> GridHeader:
         model=dict(hdf["Model"].attrs) if "Model" in hdf else {},
         cloudy=_read_cloudy(hdf),
         log10_specific_ionising_luminosity={
-            ion: ions[ion][...].astype(np.float64) for ion in ions
+            ion: read_numbers(hdf, f"{IONISING}/{ion}", path) for ion in ions
         },
         star_fraction=(
-            hdf[STAR_FRACTION][...].astype(np.float64)
+            read_numbers(hdf, STAR_FRACTION, path)
             if STAR_FRACTION in hdf
             else None
         ),
     )
+    for stored, values in header.stored.items():
+        _check_stored(header, stored, values, path, samples)
+    return header
 
 
 def write_header(hdf: h5py.File, header: GridHeader) -> None:
@@ -417,27 +474,27 @@ def create_emission(
     return dataset
 
 
-def _read_axis(hdf: h5py.File, name: str) -> Axis:
+def _read_axis(hdf: h5py.File, name: str, path: Path) -> Axis:
     """Read one axis, which must ascend strictly."""
     if name not in hdf["axes"]:
         raise GridError(
-            f"'{hdf.filename}' lists the axis '{name}' but holds no "
-            f"'axes/{name}'."
+            f"'{path}' lists the axis '{name}' but holds no 'axes/{name}'."
+        )
+    values = read_numbers(hdf, f"axes/{name}", path)
+    finite = values.ndim == 1 and values.size and np.isfinite(values).all()
+    if not finite or not np.all(np.diff(values) > 0):
+        raise GridError(
+            f"The axis '{name}' of '{path}' must be one-dimensional, finite "
+            f"and strictly ascending. {REMEDY}"
         )
     dataset = hdf["axes"][name]
-    values = dataset[...].astype(np.float64)
-    if values.ndim != 1 or not np.all(np.diff(values) > 0):
-        raise GridError(
-            f"The axis '{name}' of '{hdf.filename}' must be one-dimensional "
-            "and strictly ascending."
-        )
-    units = _read_units(dataset)
-    log_on_read = bool(dataset.attrs.get("log_on_read", False))
-    return make_axis(hdf.filename, name, values, units, log_on_read)
+    units = _read_units(dataset, path)
+    log_on_read = flag(dataset.attrs.get("log_on_read", False))
+    return make_axis(path, name, values, units, log_on_read)
 
 
 def make_axis(
-    filename: str,
+    path: Path,
     name: str,
     values: NDArray[np.float64],
     units: str,
@@ -449,10 +506,10 @@ def make_axis(
         GridError: If it is to be logged and not positive, or its units are
             none.
     """
-    unit = file_unit(filename, f"the axis '{name}'", units)
+    unit = file_unit(path, f"the axis '{name}'", units)
     if log_on_read and values.min() <= 0:
         raise GridError(
-            f"The axis '{name}' of '{filename}' is to be logged, but "
+            f"The axis '{name}' of '{path}' is to be logged, but "
             f"begins at {values.min():g}."
         )
     # As Synthesizer does: kilograms would not fit float32.
@@ -467,20 +524,113 @@ def interpolable(values: NDArray) -> NDArray[np.float64]:
     return np.where(np.isneginf(values), _NO_PHOTONS, values)
 
 
-def _read_lines(hdf: h5py.File) -> LineList | None:
+def _read_lines(hdf: h5py.File, path: Path) -> LineList | None:
     """Read the line list, if there is one in the present format."""
     if LINES not in hdf or "luminosity" not in hdf[LINES]:
         return None
     group = hdf[LINES]
-    return LineList(
-        ids=tuple(text(i) for i in group["id"][...]),
-        lams=group["wavelength"][...].astype(np.float64),
-        lam_units=_read_units(group["wavelength"], "angstrom"),
-        units={
-            name: _read_units(group[name])
-            for name in group
-            if name not in _NOT_LINES
-        },
+    lams, lam_units = _read_wavelengths(hdf, f"{LINES}/wavelength", path)
+    ids = tuple(text(i) for i in np.atleast_1d(group["id"][...]))
+    if len(ids) != len(lams) or len(set(ids)) != len(ids):
+        raise GridError(
+            f"The lines of '{path}' need one wavelength for each id, and no "
+            f"id twice; got {len(ids)} ids ({len(set(ids))} different) and "
+            f"{len(lams)} wavelengths. {REMEDY}"
+        )
+    units = {
+        name: _read_units(group[name], path)
+        for name in group
+        if name not in _NOT_LINES
+    }
+    for name in units.keys() & LINE_UNITS.keys():
+        expected = LINE_UNITS[name]
+        dimensions = parse_unit(units[name]).dimensions
+        if dimensions != parse_unit(expected).dimensions:
+            raise GridError(
+                f"'{LINES}/{name}' of '{path}' is in '{units[name]}', which "
+                f"is nothing like '{expected}'. {REMEDY}"
+            )
+    return LineList(ids, lams, lam_units, units)
+
+
+def _read_wavelengths(
+    hdf: h5py.File, name: str, path: Path
+) -> tuple[NDArray[np.float64], str]:
+    """Read wavelengths, which must be positive lengths, and their units."""
+    lam = read_numbers(hdf, name, path)
+    units = _read_units(hdf[name], path, "angstrom")
+    positive = np.isfinite(lam) & (lam > 0)
+    if lam.ndim != 1 or not lam.size or not positive.all():
+        raise GridError(
+            f"The wavelengths '{name}' of '{path}' must be one-dimensional, "
+            f"finite and positive. {REMEDY}"
+        )
+    if parse_unit(units).dimensions != length:
+        raise GridError(
+            f"The wavelengths '{name}' of '{path}' are in '{units}', which "
+            f"is no length. {REMEDY}"
+        )
+    return lam, units
+
+
+def _check_stored(
+    header: GridHeader,
+    name: str,
+    values: NDArray[np.float64],
+    path: Path,
+    samples: int | None,
+) -> None:
+    """Refuse ionising rates and star fractions that can't be.
+
+    Raises:
+        GridError: Names the first node, or sample, that is wrong.
+    """
+    fraction = name == STAR_FRACTION
+    if samples is not None:
+        shape: tuple[int, ...] = (samples,)
+    elif fraction:
+        # Of ages and metallicities, whatever axes follow.
+        shape = header.shape[: max(values.ndim, 1)]
+    else:
+        shape = header.shape
+    if values.shape != shape:
+        raise GridError(
+            f"'{name}' of '{path.name}' must have one value a sample, got "
+            f"shape {values.shape} for {samples} samples. {REMEDY}"
+            if samples is not None
+            else f"'{name}' of '{path.name}' has shape {values.shape}, but "
+            f"the axes have {shape}. {REMEDY}"
+        )
+    # The logarithm of no photons is no fault.
+    known = np.isfinite(values) | (np.isneginf(values) & (not fraction))
+    for wrong, what in (
+        (~known, "a value that is not finite"),
+        (fraction & (values < 0), "a negative value"),
+    ):
+        if wrong.any():
+            node = np.argwhere(wrong)[0]
+            where = (
+                node_name(header.axes, node)
+                if samples is None
+                else f"sample {node[0]}"
+            )
+            raise GridError(
+                f"'{name}' of '{path.name}' has {what} at {where} "
+                f"({int(wrong.sum())} in all). {REMEDY}"
+            )
+
+
+def node_name(axes: Sequence[Axis], node: Sequence[int]) -> str:
+    """Return where a node is, as a message says it.
+
+    Args:
+        axes (sequence of Axis): The axes.
+        node (sequence of int): Its index along each of them, or along the
+            leading ones.
+    """
+    return ", ".join(
+        f"{axis.name}[{i}] = {axis.values[i]:g}"
+        for axis, i in zip(axes, node, strict=False)
     )
 
 
@@ -491,18 +641,52 @@ def _read_cloudy(hdf: h5py.File) -> dict[str, object] | None:
     return {} if "cloudy_version" in hdf.attrs else None
 
 
-def _read_units(dataset: h5py.Dataset, default: str = "None") -> str:
+def _read_units(
+    dataset: h5py.Dataset, path: Path, default: str = "None"
+) -> str:
     """Read the units that an array states, which must be units."""
     units = text(dataset.attrs.get("Units", default))
-    file_unit(dataset.file.filename, f"'{dataset.name}'", units)
+    file_unit(path, f"'{dataset.name}'", units)
     return units
 
 
-def file_unit(filename: str, what: str, units: str) -> Unit:
+def _numbers(hdf: h5py.File, name: str, path: Path) -> h5py.Dataset:
+    """Return an array of a file that must hold numbers, unread."""
+    dataset = hdf[name]
+    if (
+        not isinstance(dataset, h5py.Dataset)
+        or dataset.shape is None
+        or dataset.dtype.kind not in "biuf"
+    ):
+        raise GridError(
+            f"'{name}' of '{path.name}' is not an array of numbers. {REMEDY}"
+        )
+    return dataset
+
+
+def read_numbers(hdf: h5py.File, name: str, path: Path) -> NDArray[np.float64]:
+    """Read an array of a file that must hold numbers.
+
+    Args:
+        hdf (h5py.File): The open file.
+        name (str): The path of the array in it.
+        path (Path): Where it is from, for messages.
+
+    Returns:
+        np.ndarray of float: The array.
+
+    Raises:
+        GridError: If it is a group, or holds anything but numbers.
+        KeyError: If it is missing.
+    """
+    return np.asarray(_numbers(hdf, name, path)[...], np.float64)
+
+
+def file_unit(path: Path, what: str, units: str) -> Unit:
     """Return the unit that a file spells.
 
     Args:
-        filename (str): The file, for the message.
+        path (Path): The file, for the message.
         what (str): What is in these units, for the message.
         units (str): How it spells them.
 
@@ -513,10 +697,32 @@ def file_unit(filename: str, what: str, units: str) -> Unit:
         return parse_unit(units)
     except InconsistentArguments as error:
         raise GridError(
-            f"The units of {what} in '{filename}' can't be read: {error}"
+            f"The units of {what} in '{path}' can't be read: {error}"
         ) from error
 
 
 def text(value: object) -> str:
-    """Return a text of a file, which h5py may give as bytes."""
-    return value.decode("utf-8") if isinstance(value, bytes) else str(value)
+    """Return a text of a file, which h5py may give as bytes.
+
+    Raises:
+        TypeError: If it is none.
+        UnicodeError: If it is not in UTF-8.
+    """
+    if isinstance(value, bytes):
+        return value.decode("utf-8")
+    if not isinstance(value, str):
+        raise TypeError(f"expected a text, got {type(value).__name__}")
+    # What is not in UTF-8 h5py hides in surrogates, which this refuses.
+    value.encode("utf-8")
+    return str(value)
+
+
+def flag(value: object) -> bool:
+    """Return a truth value of a file, which may be 0 or 1.
+
+    Raises:
+        TypeError: If it is none.
+    """
+    if not np.isscalar(value) or value not in (False, True):
+        raise TypeError(f"expected true or false, got {value!r}")
+    return bool(value)

@@ -30,13 +30,16 @@ import numpy as np
 from numpy.typing import NDArray
 from synthesizer.exceptions import GridError
 
-from synthesizer_emulator.files import open_hdf5
+from synthesizer_emulator.files import damage_named, open_hdf5
 from synthesizer_emulator.gridfile import (
+    REMEDY,
     Axis,
     GridHeader,
+    flag,
     make_axis,
     read_contents,
     read_emission,
+    read_numbers,
     text,
 )
 
@@ -77,14 +80,17 @@ class SampleFile:
         Raises:
             GridError: If it is no file of samples; says what is wrong.
         """
-        with open_hdf5(path) as hdf:
+        with open_hdf5(path) as hdf, damage_named(path, REMEDY):
             try:
-                parameters, low, high = _read_parameters(hdf)
-                return cls(path, parameters, low, high, read_contents(hdf, ()))
+                parameters, low, high = _read_parameters(hdf, path)
+                size = len(parameters[0].values)
+                contents = read_contents(hdf, (), path, size)
             except KeyError as error:
                 raise GridError(
-                    f"'{path}' is no complete file of samples: {error}."
+                    f"'{path}' is no complete file of samples: "
+                    f"{error.args[0]}. {REMEDY}"
                 ) from error
+            return cls(path, parameters, low, high, contents)
 
     @property
     def size(self) -> int:
@@ -114,7 +120,7 @@ class SampleFile:
 
 def is_sample_file(path: Path) -> bool:
     """Return whether a file holds scattered samples, not a grid."""
-    with open_hdf5(path) as hdf:
+    with open_hdf5(path) as hdf, damage_named(path, REMEDY):
         return PARAMETERS in hdf and "axes" not in hdf.attrs
 
 
@@ -152,44 +158,48 @@ def _kind(file: SampleFile) -> dict[str, object]:
 
 
 def _read_parameters(
-    hdf: h5py.File,
+    hdf: h5py.File, path: Path
 ) -> tuple[tuple[Axis, ...], NDArray[np.float64], NDArray[np.float64]]:
     """Read the parameters and the ends of their sampled ranges."""
     table = hdf[PARAMETERS]
-    values = table[...].astype(np.float64)
+    values = read_numbers(hdf, PARAMETERS, path)
     names = [text(name) for name in np.atleast_1d(table.attrs["names"])]
     d = len(names)
     if values.ndim != 2 or values.shape[1] != d or len(set(names)) != d:
         raise GridError(
-            f"'{PARAMETERS}' of '{hdf.filename}' must be a table with one "
+            f"'{PARAMETERS}' of '{path}' must be a table with one "
             f"column for each of its names ({', '.join(names)}), got shape "
             f"{values.shape}."
         )
     if len(values) < 2 or not np.isfinite(values).all():
         raise GridError(
-            f"'{PARAMETERS}' of '{hdf.filename}' must hold at least two "
+            f"'{PARAMETERS}' of '{path}' must hold at least two "
             "samples, all finite."
         )
     units = [text(u) for u in np.atleast_1d(table.attrs["Units"])]
-    logged = np.atleast_1d(table.attrs["log_on_read"]).astype(bool)
-    low = np.atleast_1d(table.attrs.get("low", values.min(axis=0)))
-    high = np.atleast_1d(table.attrs.get("high", values.max(axis=0)))
+    logged = [flag(f) for f in np.atleast_1d(table.attrs["log_on_read"])]
+    low, high = (
+        np.atleast_1d(table.attrs.get(name, end(values, axis=0)))
+        for name, end in (("low", np.min), ("high", np.max))
+    )
     if any(len(given) != d for given in (units, logged, low, high)):
         raise GridError(
             f"The attributes Units, log_on_read, low and high of "
-            f"'{PARAMETERS}' in '{hdf.filename}' need one entry for each of "
+            f"'{PARAMETERS}' in '{path}' need one entry for each of "
             f"{', '.join(names)}."
         )
-    if (values < low).any() or (values > high).any() or (low >= high).any():
+    # Not the opposite, which NaN would pass.
+    boxed = (low <= values).all() and (values <= high).all()
+    if not (boxed and (low < high).all() and np.isfinite(high - low).all()):
         raise GridError(
-            f"The samples of '{hdf.filename}' lie outside the box from low "
+            f"The samples of '{path}' lie outside the box from low "
             "to high that its parameters state, or it has no width."
         )
     # The ends go along, so that they change their units as the rest does.
-    columns = np.vstack([values, low, high])
+    columns = np.vstack([values, low, high]).astype(np.float64)
     axes = tuple(
-        make_axis(hdf.filename, *axis)
-        for axis in zip(names, columns.T, units, logged.tolist(), strict=True)
+        make_axis(path, *axis)
+        for axis in zip(names, columns.T, units, logged, strict=True)
     )
     return (
         tuple(replace(axis, values=axis.values[:-2]) for axis in axes),

@@ -86,7 +86,7 @@ def test_synthesizers_interpolation_is_in_the_units_of_the_file(folder):
     """At nodes, which are what the file says, not per solar luminosity."""
     path = folder / "disc.hdf5"
     with open_hdf5(path) as hdf:
-        header, stored = read_header(hdf), hdf["spectra/incident"][...]
+        header, stored = read_header(hdf, path), hdf["spectra/incident"][...]
     nodes = [(0, 0), (3, 2), (6, 4)]
     masses, rates = (axis.values for axis in header.axes)
     points = np.array([[masses[i], rates[j]] for i, j in nodes])

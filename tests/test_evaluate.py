@@ -54,7 +54,7 @@ WEIGHTS = example_folder() / f"{EXAMPLE_NAME}{SUFFIX}"
 @pytest.fixture(scope="module")
 def header():
     with open_hdf5(EXAMPLE) as hdf:
-        return read_header(hdf)
+        return read_header(hdf, EXAMPLE)
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +191,7 @@ def test_the_spectrum_that_tells_most_is_fitted(tmp_path):
     # Of equals the first, but lines alone as the last.
     assert most_telling(path, header, spectra[::3]) == "incident"
     with open_hdf5(EXAMPLE) as hdf:
-        header = read_header(hdf)
+        header = read_header(hdf, EXAMPLE)
     assert most_telling(EXAMPLE, header, spectra[1::-1]) == "incident"
 
 
@@ -329,7 +329,7 @@ def test_galaxies_have_one_node_on_further_axes(tmp_path):
         tmp_path / "three.hdf5", n_ages=8, n_metals=4, n_parameters=3
     )
     with open_hdf5(path) as hdf:
-        axes = read_header(hdf).axes
+        axes = read_header(hdf, path).axes
     sfzh = composites.random_histories(axes, 52, seed=0).sfzh
     used = (sfzh > 0).any(axis=(1, 2))
     assert (used.sum(axis=1) == 1).all()

@@ -62,7 +62,7 @@ def grid_path(tmp_path_factory):
 def test_synthesizer_interpolates_linearly(grid_path):
     """In flux, in log age and in metallicity: by hand, for all emissions."""
     with open_hdf5(grid_path) as hdf:
-        header = read_header(hdf)
+        header = read_header(hdf, grid_path)
         stored = {e: hdf[e][...] for e in header.units}
     ages, metals = (axis.values for axis in header.axes)
     i, j, t, u = 3, 2, 0.25, 0.6
@@ -113,7 +113,7 @@ def test_the_error_that_is_there_is_found(grid_path, tmp_path):
     """An emulator that is 1% too bright, beside numbers by hand."""
     native = Grid("g", grid_dir=grid_path.parent)
     with open_hdf5(grid_path) as hdf:
-        header = read_header(hdf)
+        header = read_header(hdf, grid_path)
         stored = {e: hdf[e][...] for e in header.units}
 
     class OnePerCentMore:
@@ -162,7 +162,7 @@ def test_the_thinned_grid_is_a_grid(tmp_path):
         tmp_path / "whole.hdf5", n_ages=8, n_metals=4, n_parameters=3
     )
     with open_hdf5(path) as hdf:
-        header = read_header(hdf)
+        header = read_header(hdf, path)
     left_out = {0: np.array([2, 3]), 2: np.array([1])}
     thinned = holdout._Thinned.of_grid(path, header, left_out, tmp_path)
     whole = Grid("whole", grid_dir=tmp_path)

@@ -20,8 +20,11 @@ from synthesizer_emulator.files import (
     write_hdf5,
 )
 from synthesizer_emulator.gridfile import (
+    IONISING,
     find_grid,
     grid_name_of,
+    native_header,
+    read_emission,
     read_header,
 )
 
@@ -32,7 +35,7 @@ def test_header_survives_the_file(tmp_path):
     header = analytic_header(n_parameters=3)
     write_grid(tmp_path / "g.hdf5", header, analytic_emissions(header))
     with open_hdf5(tmp_path / "g.hdf5") as hdf:
-        back = read_header(hdf)
+        back = read_header(hdf, tmp_path / "g.hdf5")
     assert [a.name for a in back.axes] == [a.name for a in header.axes]
     for one, other in zip(back.axes, header.axes, strict=True):
         np.testing.assert_array_equal(one.values, other.values)
@@ -77,7 +80,7 @@ def test_a_file_that_is_no_grid(tmp_path):
         open_hdf5(path) as hdf,
         pytest.raises(GridError, match="not a Synthesizer grid"),
     ):
-        read_header(hdf)
+        read_header(hdf, path)
 
 
 def test_a_file_that_is_no_hdf5(tmp_path):
@@ -97,7 +100,7 @@ def test_an_axis_must_ascend(tmp_path, analytic_grid):
         open_hdf5(analytic_grid) as hdf,
         pytest.raises(GridError, match=r"axis 'ages'.*strictly ascending"),
     ):
-        read_header(hdf)
+        read_header(hdf, analytic_grid)
 
 
 def test_a_logged_axis_must_be_positive(analytic_grid):
@@ -107,7 +110,7 @@ def test_a_logged_axis_must_be_positive(analytic_grid):
         open_hdf5(analytic_grid) as hdf,
         pytest.raises(GridError, match=r"'ages'.*logged, but begins at 0"),
     ):
-        read_header(hdf)
+        read_header(hdf, analytic_grid)
 
 
 def test_wavelengths_must_ascend(analytic_grid):
@@ -117,7 +120,7 @@ def test_wavelengths_must_ascend(analytic_grid):
         open_hdf5(analytic_grid) as hdf,
         pytest.raises(GridError, match=r"wavelengths.*strictly ascending"),
     ):
-        read_header(hdf)
+        read_header(hdf, analytic_grid)
 
 
 def test_masses_are_in_solar_masses_as_in_synthesizer(analytic_grid):
@@ -125,7 +128,7 @@ def test_masses_are_in_solar_masses_as_in_synthesizer(analytic_grid):
         hdf["axes/ages"].attrs["Units"] = "kg"
         hdf["axes/ages"][...] = np.geomspace(1e6, 1e10, 12) * 1.98841586e30
     with open_hdf5(analytic_grid) as hdf:
-        axis = read_header(hdf).axes[0]
+        axis = read_header(hdf, analytic_grid).axes[0]
     native = Grid("analytic", grid_dir=analytic_grid.parent)
     np.testing.assert_allclose(axis.values, native._ages)
     assert axis.values[0] == pytest.approx(1e6, rel=1e-4)
@@ -138,7 +141,7 @@ def test_an_incomplete_grid_is_named(analytic_grid):
         open_hdf5(analytic_grid) as hdf,
         pytest.raises(GridError, match="no complete Synthesizer grid"),
     ):
-        read_header(hdf)
+        read_header(hdf, analytic_grid)
 
 
 def test_an_interrupted_write_leaves_what_was_there(tmp_path):
@@ -193,7 +196,16 @@ def test_a_target_without_a_folder_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "entry", ["ages", "spectra/wavelength", "spectra/incident"]
+    "entry",
+    [
+        "ages",
+        "metallicities",
+        "spectra/wavelength",
+        "spectra/incident",
+        "lines/wavelength",
+        "lines/luminosity",
+        "lines/transmitted",
+    ],
 )
 def test_units_of_a_grid_are_not_evaluated(analytic_grid, tmp_path, entry):
     path, touched = tmp_path / "g.hdf5", tmp_path / "touched"
@@ -206,7 +218,7 @@ def test_units_of_a_grid_are_not_evaluated(analytic_grid, tmp_path, entry):
         pytest.raises(GridError, match=f"{entry}.* can't be read: .* is no"),
         open_hdf5(path) as hdf,
     ):
-        read_header(hdf)
+        read_header(hdf, path)
     assert not touched.exists()
 
 
@@ -247,3 +259,175 @@ def test_an_old_grid_is_called_outdated(age, analytic_grid):
         Grid("analytic", grid_dir=analytic_grid.parent)
     with pytest.raises(GridError, match=r"outdated format.*fetch it again"):
         build(analytic_grid)
+
+
+BAD_NUMBERS = [
+    ("star_fraction", np.nan, r"not finite at ages\[11\] = 1e\+10"),
+    ("star_fraction", -1.0, r"negative value at ages\[11\] = 1e\+10"),
+    ("star_fraction", -np.inf, "not finite at"),
+    (f"{IONISING}/HI", np.nan, r"not finite at .*metallicities\[5\] = 0.04"),
+    (f"{IONISING}/HI", np.inf, "not finite at"),
+    ("axes/ages", np.nan, "finite and strictly ascending"),
+    ("axes/ages", np.inf, "finite and strictly ascending"),
+    ("spectra/wavelength", np.nan, "finite and positive"),
+    ("spectra/wavelength", np.inf, "finite and positive"),
+    ("lines/wavelength", np.nan, "finite and positive"),
+    ("lines/wavelength", -1.0, "finite and positive"),
+]
+
+
+@pytest.mark.parametrize(("entry", "value", "message"), BAD_NUMBERS)
+def test_numbers_that_no_grid_has(analytic_grid, entry, value, message):
+    with h5py.File(analytic_grid, "r+") as hdf:
+        dataset = hdf[entry]
+        dataset[(-1,) * dataset.ndim] = value
+    name = entry.split("/")[-1]
+    with pytest.raises(GridError, match=rf"{name}'.*{message}.* again"):
+        native_header(analytic_grid)
+
+
+def _transposed(hdf, entry):
+    return hdf[entry][...].T
+
+
+def _shorter(hdf, entry):
+    return hdf[entry][:-1]
+
+
+def _deeper(hdf, entry):
+    return hdf[entry][...][..., None]
+
+
+@pytest.mark.parametrize("change", [_transposed, _shorter, _deeper])
+@pytest.mark.parametrize(
+    "entry",
+    ["star_fraction", f"{IONISING}/HI", "lines/id", "lines/wavelength"],
+)
+def test_lengths_that_do_not_fit(analytic_grid, entry, change):
+    with h5py.File(analytic_grid, "r+") as hdf:
+        wrong = change(hdf, entry)
+        if wrong.shape == hdf[entry].shape:
+            return
+        del hdf[entry]
+        hdf[entry] = wrong
+    with pytest.raises(GridError, match=r"analytic.hdf5.* again"):
+        native_header(analytic_grid)
+
+
+@pytest.mark.parametrize(
+    ("entry", "units", "message"),
+    [
+        ("spectra/wavelength", "Gyr", "in 'Gyr', which is no length"),
+        ("lines/wavelength", "erg", "in 'erg', which is no length"),
+        ("lines/luminosity", "Gyr", "in 'Gyr', which is nothing like 'erg/s'"),
+        ("lines/transmitted", "erg/s", "is nothing like 'erg/s/Hz'"),
+        ("lines/nebular_continuum", "None", "is nothing like 'erg/s/Hz'"),
+    ],
+)
+def test_units_that_can_not_be_converted(analytic_grid, entry, units, message):
+    with h5py.File(analytic_grid, "r+") as hdf:
+        hdf[entry].attrs["Units"] = units
+    with pytest.raises(GridError, match=rf"{entry}'.* {message}.* again"):
+        native_header(analytic_grid)
+
+
+def test_no_photons_are_no_fault(analytic_grid):
+    with h5py.File(analytic_grid, "r+") as hdf:
+        hdf[f"{IONISING}/HI"][0, 0] = -np.inf
+    assert np.isneginf(native_header(analytic_grid).stored[f"{IONISING}/HI"])[
+        0, 0
+    ]
+
+
+WRONG_ENTRIES = [
+    lambda hdf, name: hdf.create_group(name),
+    lambda hdf, name: hdf.__setitem__(name, "text"),
+    lambda hdf, name: hdf.__setitem__(name, np.ones(12, complex)),
+    lambda hdf, name: hdf.__setitem__(name, np.ones(12, "f4,f4")),
+    lambda hdf, name: hdf.create_dataset(name, (12,), h5py.ref_dtype),
+    lambda hdf, name: hdf.__setitem__(name, h5py.Empty("f4")),
+    lambda hdf, name: hdf.__setitem__(name, np.ones((2, 2, 2, 2))),
+    lambda hdf, name: hdf.__setitem__(name, 1.0),
+    lambda hdf, name: None,
+]
+
+
+@pytest.mark.parametrize("replace_by", WRONG_ENTRIES)
+def test_nothing_else_in_place_of_an_array(analytic_grid, replace_by):
+    whole = analytic_grid.read_bytes()
+    header = native_header(analytic_grid)
+    for name in (
+        "axes/ages",
+        "spectra/wavelength",
+        "spectra/incident",
+        "lines/id",
+        "lines/wavelength",
+        "lines/luminosity",
+        f"{IONISING}/HI",
+        "star_fraction",
+    ):
+        analytic_grid.write_bytes(whole)
+        with h5py.File(analytic_grid, "r+") as hdf:
+            del hdf[name]
+            replace_by(hdf, name)
+            missing = name not in hdf
+        if missing and name in (f"{IONISING}/HI", "star_fraction"):
+            continue  # a grid may have none
+        if missing and name == "lines/luminosity":
+            continue  # which makes it a grid without lines
+        with pytest.raises(GridError, match=r"analytic\.hdf5"):
+            native_header(analytic_grid)
+            for emission in header.units:
+                shape = (*header.shape, header.size_of(emission))
+                read_emission(analytic_grid, emission, shape)
+
+
+WRONG_VALUES = [
+    h5py.Empty("f4"),
+    np.ones(3),
+    np.ones(2, "f4,f4"),
+    1.5,
+    np.array([["x", "y"]], "S"),
+    b"\xff\xfe",
+]
+
+
+@pytest.mark.parametrize("wrong", WRONG_VALUES, ids=str)
+def test_nothing_else_in_place_of_an_attribute(analytic_grid, wrong):
+    whole = analytic_grid.read_bytes()
+    for entry, name in (
+        ("/", "axes"),
+        ("/", "WeightVariable"),
+        ("axes/ages", "Units"),
+        ("axes/ages", "log_on_read"),
+        ("spectra/wavelength", "Units"),
+        ("spectra/incident", "Units"),
+        ("lines/wavelength", "Units"),
+        ("lines/luminosity", "Units"),
+    ):
+        analytic_grid.write_bytes(whole)
+        with h5py.File(analytic_grid, "r+") as hdf:
+            hdf[entry].attrs[name] = wrong
+        with pytest.raises(GridError, match=r"analytic\.hdf5"):
+            native_header(analytic_grid)
+
+
+def test_a_damaged_grid_has_one_error(analytic_grid):
+    """Whatever HDF5 makes of it; where it sees nothing, so do we not."""
+    whole = analytic_grid.read_bytes()
+    rng = np.random.default_rng(0)
+    refused = 0
+    for _ in range(40):
+        start, size = rng.integers(len(whole)), rng.integers(len(whole))
+        damaged = bytearray(whole)
+        damaged[start : start + size] = bytes(size)
+        analytic_grid.write_bytes(damaged[: len(whole)])
+        try:
+            header = native_header(analytic_grid)
+            for emission in header.units:
+                shape = (*header.shape, header.size_of(emission))
+                read_emission(analytic_grid, emission, shape)
+        except GridError as error:
+            refused += 1
+            assert "analytic.hdf5" in str(error)
+    assert refused > 10

@@ -11,6 +11,8 @@ from synthesizer.grid import Grid
 
 from synthesizer_emulator import EmulatedGrid, build
 from synthesizer_emulator.dataset import TrainingSet
+from synthesizer_emulator.gridfile import IONISING
+from synthesizer_emulator.samplefile import SampleFile
 from synthesizer_emulator.sampling import Hypercube, ScatteredSamples
 from synthesizer_emulator.scaling import Coordinates
 
@@ -304,3 +306,118 @@ def test_damaged_files_of_samples(tmp_path, damage, message):
         damage(hdf)
     with pytest.raises(GridError, match=message):
         build(paths, axes=AXES, **QUICK)
+
+
+@pytest.fixture
+def samples(tmp_path):
+    """Return the path of a small file of samples, with lines."""
+    return write_analytic_samples(tmp_path / "s.hdf5", 8)
+
+
+def read_all(path):
+    """Read everything of a file of samples."""
+    file = SampleFile.open(path)
+    for emission in file.contents.units:
+        file.read(emission)
+
+
+def test_units_of_samples_are_not_evaluated(samples, tmp_path):
+    touched = tmp_path / "touched"
+    evil = f"__import__('pathlib').Path('{touched}').touch()"
+    whole = samples.read_bytes()
+    with h5py.File(samples) as hdf:
+        stated = []
+        hdf.visititems(
+            lambda name, entry: (
+                stated.append(name) if "Units" in entry.attrs else None
+            )
+        )
+    assert "parameters" in stated
+    for entry in [*stated, "lines/wavelength"]:
+        for text in (evil, "10**10**10"):
+            samples.write_bytes(whole)
+            with h5py.File(samples, "r+") as hdf:
+                several = entry == "parameters"
+                hdf[entry].attrs["Units"] = ["yr", text] if several else text
+            with pytest.raises(GridError, match=r"can't be read: .* is no"):
+                read_all(samples)
+    assert not touched.exists()
+
+
+@pytest.mark.parametrize(
+    ("entry", "value", "message"),
+    [
+        ("star_fraction", np.nan, "not finite at sample 7"),
+        ("star_fraction", -0.1, "negative value at sample 7"),
+        (f"{IONISING}/HI", np.nan, "not finite at sample 7"),
+        (f"{IONISING}/HI", np.inf, "not finite at sample 7"),
+        ("spectra/wavelength", np.nan, "finite and positive"),
+        ("lines/wavelength", np.inf, "finite and positive"),
+    ],
+)
+def test_numbers_that_no_sample_has(samples, entry, value, message):
+    with h5py.File(samples, "r+") as hdf:
+        hdf[entry][-1] = value
+    with pytest.raises(GridError, match=rf"{entry}'.*{message}.* again"):
+        build(samples, axes=AXES, **QUICK)
+
+
+@pytest.mark.parametrize("low", [[np.nan, 1e-4], [-np.inf, 1e-4]])
+def test_the_box_of_samples_has_ends(samples, low):
+    with h5py.File(samples, "r+") as hdf:
+        hdf["parameters"].attrs["low"] = low
+    with pytest.raises(GridError, match="box from low to high"):
+        read_all(samples)
+
+
+@pytest.mark.parametrize(
+    "replace_by",
+    [
+        lambda hdf, name: hdf.create_group(name),
+        lambda hdf, name: hdf.__setitem__(name, "text"),
+        lambda hdf, name: hdf.__setitem__(name, np.ones(8, complex)),
+        lambda hdf, name: hdf.__setitem__(name, np.ones(8, "f4,f4")),
+        lambda hdf, name: hdf.create_dataset(name, (8,), h5py.ref_dtype),
+        lambda hdf, name: hdf.__setitem__(name, h5py.Empty("f4")),
+        lambda hdf, name: hdf.__setitem__(name, np.ones((2, 2, 2))),
+        lambda hdf, name: hdf.__setitem__(name, 1.0),
+    ],
+)
+def test_nothing_else_in_place_of_an_array_of_samples(samples, replace_by):
+    whole, names = samples.read_bytes(), []
+    with h5py.File(samples) as hdf:
+        hdf.visititems(
+            lambda name, entry: (
+                names.append(name) if isinstance(entry, h5py.Dataset) else None
+            )
+        )
+    for name in names:
+        samples.write_bytes(whole)
+        with h5py.File(samples, "r+") as hdf:
+            attributes = dict(hdf[name].attrs)
+            del hdf[name]
+            replace_by(hdf, name)
+            hdf[name].attrs.update(attributes)
+        with pytest.raises(GridError, match=r"s\.hdf5"):
+            read_all(samples)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        h5py.Empty("f4"),
+        np.ones((3, 2)),
+        np.ones(2, "f4,f4"),
+        np.array([["x", "y"]], "S"),
+        b"\xff\xfe",
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize(
+    "name", ["names", "Units", "log_on_read", "low", "high"]
+)
+def test_nothing_else_in_place_of_an_attribute(samples, name, wrong):
+    with h5py.File(samples, "r+") as hdf:
+        hdf["parameters"].attrs[name] = wrong
+    with pytest.raises(GridError, match=r"s\.hdf5"):
+        read_all(samples)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 from synthesizer.exceptions import (
@@ -55,6 +56,7 @@ from synthesizer_emulator.gridfile import (
     GridHeader,
     grid_name_of,
     native_header,
+    read_values,
 )
 from synthesizer_emulator.places import find_grid
 from synthesizer_emulator.resampling import identity
@@ -382,7 +384,7 @@ class _Pair:
         with open_hdf5(self.path) as hdf:
             for nodes in np.array_split(np.arange(n), min(parts, n)):
                 block = slice(nodes[0], nodes[-1] + 1)
-                yield block, hdf[emission][block].astype(np.float64)
+                yield block, self._read(hdf, emission, block)
 
     def blocks(
         self, emission: str
@@ -405,7 +407,14 @@ class _Pair:
     ) -> NDArray[np.float64]:
         """Return the grid's values at some nodes, (m, n)."""
         with open_hdf5(self.path) as hdf:
-            return np.array([hdf[emission][node] for node in nodes], float)
+            return np.array([self._read(hdf, emission, n) for n in nodes])
+
+    def _read(
+        self, hdf: h5py.File, emission: str, part: Any
+    ) -> NDArray[np.float64]:
+        """Read a part of the grid's values of an emission."""
+        shape = (*self.header.shape, self.header.size_of(emission))
+        return read_values(hdf, self.path, emission, shape, part)
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,7 @@ from synthesizer_emulator.files import open_hdf5
 from synthesizer_emulator.gridfile import (
     Axis,
     native_header,
+    read_values,
 )
 from synthesizer_emulator.places import find_grid
 from synthesizer_emulator.scaling import AxisDomain, Coordinates
@@ -440,9 +441,18 @@ class _Field:
             judged_region(header.lam_angstrom), study.wavelengths
         )
         with open_hdf5(study.grid) as hdf:
-            dataset = hdf[f"spectra/{study.spectrum}"]
-            rows = (dataset[i][..., columns] for i in range(header.shape[0]))
-            values = np.array(list(rows), np.float64)
+            values = np.array(
+                [
+                    read_values(
+                        hdf,
+                        study.grid,
+                        f"spectra/{study.spectrum}",
+                        (*header.shape, len(header.lam)),
+                        i,
+                    )[..., columns]
+                    for i in range(header.shape[0])
+                ]
+            )
         alive = values.max(axis=-1) > 0
         y = _soft_log(values[alive], values[alive])
         y -= y.mean(axis=-1, keepdims=True)

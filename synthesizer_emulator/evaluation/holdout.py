@@ -65,6 +65,8 @@ from synthesizer_emulator.gridfile import (
     Axis,
     GridHeader,
     create_emission,
+    read_emission,
+    read_values,
     write_header,
 )
 from synthesizer_emulator.places import find_grid
@@ -407,7 +409,8 @@ class _Thinned:
         ):
             write_header(hdf, thin)
             for name, units in header.units.items():
-                values = source[name][...][kept]
+                whole = (*header.shape, header.size_of(name))
+                values = read_values(source, path, name, whole)[kept]
                 create_emission(hdf, name, values.shape, units)[...] = values
         return cls(target, thin, path, header, kept, missing)
 
@@ -416,6 +419,11 @@ class _Thinned:
         """The axis values of the m missing nodes, (m, d)."""
         mesh = mesh_of([axis.values for axis in self.whole.axes])
         return np.asarray(mesh[self.missing])
+
+    def _read(self, emission: str) -> NDArray[np.float64]:
+        """Read the whole grid's values of an emission."""
+        shape = (*self.whole.shape, self.whole.size_of(emission))
+        return read_emission(self.whole_path, emission, shape)
 
     def recover(
         self, name: str, weights: Weights, most: int
@@ -427,9 +435,7 @@ class _Thinned:
             weights (Weights): The emulator of the thinned grid.
             most (int): How many, drawn at random.
         """
-        with open_hdf5(self.whole_path) as hdf:
-            spectra = hdf[f"{SPECTRA}/{name}"][...][self.missing]
-        spectra = spectra.astype(np.float64)
+        spectra = self._read(f"{SPECTRA}/{name}")[self.missing]
         lit = np.flatnonzero(spectra.max(axis=-1) > 0)
         drawn = np.random.default_rng(0).permutation(lit)[:most]
         if not len(drawn):
@@ -459,8 +465,7 @@ class _Thinned:
             lam, floor = self.whole.lam_angstrom, JUDGED_FLOOR
             judged = judged_region(lam)
         view = selection(np.flatnonzero(judged), len(judged))
-        with open_hdf5(self.whole_path) as hdf:
-            values = hdf[emission][...][..., judged].astype(np.float64)
+        values = self._read(emission)[..., judged]
         true = values[self.missing]
         predicted: dict[str, Callable[[], NDArray]] = {
             SYNTHESIZER: lambda: synthesizer_interpolation(

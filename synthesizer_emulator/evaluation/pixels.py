@@ -24,6 +24,7 @@ from synthesizer_emulator.files import open_hdf5
 from synthesizer_emulator.gridfile import (
     SPECTRA,
     GridHeader,
+    read_values,
 )
 
 # A spectrum depends on a label if that changes its ln flux by so much, apart
@@ -46,12 +47,14 @@ def most_telling(path: Path, header: GridHeader, names: Sequence[str]) -> str:
     """
     judged = judged_region(header.lam_angstrom)
     first = (0,) * len(header.shape)
+    shape = (*header.shape, len(header.lam))
 
     def told(name: str) -> int:
         count = 0
         for i in range(len(first)):
             along = (*first[:i], slice(None), *first[i + 1 :])
-            lnu = hdf[f"{SPECTRA}/{name}"][along][:, judged].astype(float)
+            emission = f"{SPECTRA}/{name}"
+            lnu = read_values(hdf, path, emission, shape, along)[:, judged]
             lit = lnu[lnu.max(axis=1) > 0]
             log_flux = np.log(lit[:, is_bright(lit).all(axis=0)])
             if log_flux.size:
