@@ -48,10 +48,13 @@ from synthesizer_emulator.sampling import (
     ScatteredSamples,
 )
 from synthesizer_emulator.training import History, TrainingConfig
+from synthesizer_emulator.verdict import beside, to_replace, verdict, worse
 from synthesizer_emulator.weights import (
     SUFFIX,
     Provenance,
     Weights,
+    as_stored,
+    check_storable,
     current_versions,
     tensors_of,
     write_weights,
@@ -76,7 +79,7 @@ class BuildReport:
     size: int
 
     def __str__(self) -> str:
-        """Return the errors as a table, with size and time."""
+        """Return the errors as a table, with size, time and a verdict."""
         return "\n".join(
             [
                 f"Learned from {self.provenance.trained_on}.",
@@ -85,6 +88,7 @@ class BuildReport:
                 "",
                 f"{self.path} ({self.size / 1e6:.1f} MB) in "
                 f"{self.provenance.seconds:.0f} s",
+                verdict(self.provenance.errors),
             ]
         )
 
@@ -104,13 +108,15 @@ def build(
     author: str = "",
     notes: str = "",
     resume: bool = True,
+    overwrite: bool = False,
     progress: bool = True,
 ) -> BuildReport:
     """Train an emulator of a grid or of samples and write its weights.
 
     An interrupted build leaves a checkpoint beside the target, which the
     same call takes up again; weights that were there stay until the new
-    ones are whole.
+    ones are whole and were read back. Better ones stay, and others (see
+    `overwrite`).
 
     Args:
         grid (str/Path): A path, or a name in Synthesizer's grid folder; of
@@ -135,6 +141,9 @@ def build(
         author (str): Who makes it, to be kept with the weights.
         notes (str): Whatever else is to be kept with them.
         resume (bool): Whether to take up an interrupted build.
+        overwrite (bool): Whether to replace weights that are there even if
+            they have smaller errors, or are of another architecture or
+            grid, or hold more.
         progress (bool): Whether to show progress.
 
     Returns:
@@ -146,7 +155,9 @@ def build(
         MissingSpectraType: If it has not all of `spectra`.
         UnrecognisedOption: If there is no such architecture.
         InconsistentArguments: If a setting is out of its range, or does not
-            go with what is to be learned.
+            go with what is to be learned; or if weights are there that are
+            not to be replaced. If those have smaller errors, the new ones
+            were written beside them, and the error says where.
         OSError: If the target can't be written, or another build is at it.
     """
     check_not_forked()
@@ -169,17 +180,31 @@ def build(
     target = _target(source.path, out)
     check_writable(target)
     with exclusive(target):
+        provenance = as_stored(
+            Provenance(
+                grid_name=grid_name_of(source.path),
+                source_hash=source.source_hash(),
+                architecture=architecture,
+                architecture_config=asdict(chosen),  # type: ignore[call-overload]
+                training_config=asdict(config),
+                versions=current_versions(),
+                trained_on=source.description,
+                author=author,
+                notes=notes,
+            )
+        )
+        old = (
+            None
+            if overwrite
+            else to_replace(target, provenance, source.emissions)
+        )
         source.check()
-        provenance = Provenance(
-            grid_name=grid_name_of(source.path),
-            source_hash=source.source_hash(),
-            architecture=architecture,
-            architecture_config=asdict(chosen),  # type: ignore[call-overload]
-            training_config=asdict(config),
-            versions=current_versions(),
-            trained_on=source.description,
-            author=author,
-            notes=notes,
+        check_storable(
+            source.header,
+            source.domain,
+            provenance,
+            source.emissions,
+            source.path,
         )
         scratch = target.with_name(f".{target.name}.checkpoint")
         if not resume:
@@ -209,8 +234,17 @@ def build(
             },
             seconds=time.monotonic() - start,
         )
-        write_weights(target, replace(weights, provenance=provenance))
+        better = worse(old.provenance, provenance) if old else None
+        written = target if better is None else beside(target, "new")
+        write_weights(written, replace(weights, provenance=provenance))
         checkpoint.remove()
+        if better is not None:
+            raise InconsistentArguments(
+                f"'{target}' has smaller errors than what was trained now "
+                f"({better}), and was kept. The new weights are '{written}': "
+                "load them with EmulatedGrid(..., weights=), or move them "
+                "there; --overwrite (overwrite=True) does not ask."
+            )
         return BuildReport(target, provenance, target.stat().st_size)
 
 

@@ -251,6 +251,12 @@ def _fit_arguments(
     show_default=True,
     help="Take up an interrupted build.",
 )
+@click.option(
+    "--overwrite",
+    is_flag=True,
+    help="Replace weights that are there even if they are better, or of "
+    "another architecture.",
+)
 @_fit_options
 def build(
     grid: tuple[str, ...],
@@ -260,6 +266,7 @@ def build(
     axes: tuple[str, ...],
     latin_hypercube: int | None,
     resume: bool,
+    overwrite: bool,
     architecture: str | None,
     ensemble: int | None,
     author: str,
@@ -286,6 +293,7 @@ def build(
             author=author,
             notes=notes,
             resume=resume,
+            overwrite=overwrite,
             **_fit_arguments(architecture, settings, training),
         )
     click.echo(report)
@@ -539,6 +547,12 @@ def info(weights: Path) -> None:
     card = contents.provenance
     click.echo(f"grid           {card.grid_name}")
     click.echo(f"source SHA-256 {card.source_hash}")
+    checksum = (
+        "checksum verified"
+        if contents.verified
+        else "without a checksum, so not verified; build it again for one"
+    )
+    click.echo(f"format         {contents.format_version}, {checksum}")
     click.echo(f"architecture   {card.architecture}")
     click.echo(f"settings       {dict(card.architecture_config)}")
     click.echo(f"training       {dict(card.training_config)}")

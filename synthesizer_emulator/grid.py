@@ -8,6 +8,7 @@ behind it is the pure `Emulator`.
 import copy
 from collections.abc import Callable, Mapping
 from functools import partial
+from io import BytesIO
 from operator import methodcaller
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,11 @@ from synthesizer_emulator.emissions import (
     PointArrays,
 )
 from synthesizer_emulator.emulator import Emulator
-from synthesizer_emulator.gridfile import IONISING, STAR_FRACTION
+from synthesizer_emulator.gridfile import (
+    IONISING,
+    LINE_UNITS,
+    STAR_FRACTION,
+)
 from synthesizer_emulator.namesakes import check_fits
 from synthesizer_emulator.places import (
     SUFFIX,
@@ -761,7 +766,9 @@ class EmulatedGrid(Grid):
         self.grid_dir = str(get_grids_dir() if grid_dir is None else grid_dir)
         self.grid_name = grid_name
         self.grid_ext = "hdf5"
-        self.grid_filename = str(self._weights.path)
+        # The bytes that were read, as the file may be another by now.
+        contents: Any = BytesIO(self._weights.contents)
+        self.grid_filename = contents
 
     def _get_axes(self) -> None:
         """Set the axes, which may be other ones than in the file."""
@@ -804,6 +811,14 @@ class EmulatedGrid(Grid):
         if lines is None:
             # They were not asked for when the weights were built.
             return
+        missing = [name for name in LINE_UNITS if name not in lines.units]
+        if missing:
+            raise GridError(
+                f"The weights '{self._weights.path}' have no lines' "
+                f"{', '.join(missing)}, without which Synthesizer has no "
+                "lines at all: build them from a grid that has, or pass "
+                "ignore_lines=True."
+            )
         self.available_lines = np.array(lines.ids)
         lams = unyt_array(lines.lams, parse_unit(lines.lam_units)).to(angstrom)
         self.line_lams = lams.astype(self._dtype, copy=False)

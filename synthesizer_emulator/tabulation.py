@@ -7,8 +7,10 @@ one. Only `emissions` needs it, and asks JAX for everything that is not here:
 other points, other architectures, gradients.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Self
 
 import numpy as np
@@ -94,7 +96,8 @@ class NodeTable:
             numbers = range(architecture.ensemble)
             prefixes = [f"regressor/members/{i}" for i in numbers]
         regressors = [_below(tensors, prefix) for prefix in prefixes]
-        if not all(_fits(architecture, each) for each in regressors):
+        expected = _shapes(architecture, prefixes, tensors)
+        if expected != {name: t.shape for name, t in tensors.items()}:
             return None
         lit = np.flatnonzero(tensors["support"][columns])
         kept, components = columns[lit], tensors["decoder/components"]
@@ -131,13 +134,43 @@ class NodeTable:
         return flux
 
 
-def _fits(architecture: Corrected, tensors: Mapping[str, NDArray]) -> bool:
-    """Return whether a network has the layers it should have."""
-    layers = _below(tensors, "trend/network/layers")
-    numbers = range(len(architecture.hidden) + 1)
-    return set(layers) == {
-        f"{i}/{part}" for i in numbers for part in ("kernel", "bias")
+def _shapes(
+    architecture: Corrected,
+    prefixes: Sequence[str],
+    tensors: Mapping[str, NDArray],
+) -> dict[str, tuple[int, ...]]:
+    """Return the shapes that tensors must have, by those of two of them."""
+    nothing = np.empty((0, 0))
+    alive = tensors.get("alive/values", nothing).shape[:-1]
+    components = tensors.get("decoder/components", nothing)
+    latents, n = len(components), math.prod(components.shape[1:])
+    d, k = len(alive), latents + 1
+    layers = list(pairwise((d, *architecture.hidden, k)))
+
+    def table(name: str, width: int) -> dict[str, tuple[int, ...]]:
+        nodes = {f"{name}/nodes/{i}": (m,) for i, m in enumerate(alive)}
+        return {f"{name}/values": (*alive, width), **nodes}
+
+    shapes: dict[str, tuple[int, ...]] = {
+        "support": (n,),
+        "decoder/mean": (n,),
+        "decoder/components": (latents, n),
+        **table("alive", 1),
     }
+    for prefix in prefixes:
+        trend = f"{prefix}/trend"
+        shapes |= {
+            **table(f"{prefix}/residual", k),
+            f"{prefix}/residual/metric": (k,),
+            **{f"{trend}/{name}": (d,) for name in ("centre", "width")},
+            **{f"{trend}/{name}": (k,) for name in ("scale", "shift")},
+        }
+        for i, (a, b) in enumerate(layers):
+            shapes[f"{trend}/network/layers/{i}/kernel"] = (a, b)
+            shapes[f"{trend}/network/layers/{i}/bias"] = (b,)
+    if len(prefixes) > 1:
+        shapes["regressor/factor"] = ()
+    return shapes
 
 
 def _latents(

@@ -185,7 +185,7 @@ def train(
         judged = float(loss)
         done = history.epoch[-1] if history.epoch else 0
         # Before anything is saved from which it would go on like this.
-        if not np.isfinite(judged):
+        if not np.isfinite([judged, float(mean_loss)]).all():
             raise InconsistentArguments(
                 f"The training diverged at epoch {done + config.check_every}:"
                 f" lower the learning rate ({config.learning_rate})."

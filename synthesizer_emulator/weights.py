@@ -8,7 +8,14 @@ tensors instead of an array. This module alone reads and writes it.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import (
+    asdict,
+    dataclass,
+    field,
+    fields,
+    is_dataclass,
+    replace,
+)
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from io import BytesIO
@@ -20,7 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from numpy.typing import NDArray
-from synthesizer.exceptions import GridError
+from synthesizer.exceptions import GridError, InconsistentArguments
 
 from synthesizer_emulator.architectures import (
     Architecture,
@@ -34,30 +41,53 @@ from synthesizer_emulator.emulator import (
     Meaning,
     with_derived,
 )
+from synthesizer_emulator.evaluation.metrics import ErrorSummary
 from synthesizer_emulator.files import (
-    open_hdf5,
+    damage_named,
+    is_sealed,
+    open_contents,
+    read_sealed,
     write_sealed,
 )
 from synthesizer_emulator.forking import check_not_forked
 from synthesizer_emulator.gridfile import (
     GridHeader,
     read_header,
+    text,
     write_header,
 )
 from synthesizer_emulator.interpolation import Derived, SmoothTable
 from synthesizer_emulator.places import SUFFIX as SUFFIX
 from synthesizer_emulator.scaling import AxisDomain, Coordinates
+from synthesizer_emulator.schema import parse_json, typed, typed_value
 from synthesizer_emulator.tabulation import NodeTable
+from synthesizer_emulator.training import History, TrainingConfig
 
-FORMAT_VERSION = 2
+# Version 3 has a checksum, 2 has tables in integers, 1 has neither.
+FORMAT_VERSION = 3
+_FIRST_SEALED = 3
 
 # Integers up to here have no rounding in single precision.
 _LARGEST_INTEGER = 2**24
 
-# What reading a damaged file raises.
-_DAMAGES = (KeyError, OSError, TypeError, ValueError)
+_REMEDY = (
+    "Get the whole file, or build it again with `synthesizer-emulator build`."
+)
+
+# The scales of axes, and the least value that each takes.
+_SCALES = {"linear": -np.inf, "power": 0.0, "log10": np.finfo(float).tiny}
+
+# The groups of emissions, and what else is in them.
+_GROUPS = {"spectra": ("wavelength",), "lines": ("id", "wavelength")}
 
 _PACKAGES = ("synthesizer-emulator", "cosmos-synthesizer", "jax", "flax")
+
+
+class ForeignFileError(GridError):
+    """What is raised for a whole file that holds something else.
+
+    Of another kind, or of a newer format: nothing to be written over.
+    """
 
 
 @dataclass(frozen=True)
@@ -113,6 +143,9 @@ class Weights:
         tensors (Mapping): The tensors of each emission, by its path and
             then by theirs.
         path (Path): The file they came from, if any.
+        contents (bytes): What that file held when it was read.
+        format_version (int): Its format; from 3 on there is a checksum,
+            which was verified.
     """
 
     header: GridHeader
@@ -121,6 +154,13 @@ class Weights:
     shapes: Mapping[str, EmissionShape]
     tensors: Mapping[str, Mapping[str, NDArray]]
     path: Path | None = None
+    contents: bytes = b""
+    format_version: int = FORMAT_VERSION
+
+    @property
+    def verified(self) -> bool:
+        """Whether a checksum says that these are what was written."""
+        return self.format_version >= _FIRST_SEALED
 
     @property
     def available_spectra(self) -> tuple[str, ...]:
@@ -178,7 +218,9 @@ class Weights:
         """
         check_not_forked()
         if path not in self._rebuilt:
-            self._rebuilt[path] = self._emission(path, self.shapes[path])
+            file = self.path or Path(self.provenance.grid_name)
+            with damage_named(file, _REMEDY):
+                self._rebuilt[path] = self._emission(path, self.shapes[path])
         return self._rebuilt[path]
 
     @cached_property
@@ -237,11 +279,10 @@ class Weights:
         for name, key in expected.items():
             want, got = flat[key].get_value(), tensors[name]
             if want.shape != got.shape or want.dtype != got.dtype:
-                raise GridError(
-                    f"Tensor '{path}/{name}' is {got.dtype}{got.shape}, but "
+                raise ValueError(
+                    f"tensor '{path}/{name}' is {got.dtype}{got.shape}, but "
                     f"the architecture '{self.provenance.architecture}' "
-                    f"wants {want.dtype}{want.shape}: the file is damaged. "
-                    "Build it again with `synthesizer-emulator build`."
+                    f"wants {want.dtype}{want.shape}"
                 )
             flat[key] = flat[key].replace(jnp.asarray(got))
         state = nnx.from_flat_state(flat.items())
@@ -276,11 +317,11 @@ class StoredTensors(Mapping):
         """
         tensors = self._read[emission]
         if tensors is None:
-            try:
-                with h5py.File(BytesIO(self._contents), "r") as hdf:
-                    tensors = read_tensors(hdf[emission])
-            except _DAMAGES as error:
-                raise _damaged(self._path, error) from error
+            with (
+                damage_named(self._path, _REMEDY),
+                open_contents(self._contents, self._path, again=True) as hdf,
+            ):
+                tensors = read_tensors(hdf[emission])
             self._read[emission] = tensors
         return tensors
 
@@ -314,27 +355,80 @@ def current_versions() -> dict[str, str]:
     return versions
 
 
+def as_stored(provenance: Provenance) -> Provenance:
+    """Return a provenance as it will be read back.
+
+    Args:
+        provenance (Provenance): What is to be kept.
+
+    Raises:
+        InconsistentArguments: If something in it can't be; says what.
+    """
+    try:
+        said = parse_json(_to_json(asdict(provenance)))
+        return typed(Provenance, said, "the provenance")
+    except (TypeError, ValueError) as error:
+        raise InconsistentArguments(
+            f"That can't be kept with the weights: {error}."
+        ) from error
+
+
+def check_storable(
+    header: GridHeader,
+    domain: Sequence[AxisDomain],
+    provenance: Provenance,
+    emissions: Sequence[str],
+    path: Path,
+) -> None:
+    """Refuse what can't be stored and read back, before it is needed.
+
+    Args:
+        header (GridHeader): The header of the grid.
+        domain (sequence of AxisDomain): Where it is to be trained.
+        provenance (Provenance): What is known already.
+        emissions (sequence of str): The paths of what is to be learned.
+        path (Path): The grid, for messages.
+
+    Raises:
+        GridError: Says what does not come back as it is.
+    """
+    weights = Weights(header, tuple(domain), provenance, {}, {})
+    stream = BytesIO()
+    try:
+        with h5py.File(stream, "w") as hdf:
+            _write_frame(hdf, weights, emissions)
+        with h5py.File(stream, "r") as hdf:
+            _check_alike(weights, _read_frame(hdf, path, b""))
+    # HDF5 and unyt raise nearly everything there is.
+    except Exception as error:
+        raise GridError(
+            f"What '{path.name}' holds besides its emissions can't be kept "
+            f"with the weights: {str(error).strip()} Mend the grid before "
+            "building an emulator."
+        ) from error
+
+
 def write_weights(path: Path, weights: Weights) -> None:
     """Write a weights file, whole or not at all.
+
+    It is read back before it takes the place of what was there.
 
     Args:
         path (Path): The target, ending in `.emulator.hdf5`.
         weights (Weights): What to write.
 
     Raises:
+        GridError: If what was written is not what is read back.
         OSError: If the target can't be written.
     """
-    units = weights.header.units
-    with write_sealed(path) as hdf:
-        write_header(hdf, weights.header)
-        card = hdf.create_group("emulator")
-        card.attrs["format_version"] = FORMAT_VERSION
-        # As datasets: attributes may not exceed 64 kB.
-        card["provenance"] = json.dumps(asdict(weights.provenance))
-        card["domain"] = json.dumps([asdict(a) for a in weights.domain])
+
+    def check(written: Path) -> None:
+        _check_alike(weights, read_weights(written))
+
+    with write_sealed(path, check) as hdf:
+        _write_frame(hdf, weights, tuple(weights.tensors))
         for emission, tensors in weights.tensors.items():
-            group = hdf.create_group(emission)
-            group.attrs["Units"] = units.get(emission, "erg/s/Hz")
+            group = hdf[emission]
             group.attrs["shape"] = json.dumps(asdict(weights.shapes[emission]))
             write_tensors(group, tensors)
 
@@ -343,66 +437,178 @@ def read_weights(path: Path) -> Weights:
     """Read a weights file.
 
     Args:
-        path (Path): The file.
+        path (Path): The file, which is read once.
 
     Returns:
         Weights: Everything in it, in memory; the tensors packed, as they
             are in the file, until they are asked for.
 
     Raises:
-        GridError: If the file is missing, truncated, not a weights file,
-            or of a newer format.
+        GridError: If the file is missing, damaged, not a weights file, or
+            of a newer format.
     """
-    with open_hdf5(path) as hdf:
-        contents = path.read_bytes()
+    contents = read_sealed(path)
+    with open_contents(contents, path) as hdf, damage_named(path, _REMEDY):
         if "emulator" not in hdf:
-            raise GridError(
+            raise ForeignFileError(
                 f"'{path}' is not a weights file of synthesizer_emulator "
                 "(it has no group 'emulator'). Make one from a grid with "
                 "`synthesizer-emulator build`."
             )
         found = hdf["emulator"].attrs.get("format_version", 0)
         if found not in range(FORMAT_VERSION + 1):
-            raise GridError(
+            raise ForeignFileError(
                 f"'{path}' has weights format {found}; this version of "
                 f"synthesizer_emulator reads up to {FORMAT_VERSION}. "
                 "Upgrade it with `pip install -U synthesizer-emulator`."
             )
-        try:
-            card = json.loads(hdf["emulator/provenance"][()])
-            domain = json.loads(hdf["emulator/domain"][()])
-            emissions = [
-                f"{group}/{name}"
-                for group in ("spectra", "lines")
-                if group in hdf
-                for name in hdf[group]
-                if isinstance(hdf[group][name], h5py.Group)
-            ]
-            weights = Weights(
-                header=read_header(hdf),
-                domain=tuple(AxisDomain(**axis) for axis in domain),
-                provenance=Provenance(**card),
-                shapes={
-                    e: EmissionShape.of_json(hdf[e].attrs["shape"])
-                    for e in emissions
-                },
-                tensors=StoredTensors(path, contents, emissions),
-                path=path,
+        if found >= _FIRST_SEALED and not is_sealed(contents):
+            raise GridError(
+                f"'{path}' has no checksum, which files of its format begin "
+                f"with: it was damaged or edited. {_REMEDY}"
             )
-            for emission in emissions:
-                _signatures(hdf[emission])
-            _check_consistent(weights)
-            return weights
-        except _DAMAGES as error:
-            raise _damaged(path, error) from error
+        weights = _read_frame(hdf, path, contents)
+        emissions = [
+            f"{group}/{name}"
+            for group, others in _GROUPS.items()
+            if group in hdf
+            for name in hdf[group]
+            if name not in others
+        ]
+        weights = replace(
+            weights,
+            shapes={
+                e: EmissionShape.of_json(text(hdf[e].attrs["shape"]))
+                for e in emissions
+            },
+            tensors=StoredTensors(path, contents, emissions),
+            format_version=int(found),
+        )
+        _check_consistent(weights)
+        for emission in emissions:
+            listed = _listed(hdf[emission])
+            _check_sizes(weights, emission, listed)
+            # What a checksum vouches for is looked at when it is unpacked.
+            if not weights.verified:
+                _check_listed(hdf[emission], listed)
+        return weights
 
 
-def _damaged(path: Path, error: Exception) -> GridError:
-    """Return the error that says what is wrong with a weights file."""
-    return GridError(
-        f"'{path}' is damaged: {error}. Build it again with "
-        "`synthesizer-emulator build`."
+def _write_frame(
+    hdf: h5py.File, weights: Weights, emissions: Sequence[str]
+) -> None:
+    """Write all of a weights file but the emissions' tensors."""
+    units = weights.header.units
+    write_header(hdf, weights.header)
+    card = hdf.create_group("emulator")
+    card.attrs["format_version"] = FORMAT_VERSION
+    # As datasets: attributes may not exceed 64 kB.
+    card["provenance"] = _to_json(asdict(weights.provenance))
+    card["domain"] = _to_json([asdict(a) for a in weights.domain])
+    for emission in emissions:
+        group = hdf.create_group(emission)
+        group.attrs["Units"] = units.get(emission, "erg/s/Hz")
+
+
+def _read_frame(hdf: h5py.File, path: Path, contents: bytes) -> Weights:
+    """Read all of a weights file but the emissions.
+
+    Raises:
+        Exception: Of nearly any kind, if the file is damaged.
+    """
+    card = typed(
+        Provenance,
+        parse_json(hdf["emulator/provenance"][()]),
+        "its provenance",
     )
+    # Built from them, so that settings that can't be are refused.
+    get_architecture(card.architecture, card.architecture_config)
+    TrainingConfig(**card.training_config)
+    errors = typed_value(Mapping[str, ErrorSummary], card.errors, "its errors")
+    for name, summary in errors.items():
+        if min(vars(summary).values()) < 0:
+            raise ValueError(f"the errors of '{name}' are negative")
+    histories = typed_value(
+        Mapping[str, History], card.histories, "its histories"
+    )
+    for name, losses in histories.items():
+        if len({len(each) for each in vars(losses).values()}) != 1:
+            raise ValueError(f"the losses of '{name}' are not all there")
+    domain = typed_value(
+        tuple[AxisDomain, ...],
+        parse_json(hdf["emulator/domain"][()]),
+        "its domain",
+    )
+    header = read_header(hdf, path)
+    _check_domain(domain, header)
+    return Weights(header, domain, card, {}, {}, path, contents)
+
+
+def _to_json(said: Any) -> str:
+    """Return JSON, with NumPy's numbers as Python's."""
+    return json.dumps(said, allow_nan=False, default=np.generic.item)
+
+
+def _check_alike(weights: Weights, back: Weights) -> None:
+    """Refuse weights that were not read back as they were written.
+
+    Raises:
+        GridError: Says in which part they differ.
+    """
+    for part in ("header", "domain", "provenance", "tensors"):
+        one, other = (
+            _comparable(getattr(each, part)) for each in (weights, back)
+        )
+        if not _same(one, other):
+            raise GridError(
+                f"The {part} of '{weights.provenance.grid_name}' can't be "
+                "stored: what is read back is not what was written. Please "
+                "report this, with the grid."
+            )
+
+
+def _comparable(part: Any) -> Any:
+    """Return a part of weights as it is after writing and reading."""
+    if isinstance(part, GridHeader):
+        # Units belong to what the grid stores, which is not all learned.
+        lines = part.lines and replace(part.lines, units={})
+        return replace(part, spectra_units={}, lines=lines)
+    if isinstance(part, Provenance):
+        return _to_json(asdict(part))
+    return part
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Return whether two nested structures hold the same numbers."""
+    if is_dataclass(one):
+        names = (f.name for f in fields(one))
+        return all(_same(getattr(one, n), getattr(other, n)) for n in names)
+    if isinstance(one, Mapping):
+        return one.keys() == other.keys() and all(
+            _same(one[key], other[key]) for key in one
+        )
+    if isinstance(one, tuple) and all(map(is_dataclass, one)):
+        return len(one) == len(other) and all(map(_same, one, other))
+    return np.array_equal(one, other)
+
+
+def _check_domain(domain: Sequence[AxisDomain], header: GridHeader) -> None:
+    """Refuse a domain that is not that of the axes.
+
+    Raises:
+        ValueError: Says which axis is wrong.
+    """
+    if [a.name for a in domain] != [a.name for a in header.axes]:
+        raise ValueError("its domain is not that of its axes")
+    for limits, axis in zip(domain, header.axes, strict=True):
+        least = _SCALES.get(limits.scale)
+        if least is None or not least <= limits.low < limits.high:
+            raise ValueError(
+                f"the domain of '{axis.name}' can't be from {limits.low:g} "
+                f"to {limits.high:g} in the scale '{limits.scale}'"
+            )
+        # It is wider than the nodes where scattered samples were.
+        limits.inside(axis.values)
 
 
 def _check_consistent(weights: Weights) -> None:
@@ -412,8 +618,6 @@ def _check_consistent(weights: Weights) -> None:
         ValueError: Says what does not fit what.
     """
     header = weights.header
-    if [a.name for a in weights.domain] != [a.name for a in header.axes]:
-        raise ValueError("its domain is not that of its axes")
     if not weights.shapes:
         raise ValueError("it holds no emissions")
     for emission, shape in weights.shapes.items():
@@ -423,6 +627,30 @@ def _check_consistent(weights: Weights) -> None:
                 f"'{emission}' has shape {(*shape.nodes, shape.size)}, but "
                 f"the axes and wavelengths have {expected}"
             )
+
+
+def _check_sizes(
+    weights: Weights, emission: str, listed: Mapping[str, str]
+) -> None:
+    """Refuse layers that the tensors of an emission could not fill.
+
+    What they must be exactly is known when the emulator is first used; but
+    by then it is made, and must not be endless.
+
+    Raises:
+        ValueError: Says what is too many.
+    """
+    settings = weights.provenance.architecture_config.values()
+    lists = [len(s) for s in settings if isinstance(s, list)]
+    layers = max([weights._architecture.ensemble, *lists])
+    shape = weights.shapes[emission]
+    widest = max(shape.latents, shape.inner)
+    held = len(weights.contents) * 8
+    if layers > len(listed) or widest > held:
+        raise ValueError(
+            f"'{emission}' has {len(listed)} tensors, too few for "
+            f"{layers} layers or members of {widest} latents"
+        )
 
 
 def write_tensors(group: h5py.Group, tensors: Mapping[str, NDArray]) -> None:
@@ -461,24 +689,39 @@ def read_tensors(group: h5py.Group) -> dict[str, NDArray]:
     Raises:
         ValueError: If one is missing or of another shape or precision, or
             not finite.
+        Exception: Of nearly any kind, if the file is damaged.
     """
-    tensors = {name: _unpack(group[name]) for name in _signatures(group)}
+    listed = _listed(group)
+    _check_listed(group, listed)
+    tensors = {name: _unpack(group[name]) for name in listed}
     for name, tensor in tensors.items():
+        where = f"'{group.name}/{name}'"
+        found = _signature(tensor.dtype, tensor.shape)
+        if found != listed[name]:
+            raise ValueError(f"{where} is {found} when unpacked")
         if not np.isfinite(tensor).all():
-            raise ValueError(f"'{group.name}/{name}' is not finite")
+            raise ValueError(f"{where} is not finite")
     return tensors
 
 
-def _signatures(group: h5py.Group) -> dict[str, str]:
-    """Return what the tensors below a group are, as their list has it.
+def _listed(group: h5py.Group) -> dict[str, str]:
+    """Return what the tensors below a group are, as their list has it."""
+    return typed_value(
+        Mapping[str, str],
+        parse_json(text(group.attrs["tensors"])),
+        f"the list of tensors of '{group.name}'",
+    )
+
+
+def _check_listed(group: h5py.Group, listed: Mapping[str, str]) -> None:
+    """Refuse tensors that are not as their list has it, still packed.
 
     Raises:
         ValueError: If one is missing or of another shape or precision.
     """
-    signatures = json.loads(group.attrs["tensors"])
-    for name, expected in signatures.items():
+    for name, expected in listed.items():
         stored = group.get(name)
-        if stored is None:
+        if not isinstance(stored, h5py.Dataset):
             raise ValueError(f"tensor '{group.name}/{name}' is missing")
         packed = "unit" in stored.attrs
         dtype = np.dtype(np.float32) if packed else stored.dtype
@@ -487,7 +730,6 @@ def _signatures(group: h5py.Group) -> dict[str, str]:
             raise ValueError(
                 f"tensor '{group.name}/{name}' is {found}, expected {expected}"
             )
-    return signatures
 
 
 def _pack(tensor: NDArray) -> tuple[NDArray, NDArray | None]:
@@ -542,8 +784,7 @@ def _check_same(expected: set[str], found: set[str], path: str) -> None:
     if expected != found:
         missing = ", ".join(sorted(expected - found)) or "none"
         extra = ", ".join(sorted(found - expected)) or "none"
-        raise GridError(
-            f"The tensors of '{path}' do not fit its architecture (missing: "
-            f"{missing}; unexpected: {extra}). Build it again with "
-            "`synthesizer-emulator build`."
+        raise ValueError(
+            f"the tensors of '{path}' do not fit its architecture (missing: "
+            f"{missing}; unexpected: {extra})"
         )

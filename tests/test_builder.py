@@ -1,7 +1,9 @@
 import json
 import pickle
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -17,9 +19,16 @@ from synthesizer.grid import Grid
 
 from synthesizer_emulator import EmulatedGrid, build
 from synthesizer_emulator.architectures import EmissionShape
+from synthesizer_emulator.builder import BuildReport
 from synthesizer_emulator.checkpoint import Checkpoint, FinishedEmission
 from synthesizer_emulator.evaluation.metrics import summarise_errors
-from synthesizer_emulator.weights import FORMAT_VERSION, read_weights
+from synthesizer_emulator.gridfile import IONISING
+from synthesizer_emulator.verdict import to_replace, verdict
+from synthesizer_emulator.weights import (
+    FORMAT_VERSION,
+    read_weights,
+    write_weights,
+)
 
 OFFICIAL = "bc03-2016-miles_chabrier-0.1,100_cloudy-c23.01-sps"
 
@@ -387,3 +396,247 @@ def test_error_summary_counts_only_what_is_bright():
         summary.mean_median, np.mean([0.005, 0.1 / 3]), rtol=1e-5
     )
     assert summarise_errors(np.zeros((2, 3)), np.zeros((2, 3))) is None
+
+
+@pytest.fixture(scope="module")
+def once_built(tmp_path_factory):
+    """Return the path of a grid of starlight with good weights beside it."""
+    path = tmp_path_factory.mktemp("once") / "g.hdf5"
+    write_analytic_grid(path, gas=False, n_ages=6, n_metals=3)
+    build(path, **QUICK)
+    return path
+
+
+@pytest.fixture
+def with_weights(once_built, tmp_path):
+    """Return a copy of it, and the path of its weights."""
+    for path in once_built.parent.iterdir():
+        shutil.copy(path, tmp_path)
+    return tmp_path / "g.hdf5", tmp_path / "g.emulator.hdf5"
+
+
+@pytest.fixture
+def untrained(monkeypatch):
+    """Let no build get as far as training."""
+
+    def fail(*args):
+        pytest.fail("it trained")
+
+    monkeypatch.setattr("synthesizer_emulator.builder._fit", fail)
+
+
+# Weights that fit badly: nearly no components.
+POOR = {
+    **QUICK,
+    "settings": {"hidden": [4], "components": 1},
+}
+
+
+def test_better_weights_are_kept(with_weights):
+    path, weights = with_weights
+    good = weights.read_bytes()
+    message = (
+        r"g.emulator.hdf5' has smaller errors .*spectra/\w+ is within .*% at "
+        r".* of its pixels, and was within .*kept\. The new weights are "
+        r"'.*g.new.emulator.hdf5': load them with EmulatedGrid\(.*--overwrite"
+    )
+    with pytest.raises(InconsistentArguments, match=message):
+        build(path, **POOR)
+    assert weights.read_bytes() == good
+    # Nothing is lost, and nothing else is left.
+    new = weights.with_name("g.new.emulator.hdf5")
+    assert sorted(path.parent.iterdir()) == sorted([path, weights, new])
+    poor = EmulatedGrid("g", weights=new)
+    assert poor.provenance.architecture_config["components"] == 1
+    better = read_weights(weights).provenance.errors["spectra/incident"]
+    assert poor.provenance.errors["spectra/incident"]["p95"] > better["p95"]
+
+
+def test_better_weights_are_overwritten_if_told(with_weights):
+    path, weights = with_weights
+    report = build(path, overwrite=True, **POOR)
+    assert report.path == weights
+    settings = read_weights(weights).provenance.architecture_config
+    assert settings["components"] == 1
+    assert sorted(path.parent.iterdir()) == sorted([path, weights])
+    # And these by better ones without a question.
+    build(path, **QUICK)
+    settings = read_weights(weights).provenance.architecture_config
+    assert settings["components"] > 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"architecture": "pca"}, r"the architecture 'corrected', not 'pca'"),
+        ({"spectra": ["incident"]}, "It holds spectra/transmitted as well"),
+    ],
+)
+def test_other_weights_are_kept(with_weights, untrained, arguments, message):
+    path, weights = with_weights
+    good = weights.read_bytes()
+    name = arguments.get("architecture", "corrected")
+    remedy = rf"{message}.*--out '.*g\.{name}\.emulator\.hdf5'.*--overwrite"
+    with pytest.raises(InconsistentArguments, match=remedy):
+        build(path, progress=False, **arguments)
+    assert weights.read_bytes() == good
+
+
+def test_weights_of_another_grid_are_kept(with_weights, untrained):
+    path, weights = with_weights
+    other = shutil.copy(path, path.with_name("h.hdf5"))
+    with pytest.raises(InconsistentArguments, match=r"of the grid 'g', not "):
+        build(other, out=weights, progress=False)
+
+
+def test_an_ensemble_is_kept(with_weights, untrained):
+    _, weights = with_weights
+    card = read_weights(weights).provenance
+    config = {**card.architecture_config, "ensemble": 3}
+    changed = replace(card, architecture_config=config)
+    with pytest.raises(InconsistentArguments, match="an ensemble of 3, and t"):
+        to_replace(
+            weights_of_card(weights, changed), card, ["spectra/incident"]
+        )
+
+
+def weights_of_card(path, card):
+    """Write weights with another provenance, and return their path."""
+    write_weights(path, replace(read_weights(path), provenance=card))
+    return path
+
+
+def _newer(hdf):
+    hdf["emulator"].attrs["format_version"] = 9
+
+
+def _foreign(hdf):
+    del hdf["emulator"]
+
+
+def test_newer_and_foreign_files_are_kept(with_weights, untrained):
+    path, weights = with_weights
+    for damage, message in (
+        (
+            lambda hdf: hdf["emulator"].attrs.update(format_version=9),
+            "Upgrade",
+        ),
+        (lambda hdf: hdf.__delitem__("emulator"), "not a weights file"),
+    ):
+        kept = weights.with_name("kept.emulator.hdf5")
+        with h5py.File(weights) as old, h5py.File(kept, "w") as hdf:
+            for name in old:
+                old.copy(name, hdf)
+            damage(hdf)
+        image = kept.read_bytes()
+        with pytest.raises(InconsistentArguments, match=rf"{message}.*Keep b"):
+            build(path, out=kept, progress=False)
+        assert kept.read_bytes() == image
+
+
+def test_damaged_and_outdated_weights_are_replaced(with_weights):
+    """As the errors about them say to build them again."""
+    path, weights = with_weights
+    good = read_weights(weights)
+    stale = replace(good.provenance, source_hash="0" * 64, errors={})
+    for damaged in (True, False):
+        if damaged:
+            weights.write_bytes(weights.read_bytes()[:-10])
+        else:
+            weights_of_card(weights, stale)
+        build(path, **QUICK)
+        hash_now = read_weights(weights).provenance.source_hash
+        assert hash_now == good.provenance.source_hash
+
+
+def test_architectures_lie_side_by_side(with_weights):
+    path, weights = with_weights
+    other = weights.with_name("g.payne.emulator.hdf5")
+    build(
+        path,
+        out=other,
+        architecture="payne",
+        settings={"hidden": [4]},
+        training={"epochs": 25},
+        progress=False,
+    )
+    folder = path.parent
+    assert (
+        EmulatedGrid("g", grid_dir=folder).provenance.architecture
+        == "corrected"
+    )
+    payne = EmulatedGrid("g", grid_dir=folder, weights=other)
+    assert payne.provenance.architecture == "payne"
+    assert payne.grid_name == "g"
+
+
+def test_the_verdict_goes_by_the_worst(with_weights):
+    card = read_weights(with_weights[1]).provenance
+    worst = max(e["p95"] for e in card.errors.values())
+    said = verdict(card.errors)
+    assert "\n" not in said
+    assert f"{100 * worst:.2g}% at 95%" in said
+    for error, word in ((0.001, "good"), (0.05, "coarse"), (5842.0, "poor")):
+        errors = {**card.errors, "x": {"p50": error / 2, "p95": error}}
+        assert verdict(errors).startswith(f"Verdict: {word}. The worst, x, ")
+    assert "584,200% at 95%" in verdict(errors)
+    assert "nothing shines" in verdict({})
+    report = BuildReport(with_weights[1], card, 1)
+    assert str(report).endswith(said)
+
+
+@pytest.mark.parametrize(
+    ("entry", "change", "message"),
+    [
+        ("star_fraction", np.nan, r"'star_fraction'.*not finite at ages\[0\]"),
+        (f"{IONISING}/HI", np.nan, r"HI'.*not finite at ages\[0\] = 1e\+06"),
+        ("star_fraction", np.transpose, r"'star_fraction'.*the axes have"),
+        (f"{IONISING}/HI", np.transpose, r"HI'.*the axes have \(6, 3\)"),
+        ("spectra/incident", np.transpose, "'spectra/incident'.*not an array"),
+        ("spectra/incident", np.char.array, "not an array of numbers"),
+        ("axes/ages", np.char.array, "'axes/ages'.*not an array of numbers"),
+    ],
+)
+def test_all_that_is_stored_is_checked_before_training(
+    with_weights, untrained, entry, change, message
+):
+    path, weights = with_weights
+    good = weights.read_bytes()
+    with h5py.File(path, "r+") as hdf:
+        if callable(change):
+            values = hdf[entry][...]
+            attributes = dict(hdf[entry].attrs)
+            del hdf[entry]
+            strings = change is np.char.array
+            hdf[entry] = values.astype("S8") if strings else change(values)
+            hdf[entry].attrs.update(attributes)
+        else:
+            hdf[entry][0, 0] = change
+    with pytest.raises(GridError, match=rf"{message}.* again"):
+        build(path, **QUICK)
+    assert weights.read_bytes() == good
+
+
+def test_what_can_not_be_kept_is_known_before_training(
+    with_weights, untrained
+):
+    path, _ = with_weights
+    with pytest.raises(
+        InconsistentArguments, match=r"'author' of .* is 5, exp"
+    ):
+        build(path, author=5, progress=False)
+    with h5py.File(path, "r+", libver="latest") as hdf:
+        # More than HDF5 takes in an attribute of a file of the usual kind.
+        del hdf["Model"]
+        hdf.create_group("Model").attrs["history"] = np.ones(10_000)
+    with pytest.raises(GridError, match=r"'g.hdf5' holds besides.*Mend the g"):
+        build(path, **QUICK)
+
+
+def test_numbers_of_numpy_are_settings(with_weights):
+    path, _ = with_weights
+    settings = {"hidden": [np.int64(16)], "trend": np.float32(0.5)}
+    report = build(path, overwrite=True, **{**QUICK, "settings": settings})
+    card = read_weights(report.path).provenance
+    assert card.architecture_config["hidden"] == [16]
+    assert card.architecture_config["trend"] == 0.5

@@ -1,6 +1,7 @@
 import subprocess
 import sys
 
+import h5py
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -12,7 +13,7 @@ from synthesizer_emulator.grid import (
     EmulatedGrid,
     example_folder,
 )
-from synthesizer_emulator.weights import SUFFIX
+from synthesizer_emulator.weights import FORMAT_VERSION, SUFFIX
 
 
 def run(*arguments):
@@ -35,6 +36,27 @@ def test_build_and_info(analytic_grid, tmp_path):
     assert "'hidden': [8]" in shown.output
     assert "'seed': 3" in shown.output
     assert "ages: 1e+06 to 1e+10" in shown.output
+    assert (
+        f"format         {FORMAT_VERSION}, checksum verified" in shown.output
+    )
+    assert "Verdict: " in result.output
+    before = weights.read_bytes()
+    other = run("build", analytic_grid, "--out", out, "--architecture", "pca")
+    assert other.exit_code == 1
+    assert "or replace it with --overwrite" in other.output
+    assert weights.read_bytes() == before
+
+
+def test_info_says_what_is_not_verified(tmp_path):
+    path = tmp_path / f"old{SUFFIX}"
+    shipped = example_folder() / f"{EXAMPLE_NAME}{SUFFIX}"
+    with h5py.File(shipped) as new, h5py.File(path, "w") as hdf:
+        for name, value in new.attrs.items():
+            hdf.attrs[name] = value
+        for name in new:
+            new.copy(name, hdf)
+        hdf["emulator"].attrs["format_version"] = 2
+    assert "format         2, without a checksum" in run("info", path).output
 
 
 def test_build_from_samples(tmp_path):

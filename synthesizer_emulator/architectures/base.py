@@ -5,7 +5,6 @@ makes the emulator of one emission from its values at samples, `skeleton`
 the same modules without values, to be filled from a weights file.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, Self
@@ -27,6 +26,7 @@ from synthesizer_emulator.emulator import (
 )
 from synthesizer_emulator.interpolation import LinearTable
 from synthesizer_emulator.scaling import SoftLog
+from synthesizer_emulator.schema import parse_json, typed
 from synthesizer_emulator.training import History, Monitor, TrainingConfig
 
 
@@ -49,14 +49,17 @@ class EmissionShape:
 
     @classmethod
     def of_json(cls, text: str) -> Self:
-        """Read back what `json.dumps(asdict(shape))` wrote."""
-        fields = json.loads(text)
-        return cls(
-            tuple(int(n) for n in fields["nodes"]),
-            int(fields["size"]),
-            int(fields["latents"]),
-            int(fields.get("inner", 0)),
-        )
+        """Read back what `json.dumps(asdict(shape))` wrote.
+
+        Raises:
+            TypeError: If a field is missing, unknown or of another type.
+            ValueError: If it is no JSON, or a size can't be.
+        """
+        shape = typed(cls, parse_json(text), "its shape")
+        sizes = (*shape.nodes, shape.size, shape.latents)
+        if not shape.nodes or min(sizes) < 1 or shape.inner < 0:
+            raise ValueError(f"there is no {shape}")
+        return shape
 
 
 @dataclass(frozen=True)
