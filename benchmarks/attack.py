@@ -827,7 +827,8 @@ def main() -> None:
     for name, found in results.items():
         for line in found["wrong"]:
             print(f"{name}: {line}")
-    record.write(path, {"seed": SEED, "attacked": results})
+    kinds = {"allowed": ALLOWED, "not allowed": NOT_ALLOWED}
+    record.write(path, {"seed": SEED, **kinds, "attacked": results})
     sys.exit(any(found["wrong"] for found in results.values()))
 
 

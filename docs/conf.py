@@ -43,6 +43,8 @@ _architectures = dict(
 _limits = json.loads((_benchmarks / "limits.json").read_text())
 _host = json.loads((_benchmarks / "host_suite.json").read_text())
 _speed = json.loads((_benchmarks / "speed.json").read_text())
+_attack = json.loads((_benchmarks / "attack.json").read_text())
+_dust = json.loads((_benchmarks / "synference_dust.json").read_text())
 
 
 def _table(head: str, *rows: str) -> str:
@@ -169,6 +171,17 @@ def _pair(what: str, row: dict[str, dict[str, float]], digits: int) -> str:
     )
 
 
+def _outcomes(name: str, attacked: dict) -> str:
+    """Return one row of what became of damaged files."""
+    outcomes = attacked["outcomes"].values()
+    counts = [
+        sum(counted.get(outcome, 0) for counted in outcomes)
+        for outcome in (*_attack["allowed"], *_attack["not allowed"])
+    ]
+    cells = " | ".join(str(count) for count in counts)
+    return f"| {name} | {attacked['attempts']:,} | {cells} |"
+
+
 _PAIRS = {
     "load": ("load / s", 3),
     "first galaxy": ("first galaxy, with loading / s", 2),
@@ -235,6 +248,13 @@ def _gradient_bound(n: str, most: float) -> str:
 
 
 myst_substitutions = {
+    "attack_commit": _attack["commit"],
+    "attack_table": _table(
+        "| | attempts | "
+        + " | ".join((*_attack["allowed"], *_attack["not allowed"]))
+        + " |",
+        *(_outcomes(*row) for row in _attack["attacked"].items()),
+    ),
     "accuracy_batch": str(_accuracy["batch"]),
     "accuracy_nodes": _table(
         "| | mean: median | p95 | pixels: p50 | p95 | p99 "
@@ -317,6 +337,15 @@ myst_substitutions = {
     "libraries_p50": f"{_libraries['millimagnitudes']['p50']:.4f}",
     "libraries_p99": f"{_libraries['millimagnitudes']['p99']:.4f}",
     "libraries_table": _table("| | median | from, to |", *_rates(_libraries)),
+    "dust_commit": _dust["commit"],
+    "dust_galaxies": str(_dust["galaxies"]),
+    "dust_table": _table(
+        "| script | median | worst |",
+        *(
+            f"| `{name}` | {row['p50']:.4f} | {row['worst']:.3f} |"
+            for name, row in _dust["scripts"].items()
+        ),
+    ),
     "library_commit": _library["commit"],
     "library_galaxies": f"{_library['galaxies']:,}",
     "library_tables": "\n\n".join(
