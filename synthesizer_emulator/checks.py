@@ -18,8 +18,16 @@ _LIMITS = (
 )
 
 
-def check_whole(name: str, value: object, low: int) -> None:
+def check_whole(
+    name: str, value: object, low: int, high: int | None = None
+) -> None:
     """Refuse what is not a whole number of at least `low`.
+
+    Args:
+        name (str): What the number is called.
+        value (object): What was given.
+        low (int): The least it may be.
+        high (int): The most it may be; any by default.
 
     Raises:
         InconsistentArguments: Says what was expected and what was met.
@@ -28,6 +36,10 @@ def check_whole(name: str, value: object, low: int) -> None:
     if not whole or value < low:  # type: ignore[operator]
         raise InconsistentArguments(
             f"{name} must be a whole number of at least {low}, got {value!r}."
+        )
+    if high is not None and value > high:  # type: ignore[operator]
+        raise InconsistentArguments(
+            f"{name} must be a whole number of at most {high}, got {value!r}."
         )
 
 

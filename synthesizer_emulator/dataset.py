@@ -33,6 +33,15 @@ from synthesizer_emulator.gridfile import (
 )
 from synthesizer_emulator.scaling import AxisDomain, Coordinates
 from synthesizer_emulator.training import TrainingConfig
+from synthesizer_emulator.units import NO_UNITS, parse_unit
+
+# The units of what every stellar grid has.
+_AXIS_UNITS = {
+    "ages": "yr",
+    "metallicities": "dimensionless",
+    "ionisation_parameters": "dimensionless",
+}
+_SPECTRA_UNITS = "erg/s/Hz"
 
 # What a reprocessed grid stores is not what is learned: the lines stand
 # out of `nebular` on a smooth continuum, and the two are learned apart.
@@ -352,6 +361,35 @@ def check_header(path: Path, header: GridHeader) -> None:
             f"'{path.name}' has the axes "
             + ", ".join(f"{a.name} ({len(a.values)})" for a in header.axes)
             + "; an emulator needs at least two axes of two nodes."
+        )
+    for axis in header.axes:
+        expected = _AXIS_UNITS.get(axis.name, axis.units)
+        _check_units(path, f"axes/{axis.name}", axis.units, expected)
+    for name, units in header.spectra_units.items():
+        what = f"spectra/{name}"
+        _check_units(path, what, units, _SPECTRA_UNITS)
+        if units not in NO_UNITS and parse_unit(units) != parse_unit(
+            _SPECTRA_UNITS
+        ):
+            raise GridError(
+                f"'{what}' of '{path.name}' is in '{units}', and Synthesizer "
+                f"takes the numbers of spectra for {_SPECTRA_UNITS}: store "
+                "them in these."
+            )
+
+
+def _check_units(path: Path, what: str, units: str, expected: str) -> None:
+    """Refuse units of another kind than an array's; none pass.
+
+    Raises:
+        GridError: Names both.
+    """
+    dimensions = parse_unit(expected).dimensions
+    if units not in NO_UNITS and parse_unit(units).dimensions != dimensions:
+        raise GridError(
+            f"'{what}' of '{path.name}' is in '{units}', expected "
+            f"'{expected}' or what converts to it. Mend the grid before "
+            "building an emulator."
         )
 
 

@@ -206,6 +206,7 @@ def replacing(path: Path) -> Iterator[Path]:
             process writes the same file; the message names the target and a
             remedy.
     """
+    _check_no_folder(path)
     with exclusive(path):
         scratch = _scratch_for(path)
         try:
@@ -298,8 +299,9 @@ def check_writable(path: Path) -> None:
     """Refuse a target that can't be written, before any work is done.
 
     Raises:
-        OSError: If its folder is missing or read-only.
+        OSError: If its folder is missing or read-only, or it is a folder.
     """
+    _check_no_folder(path)
     _scratch_for(path).unlink()
 
 
@@ -418,6 +420,16 @@ def _locked(lock: Path, path: Path, deadline: float) -> int:
         if lock.exists() and os.path.samestat(lock.stat(), os.fstat(handle)):
             return handle
         os.close(handle)
+
+
+def _check_no_folder(path: Path) -> None:
+    """Refuse a target that is a folder.
+
+    Raises:
+        OSError: Says so.
+    """
+    if path.is_dir():
+        raise OSError(f"Can't write '{path}': it is a folder. Move it away.")
 
 
 def _scratch_for(path: Path) -> Path:

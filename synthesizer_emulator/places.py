@@ -68,7 +68,11 @@ def locate(
     Returns:
         tuple: The first weights; and the first file of the grid, if there
             is one where the weights are or before. None where there is none.
+
+    Raises:
+        GridError: If it names no grid.
     """
+    _check_named(grid)
     own = None
     for folder in folders(grid_dir):
         stem = folder / plain_name(grid)
@@ -95,9 +99,8 @@ def find_grid(grid: str | Path, grid_dir: str | Path | None = None) -> Path:
     Raises:
         GridError: If there is no such file; says where it looked.
     """
+    _check_named(grid)
     given = Path(grid)
-    if not given.name:
-        raise GridError(f"'{grid}' names no grid: pass a path or a name.")
     # Official names hold dots and commas, so only `.hdf5` is taken off.
     named = given.with_name(f"{given.name.removesuffix('.hdf5')}.hdf5")
     candidates = list(
@@ -117,6 +120,16 @@ def find_grid(grid: str | Path, grid_dir: str | Path | None = None) -> Path:
         "grid, or its name and the folder it is in; `synthesizer-emulator "
         "bc03 --out DIR` makes one from BC03."
     )
+
+
+def _check_named(grid: str | Path) -> None:
+    """Refuse what names no grid, as a folder alone.
+
+    Raises:
+        GridError: Says so.
+    """
+    if not Path(plain_name(grid)).name:
+        raise GridError(f"'{grid}' names no grid: pass a path or a name.")
 
 
 def similar(grid: str | Path, grid_dir: str | Path | None, ending: str) -> str:

@@ -7,6 +7,7 @@ with no grid at all. Only the builder needs them.
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from numbers import Integral
 from pathlib import Path
 from typing import Self, TypeAlias
@@ -19,7 +20,7 @@ from synthesizer.exceptions import GridError, InconsistentArguments
 from synthesizer.grid import Grid
 
 from synthesizer_emulator.architectures.base import EmissionSamples, mesh_of
-from synthesizer_emulator.checks import check_whole
+from synthesizer_emulator.checks import check_memory, check_whole
 from synthesizer_emulator.dataset import (
     TrainingSet,
     check_header,
@@ -40,6 +41,10 @@ NodeChoice: TypeAlias = "int | str | ArrayLike"
 
 # How many samples decide what is stored, and not emulated, at a node.
 _NEIGHBOURS = 30
+
+# What is held for a node while building, as components and their slopes: an
+# order of magnitude, to tell a typo from a grid.
+_NODE_BYTES = 2048
 
 
 @dataclass(frozen=True)
@@ -211,6 +216,7 @@ class ScatteredSamples:
         header = learned_header(header, emissions)
         unstored = learned_header(unstored, emissions)
         source = cls(files, unstored, emissions, domain)
+        source._check_distinct()
         return replace(source, header=source._with_stored(header))
 
     @property
@@ -239,6 +245,26 @@ class ScatteredSamples:
         """Read everything once, as `SampleSource.check` says."""
         for emission in self.emissions:
             read_learned(self._read, emission)
+
+    def _check_distinct(self) -> None:
+        """Refuse two samples at one point, as of a file given twice.
+
+        Raises:
+            GridError: Names the first two.
+        """
+        points = Coordinates(self.domain).of_points(self.points)
+        _, first, which = np.unique(
+            points, axis=0, return_index=True, return_inverse=True
+        )
+        again = np.flatnonzero(first[which] != np.arange(len(points)))
+        if len(again):
+            names = ", ".join(f"'{file.path.name}'" for file in self.files)
+            which_one = self._place([int(again[0])])
+            raise GridError(
+                f"Of the samples of {names}, {which_one} is at "
+                f"the same point as sample {first[which[again[0]]]}: leave "
+                "one of them out, and give each file once."
+            )
 
     def source_hash(self) -> str:
         """Return the SHA-256 of the files, or of those of several."""
@@ -358,6 +384,7 @@ def _parsed(
                 domain = replace(domain, low=first, high=last)
             choice = int(number)
         if isinstance(choice, Integral):
+            _check_nodes(f"{choice} nodes of '{name}'", int(choice))
             low, high = domain.scaled(np.array([domain.low, domain.high]), np)
             nodes = domain.unscaled(np.linspace(low, high, int(choice)))
             nodes[[0, -1]] = domain.low, domain.high
@@ -394,10 +421,18 @@ def _chosen_axes(
             f"{names[0]}=50, --axes {names[0]}=LOW:HIGH:50 or a list of "
             "values; others can be had of the built grid at any time."
         )
-    return tuple(
+    axes = tuple(
         replace(axis, values=choose_nodes(choices[axis.name], axis, limits))
         for axis, limits in zip(ends, domain, strict=True)
     )
+    shape = [len(axis.values) for axis in axes]
+    _check_nodes(f"A grid of {' x '.join(map(str, shape))} nodes", prod(shape))
+    return axes
+
+
+def _check_nodes(what: str, number: int) -> None:
+    """Refuse more nodes than there is memory for what is kept at each."""
+    check_memory(what, _NODE_BYTES * float(number), "choose fewer")
 
 
 def _all_corners(

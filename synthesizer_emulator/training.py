@@ -30,6 +30,9 @@ SCHEDULES = ("cosine", "plateau")
 # patience that stops the training.
 _PLATEAU_FACTOR = 0.5
 
+# JAX takes no more.
+_LARGEST_SEED = 2**63 - 1
+
 
 @dataclass(frozen=True)
 class TrainingConfig:
@@ -68,7 +71,7 @@ class TrainingConfig:
         """
         for name in ("epochs", "batch_size", "patience", "check_every"):
             check_whole(name, getattr(self, name), 1)
-        check_whole("seed", self.seed, 0)
+        check_whole("seed", self.seed, 0, _LARGEST_SEED)
         check_number("learning_rate", self.learning_rate, 0, open_ends=True)
         check_number("weight_decay", self.weight_decay, 0)
         check_number(

@@ -640,3 +640,20 @@ def test_numbers_of_numpy_are_settings(with_weights):
     card = read_weights(report.path).provenance
     assert card.architecture_config["hidden"] == [16]
     assert card.architecture_config["trend"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("entry", "units"),
+    [
+        ("axes/ages", "Msun"),
+        ("axes/metallicities", "yr"),
+        ("spectra/incident", "yr"),
+        ("spectra/incident", "W/Hz"),
+        ("spectra/incident", "Lsun/Hz"),
+    ],
+)
+def test_units_of_another_kind_are_refused(analytic_grid, entry, units):
+    with h5py.File(analytic_grid, "r+") as hdf:
+        hdf[entry].attrs["Units"] = units
+    with pytest.raises(GridError, match=f"'{entry}' of .* is in '{units}'"):
+        build(analytic_grid, **QUICK)

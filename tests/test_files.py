@@ -9,6 +9,7 @@ import pytest
 from synthesizer.exceptions import GridError
 
 from synthesizer_emulator.files import (
+    check_writable,
     damage_named,
     exclusive,
     open_contents,
@@ -206,3 +207,8 @@ def test_one_process_may_enter_again(tmp_path):
             scratch.write_bytes(b"whole")
         assert (tmp_path / ".file.hdf5.lock").exists()
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_is_no_target(tmp_path):
+    with pytest.raises(OSError, match="it is a folder"):
+        check_writable(tmp_path)

@@ -742,6 +742,14 @@ def test_two_processes_make_the_same_file(tmp_path):
             "wavelengths of lam_lims have to ascend",
         ),
         (
+            {"grid": {"name": "bc03-example", "collapse": {"ages": "old"}}},
+            "collapse takes one number for 'ages', as 0.01 or .*'old'",
+        ),
+        (
+            {"grid": {"name": "bc03-example", "collapse": {"ages": [1, 2]}}},
+            "collapse takes one number for 'ages'",
+        ),
+        (
             {"grid": {"name": "bc03-example", "collapse": {"logU": 1}}},
             "'grid': Axis logU is not a valid axis",
         ),

@@ -464,3 +464,12 @@ def test_a_part_with_a_checksum_is_read_with_care(tmp_path, spoil):
 def _replaced(hdf, name, value):
     del hdf[name]
     hdf[name] = value
+
+
+def test_a_folder_given_twice_is_not_two(tmp_path):
+    parts = Parts.begin(tmp_path / "a", 3, 3, {})
+    parts.write(slice(0, 3), {"x": np.zeros(3)}, np.zeros(3, np.bool_))
+    with pytest.raises(InconsistentArguments, match="each once; got"):
+        collect([parts.folder, tmp_path / "b" / ".." / "a"])
+    with pytest.raises(InconsistentArguments, match="got none"):
+        collect([])

@@ -186,3 +186,9 @@ def test_what_is_no_grid_does_not_stop_its_weights(places):
 def test_the_shipped_grids_are_themselves(places):
     for name in pretrained():
         loads_silently(name, ignore_lines=True)
+
+
+@pytest.mark.parametrize("name", ["", ".", "/", "..", "grids/.."])
+def test_what_names_no_grid(name):
+    with pytest.raises(GridError, match=r"names no grid|No weights for"):
+        EmulatedGrid(name)

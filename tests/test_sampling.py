@@ -421,3 +421,29 @@ def test_nothing_else_in_place_of_an_attribute(samples, name, wrong):
         hdf["parameters"].attrs[name] = wrong
     with pytest.raises(GridError, match=r"s\.hdf5"):
         read_all(samples)
+
+
+@pytest.mark.parametrize("twice", ["the file", "one sample"])
+def test_two_samples_at_one_point_are_named(tmp_path, twice):
+    path = write_analytic_samples(tmp_path / "s.hdf5", 32)
+    paths = [path, path]
+    if twice == "one sample":
+        paths = [path]
+        with h5py.File(path, "r+") as hdf:
+            hdf["parameters"][7] = hdf["parameters"][3]
+    with pytest.raises(GridError, match="same point as sample"):
+        ScatteredSamples.open(paths, {"ages": 5, "metallicities": 4})
+
+
+@pytest.mark.parametrize("nodes", [10**12, "1000000000000", "1e6:1e9:10**9"])
+def test_too_many_nodes_are_refused(tmp_path, nodes):
+    path = write_analytic_samples(tmp_path / "s.hdf5", 32)
+    with pytest.raises(InconsistentArguments, match=r"nodes"):
+        ScatteredSamples.open([path], {"ages": nodes, "metallicities": 4})
+
+
+def test_too_many_nodes_in_all_are_refused(tmp_path):
+    path = write_analytic_samples(tmp_path / "s.hdf5", 32)
+    axes = {"ages": 200_000, "metallicities": 200_000}
+    with pytest.raises(InconsistentArguments, match="x 200000 nodes would"):
+        ScatteredSamples.open([path], axes)

@@ -158,6 +158,7 @@ def test_cosine_falls_to_zero_and_plateau_in_halves():
         ("epochs", 0, "epochs must be a whole number of at least 1, got 0"),
         ("epochs", 2.5, "whole number of at least 1, got 2.5"),
         ("seed", -1, "seed must be a whole number of at least 0"),
+        ("seed", 10**20, "seed must be a whole number of at most"),
         ("learning_rate", float("nan"), "learning_rate must be a number"),
         (
             "learning_rate",

@@ -270,7 +270,15 @@ def _grid(said: Any, beside: Path) -> EmulatedGrid:
             "collapse takes the value of each axis to take away, as in "
             f"{{ionisation_parameters: 0.01}}; got {collapse!r}."
         )
-    for axis, value in collapse.items():
+    for axis, said_value in collapse.items():
+        value = said_value
+        if isinstance(value, str) and _QUANTITY.fullmatch(value):
+            value = parse_quantity(value)
+        elif not isinstance(value, float | int) or isinstance(value, bool):
+            raise InconsistentArguments(
+                f"collapse takes one number for '{axis}', as 0.01 or '1e7 "
+                f"yr'; got {said_value!r}."
+            )
         grid.collapse(axis, method="emulator", value=value, inplace=True)
     return grid
 

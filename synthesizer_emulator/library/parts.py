@@ -514,6 +514,12 @@ def _gathered(
 ) -> tuple[Collection, list[tuple[int, int]]]:
     """Return what parts there are, and which galaxies each holds."""
     folders = [folders] if isinstance(folders, Path) else list(folders)
+    places = [folder.resolve() for folder in folders]
+    if not places or len(set(places)) < len(places):
+        raise InconsistentArguments(
+            "Expected the folders of a library's parts, each once; got "
+            f"{', '.join(map(str, folders)) or 'none'}."
+        )
     every = [Parts.open(folder) for folder in folders]
     if len({parts.digest for parts in every}) != 1:
         raise InconsistentArguments(
@@ -629,7 +635,7 @@ def _check_whole(parts: Parts, spans: Sequence[tuple[int, int]]) -> None:
         lacking.append((end, parts.n))
     for wrong, what, remedy in (
         (lacking, "lack", "run the library again, or give all its folders"),
-        (double, "are there twice", "delete one of the parts"),
+        (double, "are there twice", "give only one of the copies"),
     ):
         if wrong:
             total = sum(b - a for a, b in wrong)
