@@ -225,7 +225,7 @@ def _divided(
 def _check_ascending(axis: Axis) -> None:
     """Refuse nodes that do not ascend."""
     values = axis.values
-    if values.ndim != 1 or not np.all(np.diff(values) > 0):
+    if values.ndim != 1 or not values.size or not np.all(np.diff(values) > 0):
         raise InconsistentArguments(
             f"The values of the axis '{axis.name}' must be one-dimensional "
             f"and strictly ascending, got {values}."

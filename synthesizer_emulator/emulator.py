@@ -421,6 +421,7 @@ class Emulator(nnx.Module):
 
     def in_domain(self, values: ArrayLike) -> Array:
         """Return whether the axis values (d,) of a point are in the domain."""
+        check_not_forked()
         return self.coordinates.contains(jnp.asarray(self._plain(values)))
 
     def spectrum(self, name: str, values: ArrayLike) -> Array:

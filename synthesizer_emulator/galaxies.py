@@ -232,7 +232,8 @@ class GalaxyModel:
             values (Mapping): Its parameters: `initial_mass` (solar
                 masses); `redshift` where it is observed; `sf_hist` and
                 `metal_dist`, the parameters of its histories by name (times
-                in yr), or `sfzh`, the share of its mass at each node;
+                in yr, plain `agebins` in log10 of it), or `sfzh`, the share
+                of its mass at each node;
                 `emission`, the parameters of the emission model. Plain
                 numbers, or with units; inside of what JAX compiles they
                 have to be plain, as it takes units off unseen.
@@ -240,7 +241,8 @@ class GalaxyModel:
         Returns:
             dict: For each of `outputs` and each emission an array, (nlam,)
                 or (n_bands,), in the units of `OUTPUTS`. It is NaN where
-                the galaxy is outside of what is known.
+                the galaxy is outside of what is known; a metallicity
+                outside of the grid counts as its edge, as in Synthesizer.
 
         Raises:
             MissingAttribute: If a parameter is missing.
@@ -283,6 +285,7 @@ class GalaxyModel:
 
         Raises:
             IncorrectUnits: If one has units that are not its own.
+            InconsistentArguments: If the emission does not vary with one.
         """
         found = dict(values)
         for name, units in _UNITS.items():
@@ -297,6 +300,7 @@ class GalaxyModel:
                     functions, history, values[place]
                 )
         if "emission" in values:
+            _check_varied(values["emission"], self.emission.parameters)
             found["emission"] = self.emission.plain(values["emission"])
         return found
 
@@ -532,3 +536,21 @@ def _in_double(
     lam = np.asarray(model.lam.to_value("angstrom"), np.float64)
     first = int(np.argmin(np.abs(lam - float(emission.lam[0]))))
     return lam[first : first + len(emission.lam)]
+
+
+def _check_varied(names: Iterable[str], known: Sequence[str]) -> None:
+    """Refuse parameters of an emission that it does not vary with.
+
+    Raises:
+        InconsistentArguments: Names them; they would have no effect. Not if
+            others are missing, which they may have been meant for.
+    """
+    names = list(names)
+    strange = [name for name in names if name not in known]
+    if strange and all(name in names for name in known):
+        raise InconsistentArguments(
+            f"The emission does not vary with {', '.join(strange)}; it varies "
+            f"with: {', '.join(known) or 'nothing'}. Name in varying= what "
+            "galaxies have of their own, in fixed= what they share."
+            + "".join(nearest(name, known) for name in strange)
+        )

@@ -43,7 +43,7 @@ from synthesizer.exceptions import (
 from synthesizer.parametric import SFH, Stars, ZDist
 
 from synthesizer_emulator.checks import nearest
-from synthesizer_emulator.quantities import PURE, in_units
+from synthesizer_emulator.quantities import PURE, in_units, units_of
 
 # Synthesizer's own default of `max_age`, where it has one.
 _NO_MAX_AGE = 1e11
@@ -66,6 +66,9 @@ _BEND = 8.0
 
 # A time; other parameters are pure numbers.
 Years: TypeAlias = Annotated[ArrayLike, "yr"]
+
+# What histories have the logarithms of, in yr.
+_LOGGED = ("agebins",)
 
 
 def bin_limits(nodes: NDArray) -> NDArray[np.float64]:
@@ -152,12 +155,17 @@ def plain_parameters(
         IncorrectUnits: If one has units that are not its own.
     """
     units = units_of_history(functions, name)
-    return {
-        parameter: in_units(
-            f"'{parameter}' of {name}", value, units.get(parameter, PURE)
-        )
-        for parameter, value in parameters.items()
-    }
+    plain = {}
+    for parameter, value in parameters.items():
+        what = f"'{parameter}' of {name}"
+        unit = units.get(parameter, PURE)
+        if parameter in _LOGGED and units_of(value) == "yr":
+            # As Synthesizer does; the first bin begins at age zero.
+            ages = np.maximum(in_units(what, value, "yr"), 1.0)
+            plain[parameter] = np.log10(ages)
+        else:
+            plain[parameter] = in_units(what, value, unit)
+    return plain
 
 
 def stack_parameters(

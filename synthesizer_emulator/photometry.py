@@ -28,6 +28,7 @@ from synthesizer.instruments.filters import Filter
 from unyt import Hz, Mpc, angstrom, erg, nJy, pc, s, unyt_quantity
 
 from synthesizer_emulator.checks import check_number, check_wavelengths
+from synthesizer_emulator.forking import check_not_forked
 from synthesizer_emulator.igm import Transmission, translate_igm
 from synthesizer_emulator.quantities import PURE, in_units
 from synthesizer_emulator.transmission import Curve, open_range
@@ -130,6 +131,7 @@ class Observer:
             UnimplementedFunctionality: If the model of the intergalactic
                 medium is not translated.
         """
+        check_not_forked()
         check_number("max_redshift", max_redshift, 0, 1e4, open_ends=True)
 
         def log_distance(x: NDArray) -> NDArray:
@@ -163,6 +165,7 @@ class Observer:
         Returns:
             Array: The flux density, nJy, at `lam` times 1 + z, (nlam,).
         """
+        check_not_forked()
         redshift = _plain_redshift(redshift)
         lnu = in_units("lnu", lnu, "erg/s/Hz")
         near = redshift == 0.0
@@ -179,6 +182,7 @@ class Observer:
 
     def luminosity_distance(self, redshift: ArrayLike) -> Array:
         """Return the luminosity distance in Mpc; NaN out of range."""
+        check_not_forked()
         z = _plain_redshift(redshift)
         x = 2.0 * jnp.log1p(z) / np.log1p(self.max_redshift) - 1.0
         # Clenshaw's recurrence.
@@ -338,6 +342,7 @@ class Bands:
         Returns:
             Array: Shape (n_bands,), in the units of `lnu`.
         """
+        check_not_forked()
         return jnp.matmul(
             self.rest_frame,
             self._checked(in_units("lnu", lnu, "erg/s/Hz")),
@@ -360,6 +365,7 @@ class Bands:
         Returns:
             Array: Shape (n_bands,), in the units of `fnu`.
         """
+        check_not_forked()
         fnu = self._checked(in_units("fnu", fnu, "nJy"))
         redshift = _plain_redshift(redshift)
         redshift = jnp.where(redshift > -1.0, redshift, jnp.nan)

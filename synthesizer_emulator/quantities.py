@@ -94,7 +94,14 @@ def with_units(plain: Any, units: str | None) -> Any:
 
 
 def _joined(name: str, value: Any) -> Any:
-    """Return a list of quantities as one array."""
+    """Return a list of quantities as one array, astropy's as unyt's."""
+    if _is_astropy(value):
+        return unyt_array.from_astropy(value)
+    if isinstance(value, list | tuple):
+        value = type(value)(
+            unyt_array.from_astropy(one) if _is_astropy(one) else one
+            for one in value
+        )
     if not isinstance(value, list | tuple) or not any(
         isinstance(one, unyt_array) for one in value
     ):
@@ -105,6 +112,11 @@ def _joined(name: str, value: Any) -> Any:
         raise IncorrectUnits(
             f"{name} has units that don't go together: {value}."
         ) from error
+
+
+def _is_astropy(value: Any) -> bool:
+    """Return whether something is a quantity of astropy."""
+    return hasattr(value, "unit") and hasattr(value, "to_value")
 
 
 def _described(units: str | None) -> str:

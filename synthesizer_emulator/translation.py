@@ -183,7 +183,13 @@ def compile_model(
         >>> lnu["emergent"].shape
         (10, 1719)
     """
-    return _assemble(*_walked(model, emissions, varying, fixed, lam_lims))
+    tree, labels = _walked(model, emissions, varying, fixed, lam_lims)
+    if tree.unasked:
+        warn(
+            f"The emission model does not ask for {', '.join(tree.unasked)}, "
+            f"which has no effect.{tree.meant}"
+        )
+    return _assemble(tree, labels)
 
 
 def recipe(
@@ -314,11 +320,11 @@ class _Tree:
             k: v for k, v in given.items() if is_asked(k, asked)
         }
         self._stars = self._make_stars()
+        self.unasked = [k for k in given if k not in self._attributes]
         # What is not asked for may have been meant for what is missing.
-        self._meant = "".join(
+        self.meant = "".join(
             f"\n'{name}' is not asked for.{nearest(name, asked)}"
-            for name in given
-            if name not in self._attributes
+            for name in self.unasked
         )
         self.nodes: tuple[int, int] = self._stars.sfzh.shape
         if root._post_processing:
@@ -337,7 +343,7 @@ class _Tree:
                 "The emission model asks for parameters that are neither "
                 "varying nor fixed:\n- "
                 + "\n- ".join(self._missing)
-                + self._meant
+                + self.meant
             )
 
     def needed(self, labels: Iterable[str]) -> list[str]:

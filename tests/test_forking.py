@@ -11,6 +11,7 @@ import pytest
 SCRIPT = """
 import multiprocessing, pickle
 import numpy as np
+from astropy.cosmology import Planck18
 from synthesizer.emission_models import IncidentEmission
 from synthesizer.exceptions import UnimplementedFunctionality
 from synthesizer.particle import Stars
@@ -75,6 +76,7 @@ compiled = compile_model(model)
 galaxies = GalaxyModel.of_model(
     model, sf_hist="Constant", metal_dist="DeltaConstant", outputs=["lnu"]
 )
+observer = Observer.of_cosmology(emulator.lam, Planck18, max_redshift=2.0)
 values = {
     "initial_mass": np.full(2, 1e10),
     "sf_hist": {"max_age": np.full(2, 1e8)},
@@ -95,6 +97,9 @@ asks = [
     lambda: next(iter(in_batches(galaxies, values))),
     lambda: galaxies.galaxy(values),
     lambda: build("bc03-example", out="x.emulator.hdf5"),
+    lambda: emulator.in_domain([1e7, 0.01]),
+    lambda: observer.luminosity_distance(1.0),
+    lambda: observer.fluxes(np.ones(len(emulator.lam)), 1.0),
 ]
 def work(i):
     return told(asks[i])

@@ -10,6 +10,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from astropy import units as astropy_units
 from astropy.cosmology import Planck18
 from synthesizer.emission_models import IncidentEmission, TotalEmission
 from synthesizer.emission_models.attenuation import PowerLaw
@@ -17,13 +18,14 @@ from synthesizer.emission_models.generators.dust import Greybody
 from synthesizer.emission_models.transformers.igm import Inoue14
 from synthesizer.exceptions import (
     InconsistentArguments,
+    IncorrectUnits,
     MissingAttribute,
     UnimplementedFunctionality,
 )
 from synthesizer.grid import Grid
 from synthesizer.instruments import FilterCollection
 from synthesizer.parametric import SFH, Galaxy, Stars, ZDist
-from unyt import K, Msun, angstrom, yr
+from unyt import K, Msun, Myr, angstrom, yr
 
 from synthesizer_emulator import EmulatedGrid
 from synthesizer_emulator import galaxies as engine
@@ -384,7 +386,10 @@ def test_cold_dust_is_warned_of_once(filters):
     assert not said
     values = draw(4)
     for kelvin, times in ((40.0, 1), (1500.0, 0)):
-        values["emission"]["temperature"] = np.full(4, kelvin)
+        values["emission"] = {
+            "tau_v": values["emission"]["tau_v"],
+            "temperature": np.full(4, kelvin),
+        }
         _, said = warned(lambda: joined(model, values, batch_size=4))
         assert len(said) == times
 
@@ -490,3 +495,87 @@ def test_other_default_units(request):
         one, other = (each[output]["emergent"] for each in found)
         assert (one > 0).any(axis=1).all()
         np.testing.assert_allclose(other, one, rtol=1e-5)
+
+
+ONE = {
+    "initial_mass": 1e9,
+    "sf_hist": {"max_age": 1e8},
+    "metal_dist": {"metallicity": 0.01},
+}
+
+
+@pytest.mark.parametrize(
+    ("emission", "message"),
+    [
+        ({"tau_v": 1.0, "fesc": 0.9}, "does not vary with fesc"),
+        ({"tau_v": 1.0, "tau": 0.9}, r"with tau; .*Did you mean 'tau_v'\?"),
+    ],
+)
+def test_no_parameter_is_passed_over(emulated, emission, message):
+    """Without a word it would be another galaxy than was meant."""
+    model = GalaxyModel.of_model(
+        TotalEmission(emulated, dust_curve=PowerLaw(slope=-0.7)),
+        sf_hist="Constant",
+        metal_dist="DeltaConstant",
+        varying=["tau_v"],
+        outputs=["lnu"],
+    )
+    with pytest.raises(InconsistentArguments, match=message):
+        model.galaxy({**ONE, "emission": emission})
+
+
+@pytest.mark.parametrize("how", ["varying", "fixed"])
+def test_a_parameter_that_is_compiled_in_vain_is_named(emulated, how):
+    given = {"fsec": 0.9, "tau_v": 1.0}
+    with pytest.warns(RuntimeWarning, match="(?s)no effect.*mean 'fesc'"):
+        GalaxyModel.of_model(
+            TotalEmission(emulated, dust_curve=PowerLaw(slope=-0.7)),
+            sf_hist="Constant",
+            metal_dist="DeltaConstant",
+            outputs=["lnu"],
+            **{how: list(given) if how == "varying" else given},
+        )
+
+
+@pytest.mark.parametrize("units", ["Myr", "yr", "Gyr"])
+def test_bins_of_age_have_units_as_in_synthesizer(emulated, units):
+    edges = np.array([[0, 30], [30, 100], [100, 1000]]) * Myr
+    ratios = np.array([0.1, -0.2])
+    model = IncidentEmission(emulated)
+    stars = Stars(
+        emulated.log10ages,
+        emulated.metallicities,
+        sf_hist=SFH.Continuity(logsfr_ratios=ratios, agebins=edges),
+        metal_dist=ZDist.DeltaConstant(metallicity=0.01),
+        initial_mass=1e9 * Msun,
+    )
+    history = {"logsfr_ratios": ratios, "agebins": edges.to(units)}
+    found = GalaxyModel.of_model(
+        model, "Continuity", "DeltaConstant", outputs=["lnu"]
+    ).galaxy({**ONE, "sf_hist": history})
+    np.testing.assert_allclose(
+        found["lnu"]["incident"],
+        stars.get_spectra(model).lnu.value,
+        rtol=1e-4,
+    )
+
+
+def test_astropy_quantities_keep_their_units(emulated):
+    model = GalaxyModel.of_model(
+        IncidentEmission(emulated),
+        "Constant",
+        "DeltaConstant",
+        outputs=["lnu"],
+    )
+    found, plain = (
+        model.galaxy({**ONE, "sf_hist": {"max_age": age}})["lnu"]["incident"]
+        for age in (100 * astropy_units.Myr, 1e8)
+    )
+    np.testing.assert_array_equal(found, plain)
+    with pytest.raises(IncorrectUnits, match="has the units kg"):
+        model.galaxy({**ONE, "sf_hist": {"max_age": 1 * astropy_units.kg}})
+    ages = [10, 20] * astropy_units.Myr
+    assert EmulatedGrid.example(axes={"ages": ages}).ages.tolist() == [
+        1e7,
+        2e7,
+    ]

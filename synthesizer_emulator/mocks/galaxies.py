@@ -333,6 +333,10 @@ class MockGalaxies:
         if name not in self._models:
             return np.empty((len(values["redshift"]), 0))
         model = replace(self._models[name], **group.histories)
+        # Of what galaxies have, each model asks for its own.
+        asked = model.emission.parameters
+        emission = {k: v for k, v in values["emission"].items() if k in asked}
+        values = {**values, "emission": emission}
         return np.concatenate(
             [_only(_only(found)) for _, found in in_batches(model, values)]
         )
