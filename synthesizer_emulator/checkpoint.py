@@ -20,11 +20,8 @@ from synthesizer.synth_warnings import warn
 
 from synthesizer_emulator.architectures import EmissionShape
 from synthesizer_emulator.files import (
-    damage_named,
     exclusive,
-    is_sealed,
-    open_contents,
-    read_sealed,
+    open_sealed,
     write_sealed,
 )
 from synthesizer_emulator.training import History
@@ -90,13 +87,9 @@ class Checkpoint:
         """
         if path.exists():
             try:
-                with damage_named(path, _FRESH):
-                    contents = read_sealed(path, _FRESH)
-                    if not is_sealed(contents):
-                        raise ValueError("it does not begin with its checksum")
-                    with open_contents(contents, path) as hdf:
-                        if hdf["fingerprint"].asstr()[()] == fingerprint:
-                            return cls._read(path, fingerprint, hdf)
+                with open_sealed(path, _FRESH) as hdf:
+                    if hdf["fingerprint"].asstr()[()] == fingerprint:
+                        return cls._read(path, fingerprint, hdf)
             except GridError as error:
                 warn(str(error).strip())
         return cls(path, fingerprint)

@@ -364,33 +364,25 @@ def check_header(path: Path, header: GridHeader) -> None:
         )
     for axis in header.axes:
         expected = _AXIS_UNITS.get(axis.name, axis.units)
-        _check_units(path, f"axes/{axis.name}", axis.units, expected)
-    for name, units in header.spectra_units.items():
-        what = f"spectra/{name}"
-        _check_units(path, what, units, _SPECTRA_UNITS)
-        if units not in NO_UNITS and parse_unit(units) != parse_unit(
-            _SPECTRA_UNITS
+        dimensions = parse_unit(expected).dimensions
+        if (
+            axis.units not in NO_UNITS
+            and parse_unit(axis.units).dimensions != dimensions
         ):
             raise GridError(
-                f"'{what}' of '{path.name}' is in '{units}', and Synthesizer "
-                f"takes the numbers of spectra for {_SPECTRA_UNITS}: store "
-                "them in these."
+                f"'axes/{axis.name}' of '{path.name}' is in '{axis.units}', "
+                f"expected '{expected}' or what converts to it. Mend the "
+                "grid before building an emulator."
             )
-
-
-def _check_units(path: Path, what: str, units: str, expected: str) -> None:
-    """Refuse units of another kind than an array's; none pass.
-
-    Raises:
-        GridError: Names both.
-    """
-    dimensions = parse_unit(expected).dimensions
-    if units not in NO_UNITS and parse_unit(units).dimensions != dimensions:
-        raise GridError(
-            f"'{what}' of '{path.name}' is in '{units}', expected "
-            f"'{expected}' or what converts to it. Mend the grid before "
-            "building an emulator."
-        )
+    spectra_unit = parse_unit(_SPECTRA_UNITS)
+    for name, units in header.spectra_units.items():
+        # Not what converts to it: Synthesizer takes the bare numbers.
+        if units not in NO_UNITS and parse_unit(units) != spectra_unit:
+            raise GridError(
+                f"'spectra/{name}' of '{path.name}' is in '{units}', and "
+                "Synthesizer takes the numbers of spectra for "
+                f"{_SPECTRA_UNITS}: store them in these."
+            )
 
 
 def sha256(path: Path) -> str:

@@ -127,6 +127,29 @@ def open_contents(
 
 
 @contextmanager
+def open_sealed(path: Path, remedy: str) -> Iterator[h5py.File]:
+    """Open a file that must have a checksum, for blocks that only read it.
+
+    Args:
+        path (Path): The file.
+        remedy (str): What to do where it is damaged, as a sentence.
+
+    Yields:
+        h5py.File: The open file.
+
+    Raises:
+        GridError: If it does not exist, has no checksum or another one, or
+            if the block can't read it.
+    """
+    with damage_named(path, remedy):
+        contents = read_sealed(path, remedy)
+        if not is_sealed(contents):
+            raise ValueError("it does not begin with its checksum")
+        with open_contents(contents, path) as hdf:
+            yield hdf
+
+
+@contextmanager
 def damage_named(path: Path, remedy: str) -> Iterator[None]:
     """Turn whatever reading a damaged file raises into one error.
 

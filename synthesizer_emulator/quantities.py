@@ -90,24 +90,25 @@ def units_of(value: Any) -> str:
 
 def with_units(plain: Any, units: str | None) -> Any:
     """Return a plain number with its units, if it has any."""
-    return plain if units in (None, PURE) else unyt_array(plain, units)
+    if units is None or units == PURE:
+        return plain
+    return unyt_array(plain, parse_unit(units))
 
 
 def _joined(name: str, value: Any) -> Any:
     """Return a list of quantities as one array, astropy's as unyt's."""
     if _is_astropy(value):
         return unyt_array.from_astropy(value)
-    if isinstance(value, list | tuple):
-        value = type(value)(
-            unyt_array.from_astropy(one) if _is_astropy(one) else one
-            for one in value
-        )
-    if not isinstance(value, list | tuple) or not any(
-        isinstance(one, unyt_array) for one in value
-    ):
+    if not isinstance(value, list | tuple):
+        return value
+    each = [
+        unyt_array.from_astropy(one) if _is_astropy(one) else one
+        for one in value
+    ]
+    if not any(isinstance(one, unyt_array) for one in each):
         return value
     try:
-        return unyt_array(value)
+        return unyt_array(each)
     except IterableUnitCoercionError as error:
         raise IncorrectUnits(
             f"{name} has units that don't go together: {value}."

@@ -26,7 +26,7 @@ from synthesizer.exceptions import (
     InconsistentArguments,
     InconsistentParameter,
 )
-from unyt import angstrom, unyt_array
+from unyt import angstrom, unyt_array, unyt_quantity
 
 from synthesizer_emulator.checks import (
     check_choice,
@@ -242,6 +242,11 @@ def _argument(said: Any, grid: EmulatedGrid | None) -> Any:
         isinstance(said, str) and said in _BUILDABLE
     ):
         return _build(said, _BUILDABLE, grid)
+    return _quantity(said)
+
+
+def _quantity(said: Any) -> Any:
+    """Return a text such as `5 Gyr` as a quantity; all else as it is."""
     if isinstance(said, str) and _QUANTITY.fullmatch(said):
         return parse_quantity(said)
     return said
@@ -271,10 +276,9 @@ def _grid(said: Any, beside: Path) -> EmulatedGrid:
             f"{{ionisation_parameters: 0.01}}; got {collapse!r}."
         )
     for axis, said_value in collapse.items():
-        value = said_value
-        if isinstance(value, str) and _QUANTITY.fullmatch(value):
-            value = parse_quantity(value)
-        elif not isinstance(value, float | int) or isinstance(value, bool):
+        value = _quantity(said_value)
+        kinds = float | int | unyt_quantity
+        if not isinstance(value, kinds) or isinstance(value, bool):
             raise InconsistentArguments(
                 f"collapse takes one number for '{axis}', as 0.01 or '1e7 "
                 f"yr'; got {said_value!r}."
@@ -371,8 +375,8 @@ def _prior(where: str, said: Any) -> Prior:
     with _at(where):
         if said == AGE_OF_UNIVERSE:
             return Fixed(1.0, of=AGE_OF_UNIVERSE)
-        if isinstance(said, str) and _QUANTITY.fullmatch(said):
-            quantity = parse_quantity(said)
+        quantity = _quantity(said)
+        if isinstance(quantity, unyt_quantity):
             return Fixed(float(quantity.value), units=str(quantity.units))
         if isinstance(said, int | float | list):
             return Fixed(said)

@@ -30,10 +30,8 @@ from synthesizer_emulator.checks import check_choice, check_whole
 from synthesizer_emulator.files import (
     damage_named,
     exclusive,
-    is_sealed,
-    open_contents,
     open_hdf5,
-    read_sealed,
+    open_sealed,
     write_sealed,
     write_whole,
 )
@@ -205,7 +203,7 @@ class Parts:
         if not path.is_file():
             return False
         try:
-            with _opened(path) as hdf:
+            with open_sealed(path, _AGAIN) as hdf:
                 return bool(hdf.attrs["digest"] == self.digest)
         except GridError as error:
             warn(str(error).strip())
@@ -262,7 +260,7 @@ class Parts:
         fitting = {self._path(which) for which in self.ranges()}
         for path in self.folder.glob(_PARTS):
             try:
-                with _opened(path) as hdf:
+                with open_sealed(path, _AGAIN) as hdf:
                     same = hdf.attrs["digest"] == self.digest
             except GridError:
                 # Made again, or dropped here.
@@ -502,7 +500,7 @@ def remaining(folders: Sequence[Path]) -> Collection:
     for folder in folders:
         for path in folder.glob(_PARTS):
             try:
-                with _opened(path):
+                with open_sealed(path, _AGAIN):
                     pass
             except GridError:
                 path.unlink()
@@ -581,7 +579,7 @@ def _read_part(parts: Parts, path: Path) -> _Part:
         InconsistentArguments: If it is not.
     """
     try:
-        with _opened(path) as hdf:
+        with open_sealed(path, _AGAIN) as hdf:
             digest = hdf.attrs["digest"]
             start, stop = int(hdf.attrs["start"]), int(hdf.attrs["stop"])
             bad = hdf["bad"][...]
@@ -599,21 +597,6 @@ def _read_part(parts: Parts, path: Path) -> _Part:
             f"'{path}' is a part of another library: delete it."
         )
     return found
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[h5py.File]:
-    """Open a part, for blocks that do nothing but read it.
-
-    Raises:
-        GridError: If it is damaged.
-    """
-    with damage_named(path, _AGAIN):
-        contents = read_sealed(path, _AGAIN)
-        if not is_sealed(contents):
-            raise ValueError("it does not begin with its checksum")
-        with open_contents(contents, path) as hdf:
-            yield hdf
 
 
 def _checksum(plan: Any) -> str:
