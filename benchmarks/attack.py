@@ -55,12 +55,19 @@ from synthesizer.exceptions import (
 from tqdm import tqdm
 
 from synthesizer_emulator import EmulatedGrid
-from synthesizer_emulator.architectures import EmissionShape
-from synthesizer_emulator.builder import open_source
-from synthesizer_emulator.checkpoint import Checkpoint, FinishedEmission
-from synthesizer_emulator.files import write_hdf5
-from synthesizer_emulator.grid import EXAMPLE_NAME, example_folder
-from synthesizer_emulator.gridfile import (
+from synthesizer_emulator.architectures.base import EmissionShape
+from synthesizer_emulator.architectures.training import LossHistory
+from synthesizer_emulator.building.builder import open_source
+from synthesizer_emulator.building.checkpoint import (
+    Checkpoint,
+    FinishedEmission,
+)
+from synthesizer_emulator.files.hdf5 import write_hdf5
+from synthesizer_emulator.grid.emulated_grid import (
+    EXAMPLE_NAME,
+    example_folder,
+)
+from synthesizer_emulator.gridfile.header import (
     Axis,
     GridHeader,
     LineList,
@@ -69,7 +76,6 @@ from synthesizer_emulator.gridfile import (
 )
 from synthesizer_emulator.library.config import LibraryConfig
 from synthesizer_emulator.library.parts import Parts, collect, write_parts
-from synthesizer_emulator.training import History
 
 SEED = 20
 ATTEMPTS = {
@@ -626,7 +632,7 @@ def checkpoint(path: Path) -> Path:
         "basis": rng.random((8, 60)).astype(np.float32),
         "mean": rng.random(60).astype(np.float32),
     }
-    history = History([0], [1.0], [2.0])
+    history = LossHistory([0], [1.0], [2.0])
     done = FinishedEmission(
         EmissionShape((24, 3), 60, 8), tensors, {"": history}
     )

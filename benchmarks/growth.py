@@ -17,7 +17,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from synthesizer_emulator.galaxies import GalaxyModel, in_batches
+from synthesizer_emulator.galaxies.model import GalaxyModel, in_batches
 
 
 def spread_out(values: Mapping[str, Any], n: int) -> dict[str, Any]:

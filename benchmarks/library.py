@@ -41,9 +41,9 @@ from synthesizer.emission_models.transformers.igm import Inoue14
 from synthesizer.grid import Grid
 from unyt import angstrom
 
-from synthesizer_emulator.evaluation.composites import nircam_curves
-from synthesizer_emulator.galaxies import GalaxyModel
-from synthesizer_emulator.histories import stack_parameters
+from synthesizer_emulator.evaluation.measures.magnitudes import nircam_curves
+from synthesizer_emulator.galaxies.histories import stack_parameters
+from synthesizer_emulator.galaxies.model import GalaxyModel
 from synthesizer_emulator.sources import bc03
 
 # It comes before Synference, as it may have to stand in for a part of it.
@@ -106,7 +106,7 @@ def r300_grid(folder: Path) -> Grid:
 
 def galaxy_model(grid: Grid, filters: Any) -> GalaxyModel:
     """Return what the libraries are made with, without Synference."""
-    return GalaxyModel.of_model(
+    return GalaxyModel.from_model(
         emission_model(grid),
         sf_hist="LogNormal",
         metal_dist="DeltaConstant",

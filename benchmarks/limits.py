@@ -22,13 +22,13 @@ import record
 from numpy.typing import NDArray
 
 from synthesizer_emulator import hold_out
-from synthesizer_emulator.evaluation.metrics import (
+from synthesizer_emulator.emulator.metrics import (
     fractional_residuals,
     judged_region,
     summarise,
 )
-from synthesizer_emulator.files import open_hdf5
-from synthesizer_emulator.gridfile import read_header
+from synthesizer_emulator.files.hdf5 import open_hdf5
+from synthesizer_emulator.gridfile.header import read_header
 from synthesizer_emulator.sources import bc03
 
 EMISSION = "spectra/incident"

@@ -23,7 +23,7 @@ from synthesizer.particle.stars import sample_sfzh_from_array
 from unyt import Msun, Myr
 
 from synthesizer_emulator import EmulatedGrid, build, evaluate
-from synthesizer_emulator.evaluation.metrics import (
+from synthesizer_emulator.emulator.metrics import (
     judged_region,
     summarise_errors,
 )

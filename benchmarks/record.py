@@ -4,7 +4,7 @@ import argparse
 import subprocess
 from pathlib import Path
 
-from synthesizer_emulator.evaluation.record import machine, write_json
+from synthesizer_emulator.records import machine, write_json
 
 
 def json_argument(docstring: str) -> Path | None:

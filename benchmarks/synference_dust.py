@@ -52,8 +52,11 @@ from synthesizer.parametric import SFH, ZDist
 from unyt import Gyr, K, angstrom, dimensionless, unyt_array
 
 from synthesizer_emulator import EmulatedGalaxyBasis
-from synthesizer_emulator.evaluation.composites import nircam_curves
-from synthesizer_emulator.grid import EXAMPLE_NAME, example_folder
+from synthesizer_emulator.evaluation.measures.magnitudes import nircam_curves
+from synthesizer_emulator.grid.emulated_grid import (
+    EXAMPLE_NAME,
+    example_folder,
+)
 
 N_GALAXIES = 100
 BOUND = 1.0  # mmag

@@ -9,11 +9,12 @@ to the caller.
 """
 
 import functools
+import hashlib
 import sys
 import sysconfig
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import fields, is_dataclass
-from hashlib import sha256
+from pathlib import Path
 from types import (
     BuiltinFunctionType,
     CellType,
@@ -121,7 +122,7 @@ def rounded(values: NDArray) -> Iterator[bytes]:
 
 def _digest(thing: Any, known: _Known) -> str:
     """Return what distinguishes a thing; see `_pieces`."""
-    hashed = sha256()
+    hashed = hashlib.sha256()
     for piece in _pieces(thing, known):
         hashed.update(piece)
     return hashed.hexdigest()
@@ -272,3 +273,9 @@ def _is_installed(thing: Any) -> bool:
         return False
     own = name.partition(".")[0] == __name__.partition(".")[0]
     return own or path is None or path.startswith(_INSTALLED)
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, in hex."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -44,12 +44,12 @@ from unyt import (  # noqa: E402
 )
 
 from synthesizer_emulator import EmulatedGrid, build  # noqa: E402
-from synthesizer_emulator.files import write_hdf5  # noqa: E402
-from synthesizer_emulator.grid import (  # noqa: E402
+from synthesizer_emulator.files.hdf5 import write_hdf5  # noqa: E402
+from synthesizer_emulator.grid.emulated_grid import (  # noqa: E402
     EXAMPLE_NAME,
     example_folder,
 )
-from synthesizer_emulator.gridfile import (  # noqa: E402
+from synthesizer_emulator.gridfile.header import (  # noqa: E402
     Axis,
     GridHeader,
     LineList,

@@ -10,9 +10,11 @@ from synthesizer.particle import BlackHoles
 from unyt import Msun, yr
 
 from synthesizer_emulator import EmulatedGrid, build, extract_directly
-from synthesizer_emulator.evaluation.schemes import synthesizer_interpolation
-from synthesizer_emulator.files import open_hdf5
-from synthesizer_emulator.gridfile import (
+from synthesizer_emulator.evaluation.measures.baselines import (
+    synthesizer_interpolation,
+)
+from synthesizer_emulator.files.hdf5 import open_hdf5
+from synthesizer_emulator.gridfile.header import (
     Axis,
     GridHeader,
     read_header,

@@ -14,15 +14,15 @@ from synthesizer.exceptions import (
 )
 from unyt import Myr, unyt_array
 
-from synthesizer_emulator.architectures import (
+from synthesizer_emulator.architectures.registry import (
     ARCHITECTURES,
     get_architecture,
     get_training,
 )
-from synthesizer_emulator.builder import build
-from synthesizer_emulator.gridfile import Axis
-from synthesizer_emulator.training import TrainingConfig
-from synthesizer_emulator.weights import read_weights, write_weights
+from synthesizer_emulator.architectures.training import TrainingConfig
+from synthesizer_emulator.building.builder import build
+from synthesizer_emulator.gridfile.header import Axis
+from synthesizer_emulator.weights.file import read_weights, write_weights
 
 # Settings that train in seconds, and the median error between the nodes
 # that each must then reach on the smooth analytic grid.

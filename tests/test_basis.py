@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from synthesizer_emulator import basis as basis_module
-from synthesizer_emulator.basis import (
+from synthesizer_emulator.architectures import basis as basis_module
+from synthesizer_emulator.architectures.basis import (
     common_units,
     principal_components,
     round_table,

@@ -18,13 +18,16 @@ from synthesizer.exceptions import (
 from synthesizer.grid import Grid
 
 from synthesizer_emulator import EmulatedGrid, build
-from synthesizer_emulator.architectures import EmissionShape
-from synthesizer_emulator.builder import BuildReport
-from synthesizer_emulator.checkpoint import Checkpoint, FinishedEmission
-from synthesizer_emulator.evaluation.metrics import summarise_errors
-from synthesizer_emulator.gridfile import IONISING
-from synthesizer_emulator.verdict import to_replace, verdict
-from synthesizer_emulator.weights import (
+from synthesizer_emulator.architectures.base import EmissionShape
+from synthesizer_emulator.building.builder import BuildReport
+from synthesizer_emulator.building.checkpoint import (
+    Checkpoint,
+    FinishedEmission,
+)
+from synthesizer_emulator.building.verdict import to_replace, verdict
+from synthesizer_emulator.emulator.metrics import summarise_errors
+from synthesizer_emulator.gridfile.header import IONISING
+from synthesizer_emulator.weights.file import (
     FORMAT_VERSION,
     read_weights,
     write_weights,
@@ -133,7 +136,9 @@ def test_an_interrupted_build_resumes_to_the_same_weights(
     target.write_text("old weights")
 
     # Save at every look, and break off in the middle of a training.
-    monkeypatch.setattr("synthesizer_emulator.builder._SAVE_EVERY", 0.0)
+    monkeypatch.setattr(
+        "synthesizer_emulator.building.builder._SAVE_EVERY", 0.0
+    )
     save = Checkpoint.save_training
 
     def save_and_break(self, *args):
@@ -178,7 +183,9 @@ def test_a_finished_part_of_an_interrupted_emission_is_not_trained_again(
     whole = write_analytic_grid(tmp_path / "whole.hdf5", gas=False)
     expected = read_weights(build(whole, **kind).path)
     path = write_analytic_grid(tmp_path / "broken.hdf5", gas=False)
-    monkeypatch.setattr("synthesizer_emulator.builder._SAVE_EVERY", 0.0)
+    monkeypatch.setattr(
+        "synthesizer_emulator.building.builder._SAVE_EVERY", 0.0
+    )
     save, trained = Checkpoint.save_training, []
 
     def save_and_break(self, emission, training, *rest):
@@ -245,7 +252,9 @@ def test_a_damaged_checkpoint_is_named_and_never_in_the_way(
     path.write_bytes(checkpoint)
     assert Checkpoint.open(path, "this build").finished
     said = []
-    monkeypatch.setattr("synthesizer_emulator.checkpoint.warn", said.append)
+    monkeypatch.setattr(
+        "synthesizer_emulator.building.checkpoint.warn", said.append
+    )
     rng = np.random.default_rng(5)
     n = 200
     for position in rng.integers(0, 8 * len(checkpoint), n):
@@ -275,7 +284,7 @@ def test_a_build_goes_on_beside_a_damaged_checkpoint(analytic_grid):
 _HOLD = """
 import sys
 from pathlib import Path
-from synthesizer_emulator.files import exclusive
+from synthesizer_emulator.files.hdf5 import exclusive
 with exclusive(Path(sys.argv[1])):
     print("at work", flush=True)
     sys.stdin.read()
@@ -422,7 +431,7 @@ def untrained(monkeypatch):
     def fail(*args):
         pytest.fail("it trained")
 
-    monkeypatch.setattr("synthesizer_emulator.builder._fit", fail)
+    monkeypatch.setattr("synthesizer_emulator.building.builder._fit", fail)
 
 
 # Weights that fit badly: nearly no components.

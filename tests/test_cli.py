@@ -7,13 +7,13 @@ import pytest
 from click.testing import CliRunner
 from conftest import write_analytic_samples
 
-from synthesizer_emulator.cli import main
-from synthesizer_emulator.grid import (
+from synthesizer_emulator.cli.main import main
+from synthesizer_emulator.grid.emulated_grid import (
     EXAMPLE_NAME,
     EmulatedGrid,
     example_folder,
 )
-from synthesizer_emulator.weights import FORMAT_VERSION, SUFFIX
+from synthesizer_emulator.weights.file import FORMAT_VERSION, SUFFIX
 
 
 def run(*arguments):
@@ -158,9 +158,9 @@ def test_constructing_a_grid_starts_no_jax_backend():
 
 def test_quickstart_compares_galaxies_and_draws_them(tmp_path, monkeypatch):
     """On the shipped weights, as the build is tested elsewhere."""
-    from synthesizer_emulator import quickstart
-    from synthesizer_emulator.builder import BuildReport
-    from synthesizer_emulator.weights import read_weights
+    from synthesizer_emulator.building.builder import BuildReport
+    from synthesizer_emulator.cli import quickstart
+    from synthesizer_emulator.weights.file import read_weights
 
     path = example_folder() / f"{EXAMPLE_NAME}{SUFFIX}"
 

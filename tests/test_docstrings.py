@@ -18,7 +18,7 @@ MODULES = [
 
 @pytest.mark.parametrize("name", MODULES)
 def test_examples(name):
-    if "mocks" in name.split("."):
+    if "synference" in name.split("."):
         pytest.importorskip("synference_library")
     failed, _ = doctest.testmod(importlib.import_module(name))
     assert failed == 0
@@ -26,12 +26,12 @@ def test_examples(name):
 
 def test_there_are_examples():
     """Lest the test above passes for want of any."""
-    grid = importlib.import_module("synthesizer_emulator.grid")
+    grid = importlib.import_module("synthesizer_emulator.grid.emulated_grid")
     assert doctest.DocTestFinder().find(grid.EmulatedGrid)[0].examples
 
 
 def test_public_names_are_there():
     for name in synthesizer_emulator.__all__:
         assert getattr(synthesizer_emulator, name).__doc__ is not None
-    with pytest.raises(AttributeError, match="no attribute 'nosuch'"):
+    with pytest.raises(AttributeError, match="attribute nosuch"):
         _ = synthesizer_emulator.nosuch

@@ -45,13 +45,16 @@ from synthesizer.particle import Stars as ParticleStars
 from unyt import K, Msun, Myr, dimensionless, km, kpc, s, unyt_array, yr
 
 from synthesizer_emulator import EmulatedGrid
-from synthesizer_emulator.evaluation.metrics import (
+from synthesizer_emulator.emulator.metrics import (
     JUDGED_FLOOR,
     JUDGED_LAM,
     JUDGED_LINE_FLOOR,
 )
-from synthesizer_emulator.grid import EXAMPLE_NAME, example_folder
-from synthesizer_emulator.weights import SUFFIX
+from synthesizer_emulator.grid.emulated_grid import (
+    EXAMPLE_NAME,
+    example_folder,
+)
+from synthesizer_emulator.weights.file import SUFFIX
 
 ISM, BIRTH = PowerLaw(slope=-0.7), PowerLaw(slope=-1.3)
 LY_ALPHA = {"fesc_ly_alpha": 0.5}

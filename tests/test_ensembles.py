@@ -9,9 +9,9 @@ from flax import nnx
 from synthesizer.exceptions import InconsistentArguments, MissingSpectraType
 
 from synthesizer_emulator import EmulatedGrid, build
-from synthesizer_emulator.architectures import get_architecture
-from synthesizer_emulator.emulator import Ensemble
-from synthesizer_emulator.weights import read_weights
+from synthesizer_emulator.architectures.registry import get_architecture
+from synthesizer_emulator.emulator.emulator import Ensemble
+from synthesizer_emulator.weights.file import read_weights
 
 # Settings that train in seconds; `three_component` is one
 # in test_architectures.

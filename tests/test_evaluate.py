@@ -30,7 +30,7 @@ from synthesizer.parametric import SFH, Stars, ZDist
 from unyt import Msun, angstrom, yr
 
 from synthesizer_emulator import Evaluation, build, evaluate
-from synthesizer_emulator.cli import main
+from synthesizer_emulator.cli.main import main
 from synthesizer_emulator.evaluation import (
     composites,
     figures,
@@ -38,14 +38,17 @@ from synthesizer_emulator.evaluation import (
     recovery,
 )
 from synthesizer_emulator.evaluation import evaluate as evaluating
-from synthesizer_emulator.evaluation.errors import spectrum_errors
-from synthesizer_emulator.evaluation.nodes import Label
-from synthesizer_emulator.evaluation.pixels import most_telling
-from synthesizer_emulator.evaluation.record import write_json
-from synthesizer_emulator.files import open_hdf5
-from synthesizer_emulator.grid import EXAMPLE_NAME, example_folder
-from synthesizer_emulator.gridfile import read_header
-from synthesizer_emulator.weights import SUFFIX
+from synthesizer_emulator.evaluation.measures.residuals import spectrum_errors
+from synthesizer_emulator.evaluation.measures.subset import most_telling
+from synthesizer_emulator.files.hdf5 import open_hdf5
+from synthesizer_emulator.grid.emulated_grid import (
+    EXAMPLE_NAME,
+    example_folder,
+)
+from synthesizer_emulator.gridfile.header import read_header
+from synthesizer_emulator.gridfile.nodes import Label
+from synthesizer_emulator.records import write_json
+from synthesizer_emulator.weights.file import SUFFIX
 
 EXAMPLE = example_folder() / f"{EXAMPLE_NAME}.hdf5"
 WEIGHTS = example_folder() / f"{EXAMPLE_NAME}{SUFFIX}"

@@ -15,7 +15,8 @@ from synthesizer.exceptions import (
     UnrecognisedOption,
 )
 
-from synthesizer_emulator.cli import main
+from synthesizer_emulator.architectures.training import TrainingConfig
+from synthesizer_emulator.cli.main import main
 from synthesizer_emulator.evaluation import generalisation
 from synthesizer_emulator.evaluation.generalisation import (
     Candidate,
@@ -24,9 +25,8 @@ from synthesizer_emulator.evaluation.generalisation import (
     generalise,
     region_mask,
 )
-from synthesizer_emulator.evaluation.pixels import some_wavelengths
-from synthesizer_emulator.gridfile import Axis
-from synthesizer_emulator.training import TrainingConfig
+from synthesizer_emulator.evaluation.measures.subset import some_wavelengths
+from synthesizer_emulator.gridfile.header import Axis
 
 AXES = analytic_header().axes  # 12 ages from 1e6 to 1e10 yr, 6 metallicities
 SMALL = {"components": 4, "hidden": [8]}
@@ -94,7 +94,7 @@ def test_a_part_of_a_region():
 
 def test_a_known_error_is_found_with_its_component(grid, monkeypatch):
     """Emulators that are too bright by e^0.1, or tilted along component 2."""
-    plane = generalisation._Field.of_study(study(grid))
+    plane = generalisation._Field.from_study(study(grid))
     flat = plane.values.reshape(-1, plane.values.shape[-1])
 
     def emulated(wrong):
@@ -124,7 +124,7 @@ def test_a_known_error_is_found_with_its_component(grid, monkeypatch):
 def test_an_emulator_that_gives_no_numbers_is_infinitely_wrong(
     grid, monkeypatch
 ):
-    plane = generalisation._Field.of_study(study(grid))
+    plane = generalisation._Field.from_study(study(grid))
     monkeypatch.setattr(
         generalisation,
         "evaluate_points",

@@ -10,15 +10,15 @@ from conftest import analytic_header, write_analytic_grid, write_grid
 from synthesizer.exceptions import InconsistentArguments
 from synthesizer.grid import Grid
 
-from synthesizer_emulator.cli import main
+from synthesizer_emulator.cli.main import main
 from synthesizer_emulator.evaluation import holdout
 from synthesizer_emulator.evaluation.holdout import Drop
-from synthesizer_emulator.evaluation.schemes import (
+from synthesizer_emulator.evaluation.measures.baselines import (
     pchip_of_components,
     synthesizer_interpolation,
 )
-from synthesizer_emulator.files import open_hdf5
-from synthesizer_emulator.gridfile import (
+from synthesizer_emulator.files.hdf5 import open_hdf5
+from synthesizer_emulator.gridfile.header import (
     Axis,
     read_header,
 )
@@ -131,7 +131,7 @@ def test_the_error_that_is_there_is_found(grid_path, tmp_path):
             return self._at_points(f"lines/{name}")
 
     left_out = Drop.parse("ages:2").left_out(header.axes)
-    thinned = holdout._Thinned.of_grid(grid_path, header, left_out, tmp_path)
+    thinned = holdout._Thinned.from_grid(grid_path, header, left_out, tmp_path)
     arrays = OnePerCentMore()
     found = {emission: thinned.judge(emission, arrays) for emission in stored}
     for emission, schemes in found.items():
@@ -164,7 +164,7 @@ def test_the_thinned_grid_is_a_grid(tmp_path):
     with open_hdf5(path) as hdf:
         header = read_header(hdf, path)
     left_out = {0: np.array([2, 3]), 2: np.array([1])}
-    thinned = holdout._Thinned.of_grid(path, header, left_out, tmp_path)
+    thinned = holdout._Thinned.from_grid(path, header, left_out, tmp_path)
     whole = Grid("whole", grid_dir=tmp_path)
     thin = Grid("thinned", grid_dir=tmp_path)
     assert thin.shape == (6, 4, 2, 150)
@@ -245,7 +245,7 @@ def test_extra_axes_need_no_lines(tmp_path):
     values = 10 ** rng.uniform(0, 0.1, (5, 4, len(header.lam)))
     write_grid(tmp_path / "plain.hdf5", header, {"spectra/incident": values})
     left_out = {1: np.array([1])}
-    holdout._Thinned.of_grid(
+    holdout._Thinned.from_grid(
         tmp_path / "plain.hdf5", header, left_out, tmp_path
     )
     thin = Grid("thinned", grid_dir=tmp_path, ignore_lines=True)

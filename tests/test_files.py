@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from synthesizer.exceptions import GridError
 
-from synthesizer_emulator.files import (
+from synthesizer_emulator.files.hdf5 import (
     check_writable,
     damage_named,
     exclusive,
@@ -171,7 +171,7 @@ def test_interrupts_are_no_damage(tmp_path):
 _HOLD = """
 import sys
 from pathlib import Path
-from synthesizer_emulator.files import replacing
+from synthesizer_emulator.files.hdf5 import replacing
 with replacing(Path(sys.argv[1])) as scratch:
     scratch.write_text("half of it")
     print("writing", flush=True)

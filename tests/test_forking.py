@@ -73,10 +73,10 @@ grid = EmulatedGrid.example(lam_lims=LIMS)
 emulator = grid.emulator
 model = IncidentEmission(grid)
 compiled = compile_model(model)
-galaxies = GalaxyModel.of_model(
+galaxies = GalaxyModel.from_model(
     model, sf_hist="Constant", metal_dist="DeltaConstant", outputs=["lnu"]
 )
-observer = Observer.of_cosmology(emulator.lam, Planck18, max_redshift=2.0)
+observer = Observer.from_cosmology(emulator.lam, Planck18, max_redshift=2.0)
 values = {
     "initial_mass": np.full(2, 1e10),
     "sf_hist": {"max_age": np.full(2, 1e8)},

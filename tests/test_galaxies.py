@@ -28,10 +28,13 @@ from synthesizer.parametric import SFH, Galaxy, Stars, ZDist
 from unyt import K, Msun, Myr, angstrom, yr
 
 from synthesizer_emulator import EmulatedGrid
-from synthesizer_emulator import galaxies as engine
-from synthesizer_emulator.galaxies import GalaxyModel, in_batches
-from synthesizer_emulator.grid import EXAMPLE_NAME, example_folder
-from synthesizer_emulator.histories import native_sfzh
+from synthesizer_emulator.galaxies import model as engine
+from synthesizer_emulator.galaxies.histories import native_sfzh
+from synthesizer_emulator.galaxies.model import GalaxyModel, in_batches
+from synthesizer_emulator.grid.emulated_grid import (
+    EXAMPLE_NAME,
+    example_folder,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
@@ -107,7 +110,7 @@ def total(grid):
 
 
 def make_model(grid, filters, **kwargs):
-    return GalaxyModel.of_model(
+    return GalaxyModel.from_model(
         total(grid),
         **{
             "sf_hist": "LogNormal",
@@ -148,7 +151,7 @@ def test_axes_of_one_node(native, kept):
     )
     model = IncidentEmission(grid)
     values = draw(3)
-    made = GalaxyModel.of_model(
+    made = GalaxyModel.from_model(
         model, "LogNormal", "DeltaConstant", outputs=["lnu"], cosmo=Planck18
     )
     for i in range(3):
@@ -227,7 +230,7 @@ def test_wavelengths_that_no_filter_sees_are_left_out(native, filters, model):
         dust_curve=PowerLaw(slope=-0.7),
         dust_emission_model=Greybody(temperature=40 * K),
     )
-    whole = GalaxyModel.of_model(
+    whole = GalaxyModel.from_model(
         dusty, filters=filters, cosmo=Planck18, varying=["tau_v", "fesc"]
     )
     assert len(whole.emission.lam) == len(native.lam)
@@ -369,7 +372,7 @@ def test_cold_dust_is_warned_of_once(filters):
             dust_curve=PowerLaw(slope=-0.7),
             dust_emission_model=Greybody(40 * K, 1.5),
         )
-        return GalaxyModel.of_model(
+        return GalaxyModel.from_model(
             dusty,
             sf_hist="LogNormal",
             metal_dist="DeltaConstant",
@@ -395,19 +398,19 @@ def test_cold_dust_is_warned_of_once(filters):
 
 
 def test_what_does_not_fit_together_is_refused(native, filters, model):
-    def of_model(**kwargs):
-        return GalaxyModel.of_model(IncidentEmission(native), **kwargs)
+    def from_model(**kwargs):
+        return GalaxyModel.from_model(IncidentEmission(native), **kwargs)
 
     with pytest.raises(InconsistentArguments, match="need filters"):
-        of_model(cosmo=Planck18)
+        from_model(cosmo=Planck18)
     with pytest.raises(InconsistentArguments, match="need a cosmology"):
-        of_model(filters=filters)
+        from_model(filters=filters)
     with pytest.raises(InconsistentArguments, match=r"one of .*got 'flux'"):
-        of_model(outputs=["flux"])
+        from_model(outputs=["flux"])
     with pytest.raises(InconsistentArguments, match="or its own SFZH"):
-        of_model(outputs=["lnu"], sf_hist="Constant")
+        from_model(outputs=["lnu"], sf_hist="Constant")
     with pytest.raises(UnimplementedFunctionality, match="native_sfzh"):
-        of_model(
+        from_model(
             outputs=["lnu"], sf_hist="DenseBasis", metal_dist="DeltaConstant"
         )
     values = draw(3)
@@ -513,7 +516,7 @@ ONE = {
 )
 def test_no_parameter_is_passed_over(emulated, emission, message):
     """Without a word it would be another galaxy than was meant."""
-    model = GalaxyModel.of_model(
+    model = GalaxyModel.from_model(
         TotalEmission(emulated, dust_curve=PowerLaw(slope=-0.7)),
         sf_hist="Constant",
         metal_dist="DeltaConstant",
@@ -528,7 +531,7 @@ def test_no_parameter_is_passed_over(emulated, emission, message):
 def test_a_parameter_that_is_compiled_in_vain_is_named(emulated, how):
     given = {"fsec": 0.9, "tau_v": 1.0}
     with pytest.warns(RuntimeWarning, match="(?s)no effect.*mean 'fesc'"):
-        GalaxyModel.of_model(
+        GalaxyModel.from_model(
             TotalEmission(emulated, dust_curve=PowerLaw(slope=-0.7)),
             sf_hist="Constant",
             metal_dist="DeltaConstant",
@@ -550,7 +553,7 @@ def test_bins_of_age_have_units_as_in_synthesizer(emulated, units):
         initial_mass=1e9 * Msun,
     )
     history = {"logsfr_ratios": ratios, "agebins": edges.to(units)}
-    found = GalaxyModel.of_model(
+    found = GalaxyModel.from_model(
         model, "Continuity", "DeltaConstant", outputs=["lnu"]
     ).galaxy({**ONE, "sf_hist": history})
     np.testing.assert_allclose(
@@ -561,7 +564,7 @@ def test_bins_of_age_have_units_as_in_synthesizer(emulated, units):
 
 
 def test_astropy_quantities_keep_their_units(emulated):
-    model = GalaxyModel.of_model(
+    model = GalaxyModel.from_model(
         IncidentEmission(emulated),
         "Constant",
         "DeltaConstant",

@@ -17,8 +17,11 @@ from synthesizer.grid import Grid
 from unyt import angstrom
 
 from synthesizer_emulator import EmulatedGrid
-from synthesizer_emulator.grid import EXAMPLE_NAME, example_folder
-from synthesizer_emulator.weights import SUFFIX
+from synthesizer_emulator.grid.emulated_grid import (
+    EXAMPLE_NAME,
+    example_folder,
+)
+from synthesizer_emulator.weights.file import SUFFIX
 
 NEW_LAM = np.geomspace(1000, 30000, 200) * angstrom
 ARGUMENTS = {

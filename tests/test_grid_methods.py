@@ -31,7 +31,10 @@ from unyt import (
 )
 
 from synthesizer_emulator import EmulatedGrid
-from synthesizer_emulator.grid import EXAMPLE_NAME, example_folder
+from synthesizer_emulator.grid.emulated_grid import (
+    EXAMPLE_NAME,
+    example_folder,
+)
 
 # Of single precision: what compiles to other code rounds otherwise.
 ROUNDING = 2e-4

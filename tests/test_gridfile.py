@@ -13,13 +13,13 @@ from synthesizer.exceptions import GridError
 from synthesizer.grid import Grid
 
 from synthesizer_emulator import build
-from synthesizer_emulator.files import (
+from synthesizer_emulator.files.hdf5 import (
     check_room,
     check_writable,
     open_hdf5,
     write_hdf5,
 )
-from synthesizer_emulator.gridfile import (
+from synthesizer_emulator.gridfile.header import (
     IONISING,
     find_grid,
     grid_name_of,

@@ -9,7 +9,7 @@ from synthesizer.exceptions import (
 from synthesizer.parametric import SFH, ZDist
 from unyt import Gyr, Myr, yr
 
-from synthesizer_emulator.histories import (
+from synthesizer_emulator.galaxies.histories import (
     METAL_DISTS,
     SF_HISTS,
     bin_limits,

@@ -10,7 +10,7 @@ from synthesizer.emission_models.transformers.igm import (
 from synthesizer.exceptions import UnimplementedFunctionality
 from unyt import angstrom
 
-from synthesizer_emulator.igm import translate_igm
+from synthesizer_emulator.galaxies.igm import translate_igm
 
 LAM = np.geomspace(100.0, 5000.0, 1000)
 REDSHIFTS = [0.05, 1.5, 2.5, 4.0, 5.5, 7.0, 12.0]

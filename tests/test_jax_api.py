@@ -31,7 +31,7 @@ def bands(emulated):
             for name, (low, high) in limits.items()
         }
     )
-    return Bands.of_filters(filters, emulated._lam)
+    return Bands.from_filters(filters, emulated._lam)
 
 
 def function(kind, emulated, bands):

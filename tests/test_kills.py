@@ -29,7 +29,7 @@ from synthesizer_emulator.library import (
     Uniform,
     merge,
 )
-from synthesizer_emulator.weights import read_weights
+from synthesizer_emulator.weights.file import read_weights
 
 KILLS = 10
 SIZES = {"gas": False, "n_ages": 6, "n_metals": 3}

@@ -30,8 +30,8 @@ from synthesizer.parametric import SFH, Galaxy, Stars, ZDist
 from unyt import Gyr, Msun, Myr, angstrom, um, yr
 
 from synthesizer_emulator import EmulatedGrid, GalaxyModel
-from synthesizer_emulator.cli import main
-from synthesizer_emulator.histories import native_sfzh, sfzh
+from synthesizer_emulator.cli.main import main
+from synthesizer_emulator.galaxies.histories import native_sfzh, sfzh
 from synthesizer_emulator.library import (
     Choice,
     Draws,
@@ -45,9 +45,9 @@ from synthesizer_emulator.library import (
     merge,
     plan,
 )
-from synthesizer_emulator.library.about import about_filters
 from synthesizer_emulator.library.config import LibraryConfig
 from synthesizer_emulator.library.file import parts_folder
+from synthesizer_emulator.library.metadata import about_filters
 from synthesizer_emulator.library.parameters import (
     AGE_OF_UNIVERSE,
     Parameters,
@@ -203,7 +203,7 @@ def test_draws_do_not_depend_on_who_asks(method):
     "cosmo", [Planck18, FlatLambdaCDM(H0=50, Om0=1.0)], ids=["Planck18", "EdS"]
 )
 def test_ages_are_the_cosmologys(cosmo):
-    parameters = Parameters.of_priors(
+    parameters = Parameters.from_priors(
         {"galaxy": {"redshift": Uniform(0, 15)}}, cosmo
     )
     redshift = np.linspace(0.0, 15.0, 50)
@@ -673,9 +673,9 @@ def test_two_processes_make_the_same_file(tmp_path):
     alone.library.write(made, progress=False)
     config = write_config(tmp_path, **lean)
     script = (
-        "import synthesizer_emulator.library.plan as plan\n"
+        "import synthesizer_emulator.library.library as plan\n"
         "plan._GALAXIES_A_PART = 3\n"
-        "from synthesizer_emulator.cli import main\n"
+        "from synthesizer_emulator.cli.main import main\n"
         "main()\n"
     )
     with socket.socket() as free:
@@ -896,7 +896,9 @@ TYPOS = {
 def test_a_typo_is_called_one(tmp_path, monkeypatch, typo):
     """Before anything of the model is evaluated."""
     monkeypatch.setattr(
-        plan.GalaxyModel, "of_model", lambda *_, **__: pytest.fail("compiles")
+        plan.GalaxyModel,
+        "from_model",
+        lambda *_, **__: pytest.fail("compiles"),
     )
     changes, meant = TYPOS[typo]
     path = write_config(tmp_path, **changes)
@@ -1108,7 +1110,7 @@ def test_what_is_said_in_short_is_what_is_said_in_full(emulated, tmp_path):
         assert set(made) == set(expected)
         for name, values in expected.items():
             np.testing.assert_array_equal(made[name], values)
-    model = GalaxyModel.of_model(
+    model = GalaxyModel.from_model(
         IncidentEmission(emulated), filters={code: [1e4, 1.3e4]},
         outputs="luminosities",
     )  # fmt: skip

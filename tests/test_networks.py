@@ -5,7 +5,7 @@ import pytest
 from flax import nnx
 from synthesizer.exceptions import InconsistentArguments, UnrecognisedOption
 
-from synthesizer_emulator.networks import (
+from synthesizer_emulator.architectures.networks import (
     ACTIVATIONS,
     GATED,
     MLP,

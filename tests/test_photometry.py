@@ -11,7 +11,7 @@ from synthesizer.instruments import FilterCollection
 from synthesizer.instruments.filters import Filter
 from unyt import Hz, angstrom, erg, s
 
-from synthesizer_emulator.photometry import Bands, Observer, lam_lims
+from synthesizer_emulator.galaxies.photometry import Bands, Observer, lam_lims
 
 RNG = np.random.default_rng(3)
 band_fluxes = jax.jit(Bands.fluxes)
@@ -141,8 +141,8 @@ def compare(spectrum, filters, tolerance, narrow):
     lam, lnu = spectrum
     codes = np.array(filters.filter_codes)
     allowed = np.where(codes == "narrow", narrow, tolerance)
-    bands = Bands.of_filters(filters, lam)
-    observer = Observer.of_cosmology(lam, Planck18, igm=Inoue14)
+    bands = Bands.from_filters(filters, lam)
+    observer = Observer.from_cosmology(lam, Planck18, igm=Inoue14)
 
     @jax.jit
     def observe(lnu, redshift):
@@ -179,7 +179,7 @@ def compare_awkward(spectrum, tolerances):
         tolerances.get(code, tolerances["all"])
         for code in filters.filter_codes
     ]
-    bands = Bands.of_filters(filters, lam)
+    bands = Bands.from_filters(filters, lam)
     seen = np.zeros(len(allowed), bool)
     # At the second, wavelengths are exactly doubled.
     for z in (0.0, 1.0, 0.5, 2.37, 7.0):
@@ -216,7 +216,7 @@ def test_luminosities_are_synthesizers(spectrum, filters):
     lam, lnu = spectrum
     sed = Sed(lam * angstrom, lnu * erg / s / Hz)
     true = np.asarray(sed.get_photo_lnu(filters).photo_lnu)
-    bands = Bands.of_filters(filters, lam)
+    bands = Bands.from_filters(filters, lam)
     got = bands.luminosities(jnp.asarray(lnu))
     np.testing.assert_allclose(got, true, rtol=1e-6)
     assert bands.codes == tuple(filters.filter_codes)
@@ -229,13 +229,13 @@ def test_luminosities_of_filters_on_the_grid_of_the_spectrum(spectrum):
     filters.resample_filters(new_lam=lam * angstrom, verbose=False)
     sed = Sed(lam * angstrom, lnu * erg / s / Hz)
     true = np.asarray(sed.get_photo_lnu(filters).photo_lnu)
-    got = Bands.of_filters(filters, lam).luminosities(jnp.asarray(lnu))
+    got = Bands.from_filters(filters, lam).luminosities(jnp.asarray(lnu))
     np.testing.assert_allclose(got, true, rtol=1e-6)
 
 
 def test_a_flat_spectrum_is_flat_in_every_band(spectrum, filters):
     lam, _ = spectrum
-    bands = Bands.of_filters(filters, lam)
+    bands = Bands.from_filters(filters, lam)
     flat = jnp.ones(len(lam))
     for z in (0.0, 0.7, 4.0):
         fluxes = np.asarray(band_fluxes(bands, flat, z))
@@ -245,7 +245,7 @@ def test_a_flat_spectrum_is_flat_in_every_band(spectrum, filters):
 def test_filters_beyond_the_spectrum_see_nothing():
     far = {"lam_min": 1e5 * angstrom, "lam_max": 2e5 * angstrom}
     filters = FilterCollection(tophat_dict={"far": far})
-    bands = Bands.of_filters(filters, np.geomspace(1000, 5000, 50))
+    bands = Bands.from_filters(filters, np.geomspace(1000, 5000, 50))
     assert band_fluxes(bands, jnp.ones(50), 1.0)[0] == 0.0
     assert band_fluxes(bands, jnp.ones(50), 40.0)[0] > 0.0
 
@@ -256,7 +256,7 @@ def test_filters_beyond_the_spectrum_see_nothing():
     ids=["Planck18", "w0waCDM"],
 )
 def test_distances_are_the_cosmologys(cosmology):
-    observer = Observer.of_cosmology(np.ones(1), cosmology)
+    observer = Observer.from_cosmology(np.ones(1), cosmology)
     redshifts = np.geomspace(1e-4, 20.0, 40)
     true = [get_luminosity_distance(cosmology, z).value for z in redshifts]
     got = jax.vmap(observer.luminosity_distance)(redshifts)
@@ -265,18 +265,18 @@ def test_distances_are_the_cosmologys(cosmology):
 
 def test_redshifts_out_of_range_are_nan(spectrum):
     lam, lnu = spectrum
-    observer = Observer.of_cosmology(lam, Planck18, max_redshift=6.0)
+    observer = Observer.from_cosmology(lam, Planck18, max_redshift=6.0)
     for z in (-0.1, 6.1):
         assert np.isnan(observer.fluxes(jnp.asarray(lnu), z)).all()
     with pytest.raises(InconsistentArguments, match="max_redshift must be"):
-        Observer.of_cosmology(lam, Planck18, max_redshift=-1.0)
+        Observer.from_cosmology(lam, Planck18, max_redshift=-1.0)
 
 
 @pytest.mark.parametrize("z", [-2.0, -1.0, np.nan])
 def test_unknown_redshifts_are_nan_in_all_bands(spectrum, filters, z):
     """Whether or not they overlap, and whatever the flux is."""
     lam, lnu = spectrum
-    bands = Bands.of_filters(filters, lam)
+    bands = Bands.from_filters(filters, lam)
     assert np.isnan(band_fluxes(bands, jnp.asarray(lnu), z)).all()
 
 
@@ -284,7 +284,7 @@ def test_wavelengths_on_the_edges_of_a_tables_cells(spectrum, filters):
     """Compiled for batches, which rounds twice and not always alike."""
     lam, _ = spectrum
     lam = lam[(lam > 1200) & (lam < 9000)]
-    bands = Bands.of_filters(filters.select("leaky"), lam)
+    bands = Bands.from_filters(filters.select("leaky"), lam)
     table = bands.bands[0].curve.between
     edges = float(table.first) + float(table.cell) * np.arange(40, 400)
     # One bright line, seen at each of the edges.
@@ -306,8 +306,8 @@ def test_wavelengths_on_the_edges_of_a_tables_cells(spectrum, filters):
 
 def test_gradients_in_redshift(spectrum, filters, double_precision):
     lam, lnu = spectrum
-    bands = Bands.of_filters(filters.select("narrow", "leaky"), lam)
-    observer = Observer.of_cosmology(lam, Planck18)
+    bands = Bands.from_filters(filters.select("narrow", "leaky"), lam)
+    observer = Observer.from_cosmology(lam, Planck18)
 
     @jax.jit
     def fluxes(z):
@@ -321,7 +321,7 @@ def test_gradients_in_redshift(spectrum, filters, double_precision):
 
 def test_one_compilation_serves_all_redshifts(spectrum, filters):
     lam, lnu = spectrum
-    bands = Bands.of_filters(filters.select("narrow"), lam)
+    bands = Bands.from_filters(filters.select("narrow"), lam)
     evaluate = jax.jit(jax.vmap(Bands.fluxes, (None, 0, 0)))
     spectra = jnp.tile(jnp.asarray(lnu, float), (4, 1))
 
@@ -331,7 +331,7 @@ def test_one_compilation_serves_all_redshifts(spectrum, filters):
 
 
 def test_spectra_of_another_length_are_refused(filters):
-    bands = Bands.of_filters(filters, np.geomspace(1000, 1e5, 80))
+    bands = Bands.from_filters(filters, np.geomspace(1000, 1e5, 80))
     with pytest.raises(InconsistentArguments, match=r"80 wavelengths.*vmap"):
         bands.fluxes(jnp.ones((2, 80)), 1.0)
 
@@ -347,7 +347,7 @@ def test_limits_hold_all_that_filters_see(spectrum):
     assert kept.sum() < 0.6 * len(lam)
     for z in (0.0, 1.7, 4.0):
         whole, part = (
-            band_fluxes(Bands.of_filters(filters, lam[k]), lnu[k], z)
+            band_fluxes(Bands.from_filters(filters, lam[k]), lnu[k], z)
             for k in (slice(None), kept)
         )
         np.testing.assert_allclose(part, whole, rtol=1e-6)

@@ -11,8 +11,16 @@ from synthesizer.exceptions import GridError, InconsistentArguments
 from synthesizer.grid import Grid
 
 from synthesizer_emulator import EmulatedGrid, build, emulated_grids
-from synthesizer_emulator.grid import EXAMPLE_NAME, example_folder
-from synthesizer_emulator.places import SUFFIX, find_grid, locate, pretrained
+from synthesizer_emulator.grid.emulated_grid import (
+    EXAMPLE_NAME,
+    example_folder,
+)
+from synthesizer_emulator.gridfile.places import (
+    SUFFIX,
+    find_grid,
+    locate,
+    pretrained,
+)
 
 NATIVE, WEIGHTS = f"{EXAMPLE_NAME}.hdf5", f"{EXAMPLE_NAME}{SUFFIX}"
 SHIPPED = "bc03-2016-miles_kroupa"

@@ -12,17 +12,17 @@ from synthesizer.particle import Stars as Particles
 from unyt import Msun, Myr, angstrom, yr
 
 from synthesizer_emulator import EmulatedGrid, extract_directly
-from synthesizer_emulator.evaluation.metrics import (
+from synthesizer_emulator.emulator.metrics import (
     fractional_residuals,
     judged_region,
 )
-from synthesizer_emulator.grid import (
+from synthesizer_emulator.grid.emulated_grid import (
     EXAMPLE_NAME,
     example_folder,
     pretrained,
 )
 from synthesizer_emulator.sources import bc03
-from synthesizer_emulator.weights import SUFFIX
+from synthesizer_emulator.weights.file import SUFFIX
 
 H_ALPHA, H_BETA = "H 1 6562.80A", "H 1 4861.32A"
 
@@ -31,7 +31,8 @@ H_ALPHA, H_BETA = "H 1 6562.80A", "H 1 4861.32A"
 def no_grids(tmp_path, monkeypatch):
     """Let there be no grid in Synthesizer's folder."""
     monkeypatch.setattr(
-        "synthesizer_emulator.grid.get_grids_dir", lambda: tmp_path
+        "synthesizer_emulator.grid.emulated_grid.get_grids_dir",
+        lambda: tmp_path,
     )
 
 

@@ -13,14 +13,12 @@ from conftest import analytic_emissions, analytic_header
 from flax import nnx
 from synthesizer.exceptions import InconsistentArguments
 
-from synthesizer_emulator.architectures import (
-    EmissionSamples,
-    get_architecture,
-)
+from synthesizer_emulator.architectures.base import EmissionSamples
 from synthesizer_emulator.architectures.payne import BoundedDecoder
-from synthesizer_emulator.interpolation import Derived
-from synthesizer_emulator.scaling import AxisDomain, Coordinates
-from synthesizer_emulator.training import Silent, train
+from synthesizer_emulator.architectures.registry import get_architecture
+from synthesizer_emulator.architectures.training import Silent, train
+from synthesizer_emulator.emulator.scaling import AxisDomain, Coordinates
+from synthesizer_emulator.emulator.tables import Derived
 
 SMALL = {
     "hidden": [8],
@@ -42,8 +40,8 @@ CONVOLUTIONAL = {
 def samples():
     """Return the incident spectra of a small grid, prepared."""
     header = analytic_header(n_ages=8)
-    domain = [AxisDomain.of_axis(axis) for axis in header.axes]
-    return EmissionSamples.of_values(
+    domain = [AxisDomain.from_axis(axis) for axis in header.axes]
+    return EmissionSamples.from_values(
         Coordinates(domain).of_nodes(header.axes),
         analytic_emissions(header)["spectra/incident"],
         np.ones(len(header.lam)),
@@ -102,7 +100,7 @@ def test_normalised_spectra_and_their_norms_are_the_spectra(
 ):
     from synthesizer_emulator.architectures.three_component import _Normalised
 
-    made = _Normalised.of_samples(samples, normalisation)
+    made = _Normalised.from_samples(samples, normalisation)
     y = made.shift + made.scale * made.values
     if normalisation == "per_spectrum":
         np.testing.assert_allclose(made.values.mean(axis=1), 0, atol=1e-9)

@@ -47,8 +47,14 @@ from unyt import (
 )
 
 from synthesizer_emulator import EmulatedGrid
-from synthesizer_emulator.galaxies import GalaxyModel, in_batches
-from synthesizer_emulator.histories import native_sfzh, sfzh, stack_parameters
+from synthesizer_emulator.galaxies.histories import (
+    native_sfzh,
+    sfzh,
+    stack_parameters,
+)
+from synthesizer_emulator.galaxies.model import GalaxyModel, in_batches
+from synthesizer_emulator.galaxies.photometry import Bands, Observer
+from synthesizer_emulator.galaxies.translate import compile_model
 from synthesizer_emulator.library import (
     Draws,
     Fixed,
@@ -56,9 +62,7 @@ from synthesizer_emulator.library import (
     Library,
     Uniform,
 )
-from synthesizer_emulator.photometry import Bands, Observer
-from synthesizer_emulator.quantities import in_stated_units, in_units
-from synthesizer_emulator.translation import compile_model
+from synthesizer_emulator.units import in_stated_units, in_units
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
@@ -278,7 +282,7 @@ def test_wrong_units_of_limits_are_refused(grid):
 @pytest.fixture(scope="module")
 def model(grid):
     hat = {"lam_min": 4000 * angstrom, "lam_max": 20000 * angstrom}
-    return GalaxyModel.of_model(
+    return GalaxyModel.from_model(
         TotalEmission(
             grid,
             dust_curve=PowerLaw(),
@@ -500,12 +504,12 @@ AGES, METALS = np.geomspace(1e6, 1e10, 20), np.array([0.001, 0.01, 0.02])
 
 
 def observer(lam=LAM):
-    return Observer.of_cosmology(lam, Planck18)
+    return Observer.from_cosmology(lam, Planck18)
 
 
 def bands(lam=LAM):
     hat = {"lam_min": 4000 * angstrom, "lam_max": 20000 * angstrom}
-    return Bands.of_filters(FilterCollection(tophat_dict={"hat": hat}), lam)
+    return Bands.from_filters(FilterCollection(tophat_dict={"hat": hat}), lam)
 
 
 def share(ages=AGES, metals=METALS, max_age=1e8, metallicity=0.01):

@@ -3,8 +3,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from synthesizer_emulator.gridfile import Axis
-from synthesizer_emulator.scaling import AxisDomain, Coordinates, SoftLog
+from synthesizer_emulator.emulator.scaling import (
+    AxisDomain,
+    Coordinates,
+    SoftLog,
+)
+from synthesizer_emulator.gridfile.header import Axis
 
 AGES = Axis("ages", np.array([1.0, 1e6, 1e10]), "yr", True)
 METALS = Axis("metallicities", np.array([1e-4, 1e-2, 4e-2]), "", False)
@@ -17,12 +21,12 @@ ZERO = Axis("metallicities", np.array([0.0, 1e-2, 4e-2]), "", False)
     [(AGES, "log10"), (METALS, "power"), (NARROW, "linear"), (ZERO, "power")],
 )
 def test_axes_are_scaled_by_what_the_grid_says_and_they_span(axis, scale):
-    assert AxisDomain.of_axis(axis).scale == scale
+    assert AxisDomain.from_axis(axis).scale == scale
 
 
 def test_coordinates_reach_from_minus_one_to_one():
     axes = [AGES, METALS, NARROW]
-    coordinates = Coordinates([AxisDomain.of_axis(a) for a in axes])
+    coordinates = Coordinates([AxisDomain.from_axis(a) for a in axes])
     nodes = coordinates.of_nodes(axes)
     for values in nodes:
         np.testing.assert_allclose(values[[0, -1]], [-1, 1], atol=1e-6)
@@ -41,13 +45,13 @@ def test_coordinates_reach_from_minus_one_to_one():
 )
 def test_the_ends_of_the_domain_are_inside(point, inside):
     coordinates = Coordinates(
-        [AxisDomain.of_axis(a) for a in (AGES, METALS, NARROW)]
+        [AxisDomain.from_axis(a) for a in (AGES, METALS, NARROW)]
     )
     assert bool(coordinates.contains(jnp.array(point))) is inside
 
 
 def test_a_power_has_a_slope_at_zero():
-    coordinates = Coordinates([AxisDomain.of_axis(a) for a in (AGES, ZERO)])
+    coordinates = Coordinates([AxisDomain.from_axis(a) for a in (AGES, ZERO)])
     slope = jax.jacfwd(coordinates)(jnp.array([1e6, 0.0]))
     assert np.isfinite(slope).all()
     np.testing.assert_allclose(

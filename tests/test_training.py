@@ -6,8 +6,8 @@ import pytest
 from flax import nnx
 from synthesizer.exceptions import InconsistentArguments
 
-from synthesizer_emulator.networks import GATED, MLP, FixedLinear
-from synthesizer_emulator.training import (
+from synthesizer_emulator.architectures.networks import GATED, MLP, FixedLinear
+from synthesizer_emulator.architectures.training import (
     TrainingConfig,
     split_samples,
     train,

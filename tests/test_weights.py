@@ -11,15 +11,18 @@ from conftest import QUICK, write_analytic_grid
 from synthesizer.exceptions import GridError
 
 from synthesizer_emulator import EmulatedGrid, build, files
-from synthesizer_emulator.emissions import PointArrays
-from synthesizer_emulator.grid import EXAMPLE_NAME, example_folder
-from synthesizer_emulator.resampling import identity
-from synthesizer_emulator.weights import (
+from synthesizer_emulator.grid.emulated_grid import (
+    EXAMPLE_NAME,
+    example_folder,
+)
+from synthesizer_emulator.wavelengths import identity
+from synthesizer_emulator.weights.file import (
     SUFFIX,
     StoredTensors,
     read_weights,
     write_weights,
 )
+from synthesizer_emulator.weights.points import PointArrays
 
 TENSOR = "spectra/incident/decoder/components"
 

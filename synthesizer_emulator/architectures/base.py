@@ -18,16 +18,20 @@ from scipy.ndimage import distance_transform_edt
 from scipy.spatial import KDTree
 from synthesizer.exceptions import InconsistentArguments
 
-from synthesizer_emulator.checks import check_number, check_whole
-from synthesizer_emulator.emulator import (
+from synthesizer_emulator.architectures.training import (
+    LossHistory,
+    Monitor,
+    TrainingConfig,
+)
+from synthesizer_emulator.emulator.emulator import (
     Decoder,
     EmissionEmulator,
     Regressor,
 )
-from synthesizer_emulator.interpolation import LinearTable
-from synthesizer_emulator.scaling import SoftLog
-from synthesizer_emulator.schema import parse_json, typed
-from synthesizer_emulator.training import History, Monitor, TrainingConfig
+from synthesizer_emulator.emulator.scaling import SoftLog
+from synthesizer_emulator.emulator.tables import LinearTable
+from synthesizer_emulator.files.schema import parse_json, typed
+from synthesizer_emulator.validation import check_number, check_whole
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ class EmissionShape:
     inner: int = 0
 
     @classmethod
-    def of_json(cls, text: str) -> Self:
+    def from_json(cls, text: str) -> Self:
         """Read back what `json.dumps(asdict(shape))` wrote.
 
         Raises:
@@ -96,7 +100,7 @@ class EmissionSamples:
     soft_log: SoftLog
 
     @classmethod
-    def of_values(
+    def from_values(
         cls,
         nodes: tuple[NDArray[np.float64], ...],
         values: NDArray[np.float64],
@@ -129,7 +133,7 @@ class EmissionSamples:
         )
 
     @classmethod
-    def of_points(
+    def from_points(
         cls,
         nodes: tuple[NDArray[np.float64], ...],
         alive: NDArray[np.bool_] | None,
@@ -241,7 +245,7 @@ class Fit:
 
     emulator: EmissionEmulator
     shape: EmissionShape
-    histories: Mapping[str, History]
+    histories: Mapping[str, LossHistory]
 
 
 class Architecture(Protocol):
@@ -300,7 +304,7 @@ def assemble(
     regressor: Regressor,
     decoder: Decoder,
     n_latents: int,
-    histories: Mapping[str, History],
+    histories: Mapping[str, LossHistory],
 ) -> Fit:
     """Join what was fitted to the emulator of an emission.
 

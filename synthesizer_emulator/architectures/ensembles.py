@@ -19,19 +19,19 @@ from synthesizer_emulator.architectures.base import (
     EmissionSamples,
     evaluate_points,
 )
-from synthesizer_emulator.emulator import (
+from synthesizer_emulator.architectures.training import (
+    LossHistory,
+    Monitor,
+    TrainingConfig,
+    split_samples,
+)
+from synthesizer_emulator.emulator.emulator import (
     Decoder,
     Ensemble,
     Regressor,
     log_fluxes,
 )
-from synthesizer_emulator.evaluation.metrics import JUDGED_FLOOR
-from synthesizer_emulator.training import (
-    History,
-    Monitor,
-    TrainingConfig,
-    split_samples,
-)
+from synthesizer_emulator.emulator.metrics import JUDGED_FLOOR
 
 # The kind of regressor of which there are several.
 R = TypeVar("R", bound=Regressor)
@@ -42,9 +42,9 @@ _WITHIN_ONE_SIGMA = 0.6827
 
 def fit_members(
     n: int,
-    fit_one: Callable[[int, Monitor], tuple[R, Mapping[str, History]]],
+    fit_one: Callable[[int, Monitor], tuple[R, Mapping[str, LossHistory]]],
     monitor: Monitor,
-) -> tuple[list[R], dict[str, History]]:
+) -> tuple[list[R], dict[str, LossHistory]]:
     """Fit the members of an ensemble.
 
     Args:

@@ -7,12 +7,12 @@ from synthesizer_emulator.architectures.base import (
     EmissionSamples,
     EmissionShape,
 )
-from synthesizer_emulator.basis import (
+from synthesizer_emulator.architectures.basis import (
     LinearBasis,
     principal_components,
     round_to_int16,
 )
-from synthesizer_emulator.emulator import LinearDecoder
+from synthesizer_emulator.emulator.emulator import LinearDecoder
 
 # The standard deviation that log flux is taken to have at least, where it is
 # divided by that: what never changes must not be blown up.

@@ -37,30 +37,30 @@ from synthesizer_emulator.architectures.linear import (
     linear_decoder,
     linear_skeleton,
 )
-from synthesizer_emulator.architectures.regressors import (
-    ScaledNetwork,
-    first_weights,
-    scaled_skeleton,
-)
-from synthesizer_emulator.checks import check_flag
-from synthesizer_emulator.emulator import (
-    Decoder,
-    EmissionEmulator,
-    LinearDecoder,
-)
-from synthesizer_emulator.networks import (
+from synthesizer_emulator.architectures.networks import (
     MLP,
     Features,
     FixedLinear,
     check_layers,
 )
-from synthesizer_emulator.scaling import Constant
-from synthesizer_emulator.training import (
-    History,
+from synthesizer_emulator.architectures.regressors import (
+    ScaledNetwork,
+    first_weights,
+    scaled_skeleton,
+)
+from synthesizer_emulator.architectures.training import (
+    LossHistory,
     Monitor,
     TrainingConfig,
     train,
 )
+from synthesizer_emulator.emulator.emulator import (
+    Decoder,
+    EmissionEmulator,
+    LinearDecoder,
+)
+from synthesizer_emulator.emulator.scaling import Constant
+from synthesizer_emulator.validation import check_flag
 
 # Coordinates span [-1, 1]; divided by this, labels span [-0.5, 0.5].
 _LABEL_WIDTH = 2.0
@@ -114,14 +114,14 @@ class Payne:
         The first member of an ensemble is trained whole, the others below
         its last layer.
         """
-        scaling = _Scaling.of_samples(samples)
+        scaling = _Scaling.from_samples(samples)
         labels = samples.points / _LABEL_WIDTH
         targets = scaling.targets(samples)
         last: list[FixedLinear] = []
 
         def fit_one(
             member: int, its_monitor: Monitor
-        ) -> tuple[ScaledNetwork, dict[str, History]]:
+        ) -> tuple[ScaledNetwork, dict[str, LossHistory]]:
             network = self._network(
                 labels.shape[1],
                 targets.shape[1],
@@ -238,7 +238,7 @@ class _Scaling:
     span: NDArray[np.float64]
 
     @classmethod
-    def of_samples(cls, samples: EmissionSamples) -> "_Scaling":
+    def from_samples(cls, samples: EmissionSamples) -> "_Scaling":
         """Return the scaling of these samples."""
         weights = samples.weights
         typical = np.sqrt(np.mean((samples.y.std(axis=0) * weights) ** 2))

@@ -35,20 +35,24 @@ from synthesizer_emulator.architectures.linear import (
     linear_decoder,
     linear_skeleton,
 )
+from synthesizer_emulator.architectures.networks import (
+    GATED,
+    MLP,
+    check_layers,
+)
 from synthesizer_emulator.architectures.regressors import (
     first_weights,
     fit_network,
     scaled_skeleton,
     standard_width,
 )
-from synthesizer_emulator.checks import (
+from synthesizer_emulator.architectures.training import Monitor, TrainingConfig
+from synthesizer_emulator.emulator.emulator import EmissionEmulator
+from synthesizer_emulator.validation import (
     check_choice,
     check_flag,
     check_whole,
 )
-from synthesizer_emulator.emulator import EmissionEmulator
-from synthesizer_emulator.networks import GATED, MLP, check_layers
-from synthesizer_emulator.training import Monitor, TrainingConfig
 
 NORMALISATIONS = ("global", "zscore")
 

@@ -8,16 +8,16 @@ from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
 from synthesizer_emulator.architectures.base import EmissionSamples
-from synthesizer_emulator.interpolation import SmoothTable
-from synthesizer_emulator.networks import Network
-from synthesizer_emulator.scaling import Constant
-from synthesizer_emulator.training import (
-    History,
+from synthesizer_emulator.architectures.networks import Network
+from synthesizer_emulator.architectures.training import (
+    LossHistory,
     Monitor,
     TrainingConfig,
     member_key,
     train,
 )
+from synthesizer_emulator.emulator.scaling import Constant
+from synthesizer_emulator.emulator.tables import SmoothTable
 
 
 class ScaledNetwork(nnx.Module):
@@ -68,7 +68,7 @@ class JoinedRegressors(nnx.Module):
         return jnp.concatenate([self.norm(x), self.code(x)])
 
 
-class CorrectedNetwork(nnx.Module):
+class TrendPlusResiduals(nnx.Module):
     """A part of a smooth network plus what that misses at the nodes.
 
     The network carries the trend from node to node of the sparse axes, the
@@ -93,9 +93,9 @@ class CorrectedNetwork(nnx.Module):
         """Map coordinates (d,) to latents (k,)."""
         return self.residual(x, lambda at: self.part * self.trend(at))
 
-    def without(self, axis: int, node: int) -> "CorrectedNetwork":
+    def without(self, axis: int, node: int) -> "TrendPlusResiduals":
         """Return it with a table that leaves out a node of an axis."""
-        return CorrectedNetwork(
+        return TrendPlusResiduals(
             self.trend, self.residual.without(axis, node), self.part
         )
 
@@ -109,7 +109,7 @@ def fit_network(
     training: TrainingConfig,
     monitor: Monitor,
     member: int = 0,
-) -> tuple[ScaledNetwork, dict[str, History]]:
+) -> tuple[ScaledNetwork, dict[str, LossHistory]]:
     """Train a network from coordinates to latents.
 
     Args:

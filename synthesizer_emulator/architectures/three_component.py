@@ -31,6 +31,7 @@ from synthesizer_emulator.architectures.base import (
     assemble_skeleton,
     check_settings,
 )
+from synthesizer_emulator.architectures.basis import principal_components
 from synthesizer_emulator.architectures.ensembles import (
     fit_members,
     join,
@@ -41,22 +42,7 @@ from synthesizer_emulator.architectures.linear import (
     latent_scale,
     linear_decoder,
 )
-from synthesizer_emulator.architectures.regressors import (
-    JoinedRegressors,
-    first_weights,
-    fit_network,
-    scaled_skeleton,
-    standard_width,
-)
-from synthesizer_emulator.basis import principal_components
-from synthesizer_emulator.checks import (
-    check_choice,
-    check_flag,
-    check_number,
-    check_whole,
-)
-from synthesizer_emulator.emulator import EmissionEmulator, LinearDecoder
-from synthesizer_emulator.networks import (
+from synthesizer_emulator.architectures.networks import (
     GATED,
     MLP,
     Autoencoder,
@@ -65,12 +51,29 @@ from synthesizer_emulator.networks import (
     Network,
     check_layers,
 )
-from synthesizer_emulator.scaling import Constant
-from synthesizer_emulator.training import (
-    History,
+from synthesizer_emulator.architectures.regressors import (
+    JoinedRegressors,
+    first_weights,
+    fit_network,
+    scaled_skeleton,
+    standard_width,
+)
+from synthesizer_emulator.architectures.training import (
+    LossHistory,
     Monitor,
     TrainingConfig,
     train,
+)
+from synthesizer_emulator.emulator.emulator import (
+    EmissionEmulator,
+    LinearDecoder,
+)
+from synthesizer_emulator.emulator.scaling import Constant
+from synthesizer_emulator.validation import (
+    check_choice,
+    check_flag,
+    check_number,
+    check_whole,
 )
 
 # The kinds of autoencoder; the widths or channels of its encoder, and the
@@ -178,7 +181,7 @@ class ThreeComponent:
         monitor: Monitor,
     ) -> Fit:
         """Fit an emulator to samples, as `Architecture.fit` says."""
-        normalised = _Normalised.of_samples(samples, self.normalisation)
+        normalised = _Normalised.from_samples(samples, self.normalisation)
         last, inputs = self._last_layer(normalised, samples)
         coder = Autoencoder(
             self._encoder(inputs.shape[1], first_weights(training)),
@@ -275,7 +278,7 @@ class ThreeComponent:
         training: TrainingConfig,
         monitor: Monitor,
         member: int,
-    ) -> tuple[JoinedRegressors, dict[str, History]]:
+    ) -> tuple[JoinedRegressors, dict[str, LossHistory]]:
         """Train one norm network and one regressor to the code."""
         d = len(samples.nodes)
         width = standard_width(samples)
@@ -460,7 +463,7 @@ class _Normalised:
     norms: NDArray[np.float64]
 
     @classmethod
-    def of_samples(
+    def from_samples(
         cls, samples: EmissionSamples, normalisation: str
     ) -> "_Normalised":
         """Normalise samples in one of `NORMALISATIONS`."""

@@ -1,1 +1,1 @@
-"""How good an emulator is: metrics and what shows them."""
+"""How good an emulator is: at the nodes, between them, and beyond them."""

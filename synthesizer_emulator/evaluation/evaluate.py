@@ -21,36 +21,32 @@ from synthesizer.exceptions import (
 from synthesizer.instruments.filters import FilterCollection
 from tqdm import tqdm
 
-from synthesizer_emulator.checks import check_whole, nearest
-from synthesizer_emulator.emissions import PointArrays
-from synthesizer_emulator.evaluation import (
-    composites,
-    jacobian,
+from synthesizer_emulator.emulator.metrics import (
+    JUDGED_FLOOR,
+    JUDGED_LINE_FLOOR,
+    fractional_residuals,
+    judged_region,
+)
+from synthesizer_emulator.evaluation import tables
+from synthesizer_emulator.evaluation.measures import (
+    derivatives,
+    magnitudes,
     quantities,
     recovery,
-    tables,
 )
-from synthesizer_emulator.evaluation.errors import (
+from synthesizer_emulator.evaluation.measures.residuals import (
     EmissionErrors,
     Example,
     example_nodes,
     line_errors,
     spectrum_errors,
 )
-from synthesizer_emulator.evaluation.metrics import (
-    JUDGED_FLOOR,
-    JUDGED_LINE_FLOOR,
-    fractional_residuals,
-    judged_region,
-)
-from synthesizer_emulator.evaluation.nodes import Label, inner
-from synthesizer_emulator.evaluation.pixels import (
+from synthesizer_emulator.evaluation.measures.subset import (
     most_telling,
     some_wavelengths,
 )
-from synthesizer_emulator.evaluation.record import write_json
-from synthesizer_emulator.files import open_hdf5
-from synthesizer_emulator.gridfile import (
+from synthesizer_emulator.files.hdf5 import open_hdf5
+from synthesizer_emulator.gridfile.header import (
     LINES,
     Axis,
     GridHeader,
@@ -58,9 +54,13 @@ from synthesizer_emulator.gridfile import (
     native_header,
     read_values,
 )
-from synthesizer_emulator.places import find_grid
-from synthesizer_emulator.resampling import identity
-from synthesizer_emulator.weights import SUFFIX, Weights, read_weights
+from synthesizer_emulator.gridfile.nodes import Label, inner
+from synthesizer_emulator.gridfile.places import find_grid
+from synthesizer_emulator.records import write_json
+from synthesizer_emulator.validation import check_whole, nearest
+from synthesizer_emulator.wavelengths import identity
+from synthesizer_emulator.weights.file import SUFFIX, Weights, read_weights
+from synthesizer_emulator.weights.points import PointArrays
 
 # Bytes of an array of one emission that are held at once.
 _BLOCK = 3e8
@@ -111,9 +111,9 @@ class Evaluation:
     seconds: float
     emissions: dict[str, EmissionErrors]
     quantities: dict[str, dict[str, quantities.QuantityErrors]]
-    photometry: dict[str, composites.PhotometryErrors]
+    photometry: dict[str, magnitudes.PhotometryErrors]
     recovery: recovery.Recovery | None
-    jacobian: jacobian.JacobianCheck | None
+    jacobian: derivatives.JacobianCheck | None
     axes: tuple[Axis, ...] = field(repr=False)
     histories: Mapping[str, Mapping[str, list]] = field(repr=False)
 
@@ -160,7 +160,7 @@ class Evaluation:
             OSError: If a file can't be written.
         """
         # Here, as it loads matplotlib.
-        from synthesizer_emulator.evaluation.report import write_report
+        from synthesizer_emulator.evaluation.report.page import write_report
 
         return write_report(self, Path(folder))
 
@@ -215,8 +215,8 @@ def evaluate(
     pair = _Pair.open(find_grid(grid, grid_dir), weights)
     names = pair.choose(None if spectra is None else tuple(spectra))
     histories = None
-    if galaxies and composites.has_histories(pair.header.axes):
-        histories = composites.random_histories(
+    if galaxies and magnitudes.has_histories(pair.header.axes):
+        histories = magnitudes.random_histories(
             pair.header.axes, galaxies, seed
         )
     light = _galaxy_light(names)
@@ -240,7 +240,7 @@ def evaluate(
     lit = {e: f for e, f in emissions.items() if f is not None}
     photometry = {}
     if histories is not None:
-        filters = filters or composites.nircam_top_hats()
+        filters = filters or magnitudes.nircam_top_hats()
         photometry = _photometry(pair, histories, galaxy_light, filters)
     shown = [n for n in names if f"spectra/{n}" in lit]
     fitted = slopes = None
@@ -515,10 +515,10 @@ def _galaxy_light(names: tuple[str, ...]) -> tuple[str, ...]:
 
 def _photometry(
     pair: _Pair,
-    histories: composites.Histories,
+    histories: magnitudes.Histories,
     light: Mapping[str, tuple[NDArray, NDArray]],
     filters: FilterCollection,
-) -> dict[str, composites.PhotometryErrors]:
+) -> dict[str, magnitudes.PhotometryErrors]:
     """Return the errors of the galaxies' magnitudes."""
     parts = [light[p] for p in _REPROCESSED_PARTS if p in light]
     shown = {
@@ -531,9 +531,9 @@ def _photometry(
         shown[_REPROCESSED] = first[0] + second[0], first[1] + second[1]
     lam, redshift = pair.header.lam_angstrom, histories.redshift
     return {
-        name: composites.compare(
-            composites.observed_fluxes(lam, native, redshift, filters),
-            composites.observed_fluxes(lam, emulated, redshift, filters),
+        name: magnitudes.compare(
+            magnitudes.observed_fluxes(lam, native, redshift, filters),
+            magnitudes.observed_fluxes(lam, emulated, redshift, filters),
             redshift,
             filters.filter_codes,
         )
@@ -567,16 +567,16 @@ def _recover(
 
 def _check_slopes(
     pair: _Pair, name: str, seed: int
-) -> jacobian.JacobianCheck | None:
+) -> derivatives.JacobianCheck | None:
     """Compare slopes at inner nodes of the grid."""
-    columns = some_wavelengths(pair.judged, jacobian.PIXELS)
+    columns = some_wavelengths(pair.judged, derivatives.PIXELS)
     native = np.concatenate(
         [
             native[..., columns]
             for _, native in pair.native_blocks(f"spectra/{name}")
         ]
     )
-    return jacobian.check_jacobian(
+    return derivatives.check_jacobian(
         pair.weights.emulator,
         name,
         pair.labels,

@@ -18,44 +18,50 @@ from numpy.typing import NDArray
 from synthesizer.exceptions import InconsistentArguments, MissingSpectraType
 from tqdm import tqdm
 
-from synthesizer_emulator.architectures import (
+from synthesizer_emulator.architectures.base import (
     Architecture,
     EmissionSamples,
-    get_architecture,
-    get_training,
-)
-from synthesizer_emulator.architectures.base import (
     evaluate_points,
     mesh_of,
 )
-from synthesizer_emulator.basis import LinearBasis, principal_components
-from synthesizer_emulator.checks import (
-    check_keys,
-    check_number,
-    check_whole,
-    nearest,
+from synthesizer_emulator.architectures.basis import (
+    LinearBasis,
+    principal_components,
 )
-from synthesizer_emulator.emulator import EmissionEmulator
-from synthesizer_emulator.evaluation.metrics import (
+from synthesizer_emulator.architectures.registry import (
+    get_architecture,
+    get_training,
+)
+from synthesizer_emulator.architectures.training import (
+    LossHistory,
+    TrainingConfig,
+)
+from synthesizer_emulator.emulator.emulator import EmissionEmulator
+from synthesizer_emulator.emulator.metrics import (
     JUDGED_FLOOR,
     fractional_residuals,
     judged_region,
     mean_errors,
 )
-from synthesizer_emulator.evaluation.nodes import find_axis, matching, within
-from synthesizer_emulator.evaluation.pixels import some_wavelengths
-from synthesizer_emulator.evaluation.record import write_json
+from synthesizer_emulator.emulator.scaling import AxisDomain, Coordinates
+from synthesizer_emulator.evaluation.measures.subset import some_wavelengths
 from synthesizer_emulator.evaluation.tables import Table, number
-from synthesizer_emulator.files import open_hdf5
-from synthesizer_emulator.gridfile import (
+from synthesizer_emulator.files.hdf5 import open_hdf5
+from synthesizer_emulator.files.yaml_file import in_file, read_yaml
+from synthesizer_emulator.gridfile.header import (
     Axis,
     native_header,
     read_values,
 )
-from synthesizer_emulator.places import find_grid
-from synthesizer_emulator.scaling import AxisDomain, Coordinates
-from synthesizer_emulator.training import History, TrainingConfig
-from synthesizer_emulator.yamlfile import in_file, read_yaml
+from synthesizer_emulator.gridfile.nodes import find_axis, matching, within
+from synthesizer_emulator.gridfile.places import find_grid
+from synthesizer_emulator.records import write_json
+from synthesizer_emulator.validation import (
+    check_keys,
+    check_number,
+    check_whole,
+    nearest,
+)
 
 # What is said of a range of nodes, and how often errors are measured at the
 # most.
@@ -332,7 +338,7 @@ class Generalisation:
             OSError: If a file can't be written.
         """
         # Here, as it loads matplotlib.
-        from synthesizer_emulator.evaluation import figures
+        from synthesizer_emulator.evaluation.report import figures
 
         figures.save(figures.generalisation(self), Path(folder))
 
@@ -359,7 +365,7 @@ def generalise(
     """
     if not isinstance(study, Study):
         study = Study.read(Path(study))
-    plane = _Field.of_study(study)
+    plane = _Field.from_study(study)
     runs = []
     plan = [
         (name, region, fraction, seed)
@@ -428,7 +434,7 @@ class _Field:
     test: dict[str, NDArray[np.bool_]]
 
     @classmethod
-    def of_study(cls, study: Study) -> Self:
+    def from_study(cls, study: Study) -> Self:
         """Read the grid of a study, and find its regions there."""
         header = native_header(study.grid)
         if study.spectrum not in header.spectra_units:
@@ -473,7 +479,7 @@ class _Field:
                     f"{np.count_nonzero(mask)} nodes with emission; two are "
                     "the least to train on."
                 )
-        domain = tuple(AxisDomain.of_axis(axis) for axis in header.axes)
+        domain = tuple(AxisDomain.from_axis(axis) for axis in header.axes)
         return cls(
             study=study,
             axes=header.axes,
@@ -532,7 +538,7 @@ class _Field:
         architecture with a table may know; of it, only they are sampled.
         """
         used = _smallest_grid(mask)
-        part = EmissionSamples.of_values(
+        part = EmissionSamples.from_values(
             tuple(n[i] for n, i in zip(self.nodes, used, strict=True)),
             self.values[np.ix_(*used)],
             np.ones(self.values.shape[-1]),
@@ -603,7 +609,7 @@ class _Recorder:
     def resume(self, template: Any) -> None:
         """Start anew."""
 
-    def report(self, history: History, state: Any) -> None:
+    def report(self, history: LossHistory, state: Any) -> None:
         """Keep the network, if it is time."""
         if history.epoch[-1] in self.epochs:
             self.looks.append((history.epoch[-1], state["network"]))
@@ -627,7 +633,7 @@ class _End:
     def resume(self, template: Any) -> None:
         """Start anew."""
 
-    def report(self, history: History, state: Any) -> None:
+    def report(self, history: LossHistory, state: Any) -> None:
         """Keep the best network so far."""
         self._ends[self._name] = state["best"]
 
@@ -642,13 +648,13 @@ class _Replay:
         """Return what takes up a further training."""
         return _Replay(self._networks, f"{self._name} {name}".strip())
 
-    def resume(self, template: Any) -> tuple[Any, History]:
+    def resume(self, template: Any) -> tuple[Any, LossHistory]:
         """Return the network of this training, at its last epoch."""
         network = self._networks[self._name]
-        done = History([sys.maxsize], [0.0], [0.0], [0.0])
+        done = LossHistory([sys.maxsize], [0.0], [0.0], [0.0])
         return {**template, "network": network, "best": network}, done
 
-    def report(self, history: History, state: Any) -> None:
+    def report(self, history: LossHistory, state: Any) -> None:
         """Never called: there is nothing left to train."""
 
 

@@ -17,18 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 from synthesizer.exceptions import InconsistentArguments
 
-from synthesizer_emulator.architectures import DEFAULT_ARCHITECTURE
 from synthesizer_emulator.architectures.base import mesh_of
-from synthesizer_emulator.builder import build
-from synthesizer_emulator.checks import check_whole
-from synthesizer_emulator.dataset import TrainingSet
-from synthesizer_emulator.emissions import PointArrays
-from synthesizer_emulator.evaluation import recovery
-from synthesizer_emulator.evaluation.errors import (
-    Profile,
-    wavelength_profile,
-)
-from synthesizer_emulator.evaluation.metrics import (
+from synthesizer_emulator.architectures.registry import DEFAULT_ARCHITECTURE
+from synthesizer_emulator.building.builder import build
+from synthesizer_emulator.building.grid_nodes import GridNodes
+from synthesizer_emulator.emulator.metrics import (
     JUDGED_FLOOR,
     JUDGED_LINE_FLOOR,
     ErrorSummary,
@@ -36,30 +29,29 @@ from synthesizer_emulator.evaluation.metrics import (
     judged_region,
     summarise,
 )
-from synthesizer_emulator.evaluation.nodes import (
-    Label,
-    every,
-    find_axis,
-    matching,
-)
-from synthesizer_emulator.evaluation.pixels import most_telling
-from synthesizer_emulator.evaluation.recovery import Recovery
-from synthesizer_emulator.evaluation.schemes import (
+from synthesizer_emulator.evaluation.measures import recovery
+from synthesizer_emulator.evaluation.measures.baselines import (
     pchip_of_components,
     synthesizer_interpolation,
 )
+from synthesizer_emulator.evaluation.measures.recovery import Recovery
+from synthesizer_emulator.evaluation.measures.residuals import (
+    Profile,
+    wavelength_profile,
+)
+from synthesizer_emulator.evaluation.measures.subset import most_telling
 from synthesizer_emulator.evaluation.tables import (
     SUMMARY_COLUMNS,
     Table,
     recovery_table,
     summary_cells,
 )
-from synthesizer_emulator.files import (
+from synthesizer_emulator.files.hdf5 import (
     check_room,
     open_hdf5,
     write_hdf5,
 )
-from synthesizer_emulator.gridfile import (
+from synthesizer_emulator.gridfile.header import (
     LINES,
     SPECTRA,
     Axis,
@@ -69,9 +61,17 @@ from synthesizer_emulator.gridfile import (
     read_values,
     write_header,
 )
-from synthesizer_emulator.places import find_grid
-from synthesizer_emulator.resampling import selection
-from synthesizer_emulator.weights import Weights, read_weights
+from synthesizer_emulator.gridfile.nodes import (
+    Label,
+    every,
+    find_axis,
+    matching,
+)
+from synthesizer_emulator.gridfile.places import find_grid
+from synthesizer_emulator.validation import check_whole
+from synthesizer_emulator.wavelengths import selection
+from synthesizer_emulator.weights.file import Weights, read_weights
+from synthesizer_emulator.weights.points import PointArrays
 
 # The schemes, in the order in which they are shown.
 EMULATOR, SYNTHESIZER, PCHIP = "emulator", "synthesizer", "pchip"
@@ -310,14 +310,14 @@ def hold_out(
     if isinstance(spectra, str):
         spectra = [spectra]
     wanted = None if spectra is None else tuple(spectra)
-    full = TrainingSet.of_grid(path, wanted)
+    full = GridNodes.from_grid(path, wanted)
     header = full.header
     left_out = Drop.parse(drop).left_out(header.axes)
     emissions = [f"spectra/{name}" for name in wanted or header.spectra_units]
     emissions += [e for e in full.emissions if e.startswith(f"{LINES}/")]
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        thinned = _Thinned.of_grid(path, header, left_out, Path(folder))
+        thinned = _Thinned.from_grid(path, header, left_out, Path(folder))
         report = build(
             thinned.path,
             spectra=wanted,
@@ -376,7 +376,7 @@ class _Thinned:
     missing: NDArray[np.bool_]
 
     @classmethod
-    def of_grid(
+    def from_grid(
         cls,
         path: Path,
         header: GridHeader,
@@ -490,7 +490,7 @@ class _Thinned:
             results[scheme] = Prediction(
                 summary,
                 (
-                    Profile.of_groups(lam, residuals.T)
+                    Profile.from_groups(lam, residuals.T)
                     if lines
                     else wavelength_profile(residuals, lam[judged])
                 ),

@@ -9,15 +9,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from synthesizer_emulator.evaluation.composites import PhotometryErrors
-from synthesizer_emulator.evaluation.errors import EmissionErrors
-from synthesizer_emulator.evaluation.jacobian import JacobianCheck
-from synthesizer_emulator.evaluation.metrics import ErrorSummary
-from synthesizer_emulator.evaluation.quantities import (
+from synthesizer_emulator.emulator.metrics import ErrorSummary
+from synthesizer_emulator.evaluation.measures.derivatives import JacobianCheck
+from synthesizer_emulator.evaluation.measures.magnitudes import (
+    PhotometryErrors,
+)
+from synthesizer_emulator.evaluation.measures.quantities import (
     QUANTITIES,
     QuantityErrors,
 )
-from synthesizer_emulator.evaluation.recovery import Recovery
+from synthesizer_emulator.evaluation.measures.recovery import Recovery
+from synthesizer_emulator.evaluation.measures.residuals import EmissionErrors
 
 # The fields of an ErrorSummary that are shown, with their titles.
 SUMMARY_COLUMNS = {

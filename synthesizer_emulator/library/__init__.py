@@ -6,13 +6,6 @@ through Synthesizer's pipeline a million times: `Library` from Python,
 layouts of the final file, too.
 """
 
-from synthesizer_emulator.library.file import LibraryFile as LibraryFile
-from synthesizer_emulator.library.file import merge as merge
-from synthesizer_emulator.library.plan import History as History
-from synthesizer_emulator.library.plan import Library as Library
-from synthesizer_emulator.library.priors import Choice as Choice
-from synthesizer_emulator.library.priors import Draws as Draws
-from synthesizer_emulator.library.priors import Fixed as Fixed
-from synthesizer_emulator.library.priors import LogUniform as LogUniform
-from synthesizer_emulator.library.priors import Normal as Normal
-from synthesizer_emulator.library.priors import Uniform as Uniform
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

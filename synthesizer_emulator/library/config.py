@@ -28,18 +28,12 @@ from synthesizer.exceptions import (
 )
 from unyt import angstrom, unyt_array, unyt_quantity
 
-from synthesizer_emulator.checks import (
-    check_choice,
-    check_keys,
-    check_memory,
-    check_number,
-    nearest,
-)
-from synthesizer_emulator.filters import as_filters, two_wavelengths
-from synthesizer_emulator.grid import EmulatedGrid, plain_name
+from synthesizer_emulator.files.yaml_file import in_file, read_yaml
+from synthesizer_emulator.galaxies.filters import as_filters, two_wavelengths
+from synthesizer_emulator.grid.emulated_grid import EmulatedGrid, plain_name
+from synthesizer_emulator.library.library import History, Library
 from synthesizer_emulator.library.parameters import AGE_OF_UNIVERSE
 from synthesizer_emulator.library.parts import ON_BAD
-from synthesizer_emulator.library.plan import History, Library
 from synthesizer_emulator.library.priors import (
     PRIORS,
     Draws,
@@ -48,8 +42,14 @@ from synthesizer_emulator.library.priors import (
     Prior,
 )
 from synthesizer_emulator.units import parse_quantity
-from synthesizer_emulator.weights import SUFFIX
-from synthesizer_emulator.yamlfile import in_file, read_yaml
+from synthesizer_emulator.validation import (
+    check_choice,
+    check_keys,
+    check_memory,
+    check_number,
+    nearest,
+)
+from synthesizer_emulator.weights.file import SUFFIX
 
 _NEEDED = (
     "file",

@@ -24,7 +24,7 @@ import h5py
 import numpy as np
 from synthesizer.exceptions import GridError, InconsistentArguments
 
-from synthesizer_emulator.files import (
+from synthesizer_emulator.files.hdf5 import (
     check_room,
     damage_named,
     exclusive,

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from synthesizer.exceptions import InconsistentArguments, IncorrectUnits
 from unyt import unyt_array, unyt_quantity
 
-from synthesizer_emulator.checks import nearest
 from synthesizer_emulator.library.priors import (
     Choice,
     Draws,
@@ -26,13 +25,14 @@ from synthesizer_emulator.library.priors import (
     Prior,
     did_you_mean,
 )
-from synthesizer_emulator.quantities import (
+from synthesizer_emulator.units import (
     MODEL_UNITS,
     PURE,
     model_unit,
+    parse_unit,
     with_units,
 )
-from synthesizer_emulator.units import parse_unit
+from synthesizer_emulator.validation import nearest
 
 if TYPE_CHECKING:
     from astropy.cosmology import FLRW
@@ -181,7 +181,7 @@ class Parameters:
     cosmo: "FLRW"
 
     @classmethod
-    def of_priors(
+    def from_priors(
         cls,
         priors: Mapping[str, Mapping[str, Given]],
         cosmo: "FLRW",

@@ -26,8 +26,7 @@ from synthesizer.exceptions import GridError, InconsistentArguments
 from synthesizer.synth_warnings import warn
 from tqdm import tqdm
 
-from synthesizer_emulator.checks import check_choice, check_whole
-from synthesizer_emulator.files import (
+from synthesizer_emulator.files.hdf5 import (
     damage_named,
     exclusive,
     open_hdf5,
@@ -35,6 +34,7 @@ from synthesizer_emulator.files import (
     write_sealed,
     write_whole,
 )
+from synthesizer_emulator.validation import check_choice, check_whole
 
 ON_BAD = ("refuse", "skip")
 

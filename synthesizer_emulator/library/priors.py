@@ -17,14 +17,13 @@ from numpy.typing import NDArray
 from scipy.stats import norm, qmc
 from synthesizer.exceptions import InconsistentArguments
 
-from synthesizer_emulator.checks import (
+from synthesizer_emulator.units import PURE, parse_unit, units_of
+from synthesizer_emulator.validation import (
     check_choice,
     check_memory,
     check_number,
     check_whole,
 )
-from synthesizer_emulator.quantities import PURE, units_of
-from synthesizer_emulator.units import parse_unit
 
 METHODS = ("latin hypercube", "sobol")
 

@@ -19,18 +19,18 @@ from numpy.typing import NDArray
 from synthesizer.exceptions import InconsistentArguments, UnmetDependency
 from tqdm import tqdm
 
-from synthesizer_emulator.files import (
+from synthesizer_emulator.files.hdf5 import (
     check_room,
     write_hdf5,
 )
-from synthesizer_emulator.gridfile import (
+from synthesizer_emulator.gridfile.header import (
     Axis,
     GridHeader,
     LineList,
     create_emission,
     write_header,
 )
-from synthesizer_emulator.resampling import (
+from synthesizer_emulator.wavelengths import (
     WavelengthMap,
     flux_conserving,
     linear_interpolation,

@@ -1,0 +1,28 @@
+from .architectures.registry import ARCHITECTURES as ARCHITECTURES
+from .architectures.training import TrainingConfig as TrainingConfig
+from .building.builder import BuildReport as BuildReport
+from .building.builder import build as build
+from .emulator.emulator import Emulator as Emulator
+from .evaluation.evaluate import Evaluation as Evaluation
+from .evaluation.evaluate import evaluate as evaluate
+from .evaluation.generalisation import Generalisation as Generalisation
+from .evaluation.generalisation import Study as Study
+from .evaluation.generalisation import generalise as generalise
+from .evaluation.holdout import HoldOut as HoldOut
+from .evaluation.holdout import hold_out as hold_out
+from .galaxies.emission import CompiledModel as CompiledModel
+from .galaxies.emission import EmissionFunction as EmissionFunction
+from .galaxies.model import GalaxyModel as GalaxyModel
+from .galaxies.model import in_batches as in_batches
+from .galaxies.photometry import Bands as Bands
+from .galaxies.photometry import Observer as Observer
+from .galaxies.translate import compile_model as compile_model
+from .grid.emulated_grid import EmulatedGrid as EmulatedGrid
+from .grid.particles import extract_directly as extract_directly
+from .grid.swap import emulated_grids as emulated_grids
+from .library.library import Library as Library
+from .library.synference.basis import (
+    EmulatedGalaxyBasis as EmulatedGalaxyBasis,
+)
+
+__version__: str

@@ -1,0 +1,365 @@
+"""Neural networks, for one input or a batch of them.
+
+There is no astronomy in here. A network is called with a random key while
+it trains and without one ever after: the key draws the dropout, and tells
+batch norms to go by the batch at hand, which is then the leading axis.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Protocol
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array
+from synthesizer.exceptions import InconsistentArguments, UnrecognisedOption
+
+from synthesizer_emulator.validation import check_memory, check_whole
+
+# What a weight takes in training: itself, its slope and two moments of it.
+_WEIGHT_BYTES = 16
+
+# The activation that learns its own shape.
+GATED = "parametric_gated"
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "gelu": jax.nn.gelu,
+    "leaky_relu": jax.nn.leaky_relu,
+    "relu": jax.nn.relu,
+    "silu": jax.nn.silu,
+    "tanh": jnp.tanh,
+}
+
+
+class Network(Protocol):
+    """What can be trained (see `training.train`)."""
+
+    def __call__(self, x: Array, key: Array | None = None) -> Array:
+        """Map x (..., n_in) to (..., n_out)."""
+
+
+def check_layers(
+    hidden: Sequence[int], activation: str, name: str = "hidden"
+) -> None:
+    """Refuse layers that no network can have.
+
+    Args:
+        hidden (sequence of int): The widths of the hidden layers.
+        activation (str): The activation between them.
+        name (str): What these layers are called.
+
+    Raises:
+        InconsistentArguments: If a width is out of its range, or the layers
+            take more memory than there is.
+        UnrecognisedOption: If there is no such activation.
+    """
+    if not isinstance(hidden, list | tuple):
+        raise InconsistentArguments(
+            f"{name} must be a list of widths, got {hidden!r}."
+        )
+    for width in hidden:
+        check_whole(f"each width in {name}", width, 1)
+    matrices = sum(a * b for a, b in pairwise((1, *hidden, 1)))
+    check_memory(
+        f"Layers of the widths {', '.join(map(str, hidden))}, in {name},",
+        _WEIGHT_BYTES * matrices,
+        "give smaller ones",
+    )
+    known = (*ACTIVATIONS, GATED)
+    if activation not in known:
+        raise UnrecognisedOption(
+            f"No activation '{activation}'; there are {', '.join(known)}."
+        )
+
+
+class ParametricGatedActivation(nnx.Module):
+    r"""An activation whose shape is learned, for each feature.
+
+    $$ a(x) = [\gamma + \sigma(\beta x)(1 - \gamma)]\,x $$
+
+    From a straight line ($\gamma = 1$) to a gate; the activation of
+    Speculator (Alsing et al. 2020, ApJS 249, 5). It begins as SiLU,
+    $\beta = 1$ and $\gamma = 0$.
+
+    Attributes:
+        beta (nnx.Param): The steepness, (features,).
+        gamma (nnx.Param): The part that is never gated, (features,).
+    """
+
+    def __init__(self, features: int) -> None:
+        self.beta = nnx.Param(jnp.ones(features))
+        self.gamma = nnx.Param(jnp.zeros(features))
+
+    def __call__(self, x: Array) -> Array:
+        """Activate x (..., features)."""
+        extra = (1,) * (x.ndim - 1)
+        beta = self.beta[...].reshape(*extra, -1)
+        gamma = self.gamma[...].reshape(*extra, -1)
+        return (gamma + jax.nn.sigmoid(beta * x) * (1.0 - gamma)) * x
+
+
+class Activation(nnx.Module):
+    """What follows a hidden layer: batch norm, activation, dropout.
+
+    Attributes:
+        name (str): The activation.
+        gate (ParametricGatedActivation): Where that is learned, or None.
+        norm (nnx.BatchNorm): What standardises each feature, or None.
+        dropout (nnx.Dropout): What leaves features out in training.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        name: str,
+        dropout: float,
+        batch_norm: bool,
+        rngs: nnx.Rngs,
+    ) -> None:
+        self.name = name
+        self.gate = (
+            ParametricGatedActivation(features) if name == GATED else None
+        )
+        self.norm = (
+            nnx.BatchNorm(features, momentum=0.9, rngs=rngs)
+            if batch_norm
+            else None
+        )
+        self.dropout = nnx.Dropout(dropout)
+
+    def __call__(self, x: Array, key: Array | None = None) -> Array:
+        """Activate x (..., features)."""
+        if self.norm is not None:
+            x = self.norm(x, use_running_average=key is None)
+        x = ACTIVATIONS[self.name](x) if self.gate is None else self.gate(x)
+        return self.dropout(x, deterministic=key is None, rngs=key)
+
+
+class FixedLinear(nnx.Module):
+    """A linear layer that is not trained.
+
+    Attributes:
+        kernel (nnx.Variable): The matrix, (n_in, n_out).
+        bias (nnx.Variable): What is added, (n_out,).
+    """
+
+    def __init__(self, kernel: Array, bias: Array) -> None:
+        self.kernel = nnx.Variable(kernel)
+        self.bias = nnx.Variable(bias)
+
+    def __call__(self, x: Array) -> Array:
+        """Map x (..., n_in) to (..., n_out)."""
+        return x @ self.kernel[...] + self.bias[...].reshape(
+            *(1,) * (x.ndim - 1), -1
+        )
+
+
+class MLP(nnx.Module):
+    """A multi-layer perceptron with a linear last layer.
+
+    Attributes:
+        layers (nnx.List of nnx.Linear): The layers; the last may be a
+            `FixedLinear`.
+        activations (nnx.List of Activation): What follows all but the last.
+    """
+
+    def __init__(
+        self,
+        n_in: int,
+        hidden: Sequence[int],
+        n_out: int,
+        *,
+        activation: str = "silu",
+        dropout: float = 0.0,
+        batch_norm: bool = False,
+        rngs: nnx.Rngs,
+    ) -> None:
+        sizes = (n_in, *hidden, n_out)
+        self.layers: nnx.List = nnx.List(
+            [nnx.Linear(a, b, rngs=rngs) for a, b in pairwise(sizes)]
+        )
+        self.activations = _activations(
+            hidden, activation, dropout, batch_norm, rngs
+        )
+
+    def __call__(self, x: Array, key: Array | None = None) -> Array:
+        """Map x (..., n_in) to (..., n_out)."""
+        return self.layers[-1](self.features(x, key))
+
+    def features(self, x: Array, key: Array | None = None) -> Array:
+        """Map x (..., n_in) to what the last layer sees."""
+        keys = _split(key, len(self.activations))
+        hidden = zip(self.layers[:-1], self.activations, keys, strict=True)
+        for layer, activation, layer_key in hidden:
+            x = activation(layer(x), layer_key)
+        return x
+
+
+class Features(nnx.Module):
+    """The output of a perceptron, and what its last layer makes that of.
+
+    Attributes:
+        network (MLP): The perceptron.
+    """
+
+    def __init__(self, network: MLP) -> None:
+        self.network = network
+
+    def __call__(self, x: Array, key: Array | None = None) -> Array:
+        """Map x (..., n_in) to (..., n_out + the last width)."""
+        features = self.network.features(x, key)
+        return jnp.concatenate(
+            [self.network.layers[-1](features), features], axis=-1
+        )
+
+
+class ConvolutionalEncoder(nnx.Module):
+    """From a long vector to a short one by strided convolutions.
+
+    Attributes:
+        layers (nnx.List of nnx.Conv): The convolutions.
+        activations (nnx.List of Activation): What follows each.
+        last (nnx.Linear): From what is left of the vector to the output.
+    """
+
+    def __init__(
+        self,
+        n_in: int,
+        channels: Sequence[int],
+        n_out: int,
+        *,
+        kernel: int,
+        stride: int,
+        activation: str,
+        dropout: float,
+        batch_norm: bool,
+        rngs: nnx.Rngs,
+    ) -> None:
+        self.layers = nnx.List(
+            [
+                nnx.Conv(a, b, (kernel,), (stride,), rngs=rngs)
+                for a, b in pairwise((1, *channels))
+            ]
+        )
+        self.activations = _activations(
+            channels, activation, dropout, batch_norm, rngs
+        )
+        length = _strided_lengths(n_in, stride, len(channels))[-1]
+        self.last = nnx.Linear(length * channels[-1], n_out, rngs=rngs)
+
+    def __call__(self, x: Array, key: Array | None = None) -> Array:
+        """Map x (..., n_in) to (..., n_out)."""
+        keys = _split(key, len(self.layers))
+        x = x[..., None]
+        for layer, activation, layer_key in zip(
+            self.layers, self.activations, keys, strict=True
+        ):
+            x = activation(layer(x), layer_key)
+        return self.last(x.reshape(*x.shape[:-2], -1))
+
+
+class ConvolutionalDecoder(nnx.Module):
+    """From a short vector to a long one by convolutions that widen it.
+
+    Each convolution makes `stride` numbers of one: a transposed
+    convolution in the form that Shi et al. (2016, arXiv:1609.07009) show
+    to be the same, which CPUs evaluate many times faster.
+
+    Attributes:
+        first (nnx.Linear): From the input to a coarse vector.
+        layers (nnx.List of nnx.Conv): The convolutions.
+        activations (nnx.List of Activation): What precedes each.
+        n_out (int): The length of the output.
+        stride (int): By how much each convolution lengthens.
+    """
+
+    def __init__(
+        self,
+        n_in: int,
+        channels: Sequence[int],
+        n_out: int,
+        *,
+        kernel: int,
+        stride: int,
+        activation: str,
+        dropout: float,
+        batch_norm: bool,
+        rngs: nnx.Rngs,
+    ) -> None:
+        length = _strided_lengths(n_out, stride, len(channels))[-1]
+        self.first = nnx.Linear(n_in, length * channels[0], rngs=rngs)
+        self.layers = nnx.List(
+            [
+                nnx.Conv(a, b * stride, (kernel,), rngs=rngs)
+                for a, b in pairwise((*channels, 1))
+            ]
+        )
+        self.activations = _activations(
+            channels, activation, dropout, batch_norm, rngs
+        )
+        self.channels = tuple(channels)
+        self.n_out = n_out
+        self.stride = stride
+
+    def __call__(self, x: Array, key: Array | None = None) -> Array:
+        """Map x (..., n_in) to (..., n_out)."""
+        keys = _split(key, len(self.layers))
+        x = self.first(x)
+        x = x.reshape(*x.shape[:-1], -1, self.channels[0])
+        for layer, activation, layer_key in zip(
+            self.layers, self.activations, keys, strict=True
+        ):
+            x = layer(activation(x, layer_key))
+            length, width = x.shape[-2:]
+            x = x.reshape(
+                *x.shape[:-2], length * self.stride, width // self.stride
+            )
+        return x[..., : self.n_out, 0]
+
+
+class Autoencoder(nnx.Module):
+    """An encoder and a decoder that restores what it is given.
+
+    Attributes:
+        encoder (Network): From (..., n) to a code (..., k).
+        decoder (Network): And back.
+    """
+
+    def __init__(self, encoder: Network, decoder: Network) -> None:
+        self.encoder = encoder
+        self.decoder = decoder
+
+    def __call__(self, x: Array, key: Array | None = None) -> Array:
+        """Encode x (..., n) and decode it again."""
+        first, second = _split(key, 2)
+        return self.decoder(self.encoder(x, first), second)
+
+
+def _activations(
+    widths: Sequence[int],
+    name: str,
+    dropout: float,
+    batch_norm: bool,
+    rngs: nnx.Rngs,
+) -> nnx.List:
+    """Return what follows hidden layers of these widths."""
+    return nnx.List(
+        [
+            Activation(width, name, dropout, batch_norm, rngs)
+            for width in widths
+        ]
+    )
+
+
+def _split(key: Array | None, n: int) -> list[Array | None]:
+    """Return a key for each of n layers, or none for any."""
+    return [None] * n if key is None else list(jax.random.split(key, n))
+
+
+def _strided_lengths(n: int, stride: int, layers: int) -> list[int]:
+    """Return the lengths of a vector before and after each layer."""
+    lengths = [n]
+    for _ in range(layers):
+        lengths.append(-(-lengths[-1] // stride))
+    return lengths

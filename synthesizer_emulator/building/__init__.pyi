@@ -1,0 +1,2 @@
+from .builder import BuildReport as BuildReport
+from .builder import build as build

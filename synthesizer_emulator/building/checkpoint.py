@@ -1,0 +1,208 @@
+"""What an interrupted build leaves behind, to be taken up again.
+
+One file beside the target holds the emissions that are finished and the
+state of the training that is not. Only the builder uses it.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+from synthesizer.exceptions import GridError
+from synthesizer.synth_warnings import warn
+
+from synthesizer_emulator.architectures.base import EmissionShape
+from synthesizer_emulator.architectures.training import LossHistory
+from synthesizer_emulator.files.hdf5 import (
+    exclusive,
+    open_sealed,
+    write_sealed,
+)
+from synthesizer_emulator.weights.file import read_tensors, write_tensors
+
+# What is done about a checkpoint that is damaged.
+_FRESH = "The build starts over."
+
+
+@dataclass(frozen=True)
+class FinishedEmission:
+    """One emission whose fit is done.
+
+    Attributes:
+        shape (EmissionShape): From which its skeleton is made.
+        tensors (Mapping): Its tensors by their paths.
+        histories (Mapping): The losses of its trainings by their names.
+    """
+
+    shape: EmissionShape
+    tensors: Mapping[str, NDArray]
+    histories: Mapping[str, LossHistory]
+
+
+@dataclass(frozen=True)
+class SavedTraining:
+    """One training of an emission that is not finished.
+
+    Attributes:
+        leaves (list of np.ndarray): Its state when last saved.
+        history (LossHistory): Its losses until then.
+    """
+
+    leaves: list[NDArray]
+    history: LossHistory
+
+
+@dataclass
+class Checkpoint:
+    """The state of a build on disk.
+
+    Attributes:
+        path (Path): The file.
+        fingerprint (str): What is built from what; a file with another
+            one is of another build and is not taken up.
+        finished (dict): The finished emissions by their paths.
+        current (str): The emission in training when last saved.
+        trainings (dict): Its trainings, begun or done, by their names.
+    """
+
+    path: Path
+    fingerprint: str
+    finished: dict[str, FinishedEmission] = field(default_factory=dict)
+    current: str = ""
+    trainings: dict[str, SavedTraining] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, path: Path, fingerprint: str) -> "Checkpoint":
+        """Return what an earlier build left, or an empty checkpoint.
+
+        A file that is damaged or of another build counts as none; of one
+        that is damaged it is said.
+        """
+        if path.exists():
+            try:
+                with open_sealed(path, _FRESH) as hdf:
+                    if hdf["fingerprint"].asstr()[()] == fingerprint:
+                        return cls._read(path, fingerprint, hdf)
+            except GridError as error:
+                warn(str(error).strip())
+        return cls(path, fingerprint)
+
+    @classmethod
+    def _read(
+        cls, path: Path, fingerprint: str, hdf: h5py.File
+    ) -> "Checkpoint":
+        """Read a checkpoint that belongs to this build."""
+        finished = {
+            _unescaped(name): FinishedEmission(
+                EmissionShape.from_json(group.attrs["shape"]),
+                read_tensors(group["tensors"]),
+                {
+                    _unescaped(training): _read_history(dataset)
+                    for training, dataset in group["histories"].items()
+                },
+            )
+            for name, group in hdf["finished"].items()
+        }
+        trainings = {
+            _unescaped(name): SavedTraining(
+                [
+                    group[f"leaves/{i}"][...]
+                    for i in range(len(group["leaves"]))
+                ],
+                _read_history(group["history"]),
+            )
+            for name, group in hdf["trainings"].items()
+        }
+        current = str(hdf.attrs["current"])
+        return cls(path, fingerprint, finished, current, trainings)
+
+    def restore(
+        self, emission: str, training: str, template: Any
+    ) -> tuple[Any, LossHistory] | None:
+        """Return the saved state and history of a training.
+
+        Args:
+            emission (str): The emission about to be trained.
+            training (str): The name of the training.
+            template (pytree): A state of the same structure.
+
+        Returns:
+            tuple: The state and the history, or None if none fits.
+        """
+        saved = self.trainings.get(training)
+        if self.current != emission or saved is None:
+            return None
+        like, tree = jax.tree.flatten(template)
+        fits = len(like) == len(saved.leaves) and all(
+            jnp.shape(a) == b.shape
+            for a, b in zip(like, saved.leaves, strict=True)
+        )
+        if not fits:
+            return None
+        leaves = [jnp.asarray(a) for a in saved.leaves]
+        return jax.tree.unflatten(tree, leaves), saved.history
+
+    def save_training(
+        self, emission: str, training: str, state: Any, history: LossHistory
+    ) -> None:
+        """Save the state of a training of an emission."""
+        if self.current != emission:
+            self.current, self.trainings = emission, {}
+        leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
+        self.trainings[training] = SavedTraining(leaves, history)
+        self._write()
+
+    def save_finished(self, emission: str, result: FinishedEmission) -> None:
+        """Save a finished emission, and forget the state of its training."""
+        self.finished[emission] = result
+        self.current, self.trainings = "", {}
+        self._write()
+
+    def remove(self) -> None:
+        """Delete the file, as the build is done."""
+        # With what killed builds left of it.
+        with exclusive(self.path):
+            self.path.unlink(missing_ok=True)
+
+    def _write(self) -> None:
+        """Write everything, whole or not at all."""
+        with write_sealed(self.path) as hdf:
+            hdf["fingerprint"] = self.fingerprint
+            hdf.attrs["current"] = self.current
+            trainings = hdf.create_group("trainings")
+            for name, saved in self.trainings.items():
+                group = trainings.create_group(_escaped(name))
+                group["history"] = json.dumps(asdict(saved.history))
+                leaves = group.create_group("leaves")
+                for i, leaf in enumerate(saved.leaves):
+                    leaves[str(i)] = leaf
+            finished = hdf.create_group("finished")
+            for name, result in self.finished.items():
+                group = finished.create_group(_escaped(name))
+                group.attrs["shape"] = json.dumps(asdict(result.shape))
+                histories = group.create_group("histories")
+                for training, history in result.histories.items():
+                    histories[_escaped(training)] = json.dumps(asdict(history))
+                write_tensors(group.create_group("tensors"), result.tensors)
+
+
+def _escaped(name: str) -> str:
+    """Return a name under which HDF5 makes one entry, never nested."""
+    return "|" + name.replace("/", "|")
+
+
+def _unescaped(entry: str) -> str:
+    """Return the name of an entry."""
+    return entry.removeprefix("|").replace("|", "/")
+
+
+def _read_history(dataset: h5py.Dataset) -> LossHistory:
+    """Read losses."""
+    return LossHistory(**json.loads(dataset[()]))

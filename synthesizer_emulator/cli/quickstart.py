@@ -1,0 +1,233 @@
+"""The main job in a few minutes: build, load, make galaxies, compare.
+
+Run by `synthesizer-emulator quickstart`; read it as the shortest example
+of the whole way from a grid file to a galaxy's spectrum.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from synthesizer.emission_models import (
+    Greybody,
+    IncidentEmission,
+    TotalEmission,
+)
+from synthesizer.emission_models.attenuation import PowerLaw
+from synthesizer.emissions import Sed
+from synthesizer.grid import Grid
+from synthesizer.parametric import SFH, ZDist
+from synthesizer.parametric import Stars as ParametricStars
+from synthesizer.particle import Stars as ParticleStars
+from synthesizer.particle.stars import sample_sfzh_from_array
+from unyt import K, Msun, Myr
+
+from synthesizer_emulator.building.builder import build
+from synthesizer_emulator.emulator.metrics import (
+    JUDGED_LAM,
+    judged_region,
+)
+from synthesizer_emulator.grid.emulated_grid import (
+    EXAMPLE_NAME,
+    EmulatedGrid,
+    example_folder,
+)
+
+MODELS = ("incident", "total")
+GALAXIES = ("parametric", "particle")
+
+_N_PARTICLES = 2000
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One galaxy spectrum made with both grids.
+
+    Attributes:
+        lam (np.ndarray of float): Wavelengths in Angstrom, (nlam,).
+        native (np.ndarray of float): With the native grid, in erg/s/Hz.
+        emulated (np.ndarray of float): With the emulated one.
+    """
+
+    lam: NDArray[np.float64]
+    native: NDArray[np.float64]
+    emulated: NDArray[np.float64]
+
+    @property
+    def residual(self) -> NDArray[np.float64]:
+        """The fractional difference, NaN where the native has no flux."""
+        dark = self.native == 0
+        return self.emulated / np.where(dark, np.nan, self.native) - 1.0
+
+    @property
+    def judged(self) -> NDArray[np.float64]:
+        """The absolute residuals from 912 Angstrom to 10 micron."""
+        residual = np.abs(self.residual[judged_region(self.lam)])
+        return residual[np.isfinite(residual)]
+
+
+def run(out: Path, echo: Callable[[str], None]) -> None:
+    """Build on the embedded grid and compare galaxies.
+
+    Args:
+        out (Path): Folder for the weights and the figure.
+        echo (callable): Prints a line.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    grid_file = example_folder() / f"{EXAMPLE_NAME}.hdf5"
+    echo(f"Building an emulator of {grid_file.name} ...\n")
+    report = build(grid_file, out=out)
+    echo(f"\n{report}\n")
+    native = Grid(EXAMPLE_NAME, grid_dir=example_folder())
+    emulated = EmulatedGrid(EXAMPLE_NAME, weights=report.path)
+    # Synthesizer's greybody overflows, harmlessly, in the far ultraviolet.
+    with np.errstate(over="ignore"):
+        comparisons = compare(native, emulated)
+    echo("Galaxies, emulated against native, 912 Angstrom to 10 micron:")
+    for (galaxy, model), comparison in comparisons.items():
+        typical, largest = (
+            np.median(comparison.judged),
+            comparison.judged.max(),
+        )
+        echo(
+            f"  {galaxy:<10} {model:<8} typical {100 * typical:.4f} %, "
+            f"largest {100 * largest:.4f} %"
+        )
+    figure = out / "quickstart.png"
+    plot(comparisons, figure)
+    echo(f"\nThe spectra and their residuals are in {figure}")
+
+
+def compare(native: Grid, emulated: Grid) -> dict[tuple[str, str], Comparison]:
+    """Make the same galaxies with two grids.
+
+    Args:
+        native (Grid): Synthesizer's own grid.
+        emulated (Grid): Its emulator.
+
+    Returns:
+        dict: A Comparison for each pair of `GALAXIES` and `MODELS`.
+    """
+    comparisons = {}
+    for galaxy in GALAXIES:
+        both = {
+            grid: galaxy_spectra(grid, galaxy) for grid in (native, emulated)
+        }
+        for model in MODELS:
+            one, other = both[native][model], both[emulated][model]
+            comparisons[galaxy, model] = Comparison(
+                np.asarray(one.lam.to_value("angstrom")),
+                np.asarray(one.lnu.to_value("erg/s/Hz")),
+                np.asarray(other.lnu.to_value("erg/s/Hz")),
+            )
+    return comparisons
+
+
+def galaxy_spectra(grid: Grid, galaxy: str) -> dict[str, Sed]:
+    """Return the spectra of a galaxy, made by Synthesizer.
+
+    Args:
+        grid (Grid): The grid to make them with, reprocessed.
+        galaxy (str): One of `GALAXIES`.
+
+    Returns:
+        dict: An Sed for each of `MODELS`.
+    """
+    models = {
+        "incident": IncidentEmission(grid),
+        "total": TotalEmission(
+            grid,
+            fesc=0.1,
+            dust_curve=PowerLaw(slope=-0.7),
+            dust_emission_model=Greybody(temperature=40 * K, emissivity=1.5),
+        ),
+    }
+    return {
+        name: _stars(grid, galaxy).get_spectra(model)
+        for name, model in models.items()
+    }
+
+
+def _stars(grid: Grid, galaxy: str) -> ParametricStars | ParticleStars:
+    """Return a galaxy of 1e10 Msun that formed stars until now."""
+    stars = ParametricStars(
+        grid.log10ages,
+        grid.metallicities,
+        sf_hist=SFH.LogNormal(tau=0.7, peak_age=200 * Myr, max_age=1000 * Myr),
+        metal_dist=ZDist.Normal(mean=0.01, sigma=0.005),
+        initial_mass=1e10 * Msun,
+        tau_v=0.5,
+    )
+    if galaxy == "parametric":
+        return stars
+    # Particles of that history fall between the nodes of the grid.
+    return sample_sfzh_from_array(
+        stars.sfzh,
+        grid.log10ages,
+        grid.log10metallicities,
+        _N_PARTICLES,
+        seed=0,
+        tau_v=0.5,
+    )
+
+
+def plot(comparisons: dict[tuple[str, str], Comparison], path: Path) -> None:
+    """Draw native and emulated spectra over their residuals.
+
+    Args:
+        comparisons (dict): What `compare` returned.
+        path (Path): The figure to write.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 5), layout="constrained")
+    axes = figure.subplots(
+        2,
+        2,
+        sharex=True,
+        sharey="row",
+        gridspec_kw={"height_ratios": (3, 1)},
+    )
+    colours = {"incident": "tab:blue", "total": "tab:red"}
+    for column, galaxy in enumerate(GALAXIES):
+        spectra, residuals = axes[:, column]
+        for model in MODELS:
+            comparison = comparisons[galaxy, model]
+            micron = comparison.lam / 1e4
+            spectra.loglog(
+                micron,
+                comparison.native,
+                color=colours[model],
+                lw=2.5,
+                alpha=0.35,
+                label=f"{model}, Grid",
+            )
+            spectra.loglog(
+                micron,
+                comparison.emulated,
+                color=colours[model],
+                lw=0.8,
+                label=f"{model}, EmulatedGrid",
+            )
+            residuals.plot(
+                micron,
+                100 * comparison.residual,
+                color=colours[model],
+                lw=0.6,
+            )
+        shown = judged_region(comparison.lam)
+        peak = max(comparisons[galaxy, m].native[shown].max() for m in MODELS)
+        spectra.set(title=f"{galaxy} galaxy", ylim=(peak * 1e-3, peak * 3))
+        residuals.set(
+            xlim=[lam / 1e4 for lam in JUDGED_LAM],
+            xlabel="rest wavelength / micron",
+        )
+        residuals.axhline(0, color="0.6", lw=0.5, zorder=0)
+    judged = np.concatenate([c.judged for c in comparisons.values()])
+    limit = 130 * float(np.quantile(judged, 0.999))
+    axes[1, 0].set(ylim=(-limit, limit), ylabel="residual / %")
+    axes[0, 0].set_ylabel("luminosity density / (erg/s/Hz)")
+    axes[0, 1].legend(frameon=False, fontsize="small")
+    figure.savefig(path, dpi=150)

@@ -1,0 +1,1 @@
+from .emulator import Emulator as Emulator

@@ -1,0 +1,1 @@
+"""What is measured of an emulator: residuals, magnitudes, fits, slopes."""

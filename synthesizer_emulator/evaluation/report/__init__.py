@@ -1,0 +1,1 @@
+"""The results of an evaluation as tables, figures and a page."""

@@ -1,0 +1,208 @@
+"""The transmission of a filter as a function of frequency.
+
+Synthesizer interpolates a filter's curve linearly in frequency, and takes it
+for zero beyond its ends. `Curve` does the same for traced frequencies, with
+as many points as the filter has: `photometry` needs it, nobody else.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.tree_util import register_dataclass
+from numpy.typing import NDArray
+from synthesizer.instruments.filters import Filter
+from unyt import c
+
+# The most cells in which a transmission is tabulated.
+_MOST_CELLS = 2**16
+
+_DOUBLE = 64
+_C_ANGSTROM = float(c.to_value("angstrom/s"))
+
+
+@register_dataclass
+@dataclass(frozen=True, eq=False)
+class Table:
+    """A piecewise linear curve with one bend a cell at most.
+
+    Attributes:
+        first (Array): Where the first cell starts, ().
+        cell (Array): The width of the cells, ().
+        pieces (Array): The number of each cell, the value at its start, the
+            slope, its change, and where in the cell that is, (n_cells, 5).
+    """
+
+    first: Array
+    cell: Array
+    pieces: Array
+
+    @classmethod
+    def from_points(
+        cls, x: NDArray[np.float64], y: NDArray[np.float64], n: int
+    ) -> Self:
+        """Tabulate a curve.
+
+        Args:
+            x (np.ndarray of float): Where its points are, ascending, (m,).
+            y (np.ndarray of float): The values there, (m,).
+            n (int): The number of cells, as of `cells_needed`.
+        """
+        # What is looked up is rounded; where the cells are is not, on top.
+        first = jnp.asarray(x[0], float)
+        cell = jnp.asarray((x[-1] - x[0]) / n, float)
+        edges = float(first) + float(cell) * np.arange(n + 1)
+        values = np.interp(edges, x, y)
+        inside = np.searchsorted(x, edges[:-1], side="right")
+        inside = np.minimum(inside, len(x) - 1)
+        bend = (x[inside] - edges[:-1]) / (edges[1] - edges[0])
+        bends = (bend > 0.0) & (bend < 1.0)
+        bend = np.where(bends, bend, 1.0)
+        at_bend = np.where(bends, y[inside], values[1:])
+        before = (at_bend - values[:-1]) / bend
+        after = (values[1:] - at_bend) / np.where(bends, 1.0 - bend, 1.0)
+        change = np.where(bends, after - before, 0.0)
+        pieces = np.stack(
+            [np.arange(n), values[:-1], before, change, bend], axis=1
+        )
+        return cls(first=first, cell=cell, pieces=jnp.asarray(pieces, float))
+
+    def __call__(self, x: Array) -> Array:
+        """Return the values (n,); beyond the ends, those of the ends."""
+        n = len(self.pieces)
+        place = jnp.clip((x - self.first) / self.cell, 0.0, n)
+        index = jnp.clip(place.astype(int), 0, n - 1)
+        # Not the index itself: compiled, it may be found twice, and where
+        # the place is rounded to an edge differ from what was read.
+        start, value, slope, change, bend = self.pieces[index].T
+        part = place - start
+        return value + slope * part + change * jnp.maximum(part - bend, 0.0)
+
+
+@register_dataclass
+@dataclass(frozen=True, eq=False)
+class Points:
+    """A piecewise linear curve that a table is too coarse for.
+
+    Attributes:
+        x (Array): Where its points are, ascending, (m,).
+        y (Array): The values there, (m,).
+    """
+
+    x: Array
+    y: Array
+
+    def __call__(self, x: Array) -> Array:
+        """Return the values (n,); beyond the ends, those of the ends."""
+        return jnp.interp(x, self.x, self.y)
+
+
+@register_dataclass
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """The transmission of a filter.
+
+    Attributes:
+        lowest (Array): The frequency at which it starts, Hz, ().
+        highest (Array): The frequency at which it ends, Hz, ().
+        ends (Array): The transmission at these two, (2,).
+        between (Table or Points): The transmission between them.
+    """
+
+    lowest: Array
+    highest: Array
+    ends: Array
+    between: Table | Points
+
+    @classmethod
+    def from_filter(cls, filt: Filter) -> Self:
+        """Take the transmission of one of Synthesizer's filters."""
+        nu, transmission = _support(filt)
+        # A point at no wavelength is at infinite frequency: all the way to
+        # it, the transmission of the point before goes on.
+        finite = np.isfinite(nu)
+        x, y = nu[finite], transmission[finite]
+        n = _cells_needed(x)
+        return cls(
+            lowest=jnp.asarray(nu[0], float),
+            highest=jnp.asarray(nu[-1], float),
+            ends=jnp.asarray(transmission[[0, -1]], float),
+            between=(
+                Table.from_points(x, y, int(n))
+                if n <= _MOST_CELLS
+                else Points(jnp.asarray(x, float), jnp.asarray(y, float))
+            ),
+        )
+
+    @property
+    def shapes(self) -> tuple[Any, ...]:
+        """What curves have in common that can be stacked."""
+        leaves, kind = jax.tree.flatten(self)
+        return kind, *map(jnp.shape, leaves)
+
+    def __call__(self, nu: Array) -> Array:
+        """Return the transmission at frequencies, Hz, (n,).
+
+        Synthesizer counts a frequency in if its transmission is not exactly
+        zero, so on an end it is exactly that of the end.
+        """
+        slack = _slack(nu.dtype)
+        low, high = self.ends
+        passed = self.between(nu)
+        passed = jnp.where(nu <= self.lowest * (1.0 + slack), low, passed)
+        passed = jnp.where(nu >= self.highest * (1.0 - slack), high, passed)
+        beyond = (nu < self.lowest * (1.0 - slack)) | (
+            nu > self.highest * (1.0 + slack)
+        )
+        return jnp.where(beyond, 0.0, passed)
+
+
+def open_range(filt: Filter) -> tuple[float, float]:
+    """Return the wavelengths, Angstrom, where a transmission starts and ends.
+
+    Args:
+        filt (Filter): Synthesizer's filter.
+    """
+    nu, _ = _support(filt)
+    low, high = _C_ANGSTROM / nu[[0, -1]]
+    return float(high), float(low)
+
+
+def _slack(dtype: np.dtype) -> float:
+    """Return within what part of it a frequency is on the end of a curve.
+
+    In single precision both are rounded, and the frequency once more by the
+    redshift. In double precision Synthesizer's own rounding decides.
+    """
+    info = jnp.finfo(dtype)
+    return 2.0 * float(info.eps) if info.bits < _DOUBLE else 0.0
+
+
+def _support(
+    filt: Filter,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return frequencies, Hz, ascending, and transmission (n,).
+
+    From the last point before the transmission starts to the first after it
+    ends.
+    """
+    # Filters keep their frequencies in Hz, whatever the default units.
+    nu = np.asarray(filt.original_nu.value, np.float64)[::-1]
+    transmission = np.asarray(filt.original_t, np.float64)[::-1]
+    passing = np.flatnonzero(transmission)
+    kept = slice(max(passing[0] - 1, 0), passing[-1] + 2)
+    return nu[kept], transmission[kept]
+
+
+def _cells_needed(x: NDArray[np.float64]) -> float:
+    """Return how many cells leave at most one point inside each.
+
+    At a jump, where two points are in one place, no number is enough.
+    """
+    closest = np.min(np.diff(x), initial=np.inf)
+    if not 0.0 < closest < np.inf:
+        return np.inf
+    return float(2.0 ** np.ceil(np.log2(1.0 + (x[-1] - x[0]) / closest)))

@@ -1,0 +1,371 @@
+"""Particles at their own age and metallicity, instead of between nodes.
+
+Synthesizer spreads each particle over the nodes around it, which amounts to
+linear interpolation of the grid. `extract_directly` has every extraction of
+an emission model ask the networks at the particle's own place instead. Who
+is content with the nodes does not need it.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from synthesizer.emission_models import EmissionModel
+from synthesizer.emission_models.extractors.extractor import (
+    Extractor,
+    IntegratedParametricExtractor,
+)
+from synthesizer.emission_models.generators.generator import Generator
+from synthesizer.emissions import LineCollection, Sed
+from synthesizer.exceptions import (
+    InconsistentArguments,
+    MissingLines,
+    UnimplementedFunctionality,
+)
+from synthesizer.extensions.doppler_particle_spectra import (
+    compute_part_seds_with_vel_shift,
+)
+from synthesizer.parametric import BlackHole
+from synthesizer.units import get_quantity_unit
+from synthesizer.utils.precision import resolve_out_dtype
+from unyt import Hz, c, erg, s, unyt_array
+
+from synthesizer_emulator.galaxies.remedies import check_spectra, remedies
+from synthesizer_emulator.grid.emulated_grid import EmulatedGrid
+from synthesizer_emulator.grid.lazy import LazyEmissions
+
+# How many particles are evaluated at once, which bounds the memory.
+_PART_SIZE = 1024
+
+
+def extract_directly(model: EmissionModel) -> EmissionModel:
+    """Return a copy of a model that asks the networks for each particle.
+
+    All extractions from an `EmulatedGrid` in the tree are replaced, with
+    their masks and velocity shifts; whatever is built on them (escape
+    fractions, dust, combinations) stays as it is. Particles beyond an axis
+    are taken at its end, as Synthesizer does. Parametric stars, whose
+    history is given at the nodes, are extracted from the nodes as ever.
+
+    Args:
+        model (EmissionModel): Any emission model.
+
+    Returns:
+        EmissionModel: The copy; the model itself is left alone.
+
+    Raises:
+        InconsistentArguments: If the model extracts nothing from an
+            `EmulatedGrid`.
+
+    Examples:
+        >>> from synthesizer.emission_models import IncidentEmission
+        >>> from synthesizer_emulator import EmulatedGrid, extract_directly
+        >>> model = IncidentEmission(EmulatedGrid.example())
+        >>> direct = extract_directly(model)
+        >>> direct.label
+        'incident'
+    """
+    copied = model.expand_models()
+    extracting = [
+        node
+        for node in copied._models.values()
+        if node._is_extracting and isinstance(node.grid, EmulatedGrid)
+    ]
+    if not extracting:
+        raise InconsistentArguments(
+            f"The model '{model.label}' extracts nothing from an "
+            "EmulatedGrid: pass one as its grid."
+        )
+    for node in extracting:
+        # Synthesizer can exchange a generator, but not the operation: the
+        # public way (replace_model) loses models that are combined.
+        node._generator = DirectGenerator(node.grid, node.extract)
+        node._is_extracting, node._is_generating = False, True
+    copied.unpack_model()
+    return copied
+
+
+class DirectExtractor(Extractor):
+    """Extracts emissions at each particle's own axis values.
+
+    Attributes:
+        grid (EmulatedGrid): The grid.
+        extract (str): The emission.
+    """
+
+    def __init__(self, grid: EmulatedGrid, extract: str) -> None:
+        # Not Synthesizer's own constructor, which evaluates the nodes: only
+        # what reading attributes and weights of an emitter needs.
+        self.grid, self.extract = grid, extract
+        self._emitter_attributes = grid._extract_axes
+        self._axes_units = tuple(grid._axes_units[a] for a in grid.axes)
+        self._log_emitter_attr = tuple(
+            a.startswith("log10") for a in grid._extract_axes
+        )
+        self._weight_var = grid._weight_var
+
+    def generate_lnu(
+        self,
+        emitter: Any,
+        model: EmissionModel,
+        mask: NDArray[np.bool_] | None,
+        lam_mask: NDArray[np.bool_] | None,
+        out_dtype: type | None = None,
+    ) -> Sed:
+        """Return the spectra of an emitter.
+
+        Args:
+            emitter (Stars/BlackHoles): The particles.
+            model (EmissionModel): The model that is generated.
+            mask (np.ndarray of bool): Which particles shine; all if None.
+            lam_mask (np.ndarray of bool): Which wavelengths are wanted.
+            out_dtype (type): The precision of the result.
+
+        Returns:
+            Sed: Per particle (n, nlam) or integrated (nlam,), as the model
+                has it.
+        """
+        check_spectra(self.grid, [self.extract])
+        spectra = self.grid.spectra
+        if model.vel_shift:
+            shift = self._doppler_shift(emitter, lam_mask)
+        else:
+            shift = _scale
+        lnu = self._evaluate(spectra, emitter, model, mask, shift, out_dtype)
+        if lam_mask is not None:
+            lnu[..., ~lam_mask] = 0.0
+        return Sed(model.lam, lnu * erg / s / Hz)
+
+    def generate_line(
+        self,
+        emitter: Any,
+        model: EmissionModel,
+        mask: NDArray[np.bool_] | None,
+        out_dtype: type | None = None,
+    ) -> LineCollection:
+        """Return all lines of an emitter.
+
+        Args:
+            emitter (Stars/BlackHoles): The particles.
+            model (EmissionModel): The model that is generated.
+            mask (np.ndarray of bool): Which particles shine; all if None.
+            out_dtype (type): The precision of the result.
+
+        Returns:
+            LineCollection: Per particle or integrated, as the model has it.
+
+        Raises:
+            UnimplementedFunctionality: For lines with velocity shifts,
+                which Synthesizer does not have either.
+        """
+        if model.vel_shift:
+            raise UnimplementedFunctionality(
+                "Lines have no width to be shifted: extract them from the "
+                "spectra to include the effects of velocities."
+            )
+        lum, cont = (
+            self._evaluate(values, emitter, model, mask, _scale, out_dtype)
+            * values.units
+            for values in (self.grid.line_lums, self.grid.line_conts)
+        )
+        return LineCollection(
+            line_ids=self.grid.line_ids,
+            lam=self.grid.line_lams,
+            lum=lum,
+            cont=cont,
+        )
+
+    def _evaluate(
+        self,
+        emissions: LazyEmissions,
+        emitter: Any,
+        model: EmissionModel,
+        mask: NDArray[np.bool_] | None,
+        weighted: Any,
+        out_dtype: type | None,
+    ) -> NDArray:
+        """Evaluate an emission, a part of the particles at a time."""
+        dtype = resolve_out_dtype(out_dtype)
+        size = emissions.view.matrix.shape[0]
+        shape = (emitter.nparticles, size) if model.per_particle else (size,)
+        total = np.zeros(shape, dtype if model.per_particle else np.float64)
+        for which, values, weights in self._parts(emitter, model, mask):
+            arrays = self.grid.point_arrays(values)
+            lnu = emissions.evaluate(self.extract, arrays)
+            lnu = weighted(np.asarray(lnu), weights, which)
+            if model.per_particle:
+                total[which] = lnu
+            else:
+                total += lnu.sum(axis=0, dtype=np.float64)
+        return total.astype(dtype, copy=False)
+
+    def _parts(
+        self,
+        emitter: Any,
+        model: EmissionModel,
+        mask: NDArray[np.bool_] | None,
+    ) -> Iterator[tuple[NDArray[np.intp], dict[str, NDArray], NDArray]]:
+        """Yield indices, axis values and weights of parts of the particles.
+
+        Particles that are masked are left out.
+        """
+        n = emitter.nparticles
+        which = np.arange(n) if mask is None else np.flatnonzero(mask)
+        if not len(which):
+            return
+        with remedies(self.grid, model, emitter, ()):
+            attributes, weights = self.get_emitter_attrs(emitter, model, False)
+        weights = np.broadcast_to(weights, n)
+        values = {}
+        for axis, limits, logged, found in zip(
+            self.grid.axes,
+            self.grid._extract_axes_values.values(),
+            self._log_emitter_attr,
+            attributes,
+            strict=True,
+        ):
+            x = np.clip(found.astype(np.float64), limits[0], limits[-1])
+            values[axis] = np.broadcast_to(10.0**x if logged else x, n)
+        for first in range(0, len(which), _PART_SIZE):
+            part = which[first : first + _PART_SIZE]
+            yield part, {a: v[part] for a, v in values.items()}, weights[part]
+
+    def _doppler_shift(
+        self, emitter: Any, lam_mask: NDArray[np.bool_] | None
+    ) -> Any:
+        """Return what weighs spectra and shifts them by the velocities.
+
+        Synthesizer's own kernel does it, on a grid whose nodes are the
+        particles.
+        """
+        if emitter._velocities is None:
+            raise InconsistentArguments(
+                "velocity shifted spectra requested but no star velocities "
+                "provided."
+            )
+        light = c.to(get_quantity_unit(emitter, "velocities")).ndview
+
+        def shifted(
+            lnu: NDArray, weights: NDArray, which: NDArray[np.intp]
+        ) -> NDArray:
+            # The kernel interpolates between nodes, so there must be two.
+            lnu = np.concatenate([lnu, lnu[-1:]])
+            numbers = np.arange(len(lnu), dtype=lnu.dtype)
+            spectra, _ = compute_part_seds_with_vel_shift(
+                np.ascontiguousarray(lnu),
+                self.grid._lam,
+                (numbers,),
+                (numbers[:-1],),
+                np.ascontiguousarray(weights, lnu.dtype),
+                np.ascontiguousarray(emitter._velocities[which], lnu.dtype),
+                np.array(lnu.shape, np.int32),
+                1,
+                len(which),
+                lnu.shape[1],
+                "ngp",
+                1,
+                light,
+                None,
+                lam_mask,
+                lnu.dtype,
+                ("particle", "weight"),
+            )
+            return spectra
+
+        return shifted
+
+
+class DirectGenerator(Generator):
+    """Puts a `DirectExtractor` in the place of a grid's extraction.
+
+    Synthesizer calls it; `extract_directly` makes it.
+    """
+
+    def __init__(self, grid: EmulatedGrid, extract: str) -> None:
+        super().__init__()
+        self._extractor = DirectExtractor(grid, extract)
+
+    def _generate_spectra(
+        self,
+        lams: unyt_array,
+        emitter: Any,
+        model: EmissionModel,
+        emissions: dict[str, Sed],
+        out_dtype: type | None = None,
+    ) -> Sed:
+        """Generate the spectra of an emitter."""
+        mask = _mask_of(model, emitter)
+        direct = self._extractor
+        if _at_nodes(emitter):
+            at_nodes = IntegratedParametricExtractor(
+                direct.grid, direct.extract
+            )
+            with remedies(direct.grid, model, emitter, [direct.extract]):
+                return at_nodes.generate_lnu(
+                    emitter,
+                    model,
+                    mask,
+                    model.lam_mask,
+                    "cic",
+                    1,
+                    False,
+                    out_dtype,
+                )
+        return direct.generate_lnu(
+            emitter, model, mask, model.lam_mask, out_dtype
+        )
+
+    def _generate_lines(
+        self,
+        line_ids: Sequence[str] | None,
+        lams: unyt_array | None,
+        emitter: Any,
+        model: EmissionModel,
+        emissions: dict[str, LineCollection],
+        spectra: dict[str, Sed],
+        out_dtype: type | None = None,
+    ) -> LineCollection:
+        """Generate the lines of an emitter that were asked for."""
+        mask = _mask_of(model, emitter)
+        direct = self._extractor
+        if _at_nodes(emitter):
+            at_nodes = IntegratedParametricExtractor(
+                direct.grid, direct.extract
+            )
+            with remedies(direct.grid, model, emitter, ()):
+                lines = at_nodes.generate_line(
+                    emitter, model, mask, None, "cic", 1, False, out_dtype
+                )
+        else:
+            lines = direct.generate_line(emitter, model, mask, out_dtype)
+        if line_ids is None:
+            return lines
+        single = {i.strip() for ids in line_ids for i in ids.split(",")}
+        missing = single - set(direct.grid.available_lines)
+        if missing:
+            raise MissingLines(
+                "The Grid does not contain the following lines: "
+                f"{', '.join(sorted(missing))}."
+            )
+        if len(line_ids) < lines.nlines:
+            lines = lines[list(line_ids)]
+        return lines
+
+
+def _scale(lnu: NDArray, weights: NDArray, which: NDArray) -> NDArray:
+    """Return spectra (n, nlam) times weights (n,)."""
+    return lnu * weights[:, None].astype(lnu.dtype)
+
+
+def _at_nodes(emitter: Any) -> bool:
+    """Return whether an emitter is given at the nodes of a grid."""
+    return emitter.is_parametric and not isinstance(emitter, BlackHole)
+
+
+def _mask_of(model: EmissionModel, emitter: Any) -> NDArray[np.bool_] | None:
+    """Return which particles the masks of a model let shine."""
+    mask = None
+    for this in model.masks:
+        mask = emitter.get_mask(**this, mask=mask, attr_override_obj=model)
+    return mask

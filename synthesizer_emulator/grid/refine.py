@@ -1,0 +1,232 @@
+"""Other axes for an emulated grid than those it was trained on.
+
+Only `EmulatedGrid` needs it, for its arguments `axes` and `refine` and to
+name grids whose axes changed.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.interpolate import PchipInterpolator
+from synthesizer.exceptions import InconsistentArguments
+
+from synthesizer_emulator.emulator.scaling import AxisDomain
+from synthesizer_emulator.gridfile.header import Axis, GridHeader, interpolable
+from synthesizer_emulator.units import PURE, in_units
+from synthesizer_emulator.validation import check_whole, nearest
+
+# How many scattered points are interpolated to at once.
+_PART_SIZE = 64
+
+
+def with_axes(
+    header: GridHeader,
+    domain: Sequence[AxisDomain],
+    axes: Mapping[str, ArrayLike] | None,
+    refine: Mapping[str, int] | None,
+) -> GridHeader:
+    """Return the header of a grid with other nodes.
+
+    Ionising luminosities and star fractions, which are stored and not
+    emulated, are interpolated; at old nodes they stay what they were.
+
+    Args:
+        header (GridHeader): The header of the emulator's own grid.
+        domain (sequence of AxisDomain): Where the emulator was trained.
+        axes (mapping): New values for some of the axes, with units or in
+            those of the axis. An axis `x` may be given as `log10x`.
+        refine (mapping): Into how many parts to divide each interval of
+            some of the axes.
+
+    Returns:
+        GridHeader: The same but for the axes and what is stored on them.
+
+    Raises:
+        InconsistentArguments: If an axis is unknown or given twice, or its
+            values do not ascend within the domain.
+        IncorrectUnits: If values have units that are not those of the axis.
+    """
+    changed = dict(header_axes(header))
+    for given, values in (axes or {}).items():
+        name = _axis_name(given, changed)
+        _check_unchanged(name, changed[name], header)
+        old = changed[name]
+        changed[name] = replace(old, values=_plain(given, values, old))
+    for given, parts in (refine or {}).items():
+        name = _axis_name(given, changed)
+        _check_unchanged(name, changed[name], header)
+        check_whole(f"refine['{given}']", parts, 1)
+        limits = next(d for d in domain if d.name == name)
+        old = changed[name]
+        changed[name] = replace(old, values=_divided(old, limits, parts))
+    for limits in domain:
+        axis = changed[limits.name]
+        _check_ascending(axis)
+        changed[limits.name] = replace(axis, values=limits.inside(axis.values))
+    points = [d.scaled(changed[d.name].values, np) for d in domain]
+    stored = {
+        path: on_mesh(values, header, domain, points)
+        for path, values in header.stored.items()
+    }
+    return replace(header, axes=tuple(changed.values())).with_stored(stored)
+
+
+def header_axes(header: GridHeader) -> dict[str, Axis]:
+    """Return the axes of a grid by their names."""
+    return {axis.name: axis for axis in header.axes}
+
+
+def on_mesh(
+    values: NDArray,
+    header: GridHeader,
+    domain: Sequence[AxisDomain],
+    points: Sequence[NDArray],
+) -> NDArray[np.float64]:
+    """Interpolate what is stored at the nodes of a grid onto other nodes.
+
+    Along one axis after the other, from the last, by monotone cubics
+    (PCHIP; Fritsch & Butland 1984), in the coordinates of the emulator.
+
+    Args:
+        values (np.ndarray of float): At the nodes, (n1, ..., nk), of the
+            first k axes.
+        header (GridHeader): The header of that grid.
+        domain (sequence of AxisDomain): The scales of its axes.
+        points (sequence of np.ndarray): The new nodes of each axis, scaled.
+
+    Returns:
+        np.ndarray of float: Shape (m1, ..., mk).
+    """
+    nodes = scaled_nodes(header, domain)
+    values = interpolable(values)
+    for axis in reversed(range(values.ndim)):
+        if not np.array_equal(nodes[axis], points[axis]):
+            curve = PchipInterpolator(nodes[axis], values, axis=axis)
+            values = curve(points[axis])
+    return values
+
+
+def at_points(
+    values: NDArray,
+    header: GridHeader,
+    domain: Sequence[AxisDomain],
+    points: NDArray,
+) -> NDArray[np.float64]:
+    """Interpolate what is stored at the nodes of a grid to scattered points.
+
+    The same interpolant as `on_mesh`.
+
+    Args:
+        values (np.ndarray of float): At the nodes, (n1, ..., nk), of the
+            first k axes.
+        header (GridHeader): The header of that grid.
+        domain (sequence of AxisDomain): The scales of its d axes.
+        points (np.ndarray of float): Axis values, (m, d).
+
+    Returns:
+        np.ndarray of float: Shape (m,).
+    """
+    nodes = scaled_nodes(header, domain)
+    scaled = [
+        # Rounding must not put the point of an end outside.
+        np.clip(d.scaled(points[:, i], np), nodes[i][0], nodes[i][-1])
+        for i, d in enumerate(domain[: values.ndim])
+    ]
+    values = interpolable(values)
+    found = np.empty(len(points))
+    for first in range(0, len(points), _PART_SIZE):
+        part = slice(first, first + _PART_SIZE)
+        left = PchipInterpolator(nodes[values.ndim - 1], values, axis=-1)(
+            scaled[-1][part]
+        )
+        for axis in reversed(range(values.ndim - 1)):
+            # Every curve at every point, of which each needs but its own.
+            curves = PchipInterpolator(nodes[axis], left, axis=-2)
+            left = np.diagonal(curves(scaled[axis][part]), axis1=-2, axis2=-1)
+        found[part] = left
+    return found
+
+
+def scaled_nodes(
+    header: GridHeader, domain: Sequence[AxisDomain]
+) -> list[NDArray[np.float64]]:
+    """Return the nodes of each axis as the emulator scales them."""
+    return [
+        d.scaled(axis.values, np)
+        for d, axis in zip(domain, header.axes, strict=True)
+    ]
+
+
+def name_for_axes(name: str, axes: Mapping[str, NDArray]) -> str:
+    """Return a name for a grid that no other axes share.
+
+    Synthesizer keeps the weights of particles under the name of a grid,
+    so two grids of one name must have the same axes.
+
+    Args:
+        name (str): The name of the grid with its own axes.
+        axes (mapping): The values of the axes it has now.
+
+    Returns:
+        str: `name`, with a few digits that tell these axes from others.
+    """
+    digest = hashlib.sha256()
+    for axis, values in axes.items():
+        digest.update(axis.encode())
+        digest.update(np.asarray(values, np.float64).tobytes())
+    return f"{name}_axes-{digest.hexdigest()[:8]}"
+
+
+def _axis_name(given: str, axes: Mapping[str, Axis]) -> str:
+    """Return the axis that a name, perhaps with `log10`, stands for."""
+    name = given if given in axes else given.removeprefix("log10")
+    if name not in axes:
+        raise InconsistentArguments(
+            f"The grid has no axis '{given}'; it has: {', '.join(axes)}."
+            + nearest(name, axes)
+        )
+    return name
+
+
+def _check_unchanged(name: str, axis: Axis, header: GridHeader) -> None:
+    """Refuse to change an axis twice."""
+    if axis is not header_axes(header)[name]:
+        raise InconsistentArguments(
+            f"The axis '{name}' was given twice: pass it either in axes= or "
+            "in refine=, once."
+        )
+
+
+def _plain(given: str, values: ArrayLike, axis: Axis) -> NDArray[np.float64]:
+    """Return axis values without units, in those of the axis."""
+    logged = given != axis.name
+    units = PURE if logged else axis.units
+    plain = in_units(f"axes['{given}']", values, units)
+    plain = np.atleast_1d(np.asarray(plain, np.float64))
+    return 10.0**plain if logged else plain
+
+
+def _divided(
+    axis: Axis, domain: AxisDomain, parts: int
+) -> NDArray[np.float64]:
+    """Divide each interval of an axis into equal parts as it is scaled."""
+    nodes = axis.values
+    steps = np.arange(len(nodes) * parts - parts + 1) / parts
+    fine = domain.unscaled(
+        np.interp(steps, np.arange(len(nodes)), domain.scaled(nodes, np))
+    )
+    fine[::parts] = nodes
+    return fine
+
+
+def _check_ascending(axis: Axis) -> None:
+    """Refuse nodes that do not ascend."""
+    values = axis.values
+    if values.ndim != 1 or not values.size or not np.all(np.diff(values) > 0):
+        raise InconsistentArguments(
+            f"The values of the axis '{axis.name}' must be one-dimensional "
+            f"and strictly ascending, got {values}."
+        )

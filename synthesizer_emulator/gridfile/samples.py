@@ -1,0 +1,208 @@
+"""The file of scattered samples: spectra at points that form no grid.
+
+For example the Cloudy runs of a Sobol sequence. It is laid out like a
+Synthesizer grid, but where a grid has axes it has one table of parameters,
+and every array has one row a sample:
+
+    parameters              (m, d), attributes `names`, `Units` and
+                            `log_on_read` (one entry a column each), and if
+                            known `low` and `high`, the ends of the box that
+                            was sampled
+    spectra/wavelength      (n,), attribute `Units`
+    spectra/<name>          (m, n), attribute `Units`
+    lines/id, wavelength    (l,)
+    lines/luminosity, nebular_continuum, transmitted    (m, l)
+    log10_specific_ionising_luminosity/<ion>            (m,)
+    star_fraction           (m,)
+
+with the attribute `WeightVariable` and the groups `Model` and `CloudyParams`
+as in a grid. All but the parameters, the wavelengths and one spectrum may be
+missing. Only the builder needs this.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+from synthesizer.exceptions import GridError
+
+from synthesizer_emulator.files.hdf5 import damage_named, open_hdf5
+from synthesizer_emulator.gridfile.header import (
+    REMEDY,
+    Axis,
+    GridHeader,
+    flag,
+    make_axis,
+    read_contents,
+    read_emission,
+    read_numbers,
+    text,
+)
+
+PARAMETERS = "parameters"
+
+
+@dataclass(frozen=True)
+class SampleFile:
+    """One file of scattered samples.
+
+    Attributes:
+        path (Path): The file.
+        parameters (tuple of Axis): Each parameter; its values are those of
+            the m samples, in their order.
+        low (np.ndarray of float): The lower end of the sampled range of
+            each, (d,).
+        high (np.ndarray of float): The upper end, (d,).
+        contents (GridHeader): What else it holds: the header of a grid
+            without axes, with values of (m,) where a grid has its nodes.
+    """
+
+    path: Path
+    parameters: tuple[Axis, ...]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    contents: GridHeader
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Read all but the spectra and lines of a file.
+
+        Args:
+            path (Path): The file.
+
+        Returns:
+            SampleFile: What it holds.
+
+        Raises:
+            GridError: If it is no file of samples; says what is wrong.
+        """
+        with open_hdf5(path) as hdf, damage_named(path, REMEDY):
+            try:
+                parameters, low, high = _read_parameters(hdf, path)
+                size = len(parameters[0].values)
+                contents = read_contents(hdf, (), path, size)
+            except KeyError as error:
+                raise GridError(
+                    f"'{path}' is no complete file of samples: "
+                    f"{error.args[0]}. {REMEDY}"
+                ) from error
+            return cls(path, parameters, low, high, contents)
+
+    @property
+    def size(self) -> int:
+        """The number of samples."""
+        return len(self.parameters[0].values)
+
+    @property
+    def points(self) -> NDArray[np.float64]:
+        """The parameters of all samples, (m, d)."""
+        return np.column_stack([axis.values for axis in self.parameters])
+
+    def read(self, emission: str) -> NDArray[np.float64]:
+        """Read the values of an emission at all samples.
+
+        Args:
+            emission (str): Its path, e.g. `spectra/incident`.
+
+        Returns:
+            np.ndarray of float: Shape (m, n), unchecked.
+
+        Raises:
+            GridError: If they are of another shape.
+        """
+        shape = (self.size, self.contents.size_of(emission))
+        return read_emission(self.path, emission, shape)
+
+
+def is_sample_file(path: Path) -> bool:
+    """Return whether a file holds scattered samples, not a grid."""
+    with open_hdf5(path) as hdf, damage_named(path, REMEDY):
+        return PARAMETERS in hdf and "axes" not in hdf.attrs
+
+
+def check_joinable(files: Sequence[SampleFile]) -> None:
+    """Refuse files that hold different things.
+
+    Raises:
+        GridError: Names the first two that differ, and in what.
+    """
+    first = files[0]
+    for other in files[1:]:
+        kinds = zip(_kind(first).items(), _kind(other).values(), strict=True)
+        for (what, one), another in kinds:
+            if one != another:
+                raise GridError(
+                    f"'{first.path.name}' and '{other.path.name}' can't be "
+                    f"joined: their {what} differ."
+                )
+
+
+def _kind(file: SampleFile) -> dict[str, object]:
+    """Return what files must share to be joined."""
+    contents = file.contents
+    lines = contents.lines
+    return {
+        "parameters": [
+            (axis.name, axis.units, axis.log_on_read)
+            for axis in file.parameters
+        ],
+        "spectra": dict(contents.spectra_units),
+        "wavelengths": (contents.lam.tolist(), contents.lam_units),
+        "lines": lines and (lines.ids, lines.lams.tolist(), dict(lines.units)),
+        "stored values": sorted(contents.stored),
+    }
+
+
+def _read_parameters(
+    hdf: h5py.File, path: Path
+) -> tuple[tuple[Axis, ...], NDArray[np.float64], NDArray[np.float64]]:
+    """Read the parameters and the ends of their sampled ranges."""
+    table = hdf[PARAMETERS]
+    values = read_numbers(hdf, PARAMETERS, path)
+    names = [text(name) for name in np.atleast_1d(table.attrs["names"])]
+    d = len(names)
+    if values.ndim != 2 or values.shape[1] != d or len(set(names)) != d:
+        raise GridError(
+            f"'{PARAMETERS}' of '{path}' must be a table with one "
+            f"column for each of its names ({', '.join(names)}), got shape "
+            f"{values.shape}."
+        )
+    if len(values) < 2 or not np.isfinite(values).all():
+        raise GridError(
+            f"'{PARAMETERS}' of '{path}' must hold at least two "
+            "samples, all finite."
+        )
+    units = [text(u) for u in np.atleast_1d(table.attrs["Units"])]
+    logged = [flag(f) for f in np.atleast_1d(table.attrs["log_on_read"])]
+    low, high = (
+        np.atleast_1d(table.attrs.get(name, end(values, axis=0)))
+        for name, end in (("low", np.min), ("high", np.max))
+    )
+    if any(len(given) != d for given in (units, logged, low, high)):
+        raise GridError(
+            f"The attributes Units, log_on_read, low and high of "
+            f"'{PARAMETERS}' in '{path}' need one entry for each of "
+            f"{', '.join(names)}."
+        )
+    # Not the opposite, which NaN would pass.
+    boxed = (low <= values).all() and (values <= high).all()
+    if not (boxed and (low < high).all() and np.isfinite(high - low).all()):
+        raise GridError(
+            f"The samples of '{path}' lie outside the box from low "
+            "to high that its parameters state, or it has no width."
+        )
+    # The ends go along, so that they change their units as the rest does.
+    columns = np.vstack([values, low, high]).astype(np.float64)
+    axes = tuple(
+        make_axis(path, *axis)
+        for axis in zip(names, columns.T, units, logged, strict=True)
+    )
+    return (
+        tuple(replace(axis, values=axis.values[:-2]) for axis in axes),
+        np.array([axis.values[-2] for axis in axes]),
+        np.array([axis.values[-1] for axis in axes]),
+    )

@@ -1,0 +1,10 @@
+from .file import LibraryFile as LibraryFile
+from .file import merge as merge
+from .library import History as History
+from .library import Library as Library
+from .priors import Choice as Choice
+from .priors import Draws as Draws
+from .priors import Fixed as Fixed
+from .priors import LogUniform as LogUniform
+from .priors import Normal as Normal
+from .priors import Uniform as Uniform

@@ -1,0 +1,531 @@
+"""The galaxies of a Synference basis, evaluated in batches.
+
+From Synference's objects to a `GalaxyModel` of their emission and to sums
+over their histories; what has no batched form is done with Synthesizer's own
+objects. `basis` needs it, nobody else.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from operator import itemgetter
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+from synference import GalaxyBasis
+from synference.library import muv_filter
+from synference.utils import check_log_scaling, check_scaling
+from synthesizer.emissions import Sed
+from synthesizer.exceptions import (
+    InconsistentArguments,
+    UnimplementedFunctionality,
+)
+from synthesizer.grid import Grid
+from synthesizer.instruments import FilterCollection
+from synthesizer.parametric import Galaxy, Stars
+from unyt import Hz, Msun, erg, s, unyt_array, unyt_quantity
+
+from synthesizer_emulator.digests import digest
+from synthesizer_emulator.galaxies.emission import (
+    EmissionFunction,
+    Product,
+    Term,
+)
+from synthesizer_emulator.galaxies.histories import (
+    native_sfzh,
+    stack_parameters,
+)
+from synthesizer_emulator.galaxies.model import GalaxyModel, in_batches
+from synthesizer_emulator.library.metadata import (
+    about_distances,
+    about_filters,
+    about_grid,
+    about_grids,
+    about_igm,
+    about_model,
+    about_recipe,
+    about_software,
+)
+from synthesizer_emulator.library.synference.recorded import (
+    Record,
+    varying_parameters,
+)
+from synthesizer_emulator.library.synference.supplements import (
+    Sums,
+    Supplement,
+    translate_supplement,
+)
+from synthesizer_emulator.units import in_units
+
+# What Synference's pipeline makes of a galaxy before it scales it, Msun.
+_BASE_MASS = 1e9
+
+# Where the mass is among the parameters of a record.
+_LOG_MASS = 1
+
+# How parameters of other components than stars begin.
+_OTHERS = ("bh_", "gas_")
+
+# How many galaxies are tried to find one that is not bad.
+_TRIED = 100
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Galaxies whose histories are of the same classes.
+
+    Attributes:
+        members (np.ndarray of int): Which galaxies, ascending, (m,).
+        histories (dict): The classes' names as `GalaxyModel` has them, or
+            None each where they have no batched form.
+        values (dict): The galaxies' parameters as `GalaxyModel` takes them,
+            less the SFZH where they bring their own.
+    """
+
+    members: NDArray[np.int64]
+    histories: dict[str, Any]
+    values: dict[str, Any]
+
+
+class MockGalaxies:
+    """The galaxies of a library, evaluated some at a time.
+
+    Args:
+        basis (GalaxyBasis): The basis.
+        record (Record): What is known of its galaxies.
+        emission (str): The label of the emission that is observed; functions
+            may ask for others of the model's that are saved.
+        output (str): What is observed, of `galaxies.OUTPUTS`.
+        igm (IGMBase): The model of the intergalactic medium, or None.
+        functions (dict): The supplementary functions, by name.
+
+    Attributes:
+        record (Record): What is known of the galaxies.
+        whole (list of str): What stands in the way of batches.
+        one_by_one (list of str): What is done one galaxy at a time.
+        supplements (dict): The units of the supplementary parameters by
+            their names, in the order of the file.
+
+    Raises:
+        MissingAttribute: If the emission model lacks parameters.
+        IncorrectUnits: If a parameter has units that are not its own.
+        MissingUnits: If one has none where Synthesizer insists on them.
+    """
+
+    def __init__(
+        self,
+        basis: GalaxyBasis,
+        record: Record,
+        emission: str,
+        output: str,
+        igm: Any,
+        functions: Mapping[str, Any],
+    ) -> None:
+        self.record = record
+        self.whole: list[str] = []
+        self.one_by_one: list[str] = []
+        self._basis = basis
+        self._emission = emission
+        self._saved = list(basis.emission_model.saved_labels)
+        self._output = output
+        self._igm = igm
+        self._functions = {
+            name: (given, ()) if callable(given) else (given[0], given[1:])
+            for name, given in functions.items()
+        }
+        self._batched = self._translated()
+        self._called = {
+            name: function
+            for name, function in self._functions.items()
+            if name not in self._batched
+        }
+        self._groups = list(self._grouped())
+        self.whole += [
+            f"{name}: a component other than stars"
+            for name in basis.galaxy_params
+            if name.startswith(_OTHERS)
+        ]
+        try:
+            self._models = self._compiled()
+        except UnimplementedFunctionality as error:
+            self.whole.append(str(error))
+        if not self.whole:
+            self.supplements = self._units_of_supplements()
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What tells this library from others, for `Parts`."""
+        basis, root = self._basis, self._basis.emission_model
+        varying, fixed = self._split()
+        own = [
+            (basis.sfhs[i], basis.metal_dists[i])
+            for group in self._groups
+            if group.histories["sf_hist"] is None
+            for i in group.members
+        ]
+        wanted = [self._emission, *(self._saved if self._called else ())]
+        return {
+            "grids": about_grids(root),
+            "emission model": about_model(root),
+            "recipe": {
+                label: about_recipe(root[label], None, varying, fixed)
+                for label in wanted
+            },
+            "intergalactic medium": about_igm(self._igm),
+            "cosmology": repr(basis.cosmo),
+            "distances": about_distances(basis.cosmo),
+            "filters": about_filters(self._filters),
+            "emission": self._emission,
+            "kind": self._output,
+            "galaxies": digest([g.values for g in self._groups]),
+            "histories": digest(self.record.parameters, own),
+            "supplementary parameters": {
+                name: digest(
+                    function, [_told(argument) for argument in arguments]
+                )
+                for name, (function, arguments) in self._functions.items()
+            },
+            "software": about_software(),
+        }
+
+    @property
+    def row_bytes(self) -> int:
+        """How much memory a galaxy takes until it is written."""
+        observed = self._models["observed"]
+        nodes = int(np.prod(observed.emission.nodes))
+        numbers = (
+            len(self.record.names) + len(self.supplements) + _width(observed)
+        )
+        if self._called or any(
+            group.histories["sf_hist"] is None for group in self._groups
+        ):
+            numbers += nodes
+        if self._called:
+            numbers += len(self._saved) * len(self._lam)
+        return 8 * numbers
+
+    def evaluate(self, which: slice) -> dict[str, NDArray]:
+        """Return what a library holds of some galaxies, one row each."""
+        n = which.stop - which.start
+        observed = np.empty((n, _width(self._models["observed"])), np.float32)
+        supplements = np.empty((n, len(self.supplements)))
+        for group in self._groups:
+            ends = np.searchsorted(group.members, (which.start, which.stop))
+            within = slice(*ends)
+            members = group.members[within]
+            if not len(members):
+                continue
+            values = jax.tree.map(itemgetter(within), group.values)
+            if group.histories["sf_hist"] is None:
+                values["sfzh"] = self._native_sfzh(members)
+            rows = members - which.start
+            observed[rows] = self._evaluated("observed", group, values)
+            supplements[rows] = self._supplements(group, values, members)
+        return {
+            "parameters": self.record.parameters[which],
+            "observed": observed,
+            "supplementary": supplements,
+        }
+
+    @property
+    def _filters(self) -> FilterCollection | None:
+        """The filters that the galaxies are observed in, if any."""
+        in_bands = self._output == "photometry"
+        return self._basis.instrument.filters if in_bands else None
+
+    def _split(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the parameters that differ between galaxies, and the rest."""
+        every = self._basis.galaxy_params
+        varying = varying_parameters(every)
+        return varying, {k: v for k, v in every.items() if k not in varying}
+
+    def _translated(self) -> dict[str, Supplement]:
+        """Return the supplementary functions that have a batched form."""
+        batched = {}
+        for name, (function, arguments) in self._functions.items():
+            supplement = translate_supplement(
+                function, arguments, self._basis.grid
+            )
+            if supplement is not None:
+                batched[name] = supplement
+            else:
+                known = getattr(function, "__qualname__", function)
+                self.one_by_one.append(
+                    f"{name}: the supplementary function {known}"
+                )
+        return batched
+
+    def _grouped(self) -> Iterator[_Group]:
+        """Return the galaxies by the classes of their histories."""
+        basis = self._basis
+        members = defaultdict(list)
+        pairs = zip(basis.sfhs, basis.metal_dists, strict=True)
+        for i, (sf_hist, metal_dist) in enumerate(pairs):
+            members[type(sf_hist), type(metal_dist)].append(i)
+        emission = {
+            name: np.asarray(in_units(f"'{name}'", values, None), np.float64)
+            for name, values in varying_parameters(basis.galaxy_params).items()
+            if np.ndim(values) == 1
+        }
+        every = {
+            "initial_mass": 10.0 ** self.record.parameters[:, _LOG_MASS],
+            "redshift": np.asarray(basis.redshifts, np.float64),
+            "emission": emission,
+        }
+        for indices in map(np.array, members.values()):
+            values = jax.tree.map(itemgetter(indices), every)
+            histories: dict[str, Any] = {}
+            for kind, of_all in (
+                ("sf_hist", basis.sfhs),
+                ("metal_dist", basis.metal_dists),
+            ):
+                try:
+                    histories[kind], values[kind] = stack_parameters(
+                        [of_all[i] for i in indices]
+                    )
+                except (
+                    UnimplementedFunctionality,
+                    InconsistentArguments,
+                ) as error:
+                    self.one_by_one.append(f"{kind}: {error}")
+            if len(histories) < 2:
+                histories = {"sf_hist": None, "metal_dist": None}
+                values = {name: values[name] for name in every}
+            yield _Group(indices, histories, values)
+
+    def _compiled(self) -> dict[str, GalaxyModel]:
+        """Return the models of all that is wanted of a galaxy."""
+        basis, root = self._basis, self._basis.emission_model
+        varying, fixed = self._split()
+        make = partial(GalaxyModel.from_model, varying=varying, fixed=fixed)
+        wanted = root[self._emission]
+        observed = make(
+            wanted,
+            filters=self._filters,
+            cosmo=basis.cosmo,
+            igm=self._igm,
+            max_redshift=_beyond(basis.redshifts),
+            outputs=[self._output],
+        )
+        # Before it was known what they are of, units were taken off.
+        observed.emission.check_stated(varying)
+        models = {"observed": observed}
+        if any(supplement.far_uv for supplement in self._batched.values()):
+            models["far_uv"] = make(
+                wanted, filters=muv_filter, outputs=["luminosities"]
+            )
+        tables = [t for s in self._batched.values() for t in s.tables]
+        if tables:
+            models["sums"] = _of_tables(observed, np.stack(tables, axis=-1))
+        if self._called:
+            nodes = observed.emission.nodes
+            one = np.eye(int(np.prod(nodes))).reshape(*nodes, -1)
+            models["sfzh"] = _of_tables(observed, one)
+            models |= {
+                label: make(root[label], outputs=["lnu"])
+                for label in self._saved
+            }
+        return models
+
+    @property
+    def _lam(self) -> unyt_array:
+        """The wavelengths of a spectrum."""
+        return self._basis.emission_model.lam
+
+    def _evaluated(
+        self, name: str, group: _Group, values: Mapping[str, Any]
+    ) -> NDArray:
+        """Return what a model finds, if there is one, one row a galaxy."""
+        if name not in self._models:
+            return np.empty((len(values["redshift"]), 0))
+        model = replace(self._models[name], **group.histories)
+        # Of what galaxies have, each model asks for its own.
+        asked = model.emission.parameters
+        emission = {k: v for k, v in values["emission"].items() if k in asked}
+        values = {**values, "emission": emission}
+        return np.concatenate(
+            [_only(_only(found)) for _, found in in_batches(model, values)]
+        )
+
+    def _native_sfzh(self, members: NDArray) -> NDArray[np.float64]:
+        """Return shares of mass at the nodes by Synthesizer, one a galaxy."""
+        model = self._models["observed"]
+        ages, metallicities = map(np.array, (model.ages, model.metallicities))
+        shares = np.full((len(members), *model.emission.nodes), np.nan)
+        for share, i in zip(shares, members, strict=True):
+            try:
+                share[...] = native_sfzh(
+                    ages,
+                    metallicities,
+                    self._basis.sfhs[i],
+                    self._basis.metal_dists[i],
+                )
+            except InconsistentArguments:
+                # It forms no stars: a bad galaxy, which is found later.
+                continue
+        return shares
+
+    def _supplements(
+        self, group: _Group, values: Mapping[str, Any], members: NDArray
+    ) -> NDArray[np.float64]:
+        """Return the supplementary parameters, one row a galaxy."""
+        found = {}
+        n = len(members)
+        light = self._evaluated("far_uv", group, values)
+        sums = self._evaluated("sums", group, values)
+        start = 0
+        for name, supplement in self._batched.items():
+            stop = start + len(supplement.tables)
+            found[name] = supplement.function(
+                Sums(sums[:, start:stop], light.ravel(), values["redshift"])
+            )
+            start = stop
+        if self._called:
+            quantities = list(self._call(group, values, members))
+            for name in self._called:
+                units = self.supplements[name]
+                found[name] = np.array(
+                    [
+                        q[name].to_value(units) if q else np.nan
+                        for q in quantities
+                    ]
+                )
+        columns = [np.empty((n, 0))]
+        columns += [found[name][:, None] for name in self.supplements]
+        return np.concatenate(columns, axis=1)
+
+    def _call(
+        self, group: _Group, values: Mapping[str, Any], members: NDArray
+    ) -> Iterator[dict[str, unyt_quantity]]:
+        """Call supplementary functions with Synthesizer's galaxies.
+
+        They have the mass of those in Synference's pipeline, and what they
+        are found to have is scaled as Synference does.
+        """
+        basis = self._basis
+        sfzhs = self._evaluated("sfzh", group, values)
+        spectra = {
+            label: self._evaluated(label, group, values)
+            for label in self._saved
+        }
+        nodes = self._models["observed"].emission.nodes
+        varying = varying_parameters(basis.galaxy_params)
+        for row, i in enumerate(members):
+            scale = 10.0 ** self.record.parameters[i, _LOG_MASS] / _BASE_MASS
+            given = basis.galaxy_params | {k: v[i] for k, v in varying.items()}
+            sfzh = np.asarray(sfzhs[row], np.float64).reshape(nodes) / scale
+            if not np.isfinite(sfzh).all():
+                yield {}
+                continue
+            stars = Stars(
+                basis.grid.log10ages,
+                basis.grid.metallicities,
+                sfzh=sfzh,
+                initial_mass=_BASE_MASS * Msun,
+                sf_hist=basis.sfhs[i],
+                metal_dist=basis.metal_dists[i],
+                **given,
+            )
+            galaxy = Galaxy(stars=stars, redshift=basis.redshifts[i])
+            galaxy.all_params = {
+                k: v[i] for k, v in self.record.columns.items()
+            }
+            for label, rows in spectra.items():
+                lnu = np.float64(rows[row]) / scale * erg / s / Hz
+                stars.spectra[label] = Sed(self._lam, lnu)
+            galaxy.get_observed_spectra(basis.cosmo, igm=self._igm)
+            if basis.instrument.can_do_photometry:
+                galaxy.get_photo_fnu(basis.instrument.filters)
+            yield {
+                name: self._scaled(function(galaxy, *arguments), scale)
+                for name, (function, arguments) in self._called.items()
+            }
+
+    def _scaled(self, result: Any, scale: float) -> unyt_quantity:
+        """Return a supplementary parameter for the true mass."""
+        if isinstance(result, Mapping):
+            result = result[self._emission]
+        quantity = unyt_array(result) * 1.0
+        if check_scaling(quantity):
+            return quantity * scale
+        if check_log_scaling(quantity):
+            return quantity + unyt_quantity(np.log10(scale), quantity.units)
+        return quantity
+
+    def _units_of_supplements(self) -> dict[str, str]:
+        """Return the units of supplementary parameters, in file order."""
+        units = {name: s.units for name, s in self._batched.items()}
+        if self._called:
+            units |= {name: str(q.units) for name, q in self._one().items()}
+        return dict(sorted(units.items()))
+
+    def _one(self) -> dict[str, unyt_quantity]:
+        """Return what functions say of the first galaxy that is not bad."""
+        for group in self._groups:
+            for row, i in enumerate(group.members[:_TRIED]):
+                values = jax.tree.map(itemgetter([row]), group.values)
+                if group.histories["sf_hist"] is None:
+                    values["sfzh"] = self._native_sfzh(np.array([i]))
+                for found in self._call(group, values, np.array([i])):
+                    if found:
+                        return found
+        raise InconsistentArguments(
+            "The first galaxies form no stars within the ages of the grid."
+        )
+
+
+def _of_tables(model: GalaxyModel, tables: NDArray) -> GalaxyModel:
+    """Return what sums tables over the mass at the nodes.
+
+    An emission is just that, with spectra for tables.
+
+    Args:
+        model (GalaxyModel): A model with the same nodes.
+        tables (np.ndarray of float): The tables, (n_ages, n_Z, n_tables).
+    """
+    n = tables.shape[-1]
+    emission = EmissionFunction(
+        lam=jnp.arange(n, dtype=float),
+        per_lsun=jnp.zeros(n),
+        products=(
+            Product(jnp.asarray(tables.reshape(-1, n), float), None, ()),
+        ),
+        factors=(),
+        dust={},
+        terms={"sums": (Term(jnp.ones(()), (), 0),)},
+        emissions=("sums",),
+        nodes=model.emission.nodes,
+    )
+    return replace(
+        model, emission=emission, observer=None, bands=None, outputs=("lnu",)
+    )
+
+
+def _width(model: GalaxyModel) -> int:
+    """Return how many numbers are observed of a galaxy."""
+    if model.bands is not None:
+        return len(model.bands.codes)
+    return len(model.emission.lam)
+
+
+def _beyond(redshifts: NDArray) -> float:
+    """Return a redshift beyond all of some, which may have NaN."""
+    redshifts = np.asarray(redshifts, np.float64)
+    return 1.0 + float(redshifts[np.isfinite(redshifts)].max(initial=0.0))
+
+
+def _only(found: Mapping[str, Any]) -> Any:
+    """Return the only value of a dictionary."""
+    (value,) = found.values()
+    return value
+
+
+def _told(argument: Any) -> Any:
+    """Return an argument of a supplementary function, for a digest."""
+    if isinstance(argument, Grid):
+        return about_grid(argument), argument.stellar_fraction
+    return argument

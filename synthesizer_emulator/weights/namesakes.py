@@ -1,0 +1,122 @@
+"""Whether weights are those of the grid file that is there as well.
+
+A grid may have been made anew since its weights were built, and a user's own
+grid may have the name of one whose weights ship with the package. Only
+`EmulatedGrid` needs it, and who swaps grids.
+"""
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from synthesizer.exceptions import GridError
+from synthesizer.synth_warnings import warn
+
+from synthesizer_emulator.digests import sha256
+from synthesizer_emulator.gridfile.header import GridHeader, native_header
+from synthesizer_emulator.gridfile.places import locate
+from synthesizer_emulator.weights.file import Weights, read_weights
+
+
+def find_weights(
+    grid_name: str, grid_dir: str | Path | None = None
+) -> Path | None:
+    """Return the path of the weights of a grid, if there are any.
+
+    Args:
+        grid_name (str): The name of the grid, or a path to it or to its
+            weights.
+        grid_dir (str/Path): As for `folders`.
+
+    Returns:
+        Path: An existing file, or None: also where the user's own grid has
+            but the name of one whose weights are in another folder.
+    """
+    weights, grid = locate(grid_name, grid_dir)
+    if weights is None or grid is None or grid.parent == weights.parent:
+        return weights
+    return None if difference(read_weights(weights).header, grid) else weights
+
+
+def check_fits(weights: Weights, grid: Path | None) -> None:
+    """Refuse weights of another grid than the one that is there as well.
+
+    Where the grid's axes and wavelengths are those of the weights but its
+    file was changed since, or is another one of that name, it warns.
+
+    Args:
+        weights (Weights): The weights.
+        grid (Path): The file of the grid, if there is one.
+
+    Raises:
+        GridError: If the axes or the wavelengths differ.
+    """
+    if grid is None or weights.path is None:
+        return
+    differs = difference(weights.header, grid)
+    remedy = (
+        f"Build its weights with `synthesizer-emulator build {grid}`, or take "
+        f"these nevertheless with weights='{weights.path}'."
+    )
+    if differs:
+        raise GridError(
+            f"'{weights.path}' holds the weights of another grid than "
+            f"'{grid}': {differs}. {remedy}"
+        )
+    if _is_suspect(weights.path, grid) and (
+        _digest(grid, grid.stat().st_mtime_ns)
+        != weights.provenance.source_hash
+    ):
+        warn(
+            f"'{weights.path}' was built from another version of the grid "
+            f"'{grid}', and is used in its place. {remedy}"
+        )
+
+
+def difference(header: GridHeader, grid: Path) -> str:
+    """Return in what a grid differs from another, but for its emissions.
+
+    Args:
+        header (GridHeader): The header of the other one.
+        grid (Path): The file of the grid.
+
+    Returns:
+        str: Some words; empty if nothing is known to differ, also if the
+            file is no grid that can be read.
+    """
+    try:
+        own = native_header(grid)
+    except (GridError, OSError):
+        return ""
+    names = [axis.name for axis in header.axes]
+    if [axis.name for axis in own.axes] != names:
+        return (
+            f"it has the axes {', '.join(a.name for a in own.axes)}, they "
+            f"have {', '.join(names)}"
+        )
+    for axis, theirs in zip(own.axes, header.axes, strict=True):
+        if not np.array_equal(axis.values, theirs.values) or (
+            axis.units != theirs.units
+        ):
+            return f"they have other {axis.name}"
+    if not np.array_equal(own.lam_angstrom, header.lam_angstrom):
+        return "they have other wavelengths"
+    return ""
+
+
+def _is_suspect(weights: Path, grid: Path) -> bool:
+    """Return whether a grid may have changed after its weights were built."""
+    if weights.parent != grid.parent:
+        return True
+    # The time of change as well, since a copy may keep the other.
+    written, made = (
+        max(s.st_mtime_ns, s.st_ctime_ns)
+        for s in (weights.stat(), grid.stat())
+    )
+    return made > written
+
+
+@cache
+def _digest(grid: Path, changed: int) -> str:
+    """Return the SHA-256 of a grid, computed once for each version of it."""
+    return sha256(grid)

@@ -1,0 +1,492 @@
+"""Synference's libraries in batches against its own, file against file."""
+
+import importlib.util
+import logging
+import sys
+
+import h5py
+import numpy as np
+import pytest
+from synthesizer.emission_models import TotalEmission
+from synthesizer.emission_models.attenuation import PowerLaw
+from synthesizer.emission_models.generators.dust import Greybody
+from synthesizer.exceptions import (
+    InconsistentArguments,
+    IncorrectUnits,
+    MissingUnits,
+    UnimplementedFunctionality,
+)
+from synthesizer.instruments import FilterCollection, Instrument
+from synthesizer.parametric import SFH, ZDist
+from unyt import Gyr, K, Msun, Myr, angstrom, um, unyt_array
+
+if importlib.util.find_spec("synference") is None:
+    pytest.skip(
+        "needs Synference (the extra 'synference')", allow_module_level=True
+    )
+
+# It comes before Synference, as it may have to stand in for a part of it.
+from synference_library import millimagnitudes  # isort: skip
+
+from synference import (
+    SUPP_FUNCTIONS,
+    GalaxyBasis,
+    GalaxySimulator,
+    load_library_from_hdf5,
+)
+
+import synthesizer_emulator
+from synthesizer_emulator import EmulatedGalaxyBasis
+from synthesizer_emulator.library.synference.galaxies import MockGalaxies
+
+N = 8
+
+# What says when a file was made.
+TIMES = ("CreationDT", "timestamp")
+
+SUPPLEMENTS = {
+    "sfr": SUPP_FUNCTIONS.calculate_sfr,
+    "sfr_100": (SUPP_FUNCTIONS.calculate_sfr, 100 * Myr),
+    "age": SUPP_FUNCTIONS.calculate_mass_weighted_age,
+    "burst": SUPP_FUNCTIONS.calculate_burstiness,
+    "m_uv": SUPP_FUNCTIONS.calculate_muv,
+    "M_uv": SUPP_FUNCTIONS.calculate_MUV,
+}
+
+
+def bands():
+    edges = {"F150W": (13310, 16690), "F444W": (38810, 49820)}
+    return FilterCollection(
+        tophat_dict={
+            f"JWST/NIRCam.{band}": {
+                "lam_min": low * angstrom,
+                "lam_max": high * angstrom,
+            }
+            for band, (low, high) in edges.items()
+        }
+    )
+
+
+def delayed(i):
+    return SFH.DelayedExponential(
+        tau=(0.2 + 0.1 * i) * Gyr, max_age=(1.0 + 0.2 * i) * Gyr
+    )
+
+
+@pytest.fixture(scope="module")
+def arguments(native):
+    """Return what a basis is made of, as a function of what differs."""
+    i = np.arange(N)
+
+    def make(**different):
+        grid = native
+        return {
+            "model_name": "basis",
+            "redshifts": np.append(0.0, 0.7 * i[1:]),
+            "grid": grid,
+            "emission_model": TotalEmission(
+                grid=grid, dust_curve=PowerLaw(slope=-0.7)
+            ),
+            "sfhs": [delayed(k) for k in i],
+            "metal_dists": [
+                ZDist.DeltaConstant(log10metallicity=z)
+                for z in np.linspace(-3.5, -1.6, N)
+            ],
+            "log_stellar_masses": 9.0 + 0.3 * i,
+            "galaxy_params": {"tau_v": 0.1 + 0.2 * i, "fesc": 0.1},
+            "instrument": Instrument("JWST.NIRCam", filters=bands()),
+            "params_to_ignore": ["max_age"],
+            **different,
+        }
+
+    return make
+
+
+@pytest.fixture
+def create(arguments, tmp_path):
+    """Return what makes a library with a class of bases."""
+
+    def make(cls, how=None, options=None, **different):
+        folder = tmp_path / cls.__name__
+        basis = cls(**arguments(**different), **(options or {}))
+        basis.create_mock_library(
+            "library",
+            emission_model_key="emergent",
+            out_dir=str(folder),
+            n_proc=1,
+            **(how or {}),
+        )
+        return basis, folder / "library.hdf5"
+
+    return make
+
+
+@pytest.fixture
+def compare(create):
+    """Return what makes a library in both ways and compares the files."""
+
+    def make(how=None, options=None, **different):
+        _, one = create(GalaxyBasis, how, **different)
+        basis, other = create(EmulatedGalaxyBasis, how, options, **different)
+        check_equal(one, other)
+        assert sorted(p.name for p in other.parent.iterdir())[-1] == (
+            "library.hdf5"
+        )
+        return basis, one, other
+
+    return make
+
+
+@pytest.fixture
+def log():
+    """Return the messages of Synference's log from now on."""
+    messages = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: messages.append(record.getMessage())
+    logger = logging.getLogger("synference")
+    logger.addHandler(handler)
+    yield messages
+    logger.removeHandler(handler)
+
+
+def check_equal(one, other):
+    """Check that two files are the same but for times and rounding."""
+    with h5py.File(one) as expected, h5py.File(other) as got:
+        names, others = ["/"], ["/"]
+        expected.visit(names.append)
+        got.visit(others.append)
+        assert others == names
+        for name in names:
+            check_attributes(expected[name], got[name])
+            if isinstance(expected[name], h5py.Dataset):
+                check_datasets(expected[name], got[name])
+
+
+def check_attributes(expected, got):
+    assert list(got.attrs) == list(expected.attrs)
+    for key in set(expected.attrs).difference(TIMES):
+        what = expected.attrs.get_id(key), got.attrs.get_id(key)
+        assert what[1].dtype == what[0].dtype, key
+        np.testing.assert_array_equal(
+            got.attrs[key], expected.attrs[key], err_msg=key
+        )
+
+
+def check_datasets(expected, got):
+    for of in ("shape", "dtype", "chunks", "compression", "compression_opts"):
+        assert getattr(got, of) == getattr(expected, of), (got.name, of)
+    if got.name in ("/Grid/Photometry", "/Grid/Spectra"):
+        true = expected[...]
+        bright = true > 1e-8 * true.max(axis=0)
+        differences = millimagnitudes(got[...][bright], true[bright])
+        assert differences.max() < 0.1
+        # They are no copies of each other.
+        assert differences.max() > 0
+    elif got.name == "/Grid/SupplementaryParameters":
+        np.testing.assert_allclose(got, expected, rtol=3e-5)
+    else:
+        np.testing.assert_array_equal(got, expected)
+
+
+def test_photometry_and_supplementary_parameters(compare, native):
+    surviving = SUPP_FUNCTIONS.calculate_surviving_mass, native
+    basis, _, path = compare({**SUPPLEMENTS, "left": surviving})
+    assert not len(basis.skipped)
+    library = load_library_from_hdf5(str(path))
+    assert list(library["supplementary_parameter_names"]) == [
+        "M_uv", "age", "burst", "left", "m_uv", "sfr", "sfr_100",
+    ]  # fmt: skip
+    assert list(library["parameter_names"]) == [
+        "redshift", "log_mass", "tau_v", "tau", "log10metallicity",
+    ]  # fmt: skip
+    assert library["photometry"].shape == (2, N)
+
+
+def test_a_simulator_made_from_the_library_agrees_with_it(create):
+    _, path = create(EmulatedGalaxyBasis, params_to_ignore=[])
+    library = load_library_from_hdf5(str(path))
+    simulator = GalaxySimulator.from_library(str(path))
+    point = dict(
+        zip(
+            library["parameter_names"],
+            library["parameters"][:, 3],
+            strict=True,
+        )
+    )
+    flux = simulator(point)
+    np.testing.assert_allclose(
+        np.ravel(flux), library["photometry"][:, 3], rtol=1e-5
+    )
+
+
+def test_spectra(compare):
+    compare({"cat_type": "spectra"})
+
+
+def test_mixed_histories_and_parameters_by_other_names(compare):
+    """Of two classes, with a parameter that has units and two new names."""
+    i = np.arange(N)
+
+    def ratio(parameters):
+        return float(parameters["tau"] / parameters["max_age"])
+
+    def logs(name, parameters):
+        return np.log10(parameters["tau_v"]) + (name == "second")
+
+    masses = unyt_array(1e9 + i, "Msun")
+    compare(
+        {"igm": None},
+        sfhs=[
+            delayed(k)
+            if k % 3
+            else SFH.TruncatedExponential(
+                tau=(0.2 + k) * Gyr, max_age=1e9 * Myr / 1e6, min_age=0 * Myr
+            )
+            for k in i
+        ],
+        metal_dists=ZDist.Normal(0.01, 0.005),
+        galaxy_params={"tau_v": list(0.1 + 0.2 * i), "m": masses, "n": None},
+        alt_parametrizations={
+            "tau": ("tau_ratio", ratio),
+            "tau_v": (["first", "second"], logs),
+        },
+    )
+
+
+def test_what_is_not_translated_is_named_all_of_it(create):
+    with pytest.raises(UnimplementedFunctionality) as error:
+        create(
+            EmulatedGalaxyBasis,
+            {"mine": lambda galaxy: 1.0, "em_lines_to_save": ["H 1 6562.80A"]},
+            galaxy_params={"tau_v": np.ones(N), "bh_mass": 1e6 * Msun},
+        )
+    for expected in ("<lambda>", "em_lines", "bh_mass", "fall back"):
+        assert expected in str(error.value)
+
+
+def test_falling_back_galaxy_by_galaxy(compare, log):
+    def mass_in_band(galaxy):
+        sed = galaxy.stars.spectra["emergent"]
+        return sed.photo_fnu["JWST/NIRCam.F444W"] * galaxy.all_params["tau_v"]
+
+    def plain(galaxy, number):
+        return number * galaxy.redshift
+
+    compare(
+        {
+            "mine": mass_in_band,
+            "plain": (plain, 2.0),
+            "sfr": SUPP_FUNCTIONS.calculate_sfr,
+            "mass": SUPP_FUNCTIONS.calculate_muv,
+        },
+        {"untranslated": "fall back"},
+        sfhs=list(unyt_array([1.0, 3, 5, 9, 20, 40, 70, 300], "Myr")),
+    )  # fmt: skip
+    said = "".join(log)
+    assert "galaxy by galaxy" in said
+    assert "mass_in_band" in said and "unyt_quantity" in said
+
+
+def test_falling_back_as_a_whole(compare, log, monkeypatch):
+    monkeypatch.setattr(
+        MockGalaxies, "evaluate", lambda *_: pytest.fail("in batches")
+    )
+    with pytest.raises(AssertionError, match="> 0"):  # the very same numbers
+        compare(
+            {"em_lines_to_save": ["H 1 6562.80A"]},
+            {"untranslated": "fall back"},
+        )
+    assert "Synference's pipeline" in "".join(log)
+
+
+def warm(grid):
+    return TotalEmission(
+        grid=grid,
+        dust_curve=PowerLaw(slope=-0.7),
+        dust_emission_model=Greybody(temperature=40 * K),
+        fesc=0.0,
+    )
+
+
+WRONG_UNITS = {
+    "redshifts": (lambda i: {"redshifts": i * Gyr}, IncorrectUnits),
+    "optical depths": (
+        lambda i: {"galaxy_params": {"tau_v": i * Gyr}},
+        IncorrectUnits,
+    ),
+    "one optical depth": (
+        lambda i: {"galaxy_params": {"tau_v": 0.3 * Gyr}},
+        IncorrectUnits,
+    ),
+    "temperatures": (
+        lambda i: {"galaxy_params": {"tau_v": 0.3, "temperature": i * um}},
+        IncorrectUnits,
+    ),
+    "plain temperatures": (
+        lambda i: {"galaxy_params": {"tau_v": 0.3, "temperature": 20.0 + i}},
+        MissingUnits,
+    ),
+    "plain temperature": (
+        lambda i: {"galaxy_params": {"tau_v": 0.3, "temperature": 20.0}},
+        MissingUnits,
+    ),
+    "a list of temperatures": (
+        lambda i: {
+            "galaxy_params": {"tau_v": 0.3, "temperature": [k * um for k in i]}
+        },
+        IncorrectUnits,
+    ),
+    "metallicities": (
+        lambda i: {
+            "metal_dists": [
+                ZDist.DeltaConstant(metallicity=0.01 * Gyr) for _ in i
+            ]
+        },
+        IncorrectUnits,
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error"), WRONG_UNITS.values(), ids=WRONG_UNITS
+)
+def test_wrong_units_are_refused(arguments, tmp_path, native, wrong, error):
+    different = {
+        "emission_model": warm(native),
+        **wrong(np.arange(1.0, N + 1)),
+    }
+    basis = EmulatedGalaxyBasis(**arguments(**different))
+    with pytest.raises(error, match="expected"):
+        basis.create_mock_library(
+            "library", emission_model_key="total", out_dir=str(tmp_path)
+        )
+
+
+def test_bad_galaxies(create, log):
+    redshifts = 0.7 * np.arange(N)
+    redshifts[2] = np.nan
+    tau_v = np.ones(N)
+    tau_v[5] = np.nan
+    bad = {"redshifts": redshifts, "galaxy_params": {"tau_v": tau_v}}
+    with pytest.raises(InconsistentArguments, match=r"2 galaxies.*: 2, 5\."):
+        create(EmulatedGalaxyBasis, **bad)
+    basis, path = create(EmulatedGalaxyBasis, None, {"on_bad": "skip"}, **bad)
+    assert basis.skipped.tolist() == [2, 5]
+    assert "2 galaxies are skipped" in "".join(log)
+    got = load_library_from_hdf5(str(path))
+    kept = np.delete(np.arange(N), basis.skipped)
+    np.testing.assert_array_equal(got["parameters"][0], redshifts[kept])
+    np.testing.assert_array_equal(got["parameters"][1], 9.0 + 0.3 * kept)
+    assert np.isfinite(got["photometry"]).all()
+
+
+def test_unknown_redshifts_are_bad(create):
+    """As a flux of zero in all bands, they would pass for known."""
+    redshifts = 0.7 * np.arange(N)
+    redshifts[[1, 4, 6]] = -2.0, -1.0, np.nan
+    bad = {"redshifts": redshifts}
+    with pytest.raises(InconsistentArguments, match=r"3 galaxies.*1, 4, 6\."):
+        create(EmulatedGalaxyBasis, **bad)
+    basis, path = create(EmulatedGalaxyBasis, None, {"on_bad": "skip"}, **bad)
+    assert basis.skipped.tolist() == [1, 4, 6]
+    assert load_library_from_hdf5(str(path))["photometry"].all()
+
+
+def test_an_interrupted_library_is_taken_up(create, monkeypatch):
+    evaluate = MockGalaxies.evaluate
+    made = []
+
+    def until_killed(self, which):
+        if len(made) == 2:
+            raise KeyboardInterrupt
+        made.append(which)
+        return evaluate(self, which)
+
+    def counted(self, which):
+        made.append(which)
+        return evaluate(self, which)
+
+    _, whole = create(EmulatedGalaxyBasis)
+    expected = whole.rename(whole.with_name("whole.hdf5"))
+    how = {"batch_size": 3}
+    monkeypatch.setattr(MockGalaxies, "evaluate", until_killed)
+    with pytest.raises(KeyboardInterrupt):
+        create(EmulatedGalaxyBasis, how)
+    assert not whole.exists()
+    monkeypatch.setattr(MockGalaxies, "evaluate", counted)
+    with pytest.raises(InconsistentArguments, match=r"another.*galaxies"):
+        create(EmulatedGalaxyBasis, how, galaxy_params={"tau_v": np.ones(N)})
+    create(EmulatedGalaxyBasis, how)
+    assert made == [slice(0, 3), slice(3, 6), slice(6, 8)]
+    one, other = map(load_library_from_hdf5, (str(expected), str(whole)))
+    np.testing.assert_array_equal(other["photometry"], one["photometry"])
+    np.testing.assert_array_equal(other["parameters"], one["parameters"])
+    assert not whole.with_suffix(".parts").exists()
+
+
+def test_parts_only_and_a_library_that_is_there(create, log, monkeypatch):
+    _, path = create(EmulatedGalaxyBasis, {"compile_grid": False})
+    assert not path.exists()
+    evaluate = MockGalaxies.evaluate
+    monkeypatch.setattr(
+        MockGalaxies, "evaluate", lambda *_: pytest.fail("made again")
+    )
+    create(EmulatedGalaxyBasis)
+    before = path.stat().st_mtime_ns
+    create(EmulatedGalaxyBasis)
+    assert "already exists" in "".join(log)
+    assert path.stat().st_mtime_ns == before
+    monkeypatch.setattr(MockGalaxies, "evaluate", evaluate)
+    create(EmulatedGalaxyBasis, {"overwrite": True})
+    assert path.stat().st_mtime_ns != before
+
+
+@pytest.mark.parametrize(
+    ("how", "different", "error", "message"),
+    [
+        ({}, {"redshifts": np.ones(3)}, InconsistentArguments, "3 redshifts"),
+        (
+            {},
+            {"build_library": True, "redshifts": [1.0]},
+            InconsistentArguments,
+            "combined",
+        ),
+        (
+            {"log_stellar_masses": unyt_array([1.0] * N, "Msun")},
+            {},
+            InconsistentArguments,
+            "without units",
+        ),
+        ({"cat_type": "images"}, {}, InconsistentArguments, "photometry"),
+        (
+            {},
+            {"sfhs": [*map(delayed, range(7)), SFH.Constant(100 * Myr)]},
+            InconsistentArguments,
+            "same parameters",
+        ),
+        (
+            {"spectra_to_save": ["stars"]},
+            {},
+            InconsistentArguments,
+            "No models match 'stars'",
+        ),
+    ],
+)
+def test_what_can_not_be_meant(create, how, different, error, message):
+    with pytest.raises(error, match=message):
+        create(EmulatedGalaxyBasis, how, **different)
+
+
+def test_without_synference_it_says_so(monkeypatch):
+    monkeypatch.setitem(sys.modules, "synference", None)
+    for name in list(sys.modules):
+        if name.startswith("synthesizer_emulator.library.synference"):
+            monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(ImportError, match="extra 'synference'"):
+        _ = synthesizer_emulator.EmulatedGalaxyBasis
+
+
+@pytest.mark.parametrize("option", ["untranslated", "on_bad"])
+def test_options(arguments, option):
+    with pytest.raises(InconsistentArguments, match=f"{option} must be one"):
+        EmulatedGalaxyBasis(**arguments(), **{option: "no"})

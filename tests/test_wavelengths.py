@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+from spectres import spectres
+
+from synthesizer_emulator.wavelengths import (
+    flux_conserving,
+    identity,
+    linear_interpolation,
+    selection,
+)
+
+RNG = np.random.default_rng(1)
+LAM = np.cumsum(RNG.uniform(0.5, 20.0, 400)) + 100.0
+SPECTRA = RNG.uniform(0.0, 1.0, (3, 2, 400))
+
+
+@pytest.mark.parametrize(
+    "new_lam",
+    [
+        np.linspace(500, 3000, 37),  # coarser
+        np.linspace(500, 700, 300),  # finer
+        np.geomspace(50, 1e4, 100),  # beyond both ends
+        LAM,
+        LAM[50:90],
+    ],
+    ids=["coarse", "fine", "beyond", "same", "part"],
+)
+def test_flux_conserving_agrees_with_spectres(new_lam):
+    expected = spectres(new_lam, LAM, SPECTRA, fill=0, verbose=False)
+    got = flux_conserving(LAM, new_lam)(SPECTRA)
+    np.testing.assert_allclose(got, expected, rtol=1e-9, atol=1e-12)
+    assert got.flags.c_contiguous
+
+
+def test_linear_interpolation_agrees_with_numpy():
+    points = np.array([50.0, LAM[0], 777.7, LAM[200], LAM[-1], 1e5])
+    got = linear_interpolation(LAM, points)(SPECTRA[0, 0])
+    expected = np.interp(points, LAM, SPECTRA[0, 0], left=0, right=0)
+    np.testing.assert_allclose(got, expected, rtol=1e-12)
+
+
+def test_maps_compose_and_read_only_what_they_need():
+    kept = np.arange(100, 300)
+    new_lam = np.linspace(1200, 2000, 20)
+    both = flux_conserving(LAM[kept], new_lam).after(selection(kept, len(LAM)))
+    expected = flux_conserving(LAM[kept], new_lam)(SPECTRA[..., kept])
+    np.testing.assert_allclose(both(SPECTRA), expected)
+    assert len(both.columns) < len(kept)
+    np.testing.assert_allclose(
+        both.apply_to_columns(SPECTRA[..., both.columns]), expected
+    )
+
+
+def test_selections_copy_values_unchanged():
+    kept = np.array([3, 5, 8])
+    view = selection(kept, len(LAM)).after(identity(len(LAM)))
+    assert view.is_selection
+    np.testing.assert_array_equal(view(SPECTRA), SPECTRA[..., kept])
