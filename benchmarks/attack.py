@@ -62,7 +62,7 @@ from synthesizer_emulator.building.checkpoint import (
     Checkpoint,
     FinishedEmission,
 )
-from synthesizer_emulator.files.hdf5 import write_hdf5
+from synthesizer_emulator.files.writing import write_hdf5
 from synthesizer_emulator.grid.emulated_grid import (
     EXAMPLE_NAME,
     example_folder,

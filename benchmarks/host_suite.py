@@ -44,10 +44,8 @@ import record
 from scipy.interpolate import RegularGridInterpolator
 
 from synthesizer_emulator import EmulatedGrid, build, emulated_grids
-from synthesizer_emulator.files.hdf5 import (
-    open_hdf5,
-    write_hdf5,
-)
+from synthesizer_emulator.files.hdf5 import open_hdf5
+from synthesizer_emulator.files.writing import write_hdf5
 from synthesizer_emulator.gridfile.header import (
     Axis,
     GridHeader,

@@ -19,9 +19,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from synthesizer_emulator.files.hdf5 import (
-    write_whole,
-)
+from synthesizer_emulator.files.writing import write_whole
 
 _NUMBERS = re.compile(r"\[[-\d.,e+\snul]*\]")
 

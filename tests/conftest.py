@@ -44,7 +44,7 @@ from unyt import (  # noqa: E402
 )
 
 from synthesizer_emulator import EmulatedGrid, build  # noqa: E402
-from synthesizer_emulator.files.hdf5 import write_hdf5  # noqa: E402
+from synthesizer_emulator.files.writing import write_hdf5  # noqa: E402
 from synthesizer_emulator.grid.emulated_grid import (  # noqa: E402
     EXAMPLE_NAME,
     example_folder,

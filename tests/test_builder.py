@@ -284,7 +284,7 @@ def test_a_build_goes_on_beside_a_damaged_checkpoint(analytic_grid):
 _HOLD = """
 import sys
 from pathlib import Path
-from synthesizer_emulator.files.hdf5 import exclusive
+from synthesizer_emulator.files.locks import exclusive
 with exclusive(Path(sys.argv[1])):
     print("at work", flush=True)
     sys.stdin.read()

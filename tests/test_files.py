@@ -9,14 +9,15 @@ import pytest
 from synthesizer.exceptions import GridError
 
 from synthesizer_emulator.files.hdf5 import (
-    check_writable,
-    damage_named,
-    exclusive,
     open_contents,
     open_hdf5,
-    read_sealed,
+    report_damage,
+)
+from synthesizer_emulator.files.locks import exclusive
+from synthesizer_emulator.files.sealed import read_sealed, write_sealed
+from synthesizer_emulator.files.writing import (
+    check_writable,
     replacing,
-    write_sealed,
     write_whole,
 )
 
@@ -155,7 +156,7 @@ def test_damage_has_one_error(tmp_path, error):
     path = tmp_path / "file.hdf5"
     with (
         pytest.raises(GridError, match=r"is damaged: .* Make it again\."),
-        damage_named(path, "Make it again."),
+        report_damage(path, "Make it again."),
     ):
         raise error("whatever")
 
@@ -163,7 +164,7 @@ def test_damage_has_one_error(tmp_path, error):
 def test_interrupts_are_no_damage(tmp_path):
     with (
         pytest.raises(KeyboardInterrupt),
-        damage_named(tmp_path / "file.hdf5", "Make it again."),
+        report_damage(tmp_path / "file.hdf5", "Make it again."),
     ):
         raise KeyboardInterrupt
 
@@ -171,7 +172,7 @@ def test_interrupts_are_no_damage(tmp_path):
 _HOLD = """
 import sys
 from pathlib import Path
-from synthesizer_emulator.files.hdf5 import replacing
+from synthesizer_emulator.files.writing import replacing
 with replacing(Path(sys.argv[1])) as scratch:
     scratch.write_text("half of it")
     print("writing", flush=True)

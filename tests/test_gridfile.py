@@ -13,10 +13,10 @@ from synthesizer.exceptions import GridError
 from synthesizer.grid import Grid
 
 from synthesizer_emulator import build
-from synthesizer_emulator.files.hdf5 import (
+from synthesizer_emulator.files.hdf5 import open_hdf5
+from synthesizer_emulator.files.writing import (
     check_room,
     check_writable,
-    open_hdf5,
     write_hdf5,
 )
 from synthesizer_emulator.gridfile.header import (

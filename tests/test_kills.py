@@ -21,7 +21,8 @@ from synthesizer.emission_models import IncidentEmission
 from synthesizer.grid import Grid
 from unyt import Gyr
 
-from synthesizer_emulator import build, builder
+from synthesizer_emulator import build
+from synthesizer_emulator.building import builder
 from synthesizer_emulator.library import (
     Draws,
     History,

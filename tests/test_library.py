@@ -43,8 +43,8 @@ from synthesizer_emulator.library import (
     Normal,
     Uniform,
     merge,
-    plan,
 )
+from synthesizer_emulator.library import library as plan
 from synthesizer_emulator.library.config import LibraryConfig
 from synthesizer_emulator.library.file import parts_folder
 from synthesizer_emulator.library.metadata import about_filters

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from synthesizer.exceptions import GridError, InconsistentArguments
 
-from synthesizer_emulator.files.hdf5 import open_hdf5, write_sealed
+from synthesizer_emulator.files.hdf5 import open_hdf5
+from synthesizer_emulator.files.sealed import write_sealed
 from synthesizer_emulator.library import LibraryFile, merge
 from synthesizer_emulator.library.parts import (
     Parts,
@@ -376,7 +377,7 @@ def test_parts_go_when_the_file_is_on_the_disk_and_right(
         raise OSError("no such luck")
 
     with monkeypatch.context() as patch:
-        patch.setattr("synthesizer_emulator.files.hdf5.os.fsync", failing)
+        patch.setattr("synthesizer_emulator.files.writing.os.fsync", failing)
         with pytest.raises(OSError, match="no such luck"):
             merge(parts.folder)
     assert not path.exists()

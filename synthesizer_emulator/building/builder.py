@@ -51,7 +51,8 @@ from synthesizer_emulator.emulator.metrics import (
     judged_region,
     summarise_errors,
 )
-from synthesizer_emulator.files.hdf5 import check_writable, exclusive
+from synthesizer_emulator.files.locks import exclusive
+from synthesizer_emulator.files.writing import check_writable
 from synthesizer_emulator.forking import check_not_forked
 from synthesizer_emulator.gridfile.header import (
     grid_name_of,

@@ -46,11 +46,8 @@ from synthesizer_emulator.evaluation.tables import (
     recovery_table,
     summary_cells,
 )
-from synthesizer_emulator.files.hdf5 import (
-    check_room,
-    open_hdf5,
-    write_hdf5,
-)
+from synthesizer_emulator.files.hdf5 import open_hdf5
+from synthesizer_emulator.files.writing import check_room, write_hdf5
 from synthesizer_emulator.gridfile.header import (
     LINES,
     SPECTRA,

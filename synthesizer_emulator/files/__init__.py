@@ -1,5 +1,5 @@
-"""Files that are whole or refused: HDF5, JSON and YAML.
+"""Reading and writing of files: HDF5, JSON and YAML.
 
-Nothing here knows what a grid is. Every reader checks what it reads, and
-every writer replaces a file at once or not at all.
+Readers check a file before anything of it is used. Writers replace a file as
+a whole or leave it as it was. Nothing here depends on what the files hold.
 """

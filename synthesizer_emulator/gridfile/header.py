@@ -19,7 +19,7 @@ from synthesizer.units import Units
 from unyt import Unit, unyt_array, unyt_quantity
 from unyt.dimensions import length, mass
 
-from synthesizer_emulator.files.hdf5 import damage_named, open_hdf5
+from synthesizer_emulator.files.hdf5 import open_hdf5, report_damage
 from synthesizer_emulator.gridfile.places import find_grid as find_grid
 from synthesizer_emulator.units import parse_unit
 
@@ -223,14 +223,14 @@ def read_header(hdf: h5py.File, path: Path) -> GridHeader:
         GridError: If the file is not a Synthesizer grid, or holds what no
             grid can hold; names what is missing or wrong.
     """
-    with damage_named(path, REMEDY):
+    with report_damage(path, REMEDY):
         _check_current(hdf, path)
     if "axes" not in hdf.attrs or "axes" not in hdf:
         raise GridError(
             f"'{path}' is not a Synthesizer grid: it has no 'axes' "
             "attribute and group."
         )
-    with damage_named(path, REMEDY):
+    with report_damage(path, REMEDY):
         try:
             names = [text(name) for name in np.atleast_1d(hdf.attrs["axes"])]
             if not names or len(set(names)) != len(names):
@@ -332,7 +332,7 @@ def read_values(
     Raises:
         GridError: If they are missing, no numbers or of another shape.
     """
-    with damage_named(path, REMEDY):
+    with report_damage(path, REMEDY):
         dataset = _numbers(hdf, emission, path)
         if dataset.shape != shape:
             raise GridError(

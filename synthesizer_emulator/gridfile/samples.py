@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 from synthesizer.exceptions import GridError
 
-from synthesizer_emulator.files.hdf5 import damage_named, open_hdf5
+from synthesizer_emulator.files.hdf5 import open_hdf5, report_damage
 from synthesizer_emulator.gridfile.header import (
     REMEDY,
     Axis,
@@ -80,7 +80,7 @@ class SampleFile:
         Raises:
             GridError: If it is no file of samples; says what is wrong.
         """
-        with open_hdf5(path) as hdf, damage_named(path, REMEDY):
+        with open_hdf5(path) as hdf, report_damage(path, REMEDY):
             try:
                 parameters, low, high = _read_parameters(hdf, path)
                 size = len(parameters[0].values)
@@ -120,7 +120,7 @@ class SampleFile:
 
 def is_sample_file(path: Path) -> bool:
     """Return whether a file holds scattered samples, not a grid."""
-    with open_hdf5(path) as hdf, damage_named(path, REMEDY):
+    with open_hdf5(path) as hdf, report_damage(path, REMEDY):
         return PARAMETERS in hdf and "axes" not in hdf.attrs
 
 

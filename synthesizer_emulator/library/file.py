@@ -24,13 +24,9 @@ import h5py
 import numpy as np
 from synthesizer.exceptions import GridError, InconsistentArguments
 
-from synthesizer_emulator.files.hdf5 import (
-    check_room,
-    damage_named,
-    exclusive,
-    open_hdf5,
-    write_hdf5,
-)
+from synthesizer_emulator.files.hdf5 import open_hdf5, report_damage
+from synthesizer_emulator.files.locks import exclusive
+from synthesizer_emulator.files.writing import check_room, write_hdf5
 from synthesizer_emulator.library.parts import (
     Collection,
     Parts,
@@ -87,7 +83,7 @@ class LibraryFile:
             GridError: If it is none, or damaged.
         """
         path = Path(path)
-        with damage_named(path, _ANEW), open_hdf5(path) as hdf:
+        with report_damage(path, _ANEW), open_hdf5(path) as hdf:
             if str(hdf.attrs.get("format")) != FORMAT:
                 raise GridError(
                     f"'{path}' is no library: expected the attribute "
@@ -261,7 +257,7 @@ def _check_written(collection: Collection, path: Path) -> None:
     Raises:
         GridError: Names what differs.
     """
-    with damage_named(path, _ANEW), open_hdf5(path) as hdf:
+    with report_damage(path, _ANEW), open_hdf5(path) as hdf:
         places = np.searchsorted(hdf["galaxies"][...], collection.kept)
         for name in collection.rows:
             for which, rows in collection.read(name):

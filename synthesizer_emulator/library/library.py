@@ -22,7 +22,7 @@ from synthesizer.exceptions import InconsistentArguments
 from synthesizer.instruments import FilterCollection
 from synthesizer.parametric import SFH, ZDist
 
-from synthesizer_emulator.files.hdf5 import exclusive
+from synthesizer_emulator.files.locks import exclusive
 from synthesizer_emulator.galaxies.filters import as_filters
 from synthesizer_emulator.galaxies.histories import (
     METAL_DISTS,

@@ -26,14 +26,10 @@ from synthesizer.exceptions import GridError, InconsistentArguments
 from synthesizer.synth_warnings import warn
 from tqdm import tqdm
 
-from synthesizer_emulator.files.hdf5 import (
-    damage_named,
-    exclusive,
-    open_hdf5,
-    open_sealed,
-    write_sealed,
-    write_whole,
-)
+from synthesizer_emulator.files.hdf5 import open_hdf5, report_damage
+from synthesizer_emulator.files.locks import exclusive
+from synthesizer_emulator.files.sealed import open_sealed, write_sealed
+from synthesizer_emulator.files.writing import write_whole
 from synthesizer_emulator.validation import check_choice, check_whole
 
 ON_BAD = ("refuse", "skip")
@@ -170,7 +166,7 @@ class Parts:
                 f"'{folder}' is no folder of a library's parts: expected "
                 f"'{_PLAN}' in it."
             )
-        with damage_named(path, _AGAIN):
+        with report_damage(path, _AGAIN):
             stored = json.loads(path.read_bytes())
             plan = stored["plan"]
             if stored["sha256"] != _checksum(plan):
@@ -419,7 +415,7 @@ class Collection:
         """
         start = 0
         for path in self.paths:
-            with damage_named(path, _AGAIN), open_hdf5(path) as hdf:
+            with report_damage(path, _AGAIN), open_hdf5(path) as hdf:
                 values = hdf[f"{_ARRAYS}/{name}"][...][~hdf["bad"][...]]
             yield slice(start, start + len(values)), values
             start += len(values)

@@ -19,10 +19,7 @@ from numpy.typing import NDArray
 from synthesizer.exceptions import InconsistentArguments, UnmetDependency
 from tqdm import tqdm
 
-from synthesizer_emulator.files.hdf5 import (
-    check_room,
-    write_hdf5,
-)
+from synthesizer_emulator.files.writing import check_room, write_hdf5
 from synthesizer_emulator.gridfile.header import (
     Axis,
     GridHeader,

@@ -45,14 +45,13 @@ from synthesizer_emulator.emulator.emulator import (
 from synthesizer_emulator.emulator.metrics import ErrorSummary
 from synthesizer_emulator.emulator.scaling import AxisDomain, Coordinates
 from synthesizer_emulator.emulator.tables import Derived, SmoothTable
-from synthesizer_emulator.files.hdf5 import (
-    damage_named,
+from synthesizer_emulator.files.hdf5 import open_contents, report_damage
+from synthesizer_emulator.files.schema import parse_json, typed, typed_value
+from synthesizer_emulator.files.sealed import (
     is_sealed,
-    open_contents,
     read_sealed,
     write_sealed,
 )
-from synthesizer_emulator.files.schema import parse_json, typed, typed_value
 from synthesizer_emulator.forking import check_not_forked
 from synthesizer_emulator.gridfile.header import (
     GridHeader,
@@ -216,7 +215,7 @@ class Weights:
         check_not_forked()
         if path not in self._rebuilt:
             file = self.path or Path(self.provenance.grid_name)
-            with damage_named(file, _REMEDY):
+            with report_damage(file, _REMEDY):
                 self._rebuilt[path] = self._emission(path, self.shapes[path])
         return self._rebuilt[path]
 
@@ -315,7 +314,7 @@ class StoredTensors(Mapping):
         tensors = self._read[emission]
         if tensors is None:
             with (
-                damage_named(self._path, _REMEDY),
+                report_damage(self._path, _REMEDY),
                 open_contents(self._contents, self._path, again=True) as hdf,
             ):
                 tensors = read_tensors(hdf[emission])
@@ -434,7 +433,7 @@ def read_weights(path: Path) -> Weights:
             of a newer format.
     """
     contents = read_sealed(path)
-    with open_contents(contents, path) as hdf, damage_named(path, _REMEDY):
+    with open_contents(contents, path) as hdf, report_damage(path, _REMEDY):
         if "emulator" not in hdf:
             raise ForeignFileError(
                 f"'{path}' is not a weights file of synthesizer_emulator "

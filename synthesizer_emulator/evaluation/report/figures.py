@@ -47,7 +47,7 @@ from synthesizer_emulator.evaluation.measures.residuals import (
     Example,
     Profile,
 )
-from synthesizer_emulator.files.hdf5 import write_whole
+from synthesizer_emulator.files.writing import write_whole
 from synthesizer_emulator.gridfile.header import (
     LINES,
     Axis,

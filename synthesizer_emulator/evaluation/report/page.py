@@ -21,7 +21,7 @@ from synthesizer_emulator.emulator.metrics import (
 from synthesizer_emulator.evaluation import tables
 from synthesizer_emulator.evaluation.report import figures
 from synthesizer_emulator.evaluation.tables import Table, number
-from synthesizer_emulator.files.hdf5 import write_whole
+from synthesizer_emulator.files.writing import write_whole
 from synthesizer_emulator.records import current_versions, machine
 
 if TYPE_CHECKING:

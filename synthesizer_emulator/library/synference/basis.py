@@ -21,7 +21,8 @@ from synthesizer.exceptions import (
 )
 from unyt import unyt_array
 
-from synthesizer_emulator.files.hdf5 import exclusive, replacing
+from synthesizer_emulator.files.locks import exclusive
+from synthesizer_emulator.files.writing import replacing
 from synthesizer_emulator.library.parts import (
     ON_BAD,
     Collection,

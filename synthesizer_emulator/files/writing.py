@@ -1,0 +1,139 @@
+"""Atomic writing: a file is replaced as a whole, or stays as it was."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+
+from synthesizer_emulator.files.locks import exclusive, unwritable
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Write a file beside its target, and rename it at the end.
+
+    An interruption or a full disk leaves the old file untouched.
+
+    Args:
+        path (Path): The target.
+
+    Yields:
+        Path: The scratch file to write.
+
+    Raises:
+        OSError: If the folder is missing, read-only or full, or another
+            process is writing the same file.
+    """
+    _check_no_folder(path)
+    with exclusive(path):
+        scratch = _scratch_for(path)
+        try:
+            yield scratch
+            # mkstemp makes private files; give the usual rights instead.
+            umask = os.umask(0)
+            os.umask(umask)
+            scratch.chmod(0o666 & ~umask)
+            _sync(scratch)
+            scratch.replace(path)
+            _sync(path.parent)
+        except (OSError, RuntimeError) as error:
+            # h5py reports a full disk on closing as a RuntimeError.
+            raise OSError(
+                f"Can't write '{path}': {error}. What was there before is "
+                "untouched; free some room or choose another place."
+            ) from error
+        finally:
+            scratch.unlink(missing_ok=True)
+
+
+@contextmanager
+def write_hdf5(path: Path) -> Iterator[h5py.File]:
+    """Open a new HDF5 file that takes its name only when it is whole.
+
+    For files that may exceed the memory: call `check_room` first.
+
+    Args:
+        path (Path): The target.
+
+    Yields:
+        h5py.File: The open file.
+
+    Raises:
+        OSError: As in `replacing`.
+    """
+    with replacing(path) as scratch, h5py.File(scratch, "w") as hdf:
+        yield hdf
+
+
+def write_whole(path: Path, contents: bytes) -> None:
+    """Write bytes to a file, all or none.
+
+    Args:
+        path (Path): The target.
+        contents (bytes): What to write.
+
+    Raises:
+        OSError: As in `replacing`.
+    """
+    with replacing(path) as scratch:
+        scratch.write_bytes(contents)
+
+
+def check_writable(path: Path) -> None:
+    """Refuse a target that can't be written, before any work is done.
+
+    Raises:
+        OSError: If its folder is missing or read-only, or it is a folder.
+    """
+    _check_no_folder(path)
+    _scratch_for(path).unlink()
+
+
+def check_room(path: Path, needed: int) -> None:
+    """Refuse to start a file that is larger than the free space.
+
+    Args:
+        path (Path): The target, in an existing folder.
+        needed (int): The size of the file, bytes.
+
+    Raises:
+        OSError: If less is free.
+    """
+    free = shutil.disk_usage(path.parent).free
+    if free < needed:
+        raise OSError(
+            f"Can't write '{path}': it needs {needed / 1e6:.0f} MB and "
+            f"{free / 1e6:.0f} MB are free. Free some room, choose another "
+            "place or keep less."
+        )
+
+
+def _check_no_folder(path: Path) -> None:
+    """Refuse a target that is a folder."""
+    if path.is_dir():
+        raise OSError(f"Can't write '{path}': it is a folder. Move it away.")
+
+
+def _scratch_for(path: Path) -> Path:
+    """Make a new empty file beside a target."""
+    try:
+        handle, name = tempfile.mkstemp(
+            prefix=f".{path.name}.", suffix=".partial", dir=path.parent
+        )
+    except OSError as error:
+        raise unwritable(path, error) from error
+    os.close(handle)
+    return Path(name)
+
+
+def _sync(path: Path) -> None:
+    """Flush a file, or the entries of a folder, to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
