@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from synthesizer_emulator import hold_out
 from synthesizer_emulator.emulator.metrics import (
     fractional_residuals,
-    judged_region,
+    scored_region,
     summarise,
 )
 from synthesizer_emulator.files.hdf5 import open_hdf5
@@ -91,8 +91,8 @@ def oracles(path: Path) -> dict[str, dict[str, dict[str, float]]]:
     """Return the errors of blends that are chosen by the truth."""
     with open_hdf5(path) as hdf:
         header = read_header(hdf, path)
-        judged = judged_region(header.lam_angstrom)
-        flux = hdf[EMISSION][...][..., judged].astype(np.float64)
+        scored = scored_region(header.lam_angstrom)
+        flux = hdf[EMISSION][...][..., scored].astype(np.float64)
     floor = FAINTEST * flux.max(axis=-1, keepdims=True)
     log_flux = np.log(np.maximum(flux, floor))
     results: dict[str, dict] = {}

@@ -24,7 +24,7 @@ from unyt import Msun, Myr
 
 from synthesizer_emulator import EmulatedGrid, build, evaluate
 from synthesizer_emulator.emulator.metrics import (
-    judged_region,
+    scored_region,
     summarise_errors,
 )
 from synthesizer_emulator.sources import bc03
@@ -106,10 +106,10 @@ def measure(folder: Path) -> dict:
         "magnitudes": asdict(evaluation.photometry["incident"].summary),
         "galaxies": {},
     }
-    judged = judged_region(native._lam)
+    scored = scored_region(native._lam)
     for kind, stars in galaxies.items():
-        got = spectra(emulated, stars)[:, judged]
-        errors = summarise_errors(got, true[kind][:, judged])
+        got = spectra(emulated, stars)[:, scored]
+        errors = summarise_errors(got, true[kind][:, scored])
         results["galaxies"][kind] = asdict(errors)
     return results
 

@@ -51,10 +51,10 @@ def test_the_report_states_the_errors_that_the_grid_has(analytic_grid):
     report = build(analytic_grid, **QUICK)
     native = Grid("analytic", grid_dir=analytic_grid.parent)
     emulated = EmulatedGrid("analytic", grid_dir=analytic_grid.parent)
-    judged = (native._lam >= 912) & (native._lam <= 1e5)
+    scored = (native._lam >= 912) & (native._lam <= 1e5)
     for name in ("incident", "nebular", "linecont", "transmitted"):
-        true = native.spectra[name][..., judged]
-        got = emulated.spectra[name][..., judged]
+        true = native.spectra[name][..., scored]
+        got = emulated.spectra[name][..., scored]
         bright = true > 1e-5 * true.max(-1, keepdims=True)
         errors = np.abs(got[bright] / true[bright] - 1)
         stated = report.provenance.errors[f"spectra/{name}"]

@@ -46,9 +46,9 @@ from unyt import K, Msun, Myr, dimensionless, km, kpc, s, unyt_array, yr
 
 from synthesizer_emulator import EmulatedGrid
 from synthesizer_emulator.emulator.metrics import (
-    JUDGED_FLOOR,
-    JUDGED_LAM,
-    JUDGED_LINE_FLOOR,
+    SCORED_FLOOR,
+    SCORED_LAM,
+    SCORED_LINE_FLOOR,
 )
 from synthesizer_emulator.grid.emulated_grid import (
     EXAMPLE_NAME,
@@ -272,7 +272,7 @@ def without_ambiguous(emissions):
     return {n: e for n, e in emissions.items() if "escaped" not in n}
 
 
-# What states the error of each extracted emission. The continuum is judged
+# What states the error of each extracted emission. The continuum is scored
 # as the larger part of the nebular emission.
 SPECTRA = {
     "incident": "spectra/incident",
@@ -317,8 +317,8 @@ class Case:
         worst = max((row["worst"] for row in rows), default=0.0)
         return cls(*results, mean, worst)
 
-    def check_within_stated_error(self, judged, floor):
-        """Compare native and emulated, where it is judged and bright."""
+    def check_within_stated_error(self, scored, floor):
+        """Compare native and emulated, where it is scored and bright."""
         assert self.emulated.keys() == self.true.keys()
         for name, true in self.true.items():
             got = self.emulated[name]
@@ -326,7 +326,7 @@ class Case:
             assert got.dtype == true.dtype
             assert (got[true == 0] == 0).all(), name
             bright = true > floor * true.max(axis=-1, keepdims=True)
-            bright &= judged
+            bright &= scored
             if bright.any():
                 errors = np.abs(got[bright] / true[bright] - 1)
                 assert errors.mean() <= self.mean, name
@@ -358,9 +358,9 @@ def spectra(request, native, emulated, twin):
 
 
 def test_spectra_are_within_the_stated_error(spectra, native):
-    # Redder than judged there is the dust; it holds there as well.
-    judged = native._lam >= JUDGED_LAM[0]
-    spectra.check_within_stated_error(judged, JUDGED_FLOOR)
+    # Redder than scored there is the dust; it holds there as well.
+    scored = native._lam >= SCORED_LAM[0]
+    spectra.check_within_stated_error(scored, SCORED_FLOOR)
 
 
 def test_only_the_arrays_make_the_spectra_differ(spectra):
@@ -399,7 +399,7 @@ def lines(request, native, emulated, twin):
 
 def test_lines_are_within_the_stated_error(lines):
     for quantity in lines:
-        quantity.check_within_stated_error(True, JUDGED_LINE_FLOOR)
+        quantity.check_within_stated_error(True, SCORED_LINE_FLOOR)
 
 
 def test_only_the_arrays_make_the_lines_differ(lines):
@@ -431,7 +431,7 @@ def test_line_ratios_and_equivalent_widths(stars, name, native, emulated):
         np.testing.assert_allclose(
             got.get_ratio(ratio), true.get_ratio(ratio), rtol=2 * of_lines
         )
-    bright = true._luminosity > JUDGED_LINE_FLOOR * true._luminosity.max()
+    bright = true._luminosity > SCORED_LINE_FLOOR * true._luminosity.max()
     widths = true.equivalent_width
     assert got.equivalent_width.units == widths.units
     np.testing.assert_allclose(
@@ -472,7 +472,7 @@ def test_stars_grid_and_output_in_single_precision(
     native, emulated, _ = single_precision
     case = Case.of(results, model, SPECTRA, emulated.provenance.errors)
     assert all(a.dtype == np.float32 for a in case.emulated.values())
-    case.check_within_stated_error(native._lam >= JUDGED_LAM[0], JUDGED_FLOOR)
+    case.check_within_stated_error(native._lam >= SCORED_LAM[0], SCORED_FLOOR)
     case.check_twin_is_the_same()
 
 

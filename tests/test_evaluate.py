@@ -31,15 +31,15 @@ from unyt import Msun, angstrom, yr
 
 from synthesizer_emulator import Evaluation, build, evaluate
 from synthesizer_emulator.cli.main import main
-from synthesizer_emulator.evaluation import (
-    composites,
-    figures,
-    jacobian,
+from synthesizer_emulator.evaluation import evaluate as evaluating
+from synthesizer_emulator.evaluation.measures import (
+    derivatives,
+    magnitudes,
     recovery,
 )
-from synthesizer_emulator.evaluation import evaluate as evaluating
 from synthesizer_emulator.evaluation.measures.residuals import spectrum_errors
-from synthesizer_emulator.evaluation.measures.subset import most_telling
+from synthesizer_emulator.evaluation.measures.subset import most_sensitive
+from synthesizer_emulator.evaluation.report import figures
 from synthesizer_emulator.files.hdf5 import open_hdf5
 from synthesizer_emulator.grid.emulated_grid import (
     EXAMPLE_NAME,
@@ -190,12 +190,12 @@ def test_the_spectrum_that_tells_most_is_fitted(tmp_path):
     emissions["spectra/nebular"] *= np.exp(tilt)
     write_grid(path, header, emissions)
     spectra = ["incident", "linecont", "nebular", "transmitted"]
-    assert most_telling(path, header, spectra) == "nebular"
+    assert most_sensitive(path, header, spectra) == "nebular"
     # Of equals the first, but lines alone as the last.
-    assert most_telling(path, header, spectra[::3]) == "incident"
+    assert most_sensitive(path, header, spectra[::3]) == "incident"
     with open_hdf5(EXAMPLE) as hdf:
         header = read_header(hdf, EXAMPLE)
-    assert most_telling(EXAMPLE, header, spectra[1::-1]) == "incident"
+    assert most_sensitive(EXAMPLE, header, spectra[1::-1]) == "incident"
 
 
 def test_curves_along_all_axes_are_within_their_panels():
@@ -285,8 +285,8 @@ def test_numbers_that_are_none_are_null_in_json(tmp_path):
 
 def test_galaxies_are_those_of_synthesizer(native, header):
     """SFZH, spectrum and fluxes, by Synthesizer's own galaxy."""
-    drawn = composites.random_histories(header.axes, 52, seed=1)
-    filters = composites.nircam_top_hats()
+    drawn = magnitudes.random_histories(header.axes, 52, seed=1)
+    filters = magnitudes.nircam_top_hats()
     for i in (0, 7, 29):
         stars = Stars(
             native.log10ages,
@@ -310,7 +310,7 @@ def test_galaxies_are_those_of_synthesizer(native, header):
         z = float(drawn.redshift[i])
         sed.get_fnu(Planck18, z, igm=Inoue14())
         theirs = sed.get_photo_fnu(filters, verbose=False)
-        fluxes = composites.observed_fluxes(
+        fluxes = magnitudes.observed_fluxes(
             native._lam, ours[None], drawn.redshift[i : i + 1], filters
         )
         np.testing.assert_allclose(
@@ -321,7 +321,7 @@ def test_galaxies_are_those_of_synthesizer(native, header):
 
 
 def test_galaxies_are_younger_than_the_universe(header):
-    drawn = composites.random_histories(header.axes, 52, seed=2)
+    drawn = magnitudes.random_histories(header.axes, 52, seed=2)
     assert (drawn.max_age <= Planck18.age(drawn.redshift).to_value("yr")).all()
     np.testing.assert_allclose(drawn.sfzh.sum(axis=(1, 2)), 1e10, rtol=1e-5)
     assert drawn.redshift.min() == 0 and drawn.redshift.max() == 5
@@ -333,7 +333,7 @@ def test_galaxies_have_one_node_on_further_axes(tmp_path):
     )
     with open_hdf5(path) as hdf:
         axes = read_header(hdf, path).axes
-    sfzh = composites.random_histories(axes, 52, seed=0).sfzh
+    sfzh = magnitudes.random_histories(axes, 52, seed=0).sfzh
     used = (sfzh > 0).any(axis=(1, 2))
     assert (used.sum(axis=1) == 1).all()
     assert used.any(axis=0).all()
@@ -342,7 +342,7 @@ def test_galaxies_have_one_node_on_further_axes(tmp_path):
 def test_magnitudes_by_hand():
     native = np.array([[1.0, 2.0, 4.0], [1.0, 1e-9, 3.0]])
     emulated = native * np.array([1.0, 0.99, 1.02])
-    found = composites.compare(
+    found = magnitudes.compare(
         native, emulated, np.zeros(2), ["I/A.A", "I/A.B", "I/A.C"]
     )
     faint, bright = -2.5 * np.log10([0.99, 1.02])
@@ -355,19 +355,19 @@ def test_magnitudes_by_hand():
 
 
 def test_filters_by_name(tmp_path):
-    hats = composites.named_filters("top-hats")
+    hats = magnitudes.named_filters("top-hats")
     assert len(hats.filter_codes) == 8
     hats.write_filters(str(tmp_path / "mine.hdf5"))
-    mine = composites.named_filters(str(tmp_path / "mine.hdf5"))
+    mine = magnitudes.named_filters(str(tmp_path / "mine.hdf5"))
     assert list(mine.filter_codes) == list(hats.filter_codes)
     with pytest.raises(UnrecognisedOption, match="No filters 'x'; there are"):
-        composites.named_filters("x")
+        magnitudes.named_filters("x")
 
 
 def test_real_curves(monkeypatch):
     """Pivot wavelengths of the NIRCam documentation, in micron."""
     pytest.importorskip("sedpy")
-    filters = composites.named_filters("curves")
+    filters = magnitudes.named_filters("curves")
     expected = [0.704, 0.901, 1.154, 1.501, 1.990, 2.786, 3.563, 4.421]
     pivots = [filters[c].pivwv().to_value("um") for c in filters.filter_codes]
     np.testing.assert_allclose(pivots, expected, rtol=1e-2)
@@ -376,12 +376,12 @@ def test_real_curves(monkeypatch):
 def test_real_curves_need_a_package(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "sedpy.observate", None)
     with pytest.raises(UnmetDependency, match="pip install astro-sedpy"):
-        composites.named_filters("curves")
+        magnitudes.named_filters("curves")
 
 
 def test_top_hats_have_the_width_of_the_bands():
-    filters = composites.nircam_top_hats()
-    for code, (low, high) in composites.NIRCAM_WIDE.items():
+    filters = magnitudes.nircam_top_hats()
+    for code, (low, high) in magnitudes.NIRCAM_WIDE.items():
         lam, curve = filters.lam.to_value("angstrom"), filters[code].t
         np.testing.assert_allclose(
             np.trapezoid(curve, lam), high - low, rtol=0.03
@@ -399,13 +399,13 @@ def test_labels_between_the_nodes_are_found(emulated, header):
         for p in true
     ]
     masses = 10 ** rng.uniform(-2, 2, 12)
-    judged = (emulated._lam > 912) & (emulated._lam < 1e5)
+    scored = (emulated._lam > 912) & (emulated._lam < 1e5)
     values, log10_mass, misfit = recovery.recover(
         emulated.emulator,
         "incident",
         labels,
         np.array(spectra, float) * masses[:, None],
-        judged,
+        scored,
     )
     error = np.abs(np.log10(values / true)).max(axis=1)
     found = misfit < 1e-3
@@ -421,7 +421,7 @@ def test_slopes_between_nodes_are_those_of_a_power_law(header):
     mesh = np.meshgrid(*(label.nodes for label in labels), indexing="ij")
     flux = 10 ** (-0.7 * mesh[0] + 0.2 * mesh[1])[..., None] * np.ones(4)
     flux[20, 3, 2] = 0.0
-    slopes, bright = jacobian._node_slopes(labels, flux)
+    slopes, bright = derivatives._node_slopes(labels, flux)
     near = np.zeros(flux.shape, bool)
     near[19:22, 3, 2] = near[20, 2:5, 2] = True
     assert (bright == ~near).all()
@@ -472,7 +472,7 @@ def test_users_may_bring_filters(header, native):
         }
     )
     lnu = native.spectra["incident"][30, :2]
-    flat = composites.observed_fluxes(
+    flat = magnitudes.observed_fluxes(
         native._lam, lnu, np.array([0.0, 0.0]), filters
     )
     inside = (native._lam > 5000) & (native._lam < 6000)

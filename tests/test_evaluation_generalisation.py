@@ -359,8 +359,8 @@ def test_what_can_be_no_part_of_a_study(grid, tmp_path, changes, message):
 
 
 def test_more_wavelengths_and_looks_than_there_are():
-    judged = np.arange(100) % 3 > 0
-    assert np.array_equal(some_wavelengths(judged, HUGE), judged.nonzero()[0])
+    scored = np.arange(100) % 3 > 0
+    assert np.array_equal(some_wavelengths(scored, HUGE), scored.nonzero()[0])
     config = TrainingConfig(epochs=100, check_every=10)
     assert _look_epochs(config, HUGE) == set(range(10, 101, 10))
 

@@ -133,14 +133,14 @@ def test_the_error_that_is_there_is_found(grid_path, tmp_path):
     left_out = Drop.parse("ages:2").left_out(header.axes)
     thinned = holdout._Thinned.from_grid(grid_path, header, left_out, tmp_path)
     arrays = OnePerCentMore()
-    found = {emission: thinned.judge(emission, arrays) for emission in stored}
+    found = {emission: thinned.score(emission, arrays) for emission in stored}
     for emission, schemes in found.items():
         ours = schemes["emulator"].summary
         shown = [ours.p50, ours.p999, ours.worst, ours.mean_max]
         np.testing.assert_allclose(shown, 0.01, rtol=1e-5, err_msg=emission)
     # Linear between the neighbours that are left, in log age, by hand.
-    judged = (native._lam >= 912) & (native._lam <= 1e5)
-    flux = native.spectra["incident"][..., judged]
+    scored = (native._lam >= 912) & (native._lam <= 1e5)
+    flux = native.spectra["incident"][..., scored]
     true = flux[1:11:2]
     linear = 0.5 * (flux[0:10:2] + flux[2:12:2])
     bright = true > 1e-5 * true.max(axis=-1, keepdims=True)

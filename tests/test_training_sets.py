@@ -152,8 +152,8 @@ def test_the_errors_are_those_of_samples_kept_out(built):
     order = np.random.default_rng(0).permutation(256)
     points, true = (np.array(a)[order[:26]] for a in (points, true))
     evaluate = jax.vmap(lambda p: emulator.spectrum("incident", p))
-    judged = LAM >= 912
-    flux, true = evaluate(jnp.asarray(points))[:, judged], true[:, judged]
+    scored = LAM >= 912
+    flux, true = evaluate(jnp.asarray(points))[:, scored], true[:, scored]
     bright = true > 1e-5 * true.max(axis=1, keepdims=True)
     stated = report.provenance.errors["spectra/incident"]
     assert stated["spectra"] == 26

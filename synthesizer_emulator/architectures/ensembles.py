@@ -31,7 +31,7 @@ from synthesizer_emulator.emulator.emulator import (
     Regressor,
     log_fluxes,
 )
-from synthesizer_emulator.emulator.metrics import JUDGED_FLOOR
+from synthesizer_emulator.emulator.metrics import SCORED_FLOOR
 
 # The kind of regressor of which there are several.
 R = TypeVar("R", bound=Regressor)
@@ -119,7 +119,7 @@ def spread_factor(
     Returns:
         float: The factor; 1 where the members all agree.
     """
-    floor = np.log(JUDGED_FLOOR)
+    floor = np.log(SCORED_FLOOR)
     ratios = []
     for index, each in zip(held, latents.swapaxes(0, 1), strict=True):
         bright = samples.support & (samples.y[index] > floor)

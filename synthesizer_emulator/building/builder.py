@@ -45,10 +45,10 @@ from synthesizer_emulator.building.verdict import (
     worse,
 )
 from synthesizer_emulator.emulator.metrics import (
-    JUDGED_FLOOR,
-    JUDGED_LINE_FLOOR,
+    SCORED_FLOOR,
+    SCORED_LINE_FLOOR,
     ErrorSummary,
-    judged_region,
+    scored_region,
     summarise_errors,
 )
 from synthesizer_emulator.files.locks import exclusive
@@ -327,8 +327,8 @@ def errors_of(
             `SampleSource.truth` gives.
     """
     header = source.header
-    judged = judged_region(header.lam_angstrom).nonzero()[0]
-    view = selection(judged, len(header.lam))
+    scored = scored_region(header.lam_angstrom).nonzero()[0]
+    view = selection(scored, len(header.lam))
     errors: dict[str, ErrorSummary | None] = {}
     for name in header.spectra_units:
         if name in weights.available_spectra:
@@ -336,7 +336,7 @@ def errors_of(
             points, true = source.truth(emission, training)
             emulated = PointArrays(weights, points).spectrum(name, view)
             errors[emission] = summarise_errors(
-                _finite(emulated, emission), true[:, judged], JUDGED_FLOOR
+                _finite(emulated, emission), true[:, scored], SCORED_FLOOR
             )
     for emission in source.emissions:
         if emission.startswith("lines/"):
@@ -344,7 +344,7 @@ def errors_of(
             name = emission.removeprefix("lines/")
             emulated = PointArrays(weights, points).lines(name)
             errors[emission] = summarise_errors(
-                _finite(emulated, emission), true, JUDGED_LINE_FLOOR
+                _finite(emulated, emission), true, SCORED_LINE_FLOOR
             )
     return {name: asdict(e) for name, e in errors.items() if e is not None}
 

@@ -23,7 +23,7 @@ from synthesizer.exceptions import (
 from synthesizer_emulator.architectures.base import EmissionSamples, mesh_of
 from synthesizer_emulator.architectures.training import TrainingConfig
 from synthesizer_emulator.digests import sha256
-from synthesizer_emulator.emulator.metrics import judged_region
+from synthesizer_emulator.emulator.metrics import scored_region
 from synthesizer_emulator.emulator.scaling import AxisDomain, Coordinates
 from synthesizer_emulator.gridfile.header import (
     LINES,
@@ -57,7 +57,7 @@ _LINE_VALUES = ("luminosity", "nebular_continuum", "transmitted")
 # What networks in float32 can give, with some room.
 _FLOAT32_RANGE = (1e-28, 1e37)
 
-# What an error weighs outside the judged wavelengths: enough to keep the
+# What an error weighs outside the scored wavelengths: enough to keep the
 # ionising photon rates to 0.1% (docs/accuracy).
 _WEIGHT_OUTSIDE = 0.3
 
@@ -111,7 +111,7 @@ class SampleSource(Protocol):
     def truth(
         self, emission: str, training: TrainingConfig
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return what the emulator of an emission is judged by.
+        """Return what the emulator of an emission is scored by.
 
         The nodes of a grid; of scattered samples those that were kept out
         of training.
@@ -256,8 +256,8 @@ def error_weights(header: GridHeader, emission: str) -> NDArray[np.float64]:
     """
     if emission.startswith(f"{LINES}/"):
         return np.ones(header.size_of(emission))
-    judged = judged_region(header.lam_angstrom)
-    return np.where(judged, 1.0, _WEIGHT_OUTSIDE)
+    scored = scored_region(header.lam_angstrom)
+    return np.where(scored, 1.0, _WEIGHT_OUTSIDE)
 
 
 def learned_emissions(

@@ -26,8 +26,8 @@ from unyt import K, Msun, Myr
 
 from synthesizer_emulator.building.builder import build
 from synthesizer_emulator.emulator.metrics import (
-    JUDGED_LAM,
-    judged_region,
+    SCORED_LAM,
+    scored_region,
 )
 from synthesizer_emulator.grid.emulated_grid import (
     EXAMPLE_NAME,
@@ -62,9 +62,9 @@ class Comparison:
         return self.emulated / np.where(dark, np.nan, self.native) - 1.0
 
     @property
-    def judged(self) -> NDArray[np.float64]:
+    def scored(self) -> NDArray[np.float64]:
         """The absolute residuals from 912 Angstrom to 10 micron."""
-        residual = np.abs(self.residual[judged_region(self.lam)])
+        residual = np.abs(self.residual[scored_region(self.lam)])
         return residual[np.isfinite(residual)]
 
 
@@ -88,8 +88,8 @@ def run(out: Path, echo: Callable[[str], None]) -> None:
     echo("Galaxies, emulated against native, 912 Angstrom to 10 micron:")
     for (galaxy, model), comparison in comparisons.items():
         typical, largest = (
-            np.median(comparison.judged),
-            comparison.judged.max(),
+            np.median(comparison.scored),
+            comparison.scored.max(),
         )
         echo(
             f"  {galaxy:<10} {model:<8} typical {100 * typical:.4f} %, "
@@ -217,16 +217,16 @@ def plot(comparisons: dict[tuple[str, str], Comparison], path: Path) -> None:
                 color=colours[model],
                 lw=0.6,
             )
-        shown = judged_region(comparison.lam)
+        shown = scored_region(comparison.lam)
         peak = max(comparisons[galaxy, m].native[shown].max() for m in MODELS)
         spectra.set(title=f"{galaxy} galaxy", ylim=(peak * 1e-3, peak * 3))
         residuals.set(
-            xlim=[lam / 1e4 for lam in JUDGED_LAM],
+            xlim=[lam / 1e4 for lam in SCORED_LAM],
             xlabel="rest wavelength / micron",
         )
         residuals.axhline(0, color="0.6", lw=0.5, zorder=0)
-    judged = np.concatenate([c.judged for c in comparisons.values()])
-    limit = 130 * float(np.quantile(judged, 0.999))
+    scored = np.concatenate([c.scored for c in comparisons.values()])
+    limit = 130 * float(np.quantile(scored, 0.999))
     axes[1, 0].set(ylim=(-limit, limit), ylabel="residual / %")
     axes[0, 0].set_ylabel("luminosity density / (erg/s/Hz)")
     axes[0, 1].legend(frameon=False, fontsize="small")

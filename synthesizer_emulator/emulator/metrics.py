@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-# The wavelengths in Angstrom over which spectra are judged, and the part
+# The wavelengths in Angstrom over which spectra are scored, and the part
 # of a spectrum's peak below which a pixel does not count (docs/accuracy).
-JUDGED_LAM = (912.0, 1e5)
-JUDGED_FLOOR = 1e-5
+SCORED_LAM = (912.0, 1e5)
+SCORED_FLOOR = 1e-5
 
 # Lines fainter than this part of the brightest do not count.
-JUDGED_LINE_FLOOR = 1e-3
+SCORED_LINE_FLOOR = 1e-3
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class ErrorSummary:
         p99 (float): Their 99th percentile.
         p999 (float): Their 99.9th percentile.
         worst (float): The largest of all.
-        spectra (int): How many spectra were judged.
+        spectra (int): How many spectra were scored.
     """
 
     mean_median: float
@@ -46,14 +46,14 @@ class ErrorSummary:
     spectra: int
 
 
-def judged_region(lam: NDArray[np.float64]) -> NDArray[np.bool_]:
+def scored_region(lam: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Return which wavelengths in Angstrom (n,) count; all if none would."""
-    inside = (lam >= JUDGED_LAM[0]) & (lam <= JUDGED_LAM[1])
+    inside = (lam >= SCORED_LAM[0]) & (lam <= SCORED_LAM[1])
     return inside if inside.any() else np.ones_like(inside)
 
 
 def is_bright(
-    values: NDArray, floor: float = JUDGED_FLOOR
+    values: NDArray, floor: float = SCORED_FLOOR
 ) -> NDArray[np.bool_]:
     """Return which values (..., n) count beside their spectrum's peak.
 
@@ -68,7 +68,7 @@ def is_bright(
 
 
 def fractional_residuals(
-    emulated: NDArray, true: NDArray, floor: float = JUDGED_FLOOR
+    emulated: NDArray, true: NDArray, floor: float = SCORED_FLOOR
 ) -> NDArray[np.float32]:
     """Return emulated / true - 1 where a value counts, NaN elsewhere.
 
@@ -137,7 +137,7 @@ def summarise(residuals: NDArray) -> ErrorSummary | None:
 
 
 def summarise_errors(
-    emulated: NDArray, true: NDArray, floor: float = JUDGED_FLOOR
+    emulated: NDArray, true: NDArray, floor: float = SCORED_FLOOR
 ) -> ErrorSummary | None:
     """Summarise the errors of spectra or lines.
 

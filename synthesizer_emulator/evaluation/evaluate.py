@@ -22,10 +22,10 @@ from synthesizer.instruments.filters import FilterCollection
 from tqdm import tqdm
 
 from synthesizer_emulator.emulator.metrics import (
-    JUDGED_FLOOR,
-    JUDGED_LINE_FLOOR,
+    SCORED_FLOOR,
+    SCORED_LINE_FLOOR,
     fractional_residuals,
-    judged_region,
+    scored_region,
 )
 from synthesizer_emulator.evaluation import tables
 from synthesizer_emulator.evaluation.measures import (
@@ -42,7 +42,7 @@ from synthesizer_emulator.evaluation.measures.residuals import (
     spectrum_errors,
 )
 from synthesizer_emulator.evaluation.measures.subset import (
-    most_telling,
+    most_sensitive,
     some_wavelengths,
 )
 from synthesizer_emulator.files.hdf5 import open_hdf5
@@ -245,7 +245,7 @@ def evaluate(
     shown = [n for n in names if f"spectra/{n}" in lit]
     fitted = slopes = None
     if shown:
-        telling = most_telling(pair.path, pair.header, shown)
+        telling = most_sensitive(pair.path, pair.header, shown)
         slopes = _check_slopes(pair, telling, seed)
         if recoveries:
             means = lit[f"spectra/{telling}"].means
@@ -336,9 +336,9 @@ class _Pair:
         return all(np.array_equal(a.values, b.values) for a, b in both)
 
     @property
-    def judged(self) -> NDArray[np.bool_]:
+    def scored(self) -> NDArray[np.bool_]:
         """Which wavelengths count, (nlam,)."""
-        return judged_region(self.header.lam_angstrom)
+        return scored_region(self.header.lam_angstrom)
 
     @property
     def line_values(self) -> list[str]:
@@ -430,23 +430,23 @@ def _measure_spectrum(
     pair: _Pair, name: str, sfzh: NDArray[np.float64] | None
 ) -> _Measured:
     """Measure one spectrum at all nodes, and put it into galaxies."""
-    header, judged = pair.header, pair.judged
+    header, scored = pair.header, pair.scored
     emission, lam = f"spectra/{name}", header.lam_angstrom
-    residuals = np.empty((*header.shape, np.count_nonzero(judged)), np.float32)
+    residuals = np.empty((*header.shape, np.count_nonzero(scored)), np.float32)
     values: list[dict[str, tuple[NDArray, NDArray]]] = []
     light = None
     if sfzh is not None:
         light = np.zeros((2, len(sfzh), len(lam)))
     for block, native, emulated in pair.blocks(emission):
         residuals[block] = fractional_residuals(
-            emulated[..., judged], native[..., judged], JUDGED_FLOOR
+            emulated[..., scored], native[..., scored], SCORED_FLOOR
         )
         values.append(quantities.measure(lam, native, emulated))
         if sfzh is not None and light is not None:
             mass = sfzh[:, block].reshape(len(sfzh), -1)
             light[0] += mass @ native.reshape(-1, len(lam))
             light[1] += mass @ emulated.reshape(-1, len(lam))
-    errors = spectrum_errors(residuals, lam[judged], header.axes)
+    errors = spectrum_errors(residuals, lam[scored], header.axes)
     if errors is not None:
         errors = replace(errors, examples=_examples(pair, emission, errors))
     joined = {
@@ -467,7 +467,7 @@ def _examples(
     pair: _Pair, emission: str, errors: EmissionErrors
 ) -> dict[str, Example]:
     """Return the worst, the median and the best spectrum of a grid."""
-    judged, axes = pair.judged, pair.header.axes
+    scored, axes = pair.scored, pair.header.axes
     nodes = example_nodes(errors.means)
     points = np.array(
         [
@@ -476,7 +476,7 @@ def _examples(
         ]
     )
     emulated = PointArrays(pair.weights, points).spectrum(
-        emission.removeprefix("spectra/"), identity(len(judged))
+        emission.removeprefix("spectra/"), identity(len(scored))
     )
     true = pair.at_nodes(emission, nodes.values())
     return {
@@ -486,9 +486,9 @@ def _examples(
                 for axis, value in zip(axes, points[i], strict=True)
             },
             error=float(errors.means[node]),
-            lam=pair.header.lam_angstrom[judged],
-            true=true[i, judged],
-            emulated=emulated[i, judged],
+            lam=pair.header.lam_angstrom[scored],
+            true=true[i, scored],
+            emulated=emulated[i, scored],
         )
         for i, (which, node) in enumerate(nodes.items())
     }
@@ -499,7 +499,7 @@ def _measure_lines(pair: _Pair, emission: str) -> EmissionErrors | None:
     lines = pair.header.lines
     assert lines is not None
     residuals = [
-        fractional_residuals(emulated, native, JUDGED_LINE_FLOOR)
+        fractional_residuals(emulated, native, SCORED_LINE_FLOOR)
         for _, native, emulated in pair.blocks(emission)
     ]
     return line_errors(
@@ -560,7 +560,7 @@ def _recover(
     )
     spectra = pair.at_nodes(f"spectra/{name}", nodes)
     fitted = recovery.recover(
-        pair.weights.emulator, name, pair.labels, spectra, pair.judged
+        pair.weights.emulator, name, pair.labels, spectra, pair.scored
     )
     return recovery.compare(name, pair.labels, true, fitted)
 
@@ -569,7 +569,7 @@ def _check_slopes(
     pair: _Pair, name: str, seed: int
 ) -> derivatives.JacobianCheck | None:
     """Compare slopes at inner nodes of the grid."""
-    columns = some_wavelengths(pair.judged, derivatives.PIXELS)
+    columns = some_wavelengths(pair.scored, derivatives.PIXELS)
     native = np.concatenate(
         [
             native[..., columns]

@@ -38,10 +38,10 @@ from synthesizer_emulator.architectures.training import (
 )
 from synthesizer_emulator.emulator.emulator import EmissionEmulator
 from synthesizer_emulator.emulator.metrics import (
-    JUDGED_FLOOR,
+    SCORED_FLOOR,
     fractional_residuals,
-    judged_region,
     mean_errors,
+    scored_region,
 )
 from synthesizer_emulator.emulator.scaling import AxisDomain, Coordinates
 from synthesizer_emulator.evaluation.measures.subset import some_wavelengths
@@ -132,7 +132,7 @@ class Study:
         seeds (tuple of int): Each run is repeated with each.
         fractions (tuple of float): Parts of the nodes of a training region
             to train on, drawn with the seed.
-        wavelengths (int): So many of the judged wavelengths, evenly
+        wavelengths (int): So many of the scored wavelengths, evenly
             spread, stand for the spectrum.
         looks (int): How often errors are measured while training.
     """
@@ -444,7 +444,7 @@ class _Field:
                 + nearest(study.spectrum, header.spectra_units)
             )
         columns = some_wavelengths(
-            judged_region(header.lam_angstrom), study.wavelengths
+            scored_region(header.lam_angstrom), study.wavelengths
         )
         with open_hdf5(study.grid) as hdf:
             values = np.array(
@@ -764,7 +764,7 @@ def _soft_log(
     """Return ln of flux over the true peak, faint pixels fading out."""
     relative = flux / true.max(axis=-1, keepdims=True)
     bounded = np.nan_to_num(relative, nan=_CEILING).clip(0.0, _CEILING)
-    return np.log(bounded + JUDGED_FLOOR)
+    return np.log(bounded + SCORED_FLOOR)
 
 
 def _median(errors: NDArray[np.float64]) -> float:

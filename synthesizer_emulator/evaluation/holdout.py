@@ -22,11 +22,11 @@ from synthesizer_emulator.architectures.registry import DEFAULT_ARCHITECTURE
 from synthesizer_emulator.building.builder import build
 from synthesizer_emulator.building.grid_nodes import GridNodes
 from synthesizer_emulator.emulator.metrics import (
-    JUDGED_FLOOR,
-    JUDGED_LINE_FLOOR,
+    SCORED_FLOOR,
+    SCORED_LINE_FLOOR,
     ErrorSummary,
     fractional_residuals,
-    judged_region,
+    scored_region,
     summarise,
 )
 from synthesizer_emulator.evaluation.measures import recovery
@@ -39,7 +39,7 @@ from synthesizer_emulator.evaluation.measures.residuals import (
     Profile,
     wavelength_profile,
 )
-from synthesizer_emulator.evaluation.measures.subset import most_telling
+from synthesizer_emulator.evaluation.measures.subset import most_sensitive
 from synthesizer_emulator.evaluation.tables import (
     SUMMARY_COLUMNS,
     Table,
@@ -326,11 +326,11 @@ def hold_out(
         seconds = time.monotonic() - start
         weights = read_weights(report.path)
         arrays = PointArrays(weights, thinned.points)
-        predictions = {e: thinned.judge(e, arrays) for e in emissions}
+        predictions = {e: thinned.score(e, arrays) for e in emissions}
         recovered = None
         if recoveries:
             names = wanted or tuple(header.spectra_units)
-            telling = most_telling(path, header, names)
+            telling = most_sensitive(path, header, names)
             recovered = thinned.recover(telling, weights, recoveries)
     return HoldOut(
         grid_name=full.grid_name,
@@ -438,13 +438,13 @@ class _Thinned:
         if not len(drawn):
             return None
         labels = [Label(axis) for axis in self.whole.axes]
-        judged = judged_region(self.whole.lam_angstrom)
+        scored = scored_region(self.whole.lam_angstrom)
         fitted = recovery.recover(
-            weights.emulator, name, labels, spectra[drawn], judged
+            weights.emulator, name, labels, spectra[drawn], scored
         )
         return recovery.compare(name, labels, self.points[drawn], fitted)
 
-    def judge(
+    def score(
         self, emission: str, arrays: PointArrays
     ) -> dict[str, Prediction] | None:
         """Return the errors of all schemes; None if nothing counts.
@@ -456,18 +456,18 @@ class _Thinned:
         group, name = emission.split("/")
         lines = group == LINES
         if lines and self.whole.lines is not None:
-            lam, floor = self.whole.lines.lams, JUDGED_LINE_FLOOR
-            judged = np.ones(len(lam), bool)
+            lam, floor = self.whole.lines.lams, SCORED_LINE_FLOOR
+            scored = np.ones(len(lam), bool)
         else:
-            lam, floor = self.whole.lam_angstrom, JUDGED_FLOOR
-            judged = judged_region(lam)
-        view = selection(np.flatnonzero(judged), len(judged))
-        values = self._read(emission)[..., judged]
+            lam, floor = self.whole.lam_angstrom, SCORED_FLOOR
+            scored = scored_region(lam)
+        view = selection(np.flatnonzero(scored), len(scored))
+        values = self._read(emission)[..., scored]
         true = values[self.missing]
         predicted: dict[str, Callable[[], NDArray]] = {
             SYNTHESIZER: lambda: synthesizer_interpolation(
                 self.path, self.header, emission, self.points
-            )[:, judged],
+            )[:, scored],
             PCHIP: lambda: pchip_of_components(
                 values[self.kept],
                 self.header.axes,
@@ -489,7 +489,7 @@ class _Thinned:
                 (
                     Profile.from_groups(lam, residuals.T)
                     if lines
-                    else wavelength_profile(residuals, lam[judged])
+                    else wavelength_profile(residuals, lam[scored])
                 ),
                 _LEVELS,
                 np.nanquantile(np.abs(residuals), _LEVELS),

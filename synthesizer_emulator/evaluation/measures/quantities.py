@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from synthesizer.emissions import Sed
 from unyt import unyt_array
 
-from synthesizer_emulator.emulator.metrics import JUDGED_FLOOR
+from synthesizer_emulator.emulator.metrics import SCORED_FLOOR
 
 # Photon rates below this part of the largest are below anything that
 # matters, as in old stars.
@@ -165,7 +165,7 @@ def measure(
         window = rows[0][:, inside]
         there = (peak > 0) & ((window > 0).mean(axis=-1) >= quantity.filled)
         if quantity.bright:
-            there &= window.min(axis=-1) > JUDGED_FLOOR * peak
+            there &= window.min(axis=-1) > SCORED_FLOOR * peak
         both = []
         for side in rows:
             result = np.full(len(side), np.nan)

@@ -89,7 +89,7 @@ def recover(
     spectrum: str,
     labels: Sequence[Label],
     lnu: NDArray[np.float64],
-    judged: NDArray[np.bool_],
+    scored: NDArray[np.bool_],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Fit the axis values and the mass of spectra.
 
@@ -104,13 +104,13 @@ def recover(
         labels (sequence of Label): Its axes.
         lnu (np.ndarray of float): The spectra, on the emulator's
             wavelengths, (n, nlam); of any mass.
-        judged (np.ndarray of bool): Which wavelengths to fit, (nlam,).
+        scored (np.ndarray of bool): Which wavelengths to fit, (nlam,).
 
     Returns:
         tuple: The axis values (n, d), log10 of the mass (n,), and the root
             mean square of what is left of ln flux (n,).
     """
-    columns = some_wavelengths(judged, _PIXELS)
+    columns = some_wavelengths(scored, _PIXELS)
     part = restricted(emulator, spectrum, columns)
     target = lnu[:, columns]
     bright = is_bright(target)

@@ -20,7 +20,7 @@ from synthesizer_emulator.emulator.metrics import (
 )
 from synthesizer_emulator.gridfile.header import Axis
 
-# How many bins of equal width in log wavelength spectra are judged in, and
+# How many bins of equal width in log wavelength spectra are scored in, and
 # correlated in.
 _PROFILE_BINS = 160
 _CORRELATION_BINS = 80
@@ -112,7 +112,7 @@ class Example:
     Attributes:
         node (dict): Its axis values by name.
         error (float): Its mean absolute residual.
-        lam (np.ndarray of float): The judged wavelengths, (n,).
+        lam (np.ndarray of float): The scored wavelengths, (n,).
         true (np.ndarray of float): The grid's spectrum, (n,).
         emulated (np.ndarray of float): The emulator's, (n,).
     """
@@ -159,7 +159,7 @@ def spectrum_errors(
 
     Args:
         residuals (np.ndarray of float): Shape (n1, ..., nd, n).
-        lam (np.ndarray of float): The judged wavelengths, (n,).
+        lam (np.ndarray of float): The scored wavelengths, (n,).
         axes (sequence of Axis): The axes.
 
     Returns:

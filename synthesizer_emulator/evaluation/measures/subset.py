@@ -17,7 +17,7 @@ from synthesizer.exceptions import MissingSpectraType
 from synthesizer_emulator.emulator.emulator import DERIVED_SPECTRA, Emulator
 from synthesizer_emulator.emulator.metrics import (
     is_bright,
-    judged_region,
+    scored_region,
 )
 from synthesizer_emulator.files.hdf5 import open_hdf5
 from synthesizer_emulator.gridfile.header import (
@@ -32,7 +32,9 @@ from synthesizer_emulator.validation import nearest
 _CHANGE = 1e-2
 
 
-def most_telling(path: Path, header: GridHeader, names: Sequence[str]) -> str:
+def most_sensitive(
+    path: Path, header: GridHeader, names: Sequence[str]
+) -> str:
     """Return the spectrum whose shape depends on the most labels.
 
     Starlight knows nothing of the gas: where there is an ionisation
@@ -45,7 +47,7 @@ def most_telling(path: Path, header: GridHeader, names: Sequence[str]) -> str:
             those that tell alike the first, but `linecont`, most of which
             is dark, as the last.
     """
-    judged = judged_region(header.lam_angstrom)
+    scored = scored_region(header.lam_angstrom)
     first = (0,) * len(header.shape)
     shape = (*header.shape, len(header.lam))
 
@@ -54,7 +56,7 @@ def most_telling(path: Path, header: GridHeader, names: Sequence[str]) -> str:
         for i in range(len(first)):
             along = (*first[:i], slice(None), *first[i + 1 :])
             emission = f"{SPECTRA}/{name}"
-            lnu = read_values(hdf, path, emission, shape, along)[:, judged]
+            lnu = read_values(hdf, path, emission, shape, along)[:, scored]
             lit = lnu[lnu.max(axis=1) > 0]
             log_flux = np.log(lit[:, is_bright(lit).all(axis=0)])
             if log_flux.size:
@@ -66,14 +68,14 @@ def most_telling(path: Path, header: GridHeader, names: Sequence[str]) -> str:
         return max(sorted(names, key=lambda n: n == "linecont"), key=told)
 
 
-def some_wavelengths(judged: NDArray[np.bool_], most: int) -> NDArray[np.intp]:
-    """Return the places of some of the judged wavelengths, evenly spread.
+def some_wavelengths(scored: NDArray[np.bool_], most: int) -> NDArray[np.intp]:
+    """Return the places of some of the scored wavelengths, evenly spread.
 
     Args:
-        judged (np.ndarray of bool): Which wavelengths count, (nlam,).
+        scored (np.ndarray of bool): Which wavelengths count, (nlam,).
         most (int): How many to choose, if there are as many.
     """
-    columns = np.flatnonzero(judged)
+    columns = np.flatnonzero(scored)
     if most >= len(columns):
         return columns
     steps = np.linspace(0, len(columns) - 1, most).astype(int)

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from matplotlib.figure import Figure
 
 from synthesizer_emulator.emulator.metrics import (
-    JUDGED_FLOOR,
-    JUDGED_LAM,
-    JUDGED_LINE_FLOOR,
+    SCORED_FLOOR,
+    SCORED_LAM,
+    SCORED_LINE_FLOOR,
 )
 from synthesizer_emulator.evaluation import tables
 from synthesizer_emulator.evaluation.report import figures
@@ -47,9 +47,9 @@ figcaption { font-size: 0.85rem; color: #555; }
 
 _ERRORS = (
     "Errors are |emulated / grid - 1|, of spectra from "
-    f"{JUDGED_LAM[0]:g} to {JUDGED_LAM[1]:g} Å where they are brighter than "
-    f"{JUDGED_FLOOR:g} of their peak, and of lines brighter than "
-    f"{JUDGED_LINE_FLOOR:g} of the brightest. On the left of the table "
+    f"{SCORED_LAM[0]:g} to {SCORED_LAM[1]:g} Å where they are brighter than "
+    f"{SCORED_FLOOR:g} of their peak, and of lines brighter than "
+    f"{SCORED_LINE_FLOOR:g} of the brightest. On the left of the table "
     "quantiles over spectra of the mean over pixels, on the right "
     "quantiles over all pixels."
 )
