@@ -112,7 +112,7 @@ def main() -> None:
     names = (
         [arguments.architecture]
         if arguments.architecture
-        else ["corrected", "pca", "three_component", "payne"]
+        else ["residual_table", "pca", "three_component", "payne"]
     )
     with tempfile.TemporaryDirectory() as folder:
         grid = bc03.write_incident_grid(Path(folder))

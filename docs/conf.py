@@ -80,10 +80,10 @@ def _taken(seconds: float | None) -> str:
 def _predicted() -> str:
     """Return the table of nodes left out, for each architecture."""
     rows = _architectures
-    drops = list(rows["corrected"]["held_out"])
+    drops = list(rows["residual_table"]["held_out"])
     schemes = {
-        "linear (Synthesizer)": ("corrected", "synthesizer"),
-        "PCHIP of components": ("corrected", "pchip"),
+        "linear (Synthesizer)": ("residual_table", "synthesizer"),
+        "PCHIP of components": ("residual_table", "pchip"),
         **{f"`{name}`": (name, "emulator") for name in rows},
     }
     return _table(

@@ -6,7 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import analytic_emissions, analytic_header, write_grid
+from conftest import QUICK as QUICK_BUILD
+from conftest import (
+    analytic_emissions,
+    analytic_header,
+    write_analytic_grid,
+    write_grid,
+)
 from synthesizer.exceptions import (
     InconsistentArguments,
     MissingSpectraType,
@@ -14,6 +20,7 @@ from synthesizer.exceptions import (
 )
 from unyt import Myr, unyt_array
 
+from synthesizer_emulator import EmulatedGrid
 from synthesizer_emulator.architectures.registry import (
     ARCHITECTURES,
     get_architecture,
@@ -27,7 +34,7 @@ from synthesizer_emulator.weights.file import read_weights, write_weights
 # Settings that train in seconds, and the median error between the nodes
 # that each must then reach on the smooth analytic grid.
 QUICK = {
-    "corrected": ({"hidden": [32, 32]}, {"epochs": 200}, 0.005),
+    "residual_table": ({"hidden": [32, 32]}, {"epochs": 200}, 0.005),
     "payne": (
         {"hidden": [64, 64], "activation": "silu"},
         {"epochs": 500, "batch_size": 64, "learning_rate": 3e-3},
@@ -259,6 +266,16 @@ def test_restricted_emissions_are_parts_of_the_whole(emulator):
     )
 
 
+def test_the_former_name_of_an_architecture_is_accepted(tmp_path):
+    path = write_analytic_grid(tmp_path / "g.hdf5", gas=False, n_ages=6)
+    former = get_architecture("corrected", {"hidden": [8]})
+    assert former == get_architecture("residual_table", {"hidden": [8]})
+    report = build(path, architecture="corrected", **QUICK_BUILD)
+    assert report.provenance.architecture == "residual_table"
+    shipped = EmulatedGrid.example().provenance
+    assert shipped.architecture == "residual_table"
+
+
 def test_unknown_architectures_and_settings_are_named():
     with pytest.raises(UnrecognisedOption, match=r"No architecture 'x'.*pca"):
         get_architecture("x")
@@ -276,20 +293,20 @@ def test_unknown_architectures_and_settings_are_named():
         with pytest.raises(InconsistentArguments, match=message):
             get_architecture("pca", {setting: value})
     with pytest.raises(InconsistentArguments, match="tolerance must be"):
-        get_architecture("corrected", {"tolerance": -1})
+        get_architecture("residual_table", {"tolerance": -1})
     with pytest.raises(UnrecognisedOption, match=r"No activation 'step'"):
         get_architecture("pca", {"activation": "step"})
     with pytest.raises(
         InconsistentArguments, match="trend must be a number from 0 to 1"
     ):
-        get_architecture("corrected", {"trend": 2})
+        get_architecture("residual_table", {"trend": 2})
 
 
 def test_a_training_is_the_architectures_own_but_for_what_is_said():
-    corrected = get_architecture("corrected")
-    default = corrected.default_training
-    assert get_training(corrected) == default
-    changed = get_training(corrected, {"epochs": 7})
+    default_architecture = get_architecture("residual_table")
+    default = default_architecture.default_training
+    assert get_training(default_architecture) == default
+    changed = get_training(default_architecture, {"epochs": 7})
     assert changed == replace(default, epochs=7)
     assert changed.batch_size != TrainingConfig().batch_size
     for changes, message in (
@@ -298,4 +315,4 @@ def test_a_training_is_the_architectures_own_but_for_what_is_said():
         (TrainingConfig(), r"only what differs .*\{'epochs': 100\}; got Tr"),
     ):
         with pytest.raises(InconsistentArguments, match=message):
-            get_training(corrected, changes)
+            get_training(default_architecture, changes)

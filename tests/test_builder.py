@@ -111,7 +111,7 @@ def test_the_weights_file_tells_where_it_comes_from(analytic_grid):
         card = json.loads(hdf["emulator/provenance"][()])
         domain = json.loads(hdf["emulator/domain"][()])
         assert hdf["emulator"].attrs["format_version"] == FORMAT_VERSION
-    assert card["architecture"] == "corrected"
+    assert card["architecture"] == "residual_table"
     assert card["architecture_config"]["hidden"] == [16]
     assert card["training_config"]["epochs"] == 50
     assert len(card["source_hash"]) == 64
@@ -477,14 +477,17 @@ def test_better_weights_are_overwritten_if_told(with_weights):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"architecture": "pca"}, r"the architecture 'corrected', not 'pca'"),
+        (
+            {"architecture": "pca"},
+            r"architecture 'residual_table', not 'pca'",
+        ),
         ({"spectra": ["incident"]}, "It holds spectra/transmitted as well"),
     ],
 )
 def test_other_weights_are_kept(with_weights, untrained, arguments, message):
     path, weights = with_weights
     good = weights.read_bytes()
-    name = arguments.get("architecture", "corrected")
+    name = arguments.get("architecture", "residual_table")
     remedy = rf"{message}.*--out '.*g\.{name}\.emulator\.hdf5'.*--overwrite"
     with pytest.raises(InconsistentArguments, match=remedy):
         build(path, progress=False, **arguments)
@@ -572,7 +575,7 @@ def test_architectures_lie_side_by_side(with_weights):
     folder = path.parent
     assert (
         EmulatedGrid("g", grid_dir=folder).provenance.architecture
-        == "corrected"
+        == "residual_table"
     )
     payne = EmulatedGrid("g", grid_dir=folder, weights=other)
     assert payne.provenance.architecture == "payne"

@@ -16,7 +16,7 @@ from synthesizer_emulator.weights.file import read_weights
 # Settings that train in seconds; `three_component` is one
 # in test_architectures.
 QUICK = {
-    "corrected": ({"hidden": [16]}, 50),
+    "residual_table": ({"hidden": [16]}, 50),
     "payne": ({"hidden": [32]}, 200),
     "pca": ({"hidden": [32], "components": 8}, 400),
 }
@@ -116,8 +116,8 @@ def test_each_training_has_its_losses(ensemble):
     assert {"spectra/incident", *expected} <= names
 
 
-@pytest.mark.parametrize("ensemble", ["corrected"], indirect=True)
-def test_a_corrected_ensemble_agrees_at_the_nodes(ensemble):
+@pytest.mark.parametrize("ensemble", ["residual_table"], indirect=True)
+def test_a_residual_table_ensemble_agrees_at_the_nodes(ensemble):
     ages, metals = (axis.values for axis in ensemble.header.axes)
     emulator = ensemble.emulator
     node = np.array([ages[7], metals[2]])

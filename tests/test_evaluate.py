@@ -104,7 +104,7 @@ def test_the_error_that_is_there_is_found(evaluation):
     assert worst.node["ages"] == evaluation.axes[0].values[30]
     np.testing.assert_allclose(worst.emulated, 1.04 * worst.true, rtol=1e-5)
     assert evaluation.same_nodes
-    assert evaluation.architecture == "corrected"
+    assert evaluation.architecture == "residual_table"
 
 
 def test_what_is_read_off_spectra(evaluation):

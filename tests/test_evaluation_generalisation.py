@@ -159,7 +159,7 @@ def test_a_trajectory_passes_through_where_shorter_trainings_end(grid):
 @pytest.mark.parametrize(
     ("architecture", "settings"),
     [
-        ("corrected", {"hidden": [8]}),
+        ("residual_table", {"hidden": [8]}),
         ("payne", {"hidden": [8], "ensemble": 2}),
         (
             "three_component",
@@ -384,7 +384,7 @@ def test_the_study_of_the_documentation(tmp_path):
     (tmp_path / "study.yaml").write_text(said)
     (tmp_path / "bc03-2016-miles_kroupa.hdf5").touch()
     told = Study.read(tmp_path / "study.yaml")
-    assert told.architectures["corrected"] == Candidate("corrected")
+    assert told.architectures["residual_table"] == Candidate("residual_table")
     assert told.architectures["small pca"].architecture == "pca"
     ages = np.array([1e5, 1e6, 5.9e6, 1.0152e8, 1.2e9, 2e10])
     metals = np.array([1e-4, 4e-4, 4e-3, 8e-3, 0.02, 0.05, 0.1])

@@ -223,8 +223,8 @@ def test_bad_choices_of_nodes(tmp_path, axes, message):
 def test_the_default_says_who_can_learn_from_samples(tmp_path, analytic_grid):
     path = write_analytic_samples(tmp_path / "s.hdf5", 8, gas=False)
     message = (
-        "'corrected' keeps a table at the nodes of a grid, and can't learn "
-        "from 8 scattered samples.*--architecture payne.*pca.*three_comp"
+        "'residual_table' keeps a table at the nodes of a grid, and can't "
+        "learn from 8 scattered samples.*--architecture payne.*pca.*three_comp"
     )
     with pytest.raises(InconsistentArguments, match=message):
         build(path, axes=AXES, progress=False)

@@ -24,13 +24,26 @@ from synthesizer_emulator.architectures.training import TrainingConfig
 from synthesizer_emulator.validation import nearest
 
 ARCHITECTURES: dict[str, type[Architecture]] = {
-    "corrected": ResidualTable,
     "payne": Payne,
     "pca": PCA,
+    "residual_table": ResidualTable,
     "three_component": ThreeComponent,
 }
 
-DEFAULT_ARCHITECTURE = "corrected"
+DEFAULT_ARCHITECTURE = "residual_table"
+
+# Former names, under which older weights files and configurations know an
+# architecture, and the names of today.
+_RENAMED = {"corrected": "residual_table"}
+
+
+def architecture_name(name: str) -> str:
+    """Return the current name of an architecture.
+
+    Args:
+        name (str): A current or former name, as `corrected`.
+    """
+    return _RENAMED.get(name, name)
 
 
 def get_architecture(
@@ -39,7 +52,7 @@ def get_architecture(
     """Return an architecture by its name.
 
     Args:
-        name (str): A key of `ARCHITECTURES`.
+        name (str): A key of `ARCHITECTURES`, or a former name of one.
         config (Mapping): Settings that differ from the defaults.
 
     Returns:
@@ -50,6 +63,7 @@ def get_architecture(
         InconsistentArguments: If it has no such setting, or one is out of
             its range.
     """
+    name = architecture_name(name)
     if name not in tuple(ARCHITECTURES):
         raise UnrecognisedOption(
             f"No architecture '{name}'; there are {', '.join(ARCHITECTURES)}."
@@ -113,6 +127,7 @@ __all__ = [
     "Architecture",
     "EmissionSamples",
     "EmissionShape",
+    "architecture_name",
     "get_architecture",
     "get_training",
 ]

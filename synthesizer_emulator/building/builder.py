@@ -21,6 +21,7 @@ from synthesizer_emulator.architectures.base import Architecture
 from synthesizer_emulator.architectures.registry import (
     ARCHITECTURES,
     DEFAULT_ARCHITECTURE,
+    architecture_name,
     get_architecture,
     get_training,
 )
@@ -176,6 +177,7 @@ def build(
     start = time.monotonic()
     if ensemble is not None:
         settings = {**(settings or {}), "ensemble": ensemble}
+    architecture = architecture_name(architecture)
     chosen = get_architecture(architecture, settings)
     config = get_training(chosen, training)
     if isinstance(spectra, str):

@@ -340,7 +340,7 @@ def hold_out(
             for i, indices in left_out.items()
         },
         spectra=len(thinned.points),
-        architecture=architecture,
+        architecture=report.provenance.architecture,
         settings=report.provenance.architecture_config,
         training=report.provenance.training_config,
         seconds=seconds,

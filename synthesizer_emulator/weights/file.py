@@ -31,7 +31,10 @@ from synthesizer.exceptions import GridError, InconsistentArguments
 from synthesizer_emulator.architectures.base import Architecture, EmissionShape
 from synthesizer_emulator.architectures.basis import common_units, int16_units
 from synthesizer_emulator.architectures.node_table import NodeTable
-from synthesizer_emulator.architectures.registry import get_architecture
+from synthesizer_emulator.architectures.registry import (
+    architecture_name,
+    get_architecture,
+)
 from synthesizer_emulator.architectures.training import (
     LossHistory,
     TrainingConfig,
@@ -506,6 +509,7 @@ def _read_frame(hdf: h5py.File, path: Path, contents: bytes) -> Weights:
         parse_json(hdf["emulator/provenance"][()]),
         "its provenance",
     )
+    card = replace(card, architecture=architecture_name(card.architecture))
     # Built from them, so that settings that can't be are refused.
     get_architecture(card.architecture, card.architecture_config)
     TrainingConfig(**card.training_config)
