@@ -365,7 +365,10 @@ def evaluate(
         if json_path is not None:
             evaluation.write_json(json_path)
         if plots is not None:
-            click.echo(f"\n{evaluation.write_report(plots)}")
+            # Here, as it loads matplotlib.
+            from synthesizer_emulator.evaluation.report import write_report
+
+            click.echo(f"\n{write_report(evaluation, plots)}")
 
 
 @main.command()
@@ -428,9 +431,7 @@ def holdout(
                 write_json(json_path, {"experiments": experiments})
         if plots is not None:
             # Here, as it loads matplotlib.
-            from synthesizer_emulator.evaluation.report.page import (
-                write_hold_outs,
-            )
+            from synthesizer_emulator.evaluation.report import write_hold_outs
 
             click.echo(write_hold_outs(experiments, plots))
 
@@ -457,7 +458,9 @@ def generalise(
         if json_path is not None:
             outcome.write_json(json_path)
         if plots is not None:
-            outcome.write_plots(plots)
+            from synthesizer_emulator.evaluation.report import write_figures
+
+            write_figures(outcome, plots)
 
 
 @main.command()

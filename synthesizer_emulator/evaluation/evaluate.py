@@ -147,23 +147,6 @@ class Evaluation:
         """
         write_json(Path(path), {"evaluation": self})
 
-    def write_report(self, folder: str | Path) -> Path:
-        """Write all figures as PNG, and one page that holds everything.
-
-        Args:
-            folder (str/Path): Where to; made if it is missing.
-
-        Returns:
-            Path: The page, `report.html`, which needs no other file.
-
-        Raises:
-            OSError: If a file can't be written.
-        """
-        # Here, as it loads matplotlib.
-        from synthesizer_emulator.evaluation.report.page import write_report
-
-        return write_report(self, Path(folder))
-
 
 def evaluate(
     grid: str | Path,

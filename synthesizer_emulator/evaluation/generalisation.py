@@ -328,20 +328,6 @@ class Generalisation:
         contents = {"study": self.study, "axes": axes, "runs": self.runs}
         write_json(Path(path), contents)
 
-    def write_plots(self, folder: str | Path) -> None:
-        """Write all figures as PNG.
-
-        Args:
-            folder (str/Path): Where to; made if it is missing.
-
-        Raises:
-            OSError: If a file can't be written.
-        """
-        # Here, as it loads matplotlib.
-        from synthesizer_emulator.evaluation.report import figures
-
-        figures.save(figures.generalisation(self), Path(folder))
-
 
 def generalise(
     study: str | Path | Study, progress: bool = True

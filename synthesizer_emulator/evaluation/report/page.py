@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
@@ -19,14 +18,13 @@ from synthesizer_emulator.emulator.metrics import (
     SCORED_LINE_FLOOR,
 )
 from synthesizer_emulator.evaluation import tables
+from synthesizer_emulator.evaluation.evaluate import Evaluation
+from synthesizer_emulator.evaluation.generalisation import Generalisation
+from synthesizer_emulator.evaluation.holdout import HoldOut
 from synthesizer_emulator.evaluation.report import figures
 from synthesizer_emulator.evaluation.tables import Table, number
 from synthesizer_emulator.files.writing import write_whole
 from synthesizer_emulator.records import current_versions, machine
-
-if TYPE_CHECKING:
-    from synthesizer_emulator.evaluation.evaluate import Evaluation
-    from synthesizer_emulator.evaluation.holdout import HoldOut
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #222; margin: 2rem auto;
@@ -72,15 +70,15 @@ class Section:
     figures: dict[str, Figure] = field(default_factory=dict)
 
 
-def write_report(evaluation: "Evaluation", folder: Path) -> Path:
-    """Write the figures of an evaluation, and the page with everything.
+def write_report(evaluation: Evaluation, folder: str | Path) -> Path:
+    """Write the figures of an evaluation as PNG, and a page with everything.
 
     Args:
-        evaluation (Evaluation): What was measured.
-        folder (Path): Where to; made if it is missing.
+        evaluation (Evaluation): The measured errors.
+        folder (str/Path): The output folder; made if missing.
 
     Returns:
-        Path: The page.
+        Path: The page, `report.html`, which needs no other file.
 
     Raises:
         OSError: If a file can't be written.
@@ -90,16 +88,18 @@ def write_report(evaluation: "Evaluation", folder: Path) -> Path:
     return _write(title, _summary(evaluation), sections, folder)
 
 
-def write_hold_outs(experiments: Sequence["HoldOut"], folder: Path) -> Path:
-    """Write the figures of hold-outs, and the page with everything.
+def write_hold_outs(
+    experiments: Sequence[HoldOut], folder: str | Path
+) -> Path:
+    """Write the figures of hold-outs as PNG, and a page with everything.
 
     Args:
         experiments (sequence of HoldOut): Experiments with one grid, at
             least one.
-        folder (Path): Where to; made if it is missing.
+        folder (str/Path): The output folder; made if missing.
 
     Returns:
-        Path: The page.
+        Path: The page, `report.html`, which needs no other file.
 
     Raises:
         OSError: If a file can't be written.
@@ -124,13 +124,26 @@ def write_hold_outs(experiments: Sequence["HoldOut"], folder: Path) -> Path:
     return _write(title, summary, sections, folder)
 
 
+def write_figures(study_result: Generalisation, folder: str | Path) -> None:
+    """Write the figures of a generalisation study as PNG.
+
+    Args:
+        study_result (Generalisation): The errors of every run.
+        folder (str/Path): The output folder; made if missing.
+
+    Raises:
+        OSError: If a file can't be written.
+    """
+    figures.save(figures.generalisation(study_result), Path(folder))
+
+
 def _write(
-    title: str, summary: str, sections: list[Section], folder: Path
+    title: str, summary: str, sections: list[Section], folder: str | Path
 ) -> Path:
-    """Write the figures of sections, and the page with everything."""
+    """Write the figures of all sections, and the page that has them all."""
     drawn = {n: f for s in sections for n, f in s.figures.items()}
-    images = figures.save(drawn, folder)
-    target = folder / "report.html"
+    images = figures.save(drawn, Path(folder))
+    target = Path(folder) / "report.html"
     page = render(title, summary, sections, images)
     write_whole(target, page.encode())
     return target
@@ -175,7 +188,7 @@ def render(
     return "\n".join(parts)
 
 
-def evaluation_sections(evaluation: "Evaluation") -> list[Section]:
+def evaluation_sections(evaluation: Evaluation) -> list[Section]:
     """Return the parts of the report of an evaluation, those it has."""
     sections = [_emissions(evaluation)]
     if evaluation.quantities:
@@ -223,7 +236,7 @@ def evaluation_sections(evaluation: "Evaluation") -> list[Section]:
     return sections
 
 
-def _summary(evaluation: "Evaluation") -> str:
+def _summary(evaluation: Evaluation) -> str:
     """Return what was measured, in a sentence or two."""
     nodes = " x ".join(
         f"{len(axis.values)} {axis.name}" for axis in evaluation.axes
@@ -245,7 +258,7 @@ def _circumstances() -> str:
     return f"on {machine()['device']}, with {made_by}"
 
 
-def _built(experiment: "HoldOut") -> str:
+def _built(experiment: HoldOut) -> str:
     """Return how the emulator of an experiment was made."""
     settings = ", ".join(
         f"{name} {value}"
@@ -258,7 +271,7 @@ def _built(experiment: "HoldOut") -> str:
     )
 
 
-def _emissions(evaluation: "Evaluation") -> Section:
+def _emissions(evaluation: Evaluation) -> Section:
     """Return the errors of spectra and lines."""
     drawn = {}
     for name, errors in evaluation.emissions.items():
@@ -289,7 +302,7 @@ def _emissions(evaluation: "Evaluation") -> Section:
     )
 
 
-def _quantities(evaluation: "Evaluation") -> Section:
+def _quantities(evaluation: Evaluation) -> Section:
     """Return the errors of what is read off spectra."""
     return Section(
         "What is read off spectra",
@@ -307,7 +320,7 @@ def _quantities(evaluation: "Evaluation") -> Section:
     )
 
 
-def _photometry(evaluation: "Evaluation") -> Section:
+def _photometry(evaluation: Evaluation) -> Section:
     """Return the errors of magnitudes of galaxies."""
     return Section(
         "Magnitudes of galaxies",
@@ -327,7 +340,7 @@ def _photometry(evaluation: "Evaluation") -> Section:
     )
 
 
-def _training(evaluation: "Evaluation") -> Section:
+def _training(evaluation: Evaluation) -> Section:
     """Return how the emulator was made."""
     rows = [
         (name, (number(v) if isinstance(v, float) else str(v),))
