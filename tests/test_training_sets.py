@@ -88,7 +88,7 @@ def test_a_hypercube_fills_the_domain_evenly(analytic_grid):
     # Of the gas nothing is learned where the interpolation fades out.
     gas = cube.samples("spectra/linecont", 1e-8)
     ages = Coordinates(cube.domain).to_values(gas.points)[:, 0]
-    alive = cube.header.axes[0].values[gas.alive[:, 0]]
+    alive = cube.header.axes[0].values[gas.has_emission[:, 0]]
     assert 0 < len(ages) < 400
     assert ages.max() <= alive.max()
 

@@ -75,8 +75,8 @@ class EmissionSamples:
     Attributes:
         nodes (tuple of np.ndarray): The coordinates of the grid's nodes
             along each axis.
-        alive (np.ndarray of bool): Which nodes have emission, shape of the
-            grid.
+        has_emission (np.ndarray of bool): Which nodes have emission, shape
+            of the grid.
         sampled (np.ndarray of bool): Which nodes are the samples, shape of
             the grid; None if the samples are no nodes.
         points (np.ndarray of float): The coordinates of each sample, (m, d).
@@ -90,7 +90,7 @@ class EmissionSamples:
     """
 
     nodes: tuple[NDArray[np.float64], ...]
-    alive: NDArray[np.bool_]
+    has_emission: NDArray[np.bool_]
     sampled: NDArray[np.bool_] | None
     points: NDArray[np.float64]
     support: NDArray[np.bool_]
@@ -120,11 +120,11 @@ class EmissionSamples:
         Returns:
             EmissionSamples: What an architecture fits.
         """
-        alive = values.max(axis=-1) > 0
-        sampled = _some(alive)
+        has_emission = values.max(axis=-1) > 0
+        sampled = _some(has_emission)
         return cls._of_points(
             nodes,
-            alive,
+            has_emission,
             sampled,
             mesh_of(nodes)[sampled],
             values[sampled],
@@ -136,7 +136,7 @@ class EmissionSamples:
     def from_points(
         cls,
         nodes: tuple[NDArray[np.float64], ...],
-        alive: NDArray[np.bool_] | None,
+        has_emission: NDArray[np.bool_] | None,
         points: NDArray[np.float64],
         values: NDArray[np.float64],
         weights: NDArray[np.float64],
@@ -147,8 +147,8 @@ class EmissionSamples:
         Args:
             nodes (tuple of np.ndarray): The coordinates along each axis of
                 the grid that shall be.
-            alive (np.ndarray of bool): Which of its nodes have emission;
-                by default those whose nearest sample has.
+            has_emission (np.ndarray of bool): Which of its nodes have
+                emission; by default those whose nearest sample has.
             points (np.ndarray of float): The coordinates of the samples,
                 (m, d).
             values (np.ndarray of float): Shape (m, n), finite and not
@@ -159,20 +159,26 @@ class EmissionSamples:
         Returns:
             EmissionSamples: What an architecture fits.
         """
-        lit = values.max(axis=-1) > 0
-        if alive is None:
+        emits = values.max(axis=-1) > 0
+        if has_emission is None:
             _, nearest = KDTree(points).query(mesh_of(nodes))
-            alive = lit[nearest]
-        kept = _some(lit)
+            has_emission = emits[nearest]
+        kept = _some(emits)
         return cls._of_points(
-            nodes, alive, None, points[kept], values[kept], weights, softening
+            nodes,
+            has_emission,
+            None,
+            points[kept],
+            values[kept],
+            weights,
+            softening,
         )
 
     @classmethod
     def _of_points(
         cls,
         nodes: tuple[NDArray[np.float64], ...],
-        alive: NDArray[np.bool_],
+        has_emission: NDArray[np.bool_],
         sampled: NDArray[np.bool_] | None,
         points: NDArray[np.float64],
         values: NDArray[np.float64],
@@ -185,7 +191,7 @@ class EmissionSamples:
         norm = np.where(norm > 0, norm, 1.0)
         return cls(
             nodes=nodes,
-            alive=alive,
+            has_emission=has_emission,
             sampled=sampled,
             points=points,
             support=np.asarray((values > 0).any(axis=0)),
@@ -203,12 +209,12 @@ class EmissionSamples:
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of the grid."""
-        return self.alive.shape
+        return self.has_emission.shape
 
-    def alive_table(self) -> LinearTable:
+    def emission_table(self) -> LinearTable:
         """Return the table that is one where there is emission."""
         return LinearTable(
-            self.nodes, self.alive[..., None].astype(np.float32)
+            self.nodes, self.has_emission[..., None].astype(np.float32)
         )
 
     def at_all_nodes(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -323,7 +329,7 @@ def assemble(
         decoder,
         samples.soft_log,
         samples.support,
-        samples.alive_table(),
+        samples.emission_table(),
     )
     shape = EmissionShape(samples.shape, samples.y.shape[1], n_latents)
     return Fit(emulator, shape, histories)
@@ -352,11 +358,11 @@ def mesh_of(nodes: Sequence[NDArray]) -> NDArray:
     return np.stack(np.meshgrid(*nodes, indexing="ij"), axis=-1)
 
 
-def _some(alive: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return which samples to fit: there must be one, alive or not."""
-    if alive.any():
-        return alive
-    first = np.zeros_like(alive)
+def _some(has_emission: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the samples to fit: those with emission, or the first."""
+    if has_emission.any():
+        return has_emission
+    first = np.zeros_like(has_emission)
     first.flat[0] = True
     return first
 

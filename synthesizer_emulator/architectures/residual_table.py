@@ -263,5 +263,5 @@ def _input_width(samples: EmissionSamples) -> NDArray[np.float64]:
     The standard deviation of the nodes; on a sparse axis some times more,
     so that the network bends less between its few nodes.
     """
-    sparse = np.array(samples.alive.shape) < SPARSE_AXIS
+    sparse = np.array(samples.has_emission.shape) < SPARSE_AXIS
     return standard_width(samples) * np.where(sparse, _SPARSE_WIDTH, 1.0)

@@ -120,15 +120,15 @@ class Hypercube:
         values = self.grid.read(emission)
         coordinates = Coordinates(self.domain)
         nodes = coordinates.of_nodes(self.header.axes)
-        alive = values.max(axis=-1) > 0
+        has_emission = values.max(axis=-1) > 0
         draw = qmc.LatinHypercube(len(nodes), rng=self.seed).random(self.size)
         points = 2.0 * draw - 1.0
         # Beside a node without emission the interpolation fades, which the
         # emulator adds by itself.
-        points = points[_all_corners(nodes, alive, points)]
+        points = points[_all_corners(nodes, has_emission, points)]
         return EmissionSamples.from_points(
             nodes,
-            alive,
+            has_emission,
             points,
             self._interpolated(values, coordinates.to_values(points)),
             error_weights(self.header, emission),
@@ -440,7 +440,7 @@ def _check_nodes(what: str, number: int) -> None:
 
 def _all_corners(
     nodes: Sequence[NDArray],
-    alive: NDArray[np.bool_],
+    has_emission: NDArray[np.bool_],
     points: NDArray[np.float64],
 ) -> NDArray[np.bool_]:
     """Return which points have emission at all corners of their cell.
@@ -449,7 +449,7 @@ def _all_corners(
     """
     part = RegularGridInterpolator(
         [np.asarray(n, np.float64) for n in nodes],
-        alive.astype(np.float64),
+        has_emission.astype(np.float64),
         bounds_error=False,
         fill_value=None,
     )(points)

@@ -138,14 +138,14 @@ def _full_precision() -> AbstractContextManager:
 
 
 def encode(
-    regressor: Regressor, alive: LinearTable, x: Array
+    regressor: Regressor, has_emission: LinearTable, x: Array
 ) -> tuple[Array, Array]:
     """Return the latents (k,) at coordinates x (d,), and the mask ().
 
     The first half of an `EmissionEmulator`, which does not know how many
     wavelengths there are.
     """
-    mask = alive(x)
+    mask = has_emission(x)
     with _full_precision():
         latents = regressor(x)
     # Where there is no emission nothing was learned, and what a network
@@ -175,7 +175,7 @@ class EmissionEmulator(nnx.Module):
         soft_log (SoftLog): The flux transform.
         support (Constant): One where the source ever emits, zero where it
             never does, (n,).
-        alive (LinearTable): One at nodes with emission, zero at nodes
+        has_emission (LinearTable): One at nodes with emission, zero at nodes
             without; linear between.
     """
 
@@ -185,17 +185,17 @@ class EmissionEmulator(nnx.Module):
         decoder: Decoder,
         soft_log: SoftLog,
         support: ArrayLike,
-        alive: LinearTable,
+        has_emission: LinearTable,
     ) -> None:
         self.regressor = regressor
         self.decoder = decoder
         self.soft_log = soft_log
         self.support = Constant(jnp.asarray(support, jnp.float32))
-        self.alive = alive
+        self.has_emission = has_emission
 
     def __call__(self, x: Array) -> Array:
         """Return the flux (n,) at coordinates x (d,), as the grid's units."""
-        latents, mask = encode(self.regressor, self.alive, x)
+        latents, mask = encode(self.regressor, self.has_emission, x)
         return decode(
             self.decoder, self.soft_log, self.support[...], latents, mask
         )
@@ -242,7 +242,7 @@ class EmissionEmulator(nnx.Module):
             self.decoder.restrict(indices),
             self.soft_log,
             self.support[...][indices],
-            self.alive,
+            self.has_emission,
         )
 
 

@@ -75,6 +75,9 @@ _REMEDY = (
     "Get the whole file, or build it again with `synthesizer-emulator build`."
 )
 
+# Attributes of `EmissionEmulator` that files store under another name.
+_STORED_NAMES = {"has_emission": "alive"}
+
 # The scales of axes, and the least value that each takes.
 _SCALES = {"linear": -np.inf, "power": 0.0, "log10": np.finfo(float).tiny}
 
@@ -765,7 +768,8 @@ def _signature(dtype: np.dtype, shape: Sequence[int]) -> str:
 
 def _tensor_name(key: tuple) -> str:
     """Return the name under which a variable of a module is stored."""
-    return "/".join(str(part) for part in key)
+    first, *rest = key
+    return "/".join(map(str, (_STORED_NAMES.get(first, first), *rest)))
 
 
 def _check_same(expected: set[str], found: set[str], path: str) -> None:

@@ -45,12 +45,14 @@ _FEW = 16
 @jax.jit
 def _encode(
     regressor: Regressor,
-    alive: LinearTable,
+    has_emission: LinearTable,
     coordinates: Coordinates,
     points: Array,
 ) -> tuple[Array, Array]:
     """Return latents (m, k) and masks (m,) at axis values (m, d)."""
-    return jax.vmap(lambda x: encode(regressor, alive, coordinates(x)))(points)
+    return jax.vmap(lambda x: encode(regressor, has_emission, coordinates(x)))(
+        points
+    )
 
 
 @jax.jit
@@ -88,7 +90,10 @@ def fluxes_at(
     n = len(points)
     filled = np.concatenate([points, points[:1].repeat(PART_SIZE - n, axis=0)])
     latents, masks = _encode(
-        emission.regressor, emission.alive, coordinates, jnp.asarray(filled)
+        emission.regressor,
+        emission.has_emission,
+        coordinates,
+        jnp.asarray(filled),
     )
     size = _FEW if n <= _FEW else PART_SIZE
     # By NumPy, which does not compile a slice.

@@ -124,7 +124,7 @@ def pchip_of_components(
         samples, samples.weights, _COMPONENTS, _TOLERANCE
     )
     table = samples.at_all_nodes(latents)
-    alive = samples.alive[..., None].astype(np.float64)
+    alive = samples.has_emission[..., None].astype(np.float64)
     for i, (label, axis) in enumerate(zip(labels, wanted, strict=True)):
         if len(axis.values) == len(label.nodes):
             continue
