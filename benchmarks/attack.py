@@ -67,13 +67,8 @@ from synthesizer_emulator.grid.emulated_grid import (
     EXAMPLE_NAME,
     example_folder,
 )
-from synthesizer_emulator.gridfile.header import (
-    Axis,
-    GridHeader,
-    LineList,
-    create_emission,
-    write_header,
-)
+from synthesizer_emulator.gridfile.header import Axis, GridHeader, LineList
+from synthesizer_emulator.gridfile.writing import create_emission, write_header
 from synthesizer_emulator.library.config import LibraryConfig
 from synthesizer_emulator.library.parts import Parts, collect, write_parts
 

@@ -46,13 +46,9 @@ from scipy.interpolate import RegularGridInterpolator
 from synthesizer_emulator import EmulatedGrid, build, emulated_grids
 from synthesizer_emulator.files.hdf5 import open_hdf5
 from synthesizer_emulator.files.writing import write_hdf5
-from synthesizer_emulator.gridfile.header import (
-    Axis,
-    GridHeader,
-    create_emission,
-    read_header,
-    write_header,
-)
+from synthesizer_emulator.gridfile.header import Axis, GridHeader
+from synthesizer_emulator.gridfile.reading import read_header
+from synthesizer_emulator.gridfile.writing import create_emission, write_header
 
 GRID_NAME = "test_grid"
 

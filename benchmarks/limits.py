@@ -28,7 +28,7 @@ from synthesizer_emulator.emulator.metrics import (
     summarise,
 )
 from synthesizer_emulator.files.hdf5 import open_hdf5
-from synthesizer_emulator.gridfile.header import read_header
+from synthesizer_emulator.gridfile.reading import read_header
 from synthesizer_emulator.sources import bc03
 
 EMISSION = "spectra/incident"

@@ -53,6 +53,8 @@ from synthesizer_emulator.gridfile.header import (  # noqa: E402
     Axis,
     GridHeader,
     LineList,
+)
+from synthesizer_emulator.gridfile.writing import (  # noqa: E402
     create_emission,
     write_header,
 )

@@ -14,11 +14,8 @@ from synthesizer_emulator.evaluation.measures.baselines import (
     synthesizer_interpolation,
 )
 from synthesizer_emulator.files.hdf5 import open_hdf5
-from synthesizer_emulator.gridfile.header import (
-    Axis,
-    GridHeader,
-    read_header,
-)
+from synthesizer_emulator.gridfile.header import Axis, GridHeader
+from synthesizer_emulator.gridfile.reading import read_header
 
 KG = 1.988409870698051e30
 MASSES = np.geomspace(1e6, 1e9, 7)

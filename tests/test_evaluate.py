@@ -46,8 +46,8 @@ from synthesizer_emulator.grid.emulated_grid import (
     EXAMPLE_NAME,
     example_folder,
 )
-from synthesizer_emulator.gridfile.header import read_header
 from synthesizer_emulator.gridfile.nodes import Label
+from synthesizer_emulator.gridfile.reading import read_header
 from synthesizer_emulator.records import write_json
 from synthesizer_emulator.weights.file import SUFFIX
 

@@ -18,10 +18,8 @@ from synthesizer_emulator.evaluation.measures.baselines import (
     synthesizer_interpolation,
 )
 from synthesizer_emulator.files.hdf5 import open_hdf5
-from synthesizer_emulator.gridfile.header import (
-    Axis,
-    read_header,
-)
+from synthesizer_emulator.gridfile.header import Axis
+from synthesizer_emulator.gridfile.reading import read_header
 
 AXES = (
     Axis("ages", np.geomspace(1e6, 1e9, 10), "yr", True),

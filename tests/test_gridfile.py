@@ -19,12 +19,10 @@ from synthesizer_emulator.files.writing import (
     check_writable,
     write_hdf5,
 )
-from synthesizer_emulator.gridfile.header import (
-    IONISING,
-    find_grid,
-    grid_name_of,
-    native_header,
-    read_emission,
+from synthesizer_emulator.gridfile.header import IONISING
+from synthesizer_emulator.gridfile.native import NativeGrid
+from synthesizer_emulator.gridfile.places import find_grid, grid_name_of
+from synthesizer_emulator.gridfile.reading import (
     read_header,
 )
 
@@ -283,7 +281,7 @@ def test_numbers_that_no_grid_has(analytic_grid, entry, value, message):
         dataset[(-1,) * dataset.ndim] = value
     name = entry.split("/")[-1]
     with pytest.raises(GridError, match=rf"{name}'.*{message}.* again"):
-        native_header(analytic_grid)
+        NativeGrid.open(analytic_grid)
 
 
 def _transposed(hdf, entry):
@@ -311,7 +309,7 @@ def test_lengths_that_do_not_fit(analytic_grid, entry, change):
         del hdf[entry]
         hdf[entry] = wrong
     with pytest.raises(GridError, match=r"analytic.hdf5.* again"):
-        native_header(analytic_grid)
+        NativeGrid.open(analytic_grid)
 
 
 @pytest.mark.parametrize(
@@ -328,15 +326,15 @@ def test_units_that_can_not_be_converted(analytic_grid, entry, units, message):
     with h5py.File(analytic_grid, "r+") as hdf:
         hdf[entry].attrs["Units"] = units
     with pytest.raises(GridError, match=rf"{entry}'.* {message}.* again"):
-        native_header(analytic_grid)
+        NativeGrid.open(analytic_grid)
 
 
 def test_no_photons_are_no_fault(analytic_grid):
     with h5py.File(analytic_grid, "r+") as hdf:
         hdf[f"{IONISING}/HI"][0, 0] = -np.inf
-    assert np.isneginf(native_header(analytic_grid).stored[f"{IONISING}/HI"])[
-        0, 0
-    ]
+    assert np.isneginf(
+        NativeGrid.open(analytic_grid).header.stored[f"{IONISING}/HI"]
+    )[0, 0]
 
 
 WRONG_ENTRIES = [
@@ -355,7 +353,7 @@ WRONG_ENTRIES = [
 @pytest.mark.parametrize("replace_by", WRONG_ENTRIES)
 def test_nothing_else_in_place_of_an_array(analytic_grid, replace_by):
     whole = analytic_grid.read_bytes()
-    header = native_header(analytic_grid)
+    header = NativeGrid.open(analytic_grid).header
     for name in (
         "axes/ages",
         "spectra/wavelength",
@@ -376,10 +374,9 @@ def test_nothing_else_in_place_of_an_array(analytic_grid, replace_by):
         if missing and name == "lines/luminosity":
             continue  # which makes it a grid without lines
         with pytest.raises(GridError, match=r"analytic\.hdf5"):
-            native_header(analytic_grid)
+            NativeGrid.open(analytic_grid)
             for emission in header.units:
-                shape = (*header.shape, header.size_of(emission))
-                read_emission(analytic_grid, emission, shape)
+                NativeGrid(analytic_grid, header).read(emission)
 
 
 WRONG_VALUES = [
@@ -409,7 +406,7 @@ def test_nothing_else_in_place_of_an_attribute(analytic_grid, wrong):
         with h5py.File(analytic_grid, "r+") as hdf:
             hdf[entry].attrs[name] = wrong
         with pytest.raises(GridError, match=r"analytic\.hdf5"):
-            native_header(analytic_grid)
+            NativeGrid.open(analytic_grid)
 
 
 def test_a_damaged_grid_has_one_error(analytic_grid):
@@ -423,11 +420,32 @@ def test_a_damaged_grid_has_one_error(analytic_grid):
         damaged[start : start + size] = bytes(size)
         analytic_grid.write_bytes(damaged[: len(whole)])
         try:
-            header = native_header(analytic_grid)
-            for emission in header.units:
-                shape = (*header.shape, header.size_of(emission))
-                read_emission(analytic_grid, emission, shape)
+            native = NativeGrid.open(analytic_grid)
+            for emission in native.header.units:
+                native.read(emission)
         except GridError as error:
             refused += 1
             assert "analytic.hdf5" in str(error)
     assert refused > 10
+
+
+def test_native_arrays_are_read_whole_by_node_or_in_blocks(analytic_grid):
+    native = NativeGrid.open(analytic_grid)
+    assert native.name == "analytic"
+    for emission in ("spectra/incident", "lines/luminosity"):
+        values = native.read(emission)
+        assert values.shape == native.shape_of(emission)
+        nodes = [(0, 1), (3, 2)]
+        np.testing.assert_array_equal(
+            native.read_nodes(emission, nodes),
+            [values[node] for node in nodes],
+        )
+        np.testing.assert_array_equal(
+            native.read(emission, (slice(2), 1)), values[:2, 1]
+        )
+        parts = list(native.read_blocks(emission))
+        np.testing.assert_array_equal(
+            np.concatenate([block for _, block in parts]), values
+        )
+        for where, block in parts:
+            np.testing.assert_array_equal(values[where], block)

@@ -55,10 +55,11 @@ from synthesizer_emulator.emulator.metrics import (
 from synthesizer_emulator.files.locks import exclusive
 from synthesizer_emulator.files.writing import check_writable
 from synthesizer_emulator.forking import check_not_forked
-from synthesizer_emulator.gridfile.header import (
+from synthesizer_emulator.gridfile.places import (
+    example_folder,
+    find_grid,
     grid_name_of,
 )
-from synthesizer_emulator.gridfile.places import example_folder, find_grid
 from synthesizer_emulator.gridfile.samples import is_sample_file
 from synthesizer_emulator.records import current_versions
 from synthesizer_emulator.wavelengths import selection

@@ -25,13 +25,9 @@ from synthesizer_emulator.architectures.training import TrainingConfig
 from synthesizer_emulator.digests import sha256
 from synthesizer_emulator.emulator.metrics import scored_region
 from synthesizer_emulator.emulator.scaling import AxisDomain, Coordinates
-from synthesizer_emulator.gridfile.header import (
-    LINES,
-    GridHeader,
-    grid_name_of,
-    native_header,
-    read_emission,
-)
+from synthesizer_emulator.gridfile.header import LINES, GridHeader, node_name
+from synthesizer_emulator.gridfile.native import NativeGrid
+from synthesizer_emulator.gridfile.places import grid_name_of
 from synthesizer_emulator.units import NO_UNITS, parse_unit
 from synthesizer_emulator.validation import nearest
 
@@ -161,7 +157,7 @@ class GridNodes:
                 least two axes of at least two nodes.
             MissingSpectraType: If the grid has not all of `spectra`.
         """
-        header = native_header(path)
+        header = NativeGrid.open(path).header
         check_header(path, header)
         emissions = learned_emissions(header, spectra, path)
         return cls(path, learned_header(header, emissions), emissions)
@@ -232,17 +228,13 @@ class GridNodes:
 
     def _read(self, emission: str) -> NDArray[np.float64]:
         """Read an array of the file and check it."""
-        shape = (*self.header.shape, self.header.size_of(emission))
-        values = read_emission(self.path, emission, shape)
+        values = NativeGrid(self.path, self.header).read(emission)
         check_values(values, emission, self.path.name, self._place)
         return values
 
     def _place(self, node: Sequence[int]) -> str:
         """Return where a node is."""
-        return ", ".join(
-            f"{axis.name}[{i}] = {axis.values[i]:g}"
-            for axis, i in zip(self.header.axes, node, strict=True)
-        )
+        return node_name(self.header.axes, node)
 
 
 def error_weights(header: GridHeader, emission: str) -> NDArray[np.float64]:

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 from synthesizer.exceptions import (
@@ -45,25 +44,15 @@ from synthesizer_emulator.evaluation.measures.subset import (
     most_sensitive,
     some_wavelengths,
 )
-from synthesizer_emulator.files.hdf5 import open_hdf5
-from synthesizer_emulator.gridfile.header import (
-    LINES,
-    Axis,
-    GridHeader,
-    grid_name_of,
-    native_header,
-    read_values,
-)
+from synthesizer_emulator.gridfile.header import LINES, Axis, GridHeader
+from synthesizer_emulator.gridfile.native import NativeGrid
 from synthesizer_emulator.gridfile.nodes import Label, inner
-from synthesizer_emulator.gridfile.places import find_grid
+from synthesizer_emulator.gridfile.places import find_grid, grid_name_of
 from synthesizer_emulator.records import write_json
 from synthesizer_emulator.validation import check_whole, nearest
 from synthesizer_emulator.wavelengths import identity
 from synthesizer_emulator.weights.file import SUFFIX, Weights, read_weights
 from synthesizer_emulator.weights.points import PointArrays
-
-# Bytes of an array of one emission that are held at once.
-_BLOCK = 3e8
 
 # What galaxies are made of: the stars, and what gas makes of them.
 _STARS, _REPROCESSED = "incident", "reprocessed"
@@ -283,7 +272,8 @@ class _Pair:
                 f"`synthesizer-emulator build {path}`, or name another with "
                 "--weights."
             )
-        pair = cls(path, native_header(path), found, read_weights(found))
+        header = NativeGrid.open(path).header
+        pair = cls(path, header, found, read_weights(found))
         theirs, ours = pair.weights.header, pair.header
         axes = [[a.name for a in h.axes] for h in (theirs, ours)]
         lams = theirs.lam_angstrom, ours.lam_angstrom
@@ -306,6 +296,11 @@ class _Pair:
                     f"'{found}' was trained on."
                 ) from error
         return pair
+
+    @property
+    def native(self) -> NativeGrid:
+        """The grid's arrays."""
+        return NativeGrid(self.path, self.header)
 
     @property
     def labels(self) -> list[Label]:
@@ -361,13 +356,7 @@ class _Pair:
             tuple: A slice of the first axis, and the values there, (...,
                 n).
         """
-        size = self.header.size_of(emission)
-        n, *others = self.header.shape
-        parts = int(np.ceil(8.0 * n * np.prod(others) * size / _BLOCK))
-        with open_hdf5(self.path) as hdf:
-            for nodes in np.array_split(np.arange(n), min(parts, n)):
-                block = slice(nodes[0], nodes[-1] + 1)
-                yield block, self._read(hdf, emission, block)
+        return self.native.read_blocks(emission)
 
     def blocks(
         self, emission: str
@@ -389,15 +378,7 @@ class _Pair:
         self, emission: str, nodes: Iterable[tuple[int, ...]]
     ) -> NDArray[np.float64]:
         """Return the grid's values at some nodes, (m, n)."""
-        with open_hdf5(self.path) as hdf:
-            return np.array([self._read(hdf, emission, n) for n in nodes])
-
-    def _read(
-        self, hdf: h5py.File, emission: str, part: Any
-    ) -> NDArray[np.float64]:
-        """Read a part of the grid's values of an emission."""
-        shape = (*self.header.shape, self.header.size_of(emission))
-        return read_values(hdf, self.path, emission, shape, part)
+        return self.native.read_nodes(emission, nodes)
 
 
 @dataclass(frozen=True)

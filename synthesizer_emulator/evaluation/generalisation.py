@@ -46,13 +46,9 @@ from synthesizer_emulator.emulator.metrics import (
 from synthesizer_emulator.emulator.scaling import AxisDomain, Coordinates
 from synthesizer_emulator.evaluation.measures.subset import some_wavelengths
 from synthesizer_emulator.evaluation.tables import Table, number
-from synthesizer_emulator.files.hdf5 import open_hdf5
 from synthesizer_emulator.files.yaml_file import in_file, read_yaml
-from synthesizer_emulator.gridfile.header import (
-    Axis,
-    native_header,
-    read_values,
-)
+from synthesizer_emulator.gridfile.header import Axis
+from synthesizer_emulator.gridfile.native import NativeGrid
 from synthesizer_emulator.gridfile.nodes import find_axis, matching, within
 from synthesizer_emulator.gridfile.places import find_grid
 from synthesizer_emulator.records import write_json
@@ -422,7 +418,8 @@ class _Field:
     @classmethod
     def from_study(cls, study: Study) -> Self:
         """Read the grid of a study, and find its regions there."""
-        header = native_header(study.grid)
+        native = NativeGrid.open(study.grid)
+        header = native.header
         if study.spectrum not in header.spectra_units:
             raise MissingSpectraType(
                 f"'{study.grid}' has no spectrum '{study.spectrum}'; it has "
@@ -432,19 +429,10 @@ class _Field:
         columns = some_wavelengths(
             scored_region(header.lam_angstrom), study.wavelengths
         )
-        with open_hdf5(study.grid) as hdf:
-            values = np.array(
-                [
-                    read_values(
-                        hdf,
-                        study.grid,
-                        f"spectra/{study.spectrum}",
-                        (*header.shape, len(header.lam)),
-                        i,
-                    )[..., columns]
-                    for i in range(header.shape[0])
-                ]
-            )
+        emission = f"spectra/{study.spectrum}"
+        values = np.concatenate(
+            [block[..., columns] for _, block in native.read_blocks(emission)]
+        )
         alive = values.max(axis=-1) > 0
         y = _soft_log(values[alive], values[alive])
         y -= y.mean(axis=-1, keepdims=True)

@@ -46,18 +46,14 @@ from synthesizer_emulator.evaluation.tables import (
     recovery_table,
     summary_cells,
 )
-from synthesizer_emulator.files.hdf5 import open_hdf5
 from synthesizer_emulator.files.writing import check_room, write_hdf5
 from synthesizer_emulator.gridfile.header import (
     LINES,
     SPECTRA,
     Axis,
     GridHeader,
-    create_emission,
-    read_emission,
-    read_values,
-    write_header,
 )
+from synthesizer_emulator.gridfile.native import NativeGrid
 from synthesizer_emulator.gridfile.nodes import (
     Label,
     every,
@@ -65,6 +61,7 @@ from synthesizer_emulator.gridfile.nodes import (
     matching,
 )
 from synthesizer_emulator.gridfile.places import find_grid
+from synthesizer_emulator.gridfile.writing import create_emission, write_header
 from synthesizer_emulator.validation import check_whole
 from synthesizer_emulator.wavelengths import selection
 from synthesizer_emulator.weights.file import Weights, read_weights
@@ -400,14 +397,11 @@ class _Thinned:
         target = folder / "thinned.hdf5"
         sizes = (header.size_of(emission) for emission in header.units)
         check_room(target, 8 * prod(thin.shape) * sum(sizes))
-        with (
-            open_hdf5(path) as source,
-            write_hdf5(target) as hdf,
-        ):
+        native = NativeGrid(path, header)
+        with write_hdf5(target) as hdf:
             write_header(hdf, thin)
             for name, units in header.units.items():
-                whole = (*header.shape, header.size_of(name))
-                values = read_values(source, path, name, whole)[kept]
+                values = native.read(name)[kept]
                 create_emission(hdf, name, values.shape, units)[...] = values
         return cls(target, thin, path, header, kept, missing)
 
@@ -419,8 +413,7 @@ class _Thinned:
 
     def _read(self, emission: str) -> NDArray[np.float64]:
         """Read the whole grid's values of an emission."""
-        shape = (*self.whole.shape, self.whole.size_of(emission))
-        return read_emission(self.whole_path, emission, shape)
+        return NativeGrid(self.whole_path, self.whole).read(emission)
 
     def recover(
         self, name: str, weights: Weights, most: int

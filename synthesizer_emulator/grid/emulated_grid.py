@@ -47,11 +47,7 @@ from synthesizer_emulator.grid.refine import (
     on_mesh,
     with_axes,
 )
-from synthesizer_emulator.gridfile.header import (
-    IONISING,
-    LINE_UNITS,
-    STAR_FRACTION,
-)
+from synthesizer_emulator.gridfile.header import IONISING, STAR_FRACTION
 from synthesizer_emulator.gridfile.places import (
     SUFFIX,
     folders,
@@ -63,6 +59,7 @@ from synthesizer_emulator.gridfile.places import (
 from synthesizer_emulator.gridfile.places import (
     example_folder as example_folder,
 )
+from synthesizer_emulator.gridfile.reading import LINE_UNITS
 from synthesizer_emulator.units import PURE, in_units, parse_unit
 from synthesizer_emulator.validation import check_number, nearest
 from synthesizer_emulator.wavelengths import (

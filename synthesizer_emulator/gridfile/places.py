@@ -148,3 +148,11 @@ def similar(grid: str | Path, grid_dir: str | Path | None, ending: str) -> str:
         for path in folder.glob(f"*{ending}")
     ]
     return nearest(Path(plain_name(grid)).name, known)
+
+
+def grid_name_of(path: Path) -> str:
+    """Return the name of a grid: its file name without the extension.
+
+    Official names hold dots and commas, so only `.hdf5` is taken off.
+    """
+    return path.name.removesuffix(".hdf5")

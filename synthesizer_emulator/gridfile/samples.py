@@ -31,14 +31,13 @@ from numpy.typing import NDArray
 from synthesizer.exceptions import GridError
 
 from synthesizer_emulator.files.hdf5 import open_hdf5, report_damage
-from synthesizer_emulator.gridfile.header import (
+from synthesizer_emulator.gridfile.header import Axis, GridHeader
+from synthesizer_emulator.gridfile.reading import (
     REMEDY,
-    Axis,
-    GridHeader,
     flag,
     make_axis,
+    read_array,
     read_contents,
-    read_emission,
     read_numbers,
     text,
 )
@@ -115,7 +114,8 @@ class SampleFile:
             GridError: If they are of another shape.
         """
         shape = (self.size, self.contents.size_of(emission))
-        return read_emission(self.path, emission, shape)
+        with open_hdf5(self.path) as hdf:
+            return read_array(hdf, emission, self.path, shape)
 
 
 def is_sample_file(path: Path) -> bool:

@@ -20,13 +20,8 @@ from synthesizer.exceptions import InconsistentArguments, UnmetDependency
 from tqdm import tqdm
 
 from synthesizer_emulator.files.writing import check_room, write_hdf5
-from synthesizer_emulator.gridfile.header import (
-    Axis,
-    GridHeader,
-    LineList,
-    create_emission,
-    write_header,
-)
+from synthesizer_emulator.gridfile.header import Axis, GridHeader, LineList
+from synthesizer_emulator.gridfile.writing import create_emission, write_header
 from synthesizer_emulator.wavelengths import (
     WavelengthMap,
     flux_conserving,

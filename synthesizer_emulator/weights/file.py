@@ -56,13 +56,10 @@ from synthesizer_emulator.files.sealed import (
     write_sealed,
 )
 from synthesizer_emulator.forking import check_not_forked
-from synthesizer_emulator.gridfile.header import (
-    GridHeader,
-    read_header,
-    text,
-    write_header,
-)
+from synthesizer_emulator.gridfile.header import GridHeader
 from synthesizer_emulator.gridfile.places import SUFFIX as SUFFIX
+from synthesizer_emulator.gridfile.reading import read_header, text
+from synthesizer_emulator.gridfile.writing import write_header
 
 # Version 3 has a checksum, 2 has tables in integers, 1 has neither.
 FORMAT_VERSION = 3

@@ -13,7 +13,8 @@ from synthesizer.exceptions import GridError
 from synthesizer.synth_warnings import warn
 
 from synthesizer_emulator.digests import sha256
-from synthesizer_emulator.gridfile.header import GridHeader, native_header
+from synthesizer_emulator.gridfile.header import GridHeader
+from synthesizer_emulator.gridfile.native import NativeGrid
 from synthesizer_emulator.gridfile.places import locate
 from synthesizer_emulator.weights.file import Weights, read_weights
 
@@ -85,7 +86,7 @@ def difference(header: GridHeader, grid: Path) -> str:
             file is no grid that can be read.
     """
     try:
-        own = native_header(grid)
+        own = NativeGrid.open(grid).header
     except (GridError, OSError):
         return ""
     names = [axis.name for axis in header.axes]

@@ -19,12 +19,8 @@ from synthesizer_emulator.emulator.metrics import (
     is_bright,
     scored_region,
 )
-from synthesizer_emulator.files.hdf5 import open_hdf5
-from synthesizer_emulator.gridfile.header import (
-    SPECTRA,
-    GridHeader,
-    read_values,
-)
+from synthesizer_emulator.gridfile.header import SPECTRA, GridHeader
+from synthesizer_emulator.gridfile.native import NativeGrid
 from synthesizer_emulator.validation import nearest
 
 # A spectrum depends on a label if that changes its ln flux by so much, apart
@@ -49,14 +45,14 @@ def most_sensitive(
     """
     scored = scored_region(header.lam_angstrom)
     first = (0,) * len(header.shape)
-    shape = (*header.shape, len(header.lam))
+    native = NativeGrid(path, header)
 
     def told(name: str) -> int:
         count = 0
         for i in range(len(first)):
             along = (*first[:i], slice(None), *first[i + 1 :])
             emission = f"{SPECTRA}/{name}"
-            lnu = read_values(hdf, path, emission, shape, along)[:, scored]
+            lnu = native.read(emission, along)[:, scored]
             lit = lnu[lnu.max(axis=1) > 0]
             log_flux = np.log(lit[:, is_bright(lit).all(axis=0)])
             if log_flux.size:
@@ -64,8 +60,7 @@ def most_sensitive(
                 count += bool(np.ptp(log_flux, axis=0).max() > _CHANGE)
         return count
 
-    with open_hdf5(path) as hdf:
-        return max(sorted(names, key=lambda n: n == "linecont"), key=told)
+    return max(sorted(names, key=lambda n: n == "linecont"), key=told)
 
 
 def some_wavelengths(scored: NDArray[np.bool_], most: int) -> NDArray[np.intp]:

@@ -1,0 +1,143 @@
+"""Grid files that store arrays of spectra and lines, not an emulator.
+
+Everything that reads the arrays of a grid (training, evaluation, hold-out
+experiments) reads them through `NativeGrid`, a block at a time if need be.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from math import ceil, prod
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from synthesizer.exceptions import GridError
+
+from synthesizer_emulator.files.hdf5 import open_hdf5
+from synthesizer_emulator.gridfile.header import GridHeader
+from synthesizer_emulator.gridfile.places import grid_name_of
+from synthesizer_emulator.gridfile.reading import read_array, read_header
+
+# The size of a block in memory, bytes.
+_BLOCK_SIZE = 3e8
+
+
+@dataclass(frozen=True)
+class NativeGrid:
+    """A Synthesizer grid whose spectra and lines are stored as arrays.
+
+    Emissions are named by their path in the file, e.g. `spectra/incident`
+    or `lines/luminosity`. Values are in the units of the file, in double
+    precision; wavelengths or lines are the last dimension.
+
+    Attributes:
+        path (Path): The grid file.
+        header (GridHeader): Its header.
+    """
+
+    path: Path
+    header: GridHeader
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Read the header of a grid file.
+
+        Args:
+            path (Path): The grid file.
+
+        Returns:
+            NativeGrid: The grid, with no array read yet.
+
+        Raises:
+            GridError: If the file is missing, damaged or not a Synthesizer
+                grid, or if it holds the weights of an emulator.
+        """
+        with open_hdf5(path) as hdf:
+            if "emulator" in hdf:
+                raise GridError(
+                    f"'{path}' holds the weights of an emulator: pass the "
+                    "grid itself, without '.emulator'."
+                )
+            return cls(path, read_header(hdf, path))
+
+    @property
+    def name(self) -> str:
+        """The name of the grid."""
+        return grid_name_of(self.path)
+
+    def shape_of(self, emission: str) -> tuple[int, ...]:
+        """Return the shape of an emission's array, (n1, ..., nd, n).
+
+        Args:
+            emission (str): The path of the emission.
+        """
+        return (*self.header.shape, self.header.size_of(emission))
+
+    def read(self, emission: str, part: Any = ...) -> NDArray[np.float64]:
+        """Read the values of an emission, or a part of them.
+
+        Args:
+            emission (str): The path of the emission.
+            part (index): The part to read, as h5py takes it; all by
+                default.
+
+        Returns:
+            np.ndarray of float: The values, (n1, ..., nd, n) or that part.
+
+        Raises:
+            GridError: If the array is missing, does not hold numbers, or
+                does not have the shape that the header implies.
+        """
+        (values,) = self._read(emission, [part])
+        return values
+
+    def read_nodes(
+        self, emission: str, nodes: Iterable[tuple[int, ...]]
+    ) -> NDArray[np.float64]:
+        """Read the values of an emission at some nodes.
+
+        Args:
+            emission (str): The path of the emission.
+            nodes (iterable of tuple): The index of each of the m nodes
+                along every axis.
+
+        Returns:
+            np.ndarray of float: The values, (m, n).
+
+        Raises:
+            GridError: As `read`.
+        """
+        return np.array(list(self._read(emission, nodes)))
+
+    def read_blocks(
+        self, emission: str
+    ) -> Iterator[tuple[slice, NDArray[np.float64]]]:
+        """Read an emission in blocks of a few hundred MB.
+
+        Args:
+            emission (str): The path of the emission.
+
+        Yields:
+            tuple: A slice of the first axis, and the values of its k nodes,
+                (k, n2, ..., nd, n).
+
+        Raises:
+            GridError: As `read`.
+        """
+        shape = self.shape_of(emission)
+        count = min(ceil(8 * prod(shape) / _BLOCK_SIZE), shape[0])
+        blocks = [
+            slice(nodes[0], nodes[-1] + 1)
+            for nodes in np.array_split(np.arange(shape[0]), count)
+        ]
+        yield from zip(blocks, self._read(emission, blocks), strict=True)
+
+    def _read(
+        self, emission: str, parts: Iterable[Any]
+    ) -> Iterator[NDArray[np.float64]]:
+        """Yield parts of an emission, opening the file once."""
+        shape = self.shape_of(emission)
+        with open_hdf5(self.path) as hdf:
+            for part in parts:
+                yield read_array(hdf, emission, self.path, shape, part)

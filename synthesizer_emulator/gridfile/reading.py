@@ -1,0 +1,442 @@
+"""Reads and checks the header and the arrays of HDF5 grid files.
+
+Every entry is checked for its type, shape, units and range. Errors name the
+file, the entry, and how to mend it.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+from synthesizer.exceptions import GridError, InconsistentArguments
+from unyt import Unit, unyt_array
+from unyt.dimensions import length, mass
+
+from synthesizer_emulator.files.hdf5 import report_damage
+from synthesizer_emulator.gridfile.header import (
+    EXTINCTION_CURVES,
+    IONISING,
+    LINES,
+    SPECTRA,
+    STAR_FRACTION,
+    Axis,
+    GridHeader,
+    LineList,
+    node_name,
+)
+from synthesizer_emulator.units import parse_unit
+
+# Entries of the emission groups that are not emissions.
+_NOT_SPECTRA = ("wavelength", "normalisation")
+
+
+_NOT_LINES = ("id", "wavelength")
+
+
+# What Synthesizer reads of lines, and converts to.
+LINE_UNITS = {
+    "luminosity": "erg/s",
+    "nebular_continuum": "erg/s/Hz",
+    "transmitted": "erg/s/Hz",
+}
+
+
+# What to do about a file that can't be read.
+REMEDY = "Mend the file, or get or make it again."
+
+
+def read_header(hdf: h5py.File, path: Path) -> GridHeader:
+    """Read the header of a grid.
+
+    Args:
+        hdf (h5py.File): The open grid (or weights) file.
+        path (Path): Where it is from, for messages.
+
+    Returns:
+        GridHeader: All but the spectra and line arrays.
+
+    Raises:
+        GridError: If the file is not a Synthesizer grid, or holds what no
+            grid can hold; names what is missing or wrong.
+    """
+    with report_damage(path, REMEDY):
+        _check_current(hdf, path)
+    if "axes" not in hdf.attrs or "axes" not in hdf:
+        raise GridError(
+            f"'{path}' is not a Synthesizer grid: it has no 'axes' "
+            "attribute and group."
+        )
+    with report_damage(path, REMEDY):
+        try:
+            names = [text(name) for name in np.atleast_1d(hdf.attrs["axes"])]
+            if not names or len(set(names)) != len(names):
+                raise GridError(
+                    f"The attribute 'axes' of '{path}' must name each axis "
+                    f"once, got {', '.join(names) or 'none'}. {REMEDY}"
+                )
+            axes = tuple(_read_axis(hdf, name, path) for name in names)
+            return read_contents(hdf, axes, path)
+        except KeyError as error:
+            raise GridError(
+                f"'{path}' is no complete Synthesizer grid: "
+                f"{error.args[0]}. {REMEDY}"
+            ) from error
+
+
+def _check_current(hdf: h5py.File, path: Path) -> None:
+    """Refuse grids in the formats of earlier versions of Synthesizer."""
+    names = [text(n) for n in np.atleast_1d(hdf.attrs.get("axes", ()))]
+    lines = hdf.get(LINES, {})
+    for outdated, what in (
+        (SPECTRA in hdf and not names, "it has no list of axes"),
+        (any("log10" in name for name in names), "its axes are logarithms"),
+        (
+            any(isinstance(lines[name], h5py.Group) for name in lines)
+            and "emulator" not in hdf,
+            "it has a group for each line",
+        ),
+    ):
+        if outdated:
+            raise GridError(
+                f"'{path}' is a grid in an outdated format ({what}), "
+                "which Synthesizer itself does not read any more: fetch it "
+                "again, or make it with a current version."
+            )
+
+
+def read_array(
+    hdf: h5py.File,
+    name: str,
+    path: Path,
+    shape: tuple[int, ...],
+    part: Any = ...,
+) -> NDArray[np.float64]:
+    """Read the values of one emission, or a part of them.
+
+    Args:
+        hdf (h5py.File): The open file, of a grid or of samples.
+        name (str): The path of the array, e.g. `spectra/incident`.
+        path (Path): Where it is from, for messages.
+        shape (tuple of int): The shape that the whole must have.
+        part (index): The part to read, as h5py takes it.
+
+    Returns:
+        np.ndarray of float: The values, unchecked.
+
+    Raises:
+        GridError: If they are missing, no numbers or of another shape.
+    """
+    with report_damage(path, REMEDY):
+        dataset = _numbers(hdf, name, path)
+        if dataset.shape != shape:
+            raise GridError(
+                f"'{name}' of '{path.name}' is not an array of shape "
+                f"{shape}, as the rest of the file has it, but of "
+                f"{dataset.shape}. {REMEDY}"
+            )
+        return dataset[part].astype(np.float64)
+
+
+def read_contents(
+    hdf: h5py.File,
+    axes: tuple[Axis, ...],
+    path: Path,
+    samples: int | None = None,
+) -> GridHeader:
+    """Read all of a header but the axes.
+
+    Args:
+        hdf (h5py.File): The open file.
+        axes (tuple of Axis): The axes.
+        path (Path): Where it is from, for messages.
+        samples (int): How many samples there are, where these take the
+            place of nodes.
+
+    Returns:
+        GridHeader: The header with these axes.
+
+    Raises:
+        GridError: If there are no spectra, or something else is not what
+            it has to be.
+        KeyError: If something else is missing.
+    """
+    groups = [g for g in (SPECTRA, EXTINCTION_CURVES) if g in hdf]
+    if not groups or "wavelength" not in hdf[groups[0]]:
+        raise GridError(
+            f"'{path}' holds no spectra: expected the group "
+            "'spectra' (or 'extinction_curves') with a 'wavelength'."
+        )
+    group = groups[0]
+    lam, lam_units = _read_wavelengths(hdf, f"{group}/wavelength", path)
+    if not np.all(np.diff(lam) > 0):
+        raise GridError(
+            f"The wavelengths of '{path}' must be strictly ascending."
+        )
+    ions = hdf.get(IONISING, {})
+    header = GridHeader(
+        axes=axes,
+        lam=lam,
+        lam_units=lam_units,
+        spectra_units={
+            name: _read_units(hdf[group][name], path)
+            for name in hdf[group]
+            if name not in _NOT_SPECTRA
+        },
+        spectra_group=group,
+        lines=_read_lines(hdf, path),
+        weight_variable=text(hdf.attrs.get("WeightVariable", "None")),
+        attributes={
+            key: value
+            for key, value in hdf.attrs.items()
+            if key not in ("axes", "WeightVariable")
+        },
+        model=dict(hdf["Model"].attrs) if "Model" in hdf else {},
+        cloudy=_read_cloudy(hdf),
+        log10_specific_ionising_luminosity={
+            ion: read_numbers(hdf, f"{IONISING}/{ion}", path) for ion in ions
+        },
+        star_fraction=(
+            read_numbers(hdf, STAR_FRACTION, path)
+            if STAR_FRACTION in hdf
+            else None
+        ),
+    )
+    for stored, values in header.stored.items():
+        _check_stored(header, stored, values, path, samples)
+    return header
+
+
+def _read_axis(hdf: h5py.File, name: str, path: Path) -> Axis:
+    """Read one axis, which must ascend strictly."""
+    if name not in hdf["axes"]:
+        raise GridError(
+            f"'{path}' lists the axis '{name}' but holds no 'axes/{name}'."
+        )
+    values = read_numbers(hdf, f"axes/{name}", path)
+    finite = values.ndim == 1 and values.size and np.isfinite(values).all()
+    if not finite or not np.all(np.diff(values) > 0):
+        raise GridError(
+            f"The axis '{name}' of '{path}' must be one-dimensional, finite "
+            f"and strictly ascending. {REMEDY}"
+        )
+    dataset = hdf["axes"][name]
+    units = _read_units(dataset, path)
+    log_on_read = flag(dataset.attrs.get("log_on_read", False))
+    return make_axis(path, name, values, units, log_on_read)
+
+
+def make_axis(
+    path: Path,
+    name: str,
+    values: NDArray[np.float64],
+    units: str,
+    log_on_read: bool,
+) -> Axis:
+    """Return an axis, its units as Synthesizer has them.
+
+    Raises:
+        GridError: If it is to be logged and not positive, or its units are
+            none.
+    """
+    unit = file_unit(path, f"the axis '{name}'", units)
+    if log_on_read and values.min() <= 0:
+        raise GridError(
+            f"The axis '{name}' of '{path}' is to be logged, but "
+            f"begins at {values.min():g}."
+        )
+    # As Synthesizer does: kilograms would not fit float32.
+    if unit.dimensions == mass:
+        values, units = unyt_array(values, unit).to_value("Msun"), "Msun"
+    return Axis(name, values, units, log_on_read)
+
+
+def _read_lines(hdf: h5py.File, path: Path) -> LineList | None:
+    """Read the line list, if there is one in the present format."""
+    if LINES not in hdf or "luminosity" not in hdf[LINES]:
+        return None
+    group = hdf[LINES]
+    lams, lam_units = _read_wavelengths(hdf, f"{LINES}/wavelength", path)
+    ids = tuple(text(i) for i in np.atleast_1d(group["id"][...]))
+    if len(ids) != len(lams) or len(set(ids)) != len(ids):
+        raise GridError(
+            f"The lines of '{path}' need one wavelength for each id, and no "
+            f"id twice; got {len(ids)} ids ({len(set(ids))} different) and "
+            f"{len(lams)} wavelengths. {REMEDY}"
+        )
+    units = {
+        name: _read_units(group[name], path)
+        for name in group
+        if name not in _NOT_LINES
+    }
+    for name in units.keys() & LINE_UNITS.keys():
+        expected = LINE_UNITS[name]
+        dimensions = parse_unit(units[name]).dimensions
+        if dimensions != parse_unit(expected).dimensions:
+            raise GridError(
+                f"'{LINES}/{name}' of '{path}' is in '{units[name]}', which "
+                f"is nothing like '{expected}'. {REMEDY}"
+            )
+    return LineList(ids, lams, lam_units, units)
+
+
+def _read_wavelengths(
+    hdf: h5py.File, name: str, path: Path
+) -> tuple[NDArray[np.float64], str]:
+    """Read wavelengths, which must be positive lengths, and their units."""
+    lam = read_numbers(hdf, name, path)
+    units = _read_units(hdf[name], path, "angstrom")
+    positive = np.isfinite(lam) & (lam > 0)
+    if lam.ndim != 1 or not lam.size or not positive.all():
+        raise GridError(
+            f"The wavelengths '{name}' of '{path}' must be one-dimensional, "
+            f"finite and positive. {REMEDY}"
+        )
+    if parse_unit(units).dimensions != length:
+        raise GridError(
+            f"The wavelengths '{name}' of '{path}' are in '{units}', which "
+            f"is no length. {REMEDY}"
+        )
+    return lam, units
+
+
+def _check_stored(
+    header: GridHeader,
+    name: str,
+    values: NDArray[np.float64],
+    path: Path,
+    samples: int | None,
+) -> None:
+    """Refuse ionising rates and star fractions that can't be.
+
+    Raises:
+        GridError: Names the first node, or sample, that is wrong.
+    """
+    fraction = name == STAR_FRACTION
+    if samples is not None:
+        shape: tuple[int, ...] = (samples,)
+    elif fraction:
+        # Of ages and metallicities, whatever axes follow.
+        shape = header.shape[: max(values.ndim, 1)]
+    else:
+        shape = header.shape
+    if values.shape != shape:
+        raise GridError(
+            f"'{name}' of '{path.name}' must have one value a sample, got "
+            f"shape {values.shape} for {samples} samples. {REMEDY}"
+            if samples is not None
+            else f"'{name}' of '{path.name}' has shape {values.shape}, but "
+            f"the axes have {shape}. {REMEDY}"
+        )
+    # The logarithm of no photons is no fault.
+    known = np.isfinite(values) | (np.isneginf(values) & (not fraction))
+    for wrong, what in (
+        (~known, "a value that is not finite"),
+        (fraction & (values < 0), "a negative value"),
+    ):
+        if wrong.any():
+            node = np.argwhere(wrong)[0]
+            where = (
+                node_name(header.axes, node)
+                if samples is None
+                else f"sample {node[0]}"
+            )
+            raise GridError(
+                f"'{name}' of '{path.name}' has {what} at {where} "
+                f"({int(wrong.sum())} in all). {REMEDY}"
+            )
+
+
+def _read_cloudy(hdf: h5py.File) -> dict[str, object] | None:
+    """Read the mark of a reprocessed grid, in its new or old form."""
+    if "CloudyParams" in hdf:
+        return dict(hdf["CloudyParams"].attrs)
+    return {} if "cloudy_version" in hdf.attrs else None
+
+
+def _read_units(
+    dataset: h5py.Dataset, path: Path, default: str = "None"
+) -> str:
+    """Read the units that an array states, which must be units."""
+    units = text(dataset.attrs.get("Units", default))
+    file_unit(path, f"'{dataset.name}'", units)
+    return units
+
+
+def _numbers(hdf: h5py.File, name: str, path: Path) -> h5py.Dataset:
+    """Return an array of a file that must hold numbers, unread."""
+    dataset = hdf[name]
+    if (
+        not isinstance(dataset, h5py.Dataset)
+        or dataset.shape is None
+        or dataset.dtype.kind not in "biuf"
+    ):
+        raise GridError(
+            f"'{name}' of '{path.name}' is not an array of numbers. {REMEDY}"
+        )
+    return dataset
+
+
+def read_numbers(hdf: h5py.File, name: str, path: Path) -> NDArray[np.float64]:
+    """Read an array of a file that must hold numbers.
+
+    Args:
+        hdf (h5py.File): The open file.
+        name (str): The path of the array in it.
+        path (Path): Where it is from, for messages.
+
+    Returns:
+        np.ndarray of float: The array.
+
+    Raises:
+        GridError: If it is a group, or holds anything but numbers.
+        KeyError: If it is missing.
+    """
+    return np.asarray(_numbers(hdf, name, path)[...], np.float64)
+
+
+def file_unit(path: Path, what: str, units: str) -> Unit:
+    """Return the unit that a file spells.
+
+    Args:
+        path (Path): The file, for the message.
+        what (str): What is in these units, for the message.
+        units (str): How it spells them.
+
+    Raises:
+        GridError: If it is no unit.
+    """
+    try:
+        return parse_unit(units)
+    except InconsistentArguments as error:
+        raise GridError(
+            f"The units of {what} in '{path}' can't be read: {error}"
+        ) from error
+
+
+def text(value: object) -> str:
+    """Return a text of a file, which h5py may give as bytes.
+
+    Raises:
+        TypeError: If it is none.
+        UnicodeError: If it is not in UTF-8.
+    """
+    if isinstance(value, bytes):
+        return value.decode("utf-8")
+    if not isinstance(value, str):
+        raise TypeError(f"expected a text, got {type(value).__name__}")
+    # What is not in UTF-8 h5py hides in surrogates, which this refuses.
+    value.encode("utf-8")
+    return str(value)
+
+
+def flag(value: object) -> bool:
+    """Return a truth value of a file, which may be 0 or 1.
+
+    Raises:
+        TypeError: If it is none.
+    """
+    if not np.isscalar(value) or value not in (False, True):
+        raise TypeError(f"expected true or false, got {value!r}")
+    return bool(value)

@@ -1,0 +1,68 @@
+"""Writes grid files in Synthesizer's HDF5 format."""
+
+import h5py
+import numpy as np
+
+from synthesizer_emulator.gridfile.header import LINES, GridHeader
+
+
+def write_header(hdf: h5py.File, header: GridHeader) -> None:
+    """Write the header of a grid into an empty file.
+
+    Args:
+        hdf (h5py.File): The file, open for writing.
+        header (GridHeader): What to write.
+    """
+    for key, value in header.attributes.items():
+        hdf.attrs[key] = value
+    hdf.attrs["axes"] = [axis.name for axis in header.axes]
+    hdf.attrs["WeightVariable"] = header.weight_variable
+    for axis in header.axes:
+        dataset = hdf.create_dataset(f"axes/{axis.name}", data=axis.values)
+        dataset.attrs["Units"] = axis.units
+        dataset.attrs["log_on_read"] = axis.log_on_read
+    group = hdf.create_group(header.spectra_group)
+    group.create_dataset("wavelength", data=header.lam)
+    group["wavelength"].attrs["Units"] = header.lam_units
+    if header.lines is not None:
+        lines = hdf.create_group(LINES)
+        lines.create_dataset("id", data=np.array(header.lines.ids, "S"))
+        lines.create_dataset("wavelength", data=header.lines.lams)
+        lines["wavelength"].attrs["Units"] = header.lines.lam_units
+    for name, attributes in (
+        ("Model", header.model),
+        ("CloudyParams", header.cloudy),
+    ):
+        if attributes is not None:
+            target = hdf.create_group(name)
+            for key, value in attributes.items():
+                target.attrs[key] = value
+    for path, values in header.stored.items():
+        hdf[path] = values
+
+
+def create_emission(
+    hdf: h5py.File,
+    name: str,
+    shape: tuple[int, ...],
+    units: str,
+    dtype: np.dtype | type = np.float64,
+    compress: bool = False,
+) -> h5py.Dataset:
+    """Create the array of one emission, to be filled in parts.
+
+    Args:
+        hdf (h5py.File): The file, open for writing, with its header.
+        name (str): The path in the file, e.g. `spectra/incident`.
+        shape (tuple of int): The shape; wavelengths or lines come last.
+        units (str): The units to state.
+        dtype (np.dtype): The precision to store.
+        compress (bool): Whether to compress, which makes loading slower.
+
+    Returns:
+        h5py.Dataset: The dataset, unfilled.
+    """
+    storage = {"compression": "gzip", "shuffle": True} if compress else {}
+    dataset = hdf.create_dataset(name, shape, dtype, **storage)
+    dataset.attrs["Units"] = units
+    return dataset
