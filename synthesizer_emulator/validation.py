@@ -9,7 +9,30 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from synthesizer.exceptions import InconsistentArguments
+from synthesizer.exceptions import (
+    GridError,
+    InconsistentArguments,
+    InconsistentParameter,
+    IncorrectUnits,
+    MissingAttribute,
+    MissingSpectraType,
+    MissingUnits,
+    UnimplementedFunctionality,
+    UnrecognisedOption,
+)
+
+# The exceptions for wrong input: a file, an argument or a setting.
+INPUT_ERRORS = (
+    GridError,
+    InconsistentArguments,
+    IncorrectUnits,
+    InconsistentParameter,
+    MissingAttribute,
+    MissingSpectraType,
+    MissingUnits,
+    UnimplementedFunctionality,
+    UnrecognisedOption,
+)
 
 # Where Linux says how much memory a container may take.
 _LIMITS = (

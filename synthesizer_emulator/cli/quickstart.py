@@ -1,7 +1,7 @@
-"""The main job in a few minutes: build, load, make galaxies, compare.
+"""The quickstart: build, load, make galaxies, and compare their spectra.
 
-Run by `synthesizer-emulator quickstart`; read it as the shortest example
-of the whole way from a grid file to a galaxy's spectrum.
+`synthesizer-emulator quickstart` runs it. It is also the shortest complete
+example from a grid file to the spectrum of a galaxy.
 """
 
 from collections.abc import Callable
@@ -43,12 +43,12 @@ _N_PARTICLES = 2000
 
 @dataclass(frozen=True)
 class Comparison:
-    """One galaxy spectrum made with both grids.
+    """The spectrum of one galaxy from both grids.
 
     Attributes:
-        lam (np.ndarray of float): Wavelengths in Angstrom, (nlam,).
-        native (np.ndarray of float): With the native grid, in erg/s/Hz.
-        emulated (np.ndarray of float): With the emulated one.
+        lam (np.ndarray of float): Wavelengths, Angstrom, (nlam,).
+        native (np.ndarray of float): From the native grid, erg/s/Hz, (nlam,).
+        emulated (np.ndarray of float): From the emulated grid, likewise.
     """
 
     lam: NDArray[np.float64]
@@ -57,22 +57,22 @@ class Comparison:
 
     @property
     def residual(self) -> NDArray[np.float64]:
-        """The fractional difference, NaN where the native has no flux."""
-        dark = self.native == 0
-        return self.emulated / np.where(dark, np.nan, self.native) - 1.0
+        """Fractional difference, (nlam,); NaN where the native flux is 0."""
+        native = np.where(self.native == 0, np.nan, self.native)
+        return self.emulated / native - 1.0
 
     @property
     def scored(self) -> NDArray[np.float64]:
-        """The absolute residuals from 912 Angstrom to 10 micron."""
+        """Finite absolute residuals from 912 Angstrom to 10 micron."""
         residual = np.abs(self.residual[scored_region(self.lam)])
         return residual[np.isfinite(residual)]
 
 
 def run(out: Path, echo: Callable[[str], None]) -> None:
-    """Build on the embedded grid and compare galaxies.
+    """Build the example emulator and compare galaxies.
 
     Args:
-        out (Path): Folder for the weights and the figure.
+        out (Path): Folder of the weights and the figure.
         echo (callable): Prints a line.
     """
     out.mkdir(parents=True, exist_ok=True)
@@ -87,13 +87,11 @@ def run(out: Path, echo: Callable[[str], None]) -> None:
         comparisons = compare(native, emulated)
     echo("Galaxies, emulated against native, 912 Angstrom to 10 micron:")
     for (galaxy, model), comparison in comparisons.items():
-        typical, largest = (
-            np.median(comparison.scored),
-            comparison.scored.max(),
-        )
+        scored = comparison.scored
         echo(
-            f"  {galaxy:<10} {model:<8} typical {100 * typical:.4f} %, "
-            f"largest {100 * largest:.4f} %"
+            f"  {galaxy:<10} {model:<8} "
+            f"typical {100 * np.median(scored):.4f} %, "
+            f"largest {100 * scored.max():.4f} %"
         )
     figure = out / "quickstart.png"
     plot(comparisons, figure)
@@ -101,35 +99,34 @@ def run(out: Path, echo: Callable[[str], None]) -> None:
 
 
 def compare(native: Grid, emulated: Grid) -> dict[tuple[str, str], Comparison]:
-    """Make the same galaxies with two grids.
+    """Compare the same galaxies from two grids.
 
     Args:
-        native (Grid): Synthesizer's own grid.
+        native (Grid): The native grid.
         emulated (Grid): Its emulator.
 
     Returns:
-        dict: A Comparison for each pair of `GALAXIES` and `MODELS`.
+        dict: A Comparison for each pair of galaxy and model, of `GALAXIES`
+            and `MODELS`.
     """
     comparisons = {}
     for galaxy in GALAXIES:
-        both = {
-            grid: galaxy_spectra(grid, galaxy) for grid in (native, emulated)
-        }
+        true = galaxy_spectra(native, galaxy)
+        got = galaxy_spectra(emulated, galaxy)
         for model in MODELS:
-            one, other = both[native][model], both[emulated][model]
             comparisons[galaxy, model] = Comparison(
-                np.asarray(one.lam.to_value("angstrom")),
-                np.asarray(one.lnu.to_value("erg/s/Hz")),
-                np.asarray(other.lnu.to_value("erg/s/Hz")),
+                np.asarray(true[model].lam.to_value("angstrom")),
+                np.asarray(true[model].lnu.to_value("erg/s/Hz")),
+                np.asarray(got[model].lnu.to_value("erg/s/Hz")),
             )
     return comparisons
 
 
 def galaxy_spectra(grid: Grid, galaxy: str) -> dict[str, Sed]:
-    """Return the spectra of a galaxy, made by Synthesizer.
+    """Return the spectra of a galaxy by emission model.
 
     Args:
-        grid (Grid): The grid to make them with, reprocessed.
+        grid (Grid): A reprocessed grid, native or emulated.
         galaxy (str): One of `GALAXIES`.
 
     Returns:
@@ -151,7 +148,7 @@ def galaxy_spectra(grid: Grid, galaxy: str) -> dict[str, Sed]:
 
 
 def _stars(grid: Grid, galaxy: str) -> ParametricStars | ParticleStars:
-    """Return a galaxy of 1e10 Msun that formed stars until now."""
+    """Return 1e10 Msun of stars with a log-normal formation history."""
     stars = ParametricStars(
         grid.log10ages,
         grid.metallicities,
@@ -162,7 +159,7 @@ def _stars(grid: Grid, galaxy: str) -> ParametricStars | ParticleStars:
     )
     if galaxy == "parametric":
         return stars
-    # Particles of that history fall between the nodes of the grid.
+    # Particles drawn from that history lie between the nodes of the grid.
     return sample_sfzh_from_array(
         stars.sfzh,
         grid.log10ages,
@@ -174,10 +171,10 @@ def _stars(grid: Grid, galaxy: str) -> ParametricStars | ParticleStars:
 
 
 def plot(comparisons: dict[tuple[str, str], Comparison], path: Path) -> None:
-    """Draw native and emulated spectra over their residuals.
+    """Plot native and emulated spectra above their residuals.
 
     Args:
-        comparisons (dict): What `compare` returned.
+        comparisons (dict): The result of `compare`.
         path (Path): The figure to write.
     """
     from matplotlib.figure import Figure

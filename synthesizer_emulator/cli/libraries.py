@@ -1,0 +1,84 @@
+"""Commands for libraries of galaxies: `library` and `merge`."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option(
+    "--coordinator",
+    metavar="HOST:PORT",
+    help="With several processes: the address at which process 0 listens.",
+)
+@click.option(
+    "--processes", type=int, metavar="N", help="Number of processes."
+)
+@click.option(
+    "--process", type=int, metavar="I", help="Number of this process, from 0."
+)
+@click.option(
+    "--distributed",
+    is_flag=True,
+    help="One of several processes started by Slurm or Open MPI, from which "
+    "JAX learns their numbers.",
+)
+def library(
+    config: Path,
+    coordinator: str | None,
+    processes: int | None,
+    process: int | None,
+    distributed: bool,
+) -> None:
+    """Make a library of galaxies from CONFIG, a YAML file.
+
+    The same command resumes an interrupted one. Several processes each write
+    their parts; `synthesizer-emulator merge` then joins them into one file.
+    """
+    from synthesizer_emulator.library.config import LibraryConfig
+    from synthesizer_emulator.library.distributed import join_processes
+    from synthesizer_emulator.library.file import parts_folder
+
+    given = (coordinator, processes, process)
+    number, n_processes = 0, 1
+    if distributed or any(g is not None for g in given):
+        number, n_processes = join_processes(*given)
+    plan = LibraryConfig.read(config)
+    file = plan.library.write(plan.path, plan.on_bad, number, n_processes)
+    if file is None:
+        click.echo(
+            f"Process {number} of {n_processes} is done. When all are: "
+            f"synthesizer-emulator merge {parts_folder(plan.path)}"
+        )
+    else:
+        click.echo(file)
+
+
+@click.command()
+@click.argument(
+    "parts",
+    nargs=-1,
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+)
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File to write; beside the first folder by default.",
+)
+@click.option(
+    "--refuse-bad",
+    is_flag=True,
+    help="Stop if there are galaxies outside the model's range, which are "
+    "left out otherwise.",
+)
+def merge(parts: tuple[Path, ...], out: Path | None, refuse_bad: bool) -> None:
+    """Join the PARTS of a library into one file.
+
+    PARTS is their folder, or the folders of several machines that share no
+    disk. Galaxies that are missing or there twice are listed.
+    """
+    from synthesizer_emulator.library.file import merge as merge_parts
+
+    click.echo(merge_parts(parts, out, "refuse" if refuse_bad else "skip"))

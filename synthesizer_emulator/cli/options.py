@@ -1,0 +1,107 @@
+"""Options that several commands share, and their values."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+grid_dir_option = click.option(
+    "--grid-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of the grid, if GRID is a name.",
+)
+json_option = click.option(
+    "--json",
+    "json_path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File to write all numbers to.",
+)
+recoveries_option = click.option(
+    "--recoveries",
+    default=100,
+    show_default=True,
+    help="Number of spectra whose axes are recovered by fits.",
+)
+plots_option = click.option(
+    "--plots",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder to write figures to.",
+)
+report_option = click.option(
+    "--plots",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder to write figures and report.html to.",
+)
+
+
+def fit_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of the architecture and of its training."""
+    for name, kind, text in (
+        ("epochs", int, "Largest number of passes over the nodes."),
+        ("batch_size", int, "Nodes per step."),
+        ("learning_rate", float, "Initial learning rate."),
+        ("weight_decay", float, "Weight decay."),
+        ("schedule", str, "Learning rate schedule: cosine or plateau."),
+        ("patience", int, "Epochs without improvement before stopping."),
+        (
+            "check_every",
+            int,
+            "Epochs between validations.",
+        ),
+        ("seed", int, "Seed of all random numbers."),
+    ):
+        option = f"--{name.replace('_', '-')}"
+        command = click.option(option, type=kind, help=text)(command)
+    command = click.option(
+        "--set",
+        "settings",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="A setting of the architecture, with its value as JSON.",
+    )(command)
+    return click.option("--architecture", help="Name of the architecture.")(
+        command
+    )
+
+
+def fit_arguments(
+    architecture: str | None,
+    settings: tuple[str, ...],
+    training: dict[str, Any],
+) -> dict[str, Any]:
+    """Return the values of `fit_options` as arguments of `build`."""
+    from synthesizer_emulator.architectures.registry import (
+        DEFAULT_ARCHITECTURE,
+    )
+
+    return {
+        "architecture": architecture or DEFAULT_ARCHITECTURE,
+        "settings": _parse_settings(settings),
+        "training": {k: v for k, v in training.items() if v is not None},
+    }
+
+
+def name_and_value(option: str, given: str) -> tuple[str, str]:
+    """Split NAME=VALUE."""
+    name, separator, value = given.partition("=")
+    if not separator:
+        from synthesizer.exceptions import InconsistentArguments
+
+        raise InconsistentArguments(
+            f"{option} takes NAME=VALUE, got '{given}'."
+        )
+    return name, value
+
+
+def _parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
+    """Return settings by name, with values in JSON or plain text."""
+    parsed = {}
+    for setting in settings:
+        name, value = name_and_value("--set", setting)
+        try:
+            parsed[name] = json.loads(value)
+        except json.JSONDecodeError:
+            parsed[name] = value
+    return parsed
