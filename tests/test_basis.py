@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from synthesizer_emulator.architectures import basis as basis_module
-from synthesizer_emulator.architectures.basis import (
+from synthesizer_emulator.architectures.basis import principal_components
+from synthesizer_emulator.architectures.rounding import (
     common_units,
-    principal_components,
     round_table,
     round_to_int16,
 )

@@ -27,11 +27,8 @@ from synthesizer_emulator.building.checkpoint import (
 from synthesizer_emulator.building.verdict import to_replace, verdict
 from synthesizer_emulator.emulator.metrics import summarise_errors
 from synthesizer_emulator.gridfile.header import IONISING
-from synthesizer_emulator.weights.file import (
-    FORMAT_VERSION,
-    read_weights,
-    write_weights,
-)
+from synthesizer_emulator.weights.file import read_weights, write_weights
+from synthesizer_emulator.weights.weights import FORMAT_VERSION
 
 OFFICIAL = "bc03-2016-miles_chabrier-0.1,100_cloudy-c23.01-sps"
 

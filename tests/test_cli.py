@@ -14,7 +14,8 @@ from synthesizer_emulator.grid.emulated_grid import (
     EmulatedGrid,
     example_folder,
 )
-from synthesizer_emulator.weights.file import FORMAT_VERSION, SUFFIX
+from synthesizer_emulator.weights.file import SUFFIX
+from synthesizer_emulator.weights.weights import FORMAT_VERSION
 
 
 def run(*arguments):

@@ -13,9 +13,9 @@ from conftest import analytic_emissions, analytic_header
 from flax import nnx
 from synthesizer.exceptions import InconsistentArguments
 
-from synthesizer_emulator.architectures.base import EmissionSamples
 from synthesizer_emulator.architectures.payne import BoundedDecoder
 from synthesizer_emulator.architectures.registry import get_architecture
+from synthesizer_emulator.architectures.samples import EmissionSamples
 from synthesizer_emulator.architectures.training import Silent, train
 from synthesizer_emulator.emulator.scaling import AxisDomain, Coordinates
 from synthesizer_emulator.emulator.tables import Derived
@@ -98,7 +98,7 @@ def test_other_settings(samples, name, settings):
 def test_normalised_spectra_and_their_norms_are_the_spectra(
     samples, normalisation
 ):
-    from synthesizer_emulator.architectures.three_component import _Normalised
+    from synthesizer_emulator.architectures.autoencoder import _Normalised
 
     made = _Normalised.from_samples(samples, normalisation)
     y = made.shift + made.scale * made.values

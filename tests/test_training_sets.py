@@ -11,7 +11,8 @@ from synthesizer.grid import Grid
 
 from synthesizer_emulator import EmulatedGrid, build
 from synthesizer_emulator.building.grid_nodes import GridNodes
-from synthesizer_emulator.building.scattered import Hypercube, ScatteredSamples
+from synthesizer_emulator.building.hypercube import Hypercube
+from synthesizer_emulator.building.scattered import ScatteredSamples
 from synthesizer_emulator.emulator.scaling import Coordinates
 from synthesizer_emulator.gridfile.header import IONISING
 from synthesizer_emulator.gridfile.samples import SampleFile

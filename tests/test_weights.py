@@ -18,11 +18,11 @@ from synthesizer_emulator.grid.emulated_grid import (
 from synthesizer_emulator.wavelengths import identity
 from synthesizer_emulator.weights.file import (
     SUFFIX,
-    StoredTensors,
     read_weights,
     write_weights,
 )
 from synthesizer_emulator.weights.points import PointArrays
+from synthesizer_emulator.weights.tensors import StoredTensors
 
 TENSOR = "spectra/incident/decoder/components"
 

@@ -15,10 +15,8 @@ import numpy as np
 from jax import Array
 from numpy.typing import NDArray
 
-from synthesizer_emulator.architectures.base import (
-    EmissionSamples,
-    evaluate_points,
-)
+from synthesizer_emulator.architectures.base import evaluate_points
+from synthesizer_emulator.architectures.samples import EmissionSamples
 from synthesizer_emulator.architectures.training import (
     LossHistory,
     Monitor,

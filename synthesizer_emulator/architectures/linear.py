@@ -3,15 +3,13 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from synthesizer_emulator.architectures.base import (
-    EmissionSamples,
-    EmissionShape,
-)
+from synthesizer_emulator.architectures.base import EmissionShape
 from synthesizer_emulator.architectures.basis import (
     LinearBasis,
     principal_components,
-    round_to_int16,
 )
+from synthesizer_emulator.architectures.rounding import round_to_int16
+from synthesizer_emulator.architectures.samples import EmissionSamples
 from synthesizer_emulator.emulator.emulator import LinearDecoder
 
 # The standard deviation that log flux is taken to have at least, where it is

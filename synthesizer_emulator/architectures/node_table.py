@@ -16,13 +16,14 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from synthesizer_emulator.architectures.base import Architecture, mesh_of
+from synthesizer_emulator.architectures.base import Architecture
 from synthesizer_emulator.architectures.residual_table import ResidualTable
 from synthesizer_emulator.emulator.scaling import ZERO_BELOW
 from synthesizer_emulator.emulator.tables import (
     linear_along,
     smooth_along,
 )
+from synthesizer_emulator.gridfile.nodes import mesh_of
 
 _ACTIVATIONS: dict[str, Callable[[NDArray], NDArray]] = {
     "silu": lambda x: x / (1.0 + np.exp(-x)),

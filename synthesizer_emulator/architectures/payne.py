@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from synthesizer.exceptions import InconsistentArguments
 
 from synthesizer_emulator.architectures.base import (
-    EmissionSamples,
     EmissionShape,
     Fit,
     assemble,
@@ -48,6 +47,7 @@ from synthesizer_emulator.architectures.regressors import (
     first_weights,
     scaled_skeleton,
 )
+from synthesizer_emulator.architectures.samples import EmissionSamples
 from synthesizer_emulator.architectures.training import (
     LossHistory,
     Monitor,

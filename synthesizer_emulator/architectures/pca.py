@@ -15,7 +15,6 @@ import numpy as np
 from flax import nnx
 
 from synthesizer_emulator.architectures.base import (
-    EmissionSamples,
     EmissionShape,
     Fit,
     assemble,
@@ -46,6 +45,7 @@ from synthesizer_emulator.architectures.regressors import (
     scaled_skeleton,
     standard_width,
 )
+from synthesizer_emulator.architectures.samples import EmissionSamples
 from synthesizer_emulator.architectures.training import Monitor, TrainingConfig
 from synthesizer_emulator.emulator.emulator import EmissionEmulator
 from synthesizer_emulator.validation import (

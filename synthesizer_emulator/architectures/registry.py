@@ -11,14 +11,11 @@ from typing import Any
 
 from synthesizer.exceptions import InconsistentArguments, UnrecognisedOption
 
-from synthesizer_emulator.architectures.base import (
-    Architecture,
-    EmissionSamples,
-    EmissionShape,
-)
+from synthesizer_emulator.architectures.base import Architecture, EmissionShape
 from synthesizer_emulator.architectures.payne import Payne
 from synthesizer_emulator.architectures.pca import PCA
 from synthesizer_emulator.architectures.residual_table import ResidualTable
+from synthesizer_emulator.architectures.samples import EmissionSamples
 from synthesizer_emulator.architectures.three_component import ThreeComponent
 from synthesizer_emulator.architectures.training import TrainingConfig
 from synthesizer_emulator.validation import nearest

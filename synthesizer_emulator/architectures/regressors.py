@@ -7,8 +7,8 @@ from jax import Array
 from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
-from synthesizer_emulator.architectures.base import EmissionSamples
 from synthesizer_emulator.architectures.networks import Network
+from synthesizer_emulator.architectures.samples import EmissionSamples
 from synthesizer_emulator.architectures.training import (
     LossHistory,
     Monitor,

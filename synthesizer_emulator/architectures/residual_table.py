@@ -17,7 +17,6 @@ from flax import nnx
 from numpy.typing import NDArray
 
 from synthesizer_emulator.architectures.base import (
-    EmissionSamples,
     EmissionShape,
     Fit,
     assemble,
@@ -26,7 +25,6 @@ from synthesizer_emulator.architectures.base import (
     empty_nodes,
     evaluate_points,
 )
-from synthesizer_emulator.architectures.basis import round_table
 from synthesizer_emulator.architectures.ensembles import (
     fit_members,
     skeleton_of,
@@ -47,6 +45,8 @@ from synthesizer_emulator.architectures.regressors import (
     scaled_skeleton,
     standard_width,
 )
+from synthesizer_emulator.architectures.rounding import round_table
+from synthesizer_emulator.architectures.samples import EmissionSamples
 from synthesizer_emulator.architectures.training import (
     Monitor,
     TrainingConfig,

@@ -34,8 +34,8 @@ from synthesizer_emulator.building.checkpoint import (
     FinishedEmission,
 )
 from synthesizer_emulator.building.grid_nodes import GridNodes, SampleSource
+from synthesizer_emulator.building.hypercube import Hypercube
 from synthesizer_emulator.building.scattered import (
-    Hypercube,
     NodeChoice,
     ScatteredSamples,
 )
@@ -65,14 +65,13 @@ from synthesizer_emulator.records import current_versions
 from synthesizer_emulator.wavelengths import selection
 from synthesizer_emulator.weights.file import (
     SUFFIX,
-    Provenance,
-    Weights,
-    as_stored,
     check_storable,
-    tensors_of,
     write_weights,
 )
 from synthesizer_emulator.weights.points import PointArrays
+from synthesizer_emulator.weights.provenance import Provenance, as_stored
+from synthesizer_emulator.weights.tensors import tensors_of
+from synthesizer_emulator.weights.weights import Weights
 
 # Seconds between two saves of a running training.
 _SAVE_EVERY = 10.0

@@ -22,7 +22,7 @@ from synthesizer_emulator.architectures.base import EmissionShape
 from synthesizer_emulator.architectures.training import LossHistory
 from synthesizer_emulator.files.locks import exclusive
 from synthesizer_emulator.files.sealed import open_sealed, write_sealed
-from synthesizer_emulator.weights.file import read_tensors, write_tensors
+from synthesizer_emulator.weights.tensors import read_tensors, write_tensors
 
 # What is done about a checkpoint that is damaged.
 _FRESH = "The build starts over."

@@ -20,13 +20,14 @@ from synthesizer.exceptions import (
     MissingSpectraType,
 )
 
-from synthesizer_emulator.architectures.base import EmissionSamples, mesh_of
+from synthesizer_emulator.architectures.samples import EmissionSamples
 from synthesizer_emulator.architectures.training import TrainingConfig
 from synthesizer_emulator.digests import sha256
 from synthesizer_emulator.emulator.metrics import scored_region
 from synthesizer_emulator.emulator.scaling import AxisDomain, Coordinates
 from synthesizer_emulator.gridfile.header import LINES, GridHeader, node_name
 from synthesizer_emulator.gridfile.native import NativeGrid
+from synthesizer_emulator.gridfile.nodes import mesh_of
 from synthesizer_emulator.gridfile.places import grid_name_of
 from synthesizer_emulator.units import NO_UNITS, parse_unit
 from synthesizer_emulator.validation import nearest

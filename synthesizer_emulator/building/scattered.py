@@ -14,18 +14,15 @@ from typing import Self, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.interpolate import RBFInterpolator, RegularGridInterpolator
-from scipy.stats import qmc
+from scipy.interpolate import RBFInterpolator
 from synthesizer.exceptions import GridError, InconsistentArguments
-from synthesizer.grid import Grid
 
-from synthesizer_emulator.architectures.base import EmissionSamples, mesh_of
+from synthesizer_emulator.architectures.samples import EmissionSamples
 from synthesizer_emulator.architectures.training import (
     TrainingConfig,
     split_samples,
 )
 from synthesizer_emulator.building.grid_nodes import (
-    GridNodes,
     check_header,
     check_values,
     error_weights,
@@ -36,8 +33,9 @@ from synthesizer_emulator.building.grid_nodes import (
 from synthesizer_emulator.digests import sha256
 from synthesizer_emulator.emulator.scaling import AxisDomain, Coordinates
 from synthesizer_emulator.gridfile.header import Axis, GridHeader, interpolable
+from synthesizer_emulator.gridfile.nodes import mesh_of
 from synthesizer_emulator.gridfile.samples import SampleFile, check_joinable
-from synthesizer_emulator.validation import check_memory, check_whole
+from synthesizer_emulator.validation import check_memory
 
 # The nodes along an axis: values, a number of them, or either as text.
 NodeChoice: TypeAlias = "int | str | ArrayLike"
@@ -48,116 +46,6 @@ _NEIGHBOURS = 30
 # What is held for a node while building, as components and their slopes: an
 # order of magnitude, to tell a typo from a grid.
 _NODE_BYTES = 2048
-
-
-@dataclass(frozen=True)
-class Hypercube:
-    """Samples between the nodes of a grid, as Synthesizer interpolates it.
-
-    A Latin hypercube in the coordinates of the networks, in which the
-    density of samples follows that of the nodes. What the network learns
-    between the nodes is Synthesizer's linear interpolation, as in
-    simulacra.
-
-    Attributes:
-        grid (GridNodes): The grid.
-        size (int): The number of samples.
-        seed (int): Draws them.
-    """
-
-    grid: GridNodes
-    size: int
-    seed: int
-
-    def __post_init__(self) -> None:
-        """Check the number of samples.
-
-        Raises:
-            InconsistentArguments: If there are none.
-        """
-        check_whole("latin_hypercube", self.size, 2)
-
-    @property
-    def path(self) -> Path:
-        """The grid file."""
-        return self.grid.path
-
-    @property
-    def header(self) -> GridHeader:
-        """The header of the grid."""
-        return self.grid.header
-
-    @property
-    def emissions(self) -> tuple[str, ...]:
-        """The paths of the emissions to learn."""
-        return self.grid.emissions
-
-    @property
-    def domain(self) -> tuple[AxisDomain, ...]:
-        """Where there are samples."""
-        return self.grid.domain
-
-    @property
-    def on_nodes(self) -> bool:
-        """That the samples are not the nodes of the grid."""
-        return False
-
-    @property
-    def description(self) -> str:
-        """What the samples are."""
-        return f"Latin hypercube of {self.size} between the nodes"
-
-    def check(self) -> None:
-        """Read everything once, as `SampleSource.check` says."""
-        self.grid.check()
-
-    def source_hash(self) -> str:
-        """Return the SHA-256 of the grid file, in hex."""
-        return self.grid.source_hash()
-
-    def samples(self, emission: str, softening: float) -> EmissionSamples:
-        """Return one emission at the samples, prepared for fitting."""
-        values = self.grid.read(emission)
-        coordinates = Coordinates(self.domain)
-        nodes = coordinates.of_nodes(self.header.axes)
-        has_emission = values.max(axis=-1) > 0
-        draw = qmc.LatinHypercube(len(nodes), rng=self.seed).random(self.size)
-        points = 2.0 * draw - 1.0
-        # Beside a node without emission the interpolation fades, which the
-        # emulator adds by itself.
-        points = points[_all_corners(nodes, has_emission, points)]
-        return EmissionSamples.from_points(
-            nodes,
-            has_emission,
-            points,
-            self._interpolated(values, coordinates.to_values(points)),
-            error_weights(self.header, emission),
-            softening,
-        )
-
-    def truth(
-        self, emission: str, training: TrainingConfig
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return all nodes, as `SampleSource.truth` says."""
-        return self.grid.truth(emission, training)
-
-    def _interpolated(
-        self, values: NDArray[np.float64], points: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        """Return what Synthesizer makes of node values at points, (m, n)."""
-        grid = Grid(
-            self.grid.grid_name,
-            grid_dir=self.path.parent,
-            ignore_spectra=True,
-            ignore_lines=True,
-        )
-        columns = {
-            axis.name: np.log10(column) if axis.log_on_read else column
-            for axis, column in zip(self.header.axes, points.T, strict=True)
-        }
-        # The public method takes none but the grid's own arrays, all of
-        # which it would have to load.
-        return np.asarray(grid._interpolate_grid_array(values, columns))
 
 
 @dataclass(frozen=True)
@@ -436,23 +324,3 @@ def _chosen_axes(
 def _check_nodes(what: str, number: int) -> None:
     """Refuse more nodes than there is memory for what is kept at each."""
     check_memory(what, _NODE_BYTES * float(number), "choose fewer")
-
-
-def _all_corners(
-    nodes: Sequence[NDArray],
-    has_emission: NDArray[np.bool_],
-    points: NDArray[np.float64],
-) -> NDArray[np.bool_]:
-    """Return which points have emission at all corners of their cell.
-
-    If none has, the first counts: there must be one.
-    """
-    part = RegularGridInterpolator(
-        [np.asarray(n, np.float64) for n in nodes],
-        has_emission.astype(np.float64),
-        bounds_error=False,
-        fill_value=None,
-    )(points)
-    inside = part > 1.0 - 1e-6
-    inside[0] |= not inside.any()
-    return inside

@@ -10,12 +10,9 @@ from pathlib import Path
 from synthesizer.exceptions import GridError, InconsistentArguments
 
 from synthesizer_emulator.gridfile.places import SUFFIX
-from synthesizer_emulator.weights.file import (
-    ForeignFileError,
-    Provenance,
-    Weights,
-    read_weights,
-)
+from synthesizer_emulator.weights.file import ForeignFileError, read_weights
+from synthesizer_emulator.weights.provenance import Provenance
+from synthesizer_emulator.weights.weights import Weights
 
 # Within what 95% of the pixels must be for weights to be good, as fluxes are
 # hardly calibrated better than to 1%, or at least to look alike.

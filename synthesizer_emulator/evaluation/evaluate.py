@@ -51,8 +51,9 @@ from synthesizer_emulator.gridfile.places import find_grid, grid_name_of
 from synthesizer_emulator.records import write_json
 from synthesizer_emulator.validation import check_whole, nearest
 from synthesizer_emulator.wavelengths import identity
-from synthesizer_emulator.weights.file import SUFFIX, Weights, read_weights
+from synthesizer_emulator.weights.file import SUFFIX, read_weights
 from synthesizer_emulator.weights.points import PointArrays
+from synthesizer_emulator.weights.weights import Weights
 
 # What galaxies are made of: the stars, and what gas makes of them.
 _STARS, _REPROCESSED = "incident", "reprocessed"

@@ -20,9 +20,7 @@ from tqdm import tqdm
 
 from synthesizer_emulator.architectures.base import (
     Architecture,
-    EmissionSamples,
     evaluate_points,
-    mesh_of,
 )
 from synthesizer_emulator.architectures.basis import (
     LinearBasis,
@@ -32,6 +30,7 @@ from synthesizer_emulator.architectures.registry import (
     get_architecture,
     get_training,
 )
+from synthesizer_emulator.architectures.samples import EmissionSamples
 from synthesizer_emulator.architectures.training import (
     LossHistory,
     TrainingConfig,
@@ -49,7 +48,12 @@ from synthesizer_emulator.evaluation.tables import Table, number
 from synthesizer_emulator.files.yaml_file import in_file, read_yaml
 from synthesizer_emulator.gridfile.header import Axis
 from synthesizer_emulator.gridfile.native import NativeGrid
-from synthesizer_emulator.gridfile.nodes import find_axis, matching, within
+from synthesizer_emulator.gridfile.nodes import (
+    find_axis,
+    matching,
+    mesh_of,
+    within,
+)
 from synthesizer_emulator.gridfile.places import find_grid
 from synthesizer_emulator.records import write_json
 from synthesizer_emulator.validation import (

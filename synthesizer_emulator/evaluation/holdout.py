@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 from synthesizer.exceptions import InconsistentArguments
 
-from synthesizer_emulator.architectures.base import mesh_of
 from synthesizer_emulator.architectures.registry import DEFAULT_ARCHITECTURE
 from synthesizer_emulator.building.builder import build
 from synthesizer_emulator.building.grid_nodes import GridNodes
@@ -59,13 +58,15 @@ from synthesizer_emulator.gridfile.nodes import (
     every,
     find_axis,
     matching,
+    mesh_of,
 )
 from synthesizer_emulator.gridfile.places import find_grid
 from synthesizer_emulator.gridfile.writing import create_emission, write_header
 from synthesizer_emulator.validation import check_whole
 from synthesizer_emulator.wavelengths import selection
-from synthesizer_emulator.weights.file import Weights, read_weights
+from synthesizer_emulator.weights.file import read_weights
 from synthesizer_emulator.weights.points import PointArrays
+from synthesizer_emulator.weights.weights import Weights
 
 # The schemes, in the order in which they are shown.
 EMULATOR, SYNTHESIZER, PCHIP = "emulator", "synthesizer", "pchip"

@@ -68,12 +68,10 @@ from synthesizer_emulator.wavelengths import (
     linear_interpolation,
     selection,
 )
-from synthesizer_emulator.weights.file import (
-    Provenance,
-    read_weights,
-)
-from synthesizer_emulator.weights.namesakes import check_fits
+from synthesizer_emulator.weights.file import read_weights
+from synthesizer_emulator.weights.grid_match import check_fits
 from synthesizer_emulator.weights.points import PointArrays
+from synthesizer_emulator.weights.provenance import Provenance
 
 EXAMPLE_NAME = "bc03-example"
 _CONTINUUM = "nebular_continuum"

@@ -222,7 +222,7 @@ def _new_grid(
     if cls is not native or grid_name is None or not _in_force:
         return object.__new__(cls)
     from synthesizer_emulator.grid.emulated_grid import EmulatedGrid
-    from synthesizer_emulator.weights.namesakes import find_weights
+    from synthesizer_emulator.weights.grid_match import find_weights
 
     swaps, name = _in_force[-1], str(grid_name)
     emulated = find_weights(name, grid_dir) is not None

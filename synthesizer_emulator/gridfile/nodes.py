@@ -139,3 +139,8 @@ def matching(axis: Axis, values: Sequence[float]) -> NDArray[np.intp]:
             )
         found.append(index)
     return np.unique(np.array(found, np.intp))
+
+
+def mesh_of(nodes: Sequence[NDArray]) -> NDArray:
+    """Return every combination of values along axes, (n1, ..., nd, d)."""
+    return np.stack(np.meshgrid(*nodes, indexing="ij"), axis=-1)

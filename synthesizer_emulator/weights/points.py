@@ -13,7 +13,6 @@ import numpy as np
 from jax import Array
 from numpy.typing import NDArray
 
-from synthesizer_emulator.architectures.base import mesh_of
 from synthesizer_emulator.digests import digest
 from synthesizer_emulator.emulator.emulator import (
     DERIVED_SPECTRA,
@@ -25,8 +24,9 @@ from synthesizer_emulator.emulator.emulator import (
 )
 from synthesizer_emulator.emulator.scaling import Coordinates, SoftLog
 from synthesizer_emulator.emulator.tables import LinearTable
+from synthesizer_emulator.gridfile.nodes import mesh_of
 from synthesizer_emulator.wavelengths import WavelengthMap, identity
-from synthesizer_emulator.weights.file import Weights
+from synthesizer_emulator.weights.weights import Weights
 
 # How much a value may be off a node, relative to it, as rounding in single
 # precision puts it.

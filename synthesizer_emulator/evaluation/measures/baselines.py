@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator, make_interp_spline
 from synthesizer.grid import Grid
 
-from synthesizer_emulator.architectures.base import EmissionSamples
 from synthesizer_emulator.architectures.linear import latent_targets
+from synthesizer_emulator.architectures.samples import EmissionSamples
 from synthesizer_emulator.gridfile.header import LINES, Axis, GridHeader
 from synthesizer_emulator.gridfile.nodes import Label
 from synthesizer_emulator.gridfile.places import grid_name_of

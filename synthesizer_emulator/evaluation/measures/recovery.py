@@ -15,7 +15,6 @@ import numpy as np
 from jax import Array
 from numpy.typing import NDArray
 
-from synthesizer_emulator.architectures.base import mesh_of
 from synthesizer_emulator.emulator.emulator import Emulator
 from synthesizer_emulator.emulator.metrics import is_bright
 from synthesizer_emulator.evaluation.measures.subset import (
@@ -23,7 +22,7 @@ from synthesizer_emulator.evaluation.measures.subset import (
     some_wavelengths,
     spectra_at,
 )
-from synthesizer_emulator.gridfile.nodes import Label
+from synthesizer_emulator.gridfile.nodes import Label, mesh_of
 
 # Wavelengths that are fitted: enough to know a spectrum by.
 _PIXELS = 250

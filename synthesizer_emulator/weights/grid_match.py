@@ -16,7 +16,8 @@ from synthesizer_emulator.digests import sha256
 from synthesizer_emulator.gridfile.header import GridHeader
 from synthesizer_emulator.gridfile.native import NativeGrid
 from synthesizer_emulator.gridfile.places import locate
-from synthesizer_emulator.weights.file import Weights, read_weights
+from synthesizer_emulator.weights.file import read_weights
+from synthesizer_emulator.weights.weights import Weights
 
 
 def find_weights(

@@ -1,0 +1,155 @@
+"""The decoder of an autoencoder, and the normalised log spectra it learns."""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax import Array
+from jax.typing import ArrayLike
+from numpy.typing import NDArray
+
+from synthesizer_emulator.architectures.linear import (
+    LEAST_SPREAD,
+)
+from synthesizer_emulator.architectures.networks import (
+    Network,
+)
+from synthesizer_emulator.architectures.samples import EmissionSamples
+from synthesizer_emulator.emulator.emulator import (
+    LinearDecoder,
+)
+from synthesizer_emulator.emulator.scaling import Constant
+
+NORMALISATIONS = ("per_spectrum", "global", "zscore")
+
+
+# What makes normalised log flux of the numbers that a decoder gives.
+LastLayer: TypeAlias = "LinearDecoder | PixelScaling"
+
+
+# How many samples are encoded at once.
+_CHUNK = 256
+
+
+class PixelScaling(nnx.Module):
+    """The last layer of a decoder that gives wavelengths by itself.
+
+    Attributes:
+        shift (Constant): Added to each, (n,).
+        scale (Constant): Multiplies them before, (n,).
+        kept (Constant): The indices of those to give; None for all.
+    """
+
+    def __init__(
+        self,
+        shift: ArrayLike,
+        scale: ArrayLike,
+        kept: NDArray[np.intp] | None = None,
+    ) -> None:
+        self.shift = Constant(jnp.asarray(shift, jnp.float32))
+        self.scale = Constant(jnp.asarray(scale, jnp.float32))
+        self.kept = None if kept is None else Constant(jnp.asarray(kept))
+
+    def __call__(self, values: Array) -> Array:
+        """Scale values (n,)."""
+        if self.kept is not None:
+            values = values[self.kept[...]]
+        return self.shift[...] + self.scale[...] * values
+
+    def restrict(self, indices: NDArray[np.intp]) -> "PixelScaling":
+        """Return the scaling of only the outputs `indices`."""
+        before = None if self.kept is None else np.asarray(self.kept[...])
+        return PixelScaling(
+            self.shift[...][indices],
+            self.scale[...][indices],
+            indices if before is None else before[indices],
+        )
+
+
+class CodeDecoder(nnx.Module):
+    """From norms and the code of a spectrum to its soft-log flux.
+
+    Attributes:
+        network (Network): The decoder of an autoencoder.
+        last (LastLayer): From what that gives to normalised log flux.
+        per_spectrum (bool): Whether the first two latents are the mean and
+            the standard deviation of the log flux.
+    """
+
+    def __init__(
+        self, network: Network, last: LastLayer, per_spectrum: bool
+    ) -> None:
+        self.network = network
+        self.last = last
+        self.per_spectrum = per_spectrum
+
+    def __call__(self, latents: Array) -> Array:
+        """Map latents (k,) to (n,)."""
+        if not self.per_spectrum:
+            return self.last(self.network(latents))
+        normalised = self.last(self.network(latents[2:]))
+        return latents[0] + latents[1] * normalised
+
+    def restrict(self, indices: NDArray[np.intp]) -> "CodeDecoder":
+        """Return the decoder of only the outputs `indices`."""
+        return CodeDecoder(
+            self.network, self.last.restrict(indices), self.per_spectrum
+        )
+
+
+@dataclass(frozen=True)
+class _Normalised:
+    """Log spectra without their norms.
+
+    Soft-log flux is shift + scale * values, and if it is normalised for each
+    spectrum, the mean of the spectrum plus its standard deviation times
+    that.
+
+    Attributes:
+        values (np.ndarray of float): The normalised spectra, (m, n).
+        shift (np.ndarray of float): Taken off at each wavelength, (n,).
+        scale (np.ndarray of float): Divides it then, (n,).
+        norms (np.ndarray of float): ln norm of each spectrum, and if it is
+            normalised by itself its mean and standard deviation, (m, 1) or
+            (m, 3).
+    """
+
+    values: NDArray[np.float64]
+    shift: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    norms: NDArray[np.float64]
+
+    @classmethod
+    def from_samples(
+        cls, samples: EmissionSamples, normalisation: str
+    ) -> "_Normalised":
+        """Normalise samples in one of `NORMALISATIONS`."""
+        y, n = samples.y, samples.y.shape[1]
+        if normalisation == "per_spectrum":
+            mean = y.mean(axis=1, keepdims=True)
+            spread = np.maximum(y.std(axis=1, keepdims=True), LEAST_SPREAD)
+            norms = np.hstack([samples.log_norm[:, None], mean, spread])
+            return cls((y - mean) / spread, np.zeros(n), np.ones(n), norms)
+        along = 0 if normalisation == "zscore" else None
+        shift = np.broadcast_to(y.mean(axis=along), n)
+        scale = np.maximum(np.broadcast_to(y.std(axis=along), n), LEAST_SPREAD)
+        norms = samples.log_norm[:, None]
+        return cls((y - shift) / scale, shift, scale, norms)
+
+
+@jax.jit
+def _apply(network: Network, inputs: Array) -> Array:
+    """Evaluate a network on a batch (m, n)."""
+    return network(inputs)
+
+
+def _encode(
+    encoder: Network, inputs: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the codes (m, k) of inputs (m, n), part by part."""
+    parts = np.split(inputs, range(_CHUNK, len(inputs), _CHUNK))
+    codes = [_apply(encoder, jnp.asarray(p, jnp.float32)) for p in parts]
+    return np.concatenate(codes).astype(np.float64)
