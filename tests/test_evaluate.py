@@ -46,7 +46,7 @@ from synthesizer_emulator.grid.emulated_grid import (
     EXAMPLE_NAME,
     example_folder,
 )
-from synthesizer_emulator.gridfile.nodes import Label
+from synthesizer_emulator.gridfile.labels import Label
 from synthesizer_emulator.gridfile.reading import read_header
 from synthesizer_emulator.records import write_json
 from synthesizer_emulator.weights.file import SUFFIX

@@ -23,10 +23,10 @@ from synthesizer_emulator.evaluation.generalisation import (
     Study,
     _look_epochs,
     generalise,
-    region_mask,
 )
 from synthesizer_emulator.evaluation.measures.subset import some_wavelengths
 from synthesizer_emulator.gridfile.header import Axis
+from synthesizer_emulator.gridfile.nodes import region_mask
 
 AXES = analytic_header().axes  # 12 ages from 1e6 to 1e10 yr, 6 metallicities
 SMALL = {"components": 4, "hidden": [8]}
@@ -271,7 +271,7 @@ WHOLE = {
         (
             {"training": {"x": {"ages": {"above": 3}}}},
             InconsistentArguments,
-            r"bounds \{from: , to: , every: \}; got",
+            r"range \{from: , to: , every: \}; got",
         ),
         (
             {"training": {"x": {"z": 3}}},

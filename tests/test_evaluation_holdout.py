@@ -12,13 +12,13 @@ from synthesizer.grid import Grid
 
 from synthesizer_emulator.cli.main import main
 from synthesizer_emulator.evaluation import holdout
-from synthesizer_emulator.evaluation.holdout import Drop
 from synthesizer_emulator.evaluation.measures.baselines import (
     pchip_of_components,
     synthesizer_interpolation,
 )
 from synthesizer_emulator.files.hdf5 import open_hdf5
 from synthesizer_emulator.gridfile.header import Axis
+from synthesizer_emulator.gridfile.nodes import Drop
 from synthesizer_emulator.gridfile.reading import read_header
 
 AXES = (

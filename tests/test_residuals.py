@@ -16,7 +16,8 @@ from synthesizer_emulator.evaluation.measures.residuals import (
     spectrum_errors,
 )
 from synthesizer_emulator.evaluation.tables import emission_table
-from synthesizer_emulator.gridfile.nodes import Label, within
+from synthesizer_emulator.gridfile.labels import Label
+from synthesizer_emulator.gridfile.nodes import within
 
 AXES = analytic_header(n_ages=6, n_metals=5).axes
 LAM = np.geomspace(912.0, 1e5, 2000)

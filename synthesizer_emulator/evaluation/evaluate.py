@@ -45,8 +45,9 @@ from synthesizer_emulator.evaluation.measures.subset import (
     some_wavelengths,
 )
 from synthesizer_emulator.gridfile.header import LINES, Axis, GridHeader
+from synthesizer_emulator.gridfile.labels import Label
 from synthesizer_emulator.gridfile.native import NativeGrid
-from synthesizer_emulator.gridfile.nodes import Label, inner
+from synthesizer_emulator.gridfile.nodes import inner
 from synthesizer_emulator.gridfile.places import find_grid, grid_name_of
 from synthesizer_emulator.records import write_json
 from synthesizer_emulator.validation import check_whole, nearest

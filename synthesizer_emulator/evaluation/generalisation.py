@@ -49,10 +49,10 @@ from synthesizer_emulator.files.yaml_file import in_file, read_yaml
 from synthesizer_emulator.gridfile.header import Axis
 from synthesizer_emulator.gridfile.native import NativeGrid
 from synthesizer_emulator.gridfile.nodes import (
-    find_axis,
-    matching,
+    Block,
+    as_blocks,
     mesh_of,
-    within,
+    region_mask,
 )
 from synthesizer_emulator.gridfile.places import find_grid
 from synthesizer_emulator.records import write_json
@@ -63,13 +63,8 @@ from synthesizer_emulator.validation import (
     nearest,
 )
 
-# What is said of a range of nodes, and how often errors are measured at the
-# most.
-_RANGE = ("from", "to", "every")
+# How often errors are measured at the most.
 _MOST_LOOKS = 10_000
-
-# What is said of a region in a study: blocks of nodes.
-Block = Mapping[str, Any]
 
 # The name of the region that an emulator was trained in.
 TRAINED = "trained"
@@ -222,7 +217,7 @@ class Study:
         }
         for name in ("training", "test"):
             parts[name] = {
-                str(region): _blocks(f"{name}: {region}", blocks)
+                str(region): as_blocks(f"{name}: {region}", blocks)
                 for region, blocks in _mapping(said, name).items()
             }
         for name in ("seeds", "fractions"):
@@ -365,33 +360,6 @@ def generalise(
         bar.set_description(f"{name}, {region}, {fraction:g}, seed {seed}")
         runs.append(plane.run(name, region, fraction, seed))
     return Generalisation(study, plane.axes, tuple(runs))
-
-
-def region_mask(
-    axes: Sequence[Axis], blocks: Sequence[Block]
-) -> NDArray[np.bool_]:
-    """Return which nodes lie in any of some blocks.
-
-    Args:
-        axes (sequence of Axis): The axes of the grid.
-        blocks (sequence of Mapping): By axis the value of a node, a list
-            of such, or bounds `from` and `to`, of which `every` k-th; an
-            axis that is not named is not restricted.
-
-    Returns:
-        np.ndarray of bool: Shape of the axes.
-
-    Raises:
-        InconsistentArguments: If there is no such axis or node.
-    """
-    mask = np.zeros([len(axis.values) for axis in axes], bool)
-    for block in blocks:
-        chosen = [np.arange(len(axis.values)) for axis in axes]
-        for name, said in block.items():
-            i = find_axis(axes, name)
-            chosen[i] = _chosen_nodes(axes[i], said)
-        mask[np.ix_(*chosen)] = True
-    return mask
 
 
 @dataclass(frozen=True)
@@ -662,43 +630,6 @@ def _mapping(said: dict, name: str) -> dict:
             f"{entry!r}."
         )
     return entry
-
-
-def _blocks(where: str, said: Any) -> tuple[Block, ...]:
-    """Return the blocks of a region as a study says them."""
-    blocks = said if isinstance(said, list) else [said]
-    if not blocks or not all(isinstance(block, dict) for block in blocks):
-        raise InconsistentArguments(
-            f"'{where}' takes blocks such as {{metallicities: 0.004}}, or a "
-            f"list of them ({{}} is everything); got {said!r}."
-        )
-    return tuple(blocks)
-
-
-def _chosen_nodes(axis: Axis, said: Any) -> NDArray[np.intp]:
-    """Return the nodes of an axis that a block says."""
-    try:
-        if not isinstance(said, dict):
-            values = said if isinstance(said, list) else [said]
-            return matching(axis, [float(v) for v in values])
-        if set(said).difference(_RANGE):
-            raise ValueError
-        # YAML takes 1e6 for text, as it has no point.
-        low = float(said.get("from", axis.values[0]))
-        high = float(said.get("to", axis.values[-1]))
-        step = int(said.get("every", 1))
-        check_whole(f"every of {axis.name}", step, 1)
-        return within(axis, low, high)[::step]
-    except (TypeError, ValueError) as error:
-        raise InconsistentArguments(
-            f"Nodes of {axis.name} are a value, a list of values, or bounds "
-            f"{{from: , to: , every: }}; got {said!r}."
-            + "".join(
-                nearest(key, _RANGE)
-                for key in (said if isinstance(said, dict) else ())
-                if key not in _RANGE
-            )
-        ) from error
 
 
 def _drawn(

@@ -15,7 +15,6 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from synthesizer.exceptions import InconsistentArguments
 
 from synthesizer_emulator.architectures.registry import DEFAULT_ARCHITECTURE
 from synthesizer_emulator.building.builder import build
@@ -52,14 +51,9 @@ from synthesizer_emulator.gridfile.header import (
     Axis,
     GridHeader,
 )
+from synthesizer_emulator.gridfile.labels import Label
 from synthesizer_emulator.gridfile.native import NativeGrid
-from synthesizer_emulator.gridfile.nodes import (
-    Label,
-    every,
-    find_axis,
-    matching,
-    mesh_of,
-)
+from synthesizer_emulator.gridfile.nodes import Drop, mesh_of
 from synthesizer_emulator.gridfile.places import find_grid
 from synthesizer_emulator.gridfile.writing import create_emission, write_header
 from synthesizer_emulator.validation import check_whole
@@ -75,85 +69,6 @@ SCHEMES = (SYNTHESIZER, PCHIP, EMULATOR)
 # The parts of the pixels at which the distribution of errors is kept: up
 # to all but a ten thousandth, evenly in the log of what is above.
 _LEVELS = 1.0 - np.geomspace(1.0, 1e-4, 121)
-
-
-@dataclass(frozen=True)
-class Drop:
-    """Which nodes to leave out.
-
-    Attributes:
-        parts (Mapping): By axis either a whole number k, for every k-th
-            node, or the values of nodes.
-    """
-
-    parts: Mapping[str, int | tuple[float, ...]]
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read `ages:2`, `metallicities=0.004,0.02`, or several words.
-
-        Args:
-            text (str): `AXIS:K` leaves out every k-th node of an axis but
-                its ends, `AXIS=VALUE,...` the nodes of these values;
-                several axes are separated by spaces, and their nodes left
-                out at once.
-
-        Returns:
-            Drop: What it says.
-
-        Raises:
-            InconsistentArguments: If it says nothing of the kind.
-        """
-        parts: dict[str, int | tuple[float, ...]] = {}
-        for word in text.split():
-            name, sign, rest = word.partition(":" if ":" in word else "=")
-            try:
-                if sign == ":":
-                    step = int(rest)
-                    check_whole("the step", step, 2)
-                    parts[name] = step
-                else:
-                    parts[name] = tuple(float(v) for v in rest.split(","))
-            except (ValueError, InconsistentArguments) as error:
-                raise _not_understood(text) from error
-        if not parts:
-            raise _not_understood(text)
-        return cls(parts)
-
-    def left_out(self, axes: tuple[Axis, ...]) -> dict[int, NDArray[np.intp]]:
-        """Return the nodes to leave out along each axis that has some.
-
-        Args:
-            axes (tuple of Axis): The axes of the grid.
-
-        Returns:
-            dict: Indices of nodes by the position of their axis.
-
-        Raises:
-            InconsistentArguments: If an axis or a node is not there, if an
-                end would be left out, or if too little would be left.
-        """
-        chosen = {}
-        for name, part in self.parts.items():
-            i = find_axis(axes, name)
-            axis, n = axes[i], len(axes[i].values)
-            if isinstance(part, int):
-                indices = every(axis, part)
-            else:
-                indices = matching(axis, part)
-            if {0, n - 1} & set(indices.tolist()):
-                raise InconsistentArguments(
-                    f"The ends of {name} ({axis.values[0]:g} and "
-                    f"{axis.values[-1]:g}) can't be left out: beyond the "
-                    "last node nothing is predicted."
-                )
-            if not len(indices):
-                raise InconsistentArguments(
-                    f"'{name}:{part}' leaves out none of the {n} nodes of "
-                    f"{name}: choose a smaller step."
-                )
-            chosen[i] = indices
-        return chosen
 
 
 @dataclass(frozen=True)
@@ -489,11 +404,3 @@ class _Thinned:
                 np.nanquantile(np.abs(residuals), _LEVELS),
             )
         return results
-
-
-def _not_understood(text: str) -> InconsistentArguments:
-    """Return the error for nodes that are named in no known way."""
-    return InconsistentArguments(
-        "Nodes to leave out are named as AXIS:K (every k-th, K at least 2) "
-        f"or AXIS=VALUE,..., for example ages:2; got '{text}'."
-    )

@@ -1,94 +1,193 @@
-"""Axes as people speak of them: labels, and nodes chosen among them.
+"""Which nodes of a grid: read from text or YAML, and found on its axes.
 
-Hold-outs and generalisation studies choose nodes; recovery, Jacobians and
-figures want an axis logged where it spans decades.
+Hold-out experiments name nodes as text (`ages:2`, `metallicities=0.004`),
+generalisation studies as blocks (`{ages: {from: 1e7, every: 2}}`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from synthesizer.exceptions import InconsistentArguments
 
 from synthesizer_emulator.gridfile.header import Axis
-from synthesizer_emulator.validation import nearest
+from synthesizer_emulator.validation import check_whole, nearest
 
-# An axis that the grid does not log, but that is positive and spans more
-# than this factor, is logged where it is shown or fitted.
-_WIDE_SPAN = 10.0
+# A value names a node if it differs by less than this fraction.
+_TOLERANCE = 1e-3
 
-# How near, as a part, a value must be to a node to mean it.
-_SAME = 1e-3
-
-_TITLES = {
-    "ages": "age",
-    "metallicities": "metallicity",
-    "ionisation_parameters": "ionisation parameter",
-}
+# A block of nodes: by axis, a value, a list of values, or a range with
+# these keys.
+Block: TypeAlias = Mapping[str, Any]
+_RANGE_KEYS = ("from", "to", "every")
 
 
 @dataclass(frozen=True)
-class Label:
-    """One axis of a grid as a label of its spectra.
+class Drop:
+    """The nodes that a hold-out experiment leaves out.
 
     Attributes:
-        axis (Axis): The axis.
+        parts (Mapping): For each axis either a whole number k, for every
+            k-th node, or the values of the nodes.
     """
 
-    axis: Axis
+    parts: Mapping[str, int | tuple[float, ...]]
 
-    @property
-    def logged(self) -> bool:
-        """Whether the label is log10 of the axis' values."""
-        low, high = self.axis.values[0], self.axis.values[-1]
-        wide = bool(low > 0 and high > _WIDE_SPAN * low)
-        return self.axis.log_on_read or wide
-
-    @property
-    def nodes(self) -> NDArray[np.float64]:
-        """The labels of the nodes, (n,)."""
-        return np.asarray(self.of_values(self.axis.values, np))
-
-    @property
-    def title(self) -> str:
-        """What to write on a plot's axis that shows values."""
-        name = _TITLES.get(self.axis.name, self.axis.name.replace("_", " "))
-        units = self.axis.units
-        plain = units in ("", "None", "dimensionless")
-        return name if plain else f"{name} / {units}"
-
-    def of_values(self, values: Any, xp: Any) -> Any:
-        """Return the labels of axis values.
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Parse text such as `ages:2` or `metallicities=0.004,0.02`.
 
         Args:
-            values (array): Values in the units of the axis.
-            xp (module): `numpy` or `jax.numpy`, whichever they belong to.
+            text (str): `AXIS:K` for every k-th node of an axis except its
+                ends, or `AXIS=VALUE,...` for the nodes of these values;
+                several axes are separated by spaces.
+
+        Returns:
+            Drop: The nodes to leave out; with several axes, all nodes at
+                one of these values of any of them.
+
+        Raises:
+            InconsistentArguments: If the text has another form.
         """
-        return xp.log10(values) if self.logged else values
+        parts: dict[str, int | tuple[float, ...]] = {}
+        try:
+            for word in text.split():
+                name, sign, values = word.partition(
+                    ":" if ":" in word else "="
+                )
+                if sign == ":":
+                    step = int(values)
+                    check_whole("the step", step, 2)
+                    parts[name] = step
+                else:
+                    parts[name] = tuple(map(float, values.split(",")))
+            if not parts:
+                raise ValueError
+        except (ValueError, InconsistentArguments) as error:
+            raise InconsistentArguments(
+                "Nodes to leave out are given as AXIS:K (every k-th, K at "
+                "least 2) or AXIS=VALUE,..., for example ages:2; got "
+                f"'{text}'."
+            ) from error
+        return cls(parts)
 
-    def to_values(self, labels: Any) -> Any:
-        """Return the axis values of labels."""
-        return 10.0**labels if self.logged else labels
+    def left_out(self, axes: tuple[Axis, ...]) -> dict[int, NDArray[np.intp]]:
+        """Return the indices of the nodes to leave out along each axis.
+
+        Args:
+            axes (tuple of Axis): The axes of the grid.
+
+        Returns:
+            dict: The indices, by the position of the axis.
+
+        Raises:
+            InconsistentArguments: If there is no such axis or node, if an
+                end of an axis would be left out, or if no node would.
+        """
+        indices = {}
+        for name, part in self.parts.items():
+            i = find_axis(axes, name)
+            axis, n = axes[i], len(axes[i].values)
+            if isinstance(part, int):
+                indices[i] = np.arange(part - 1, n - 1, part)
+            else:
+                indices[i] = matching(axis, part)
+            if {0, n - 1} & set(indices[i].tolist()):
+                raise InconsistentArguments(
+                    f"The ends of {name} ({axis.values[0]:g} and "
+                    f"{axis.values[-1]:g}) can't be left out: no method "
+                    "extrapolates beyond the last node."
+                )
+            if not len(indices[i]):
+                raise InconsistentArguments(
+                    f"'{name}:{part}' leaves out none of the {n} nodes of "
+                    f"{name}: choose a smaller step."
+                )
+        return indices
 
 
-def axis_values(labels: Sequence[Label], at: Any, xp: Any) -> Any:
-    """Return the axis values (..., d) of points in labels (..., d).
+def as_blocks(name: str, region: Any) -> tuple[Block, ...]:
+    """Return the blocks of a region of a study.
 
     Args:
-        labels (sequence of Label): The d axes.
-        at (array): The points.
-        xp (module): `numpy` or `jax.numpy`, whichever they belong to.
+        name (str): The name of the region, for messages.
+        region (Mapping/list): A block, or a list of blocks.
+
+    Raises:
+        InconsistentArguments: If it is neither.
     """
-    return xp.stack(
-        [label.to_values(at[..., i]) for i, label in enumerate(labels)],
-        axis=-1,
-    )
+    blocks = region if isinstance(region, list) else [region]
+    if not blocks or not all(isinstance(block, dict) for block in blocks):
+        raise InconsistentArguments(
+            f"'{name}' takes blocks such as {{metallicities: 0.004}}, or a "
+            f"list of them ({{}} is the whole grid); got {region!r}."
+        )
+    return tuple(blocks)
+
+
+def region_mask(
+    axes: Sequence[Axis], blocks: Sequence[Block]
+) -> NDArray[np.bool_]:
+    """Return a mask of the nodes that lie in any of some blocks.
+
+    Args:
+        axes (sequence of Axis): The axes of the grid.
+        blocks (sequence of Mapping): For each axis the value of a node, a
+            list of values, or a range with any of `from` and `to` (values,
+            both included) and `every` (k, for every k-th node from the
+            first); an axis that is not named is not restricted.
+
+    Returns:
+        np.ndarray of bool: The mask, (n1, ..., nd).
+
+    Raises:
+        InconsistentArguments: If there is no such axis or node.
+    """
+    mask = np.zeros([len(axis.values) for axis in axes], bool)
+    for block in blocks:
+        indices = [np.arange(len(axis.values)) for axis in axes]
+        for name, part in block.items():
+            i = find_axis(axes, name)
+            indices[i] = _block_nodes(axes[i], part)
+        mask[np.ix_(*indices)] = True
+    return mask
+
+
+def _block_nodes(axis: Axis, part: Any) -> NDArray[np.intp]:
+    """Return the indices of the nodes of an axis in a block."""
+    try:
+        if not isinstance(part, dict):
+            values = part if isinstance(part, list) else [part]
+            return matching(axis, [float(v) for v in values])
+        if set(part).difference(_RANGE_KEYS):
+            raise ValueError
+        # YAML 1.1 reads 1e6 as text, for lack of a point.
+        low = float(part.get("from", axis.values[0]))
+        high = float(part.get("to", axis.values[-1]))
+        step = int(part.get("every", 1))
+        check_whole(f"every of {axis.name}", step, 1)
+        return within(axis, low, high)[::step]
+    except (TypeError, ValueError) as error:
+        unknown = [
+            key
+            for key in (part if isinstance(part, dict) else ())
+            if key not in _RANGE_KEYS
+        ]
+        raise InconsistentArguments(
+            f"Nodes of {axis.name} are a value, a list of values, or a range "
+            f"{{from: , to: , every: }}; got {part!r}."
+            + "".join(nearest(key, _RANGE_KEYS) for key in unknown)
+        ) from error
 
 
 def find_axis(axes: Sequence[Axis], name: str) -> int:
     """Return the position of an axis by its name.
+
+    Args:
+        axes (sequence of Axis): The axes of the grid.
+        name (str): The name.
 
     Raises:
         InconsistentArguments: If there is no such axis.
@@ -102,43 +201,42 @@ def find_axis(axes: Sequence[Axis], name: str) -> int:
     return names.index(name)
 
 
-def inner(shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Return which nodes of a grid of some shape are at no end of an axis."""
-    mask = np.zeros(shape, bool)
-    mask[(slice(1, -1),) * len(shape)] = True
-    return mask
-
-
-def every(axis: Axis, step: int) -> NDArray[np.intp]:
-    """Return every `step`-th node of an axis, never its ends."""
-    return np.arange(step - 1, len(axis.values) - 1, step)
-
-
-def within(axis: Axis, low: float, high: float) -> NDArray[np.intp]:
-    """Return the nodes of an axis from `low` to `high`, both included."""
-    near = _SAME * np.abs(axis.values)
-    inside = (axis.values >= low - near) & (axis.values <= high + near)
-    return np.flatnonzero(inside)
-
-
 def matching(axis: Axis, values: Sequence[float]) -> NDArray[np.intp]:
-    """Return the nodes of an axis that have these values.
+    """Return the indices of the nodes of given values, ascending.
+
+    Args:
+        axis (Axis): The axis.
+        values (sequence of float): The values, to within 0.1 %.
 
     Raises:
-        InconsistentArguments: If a value is no node; names its neighbours.
+        InconsistentArguments: If there is no node at one of the values.
     """
-    found = []
+    indices = []
     for value in values:
         distance = np.abs(axis.values - value)
         index = int(np.argmin(distance))
-        if distance[index] > _SAME * abs(value):
+        if distance[index] > _TOLERANCE * abs(value):
             near = np.sort(axis.values[np.argsort(distance)[:2]])
             raise InconsistentArguments(
                 f"{axis.name} has no node at {value:g}; the nearest are "
                 f"{' and '.join(f'{v:.6g}' for v in near)}."
             )
-        found.append(index)
-    return np.unique(np.array(found, np.intp))
+        indices.append(index)
+    return np.unique(np.array(indices, np.intp))
+
+
+def within(axis: Axis, low: float, high: float) -> NDArray[np.intp]:
+    """Return the indices of the nodes from `low` to `high`, both included."""
+    margin = _TOLERANCE * np.abs(axis.values)
+    inside = (axis.values >= low - margin) & (axis.values <= high + margin)
+    return np.flatnonzero(inside)
+
+
+def inner(shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Return a mask of the nodes that are at no end of any axis."""
+    mask = np.zeros(shape, bool)
+    mask[(slice(1, -1),) * len(shape)] = True
+    return mask
 
 
 def mesh_of(nodes: Sequence[NDArray]) -> NDArray:

@@ -17,7 +17,7 @@ from synthesizer.grid import Grid
 from synthesizer_emulator.architectures.linear import latent_targets
 from synthesizer_emulator.architectures.samples import EmissionSamples
 from synthesizer_emulator.gridfile.header import LINES, Axis, GridHeader
-from synthesizer_emulator.gridfile.nodes import Label
+from synthesizer_emulator.gridfile.labels import Label
 from synthesizer_emulator.gridfile.places import grid_name_of
 
 # So many components, and so small a rest, that cubics through them are

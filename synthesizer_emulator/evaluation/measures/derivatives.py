@@ -20,7 +20,8 @@ from synthesizer_emulator.evaluation.measures.subset import (
     restricted,
     spectra_at,
 )
-from synthesizer_emulator.gridfile.nodes import Label, axis_values, inner
+from synthesizer_emulator.gridfile.labels import Label, axis_values
+from synthesizer_emulator.gridfile.nodes import inner
 
 # Wavelengths at which slopes are taken, and the most nodes.
 PIXELS = 200

@@ -22,7 +22,8 @@ from synthesizer_emulator.evaluation.measures.subset import (
     some_wavelengths,
     spectra_at,
 )
-from synthesizer_emulator.gridfile.nodes import Label, mesh_of
+from synthesizer_emulator.gridfile.labels import Label
+from synthesizer_emulator.gridfile.nodes import mesh_of
 
 # Wavelengths that are fitted: enough to know a spectrum by.
 _PIXELS = 250

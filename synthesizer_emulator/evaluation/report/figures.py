@@ -52,7 +52,7 @@ from synthesizer_emulator.gridfile.header import (
     LINES,
     Axis,
 )
-from synthesizer_emulator.gridfile.nodes import Label
+from synthesizer_emulator.gridfile.labels import Label
 
 P = ParamSpec("P")
 R = TypeVar("R")

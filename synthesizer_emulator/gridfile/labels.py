@@ -1,0 +1,87 @@
+"""Axes as labels of spectra: logged where an axis spans decades.
+
+Fits, derivatives, PCHIP interpolation and figures work in these labels.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synthesizer_emulator.gridfile.header import Axis
+
+# A positive axis that spans more than this factor is logged where it is
+# shown or fitted, even if the grid does not log it.
+_WIDE_SPAN = 10.0
+
+_TITLES = {
+    "ages": "age",
+    "metallicities": "metallicity",
+    "ionisation_parameters": "ionisation parameter",
+}
+
+
+@dataclass(frozen=True)
+class Label:
+    """An axis of a grid as a label of its spectra, log10 or linear.
+
+    Attributes:
+        axis (Axis): The axis.
+    """
+
+    axis: Axis
+
+    @property
+    def logged(self) -> bool:
+        """Whether the label is log10 of the axis values."""
+        low, high = self.axis.values[0], self.axis.values[-1]
+        wide = bool(low > 0 and high > _WIDE_SPAN * low)
+        return self.axis.log_on_read or wide
+
+    @property
+    def nodes(self) -> NDArray[np.float64]:
+        """The labels of the nodes, (n,)."""
+        return np.asarray(self.of_values(self.axis.values, np))
+
+    @property
+    def title(self) -> str:
+        """The name and units of the axis, for plots."""
+        name = _TITLES.get(self.axis.name, self.axis.name.replace("_", " "))
+        units = self.axis.units
+        plain = units in ("", "None", "dimensionless")
+        return name if plain else f"{name} / {units}"
+
+    def of_values(self, values: Any, xp: Any) -> Any:
+        """Return the labels of axis values.
+
+        Args:
+            values (array): Values in the units of the axis.
+            xp (module): The array library, `numpy` or `jax.numpy`.
+
+        Returns:
+            array: The labels, of the same shape.
+        """
+        return xp.log10(values) if self.logged else values
+
+    def to_values(self, labels: Any) -> Any:
+        """Return the axis values of labels."""
+        return 10.0**labels if self.logged else labels
+
+
+def axis_values(labels: Sequence[Label], at: Any, xp: Any) -> Any:
+    """Return the axis values at points given by their labels.
+
+    Args:
+        labels (sequence of Label): The d axes.
+        at (array): The labels of the points, (..., d).
+        xp (module): The array library, `numpy` or `jax.numpy`.
+
+    Returns:
+        array: The axis values, (..., d).
+    """
+    return xp.stack(
+        [label.to_values(at[..., i]) for i, label in enumerate(labels)],
+        axis=-1,
+    )
