@@ -40,7 +40,8 @@ def architecture_name(name: str) -> str:
     Args:
         name (str): A current or former name, as `corrected`.
     """
-    return _RENAMED.get(name, name)
+    # A tuple, as what a YAML file holds may not be hashable.
+    return _RENAMED[name] if name in tuple(_RENAMED) else name
 
 
 def get_architecture(
