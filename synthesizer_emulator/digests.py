@@ -1,15 +1,15 @@
-"""What tells one thing from another, the same in every process.
+"""Digests of Python objects, the same in every process and on every machine.
 
-Whatever is taken up after an interruption, or made by several processes,
-is recognised by the digest of what it is made from. Two machines compute
-the last bits of a logarithm differently, so numbers count to six digits;
-functions count by their code and by what they refer to, not by their name.
-What is installed beside this package counts by its name; its version is up
-to the caller.
+Interrupted work, or work shared by several processes, is recognised by the
+digest of its inputs. Machines differ in the last bits of a logarithm, so
+numbers count to six digits. Functions count by their code and by the objects
+that they refer to. Functions and classes of installed packages count by name
+only; the caller adds the versions of the packages.
 """
 
 import functools
 import hashlib
+import json
 import sys
 import sysconfig
 from collections.abc import Iterator, Mapping, Sequence, Set
@@ -30,23 +30,23 @@ import numpy as np
 from numpy.typing import NDArray
 from unyt import unyt_array
 
-# Of double precision's 64 bits those that count: the sign, the exponent and
-# 20 bits of the fraction, a relative precision of 1e-6. A sum that differs in
-# its last bits falls on another side of a rounding once in 1e9 times.
-_KEPT = 32
+# The leading bits of a double that count: the sign, the exponent and 20 bits
+# of the fraction, a relative precision of 1e-6. Two sums that differ in their
+# last bits are rounded differently once in 1e9 times.
+_KEPT_BITS = 32
 
-# How many values are rounded at a time.
+# The number of values that are rounded at a time.
 _BLOCK = 2**20
 
-# Of how many sets of values means are taken.
+# The number of means in a sketch.
 _MEANS = 16
 
-# The digests of objects by their identity; and they, so that they live on.
+# Digests of objects by their id, with the objects, which must not be freed.
 _Known = dict[int, tuple[str, Any]]
 
 _PLAIN = (bool, int, complex, str, bytes, type(None))
 
-# What a class has, whatever it does.
+# Attributes of classes that do not affect their behaviour.
 _OF_EVERY_CLASS = (
     "__dict__",
     "__doc__",
@@ -56,7 +56,7 @@ _OF_EVERY_CLASS = (
     "__weakref__",
 )
 
-# Where Python and its packages are.
+# The folders of Python and its packages.
 _INSTALLED = tuple(
     sysconfig.get_path(name)
     for name in ("stdlib", "platstdlib", "purelib", "platlib")
@@ -64,7 +64,7 @@ _INSTALLED = tuple(
 
 
 def digest(*things: Any) -> str:
-    """Return what distinguishes things from others.
+    """Return a digest of objects.
 
     Args:
         *things (Any): Numbers, texts and arrays (with units or without),
@@ -72,9 +72,9 @@ def digest(*things: Any) -> str:
             other objects.
 
     Returns:
-        str: 64 hexadecimal digits. They are the same in every process and
-            on every machine, and for numbers that are equal to six digits.
-            The order counts in sequences, but not in mappings and sets.
+        str: 64 hexadecimal digits, the same in every process and on every
+            machine, and for numbers that agree to six digits. The order
+            counts in sequences, but not in mappings and sets.
 
     Examples:
         >>> digest(1.0, [2, 3]) == digest(1.0 + 1e-15, [2, 3])
@@ -85,18 +85,29 @@ def digest(*things: Any) -> str:
     return _digest(things, {})
 
 
-def sketch(values: NDArray) -> list[str]:
-    """Return what distinguishes arrays whose values are known to 1e-6 only.
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file, in hex."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
-    As those of networks in single precision are, from one machine to
-    another: means of some of the values, to five digits.
+
+def json_digest(value: Any) -> str:
+    """Return the SHA-256 of a value in JSON, in hex; order counts."""
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()
+
+
+def sketch(values: NDArray) -> list[str]:
+    """Summarise an array that is reproducible to about 1e-6 only.
+
+    The output of a network in single precision differs by that much between
+    machines. Fourth roots let faint values count.
 
     Args:
         values (np.ndarray of float): The array, of any shape.
 
     Returns:
-        list of str: The shape, and the means of the fourth roots, which
-            faint values count in, too.
+        list of str: The shape, and the means of the fourth roots of every
+            16th value, to five digits.
     """
     roots = np.abs(np.asarray(values, np.float64).reshape(-1)) ** 0.25
     means = [roots[i::_MEANS].mean() for i in range(min(_MEANS, len(roots)))]
@@ -104,24 +115,24 @@ def sketch(values: NDArray) -> list[str]:
 
 
 def rounded(values: NDArray) -> Iterator[bytes]:
-    """Return an array's numbers to six digits, as bytes, a block at a time.
+    """Yield the bytes of an array rounded to six digits, block by block.
 
     Args:
-        values (np.ndarray of float): The numbers, of any shape.
+        values (np.ndarray of float): The array, of any shape.
     """
     flat = np.ascontiguousarray(values).reshape(-1)
-    half = np.uint64(1 << (_KEPT - 1))
+    half = np.uint64(1 << (_KEPT_BITS - 1))
     for start in range(0, len(flat), _BLOCK):
         # Adding zero makes a negative zero positive.
         block = flat[start : start + _BLOCK].astype(np.float64) + 0.0
         bits = block.view(np.uint64)
         finite = np.isfinite(block)
         bits += np.where(finite, half, np.uint64(0))
-        yield (bits >> np.uint64(_KEPT)).astype("<u4").tobytes()
+        yield (bits >> np.uint64(_KEPT_BITS)).astype("<u4").tobytes()
 
 
 def _digest(thing: Any, known: _Known) -> str:
-    """Return what distinguishes a thing; see `_pieces`."""
+    """Return the digest of one object; see `_pieces`."""
     hashed = hashlib.sha256()
     for piece in _pieces(thing, known):
         hashed.update(piece)
@@ -129,12 +140,11 @@ def _digest(thing: Any, known: _Known) -> str:
 
 
 def _pieces(thing: Any, known: _Known) -> Iterator[bytes]:
-    """Return bytes that spell a thing.
+    """Yield the bytes that an object is hashed by.
 
     Args:
-        thing (Any): The thing.
-        known (dict): Objects met before, by their identity, with their
-            digests.
+        thing (Any): The object.
+        known (dict): The digests of objects met before.
     """
     if isinstance(thing, unyt_array):
         yield f"units {thing.units} ".encode()
@@ -155,16 +165,16 @@ def _pieces(thing: Any, known: _Known) -> Iterator[bytes]:
             yield from _pieces(item, known)
     else:
         if id(thing) not in known:
-            # Until it is known, for functions that call themselves.
+            # A placeholder, for functions that call themselves.
             known[id(thing)] = "itself", thing
             parts = [_digest(part, known) for part in _parts_of(thing)]
-            own = _digest([_name(type(thing)), *parts], known)
-            known[id(thing)] = own, thing
+            whole = _digest([_name(type(thing)), *parts], known)
+            known[id(thing)] = whole, thing
         yield known[id(thing)][0].encode()
 
 
 def _numbers(values: NDArray, known: _Known) -> Iterator[bytes]:
-    """Return bytes that spell an array."""
+    """Yield the bytes that an array is hashed by."""
     kind = values.dtype.kind
     yield f"array {kind} {values.shape} ".encode()
     if kind == "f":
@@ -176,7 +186,7 @@ def _numbers(values: NDArray, known: _Known) -> Iterator[bytes]:
 
 
 def _parts_of(thing: Any) -> Sequence[Any]:
-    """Return what makes up what is neither number nor collection."""
+    """Return what an object is hashed by, if no number or collection."""
     if isinstance(thing, FunctionType):
         return _of_function(thing)
     if isinstance(thing, MethodType):
@@ -184,7 +194,7 @@ def _parts_of(thing: Any) -> Sequence[Any]:
     if isinstance(thing, CodeType):
         return thing.co_code, thing.co_names, thing.co_consts
     if isinstance(thing, CellType):
-        # Empty until what it is for is defined.
+        # Empty until its variable is assigned.
         return _contents(thing)
     if isinstance(thing, functools.partial):
         return thing.func, thing.args, thing.keywords
@@ -195,18 +205,18 @@ def _parts_of(thing: Any) -> Sequence[Any]:
     if isinstance(thing, BuiltinFunctionType | np.ufunc | ModuleType):
         return (_name(thing),)
     if hasattr(thing, "__wrapped__"):
-        # A function that JAX compiles, or that keeps its results.
+        # A function compiled by JAX, or with a cache.
         return (thing.__wrapped__,)
     if is_dataclass(thing):
         return [getattr(thing, f.name) for f in fields(thing)]
     if _is_installed(type(thing)) and " at 0x" not in repr(thing):
-        # What others keep in their objects beside changes as they are used.
+        # Objects of other packages may hold caches, which change.
         return (repr(thing),)
     return type(thing), getattr(thing, "__dict__", {})
 
 
 def _of_function(function: FunctionType) -> Sequence[Any]:
-    """Return what decides on the results of a function."""
+    """Return what determines the results of a function."""
     code = function.__code__
     if _is_installed(function):
         return _name(function), code
@@ -218,7 +228,7 @@ def _of_function(function: FunctionType) -> Sequence[Any]:
     }
     for name, value in known.items():
         if isinstance(value, ModuleType) and not _is_installed(value):
-            # Of a module of the user's own what is asked of it.
+            # Of a user's module, only the names that are used.
             known[name] = {k: v for k, v in vars(value).items() if k in names}
     return (
         code,
@@ -230,19 +240,19 @@ def _of_function(function: FunctionType) -> Sequence[Any]:
 
 
 def _of_class(cls: type) -> Sequence[Any]:
-    """Return what decides on what objects of a class do."""
+    """Return what determines the behaviour of a class."""
     if _is_installed(cls):
         return (_name(cls),)
-    own = {
+    members = {
         name: value
         for name, value in vars(cls).items()
         if name not in _OF_EVERY_CLASS
     }
-    return _name(cls), cls.__bases__, own
+    return _name(cls), cls.__bases__, members
 
 
 def _names_in(code: CodeType) -> Iterator[str]:
-    """Return the names that code, and code within it, refers to."""
+    """Yield the names that code, and code nested in it, refers to."""
     yield from code.co_names
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
@@ -250,7 +260,7 @@ def _names_in(code: CodeType) -> Iterator[str]:
 
 
 def _contents(cell: CellType) -> Sequence[Any]:
-    """Return what a cell of a closure holds."""
+    """Return the contents of a cell of a closure, if any."""
     try:
         return (cell.cell_contents,)
     except ValueError:
@@ -264,18 +274,12 @@ def _name(thing: Any) -> str:
 
 
 def _is_installed(thing: Any) -> bool:
-    """Return whether a module, or what it defines, is of a package."""
-    of = str(getattr(thing, "__module__", ""))
-    module = thing if isinstance(thing, ModuleType) else sys.modules.get(of)
+    """Whether a module, or the module of an object, is installed."""
+    home = str(getattr(thing, "__module__", ""))
+    module = thing if isinstance(thing, ModuleType) else sys.modules.get(home)
     name = getattr(module, "__name__", "__main__")
     path = getattr(module, "__file__", None)
     if name == "__main__":
         return False
-    own = name.partition(".")[0] == __name__.partition(".")[0]
-    return own or path is None or path.startswith(_INSTALLED)
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, in hex."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    is_ours = name.partition(".")[0] == __name__.partition(".")[0]
+    return is_ours or path is None or path.startswith(_INSTALLED)

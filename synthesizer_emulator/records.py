@@ -1,6 +1,6 @@
-"""Measurements as JSON: rounded, whole, and with where they come from.
+"""Records of measurements in JSON, with versions and the machine.
 
-Every command of the evaluation writes through this, and the benchmarks.
+The commands of the evaluation and the benchmarks write such records.
 """
 
 import json
@@ -8,10 +8,7 @@ import math
 import platform
 import re
 from collections.abc import Mapping
-from dataclasses import (
-    fields,
-    is_dataclass,
-)
+from dataclasses import fields, is_dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -21,14 +18,28 @@ import numpy as np
 
 from synthesizer_emulator.files.writing import write_whole
 
+_PACKAGES = ("synthesizer-emulator", "cosmos-synthesizer", "jax", "flax")
+
+# A list of numbers in JSON.
 _NUMBERS = re.compile(r"\[[-\d.,e+\snul]*\]")
 
-# More digits of an error are noise.
+# Significant digits of a measurement.
 _DIGITS = 6
 
 
+def current_versions() -> dict[str, str]:
+    """Return the versions of the packages that weights depend on."""
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "unknown"
+    return versions
+
+
 def machine() -> dict[str, str]:
-    """Return what numbers, and above all times, were measured on."""
+    """Return the device, processor and software of this machine."""
     return {
         "device": str(jax.devices()[0]),
         "processor": platform.machine(),
@@ -37,24 +48,24 @@ def machine() -> dict[str, str]:
     }
 
 
-def plain(value: Any) -> Any:
-    """Return a measurement as JSON knows it.
+def _rounded(value: Any) -> Any:
+    """Convert a measurement to values that JSON has.
 
-    Dataclasses become objects (fields with `repr=False` are left out: they
-    are spectra and the like, for figures), arrays lists, and what is not
-    finite null.
+    Dataclasses become objects, without their fields with `repr=False`, which
+    hold spectra for figures. Arrays become lists, numbers are rounded to six
+    digits, and those that are not finite become null.
     """
     if is_dataclass(value) and not isinstance(value, type):
         shown = (f for f in fields(value) if f.repr)
-        return {f.name: plain(getattr(value, f.name)) for f in shown}
+        return {f.name: _rounded(getattr(value, f.name)) for f in shown}
     if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
+        return {str(k): _rounded(v) for k, v in value.items()}
     if isinstance(value, np.ndarray):
-        return plain(value.tolist())
+        return _rounded(value.tolist())
     if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
+        return [_rounded(v) for v in value]
     if isinstance(value, np.generic):
-        return plain(value.item())
+        return _rounded(value.item())
     if isinstance(value, float):
         return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None
     if isinstance(value, Path):
@@ -63,35 +74,19 @@ def plain(value: Any) -> Any:
 
 
 def write_json(path: Path, measured: Mapping[str, Any]) -> None:
-    """Write measurements as JSON, whole or not at all.
-
-    With the versions and the machine they were made by.
+    """Write measurements as JSON, with versions and the machine.
 
     Args:
         path (Path): The file; its folder is made if it is missing.
-        measured (Mapping): What was measured.
+        measured (Mapping): The measurements.
 
     Raises:
         OSError: If the file can't be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     made_by = {"versions": current_versions(), "machine": machine()}
-    contents = plain({**measured, **made_by})
+    contents = _rounded({**measured, **made_by})
     text = json.dumps(contents, indent=1, allow_nan=False)
-    # Lists of numbers each on a line of its own.
-    text = _NUMBERS.sub(lambda found: " ".join(found[0].split()), text)
+    # Each list of numbers on one line.
+    text = _NUMBERS.sub(lambda match: " ".join(match[0].split()), text)
     write_whole(path, f"{text}\n".encode())
-
-
-_PACKAGES = ("synthesizer-emulator", "cosmos-synthesizer", "jax", "flax")
-
-
-def current_versions() -> dict[str, str]:
-    """Return the versions of the packages that matter for weights."""
-    versions = {}
-    for package in _PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            versions[package] = "unknown"
-    return versions

@@ -1,9 +1,8 @@
-"""Units: from texts and quantities to the plain numbers of the models.
+"""Units: safe parsing of texts, and conversion of quantities to numbers.
 
-unyt hands the text of a unit to Python's parser and evaluates it, so a text
-out of a file could run code, or an exponent keep a processor busy for ever.
-Every unit that a grid, a weights file or a configuration spells goes through
-this module first.
+unyt passes the text of a unit to Python's parser and evaluates it, so a text
+from a file could run code, or an exponent never finish. Units from a grid, a
+weights file or a configuration are therefore parsed here first.
 """
 
 import ast
@@ -21,12 +20,18 @@ from synthesizer.exceptions import (
 from unyt import Unit, dimensionless, unyt_array, unyt_quantity
 from unyt.exceptions import IterableUnitCoercionError, UnitParseError
 
-# How Synthesizer's files spell that there are no units.
+# How Synthesizer's files write that there are no units.
 NO_UNITS = ("", "None")
 
-# No unit of astronomy is longer, or has higher powers.
+# Beyond any unit of astronomy.
 _LONGEST = 120
 _HIGHEST_POWER = 32
+
+# The unit of a pure number.
+PURE = "dimensionless"
+
+# The units of the plain numbers of the models, one for each kind of quantity.
+MODEL_UNITS = ("yr", "Msun", "angstrom", "K", PURE)
 
 _QUANTITY = re.compile(
     r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(.*?)\s*", re.DOTALL
@@ -34,10 +39,10 @@ _QUANTITY = re.compile(
 
 
 def parse_unit(text: str) -> Unit:
-    """Return the unit that a text spells.
+    """Parse a unit.
 
     Args:
-        text (str): Names that unyt knows and numbers, joined by `*`, `/`,
+        text (str): Names of unyt's units and numbers, joined by `*`, `/`,
             `**` and brackets, as in `erg/s/Hz`. The logarithm of a unit,
             `log10(yr)`, is dimensionless, and so are `None` and an empty
             text.
@@ -46,7 +51,7 @@ def parse_unit(text: str) -> Unit:
         Unit: The unit.
 
     Raises:
-        InconsistentArguments: If it is anything else; says what.
+        InconsistentArguments: If the text is anything else.
     """
     if not isinstance(text, str):
         raise InconsistentArguments(
@@ -56,16 +61,16 @@ def parse_unit(text: str) -> Unit:
 
 
 def parse_quantity(text: str) -> unyt_quantity:
-    """Return the number with units that a text spells.
+    """Parse a number with its unit.
 
     Args:
-        text (str): A number and its unit, as in `5 Gyr`.
+        text (str): The number and the unit, as in `5 Gyr`.
 
     Returns:
         unyt_quantity: The quantity.
 
     Raises:
-        InconsistentArguments: If it is anything else; says what.
+        InconsistentArguments: If the text is anything else.
     """
     match = _QUANTITY.fullmatch(text)
     if match is None or not math.isfinite(float(match[1])):
@@ -78,17 +83,17 @@ def parse_quantity(text: str) -> unyt_quantity:
 
 @lru_cache(maxsize=256)
 def _parsed(text: str) -> Unit:
-    """Return the unit that a text spells, parsed once."""
+    """Parse a unit, each text once."""
     if text.strip() in NO_UNITS:
         return dimensionless
     if len(text) > _LONGEST:
-        raise _refused(text, f"it has more than {_LONGEST} characters")
-    # As unyt does before it parses.
+        raise _no_unit(text, f"it has more than {_LONGEST} characters")
+    # The replacements that unyt makes before it parses.
     spelled = text.strip().replace("%", "percent").replace("°", "deg")
     try:
         tree = ast.parse(spelled, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise _refused(text, "it can't be parsed") from error
+        raise _no_unit(text, "it can't be parsed") from error
     if _is_logarithm(tree):
         _check_product(tree.args[0], text)  # type: ignore[attr-defined]
         return dimensionless
@@ -96,50 +101,50 @@ def _parsed(text: str) -> Unit:
     try:
         return Unit(spelled)
     except (UnitParseError, ArithmeticError, TypeError, ValueError) as error:
-        raise _refused(text, "unyt can't read it") from error
+        raise _no_unit(text, "unyt can't read it") from error
 
 
 def _check_product(node: ast.expr, text: str) -> None:
-    """Refuse all but products, quotients and powers of units."""
+    """Refuse anything but products, quotients and powers of units."""
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult | ast.Div):
         _check_product(node.left, text)
         _check_product(node.right, text)
     elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow):
-        # Powers of powers would multiply their exponents without end.
+        # The exponents of nested powers could multiply without bound.
         if any(
             isinstance(part, ast.BinOp) and isinstance(part.op, ast.Pow)
             for part in ast.walk(node.left)
         ):
-            raise _refused(text, "it has a power of a power")
+            raise _no_unit(text, "it has a power of a power")
         _check_product(node.left, text)
         power = _exponent(node.right)
         if power is None or not abs(power) <= _HIGHEST_POWER:
-            raise _refused(
+            raise _no_unit(
                 text,
                 f"its exponents must be numbers of at most {_HIGHEST_POWER}",
             )
     elif isinstance(node, ast.Constant):
         value = _number(node)
         if value is None or not 0.0 < value < math.inf:
-            raise _refused(text, f"{node.value!r} is no positive number")
+            raise _no_unit(text, f"{node.value!r} is no positive number")
     elif isinstance(node, ast.Name):
         _check_name(node.id, text)
     else:
         part = ast.unparse(node)
-        raise _refused(text, f"{_shown(part)} has no place in a unit")
+        raise _no_unit(text, f"{_shown(part)} has no place in a unit")
 
 
 def _check_name(name: str, text: str) -> None:
-    """Refuse a name that is no unit."""
+    """Refuse a name that is not a unit."""
     try:
-        # A single name, so that there is nothing to evaluate.
+        # A single name, with nothing to evaluate.
         Unit(name)
     except (UnitParseError, KeyError, TypeError) as error:
-        raise _refused(text, f"unyt knows no unit {_shown(name)}") from error
+        raise _no_unit(text, f"unyt knows no unit {_shown(name)}") from error
 
 
 def _is_logarithm(node: ast.expr) -> bool:
-    """Return whether an expression is `log10` of one argument."""
+    """Whether an expression is `log10` of one argument."""
     return (
         isinstance(node, ast.Call)
         and isinstance(node.func, ast.Name)
@@ -177,8 +182,8 @@ def _number(node: ast.expr) -> float | None:
         return math.inf
 
 
-def _refused(text: str, why: str) -> InconsistentArguments:
-    """Return the error that says why a text is no unit."""
+def _no_unit(text: str, why: str) -> InconsistentArguments:
+    """Return the error for a text that is not a unit."""
     return InconsistentArguments(
         f"{_shown(text)} is no unit: {why}. Expected names of unyt's units, "
         "as in 'Gyr' or 'erg/s/Hz'."
@@ -186,32 +191,25 @@ def _refused(text: str, why: str) -> InconsistentArguments:
 
 
 def _shown(text: str) -> str:
-    """Return a text as a message shows it, not too long."""
+    """Return a text in quotes, shortened for a message."""
     return repr(text if len(text) <= 60 else f"{text[:57]}...")
 
 
-PURE = "dimensionless"
-
-
-# What plain numbers are in, whatever units they were given in.
-MODEL_UNITS = ("yr", "Msun", "angstrom", "K", PURE)
-
-
 def in_units(name: str, value: Any, units: str | None) -> Any:
-    """Return a quantity as plain numbers in given units.
+    """Convert a quantity to plain numbers.
 
     Args:
-        name (str): What the quantity is called.
+        name (str): The name of the quantity, for messages.
         value (unyt_array/array): The quantity, or a list of quantities;
-            without units it is returned as it is.
-        units (str): The units of what is returned, `dimensionless` for a
-            pure number; None for those that a model has of its kind.
+            without units it is returned unchanged.
+        units (str): The units of the result, `dimensionless` for a pure
+            number; None for the model's units of its kind.
 
     Returns:
         array: The plain numbers.
 
     Raises:
-        IncorrectUnits: If it has units that don't convert to these.
+        IncorrectUnits: If its units don't convert to these.
     """
     value = _joined(name, value)
     if not isinstance(value, unyt_array):
@@ -226,22 +224,22 @@ def in_units(name: str, value: Any, units: str | None) -> Any:
 
 
 def in_stated_units(name: str, value: Any, units: str | None) -> Any:
-    """Return a quantity as plain numbers, and insist that it has units.
+    """Convert a quantity that must have units to plain numbers.
 
-    As Synthesizer does: a temperature without units may be in anything.
+    As in Synthesizer, a temperature without units is refused.
 
     Args:
-        name (str): What the quantity is called.
-        value (unyt_array/array): The quantity, or a list of quantities; it
-            may be plain where a pure number is wanted.
-        units (str): The units of what is returned, as for `in_units`.
+        name (str): The name of the quantity, for messages.
+        value (unyt_array/array): The quantity, or a list of quantities; a
+            pure number may have no units.
+        units (str): The units of the result, as for `in_units`.
 
     Returns:
         array: The plain numbers.
 
     Raises:
-        MissingUnits: If it has no units, and needs some.
-        IncorrectUnits: If it has units that don't convert to these.
+        MissingUnits: If it needs units and has none.
+        IncorrectUnits: If its units don't convert to these.
     """
     value = _joined(name, value)
     if units not in (None, PURE) and not isinstance(value, unyt_array):
@@ -252,27 +250,27 @@ def in_stated_units(name: str, value: Any, units: str | None) -> Any:
 
 
 def model_unit(units: Unit) -> str:
-    """Return what a model has numbers of some units in; "" for none."""
+    """Return the model's unit for a kind of units; "" for no such kind."""
     same = (u for u in MODEL_UNITS if Unit(u).dimensions == units.dimensions)
     return next(same, "")
 
 
 def units_of(value: Any) -> str:
-    """Return what a model has numbers of the kind of a quantity in."""
+    """Return the model's unit for a quantity, or else its own."""
     if not isinstance(value, unyt_array):
         return PURE
     return model_unit(value.units) or str(value.units)
 
 
 def with_units(plain: Any, units: str | None) -> Any:
-    """Return a plain number with its units, if it has any."""
+    """Attach units to a plain number, unless it is a pure one."""
     if units is None or units == PURE:
         return plain
     return unyt_array(plain, parse_unit(units))
 
 
 def _joined(name: str, value: Any) -> Any:
-    """Return a list of quantities as one array, astropy's as unyt's."""
+    """Join a list of quantities, with astropy's converted to unyt's."""
     if _is_astropy(value):
         return unyt_array.from_astropy(value)
     if not isinstance(value, list | tuple):
@@ -292,12 +290,12 @@ def _joined(name: str, value: Any) -> Any:
 
 
 def _is_astropy(value: Any) -> bool:
-    """Return whether something is a quantity of astropy."""
+    """Whether a value is a quantity of astropy."""
     return hasattr(value, "unit") and hasattr(value, "to_value")
 
 
 def _described(units: str | None) -> str:
-    """Return what is expected of a quantity."""
+    """Describe the units expected of a quantity."""
     if units == PURE:
         return "a number without units"
     return f"{units}, or what converts to it"

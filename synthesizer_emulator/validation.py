@@ -1,4 +1,8 @@
-"""One way to refuse a setting that can't be meant."""
+"""Checks of settings, with errors that say what was expected.
+
+Each raises `InconsistentArguments` with the name of the setting, what was
+expected and what was given.
+"""
 
 import difflib
 import math
@@ -34,7 +38,7 @@ INPUT_ERRORS = (
     UnrecognisedOption,
 )
 
-# Where Linux says how much memory a container may take.
+# The memory limits of a container, under Linux.
 _LIMITS = (
     Path("/sys/fs/cgroup/memory.max"),
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
@@ -44,16 +48,16 @@ _LIMITS = (
 def check_whole(
     name: str, value: object, low: int, high: int | None = None
 ) -> None:
-    """Refuse what is not a whole number of at least `low`.
+    """Refuse what is not a whole number within bounds.
 
     Args:
-        name (str): What the number is called.
-        value (object): What was given.
-        low (int): The least it may be.
-        high (int): The most it may be; any by default.
+        name (str): The name of the setting.
+        value (object): The value given.
+        low (int): The lowest value allowed.
+        high (int): The highest value allowed; none by default.
 
     Raises:
-        InconsistentArguments: Says what was expected and what was met.
+        InconsistentArguments: If it is not.
     """
     whole = isinstance(value, Integral) and not isinstance(value, bool)
     if not whole or value < low:  # type: ignore[operator]
@@ -76,14 +80,14 @@ def check_number(
     """Refuse what is not a finite number within bounds.
 
     Args:
-        name (str): What the number is called.
-        value (object): What was given.
+        name (str): The name of the setting.
+        value (object): The value given.
         low (float): The lower bound.
         high (float): The upper bound.
-        open_ends (bool): Whether the bounds themselves are refused.
+        open_ends (bool): Exclude the bounds themselves.
 
     Raises:
-        InconsistentArguments: Says what was expected and what was met.
+        InconsistentArguments: If it is not.
     """
     number = isinstance(value, Real) and not isinstance(value, bool)
     inside = (
@@ -102,15 +106,15 @@ def check_number(
 def check_wavelengths(
     name: str, lam: NDArray[np.float64], at_least: int = 1
 ) -> None:
-    """Refuse what are not positive and finite wavelengths that ascend.
+    """Refuse wavelengths that are not positive, finite and ascending.
 
     Args:
-        name (str): What they are called.
+        name (str): The name of the setting.
         lam (np.ndarray of float): The wavelengths, (nlam,).
-        at_least (int): How many there must be.
+        at_least (int): The smallest number of them.
 
     Raises:
-        InconsistentArguments: Says what was expected and what was met.
+        InconsistentArguments: If it is not.
     """
     if (
         np.ndim(lam) != 1
@@ -127,10 +131,10 @@ def check_wavelengths(
 
 
 def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
-    """Refuse what is not one of the choices.
+    """Refuse a value that is not one of the choices.
 
     Raises:
-        InconsistentArguments: Says what was expected and what was met.
+        InconsistentArguments: If it is not.
     """
     if value not in choices:
         raise InconsistentArguments(
@@ -141,49 +145,49 @@ def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
 
 def check_keys(
     what: str,
-    said: object,
+    config: object,
     needed: Iterable[str],
     optional: Iterable[str] = (),
 ) -> None:
-    """Refuse what is no mapping, lacks entries, or has others.
+    """Refuse a mapping with missing or unknown entries.
 
     Args:
-        what (str): What is checked.
-        said (object): What was given.
+        what (str): A name for the mapping.
+        config (object): The mapping.
         needed (iterable of str): The entries that it must have.
-        optional (iterable of str): Those that it may have.
+        optional (iterable of str): The entries that it may have.
 
     Raises:
-        InconsistentArguments: Says what was expected and what was met.
+        InconsistentArguments: If it is not.
     """
     needed = list(needed)
     known = [*needed, *optional]
-    if not isinstance(said, dict):
+    if not isinstance(config, dict):
         raise InconsistentArguments(
-            f"{what} has to have entries: {', '.join(known)}; got {said!r}."
+            f"{what} must be a mapping with the entries {', '.join(known)}; "
+            f"got {config!r}."
         )
-    strange = [key for key in said if key not in known]
-    meant = "".join(nearest(key, known) for key in strange)
-    for wrong, does, hint in (
-        (strange, "does not know", meant),
-        ([key for key in needed if key not in said], "lacks", ""),
-    ):
-        if wrong:
+    unknown = [key for key in config if key not in known]
+    missing = [key for key in needed if key not in config]
+    problems = {"has no entry": unknown, "lacks the entry": missing}
+    for problem, keys in problems.items():
+        if keys:
             raise InconsistentArguments(
-                f"{what} {does} {', '.join(map(str, wrong))}; there are: "
-                f"{', '.join(known)}.{hint}"
+                f"{what} {problem} {', '.join(map(str, keys))}; expected: "
+                f"{', '.join(known)}."
+                + "".join(nearest(key, known) for key in unknown)
             )
 
 
 def check_names(what: str, given: object) -> tuple[str, ...]:
-    """Return one or several names, and refuse what is none.
+    """Return one or several names as a tuple.
 
     Args:
-        what (str): What they are names of.
+        what (str): What the names are of, for messages.
         given (object): A name, or an iterable of names.
 
     Raises:
-        InconsistentArguments: Says what was expected and what was met.
+        InconsistentArguments: If it is not.
     """
     names = [given] if isinstance(given, str) else given
     if isinstance(names, Iterable) and not isinstance(names, Mapping):
@@ -196,29 +200,29 @@ def check_names(what: str, given: object) -> tuple[str, ...]:
 
 
 def check_memory(what: str, needed: float, remedy: str) -> None:
-    """Refuse what takes more memory than there is.
+    """Refuse what would take more than the memory of this machine.
 
     Args:
-        what (str): What takes it, at the beginning of a sentence.
-        needed (float): How many bytes.
+        what (str): What takes the memory, at the start of a sentence.
+        needed (float): The memory needed, bytes.
         remedy (str): What to do instead.
 
     Raises:
-        InconsistentArguments: Says how much it takes, and the remedy.
+        InconsistentArguments: With both sizes, and the remedy.
     """
-    there = _memory()
-    if not needed <= there:
+    available = _memory()
+    if not needed <= available:
         raise InconsistentArguments(
             f"{what} would take {needed / 1e9:.3g} GB of memory, and there "
-            f"are {there / 1e9:.3g} GB: {remedy}."
+            f"are {available / 1e9:.3g} GB: {remedy}."
         )
 
 
 def check_flag(name: str, value: object) -> None:
-    """Refuse what is neither true nor false.
+    """Refuse a value that is neither true nor false.
 
     Raises:
-        InconsistentArguments: Says what was expected and what was met.
+        InconsistentArguments: If it is not.
     """
     if not isinstance(value, bool):
         raise InconsistentArguments(
@@ -227,35 +231,36 @@ def check_flag(name: str, value: object) -> None:
 
 
 def nearest(name: object, known: Iterable[str]) -> str:
-    """Return the question which known name was meant, for an error's end.
+    """Suggest the known name that is most similar to an unknown one.
 
     Args:
-        name (object): The name that is not known.
-        known (iterable of str): Those that are.
+        name (object): The unknown name.
+        known (iterable of str): The known names.
 
     Returns:
-        str: As `" Did you mean 'incident'?"`; empty if none is like it.
+        str: `" Did you mean 'incident'?"`, to end a message with; empty if no
+            name is similar.
     """
-    # Case is the commonest slip, and weighs as much as other letters do.
-    plain = {other.casefold(): other for other in known}
-    found = difflib.get_close_matches(str(name).casefold(), plain, n=1)
-    return f" Did you mean '{plain[found[0]]}'?" if found else ""
+    # Case is the commonest slip, and counts as much as a letter would.
+    folded = {other.casefold(): other for other in known}
+    close = difflib.get_close_matches(str(name).casefold(), folded, n=1)
+    return f" Did you mean '{folded[close[0]]}'?" if close else ""
 
 
 def _is_finite(value: object) -> bool:
-    """Return whether a number is finite, in double precision."""
+    """Whether a number is finite in double precision."""
     try:
         return math.isfinite(value)  # type: ignore[arg-type]
     except OverflowError:
-        # An integer beyond.
+        # An integer beyond its range.
         return False
 
 
 def _memory() -> int:
-    """Return how many bytes of memory there are, for this process."""
-    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    """Return the memory available to this process, bytes."""
+    sizes = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for limit in _LIMITS:
-        # Which says "max" where there is none.
-        if limit.is_file() and (said := limit.read_text().strip()).isdigit():
-            found.append(int(said))
-    return min(found)
+        # "max" stands for no limit.
+        if limit.is_file() and (text := limit.read_text().strip()).isdigit():
+            sizes.append(int(text))
+    return min(sizes)

@@ -238,7 +238,7 @@ WHOLE = {
     ("changes", "error", "message"),
     [
         ({"grid": "nosuch"}, GridError, "No grid file"),
-        ({"colour": 3}, InconsistentArguments, "does not know colour"),
+        ({"colour": 3}, InconsistentArguments, "has no entry colour"),
         ({"test": None}, InconsistentArguments, "'test' names its entries"),
         ({"seeds": [-1]}, InconsistentArguments, "each of seeds must be"),
         ({"fractions": 2}, InconsistentArguments, "each of fractions must"),
@@ -368,7 +368,7 @@ def test_more_wavelengths_and_looks_than_there_are():
 def test_files_that_are_no_study(tmp_path):
     path = tmp_path / "study.yaml"
     for text, message in (
-        ("a: [", "is no YAML"),
+        ("a: [", "is not valid YAML"),
         ("- a", "is no study: expected 'grid'"),
         ("grid: x", "lacks architectures, spectrum, test, training"),
     ):

@@ -729,13 +729,13 @@ def test_two_processes_make_the_same_file(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"draws": ...}, "lacks draws; there are: file, grid"),
-        ({"galaxies": 3}, "does not know galaxies"),
+        ({"draws": ...}, "lacks the entry draws; expected: file, grid"),
+        ({"galaxies": 3}, "has no entry galaxies"),
         ({"grid": "nosuch/grid"}, "No weights .*nosuch/grid.emulator.hdf5"),
-        ({"grid": {"grid_dir": "x"}}, "the grid lacks name"),
+        ({"grid": {"grid_dir": "x"}}, "the grid lacks the entry name"),
         (
             {"grid": {"name": "bc03-example", "new_lam": [1, 2]}},
-            "'grid': new_lam has to have entries: resolution",
+            "'grid': new_lam must be a mapping with the entries resol",
         ),
         (
             {"grid": {"name": "bc03-example", "lam_lims": [5, 2]}},
@@ -768,13 +768,13 @@ def test_two_processes_make_the_same_file(tmp_path):
         ({"emission_model": ["x"]}, r"name of a class, or .* got \['x'\]"),
         ({"igm": "PowerLaw"}, "'igm': there is no 'PowerLaw' here"),
         ({"cosmology": "Planck1"}, "one of astropy's, .*Planck18.*'Planck1'"),
-        ({"draws": {"size": 3}}, "'draws': the draws does not know size"),
+        ({"draws": {"size": 3}}, "'draws': the draws has no entry size"),
         ({"draws": {"n": 0}}, "'draws': n of draws"),
         ({"redshift": {"flat": [0, 1]}}, "'redshift': expected one of unif"),
         ({"redshift": {"uniform": 1}}, "'redshift': uniform takes two"),
         (
             {"redshift": {"uniform": [0, 1], "low": 1}},
-            "'redshift': uniform does not know low",
+            "'redshift': uniform has no entry low",
         ),
         ({"stars": 3}, "'stars' takes priors by name"),
         (
@@ -1177,10 +1177,10 @@ def test_what_can_not_be_said_in_short(emulated, changes, message):
 def test_what_is_no_library_is_refused(tmp_path):
     path = tmp_path / "library.yaml"
     path.write_text("a: [")
-    with pytest.raises(InconsistentArguments, match="is no YAML"):
+    with pytest.raises(InconsistentArguments, match="is not valid YAML"):
         LibraryConfig.read(path)
     path.write_text("just words")
-    with pytest.raises(InconsistentArguments, match="has to have entries"):
+    with pytest.raises(InconsistentArguments, match="must be a mapping"):
         LibraryConfig.read(path)
     with h5py.File(tmp_path / "other.hdf5", "w") as hdf:
         hdf["a"] = 1

@@ -22,7 +22,7 @@ from synthesizer.exceptions import (
 
 from synthesizer_emulator.architectures.samples import EmissionSamples
 from synthesizer_emulator.architectures.training import TrainingConfig
-from synthesizer_emulator.digests import sha256
+from synthesizer_emulator.digests import file_digest
 from synthesizer_emulator.emulator.metrics import scored_region
 from synthesizer_emulator.emulator.scaling import AxisDomain, Coordinates
 from synthesizer_emulator.gridfile.header import LINES, GridHeader, node_name
@@ -205,7 +205,7 @@ class GridNodes:
 
     def source_hash(self) -> str:
         """Return the SHA-256 of the grid file, in hex."""
-        return sha256(self.path)
+        return file_digest(self.path)
 
     def samples(self, emission: str, softening: float) -> EmissionSamples:
         """Return one emission at the nodes, prepared for fitting."""

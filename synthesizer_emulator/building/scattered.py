@@ -30,7 +30,7 @@ from synthesizer_emulator.building.grid_nodes import (
     learned_header,
     read_learned,
 )
-from synthesizer_emulator.digests import sha256
+from synthesizer_emulator.digests import file_digest
 from synthesizer_emulator.emulator.scaling import AxisDomain, Coordinates
 from synthesizer_emulator.gridfile.header import Axis, GridHeader, interpolable
 from synthesizer_emulator.gridfile.nodes import mesh_of
@@ -159,7 +159,7 @@ class ScatteredSamples:
 
     def source_hash(self) -> str:
         """Return the SHA-256 of the files, or of those of several."""
-        hashes = [sha256(file.path) for file in self.files]
+        hashes = [file_digest(file.path) for file in self.files]
         if len(hashes) == 1:
             return hashes[0]
         return hashlib.sha256("".join(hashes).encode()).hexdigest()

@@ -1,8 +1,7 @@
-"""YAML files: plain mappings, lists, texts and numbers, and nothing else.
+"""YAML files of plain mappings, lists, texts and numbers.
 
-The one room that reads YAML. What a file can ask for is bounded before it
-is done: its size, its depth, and how much its aliases stand for. Tags, which
-name Python's types, have no place in it.
+The size of a file, its depth and the expansion of its aliases are bounded.
+Tags, which name Python's types, are refused.
 """
 
 import re
@@ -16,15 +15,15 @@ from synthesizer.exceptions import InconsistentArguments
 
 from synthesizer_emulator.validation import INPUT_ERRORS
 
-# Far beyond any library or study: so many bytes, values, and levels.
+# The most bytes, values and levels, far beyond any library or study.
 _BYTES = 2**18
 _VALUES = 20_000
 _DEPTH = 30
 
-# Longer integers are read as floats, which have an end.
+# Longer integers are read as floats, whose range is finite.
 _LONGEST_INTEGER = 18
 
-# Messages that quote more of a file than this are cut in the middle.
+# Longer messages, which quote the file, are cut in the middle.
 _LONGEST_MESSAGE = 2000
 
 _TAG = "tag:yaml.org,2002:"
@@ -33,10 +32,10 @@ _NUMBER = _TAG + "float"
 
 
 def read_yaml(path: Path) -> Any:
-    """Return what a YAML file says.
+    """Return the contents of a YAML file.
 
-    Numbers are as Python writes them: `1e8` is one, which YAML 1.1 takes for
-    a text, and `010` is ten. Keys are texts, as they are written.
+    Numbers are written as in Python: `1e8` is one, although a text in YAML
+    1.1, and `010` is ten. Keys are texts.
 
     Args:
         path (Path): The file.
@@ -46,28 +45,28 @@ def read_yaml(path: Path) -> Any:
 
     Raises:
         OSError: If it can't be read.
-        InconsistentArguments: If it is no YAML in UTF-8, or not of plain
-            values; names the place and the remedy.
+        InconsistentArguments: If it is not YAML in UTF-8, or has other than
+            plain values; with the line and the remedy.
     """
-    text = _text(path)
+    text = _read_text(path)
     try:
-        # A safe loader, in spite of the name of the function.
+        # `_Loader` is a safe loader.
         return yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         raise InconsistentArguments(
-            f"'{path}' is no YAML that can be read: {_explained(error)}."
+            f"'{path}' is not valid YAML: {_explained(error)}."
         ) from error
 
 
 @contextmanager
 def in_file(path: Path) -> Iterator[None]:
-    """Name the file in errors about what it says.
+    """Add the name of a file to errors about its contents.
 
     Args:
         path (Path): The file.
 
     Raises:
-        Exception: The same, of the same class, with the file named.
+        Exception: Of the same class, with the file in its message.
     """
     try:
         yield
@@ -81,37 +80,40 @@ def in_file(path: Path) -> Iterator[None]:
         raise type(error)(message) from error
 
 
-def _text(path: Path) -> str:
-    """Return the text of a file of bounded size."""
+def _read_text(path: Path) -> str:
+    """Return the text of a file, if it is not too large."""
     if not path.exists():
         raise FileNotFoundError(
             f"There is no file '{path}': give the path of a YAML file."
         )
     if not path.is_file():
         raise InconsistentArguments(
-            f"'{path}' is no file: give the path of a YAML file."
+            f"'{path}' is not a file: give the path of a YAML file."
         )
     with path.open("rb") as stream:
         contents = stream.read(_BYTES + 1)
     if len(contents) > _BYTES:
         raise InconsistentArguments(
-            f"'{path}' has more than {_BYTES // 1024} kB, which no YAML file "
-            "that is read here needs: give another file."
+            f"'{path}' is larger than {_BYTES // 1024} kB, the limit for YAML "
+            "files: give another file."
         )
     try:
         return contents.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InconsistentArguments(
-            f"'{path}' is no text in UTF-8 (see byte {error.start}): save it "
+            f"'{path}' is not text in UTF-8 (see byte {error.start}): save it "
             "as UTF-8, or give another file."
         ) from error
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, bounded, and of plain values alone."""
+    """PyYAML's safe loader, with bounds and for plain values only.
 
-    # Without what YAML 1.1 takes for dates, for octal numbers and for those
-    # to the base of 60.
+    A loader for YAML 1.2, such as ruamel.yaml's, would need the same bounds
+    and the same check of tags, and reads `yes` as a text and `0x1f` as 31.
+    """
+
+    # Without YAML 1.1's dates and its octal and sexagesimal numbers.
     yaml_implicit_resolvers: ClassVar = {
         first: [(tag, pattern) for tag, pattern in known if tag in _KEPT]
         for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
@@ -121,11 +123,11 @@ class _Loader(yaml.SafeLoader):
         super().__init__(text)
         self._depth = 0
         self._values = 0
-        # How many values each finished node stands for.
+        # The number of values in each node, with its aliases expanded.
         self._sizes: dict[yaml.Node, int] = {}
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        """Return the next node, within bounds."""
+        """Return the next node, unless it exceeds a bound."""
         event = self.peek_event()
         if getattr(event, "tag", None) is not None:
             raise _error(
@@ -156,7 +158,7 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        """Return a mapping by its keys as they are written."""
+        """Return a mapping with its keys as texts."""
         self.flatten_mapping(node)
         return {
             key.value: self.construct_object(value, deep=deep)
@@ -164,10 +166,10 @@ class _Loader(yaml.SafeLoader):
         }
 
     def construct_number(self, node: Any) -> int | float:
-        """Return a number, an integer where it is written as one."""
+        """Return a number, as an integer if it is written as one."""
         text = node.value
         if text.strip("+-0123456789_"):
-            # YAML has a point in .inf and .nan.
+            # YAML writes .inf and .nan.
             return float(re.sub(r"\.(?=[a-z])", "", text.lower()))
         return int(text) if len(text) <= _LONGEST_INTEGER else float(text)
 
@@ -184,7 +186,7 @@ _Loader.add_constructor(_NUMBER, _Loader.construct_number)
 
 
 def _check_keys(node: yaml.Node) -> None:
-    """Refuse a mapping with a key twice, or with one that is no text."""
+    """Refuse a mapping with a repeated key, or a key that is no text."""
     if not isinstance(node, yaml.MappingNode):
         return
     seen = set()
@@ -197,12 +199,12 @@ def _check_keys(node: yaml.Node) -> None:
 
 
 def _error(place: Any, problem: str) -> yaml.MarkedYAMLError:
-    """Return an error at the place of an event or of a node."""
+    """Return an error with the position of an event or a node."""
     return yaml.MarkedYAMLError(problem=problem, problem_mark=place.start_mark)
 
 
 def _explained(error: yaml.YAMLError) -> str:
-    """Return what is wrong, and where, in one line."""
+    """Return the problem and its line number, in one line."""
     if not isinstance(error, yaml.MarkedYAMLError):
         return " ".join(str(error).split())
     mark = error.problem_mark or error.context_mark

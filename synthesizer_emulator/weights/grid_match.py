@@ -12,7 +12,7 @@ import numpy as np
 from synthesizer.exceptions import GridError
 from synthesizer.synth_warnings import warn
 
-from synthesizer_emulator.digests import sha256
+from synthesizer_emulator.digests import file_digest
 from synthesizer_emulator.gridfile.header import GridHeader
 from synthesizer_emulator.gridfile.native import NativeGrid
 from synthesizer_emulator.gridfile.places import locate
@@ -121,4 +121,4 @@ def _is_suspect(weights: Path, grid: Path) -> bool:
 @cache
 def _digest(grid: Path, changed: int) -> str:
     """Return the SHA-256 of a grid, computed once for each version of it."""
-    return sha256(grid)
+    return file_digest(grid)
