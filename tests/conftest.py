@@ -279,10 +279,16 @@ def native_with_emulated_arrays(emulated: EmulatedGrid, native: Grid) -> Grid:
 
 @pytest.fixture
 def double_precision():
-    """Let JAX compute in double precision, to compare with Synthesizer."""
-    jax.config.update("jax_enable_x64", True)
-    yield
-    jax.config.update("jax_enable_x64", False)
+    """Skip a test that needs double precision in a run without it."""
+    if not jax.config.jax_enable_x64:
+        pytest.skip("double precision: run with JAX_ENABLE_X64=1 -m x64")
+
+
+def pytest_collection_modifyitems(items):
+    """Mark the tests that need double precision, which have their own run."""
+    for item in items:
+        if "double_precision" in getattr(item, "fixturenames", ()):
+            item.add_marker("x64")
 
 
 @pytest.fixture
