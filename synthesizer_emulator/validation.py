@@ -169,7 +169,7 @@ def check_keys(
         )
     unknown = [key for key in config if key not in known]
     missing = [key for key in needed if key not in config]
-    problems = {"has no entry": unknown, "lacks the entry": missing}
+    problems = {"has no entry": unknown, "lacks": missing}
     for problem, keys in problems.items():
         if keys:
             raise InconsistentArguments(

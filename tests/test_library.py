@@ -729,10 +729,10 @@ def test_two_processes_make_the_same_file(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"draws": ...}, "lacks the entry draws; expected: file, grid"),
+        ({"draws": ...}, "lacks draws; expected: file, grid"),
         ({"galaxies": 3}, "has no entry galaxies"),
         ({"grid": "nosuch/grid"}, "No weights .*nosuch/grid.emulator.hdf5"),
-        ({"grid": {"grid_dir": "x"}}, "the grid lacks the entry name"),
+        ({"grid": {"grid_dir": "x"}}, "the grid lacks name"),
         (
             {"grid": {"name": "bc03-example", "new_lam": [1, 2]}},
             "'grid': new_lam must be a mapping with the entries resol",
