@@ -10,7 +10,7 @@ from synthesizer.exceptions import InconsistentArguments, MissingSpectraType
 
 from synthesizer_emulator import EmulatedGrid, build
 from synthesizer_emulator.architectures.registry import get_architecture
-from synthesizer_emulator.emulator.emulator import Ensemble
+from synthesizer_emulator.emulator.emission import Ensemble
 from synthesizer_emulator.weights.file import read_weights
 
 # Settings that train in seconds; `three_component` is one

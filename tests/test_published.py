@@ -42,7 +42,7 @@ def samples():
     header = analytic_header(n_ages=8)
     domain = [AxisDomain.from_axis(axis) for axis in header.axes]
     return EmissionSamples.from_values(
-        Coordinates(domain).of_nodes(header.axes),
+        Coordinates(domain).scale_nodes(header.axes),
         analytic_emissions(header)["spectra/incident"],
         np.ones(len(header.lam)),
         1e-8,

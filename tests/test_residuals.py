@@ -17,7 +17,7 @@ from synthesizer_emulator.evaluation.measures.residuals import (
 )
 from synthesizer_emulator.evaluation.tables import emission_table
 from synthesizer_emulator.gridfile.labels import Label
-from synthesizer_emulator.gridfile.nodes import within
+from synthesizer_emulator.gridfile.nodes import nodes_between
 
 AXES = analytic_header(n_ages=6, n_metals=5).axes
 LAM = np.geomspace(912.0, 1e5, 2000)
@@ -196,4 +196,4 @@ def test_labels_are_logged_where_an_axis_spans_decades():
     assert ages.title == "age / yr"
     assert metals.title == "metallicity"
     low, high = AXES[0].values[[1, 3]]
-    assert within(AXES[0], low, high).tolist() == [1, 2, 3]
+    assert nodes_between(AXES[0], low, high).tolist() == [1, 2, 3]

@@ -27,7 +27,7 @@ def test_axes_are_scaled_by_what_the_grid_says_and_they_span(axis, scale):
 def test_coordinates_reach_from_minus_one_to_one():
     axes = [AGES, METALS, NARROW]
     coordinates = Coordinates([AxisDomain.from_axis(a) for a in axes])
-    nodes = coordinates.of_nodes(axes)
+    nodes = coordinates.scale_nodes(axes)
     for values in nodes:
         np.testing.assert_allclose(values[[0, -1]], [-1, 1], atol=1e-6)
         assert np.all(np.diff(values) > 0)

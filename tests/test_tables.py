@@ -9,13 +9,15 @@ from scipy.interpolate import (
     RegularGridInterpolator,
 )
 
+from synthesizer_emulator.emulator.cubics import (
+    akima_slopes,
+    monotone_slopes,
+    through_nodes,
+)
 from synthesizer_emulator.emulator.tables import (
     LinearTable,
     SmoothTable,
-    akima_slopes,
-    monotone_slopes,
     smoothed,
-    through_nodes,
 )
 
 RNG = np.random.default_rng(2)

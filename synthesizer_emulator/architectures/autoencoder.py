@@ -18,9 +18,7 @@ from synthesizer_emulator.architectures.networks import (
     Network,
 )
 from synthesizer_emulator.architectures.samples import EmissionSamples
-from synthesizer_emulator.emulator.emulator import (
-    LinearDecoder,
-)
+from synthesizer_emulator.emulator.emission import LinearDecoder
 from synthesizer_emulator.emulator.scaling import Constant
 
 NORMALISATIONS = ("per_spectrum", "global", "zscore")

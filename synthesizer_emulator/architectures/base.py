@@ -21,7 +21,7 @@ from synthesizer_emulator.architectures.training import (
     Monitor,
     TrainingConfig,
 )
-from synthesizer_emulator.emulator.emulator import (
+from synthesizer_emulator.emulator.emission import (
     Decoder,
     EmissionEmulator,
     Regressor,

@@ -23,7 +23,7 @@ from synthesizer_emulator.architectures.training import (
     TrainingConfig,
     split_samples,
 )
-from synthesizer_emulator.emulator.emulator import (
+from synthesizer_emulator.emulator.emission import (
     Decoder,
     Ensemble,
     Regressor,

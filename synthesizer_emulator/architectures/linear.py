@@ -10,7 +10,7 @@ from synthesizer_emulator.architectures.basis import (
 )
 from synthesizer_emulator.architectures.rounding import round_to_int16
 from synthesizer_emulator.architectures.samples import EmissionSamples
-from synthesizer_emulator.emulator.emulator import LinearDecoder
+from synthesizer_emulator.emulator.emission import LinearDecoder
 
 # The standard deviation that log flux is taken to have at least, where it is
 # divided by that: what never changes must not be blown up.

@@ -23,7 +23,7 @@ from synthesizer_emulator.emulator.tables import (
     linear_along,
     smooth_along,
 )
-from synthesizer_emulator.gridfile.nodes import mesh_of
+from synthesizer_emulator.gridfile.nodes import node_mesh
 
 _ACTIVATIONS: dict[str, Callable[[NDArray], NDArray]] = {
     "silu": lambda x: x / (1.0 + np.exp(-x)),
@@ -205,7 +205,7 @@ def _trend(
     lines: Sequence[NDArray],
 ) -> NDArray[np.float32]:
     """Return the trend on a mesh of coordinates, (n1, ..., nd, k)."""
-    mesh = mesh_of(lines)
+    mesh = node_mesh(lines)
     x = mesh.reshape(-1, len(lines))
     x = (x - tensors["trend/centre"]) / tensors["trend/width"]
     layers = _below(tensors, "trend/network/layers")

@@ -54,7 +54,7 @@ from synthesizer_emulator.architectures.training import (
     TrainingConfig,
     train,
 )
-from synthesizer_emulator.emulator.emulator import (
+from synthesizer_emulator.emulator.emission import (
     Decoder,
     EmissionEmulator,
     LinearDecoder,

@@ -47,7 +47,7 @@ from synthesizer_emulator.architectures.regressors import (
 )
 from synthesizer_emulator.architectures.samples import EmissionSamples
 from synthesizer_emulator.architectures.training import Monitor, TrainingConfig
-from synthesizer_emulator.emulator.emulator import EmissionEmulator
+from synthesizer_emulator.emulator.emission import EmissionEmulator
 from synthesizer_emulator.validation import (
     check_choice,
     check_flag,

@@ -52,13 +52,13 @@ from synthesizer_emulator.architectures.training import (
     TrainingConfig,
     split_samples,
 )
-from synthesizer_emulator.emulator.emulator import (
+from synthesizer_emulator.emulator.cubics import SPARSE_AXIS
+from synthesizer_emulator.emulator.emission import (
     EmissionEmulator,
     Ensemble,
     Regressor,
 )
 from synthesizer_emulator.emulator.tables import (
-    SPARSE_AXIS,
     SmoothTable,
     long_axis,
     smoothed,

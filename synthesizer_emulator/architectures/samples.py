@@ -11,7 +11,7 @@ from synthesizer.exceptions import InconsistentArguments
 
 from synthesizer_emulator.emulator.scaling import SoftLog
 from synthesizer_emulator.emulator.tables import LinearTable
-from synthesizer_emulator.gridfile.nodes import mesh_of
+from synthesizer_emulator.gridfile.nodes import node_mesh
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class EmissionSamples:
             nodes,
             has_emission,
             sampled,
-            mesh_of(nodes)[sampled],
+            node_mesh(nodes)[sampled],
             values[sampled],
             weights,
             softening,
@@ -109,7 +109,7 @@ class EmissionSamples:
         """
         emits = values.max(axis=-1) > 0
         if has_emission is None:
-            _, nearest = KDTree(points).query(mesh_of(nodes))
+            _, nearest = KDTree(points).query(node_mesh(nodes))
             has_emission = emits[nearest]
         kept = _some(emits)
         return cls._of_points(
@@ -152,7 +152,7 @@ class EmissionSamples:
     @property
     def mesh(self) -> NDArray[np.float64]:
         """The coordinates of every node, (n1, ..., nd, d)."""
-        return mesh_of(self.nodes)
+        return node_mesh(self.nodes)
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -59,6 +59,7 @@ from synthesizer_emulator.gridfile.places import (
     example_folder,
     find_grid,
     grid_name_of,
+    weights_path,
 )
 from synthesizer_emulator.gridfile.samples import is_sample_file
 from synthesizer_emulator.records import current_versions
@@ -477,17 +478,17 @@ def _finite(emulated: NDArray, emission: str) -> NDArray:
 
 def _target(path: Path, out: str | Path | None) -> Path:
     """Return the path of the weights file to write."""
-    name = f"{grid_name_of(path)}{SUFFIX}"
+    default = weights_path(path)
     if out is None:
         if path.parent == example_folder():
             raise InconsistentArguments(
                 f"'{path.name}' ships with the package, and so do its "
                 "weights: say with --out (or out=) where to write others."
             )
-        return path.parent / name
+        return default
     target = Path(out)
     if target.is_dir():
-        return target / name
+        return target / default.name
     if not target.name.endswith(SUFFIX):
         raise InconsistentArguments(
             f"The weights file must be called *{SUFFIX}, or --out be an "

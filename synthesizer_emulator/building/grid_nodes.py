@@ -25,9 +25,17 @@ from synthesizer_emulator.architectures.training import TrainingConfig
 from synthesizer_emulator.digests import file_digest
 from synthesizer_emulator.emulator.metrics import scored_region
 from synthesizer_emulator.emulator.scaling import AxisDomain, Coordinates
-from synthesizer_emulator.gridfile.header import LINES, GridHeader, node_name
+from synthesizer_emulator.gridfile.emissions import (
+    LINE_UNITS,
+    LINECONT,
+    LINES,
+    NEBULAR,
+    NEBULAR_CONTINUUM,
+    SPECTRA,
+)
+from synthesizer_emulator.gridfile.header import GridHeader, node_name
 from synthesizer_emulator.gridfile.native import NativeGrid
-from synthesizer_emulator.gridfile.nodes import mesh_of
+from synthesizer_emulator.gridfile.nodes import node_mesh
 from synthesizer_emulator.gridfile.places import grid_name_of
 from synthesizer_emulator.units import NO_UNITS, parse_unit
 from synthesizer_emulator.validation import nearest
@@ -40,16 +48,8 @@ _AXIS_UNITS = {
 }
 _SPECTRA_UNITS = "erg/s/Hz"
 
-# What a reprocessed grid stores is not what is learned: the lines stand
-# out of `nebular` on a smooth continuum, and the two are learned apart.
-_CONTINUUM = "nebular_continuum"
-_CONTINUUM_PARTS = ("nebular", "linecont")
-
 # The spectra of gas, with which its lines go.
-_OF_GAS = {"nebular", "linecont", _CONTINUUM}
-
-# Line quantities that Synthesizer reads from a grid.
-_LINE_VALUES = ("luminosity", "nebular_continuum", "transmitted")
+_OF_GAS = {NEBULAR, LINECONT, NEBULAR_CONTINUUM}
 
 # What networks in float32 can give, with some room.
 _FLOAT32_RANGE = (1e-28, 1e37)
@@ -210,7 +210,7 @@ class GridNodes:
     def samples(self, emission: str, softening: float) -> EmissionSamples:
         """Return one emission at the nodes, prepared for fitting."""
         return EmissionSamples.from_values(
-            Coordinates(self.domain).of_nodes(self.header.axes),
+            Coordinates(self.domain).scale_nodes(self.header.axes),
             self.read(emission),
             error_weights(self.header, emission),
             softening,
@@ -220,7 +220,7 @@ class GridNodes:
         self, emission: str, training: TrainingConfig
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return all nodes, as `SampleSource.truth` says."""
-        points = mesh_of([axis.values for axis in self.header.axes])
+        points = node_mesh([axis.values for axis in self.header.axes])
         values = self._read(emission)
         return (
             points.reshape(-1, points.shape[-1]),
@@ -276,12 +276,12 @@ def learned_emissions(
             + nearest(missing[0], stored)
         )
     learned = list(wanted)
-    parts_stored = all(part in stored for part in _CONTINUUM_PARTS)
-    if header.reprocessed and parts_stored and "nebular" in learned:
-        learned.remove("nebular")
-        learned.append(_CONTINUUM)
-        if "linecont" not in learned:
-            learned.append("linecont")
+    separable = NEBULAR in learned and LINECONT in stored
+    if header.reprocessed and separable:
+        learned.remove(NEBULAR)
+        learned.append(NEBULAR_CONTINUUM)
+        if LINECONT not in learned:
+            learned.append(LINECONT)
     emissions = [f"spectra/{name}" for name in learned]
     # Lines are what gas emits: without its spectra they are not asked for.
     if header.lines is not None and (
@@ -289,7 +289,7 @@ def learned_emissions(
     ):
         emissions += [
             f"{LINES}/{name}"
-            for name in _LINE_VALUES
+            for name in LINE_UNITS
             if name in header.lines.units
         ]
     return tuple(emissions)
@@ -310,9 +310,10 @@ def read_learned(
     read: Callable[[str], NDArray[np.float64]], emission: str
 ) -> NDArray[np.float64]:
     """Return what is learned of what is stored."""
-    if emission != f"spectra/{_CONTINUUM}":
+    if emission != f"{SPECTRA}/{NEBULAR_CONTINUUM}":
         return read(emission)
-    nebular, linecont = (read(f"spectra/{part}") for part in _CONTINUUM_PARTS)
+    nebular = read(f"{SPECTRA}/{NEBULAR}")
+    linecont = read(f"{SPECTRA}/{LINECONT}")
     # In lines the difference of two like numbers can round to below zero.
     return np.maximum(nebular - linecont, 0.0)
 

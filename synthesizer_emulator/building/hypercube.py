@@ -95,7 +95,7 @@ class Hypercube:
         """Return one emission at the samples, prepared for fitting."""
         values = self.grid.read(emission)
         coordinates = Coordinates(self.domain)
-        nodes = coordinates.of_nodes(self.header.axes)
+        nodes = coordinates.scale_nodes(self.header.axes)
         has_emission = values.max(axis=-1) > 0
         draw = qmc.LatinHypercube(len(nodes), rng=self.seed).random(self.size)
         points = 2.0 * draw - 1.0

@@ -33,7 +33,7 @@ from synthesizer_emulator.building.grid_nodes import (
 from synthesizer_emulator.digests import file_digest
 from synthesizer_emulator.emulator.scaling import AxisDomain, Coordinates
 from synthesizer_emulator.gridfile.header import Axis, GridHeader, interpolable
-from synthesizer_emulator.gridfile.nodes import mesh_of
+from synthesizer_emulator.gridfile.nodes import node_mesh
 from synthesizer_emulator.gridfile.samples import SampleFile, check_joinable
 from synthesizer_emulator.validation import check_memory
 
@@ -143,7 +143,7 @@ class ScatteredSamples:
         Raises:
             GridError: Names the first two.
         """
-        points = Coordinates(self.domain).of_points(self.points)
+        points = Coordinates(self.domain).scale_points(self.points)
         _, first, which = np.unique(
             points, axis=0, return_index=True, return_inverse=True
         )
@@ -168,9 +168,9 @@ class ScatteredSamples:
         """Return one emission at the samples, prepared for fitting."""
         coordinates = Coordinates(self.domain)
         return EmissionSamples.from_points(
-            coordinates.of_nodes(self.header.axes),
+            coordinates.scale_nodes(self.header.axes),
             None,
-            coordinates.of_points(self.points),
+            coordinates.scale_points(self.points),
             read_learned(self._read, emission),
             error_weights(self.header, emission),
             softening,
@@ -206,8 +206,8 @@ class ScatteredSamples:
     def _with_stored(self, header: GridHeader) -> GridHeader:
         """Return a header with the stored values of samples at the nodes."""
         coordinates = Coordinates(self.domain)
-        points = coordinates.of_points(self.points)
-        mesh = mesh_of(coordinates.of_nodes(header.axes))
+        points = coordinates.scale_points(self.points)
+        mesh = node_mesh(coordinates.scale_nodes(header.axes))
 
         def at_nodes(path: str) -> NDArray[np.float64]:
             values = np.concatenate(
@@ -258,7 +258,7 @@ def choose_nodes(
             f"The axis '{axis.name}' needs at least two nodes, strictly "
             f"ascending, got {choice!r}."
         )
-    return domain.inside(values)
+    return domain.require_inside(values)
 
 
 def _parsed(

@@ -11,11 +11,7 @@ Every emission is the same chain:
 Architectures differ in the regressor and the decoder alone.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
-from hashlib import sha256
-from typing import Protocol
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -27,302 +23,21 @@ from numpy.typing import NDArray
 from synthesizer.exceptions import InconsistentArguments, MissingSpectraType
 from synthesizer.synth_warnings import warn
 
+from synthesizer_emulator.emulator.emission import EmissionEmulator
+from synthesizer_emulator.emulator.metadata import EmulatorMetadata
 from synthesizer_emulator.emulator.scaling import (
     AxisDomain,
-    Constant,
     Coordinates,
-    SoftLog,
 )
-from synthesizer_emulator.emulator.tables import LinearTable
 from synthesizer_emulator.forking import check_not_forked
-from synthesizer_emulator.gridfile.header import GridHeader
+from synthesizer_emulator.gridfile.emissions import (
+    DERIVED_SPECTRA,
+    with_derived,
+)
 from synthesizer_emulator.validation import nearest
-
-# Spectra of a reprocessed grid that are the sum of two emulated ones.
-DERIVED_SPECTRA = {"nebular": ("nebular_continuum", "linecont")}
-
-
-def with_derived(trained: Iterable[str]) -> tuple[str, ...]:
-    """Return the names of trained spectra and of those that follow."""
-    names = tuple(trained)
-    derived = (
-        name
-        for name, parts in DERIVED_SPECTRA.items()
-        if set(parts).issubset(names)
-    )
-    return (*names, *derived)
-
-
-# How far the second node of an axis is from one that stands for zero.
-_GAP = 1e3
 
 # What the rounding of a logarithm makes of a value.
 _ROUNDING = 1e-5
-
-
-class Regressor(Protocol):
-    """Maps coordinates (d,) to latents (k,), the first being ln norm."""
-
-    def __call__(self, x: Array) -> Array:
-        """Return the latents at coordinates x."""
-
-
-class Decoder(Protocol):
-    """Maps latents (k - 1,) to soft-log flux (n,)."""
-
-    def __call__(self, latents: Array) -> Array:
-        """Return the soft-log flux of latents."""
-
-    def restrict(self, indices: NDArray[np.intp]) -> "Decoder":
-        """Return the decoder of only some of the outputs."""
-
-
-class LinearDecoder(nnx.Module):
-    """A mean plus latents times components.
-
-    Attributes:
-        mean (Constant): Shape (n,).
-        components (Constant): Shape (k, n).
-    """
-
-    def __init__(self, mean: ArrayLike, components: ArrayLike) -> None:
-        self.mean = Constant(jnp.asarray(mean, jnp.float32))
-        self.components = Constant(jnp.asarray(components, jnp.float32))
-
-    def __call__(self, latents: Array) -> Array:
-        """Map latents (k,) to (n,)."""
-        return self.mean[...] + latents @ self.components[...]
-
-    def restrict(self, indices: NDArray[np.intp]) -> "LinearDecoder":
-        """Return the decoder of only the outputs `indices`."""
-        return LinearDecoder(
-            self.mean[...][indices], self.components[...][:, indices]
-        )
-
-
-class Ensemble(nnx.Module):
-    """Several regressors to the same latents; their mean is the prediction.
-
-    Attributes:
-        members (nnx.List of Regressor): The regressors.
-        factor (Constant): What turns the spread of the members into an
-            uncertainty, ().
-    """
-
-    def __init__(self, members: Sequence[Regressor], factor: float) -> None:
-        self.members = nnx.List(list(members))
-        self.factor = Constant(jnp.asarray(factor, jnp.float32))
-
-    def __call__(self, x: Array) -> Array:
-        """Return the mean of the members' latents at coordinates x."""
-        return jnp.mean(self.each(x), axis=0)
-
-    def each(self, x: Array) -> Array:
-        """Return the latents of every member, (members, k)."""
-        return jnp.stack([member(x) for member in self.members])
-
-
-def log_fluxes(decoder: Decoder, latents: Array) -> Array:
-    """Return the log fluxes (members, n) of latents (members, k)."""
-    with _full_precision():
-        return latents[:, :1] + jax.vmap(lambda z: decoder(z))(latents[:, 1:])
-
-
-def _full_precision() -> AbstractContextManager:
-    """Return what keeps a GPU from rounding the factors of products.
-
-    By default it takes 10 of the 23 bits of single precision, which is less
-    than a table and a network that make up for each other can bear.
-    """
-    return jax.default_matmul_precision("highest")
-
-
-def encode(
-    regressor: Regressor, has_emission: LinearTable, x: Array
-) -> tuple[Array, Array]:
-    """Return the latents (k,) at coordinates x (d,), and the mask ().
-
-    The first half of an `EmissionEmulator`, which does not know how many
-    wavelengths there are.
-    """
-    mask = has_emission(x)
-    with _full_precision():
-        latents = regressor(x)
-    # Where there is no emission nothing was learned, and what a network
-    # makes of it could overflow.
-    return jnp.where(mask > 0, latents, 0.0), mask
-
-
-def decode(
-    decoder: Decoder,
-    soft_log: SoftLog,
-    support: Array,
-    latents: Array,
-    mask: Array,
-) -> Array:
-    """Return the flux (n,) of what `encode` gave."""
-    with _full_precision():
-        y = decoder(latents[1:])
-    return soft_log.inverse(y, latents[0]) * support * mask
-
-
-class EmissionEmulator(nnx.Module):
-    """One emission of a grid: a spectrum, or the values of all lines.
-
-    Attributes:
-        regressor (Regressor): Coordinates to ln norm and latents.
-        decoder (Decoder): Latents to soft-log flux.
-        soft_log (SoftLog): The flux transform.
-        support (Constant): One where the source ever emits, zero where it
-            never does, (n,).
-        has_emission (LinearTable): One at nodes with emission, zero at nodes
-            without; linear between.
-    """
-
-    def __init__(
-        self,
-        regressor: Regressor,
-        decoder: Decoder,
-        soft_log: SoftLog,
-        support: ArrayLike,
-        has_emission: LinearTable,
-    ) -> None:
-        self.regressor = regressor
-        self.decoder = decoder
-        self.soft_log = soft_log
-        self.support = Constant(jnp.asarray(support, jnp.float32))
-        self.has_emission = has_emission
-
-    def __call__(self, x: Array) -> Array:
-        """Return the flux (n,) at coordinates x (d,), as the grid's units."""
-        latents, mask = encode(self.regressor, self.has_emission, x)
-        return decode(
-            self.decoder, self.soft_log, self.support[...], latents, mask
-        )
-
-    def spread(self, x: Array) -> Array:
-        """Return the uncertainty of the flux (n,) at coordinates x (d,).
-
-        The standard deviation of the members' log fluxes, times the flux
-        and the factor that was calibrated.
-
-        Raises:
-            InconsistentArguments: If this is no ensemble.
-        """
-        if not isinstance(self.regressor, Ensemble):
-            raise InconsistentArguments(
-                "Only an ensemble has a spread: build the emulator with "
-                "`--ensemble 5` (or ensemble=5)."
-            )
-        with _full_precision():
-            latents = self.regressor.each(x)
-        each = log_fluxes(self.decoder, latents)
-        variance = jnp.var(each, axis=0)
-        # The root of zero has no slope.
-        scatter = jnp.sqrt(jnp.where(variance > 0, variance, 1.0))
-        scatter = jnp.where(variance > 0, scatter, 0.0)
-        return self.regressor.factor[...] * scatter * self(x)
-
-    @property
-    def size(self) -> int:
-        """The number of wavelengths or lines."""
-        return int(self.support[...].shape[0])
-
-    def restrict(self, indices: NDArray[np.intp]) -> "EmissionEmulator":
-        """Return the emulator of only some wavelengths or lines.
-
-        Args:
-            indices (np.ndarray of int): Those to keep, in order.
-
-        Returns:
-            EmissionEmulator: It shares the regressor with this one.
-        """
-        return EmissionEmulator(
-            self.regressor,
-            self.decoder.restrict(indices),
-            self.soft_log,
-            self.support[...][indices],
-            self.has_emission,
-        )
-
-
-@dataclass(frozen=True)
-class Meaning:
-    """What the numbers of an emulator stand for.
-
-    Two are the same if their digests are: it goes along with a pytree, where
-    it is compared at every call.
-
-    Attributes:
-        digest (str): Tells it from others.
-        lam (np.ndarray of float): The wavelengths in Angstrom, (nlam,).
-        line_ids (tuple of str): The lines.
-        axes_units (Mapping): The units of each axis, by its name.
-        units (Mapping): The units of each emission by its path, as
-            `spectra/incident` and `lines/luminosity`.
-        second_nodes (Mapping): Of each axis whose first node stands for zero,
-            and has nothing near it, the second node; as of ages.
-    """
-
-    digest: str = ""
-    lam: NDArray[np.float64] = field(
-        default_factory=lambda: np.empty(0), compare=False, repr=False
-    )
-    line_ids: tuple[str, ...] = field(default=(), compare=False, repr=False)
-    axes_units: Mapping[str, str] = field(default_factory=dict, compare=False)
-    units: Mapping[str, str] = field(default_factory=dict, compare=False)
-    second_nodes: Mapping[str, float] = field(
-        default_factory=dict, compare=False
-    )
-
-    @classmethod
-    def from_header(
-        cls, header: GridHeader, emissions: Iterable[str]
-    ) -> "Meaning":
-        """Return the meaning of the emulator of a grid.
-
-        Args:
-            header (GridHeader): The header of the grid.
-            emissions (iterable of str): The paths of what is emulated.
-        """
-        paths = [e.split("/", maxsplit=1) for e in emissions]
-        spectra = with_derived(n for group, n in paths if group == "spectra")
-        every = [f"spectra/{name}" for name in spectra]
-        every += ["/".join(p) for p in paths if p[0] != "spectra"]
-        axes_units = {
-            axis.name: "dimensionless" if axis.units == "None" else axis.units
-            for axis in header.axes
-        }
-        units = {e: header.units.get(e, "erg/s/Hz") for e in every}
-        line_ids = () if header.lines is None else header.lines.ids
-        second_nodes = {
-            axis.name: float(axis.values[1])
-            for axis in header.axes
-            if axis.log_on_read
-            and len(axis.values) > 1
-            and axis.values[1] > _GAP * axis.values[0]
-        }
-        digest = sha256(header.lam_angstrom.tobytes())
-        said = axes_units, units, line_ids, second_nodes
-        digest.update(repr(said).encode())
-        return cls(
-            digest.hexdigest(),
-            header.lam_angstrom,
-            line_ids,
-            axes_units,
-            units,
-            second_nodes,
-        )
-
-    def at(self, columns: NDArray[np.intp]) -> "Meaning":
-        """Return the meaning of an emulator of only some wavelengths.
-
-        Args:
-            columns (np.ndarray of int): Those that are kept.
-        """
-        digest = sha256(f"{self.digest}{np.asarray(columns)}".encode())
-        digest.update(np.asarray(columns).tobytes())
-        return replace(self, digest=digest.hexdigest(), lam=self.lam[columns])
 
 
 class Emulator(nnx.Module):
@@ -340,7 +55,7 @@ class Emulator(nnx.Module):
         coordinates (Coordinates): The axis scaling, with the domain.
         spectra (nnx.Dict): An `EmissionEmulator` for each trained spectrum.
         line_values (nnx.Dict): The same for each line quantity.
-        meaning (Meaning): Its wavelengths, lines and units.
+        meaning (EmulatorMetadata): Its wavelengths, lines and units.
 
     Examples:
         >>> import jax, jax.numpy as jnp
@@ -360,10 +75,10 @@ class Emulator(nnx.Module):
         coordinates: Coordinates,
         spectra: Mapping[str, EmissionEmulator],
         line_values: Mapping[str, EmissionEmulator],
-        meaning: Meaning | None = None,
+        meaning: EmulatorMetadata | None = None,
     ) -> None:
         self.coordinates = coordinates
-        self.meaning = meaning or Meaning()
+        self.metadata = meaning or EmulatorMetadata()
         self.spectra = nnx.Dict(dict(spectra))
         self.line_values = nnx.Dict(dict(line_values))
 
@@ -390,22 +105,22 @@ class Emulator(nnx.Module):
     @property
     def lam(self) -> NDArray[np.float64]:
         """The wavelengths of the spectra in Angstrom, (nlam,)."""
-        return self.meaning.lam
+        return self.metadata.lam
 
     @property
     def line_ids(self) -> tuple[str, ...]:
         """The lines, in the order of their values."""
-        return self.meaning.line_ids
+        return self.metadata.line_ids
 
     @property
     def axes_units(self) -> Mapping[str, str]:
         """The units of the axis values, by the names of the axes."""
-        return self.meaning.axes_units
+        return self.metadata.axes_units
 
     @property
     def units(self) -> Mapping[str, str]:
         """The units of each emission, as of `spectra/incident`."""
-        return self.meaning.units
+        return self.metadata.units
 
     def emission(self, path: str) -> EmissionEmulator:
         """Return a trained emission by its path, as `lines/luminosity`.
@@ -588,7 +303,7 @@ class Emulator(nnx.Module):
         Its power of ten is in the domain, and itself it is not, or is where
         there is no node but the first, which stands for zero.
         """
-        low = self.meaning.second_nodes.get(axis.name, axis.low)
+        low = self.metadata.second_nodes.get(axis.name, axis.low)
         inside = low <= value <= axis.high or value == axis.low
         with np.errstate(over="ignore"):
             power = np.power(10.0, value)

@@ -16,10 +16,9 @@ from synthesizer.exceptions import InconsistentArguments
 
 from synthesizer_emulator.gridfile.header import Axis
 
-# An axis that spans more than this factor and is not logged by the grid,
-# as metallicities, is raised to a power: between the nodes of BC03, errors
+# An axis that spans more than a decade and is not logged by the grid, as
+# metallicities, is raised to this power: between the nodes of BC03, errors
 # are smaller in Z^0.4 than in Z or in log Z (docs/accuracy).
-_WIDE_SPAN = 10.0
 _WIDE_POWER = 0.4
 _ZERO_SHIFT = 1e-4
 
@@ -62,7 +61,7 @@ class AxisDomain:
         low, high = float(axis.values[0]), float(axis.values[-1])
         if axis.log_on_read:
             scale = "log10"
-        elif low >= 0 and high > _WIDE_SPAN * low:
+        elif axis.spans_decade:
             scale = "power"
         else:
             scale = "linear"
@@ -92,7 +91,9 @@ class AxisDomain:
             return scaled ** (1.0 / _WIDE_POWER) - self._shift
         return scaled
 
-    def inside(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    def require_inside(
+        self, values: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
         """Return values, those that rounding put just outside on the end.
 
         Args:
@@ -145,12 +146,12 @@ class Coordinates(nnx.Module):
         """
         return jnp.all(jnp.abs(self(values)) <= 1.0 + 1e-5)
 
-    def of_nodes(self, axes: Sequence[Axis]) -> tuple[NDArray, ...]:
+    def scale_nodes(self, axes: Sequence[Axis]) -> tuple[NDArray, ...]:
         """Return the coordinates of the nodes along each axis of a grid."""
         lines = self._scaled([axis.values for axis in axes], np)
         return tuple(line.astype(np.float32) for line in lines)
 
-    def of_points(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    def scale_points(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the coordinates of points (m, d), in double precision."""
         return np.stack(self._scaled(values.T, np), axis=-1)
 

@@ -13,14 +13,18 @@ from flax import nnx
 from jax import Array
 from jax.typing import ArrayLike
 from numpy.typing import NDArray
-from scipy.interpolate import PchipInterpolator
 
+from synthesizer_emulator.emulator.cubics import (
+    SPARSE_AXIS,
+    STENCIL,
+    gaussian_means,
+    hermite_weights,
+    locate,
+    locate_numpy,
+    node_slopes,
+    through_nodes,
+)
 from synthesizer_emulator.emulator.scaling import Constant
-
-# An axis with fewer nodes than this is sparse: its slopes are monotone
-# (PCHIP), which bounds what a cubic can do in a wide cell. On denser axes
-# that was found to cost accuracy (docs/accuracy).
-SPARSE_AXIS = 20
 
 # The standard deviation of the Gaussian that smooths along a long axis, in
 # parts of that; what differs from the smooth is rough. Of the order of the
@@ -36,14 +40,9 @@ _COMPARED = 1 / 50
 # them.
 _FADING = 10.0
 
-# The power of the weights in `akima_slopes`; chosen on validation nodes.
-_AKIMA_POWER = 1.5
 
 # How near to a node, in parts of the cell, is on it for a linear table.
 _ON_NODE = 1e-3
-
-# How many nodes around a point the cubic along a long axis depends on.
-_AROUND = 6
 
 
 class Derived(nnx.Variable):
@@ -70,7 +69,7 @@ class LinearTable(nnx.Module):
         """Interpolate at one point x (d,), giving (k,)."""
         starts, weights = [], {}
         for axis, nodes in enumerate(self.nodes):
-            cell, t, _ = _locate(nodes[...], x[axis])
+            cell, t, _ = locate(nodes[...], x[axis])
             t = jnp.clip(_beside_nodes(t), 0.0, 1.0)
             starts.append(cell)
             weights[axis] = 1.0 - t, t
@@ -195,8 +194,8 @@ class SmoothTable(nnx.Module):
             values = self._multicubic(x, long, first)
             if added is None:
                 return values
-            points = jnp.broadcast_to(x, (_AROUND, len(x)))
-            six = jax.lax.dynamic_slice_in_dim(nodes, first, _AROUND)
+            points = jnp.broadcast_to(x, (STENCIL, len(x)))
+            six = jax.lax.dynamic_slice_in_dim(nodes, first, STENCIL)
             return values + jax.vmap(added)(points.at[:, long].set(six))
 
         return through_nodes(nodes, around, x[long], self.metric[...])
@@ -215,13 +214,13 @@ class SmoothTable(nnx.Module):
             Array: The values, (k,) or (6, k).
         """
         starts: list[Any] = [first] * len(self.nodes)
-        sizes = [_AROUND] * len(self.nodes)
+        sizes = [STENCIL] * len(self.nodes)
         short = [a for a in range(len(self.nodes)) if a != long]
         values_at, slopes_at, part_of_cell = {}, {}, {}
         for a in short:
-            starts[a], t, width = _locate(self.nodes[a][...], x[a])
+            starts[a], t, width = locate(self.nodes[a][...], x[a])
             sizes[a] = 2
-            values_at[a], slopes_at[a] = _hermite_weights(t, width)
+            values_at[a], slopes_at[a] = hermite_weights(t, width)
             part_of_cell[a] = t
         # One slice of all that is needed, which takes a fraction of the
         # time of as many look-ups.
@@ -246,46 +245,6 @@ class SmoothTable(nnx.Module):
         return total + jnp.sum(rough, axis=tuple(short))
 
 
-def through_nodes(
-    nodes: Array, around: Callable[[Array], Array], x: Array, metric: Array
-) -> Array:
-    """Draw the cubic of `akima_slopes` through the nodes around a point.
-
-    Args:
-        nodes (Array): Ascending coordinates, at least six, (n,).
-        around (function): Gives the values (6, k) at six nodes, by the number
-            of the first.
-        x (Array): The point, ().
-        metric (Array): What one unit of each of the k values weighs, (k,).
-
-    Returns:
-        Array: The values at the point, (k,).
-    """
-    nodes, x = _one_precision(nodes, x)
-    cell, t, width = _locate(nodes, x)
-    first = jnp.clip(cell - 2, 0, len(nodes) - _AROUND)
-    values = around(first)
-    six = jax.lax.dynamic_slice_in_dim(nodes, first, _AROUND)
-    secants = jnp.diff(values, axis=0) / jnp.diff(six)[:, None]
-    # Ghost secants beyond the ends continue the change of slope, as in
-    # `akima_slopes`; elsewhere they are not used.
-    before = secants[:1] - (secants[1:2] - secants[:1]) * jnp.array([[2], [1]])
-    after = secants[-1:] + (secants[-1:] - secants[-2:-1]) * jnp.array(
-        [[1], [2]]
-    )
-    every = jnp.concatenate([before, secants, after])
-    # The cell's own secant is number `middle`; two on each side count.
-    middle = 2 + cell - first
-    near = jax.lax.dynamic_slice_in_dim(every, middle - 2, 5)
-    on_left = _akima_slope(near[:4], metric, jnp)
-    on_right = _akima_slope(near[1:], metric, jnp)
-    (v_left, v_right), (s_left, s_right) = _hermite_weights(t, width)
-    left, right = jax.lax.dynamic_slice_in_dim(values, cell - first, 2)
-    return (
-        v_left * left + v_right * right + s_left * on_left + s_right * on_right
-    )
-
-
 def long_axis(shape: Sequence[int]) -> int | None:
     """Return the longest axis of a table, if it is no sparse one.
 
@@ -298,54 +257,6 @@ def long_axis(shape: Sequence[int]) -> int | None:
     *lengths, _ = shape
     longest = max(lengths)
     return lengths.index(longest) if longest >= SPARSE_AXIS else None
-
-
-def akima_slopes(nodes: NDArray, values: NDArray, metric: NDArray) -> NDArray:
-    """Return slopes that lean towards the smoother side of each node.
-
-    The modified scheme of Akima (1970, J. ACM 17, 589) as MATLAB's makima
-    has it, for vectors: one weight a node, from the metric's norm of the
-    changes of slope on either side, so that the result does not depend on
-    the basis the values are written in.
-
-    Args:
-        nodes (np.ndarray of float): Ascending coordinates, (n,).
-        values (np.ndarray of float): The values there, (n, ..., k).
-        metric (np.ndarray of float): What one unit of each of the k values
-            weighs, (k,).
-
-    Returns:
-        np.ndarray of float: The slopes at the nodes, (n, ..., k).
-    """
-    secants = _secants(nodes, values)
-    if len(nodes) < 3:
-        return np.concatenate([secants, secants])
-    # Two ghost secants on each side continue the change of slope.
-    for _ in range(2):
-        first = 2 * secants[:1] - secants[1:2]
-        last = 2 * secants[-1:] - secants[-2:-1]
-        secants = np.concatenate([first, secants, last])
-    # Around node j meet the secants j + 1 and j + 2.
-    n = len(nodes)
-    around = [secants[i : n + i] for i in range(4)]
-    return _akima_slope(around, metric, np)
-
-
-def monotone_slopes(nodes: NDArray, values: NDArray) -> NDArray:
-    """Return slopes whose cubics never leave the range of their ends.
-
-    Known as PCHIP: Fritsch & Butland (1984, SIAM J. Sci. Stat. Comput. 5,
-    300), as SciPy has it.
-
-    Args:
-        nodes (np.ndarray of float): Ascending coordinates, (n,).
-        values (np.ndarray of float): The values there, (n, ..., k).
-
-    Returns:
-        np.ndarray of float: The slopes at the nodes, (n, ..., k).
-    """
-    slopes = PchipInterpolator(nodes, values).derivative()(nodes)
-    return np.asarray(slopes)
 
 
 def smoothed(nodes: Sequence[NDArray], values: NDArray) -> NDArray[np.float64]:
@@ -363,7 +274,7 @@ def smoothed(nodes: Sequence[NDArray], values: NDArray) -> NDArray[np.float64]:
     long = long_axis(values.shape)
     if long is None:
         return values
-    return _mean_around(nodes[long], values, long, _SMOOTHING)
+    return gaussian_means(nodes[long], values, long, _SMOOTHING)
 
 
 def smooth_along(
@@ -393,7 +304,7 @@ def smooth_along(
     """
     long = long_axis(values.shape)
     sparse = len(nodes[axis]) < SPARSE_AXIS
-    cell, t, width = _locate_by_numpy(nodes[axis], x)
+    cell, t, width = locate_numpy(nodes[axis], x)
     # The slopes at both ends of the cell depend on so many nodes more.
     more = 1 if sparse else 2
     near = slice(max(cell - more, 0), cell + more + 2)
@@ -405,17 +316,17 @@ def smooth_along(
     if axis == long:
         lines[axis] = nodes[axis][near]
         block += np.moveaxis(added(lines), axis, 0)
-    values_at, slopes_at = _hermite_weights(t, width)
+    values_at, slopes_at = hermite_weights(t, width)
     if long is None or axis == long:
         smooth, faded = block, 0.0
     else:
         place = long + (long < axis)
-        smooth = _mean_around(nodes[long], block, place, _SMOOTHING)
+        smooth = gaussian_means(nodes[long], block, place, _SMOOTHING)
         rough = block[ends] - smooth[ends]
         shared = _shared(nodes[long], rough * metric, place, 0)[0]
         weights = _fading_weights(t, _fading_power(shared))
         faded = (np.stack(weights)[..., None] * rough).sum(axis=0)
-    slopes = _slopes(line, smooth, metric, sparse)[ends]
+    slopes = node_slopes(line, smooth, metric, sparse)[ends]
     total = np.tensordot(values_at, smooth[ends], 1)
     total += np.tensordot(slopes_at, slopes, 1) + faded
     if axis != long:
@@ -438,32 +349,10 @@ def linear_along(
     Returns:
         np.ndarray of float: Shape (n1, ..., nd, k) without the axis.
     """
-    first, t, _ = _locate_by_numpy(nodes, x)
+    first, t, _ = locate_numpy(nodes, x)
     t = np.clip(_beside_nodes(t), 0.0, 1.0)
     low, high = values.take(first, axis), values.take(first + 1, axis)
     return (1.0 - t) * low + t * high
-
-
-def _mean_around(
-    nodes: NDArray, values: NDArray, axis: int, width: float
-) -> NDArray[np.float64]:
-    """Return the Gaussian means of values around each node of an axis.
-
-    Args:
-        nodes (np.ndarray of float): Its coordinates, (n,).
-        values (np.ndarray of float): The values, (..., n, ...).
-        axis (int): Which axis of the values it is.
-        width (float): The standard deviation, in parts of the axis.
-
-    Returns:
-        np.ndarray of float: Of the same shape.
-    """
-    x = np.asarray(nodes, np.float64)
-    distance = (x[:, None] - x) / (width * (x[-1] - x[0]))
-    # A node counts by the stretch of the axis that it stands for.
-    kernel = np.exp(-0.5 * distance**2) * np.gradient(x)
-    kernel /= kernel.sum(axis=1, keepdims=True)
-    return np.moveaxis(np.tensordot(kernel, values, (1, axis)), 0, axis)
 
 
 def _parts_and_fading(
@@ -479,7 +368,7 @@ def _parts_and_fading(
         if axis == long:
             continue
         lines = np.moveaxis(smooth, axis, 0)
-        found = _slopes(line, lines, metric, len(line) < SPARSE_AXIS)
+        found = node_slopes(line, lines, metric, len(line) < SPARSE_AXIS)
         slopes.append(np.moveaxis(found, 0, axis))
         if long is not None:
             shared = _shared(nodes[long], weighed, long, axis)
@@ -487,15 +376,6 @@ def _parts_and_fading(
     parts = jnp.asarray(np.stack([smooth, *slopes, rough]), jnp.float32)
     powers = np.reshape(fading, (len(fading), *values.shape[:-1]))
     return parts, jnp.asarray(powers, jnp.float32)
-
-
-def _slopes(
-    nodes: NDArray, values: NDArray, metric: NDArray, sparse: bool
-) -> NDArray:
-    """Return the slopes at the nodes of an axis, sparse or not."""
-    if sparse:
-        return monotone_slopes(nodes, values)
-    return akima_slopes(nodes, values, metric)
 
 
 def _fading_power(shared: NDArray) -> NDArray:
@@ -524,7 +404,7 @@ def _shared(
 
     def product(one: NDArray, other: NDArray) -> NDArray:
         each = np.einsum("...k,...k->...", one, other)
-        return _mean_around(nodes, each, long, _COMPARED)
+        return gaussian_means(nodes, each, long, _COMPARED)
 
     squares = product(rough, rough)
     size = np.sqrt(squares[left] * squares[right])
@@ -538,90 +418,9 @@ def _shared(
     return np.clip(np.concatenate([common, last], axis), 0.0, 1.0)
 
 
-def _akima_slope(secants: Any, metric: Any, xp: Any) -> Any:
-    """Return the slope at a node of the two secants on each side of it.
-
-    Args:
-        secants (sequence of array): The four secants, each (..., k).
-        metric (array): What one unit of each of the k values weighs, (k,).
-        xp (module): `numpy` or `jax.numpy`, whichever they belong to.
-
-    Returns:
-        array: The slope, (..., k).
-    """
-
-    def change(one: Any, other: Any) -> Any:
-        size = _norm(other - one, metric, xp)
-        return (size + 0.5 * _norm(other + one, metric, xp)) ** _AKIMA_POWER
-
-    on_left = change(secants[0], secants[1])
-    on_right = change(secants[2], secants[3])
-    total = on_left + on_right
-    flat = total == 0
-    mixed = on_right * secants[1] + on_left * secants[2]
-    return xp.where(flat, 0.0, mixed / xp.where(flat, 1.0, total))
-
-
-def _locate(nodes: Array, x: Array) -> tuple[Array, Array, Array]:
-    """Return the cell of a point, its part of the cell and the width.
-
-    All in the finer precision of the two: a part from a point and nodes of
-    different ones can be rounded beyond one, where a power has no value.
-    """
-    nodes, x = _one_precision(nodes, x)
-    # Unlike a clip, this keeps the gradient of a point on the edge.
-    x = jnp.where(x < nodes[0], nodes[0], x)
-    x = jnp.where(x > nodes[-1], nodes[-1], x)
-    # A loop over bisections compiles, and on a GPU runs, far slower.
-    cell = jnp.sum(nodes[1:-1] <= x)
-    low, high = jax.lax.dynamic_slice_in_dim(nodes, cell, 2)
-    t = (x - low) / (high - low)
-    # Not every device divides exactly.
-    return cell, jnp.where(t > 1.0, 1.0, t), high - low
-
-
-def _locate_by_numpy(nodes: NDArray, x: float) -> tuple[int, float, float]:
-    """Return the cell of a point, its part of the cell and the width."""
-    line = np.asarray(nodes, np.float64)
-    x = float(np.clip(x, line[0], line[-1]))
-    cell = int(np.searchsorted(line[1:-1], x, side="right"))
-    width = float(line[cell + 1] - line[cell])
-    return cell, float(x - line[cell]) / width, width
-
-
 def _beside_nodes(t: Any) -> Any:
     """Return parts of cells of which those beside a node go beyond it."""
     return (t - _ON_NODE) / (1.0 - 2.0 * _ON_NODE)
-
-
-def _one_precision(nodes: Array, x: Array) -> tuple[Array, Array]:
-    """Return both in the finer precision of the two."""
-    dtype = jnp.result_type(nodes, x)
-    return nodes.astype(dtype), x.astype(dtype)
-
-
-def _hermite_weights(
-    t: Any, h: Any
-) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
-    """Return the weights of the values and of the slopes at both ends."""
-    u = 1.0 - t
-    values = u * u * (1 + 2 * t), t * t * (1 + 2 * u)
-    slopes = h * t * u * u, -h * t * t * u
-    return values, slopes
-
-
-def _secants(nodes: NDArray, values: NDArray) -> NDArray:
-    """Return the slopes between neighbours, (n - 1, ..., k)."""
-    h = np.diff(nodes).reshape(-1, *(1,) * (values.ndim - 1))
-    return np.diff(values, axis=0) / h
-
-
-def _norm(vectors: Any, metric: Any, xp: Any) -> Any:
-    """Return the metric's norm along the last axis, which stays."""
-    squares = xp.sum((vectors * metric) ** 2, axis=-1, keepdims=True)
-    # A square root has no slope at zero.
-    none = squares == 0
-    return xp.where(none, 0.0, xp.sqrt(xp.where(none, 1.0, squares)))
 
 
 def _fading_weights(t: Any, power: Any) -> tuple[Any, Any]:

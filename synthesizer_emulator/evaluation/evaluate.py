@@ -44,15 +44,20 @@ from synthesizer_emulator.evaluation.measures.subset import (
     most_sensitive,
     some_wavelengths,
 )
-from synthesizer_emulator.gridfile.header import LINES, Axis, GridHeader
+from synthesizer_emulator.gridfile.emissions import LINES
+from synthesizer_emulator.gridfile.header import Axis, GridHeader
 from synthesizer_emulator.gridfile.labels import Label
 from synthesizer_emulator.gridfile.native import NativeGrid
-from synthesizer_emulator.gridfile.nodes import inner
-from synthesizer_emulator.gridfile.places import find_grid, grid_name_of
+from synthesizer_emulator.gridfile.nodes import inner_mask
+from synthesizer_emulator.gridfile.places import (
+    find_grid,
+    grid_name_of,
+    weights_path,
+)
 from synthesizer_emulator.records import write_json
 from synthesizer_emulator.validation import check_whole, nearest
 from synthesizer_emulator.wavelengths import identity
-from synthesizer_emulator.weights.file import SUFFIX, read_weights
+from synthesizer_emulator.weights.file import read_weights
 from synthesizer_emulator.weights.points import PointArrays
 from synthesizer_emulator.weights.weights import Weights
 
@@ -264,10 +269,7 @@ class _Pair:
     @classmethod
     def open(cls, path: Path, weights: str | Path | None) -> Self:
         """Open both, refusing what does not belong together."""
-        if weights is None:
-            found = path.with_name(f"{grid_name_of(path)}{SUFFIX}")
-        else:
-            found = Path(weights)
+        found = weights_path(path) if weights is None else Path(weights)
         if not found.is_file():
             raise GridError(
                 f"No weights file at '{found}': build it with "
@@ -289,7 +291,7 @@ class _Pair:
             )
         for domain, axis in zip(pair.weights.domain, ours.axes, strict=True):
             try:
-                domain.inside(axis.values)
+                domain.require_inside(axis.values)
             except InconsistentArguments as error:
                 low, high = axis.values[0], axis.values[-1]
                 raise GridError(
@@ -514,7 +516,7 @@ def _recover(
 
     From its inner nodes: the outermost would be found by the bounds alone.
     """
-    there = np.argwhere(inner(means.shape) & ~np.isnan(means))
+    there = np.argwhere(inner_mask(means.shape) & ~np.isnan(means))
     rng = np.random.default_rng(seed)
     drawn = there[rng.permutation(len(there))[:n]]
     if not len(drawn):

@@ -35,7 +35,7 @@ from synthesizer_emulator.architectures.training import (
     LossHistory,
     TrainingConfig,
 )
-from synthesizer_emulator.emulator.emulator import EmissionEmulator
+from synthesizer_emulator.emulator.emission import EmissionEmulator
 from synthesizer_emulator.emulator.metrics import (
     SCORED_FLOOR,
     fractional_residuals,
@@ -51,7 +51,7 @@ from synthesizer_emulator.gridfile.native import NativeGrid
 from synthesizer_emulator.gridfile.nodes import (
     Block,
     as_blocks,
-    mesh_of,
+    node_mesh,
     region_mask,
 )
 from synthesizer_emulator.gridfile.places import find_grid
@@ -429,7 +429,7 @@ class _Field:
         return cls(
             study=study,
             axes=header.axes,
-            nodes=Coordinates(domain).of_nodes(header.axes),
+            nodes=Coordinates(domain).scale_nodes(header.axes),
             values=values,
             alive=alive,
             basis=principal_components(
@@ -509,7 +509,7 @@ class _Field:
             tuple: The mean absolute error of each spectrum, NaN where there is
                 none; and the parts of its error of ln flux.
         """
-        mesh = mesh_of(self.nodes)
+        mesh = node_mesh(self.nodes)
         points = jnp.asarray(mesh.reshape(-1, mesh.shape[-1]))
         flux = np.asarray(evaluate_points(emulator, points), np.float64)
         flux = flux.reshape(self.values.shape)

@@ -45,15 +45,11 @@ from synthesizer_emulator.evaluation.tables import (
     summary_cells,
 )
 from synthesizer_emulator.files.writing import check_room, write_hdf5
-from synthesizer_emulator.gridfile.header import (
-    LINES,
-    SPECTRA,
-    Axis,
-    GridHeader,
-)
+from synthesizer_emulator.gridfile.emissions import LINES, SPECTRA
+from synthesizer_emulator.gridfile.header import Axis, GridHeader
 from synthesizer_emulator.gridfile.labels import Label
 from synthesizer_emulator.gridfile.native import NativeGrid
-from synthesizer_emulator.gridfile.nodes import Drop, mesh_of
+from synthesizer_emulator.gridfile.nodes import Drop, node_mesh
 from synthesizer_emulator.gridfile.places import find_grid
 from synthesizer_emulator.gridfile.writing import create_emission, write_header
 from synthesizer_emulator.validation import check_whole
@@ -324,7 +320,7 @@ class _Thinned:
     @property
     def points(self) -> NDArray[np.float64]:
         """The axis values of the m missing nodes, (m, d)."""
-        mesh = mesh_of([axis.values for axis in self.whole.axes])
+        mesh = node_mesh([axis.values for axis in self.whole.axes])
         return np.asarray(mesh[self.missing])
 
     def _read(self, emission: str) -> NDArray[np.float64]:

@@ -47,6 +47,7 @@ from synthesizer_emulator.grid.refine import (
     on_mesh,
     with_axes,
 )
+from synthesizer_emulator.gridfile.emissions import LINE_UNITS
 from synthesizer_emulator.gridfile.header import IONISING, STAR_FRACTION
 from synthesizer_emulator.gridfile.places import (
     SUFFIX,
@@ -59,7 +60,6 @@ from synthesizer_emulator.gridfile.places import (
 from synthesizer_emulator.gridfile.places import (
     example_folder as example_folder,
 )
-from synthesizer_emulator.gridfile.reading import LINE_UNITS
 from synthesizer_emulator.units import PURE, in_units, parse_unit
 from synthesizer_emulator.validation import check_number, nearest
 from synthesizer_emulator.wavelengths import (
@@ -748,7 +748,9 @@ class EmulatedGrid(Grid):
                     "interpolated away, so the emulator can't be asked. "
                     "Collapse it with method='nearest' or 'emulator'."
                 )
-            columns.append(limits.inside(np.asarray(column, np.float64)))
+            columns.append(
+                limits.require_inside(np.asarray(column, np.float64))
+            )
         return columns
 
     # What Grid.__init__ reads from the grid file, in its order. The axes,

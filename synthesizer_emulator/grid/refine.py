@@ -65,7 +65,9 @@ def with_axes(
     for limits in domain:
         axis = changed[limits.name]
         _check_ascending(axis)
-        changed[limits.name] = replace(axis, values=limits.inside(axis.values))
+        changed[limits.name] = replace(
+            axis, values=limits.require_inside(axis.values)
+        )
     points = [d.scaled(changed[d.name].values, np) for d in domain]
     stored = {
         path: on_mesh(values, header, domain, points)

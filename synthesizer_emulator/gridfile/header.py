@@ -13,12 +13,9 @@ from numpy.typing import NDArray
 from synthesizer.units import Units
 from unyt import unyt_array, unyt_quantity
 
+from synthesizer_emulator.gridfile.emissions import LINES, SPECTRA
 from synthesizer_emulator.units import parse_unit
 
-# Groups of the format under which the emissions of a grid may live.
-SPECTRA = "spectra"
-EXTINCTION_CURVES = "extinction_curves"
-LINES = "lines"
 IONISING = "log10_specific_ionising_luminosity"
 STAR_FRACTION = "star_fraction"
 
@@ -46,6 +43,12 @@ class Axis:
     values: NDArray[np.float64]
     units: str
     log_on_read: bool
+
+    @property
+    def spans_decade(self) -> bool:
+        """Whether the nodes are not negative and span more than a decade."""
+        low, high = self.values[0], self.values[-1]
+        return bool(low >= 0 and high > 10.0 * low)
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,6 @@ from numpy.typing import NDArray
 
 from synthesizer_emulator.gridfile.header import Axis
 
-# A positive axis that spans more than this factor is logged where it is
-# shown or fitted, even if the grid does not log it.
-_WIDE_SPAN = 10.0
-
 _TITLES = {
     "ages": "age",
     "metallicities": "metallicity",
@@ -35,15 +31,19 @@ class Label:
 
     @property
     def logged(self) -> bool:
-        """Whether the label is log10 of the axis values."""
-        low, high = self.axis.values[0], self.axis.values[-1]
-        wide = bool(low > 0 and high > _WIDE_SPAN * low)
-        return self.axis.log_on_read or wide
+        """Whether the label is log10 of the axis values.
+
+        True where the grid logs the axis, and of any positive axis that
+        spans more than a decade.
+        """
+        axis = self.axis
+        positive = bool(axis.values[0] > 0)
+        return axis.log_on_read or (positive and axis.spans_decade)
 
     @property
     def nodes(self) -> NDArray[np.float64]:
         """The labels of the nodes, (n,)."""
-        return np.asarray(self.of_values(self.axis.values, np))
+        return np.asarray(self.to_labels(self.axis.values, np))
 
     @property
     def title(self) -> str:
@@ -53,7 +53,7 @@ class Label:
         plain = units in ("", "None", "dimensionless")
         return name if plain else f"{name} / {units}"
 
-    def of_values(self, values: Any, xp: Any) -> Any:
+    def to_labels(self, values: Any, xp: Any) -> Any:
         """Return the labels of axis values.
 
         Args:
@@ -70,7 +70,7 @@ class Label:
         return 10.0**labels if self.logged else labels
 
 
-def axis_values(labels: Sequence[Label], at: Any, xp: Any) -> Any:
+def labels_to_values(labels: Sequence[Label], at: Any, xp: Any) -> Any:
     """Return the axis values at points given by their labels.
 
     Args:

@@ -93,7 +93,7 @@ class Drop:
             if isinstance(part, int):
                 indices[i] = np.arange(part - 1, n - 1, part)
             else:
-                indices[i] = matching(axis, part)
+                indices[i] = nodes_at(axis, part)
             if {0, n - 1} & set(indices[i].tolist()):
                 raise InconsistentArguments(
                     f"The ends of {name} ({axis.values[0]:g} and "
@@ -160,7 +160,7 @@ def _block_nodes(axis: Axis, part: Any) -> NDArray[np.intp]:
     try:
         if not isinstance(part, dict):
             values = part if isinstance(part, list) else [part]
-            return matching(axis, [float(v) for v in values])
+            return nodes_at(axis, [float(v) for v in values])
         if set(part).difference(_RANGE_KEYS):
             raise ValueError
         # YAML 1.1 reads 1e6 as text, for lack of a point.
@@ -168,7 +168,7 @@ def _block_nodes(axis: Axis, part: Any) -> NDArray[np.intp]:
         high = float(part.get("to", axis.values[-1]))
         step = int(part.get("every", 1))
         check_whole(f"every of {axis.name}", step, 1)
-        return within(axis, low, high)[::step]
+        return nodes_between(axis, low, high)[::step]
     except (TypeError, ValueError) as error:
         unknown = [
             key
@@ -201,7 +201,7 @@ def find_axis(axes: Sequence[Axis], name: str) -> int:
     return names.index(name)
 
 
-def matching(axis: Axis, values: Sequence[float]) -> NDArray[np.intp]:
+def nodes_at(axis: Axis, values: Sequence[float]) -> NDArray[np.intp]:
     """Return the indices of the nodes of given values, ascending.
 
     Args:
@@ -225,20 +225,20 @@ def matching(axis: Axis, values: Sequence[float]) -> NDArray[np.intp]:
     return np.unique(np.array(indices, np.intp))
 
 
-def within(axis: Axis, low: float, high: float) -> NDArray[np.intp]:
+def nodes_between(axis: Axis, low: float, high: float) -> NDArray[np.intp]:
     """Return the indices of the nodes from `low` to `high`, both included."""
     margin = _TOLERANCE * np.abs(axis.values)
     inside = (axis.values >= low - margin) & (axis.values <= high + margin)
     return np.flatnonzero(inside)
 
 
-def inner(shape: tuple[int, ...]) -> NDArray[np.bool_]:
+def inner_mask(shape: tuple[int, ...]) -> NDArray[np.bool_]:
     """Return a mask of the nodes that are at no end of any axis."""
     mask = np.zeros(shape, bool)
     mask[(slice(1, -1),) * len(shape)] = True
     return mask
 
 
-def mesh_of(nodes: Sequence[NDArray]) -> NDArray:
+def node_mesh(nodes: Sequence[NDArray]) -> NDArray:
     """Return every combination of values along axes, (n1, ..., nd, d)."""
     return np.stack(np.meshgrid(*nodes, indexing="ij"), axis=-1)

@@ -30,6 +30,15 @@ def pretrained() -> tuple[str, ...]:
     return tuple(sorted(plain_name(path.name) for path in found))
 
 
+def weights_path(grid: Path) -> Path:
+    """Return the default path of a grid's weights: beside the grid.
+
+    Args:
+        grid (Path): The path of the grid, with or without `.hdf5`.
+    """
+    return grid.with_name(f"{plain_name(grid.name)}{SUFFIX}")
+
+
 def plain_name(grid: str | Path) -> str:
     """Return the name of a grid without what files of it end in.
 
@@ -77,7 +86,7 @@ def locate(
     for folder in folders(grid_dir):
         stem = folder / plain_name(grid)
         native = stem.with_name(f"{stem.name}.hdf5")
-        weights = stem.with_name(f"{stem.name}{SUFFIX}")
+        weights = weights_path(stem)
         if own is None and native.is_file():
             own = native
         if weights.is_file():

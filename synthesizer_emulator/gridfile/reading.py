@@ -15,11 +15,14 @@ from unyt import Unit, unyt_array
 from unyt.dimensions import length, mass
 
 from synthesizer_emulator.files.hdf5 import report_damage
-from synthesizer_emulator.gridfile.header import (
+from synthesizer_emulator.gridfile.emissions import (
     EXTINCTION_CURVES,
-    IONISING,
+    LINE_UNITS,
     LINES,
     SPECTRA,
+)
+from synthesizer_emulator.gridfile.header import (
+    IONISING,
     STAR_FRACTION,
     Axis,
     GridHeader,
@@ -28,20 +31,9 @@ from synthesizer_emulator.gridfile.header import (
 )
 from synthesizer_emulator.units import parse_unit
 
-# Entries of the emission groups that are not emissions.
+# Datasets of the emission groups that are not emissions.
 _NOT_SPECTRA = ("wavelength", "normalisation")
-
-
 _NOT_LINES = ("id", "wavelength")
-
-
-# What Synthesizer reads of lines, and converts to.
-LINE_UNITS = {
-    "luminosity": "erg/s",
-    "nebular_continuum": "erg/s/Hz",
-    "transmitted": "erg/s/Hz",
-}
-
 
 # What to do about a file that can't be read.
 REMEDY = "Mend the file, or get or make it again."

@@ -3,7 +3,8 @@
 import h5py
 import numpy as np
 
-from synthesizer_emulator.gridfile.header import LINES, GridHeader
+from synthesizer_emulator.gridfile.emissions import LINES
+from synthesizer_emulator.gridfile.header import GridHeader
 
 
 def write_header(hdf: h5py.File, header: GridHeader) -> None:

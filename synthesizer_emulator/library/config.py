@@ -30,7 +30,12 @@ from unyt import angstrom, unyt_array, unyt_quantity
 
 from synthesizer_emulator.files.yaml_file import in_file, read_yaml
 from synthesizer_emulator.galaxies.filters import as_filters, two_wavelengths
-from synthesizer_emulator.grid.emulated_grid import EmulatedGrid, plain_name
+from synthesizer_emulator.grid.emulated_grid import EmulatedGrid
+from synthesizer_emulator.gridfile.places import (
+    locate,
+    plain_name,
+    weights_path,
+)
 from synthesizer_emulator.library.library import History, Library
 from synthesizer_emulator.library.parameters import AGE_OF_UNIVERSE
 from synthesizer_emulator.library.parts import ON_BAD
@@ -49,7 +54,6 @@ from synthesizer_emulator.validation import (
     check_number,
     nearest,
 )
-from synthesizer_emulator.weights.file import SUFFIX
 
 _NEEDED = (
     "file",
@@ -288,21 +292,23 @@ def _grid(said: Any, beside: Path) -> EmulatedGrid:
 
 
 def _place(given: Mapping[str, Any], beside: Path) -> dict[str, Any]:
-    """Return the name of a grid and where its weights are."""
+    """Return the name of a grid and the folder of its weights."""
     name, folder = str(given["name"]), given.get("grid_dir")
     if folder is not None:
         return {"grid_name": name, "grid_dir": beside / str(folder)}
-    path = beside / name
-    short = plain_name(path.name)
-    if path.with_name(short + SUFFIX).is_file():
-        return {"grid_name": short, "grid_dir": path.parent}
+    weights, _ = locate(name, beside)
+    if weights is not None:
+        return {
+            "grid_name": plain_name(weights.name),
+            "grid_dir": weights.parent,
+        }
     if "/" in name:
         raise GridError(
-            f"No weights '{path.with_name(short + SUFFIX)}': give the path "
-            "of a grid that was built, or the name of one in Synthesizer's "
-            "grid folder."
+            f"No weights '{weights_path(beside / name)}': give the path of a "
+            "grid that was built, or the name of one in Synthesizer's grid "
+            "folder."
         )
-    return {"grid_name": short}
+    return {"grid_name": plain_name(Path(name).name)}
 
 
 def _constant_resolution(said: Any, numbers: int) -> unyt_array:

@@ -303,7 +303,7 @@ def _check_domain(domain: Sequence[AxisDomain], header: GridHeader) -> None:
                 f"to {limits.high:g} in the scale '{limits.scale}'"
             )
         # It is wider than the nodes where scattered samples were.
-        limits.inside(axis.values)
+        limits.require_inside(axis.values)
 
 
 def _check_consistent(weights: Weights) -> None:

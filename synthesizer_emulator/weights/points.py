@@ -14,8 +14,7 @@ from jax import Array
 from numpy.typing import NDArray
 
 from synthesizer_emulator.digests import digest
-from synthesizer_emulator.emulator.emulator import (
-    DERIVED_SPECTRA,
+from synthesizer_emulator.emulator.emission import (
     Decoder,
     EmissionEmulator,
     Regressor,
@@ -24,7 +23,8 @@ from synthesizer_emulator.emulator.emulator import (
 )
 from synthesizer_emulator.emulator.scaling import Coordinates, SoftLog
 from synthesizer_emulator.emulator.tables import LinearTable
-from synthesizer_emulator.gridfile.nodes import mesh_of
+from synthesizer_emulator.gridfile.emissions import DERIVED_SPECTRA
+from synthesizer_emulator.gridfile.nodes import node_mesh
 from synthesizer_emulator.wavelengths import WavelengthMap, identity
 from synthesizer_emulator.weights.weights import Weights
 
@@ -167,7 +167,7 @@ class PointArrays:
         own = None
         if between is not None or not off:
             own = np.ravel_multi_index(np.ix_(*found), shape).reshape(nodes)
-        points = mesh_of(lines).reshape(*nodes, len(lines))
+        points = node_mesh(lines).reshape(*nodes, len(lines))
         return cls(weights, points, factor, own, between)
 
     @property

@@ -13,9 +13,7 @@ from synthesizer_emulator.architectures.rounding import (
     common_units,
     int16_units,
 )
-from synthesizer_emulator.emulator.emulator import (
-    EmissionEmulator,
-)
+from synthesizer_emulator.emulator.emission import EmissionEmulator
 from synthesizer_emulator.emulator.tables import Derived
 from synthesizer_emulator.files.hdf5 import open_contents, report_damage
 from synthesizer_emulator.files.schema import parse_json, typed_value

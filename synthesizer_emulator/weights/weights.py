@@ -18,16 +18,14 @@ from synthesizer_emulator.architectures.node_table import NodeTable
 from synthesizer_emulator.architectures.registry import (
     get_architecture,
 )
-from synthesizer_emulator.emulator.emulator import (
-    EmissionEmulator,
-    Emulator,
-    Meaning,
-    with_derived,
-)
+from synthesizer_emulator.emulator.emission import EmissionEmulator
+from synthesizer_emulator.emulator.emulator import Emulator
+from synthesizer_emulator.emulator.metadata import EmulatorMetadata
 from synthesizer_emulator.emulator.scaling import AxisDomain, Coordinates
 from synthesizer_emulator.emulator.tables import Derived, SmoothTable
 from synthesizer_emulator.files.hdf5 import report_damage
 from synthesizer_emulator.forking import check_not_forked
+from synthesizer_emulator.gridfile.emissions import with_derived
 from synthesizer_emulator.gridfile.header import GridHeader
 from synthesizer_emulator.weights.provenance import Provenance
 from synthesizer_emulator.weights.tensors import (
@@ -109,7 +107,7 @@ class Weights:
             self.coordinates,
             group("spectra"),
             group("lines"),
-            Meaning.from_header(self.header, tuple(self.shapes)),
+            EmulatorMetadata.from_header(self.header, tuple(self.shapes)),
         )
 
     @cached_property
@@ -156,7 +154,10 @@ class Weights:
         if between is not None:
             axis, value = between
             scale = Coordinates(self.domain[axis : axis + 1])
-            between = axis, float(scale.of_points(np.array([[value]])).item())
+            between = (
+                axis,
+                float(scale.scale_points(np.array([[value]])).item()),
+            )
         return NodeTable.from_tensors(
             self._architecture, self.tensors[path], columns, between
         )

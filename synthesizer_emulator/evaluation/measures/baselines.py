@@ -16,7 +16,8 @@ from synthesizer.grid import Grid
 
 from synthesizer_emulator.architectures.linear import latent_targets
 from synthesizer_emulator.architectures.samples import EmissionSamples
-from synthesizer_emulator.gridfile.header import LINES, Axis, GridHeader
+from synthesizer_emulator.gridfile.emissions import LINES
+from synthesizer_emulator.gridfile.header import Axis, GridHeader
 from synthesizer_emulator.gridfile.labels import Label
 from synthesizer_emulator.gridfile.places import grid_name_of
 
@@ -124,7 +125,7 @@ def pchip_of_components(
     for i, (label, axis) in enumerate(zip(labels, wanted, strict=True)):
         if len(axis.values) == len(label.nodes):
             continue
-        at = np.asarray(label.of_values(axis.values, np))
+        at = np.asarray(label.to_labels(axis.values, np))
         table = PchipInterpolator(label.nodes, table, axis=i)(at)
         alive = make_interp_spline(label.nodes, alive, k=1, axis=i)(at)
     table, alive = table[missing], alive[missing]

@@ -20,8 +20,8 @@ from synthesizer_emulator.evaluation.measures.subset import (
     restricted,
     spectra_at,
 )
-from synthesizer_emulator.gridfile.labels import Label, axis_values
-from synthesizer_emulator.gridfile.nodes import inner
+from synthesizer_emulator.gridfile.labels import Label, labels_to_values
+from synthesizer_emulator.gridfile.nodes import inner_mask
 
 # Wavelengths at which slopes are taken, and the most nodes.
 PIXELS = 200
@@ -107,7 +107,7 @@ def check_jacobian(
     if min(shape) < 3:
         return None
     slopes, bright = _node_slopes(labels, native)
-    chosen = np.argwhere(inner(shape) & bright.any(axis=-1))
+    chosen = np.argwhere(inner_mask(shape) & bright.any(axis=-1))
     if not len(chosen):
         return None
     if len(chosen) > _NODES:
@@ -139,7 +139,7 @@ def check_jacobian(
             for i, label in enumerate(labels)
         },
         lam=lam,
-        points=axis_values(labels, nodes, np),
+        points=labels_to_values(labels, nodes, np),
         automatic=automatic,
         differences=differences,
         native=by_nodes,
@@ -174,7 +174,7 @@ def _automatic(
     """Return slopes (m, k, d) by forward differentiation."""
 
     def log_flux(at: Array) -> Array:
-        values = axis_values(labels, at, jnp)
+        values = labels_to_values(labels, at, jnp)
         return jnp.log(part.spectrum(spectrum, values))
 
     slopes = jax.jit(jax.vmap(jax.jacfwd(log_flux)))
@@ -195,8 +195,8 @@ def _central_differences(
         ahead, behind = (
             np.log(np.asarray(spectra_at(part, spectrum, at), np.float64))
             for at in (
-                jnp.asarray(axis_values(labels, nodes + step, np)),
-                jnp.asarray(axis_values(labels, nodes - step, np)),
+                jnp.asarray(labels_to_values(labels, nodes + step, np)),
+                jnp.asarray(labels_to_values(labels, nodes - step, np)),
             )
         )
         slopes.append((ahead - behind) / (2 * step[i]))

@@ -23,7 +23,7 @@ from synthesizer_emulator.evaluation.measures.subset import (
     spectra_at,
 )
 from synthesizer_emulator.gridfile.labels import Label
-from synthesizer_emulator.gridfile.nodes import mesh_of
+from synthesizer_emulator.gridfile.nodes import node_mesh
 
 # Wavelengths that are fitted: enough to know a spectrum by.
 _PIXELS = 250
@@ -189,8 +189,8 @@ def compare(
     values, log10_mass, misfit = fitted
     errors = {
         label.axis.name: _label_errors(
-            label.of_values(values[:, i], np)
-            - label.of_values(true[:, i], np),
+            label.to_labels(values[:, i], np)
+            - label.to_labels(true[:, i], np),
             label.logged,
         )
         for i, label in enumerate(labels)
@@ -235,7 +235,7 @@ def _mesh(labels: Sequence[Label]) -> NDArray[np.float64]:
         at = (np.arange(side) + 0.5) / side * (n - 1)
         line = np.interp(at, np.arange(n), nodes)
         lines.append((line - nodes[0]) / (nodes[-1] - nodes[0]))
-    return mesh_of(lines).reshape(-1, len(labels))
+    return node_mesh(lines).reshape(-1, len(labels))
 
 
 def _variances(

@@ -14,12 +14,13 @@ from jax import Array
 from numpy.typing import NDArray
 from synthesizer.exceptions import MissingSpectraType
 
-from synthesizer_emulator.emulator.emulator import DERIVED_SPECTRA, Emulator
+from synthesizer_emulator.emulator.emulator import Emulator
 from synthesizer_emulator.emulator.metrics import (
     is_bright,
     scored_region,
 )
-from synthesizer_emulator.gridfile.header import SPECTRA, GridHeader
+from synthesizer_emulator.gridfile.emissions import DERIVED_SPECTRA, SPECTRA
+from synthesizer_emulator.gridfile.header import GridHeader
 from synthesizer_emulator.gridfile.native import NativeGrid
 from synthesizer_emulator.validation import nearest
 
@@ -104,7 +105,7 @@ def restricted(
         parts = DERIVED_SPECTRA[spectrum]
     kept = {part: emulator.spectra[part].restrict(columns) for part in parts}
     return Emulator(
-        emulator.coordinates, kept, {}, emulator.meaning.at(columns)
+        emulator.coordinates, kept, {}, emulator.metadata.at(columns)
     )
 
 

@@ -48,10 +48,8 @@ from synthesizer_emulator.evaluation.measures.residuals import (
     Profile,
 )
 from synthesizer_emulator.files.writing import write_whole
-from synthesizer_emulator.gridfile.header import (
-    LINES,
-    Axis,
-)
+from synthesizer_emulator.gridfile.emissions import LINES
+from synthesizer_emulator.gridfile.header import Axis
 from synthesizer_emulator.gridfile.labels import Label
 
 P = ParamSpec("P")
@@ -508,7 +506,7 @@ def recovery(found: Recovery, axes: Sequence[Axis]) -> Figure:
         upper.plot(true, fitted, "o", color=BLUE, ms=3, mec="none")
         lower.plot(
             true,
-            label.of_values(fitted, np) - label.of_values(true, np),
+            label.to_labels(fitted, np) - label.to_labels(true, np),
             "o",
             color=BLUE,
             ms=3,
