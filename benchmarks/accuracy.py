@@ -48,14 +48,13 @@ def measure(grid: Path, architecture: str) -> dict[str, Any]:
     seconds = time.perf_counter() - start
     evaluation = evaluate(grid, recoveries=0)
     emission = evaluation.emissions[EMISSION]
-    magnitudes = evaluation.photometry["incident"]
     return {
         "settings": dict(evaluation.settings),
         "training": dict(evaluation.training),
         "build_seconds": seconds,
         "weights_megabytes": report.path.stat().st_size / 1e6,
         "nodes": asdict(emission.summary),
-        "magnitudes": asdict(magnitudes.summary),
+        "magnitudes": record.magnitudes(evaluation.photometry["incident"]),
         "milliseconds": evaluation_times(grid),
         **record.circumstances(),
     }

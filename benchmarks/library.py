@@ -41,7 +41,7 @@ from synthesizer.emission_models.transformers.igm import Inoue14
 from synthesizer.grid import Grid
 from unyt import angstrom
 
-from synthesizer_emulator.evaluation.measures.magnitudes import nircam_curves
+from synthesizer_emulator.evaluation.measures.filters import nircam_curves
 from synthesizer_emulator.galaxies.histories import stack_parameters
 from synthesizer_emulator.galaxies.model import GalaxyModel
 from synthesizer_emulator.sources import bc03

@@ -100,10 +100,12 @@ def measure(folder: Path) -> dict:
         "grid_megabytes": (folder / "moved_away.hdf5").stat().st_size / 1e6,
         "nodes": asdict(evaluation.emissions["spectra/incident"].summary),
         "read_off": {
-            name: {q: getattr(errors, q) for q in ("p50", "p95", "worst")}
+            name: {
+                q: getattr(errors.summary, q) for q in ("p50", "p95", "worst")
+            }
             for name, errors in evaluation.quantities["incident"].items()
         },
-        "magnitudes": asdict(evaluation.photometry["incident"].summary),
+        "magnitudes": record.magnitudes(evaluation.photometry["incident"]),
         "galaxies": {},
     }
     scored = scored_region(native._lam)

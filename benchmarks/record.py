@@ -2,8 +2,12 @@
 
 import argparse
 import subprocess
+from dataclasses import asdict
 from pathlib import Path
 
+from synthesizer_emulator.evaluation.measures.magnitudes import (
+    PhotometryErrors,
+)
 from synthesizer_emulator.records import machine, write_json
 
 
@@ -12,6 +16,12 @@ def json_argument(docstring: str) -> Path | None:
     parser = argparse.ArgumentParser(description=docstring.splitlines()[0])
     parser.add_argument("--json", type=Path, help="file to write")
     return parser.parse_args().json
+
+
+def magnitudes(errors: PhotometryErrors) -> dict:
+    """Return the quantiles of magnitude errors over all galaxies and bands."""
+    quantiles = asdict(errors.summary)
+    return {"galaxies": quantiles.pop("number"), **quantiles}
 
 
 def circumstances() -> dict:

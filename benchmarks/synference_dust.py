@@ -52,7 +52,7 @@ from synthesizer.parametric import SFH, ZDist
 from unyt import Gyr, K, angstrom, dimensionless, unyt_array
 
 from synthesizer_emulator import EmulatedGalaxyBasis
-from synthesizer_emulator.evaluation.measures.magnitudes import nircam_curves
+from synthesizer_emulator.evaluation.measures.filters import nircam_curves
 from synthesizer_emulator.grid.emulated_grid import (
     EXAMPLE_NAME,
     example_folder,

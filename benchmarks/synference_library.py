@@ -34,7 +34,7 @@ from synthesizer.instruments import FilterCollection, Instrument
 from synthesizer.parametric import SFH, ZDist
 
 from synthesizer_emulator import EmulatedGrid, build
-from synthesizer_emulator.evaluation.measures.magnitudes import (
+from synthesizer_emulator.evaluation.measures.filters import (
     NIRCAM_WIDE,
     nircam_curves,
 )

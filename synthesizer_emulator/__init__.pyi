@@ -5,9 +5,11 @@ from .building.builder import build as build
 from .emulator.emulator import Emulator as Emulator
 from .evaluation.evaluate import Evaluation as Evaluation
 from .evaluation.evaluate import evaluate as evaluate
-from .evaluation.generalisation import Generalisation as Generalisation
-from .evaluation.generalisation import Study as Study
-from .evaluation.generalisation import generalise as generalise
+from .evaluation.generalisation.generalise import (
+    Generalisation as Generalisation,
+)
+from .evaluation.generalisation.generalise import generalise as generalise
+from .evaluation.generalisation.study import Study as Study
 from .evaluation.holdout import HoldOut as HoldOut
 from .evaluation.holdout import hold_out as hold_out
 from .galaxies.emission import CompiledModel as CompiledModel

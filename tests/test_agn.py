@@ -13,9 +13,8 @@ from synthesizer_emulator import EmulatedGrid, build, extract_directly
 from synthesizer_emulator.evaluation.measures.baselines import (
     synthesizer_interpolation,
 )
-from synthesizer_emulator.files.hdf5 import open_hdf5
 from synthesizer_emulator.gridfile.header import Axis, GridHeader
-from synthesizer_emulator.gridfile.reading import read_header
+from synthesizer_emulator.gridfile.native import NativeGrid
 
 KG = 1.988409870698051e30
 MASSES = np.geomspace(1e6, 1e9, 7)
@@ -84,12 +83,12 @@ def test_arrays_and_axes_are_those_of_the_native_grid(folder):
 def test_synthesizers_interpolation_is_in_the_units_of_the_file(folder):
     """At nodes, which are what the file says, not per solar luminosity."""
     path = folder / "disc.hdf5"
-    with open_hdf5(path) as hdf:
-        header, stored = read_header(hdf, path), hdf["spectra/incident"][...]
+    native = NativeGrid.open(path)
+    stored = native.read("spectra/incident")
     nodes = [(0, 0), (3, 2), (6, 4)]
-    masses, rates = (axis.values for axis in header.axes)
+    masses, rates = (axis.values for axis in native.header.axes)
     points = np.array([[masses[i], rates[j]] for i, j in nodes])
-    got = synthesizer_interpolation(path, header, "spectra/incident", points)
+    got = synthesizer_interpolation(native, "spectra/incident", points)
     true = np.array([stored[node] for node in nodes])
     np.testing.assert_allclose(got, true, rtol=1e-9)
 

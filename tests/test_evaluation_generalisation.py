@@ -17,12 +17,20 @@ from synthesizer.exceptions import (
 
 from synthesizer_emulator.architectures.training import TrainingConfig
 from synthesizer_emulator.cli.main import main
-from synthesizer_emulator.evaluation import generalisation
-from synthesizer_emulator.evaluation.generalisation import (
+from synthesizer_emulator.evaluation.generalisation.generalise import (
+    generalise,
+)
+from synthesizer_emulator.evaluation.generalisation.study import (
     Candidate,
     Study,
-    _look_epochs,
-    generalise,
+)
+from synthesizer_emulator.evaluation.generalisation.study_grid import (
+    StudyGrid,
+    draw_nodes,
+    enclosing_grid,
+)
+from synthesizer_emulator.evaluation.generalisation.trajectory import (
+    look_epochs,
 )
 from synthesizer_emulator.evaluation.measures.subset import some_wavelengths
 from synthesizer_emulator.gridfile.header import Axis
@@ -78,32 +86,26 @@ def test_regions():
 def test_the_smallest_grid_that_holds_a_region():
     mask = np.zeros((5, 4, 3), bool)
     mask[[1, 4], 0, 2] = True
-    used = generalisation._smallest_grid(mask)
+    used = enclosing_grid(mask)
     assert [list(nodes) for nodes in used] == [[1, 4], [0, 1], [1, 2]]
 
 
 def test_a_part_of_a_region():
     mask = np.zeros((10, 6), bool)
     mask[2:8] = True
-    drawn = generalisation._drawn(mask, 0.5, seed=1)
+    drawn = draw_nodes(mask, 0.5, seed=1)
     assert drawn.sum() == 18
     assert not (drawn & ~mask).any()
-    assert (drawn != generalisation._drawn(mask, 0.5, seed=2)).any()
-    assert (generalisation._drawn(mask, 1.0, seed=1) == mask).all()
+    assert (drawn != draw_nodes(mask, 0.5, seed=2)).any()
+    assert (draw_nodes(mask, 1.0, seed=1) == mask).all()
 
 
-def test_a_known_error_is_found_with_its_component(grid, monkeypatch):
+def test_a_known_error_is_found_with_its_component(grid):
     """Emulators that are too bright by e^0.1, or tilted along component 2."""
-    plane = generalisation._Field.from_study(study(grid))
+    plane = StudyGrid.from_study(study(grid))
     flat = plane.values.reshape(-1, plane.values.shape[-1])
 
-    def emulated(wrong):
-        monkeypatch.setattr(
-            generalisation, "evaluate_points", lambda *_: flat * np.exp(wrong)
-        )
-        return plane._errors(None)
-
-    means, parts = emulated(0.1)
+    means, parts = plane.errors(plane.values * np.exp(0.1))
     np.testing.assert_allclose(means, np.expm1(0.1), rtol=1e-5)
     bright = parts["brightness"]
     assert ((bright > 0.05) & (bright < 0.1 + 1e-9)).all()
@@ -111,7 +113,7 @@ def test_a_known_error_is_found_with_its_component(grid, monkeypatch):
     young = plane.axes[0].values < 1e7
     np.testing.assert_allclose(bright[young], 0.1, rtol=0.02)
     tilt = 0.1 * plane.basis.components[1] * np.sqrt(40)
-    means, parts = emulated(tilt)
+    means, parts = plane.errors(plane.values * np.exp(tilt))
     np.testing.assert_allclose(parts["component 2"][young], 0.1, rtol=0.03)
     for other in ("brightness", "component 1", "component 3", "rest"):
         assert (parts[other][young] < 0.02).all(), other
@@ -121,16 +123,9 @@ def test_a_known_error_is_found_with_its_component(grid, monkeypatch):
     np.testing.assert_allclose(total.ravel(), (y**2).mean(-1), rtol=1e-6)
 
 
-def test_an_emulator_that_gives_no_numbers_is_infinitely_wrong(
-    grid, monkeypatch
-):
-    plane = generalisation._Field.from_study(study(grid))
-    monkeypatch.setattr(
-        generalisation,
-        "evaluate_points",
-        lambda *_: np.full(plane.values.shape, np.nan),
-    )
-    means, parts = plane._errors(None)
+def test_an_emulator_that_gives_no_numbers_is_infinitely_wrong(grid):
+    plane = StudyGrid.from_study(study(grid))
+    means, parts = plane.errors(np.full(plane.values.shape, np.nan))
     assert (means == np.inf).all()
     assert all(np.isfinite(part).all() for part in parts.values())
 
@@ -239,7 +234,11 @@ WHOLE = {
     [
         ({"grid": "nosuch"}, GridError, "No grid file"),
         ({"colour": 3}, InconsistentArguments, "has no entry colour"),
-        ({"test": None}, InconsistentArguments, "'test' names its entries"),
+        (
+            {"test": None},
+            InconsistentArguments,
+            "'test' must hold named entries",
+        ),
         ({"seeds": [-1]}, InconsistentArguments, "each of seeds must be"),
         ({"fractions": 2}, InconsistentArguments, "each of fractions must"),
         ({"looks": 0}, InconsistentArguments, "looks must be a whole"),
@@ -256,7 +255,7 @@ WHOLE = {
         (
             {"architectures": {"pca": {"training": {"seed": 3}}}},
             InconsistentArguments,
-            "no seed of its own in a study: seeds stand",
+            "have a seed in a study: give the seeds",
         ),
         (
             {"training": {"all": "x"}},
@@ -362,7 +361,7 @@ def test_more_wavelengths_and_looks_than_there_are():
     scored = np.arange(100) % 3 > 0
     assert np.array_equal(some_wavelengths(scored, HUGE), scored.nonzero()[0])
     config = TrainingConfig(epochs=100, check_every=10)
-    assert _look_epochs(config, HUGE) == set(range(10, 101, 10))
+    assert look_epochs(config, HUGE) == set(range(10, 101, 10))
 
 
 def test_files_that_are_no_study(tmp_path):

@@ -11,15 +11,15 @@ from synthesizer.exceptions import InconsistentArguments
 from synthesizer.grid import Grid
 
 from synthesizer_emulator.cli.main import main
-from synthesizer_emulator.evaluation import holdout
+from synthesizer_emulator.evaluation.holdout import score
 from synthesizer_emulator.evaluation.measures.baselines import (
     pchip_of_components,
     synthesizer_interpolation,
 )
-from synthesizer_emulator.files.hdf5 import open_hdf5
+from synthesizer_emulator.evaluation.thinned import ThinnedGrid
 from synthesizer_emulator.gridfile.header import Axis
+from synthesizer_emulator.gridfile.native import NativeGrid
 from synthesizer_emulator.gridfile.nodes import Drop
-from synthesizer_emulator.gridfile.reading import read_header
 
 AXES = (
     Axis("ages", np.geomspace(1e6, 1e9, 10), "yr", True),
@@ -59,9 +59,9 @@ def grid_path(tmp_path_factory):
 
 def test_synthesizer_interpolates_linearly(grid_path):
     """In flux, in log age and in metallicity: by hand, for all emissions."""
-    with open_hdf5(grid_path) as hdf:
-        header = read_header(hdf, grid_path)
-        stored = {e: hdf[e][...] for e in header.units}
+    grid = NativeGrid.open(grid_path)
+    header = grid.header
+    stored = {e: grid.read(e) for e in header.units}
     ages, metals = (axis.values for axis in header.axes)
     i, j, t, u = 3, 2, 0.25, 0.6
     age = 10 ** ((1 - t) * np.log10(ages[i]) + t * np.log10(ages[i + 1]))
@@ -71,7 +71,7 @@ def test_synthesizer_interpolates_linearly(grid_path):
         younger, older = values[i], values[i + 1]
         row = (1 - t) * younger + t * older
         by_hand = (1 - u) * row[j] + u * row[j + 1]
-        got = synthesizer_interpolation(grid_path, header, emission, points)
+        got = synthesizer_interpolation(grid, emission, points)
         np.testing.assert_allclose(got, [by_hand, values[1, 4]], rtol=1e-9)
 
 
@@ -110,9 +110,9 @@ def test_no_emission_is_none_between_nodes_without():
 def test_the_error_that_is_there_is_found(grid_path, tmp_path):
     """An emulator that is 1% too bright, beside numbers by hand."""
     native = Grid("g", grid_dir=grid_path.parent)
-    with open_hdf5(grid_path) as hdf:
-        header = read_header(hdf, grid_path)
-        stored = {e: hdf[e][...] for e in header.units}
+    grid = NativeGrid.open(grid_path)
+    header = grid.header
+    stored = {e: grid.read(e) for e in header.units}
 
     class OnePerCentMore:
         def _at_points(self, emission):
@@ -129,9 +129,9 @@ def test_the_error_that_is_there_is_found(grid_path, tmp_path):
             return self._at_points(f"lines/{name}")
 
     left_out = Drop.parse("ages:2").left_out(header.axes)
-    thinned = holdout._Thinned.from_grid(grid_path, header, left_out, tmp_path)
+    thinned = ThinnedGrid.write(grid, left_out, tmp_path)
     arrays = OnePerCentMore()
-    found = {emission: thinned.score(emission, arrays) for emission in stored}
+    found = {emission: score(thinned, emission, arrays) for emission in stored}
     for emission, schemes in found.items():
         ours = schemes["emulator"].summary
         shown = [ours.p50, ours.p999, ours.worst, ours.mean_max]
@@ -159,10 +159,8 @@ def test_the_thinned_grid_is_a_grid(tmp_path):
     path = write_analytic_grid(
         tmp_path / "whole.hdf5", n_ages=8, n_metals=4, n_parameters=3
     )
-    with open_hdf5(path) as hdf:
-        header = read_header(hdf, path)
     left_out = {0: np.array([2, 3]), 2: np.array([1])}
-    thinned = holdout._Thinned.from_grid(path, header, left_out, tmp_path)
+    thinned = ThinnedGrid.write(NativeGrid.open(path), left_out, tmp_path)
     whole = Grid("whole", grid_dir=tmp_path)
     thin = Grid("thinned", grid_dir=tmp_path)
     assert thin.shape == (6, 4, 2, 150)
@@ -243,9 +241,8 @@ def test_extra_axes_need_no_lines(tmp_path):
     values = 10 ** rng.uniform(0, 0.1, (5, 4, len(header.lam)))
     write_grid(tmp_path / "plain.hdf5", header, {"spectra/incident": values})
     left_out = {1: np.array([1])}
-    holdout._Thinned.from_grid(
-        tmp_path / "plain.hdf5", header, left_out, tmp_path
-    )
+    grid = NativeGrid.open(tmp_path / "plain.hdf5")
+    ThinnedGrid.write(grid, left_out, tmp_path)
     thin = Grid("thinned", grid_dir=tmp_path, ignore_lines=True)
     np.testing.assert_array_equal(
         thin.spectra["incident"], values[:, [0, 2, 3]]

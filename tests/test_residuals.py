@@ -6,8 +6,8 @@ from conftest import analytic_header
 
 from synthesizer_emulator.emulator.metrics import fractional_residuals
 from synthesizer_emulator.evaluation.measures.quantities import (
-    compare,
     measure,
+    quantity_errors,
 )
 from synthesizer_emulator.evaluation.measures.residuals import (
     correlation,
@@ -168,13 +168,13 @@ def test_quantities_of_spectra_that_are_known():
         rate[:2], 1e20 / 6.62607015e-27 * integral, rtol=2e-3
     )
     assert np.isnan(rate[2])
-    errors = compare(found)
+    errors = quantity_errors(found)
     for name in ("ionising_photon_rate", "bolometric_luminosity"):
-        np.testing.assert_allclose(errors[name].p50, 0.01, rtol=1e-6)
-        np.testing.assert_allclose(errors[name].bias, 0.01, rtol=1e-6)
-    np.testing.assert_allclose(errors["d4000"].worst, 0.0, atol=1e-12)
-    np.testing.assert_allclose(errors["beta"].worst, 0.0, atol=1e-9)
-    assert errors["beta"].spectra == 2
+        np.testing.assert_allclose(errors[name].summary.p50, 0.01, rtol=1e-6)
+        np.testing.assert_allclose(errors[name].summary.bias, 0.01, rtol=1e-6)
+    np.testing.assert_allclose(errors["d4000"].summary.worst, 0.0, atol=1e-12)
+    np.testing.assert_allclose(errors["beta"].summary.worst, 0.0, atol=1e-9)
+    assert errors["beta"].summary.number == 2
 
 
 def test_quantities_beyond_the_wavelengths_are_left_out():

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from synthesizer.exceptions import InconsistentArguments
 
 from synthesizer_emulator.cli.main import main
-from synthesizer_emulator.evaluation.generalisation import Study
+from synthesizer_emulator.evaluation.generalisation.study import Study
 from synthesizer_emulator.files.yaml_file import read_yaml
 from synthesizer_emulator.library.config import LibraryConfig
 

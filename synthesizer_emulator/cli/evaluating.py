@@ -64,9 +64,7 @@ def evaluate(
     and a report.
     """
     from synthesizer_emulator.evaluation.evaluate import evaluate as run
-    from synthesizer_emulator.evaluation.measures.magnitudes import (
-        named_filters,
-    )
+    from synthesizer_emulator.evaluation.measures.filters import named_filters
 
     evaluation = run(
         grid,
@@ -164,7 +162,7 @@ def generalise(
     STUDY is a YAML file with the grid, the architectures, the seeds, and the
     regions to train and to test in.
     """
-    from synthesizer_emulator.evaluation.generalisation import (
+    from synthesizer_emulator.evaluation.generalisation.generalise import (
         generalise as run,
     )
 

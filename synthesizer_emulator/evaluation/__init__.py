@@ -1,1 +1,1 @@
-"""How good an emulator is: at the nodes, between them, and beyond them."""
+"""The errors of an emulator: at the nodes, between them, and beyond."""

@@ -1,22 +1,18 @@
-"""How good an emulator is: everything measured against its grid.
+"""The errors of an emulator at the nodes of a grid.
 
-`evaluate` needs the grid file and the weights, and gives an `Evaluation`:
-numbers to print, to keep as JSON, to draw and to report.
+`evaluate` compares a grid with the weights of an emulator, and returns an
+`Evaluation`: numbers to print, to store as JSON, and to draw with
+`evaluation.report`.
 """
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from synthesizer.exceptions import (
-    GridError,
-    InconsistentArguments,
-    MissingSpectraType,
-)
 from synthesizer.instruments.filters import FilterCollection
 from tqdm import tqdm
 
@@ -24,7 +20,6 @@ from synthesizer_emulator.emulator.metrics import (
     SCORED_FLOOR,
     SCORED_LINE_FLOOR,
     fractional_residuals,
-    scored_region,
 )
 from synthesizer_emulator.evaluation import tables
 from synthesizer_emulator.evaluation.measures import (
@@ -33,6 +28,8 @@ from synthesizer_emulator.evaluation.measures import (
     quantities,
     recovery,
 )
+from synthesizer_emulator.evaluation.measures.derivatives import Derivatives
+from synthesizer_emulator.evaluation.measures.filters import nircam_top_hats
 from synthesizer_emulator.evaluation.measures.residuals import (
     EmissionErrors,
     Example,
@@ -44,56 +41,47 @@ from synthesizer_emulator.evaluation.measures.subset import (
     most_sensitive,
     some_wavelengths,
 )
-from synthesizer_emulator.gridfile.emissions import LINES
-from synthesizer_emulator.gridfile.header import Axis, GridHeader
-from synthesizer_emulator.gridfile.labels import Label
-from synthesizer_emulator.gridfile.native import NativeGrid
+from synthesizer_emulator.evaluation.pair import GridPair
+from synthesizer_emulator.gridfile.header import Axis
 from synthesizer_emulator.gridfile.nodes import inner_mask
-from synthesizer_emulator.gridfile.places import (
-    find_grid,
-    grid_name_of,
-    weights_path,
-)
+from synthesizer_emulator.gridfile.places import find_grid
 from synthesizer_emulator.records import write_json
-from synthesizer_emulator.validation import check_whole, nearest
+from synthesizer_emulator.validation import check_whole
 from synthesizer_emulator.wavelengths import identity
-from synthesizer_emulator.weights.file import read_weights
 from synthesizer_emulator.weights.points import PointArrays
-from synthesizer_emulator.weights.weights import Weights
 
-# What galaxies are made of: the stars, and what gas makes of them.
+# The spectra of galaxies: stars, and the sum of transmitted and nebular.
 _STARS, _REPROCESSED = "incident", "reprocessed"
 _REPROCESSED_PARTS = ("nebular", "transmitted")
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was measured of an emulator against a grid.
+    """The errors of an emulator at the nodes of a grid.
 
     Attributes:
-        grid_name (str): The grid.
-        same_nodes (bool): Whether the emulator's own grid has just the
-            nodes of this one.
-        trained_on (str): What it was trained on.
-        architecture (str): How it emulates.
+        grid_name (str): The name of the grid.
+        same_nodes (bool): Whether the emulator was trained on a grid of the
+            same nodes.
+        trained_on (str): A description of the training set.
+        architecture (str): The name of the architecture.
         settings (Mapping): The settings of the architecture.
-        training (Mapping): How it was trained.
+        training (Mapping): The settings of the training.
         weights_bytes (int): The size of the weights file.
-        build_seconds (float): How long building it took.
-        seconds (float): How long measuring it took.
+        build_seconds (float): The duration of the build.
+        seconds (float): The duration of the evaluation.
         emissions (dict): The EmissionErrors of each emission, by its path.
-        quantities (dict): The errors of ionising photon rates and the like,
-            by spectrum and by name.
-        photometry (dict): The errors of magnitudes and colours of random
-            galaxies, of `incident` and of `reprocessed` (transmitted and
-            nebular) light; empty if the axes are not ages and
-            metallicities.
-        recovery (Recovery): Labels fitted to the grid's spectra, of the
-            kind that tells of the most labels; None if not asked for.
-        jacobian (JacobianCheck): The slopes with the labels; None if an
-            axis is too short for them.
-        axes (tuple of Axis): The grid's axes.
-        histories (Mapping): The losses while training, by emission.
+        quantities (dict): The QuantityErrors of derived quantities, by
+            spectrum and by name.
+        photometry (dict): The PhotometryErrors of random galaxies, in
+            `incident` and in `reprocessed` (transmitted and nebular) light;
+            empty if the first axes are not ages and metallicities.
+        recovery (Recovery): The errors of labels fitted to native spectra;
+            None if not asked for.
+        derivatives (Derivatives): The derivatives of ln flux with the
+            labels; None if an axis has less than three nodes.
+        axes (tuple of Axis): The axes of the grid.
+        histories (Mapping): The losses of the training, by emission.
     """
 
     grid_name: str
@@ -109,9 +97,14 @@ class Evaluation:
     quantities: dict[str, dict[str, quantities.QuantityErrors]]
     photometry: dict[str, magnitudes.PhotometryErrors]
     recovery: recovery.Recovery | None
-    jacobian: derivatives.JacobianCheck | None
+    derivatives: Derivatives | None
     axes: tuple[Axis, ...] = field(repr=False)
     histories: Mapping[str, Mapping[str, list]] = field(repr=False)
+
+    @property
+    def jacobian(self) -> Derivatives | None:
+        """The former name of `derivatives`."""
+        return self.derivatives
 
     def __str__(self) -> str:
         """Return the main numbers as tables."""
@@ -119,21 +112,21 @@ class Evaluation:
 
     def tables(self) -> list[tables.Table]:
         """Return the main numbers as tables."""
-        found = [tables.emission_table(self.emissions)]
+        numbers = [tables.emission_table(self.emissions)]
         if any(self.quantities.values()):
-            found.append(tables.quantity_table(self.quantities))
-        found += [
+            numbers.append(tables.quantity_table(self.quantities))
+        numbers += [
             tables.photometry_table(light, errors)
             for light, errors in self.photometry.items()
         ]
         if self.recovery is not None:
-            found.append(tables.recovery_table(self.recovery))
-        if self.jacobian is not None:
-            found.append(tables.jacobian_table(self.jacobian))
-        return found
+            numbers.append(tables.recovery_table(self.recovery))
+        if self.derivatives is not None:
+            numbers.append(tables.derivative_table(self.derivatives))
+        return numbers
 
     def write_json(self, path: str | Path) -> None:
-        """Write all numbers, whole or not at all.
+        """Write all numbers to a JSON file, whole or not at all.
 
         Args:
             path (str/Path): The file; its folder is made if missing.
@@ -156,238 +149,110 @@ def evaluate(
     seed: int = 0,
     progress: bool = True,
 ) -> Evaluation:
-    """Measure an emulator against a grid.
+    """Compare an emulator with a grid, at the nodes of the grid.
 
-    At the nodes of the grid, which are those that the emulator was trained
-    on or others, as of a denser grid: spectra and lines, what is read off
-    spectra, magnitudes of random galaxies made with both, labels fitted to
-    the grid's spectra, and slopes.
+    These may be the nodes that the emulator was trained on, or others
+    within its domain, such as those of a denser grid. Compares spectra and
+    lines, quantities derived from spectra, magnitudes of random galaxies,
+    labels fitted to native spectra, and derivatives with the labels.
 
     Args:
-        grid (str/Path): The grid, a path or a name in Synthesizer's grid
-            folder.
+        grid (str/Path): The path of the grid, or its name in Synthesizer's
+            grid folder.
         weights (str/Path): The weights file; by default beside the grid,
-            as `build` writes it.
-        grid_dir (str/Path): Another folder to look names up in.
-        spectra (iterable of str): The spectra to measure; by default all
-            that the grid stores and the emulator has.
-        filters (FilterCollection): Synthesizer's filters for magnitudes, by
+            where `build` writes it.
+        grid_dir (str/Path): Another folder in which to find the grid.
+        spectra (iterable of str): The spectra to compare; by default all
+            that the grid and the emulator have.
+        filters (FilterCollection): The filters of magnitudes, by
             wavelength; by default NIRCam's wide bands as top hats.
-        galaxies (int): How many random galaxies to make; 0 for none.
-        recoveries (int): How many spectra to fit; 0 for none.
-        seed (int): Of everything random.
-        progress (bool): Whether to show progress.
+        galaxies (int): The number of random galaxies; 0 for none.
+        recoveries (int): The number of spectra to fit; 0 for none.
+        seed (int): The seed of all random draws.
+        progress (bool): Whether to show a progress bar.
 
     Returns:
-        Evaluation: All that was measured.
+        Evaluation: The errors.
 
     Raises:
-        GridError: If a file is missing or damaged, or the weights are of a
-            grid with other axes or wavelengths.
-        MissingSpectraType: If they have not all of `spectra`.
+        GridError: If a file is missing or damaged, or if the weights are of
+            a grid with other axes or wavelengths.
+        MissingSpectraType: If grid and emulator do not both have all of
+            `spectra`.
         InconsistentArguments: If a number is out of its range.
     """
     start = time.monotonic()
     check_whole("galaxies", galaxies, 0)
     check_whole("recoveries", recoveries, 0)
     check_whole("seed", seed, 0)
-    pair = _Pair.open(find_grid(grid, grid_dir), weights)
-    names = pair.choose(None if spectra is None else tuple(spectra))
+    pair = GridPair.open(find_grid(grid, grid_dir), weights)
+    names = pair.spectra(None if spectra is None else tuple(spectra))
     histories = None
-    if galaxies and magnitudes.has_histories(pair.header.axes):
-        histories = magnitudes.random_histories(
-            pair.header.axes, galaxies, seed
-        )
-    light = _galaxy_light(names)
+    if galaxies and magnitudes.has_histories(pair.axes):
+        histories = magnitudes.random_histories(pair.axes, galaxies, seed)
+    lights = _galaxy_spectra(names)
     emissions: dict[str, EmissionErrors | None] = {}
-    measured: dict[str, dict[str, quantities.QuantityErrors]] = {}
-    galaxy_light: dict[str, tuple[NDArray, NDArray]] = {}
-    bar = tqdm([*names, *pair.line_values], disable=not progress)
+    derived: dict[str, dict[str, quantities.QuantityErrors]] = {}
+    galaxy_spectra: dict[str, tuple[NDArray, NDArray]] = {}
+    bar = tqdm([*names, *pair.line_quantities], disable=not progress)
     for name in bar:
         bar.set_description(name)
-        if name in names:
-            shines = histories is not None and name in light
-            found = _measure_spectrum(
-                pair, name, histories.sfzh if histories and shines else None
-            )
-            emissions[f"spectra/{name}"] = found.errors
-            measured[name] = found.quantities
-            if found.galaxies is not None:
-                galaxy_light[name] = found.galaxies
-        else:
+        if name not in names:
             emissions[name] = _measure_lines(pair, name)
-    lit = {e: f for e, f in emissions.items() if f is not None}
+            continue
+        sfzh = histories.sfzh if histories and name in lights else None
+        comparison = _measure_spectrum(pair, name, sfzh)
+        emissions[f"spectra/{name}"] = comparison.errors
+        derived[name] = comparison.quantities
+        if comparison.galaxies is not None:
+            galaxy_spectra[name] = comparison.galaxies
+    scored = {e: errors for e, errors in emissions.items() if errors}
     photometry = {}
     if histories is not None:
-        filters = filters or magnitudes.nircam_top_hats()
-        photometry = _photometry(pair, histories, galaxy_light, filters)
-    shown = [n for n in names if f"spectra/{n}" in lit]
+        photometry = _photometry(
+            pair, histories, galaxy_spectra, filters or nircam_top_hats()
+        )
     fitted = slopes = None
-    if shown:
-        telling = most_sensitive(pair.path, pair.header, shown)
-        slopes = _check_slopes(pair, telling, seed)
+    bright = [name for name in names if f"spectra/{name}" in scored]
+    if bright:
+        name = most_sensitive(pair.native, bright)
+        slopes = _derivatives(pair, name, seed)
         if recoveries:
-            means = lit[f"spectra/{telling}"].means
-            fitted = _recover(pair, telling, means, recoveries, seed)
-    card = pair.weights.provenance
+            means = scored[f"spectra/{name}"].means
+            fitted = _recover(pair, name, means, recoveries, seed)
+    provenance = pair.weights.provenance
     return Evaluation(
-        grid_name=grid_name_of(pair.path),
+        grid_name=pair.native.name,
         same_nodes=pair.same_nodes,
-        trained_on=card.trained_on,
-        architecture=card.architecture,
-        settings=card.architecture_config,
-        training=card.training_config,
+        trained_on=provenance.trained_on,
+        architecture=provenance.architecture,
+        settings=provenance.architecture_config,
+        training=provenance.training_config,
         weights_bytes=pair.weights_path.stat().st_size,
-        build_seconds=card.seconds,
+        build_seconds=provenance.seconds,
         seconds=time.monotonic() - start,
-        emissions=lit,
-        quantities={n: q for n, q in measured.items() if q},
+        emissions=scored,
+        quantities={
+            name: errors for name, errors in derived.items() if errors
+        },
         photometry=photometry,
         recovery=fitted,
-        jacobian=slopes,
-        axes=pair.header.axes,
-        histories=card.histories,
+        derivatives=slopes,
+        axes=pair.axes,
+        histories=provenance.histories,
     )
 
 
 @dataclass(frozen=True)
-class _Pair:
-    """A grid and an emulator of it, read side by side.
+class _SpectrumComparison:
+    """The comparison of one spectrum in one pass over the nodes.
 
     Attributes:
-        path (Path): The grid.
-        header (GridHeader): Its header.
-        weights_path (Path): The weights file.
-        weights (Weights): What it holds.
+        errors (EmissionErrors): Its errors; None if no pixel is scored.
+        quantities (dict): The errors of derived quantities, by name.
+        galaxies (tuple of np.ndarray): The native and the emulated spectra
+            of random galaxies, both (n, nlam); None if there are none.
     """
-
-    path: Path
-    header: GridHeader
-    weights_path: Path
-    weights: Weights
-
-    @classmethod
-    def open(cls, path: Path, weights: str | Path | None) -> Self:
-        """Open both, refusing what does not belong together."""
-        found = weights_path(path) if weights is None else Path(weights)
-        if not found.is_file():
-            raise GridError(
-                f"No weights file at '{found}': build it with "
-                f"`synthesizer-emulator build {path}`, or name another with "
-                "--weights."
-            )
-        header = NativeGrid.open(path).header
-        pair = cls(path, header, found, read_weights(found))
-        theirs, ours = pair.weights.header, pair.header
-        axes = [[a.name for a in h.axes] for h in (theirs, ours)]
-        lams = theirs.lam_angstrom, ours.lam_angstrom
-        alike = len(lams[0]) == len(lams[1]) and np.allclose(*lams, rtol=1e-6)
-        if axes[0] != axes[1] or not alike:
-            raise GridError(
-                f"'{found}' emulates a grid of {', '.join(axes[0])} and "
-                f"{len(lams[0])} wavelengths, but '{path}' has "
-                f"{', '.join(axes[1])} and {len(lams[1])} (or others): they "
-                "can't be compared."
-            )
-        for domain, axis in zip(pair.weights.domain, ours.axes, strict=True):
-            try:
-                domain.require_inside(axis.values)
-            except InconsistentArguments as error:
-                low, high = axis.values[0], axis.values[-1]
-                raise GridError(
-                    f"'{path}' goes from {low:g} to {high:g} in {axis.name}, "
-                    f"beyond the {domain.low:g} to {domain.high:g} that "
-                    f"'{found}' was trained on."
-                ) from error
-        return pair
-
-    @property
-    def native(self) -> NativeGrid:
-        """The grid's arrays."""
-        return NativeGrid(self.path, self.header)
-
-    @property
-    def labels(self) -> list[Label]:
-        """The labels of the axes."""
-        return [Label(axis) for axis in self.header.axes]
-
-    @property
-    def same_nodes(self) -> bool:
-        """Whether the grid's nodes are those of the emulator's own."""
-        both = zip(self.header.axes, self.weights.header.axes, strict=True)
-        return all(np.array_equal(a.values, b.values) for a, b in both)
-
-    @property
-    def scored(self) -> NDArray[np.bool_]:
-        """Which wavelengths count, (nlam,)."""
-        return scored_region(self.header.lam_angstrom)
-
-    @property
-    def line_values(self) -> list[str]:
-        """The paths of the quantities of lines that both have."""
-        return [
-            emission
-            for emission in self.header.units
-            if emission.startswith(f"{LINES}/")
-            and emission in self.weights.tensors
-        ]
-
-    def choose(self, wanted: tuple[str, ...] | None) -> tuple[str, ...]:
-        """Return the spectra to measure: those that both have."""
-        has = [
-            name
-            for name in self.header.spectra_units
-            if name in self.weights.available_spectra
-        ]
-        missing = [name for name in wanted or () if name not in has]
-        if missing or not has:
-            raise MissingSpectraType(
-                f"Grid and emulator do not both have {', '.join(missing)}; "
-                f"they have {', '.join(has) or 'nothing in common'}."
-                + "".join(nearest(name, has) for name in missing[:1])
-            )
-        return tuple(has) if wanted is None else wanted
-
-    def native_blocks(
-        self, emission: str
-    ) -> Iterator[tuple[slice, NDArray[np.float64]]]:
-        """Yield the grid's values of an emission, part by part.
-
-        Args:
-            emission (str): Its path.
-
-        Yields:
-            tuple: A slice of the first axis, and the values there, (...,
-                n).
-        """
-        return self.native.read_blocks(emission)
-
-    def blocks(
-        self, emission: str
-    ) -> Iterator[tuple[slice, NDArray[np.float64], NDArray]]:
-        """Yield what `native_blocks` does, and the emulator's values."""
-        group, name = emission.split("/")
-        view = identity(self.header.size_of(emission))
-        first, *others = (axis.values for axis in self.header.axes)
-        for block, native in self.native_blocks(emission):
-            arrays = PointArrays.at_nodes(
-                self.weights, (first[block], *others)
-            )
-            if group == LINES:
-                yield block, native, arrays.lines(name)
-            else:
-                yield block, native, arrays.spectrum(name, view)
-
-    def at_nodes(
-        self, emission: str, nodes: Iterable[tuple[int, ...]]
-    ) -> NDArray[np.float64]:
-        """Return the grid's values at some nodes, (m, n)."""
-        return self.native.read_nodes(emission, nodes)
-
-
-@dataclass(frozen=True)
-class _Measured:
-    """What one pass over a spectrum gives."""
 
     errors: EmissionErrors | None
     quantities: dict[str, quantities.QuantityErrors]
@@ -395,161 +260,142 @@ class _Measured:
 
 
 def _measure_spectrum(
-    pair: _Pair, name: str, sfzh: NDArray[np.float64] | None
-) -> _Measured:
-    """Measure one spectrum at all nodes, and put it into galaxies."""
-    header, scored = pair.header, pair.scored
+    pair: GridPair, name: str, sfzh: NDArray[np.float64] | None
+) -> _SpectrumComparison:
+    """Compare one spectrum at all nodes, and in galaxies of given SFZH."""
+    header, scored = pair.native.header, pair.scored
     emission, lam = f"spectra/{name}", header.lam_angstrom
     residuals = np.empty((*header.shape, np.count_nonzero(scored)), np.float32)
     values: list[dict[str, tuple[NDArray, NDArray]]] = []
-    light = None
+    galaxies = None
     if sfzh is not None:
-        light = np.zeros((2, len(sfzh), len(lam)))
+        shape = len(sfzh), len(lam)
+        galaxies = np.zeros(shape), np.zeros(shape)
     for block, native, emulated in pair.blocks(emission):
         residuals[block] = fractional_residuals(
             emulated[..., scored], native[..., scored], SCORED_FLOOR
         )
         values.append(quantities.measure(lam, native, emulated))
-        if sfzh is not None and light is not None:
+        if sfzh is not None and galaxies is not None:
             mass = sfzh[:, block].reshape(len(sfzh), -1)
-            light[0] += mass @ native.reshape(-1, len(lam))
-            light[1] += mass @ emulated.reshape(-1, len(lam))
+            for total, lnu in zip(galaxies, (native, emulated), strict=True):
+                total += mass @ lnu.reshape(-1, len(lam))
     errors = spectrum_errors(residuals, lam[scored], header.axes)
     if errors is not None:
-        errors = replace(errors, examples=_examples(pair, emission, errors))
+        errors = replace(errors, examples=_examples(pair, name, errors))
     joined = {
         quantity: (
-            np.concatenate([v[quantity][0] for v in values]),
-            np.concatenate([v[quantity][1] for v in values]),
+            np.concatenate([block[quantity][0] for block in values]),
+            np.concatenate([block[quantity][1] for block in values]),
         )
         for quantity in values[0]
     }
-    return _Measured(
-        errors,
-        quantities.compare(joined),
-        None if light is None else (light[0], light[1]),
+    return _SpectrumComparison(
+        errors, quantities.quantity_errors(joined), galaxies
     )
 
 
 def _examples(
-    pair: _Pair, emission: str, errors: EmissionErrors
+    pair: GridPair, name: str, errors: EmissionErrors
 ) -> dict[str, Example]:
     """Return the worst, the median and the best spectrum of a grid."""
-    scored, axes = pair.scored, pair.header.axes
     nodes = example_nodes(errors.means)
-    points = np.array(
-        [
-            [axis.values[i] for axis, i in zip(axes, node, strict=True)]
-            for node in nodes.values()
-        ]
-    )
-    emulated = PointArrays(pair.weights, points).spectrum(
-        emission.removeprefix("spectra/"), identity(len(scored))
-    )
-    true = pair.at_nodes(emission, nodes.values())
+    points = pair.axis_values(np.array(list(nodes.values())))
+    view = identity(len(pair.scored))
+    emulated = PointArrays(pair.weights, points).spectrum(name, view)
+    true = pair.native.read_nodes(f"spectra/{name}", nodes.values())
     return {
         which: Example(
             node={
                 axis.name: float(value)
-                for axis, value in zip(axes, points[i], strict=True)
+                for axis, value in zip(pair.axes, points[i], strict=True)
             },
             error=float(errors.means[node]),
-            lam=pair.header.lam_angstrom[scored],
-            true=true[i, scored],
-            emulated=emulated[i, scored],
+            lam=pair.native.header.lam_angstrom[pair.scored],
+            true=true[i, pair.scored],
+            emulated=emulated[i, pair.scored],
         )
         for i, (which, node) in enumerate(nodes.items())
     }
 
 
-def _measure_lines(pair: _Pair, emission: str) -> EmissionErrors | None:
-    """Measure one quantity of the lines at all nodes."""
-    lines = pair.header.lines
+def _measure_lines(pair: GridPair, emission: str) -> EmissionErrors | None:
+    """Compare one quantity of the lines at all nodes."""
+    lines = pair.native.header.lines
     assert lines is not None
     residuals = [
         fractional_residuals(emulated, native, SCORED_LINE_FLOOR)
         for _, native, emulated in pair.blocks(emission)
     ]
     return line_errors(
-        np.concatenate(residuals), lines.ids, lines.lams, pair.header.axes
+        np.concatenate(residuals), lines.ids, lines.lams, pair.axes
     )
 
 
-def _galaxy_light(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the spectra that galaxies are made with."""
+def _galaxy_spectra(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the spectra of which galaxies are made."""
     parts = (_STARS, *_REPROCESSED_PARTS)
     return tuple(name for name in names if name in parts) or names[:1]
 
 
 def _photometry(
-    pair: _Pair,
+    pair: GridPair,
     histories: magnitudes.Histories,
-    light: Mapping[str, tuple[NDArray, NDArray]],
+    spectra: Mapping[str, tuple[NDArray, NDArray]],
     filters: FilterCollection,
 ) -> dict[str, magnitudes.PhotometryErrors]:
-    """Return the errors of the galaxies' magnitudes."""
-    parts = [light[p] for p in _REPROCESSED_PARTS if p in light]
-    shown = {
-        name: both
-        for name, both in light.items()
-        if name not in _REPROCESSED_PARTS or len(parts) < 2
-    }
-    if len(parts) == 2:
-        first, second = parts
-        shown[_REPROCESSED] = first[0] + second[0], first[1] + second[1]
-    lam, redshift = pair.header.lam_angstrom, histories.redshift
+    """Return the errors of the magnitudes of galaxies, by their light."""
+    lights = dict(spectra)
+    if all(part in lights for part in _REPROCESSED_PARTS):
+        parts = [lights.pop(part) for part in _REPROCESSED_PARTS]
+        native, emulated = (a + b for a, b in zip(*parts, strict=True))
+        lights[_REPROCESSED] = native, emulated
+    lam, redshift = pair.native.header.lam_angstrom, histories.redshift
     return {
-        name: magnitudes.compare(
+        name: magnitudes.photometry_errors(
             magnitudes.observed_fluxes(lam, native, redshift, filters),
             magnitudes.observed_fluxes(lam, emulated, redshift, filters),
             redshift,
             filters.filter_codes,
         )
-        for name, (native, emulated) in shown.items()
+        for name, (native, emulated) in lights.items()
     }
 
 
 def _recover(
-    pair: _Pair, name: str, means: NDArray, n: int, seed: int
+    pair: GridPair, name: str, means: NDArray, n: int, seed: int
 ) -> recovery.Recovery | None:
-    """Fit the labels of spectra drawn from the grid.
+    """Fit the labels of n native spectra.
 
-    From its inner nodes: the outermost would be found by the bounds alone.
+    At inner nodes only: fits end at the outermost for lack of others.
     """
-    there = np.argwhere(inner_mask(means.shape) & ~np.isnan(means))
+    emitting = np.argwhere(inner_mask(means.shape) & ~np.isnan(means))
     rng = np.random.default_rng(seed)
-    drawn = there[rng.permutation(len(there))[:n]]
+    drawn = emitting[rng.permutation(len(emitting))[:n]]
     if not len(drawn):
         return None
-    nodes = [tuple(int(i) for i in node) for node in drawn]
-    axes = pair.header.axes
-    true = np.stack(
-        [axis.values[i] for axis, i in zip(axes, drawn.T, strict=True)], axis=1
-    )
-    spectra = pair.at_nodes(f"spectra/{name}", nodes)
+    spectra = pair.native.read_nodes(f"spectra/{name}", map(tuple, drawn))
     fitted = recovery.recover(
         pair.weights.emulator, name, pair.labels, spectra, pair.scored
     )
-    return recovery.compare(name, pair.labels, true, fitted)
-
-
-def _check_slopes(
-    pair: _Pair, name: str, seed: int
-) -> derivatives.JacobianCheck | None:
-    """Compare slopes at inner nodes of the grid."""
-    columns = some_wavelengths(pair.scored, derivatives.PIXELS)
-    native = np.concatenate(
-        [
-            native[..., columns]
-            for _, native in pair.native_blocks(f"spectra/{name}")
-        ]
+    return recovery.summarise_fits(
+        name, pair.labels, pair.axis_values(drawn), fitted
     )
-    return derivatives.check_jacobian(
+
+
+def _derivatives(pair: GridPair, name: str, seed: int) -> Derivatives | None:
+    """Compare the derivatives of a spectrum at inner nodes of the grid."""
+    columns = some_wavelengths(pair.scored, derivatives.PIXELS)
+    native = [
+        block[..., columns]
+        for _, block in pair.native.read_blocks(f"spectra/{name}")
+    ]
+    return derivatives.compare_derivatives(
         pair.weights.emulator,
         name,
         pair.labels,
         columns,
-        pair.header.lam_angstrom[columns],
-        native,
+        pair.native.header.lam_angstrom[columns],
+        np.concatenate(native),
         seed,
     )

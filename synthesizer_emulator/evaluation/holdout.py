@@ -1,17 +1,15 @@
-"""Hold-out experiments: nodes left out of a grid, and predicted.
+"""Hold-out experiments: nodes are left out of a grid, and predicted.
 
-The only truth between the nodes of a grid are nodes that were left out.
-Each experiment thins a grid, builds an emulator of what is left, and has
-the missing nodes predicted by it and by what it must beat.
+Each experiment thins a grid, builds an emulator of what is left, and
+compares its predictions of the missing nodes with those of the baselines.
 """
 
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from math import prod
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,39 +42,38 @@ from synthesizer_emulator.evaluation.tables import (
     recovery_table,
     summary_cells,
 )
-from synthesizer_emulator.files.writing import check_room, write_hdf5
+from synthesizer_emulator.evaluation.thinned import ThinnedGrid
 from synthesizer_emulator.gridfile.emissions import LINES, SPECTRA
-from synthesizer_emulator.gridfile.header import Axis, GridHeader
+from synthesizer_emulator.gridfile.header import Axis
 from synthesizer_emulator.gridfile.labels import Label
 from synthesizer_emulator.gridfile.native import NativeGrid
-from synthesizer_emulator.gridfile.nodes import Drop, node_mesh
+from synthesizer_emulator.gridfile.nodes import Drop
 from synthesizer_emulator.gridfile.places import find_grid
-from synthesizer_emulator.gridfile.writing import create_emission, write_header
 from synthesizer_emulator.validation import check_whole
 from synthesizer_emulator.wavelengths import selection
 from synthesizer_emulator.weights.file import read_weights
 from synthesizer_emulator.weights.points import PointArrays
 from synthesizer_emulator.weights.weights import Weights
 
-# The schemes, in the order in which they are shown.
+# The methods of prediction, in the order in which they are printed.
 EMULATOR, SYNTHESIZER, PCHIP = "emulator", "synthesizer", "pchip"
-SCHEMES = (SYNTHESIZER, PCHIP, EMULATOR)
+METHODS = (SYNTHESIZER, PCHIP, EMULATOR)
 
-# The parts of the pixels at which the distribution of errors is kept: up
-# to all but a ten thousandth, evenly in the log of what is above.
+# The fractions of pixels at which the distribution of errors is stored: up
+# to 0.9999, evenly in the log of the remainder.
 _LEVELS = 1.0 - np.geomspace(1.0, 1e-4, 121)
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """How well one scheme predicted one emission.
+    """The errors of one method at the missing nodes, for one emission.
 
     Attributes:
-        summary (ErrorSummary): The quantiles.
-        by_wavelength (Profile): Along the wavelengths or lines.
-        levels (np.ndarray of float): Parts of the pixels, (q,).
-        errors (np.ndarray of float): The error below which these parts
-            lie, (q,).
+        summary (ErrorSummary): Quantiles over spectra and over pixels.
+        by_wavelength (Profile): Along the wavelengths, or for each line.
+        levels (np.ndarray of float): Fractions of the pixels, (q,).
+        errors (np.ndarray of float): The quantiles of the absolute error at
+            these fractions, (q,).
     """
 
     summary: ErrorSummary
@@ -87,23 +84,23 @@ class Prediction:
 
 @dataclass(frozen=True)
 class HoldOut:
-    """What came of one hold-out experiment.
+    """The result of one hold-out experiment.
 
     Attributes:
-        grid_name (str): The grid.
-        drop (str): What was left out, as it was asked for.
-        left_out (dict): The values of the nodes left out, by axis.
-        spectra (int): How many spectra were predicted.
+        grid_name (str): The name of the grid.
+        drop (str): The nodes left out, as text.
+        left_out (dict): The values of these nodes, by axis.
+        spectra (int): The number of predicted spectra.
         architecture (str): The architecture of the emulator.
-        settings (dict): Its settings.
-        training (dict): How it was trained.
-        seconds (float): How long building it took.
-        predictions (dict): For each emission a Prediction by each of
-            `emulator`, `synthesizer` (its own interpolation of the thinned
-            grid) and `pchip` (of the coefficients of components).
-        recovery (Recovery): Labels fitted to spectra that were left out,
-            of the kind that tells of the most; None if not asked for.
-        axes (tuple of Axis): The axes of the grid.
+        settings (dict): The settings of the architecture.
+        training (dict): The settings of the training.
+        seconds (float): The duration of the build.
+        predictions (dict): For each emission the Prediction of each of
+            `emulator`, `synthesizer` (its linear interpolation of the
+            thinned grid) and `pchip` (of principal components).
+        recovery (Recovery): The errors of labels fitted to missing spectra;
+            None if not asked for.
+        axes (tuple of Axis): The axes of the whole grid.
     """
 
     grid_name: str
@@ -119,43 +116,43 @@ class HoldOut:
     axes: tuple[Axis, ...] = field(repr=False)
 
     def ratio(self, emission: str, quantile: str, to: str) -> float:
-        """Return the emulator's error over that of another scheme.
+        """Return the ratio of the emulator's error to that of a baseline.
 
         Args:
-            emission (str): The emission, e.g. `spectra/incident`.
+            emission (str): The path of the emission, e.g.
+                `spectra/incident`.
             quantile (str): A field of ErrorSummary, e.g. `p95`.
-            to (str): The other scheme.
+            to (str): The baseline, `synthesizer` or `pchip`.
         """
-        ours, theirs = (
-            getattr(self.predictions[emission][scheme].summary, quantile)
-            for scheme in (EMULATOR, to)
+        emulator, baseline = (
+            getattr(self.predictions[emission][method].summary, quantile)
+            for method in (EMULATOR, to)
         )
-        return ours / theirs if theirs > 0 else float("nan")
+        return emulator / baseline if baseline > 0 else float("nan")
 
     def __str__(self) -> str:
-        """Return the errors of all schemes side by side, in per cent."""
-        tables = (str(table) for table in self.tables())
-        return "\n\n".join([self.title, *tables])
+        """Return the errors of all methods as tables, in per cent."""
+        return "\n\n".join([self.title, *map(str, self.tables())])
 
     @property
     def title(self) -> str:
-        """What was left out, and how much that is."""
-        kept = ", ".join(
+        """The nodes left out, and the number of predicted spectra."""
+        numbers = ", ".join(
             f"{len(v)} of {name}" for name, v in self.left_out.items()
         )
         return (
-            f"{self.grid_name} without {self.drop} ({kept}): "
+            f"{self.grid_name} without {self.drop} ({numbers}): "
             f"{self.spectra} spectra predicted"
         )
 
     def tables(self) -> list[Table]:
-        """Return the errors of all schemes side by side, as tables."""
-        found = []
-        for emission, schemes in self.predictions.items():
+        """Return the errors of all methods, in one table an emission."""
+        tables = []
+        for emission, predictions in self.predictions.items():
             rows = []
-            for name in SCHEMES:
-                shown = self.architecture if name == EMULATOR else name
-                rows.append((shown, summary_cells(schemes[name].summary)))
+            for name in METHODS:
+                title = self.architecture if name == EMULATOR else name
+                rows.append((title, summary_cells(predictions[name].summary)))
             for name in (SYNTHESIZER, PCHIP):
                 ratios = (
                     self.ratio(emission, column, name)
@@ -163,11 +160,12 @@ class HoldOut:
                 )
                 cells = tuple(f"{ratio:.3f}" for ratio in ratios)
                 rows.append((f"{self.architecture} / {name}", cells))
-            titles = tuple(SUMMARY_COLUMNS.values())
-            found.append(Table(f"{emission}, error / %", titles, tuple(rows)))
+            columns = tuple(SUMMARY_COLUMNS.values())
+            title = f"{emission}, error / %"
+            tables.append(Table(title, columns, tuple(rows)))
         if self.recovery is not None:
-            found.append(recovery_table(self.recovery))
-        return found
+            tables.append(recovery_table(self.recovery))
+        return tables
 
 
 def hold_out(
@@ -182,32 +180,34 @@ def hold_out(
     recoveries: int = 100,
     progress: bool = True,
 ) -> HoldOut:
-    """Build an emulator without some nodes and predict them.
+    """Build an emulator of a grid without some nodes, and predict these.
 
-    Beside it the same nodes by Synthesizer's own linear interpolation of
-    the same thinned grid, and by cubics through coefficients of principal
-    components of its log flux.
+    The baselines are Synthesizer's linear interpolation of the same thinned
+    grid, and PCHIP of the coefficients of principal components of ln flux.
 
     Args:
-        grid (str/Path): A path, or a name in Synthesizer's grid folder.
-        drop (str): The nodes to leave out, see `Drop.parse`: `ages:2` for
-            every second age, `metallicities=0.004`, or several words.
-        grid_dir (str/Path): Another folder to look names up in.
-        spectra (iterable of str): The spectra to judge; all by default.
-        architecture (str): How to emulate, see `ARCHITECTURES`.
+        grid (str/Path): The path of the grid, or its name in Synthesizer's
+            grid folder.
+        drop (str): The nodes to leave out, as in `Drop.parse`: `ages:2` for
+            every second age, or `metallicities=0.004`; several axes are
+            separated by spaces.
+        grid_dir (str/Path): Another folder in which to find the grid.
+        spectra (iterable of str): The spectra to predict; all by default.
+        architecture (str): The architecture, a key of `ARCHITECTURES`.
         settings (Mapping): Settings of the architecture.
-        training (Mapping): What differs from the way in which it is usually
-            trained, as `{"epochs": 100}`; see `TrainingConfig`.
-        recoveries (int): How many of the spectra left out to fit by the
-            emulator, which never saw them; 0 for none.
-        progress (bool): Whether to show progress.
+        training (Mapping): Training settings that differ from the defaults
+            of the architecture, e.g. `{"epochs": 100}`; see
+            `TrainingConfig`.
+        recoveries (int): The number of missing spectra to fit with the
+            emulator; 0 for none.
+        progress (bool): Whether to show a progress bar.
 
     Returns:
-        HoldOut: The errors of all three.
+        HoldOut: The errors of the emulator and of both baselines.
 
     Raises:
-        GridError: If the grid is missing or can't be built.
-        MissingSpectraType: If it has not all of `spectra`.
+        GridError: If the grid is missing, or can't be emulated.
+        MissingSpectraType: If it does not have all of `spectra`.
         InconsistentArguments: If there are no such nodes, or a setting is
             out of its range.
     """
@@ -216,16 +216,17 @@ def hold_out(
     if isinstance(spectra, str):
         spectra = [spectra]
     wanted = None if spectra is None else tuple(spectra)
-    full = GridNodes.from_grid(path, wanted)
-    header = full.header
+    nodes = GridNodes.from_grid(path, wanted)
+    header, native = nodes.header, NativeGrid(path, nodes.header)
     left_out = Drop.parse(drop).left_out(header.axes)
-    emissions = [f"spectra/{name}" for name in wanted or header.spectra_units]
-    emissions += [e for e in full.emissions if e.startswith(f"{LINES}/")]
+    names = wanted or tuple(header.spectra_units)
+    emissions = [f"{SPECTRA}/{name}" for name in names]
+    emissions += [e for e in nodes.emissions if e.startswith(f"{LINES}/")]
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        thinned = _Thinned.from_grid(path, header, left_out, Path(folder))
+        thinned = ThinnedGrid.write(native, left_out, Path(folder))
         report = build(
-            thinned.path,
+            thinned.thin.path,
             spectra=wanted,
             architecture=architecture,
             settings=settings,
@@ -235,14 +236,13 @@ def hold_out(
         seconds = time.monotonic() - start
         weights = read_weights(report.path)
         arrays = PointArrays(weights, thinned.points)
-        predictions = {e: thinned.score(e, arrays) for e in emissions}
+        predictions = {e: score(thinned, e, arrays) for e in emissions}
         recovered = None
         if recoveries:
-            names = wanted or tuple(header.spectra_units)
-            telling = most_sensitive(path, header, names)
-            recovered = thinned.recover(telling, weights, recoveries)
+            name = most_sensitive(native, names)
+            recovered = _recover(thinned, name, weights, recoveries)
     return HoldOut(
-        grid_name=full.grid_name,
+        grid_name=native.name,
         drop=drop,
         left_out={
             header.axes[i].name: header.axes[i].values[indices]
@@ -259,144 +259,82 @@ def hold_out(
     )
 
 
-@dataclass(frozen=True)
-class _Thinned:
-    """A grid without some nodes, and the whole one that knows them.
+def score(
+    thinned: ThinnedGrid, emission: str, arrays: PointArrays
+) -> dict[str, Prediction] | None:
+    """Return the errors of all methods at the missing nodes.
 
-    Attributes:
-        path (Path): The thinned grid.
-        header (GridHeader): Its header.
-        whole_path (Path): The whole grid.
-        whole (GridHeader): Its header.
-        kept (tuple of np.ndarray): The whole grid's indices of the nodes
-            kept, to be used as one.
-        missing (np.ndarray of bool): Which nodes were not, shape of the
-            whole grid.
+    Args:
+        thinned (ThinnedGrid): The thinned grid.
+        emission (str): The path of the emission.
+        arrays (PointArrays): The emulator at the missing nodes.
+
+    Returns:
+        dict: The Prediction of each method; None if no pixel is scored.
     """
-
-    path: Path
-    header: GridHeader
-    whole_path: Path
-    whole: GridHeader
-    kept: tuple[NDArray[np.intp], ...]
-    missing: NDArray[np.bool_]
-
-    @classmethod
-    def from_grid(
-        cls,
-        path: Path,
-        header: GridHeader,
-        left_out: Mapping[int, NDArray[np.intp]],
-        folder: Path,
-    ) -> Self:
-        """Write a grid without some nodes into a folder."""
-        indices = [
-            np.setdiff1d(np.arange(n), left_out.get(i, []))
-            for i, n in enumerate(header.shape)
-        ]
-        kept = np.ix_(*indices)
-        missing = np.ones(header.shape, bool)
-        missing[kept] = False
-        axes = tuple(
-            replace(axis, values=axis.values[i])
-            for axis, i in zip(header.axes, indices, strict=True)
-        )
-        stored = {
-            path: values[np.ix_(*indices[: values.ndim])]
-            for path, values in header.stored.items()
-        }
-        thin = replace(header, axes=axes).with_stored(stored)
-        target = folder / "thinned.hdf5"
-        sizes = (header.size_of(emission) for emission in header.units)
-        check_room(target, 8 * prod(thin.shape) * sum(sizes))
-        native = NativeGrid(path, header)
-        with write_hdf5(target) as hdf:
-            write_header(hdf, thin)
-            for name, units in header.units.items():
-                values = native.read(name)[kept]
-                create_emission(hdf, name, values.shape, units)[...] = values
-        return cls(target, thin, path, header, kept, missing)
-
-    @property
-    def points(self) -> NDArray[np.float64]:
-        """The axis values of the m missing nodes, (m, d)."""
-        mesh = node_mesh([axis.values for axis in self.whole.axes])
-        return np.asarray(mesh[self.missing])
-
-    def _read(self, emission: str) -> NDArray[np.float64]:
-        """Read the whole grid's values of an emission."""
-        return NativeGrid(self.whole_path, self.whole).read(emission)
-
-    def recover(
-        self, name: str, weights: Weights, most: int
-    ) -> Recovery | None:
-        """Fit the labels of missing nodes; None if there are none to fit.
-
-        Args:
-            name (str): The spectrum.
-            weights (Weights): The emulator of the thinned grid.
-            most (int): How many, drawn at random.
-        """
-        spectra = self._read(f"{SPECTRA}/{name}")[self.missing]
-        lit = np.flatnonzero(spectra.max(axis=-1) > 0)
-        drawn = np.random.default_rng(0).permutation(lit)[:most]
-        if not len(drawn):
+    group, name = emission.split("/")
+    header = thinned.whole.header
+    lines = header.lines if group == LINES else None
+    if lines is None:
+        lam, floor = header.lam_angstrom, SCORED_FLOOR
+        scored = scored_region(lam)
+    else:
+        lam, floor = lines.lams, SCORED_LINE_FLOOR
+        scored = np.ones(len(lam), bool)
+    view = selection(np.flatnonzero(scored), len(scored))
+    values = thinned.whole.read(emission)[..., scored]
+    true = values[thinned.missing]
+    methods: dict[str, Callable[[], NDArray]] = {
+        SYNTHESIZER: lambda: synthesizer_interpolation(
+            thinned.thin, emission, thinned.points
+        )[:, scored],
+        PCHIP: lambda: pchip_of_components(
+            values[thinned.kept],
+            thinned.thin.header.axes,
+            header.axes,
+            thinned.missing,
+        ),
+        EMULATOR: lambda: (
+            arrays.spectrum(name, view)
+            if lines is None
+            else arrays.lines(name)
+        ),
+    }
+    predictions = {}
+    for method in METHODS:
+        residuals = fractional_residuals(methods[method](), true, floor)
+        summary = summarise(residuals)
+        if summary is None:
             return None
-        labels = [Label(axis) for axis in self.whole.axes]
-        scored = scored_region(self.whole.lam_angstrom)
-        fitted = recovery.recover(
-            weights.emulator, name, labels, spectra[drawn], scored
+        predictions[method] = Prediction(
+            summary,
+            (
+                wavelength_profile(residuals, lam[scored])
+                if lines is None
+                else Profile.from_groups(lam, residuals.T)
+            ),
+            _LEVELS,
+            np.nanquantile(np.abs(residuals), _LEVELS),
         )
-        return recovery.compare(name, labels, self.points[drawn], fitted)
+    return predictions
 
-    def score(
-        self, emission: str, arrays: PointArrays
-    ) -> dict[str, Prediction] | None:
-        """Return the errors of all schemes; None if nothing counts.
 
-        Args:
-            emission (str): The path of the emission.
-            arrays (PointArrays): The emulator at the missing nodes.
-        """
-        group, name = emission.split("/")
-        lines = group == LINES
-        if lines and self.whole.lines is not None:
-            lam, floor = self.whole.lines.lams, SCORED_LINE_FLOOR
-            scored = np.ones(len(lam), bool)
-        else:
-            lam, floor = self.whole.lam_angstrom, SCORED_FLOOR
-            scored = scored_region(lam)
-        view = selection(np.flatnonzero(scored), len(scored))
-        values = self._read(emission)[..., scored]
-        true = values[self.missing]
-        predicted: dict[str, Callable[[], NDArray]] = {
-            SYNTHESIZER: lambda: synthesizer_interpolation(
-                self.path, self.header, emission, self.points
-            )[:, scored],
-            PCHIP: lambda: pchip_of_components(
-                values[self.kept],
-                self.header.axes,
-                self.whole.axes,
-                self.missing,
-            ),
-            EMULATOR: lambda: (
-                arrays.lines(name) if lines else arrays.spectrum(name, view)
-            ),
-        }
-        results = {}
-        for scheme in SCHEMES:
-            residuals = fractional_residuals(predicted[scheme](), true, floor)
-            summary = summarise(residuals)
-            if summary is None:
-                return None
-            results[scheme] = Prediction(
-                summary,
-                (
-                    Profile.from_groups(lam, residuals.T)
-                    if lines
-                    else wavelength_profile(residuals, lam[scored])
-                ),
-                _LEVELS,
-                np.nanquantile(np.abs(residuals), _LEVELS),
-            )
-        return results
+def _recover(
+    thinned: ThinnedGrid, name: str, weights: Weights, most: int
+) -> Recovery | None:
+    """Fit the labels of missing spectra, at most so many at random."""
+    header = thinned.whole.header
+    spectra = thinned.whole.read(f"{SPECTRA}/{name}")[thinned.missing]
+    emitting = np.flatnonzero(spectra.max(axis=-1) > 0)
+    drawn = np.random.default_rng(0).permutation(emitting)[:most]
+    if not len(drawn):
+        return None
+    labels = [Label(axis) for axis in header.axes]
+    fitted = recovery.recover(
+        weights.emulator,
+        name,
+        labels,
+        spectra[drawn],
+        scored_region(header.lam_angstrom),
+    )
+    return recovery.summarise_fits(name, labels, thinned.points[drawn], fitted)

@@ -1,16 +1,12 @@
-"""Measured errors as tables, for the terminal and for reports.
+"""Tables of measured errors, for the terminal and for reports."""
 
-One function a measurement; what is printed and what stands in a report
-come from the same table.
-"""
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from synthesizer_emulator.emulator.metrics import ErrorSummary
-from synthesizer_emulator.evaluation.measures.derivatives import JacobianCheck
+from synthesizer_emulator.evaluation.measures.derivatives import Derivatives
 from synthesizer_emulator.evaluation.measures.magnitudes import (
     PhotometryErrors,
 )
@@ -21,7 +17,7 @@ from synthesizer_emulator.evaluation.measures.quantities import (
 from synthesizer_emulator.evaluation.measures.recovery import Recovery
 from synthesizer_emulator.evaluation.measures.residuals import EmissionErrors
 
-# The fields of an ErrorSummary that are shown, with their titles.
+# The fields of an ErrorSummary that are shown, and their titles.
 SUMMARY_COLUMNS = {
     "mean_median": "mean: median",
     "mean_p95": "p95",
@@ -35,12 +31,12 @@ SUMMARY_COLUMNS = {
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of numbers under titles.
+    """A table of formatted numbers.
 
     Attributes:
-        title (str): What the rows are, and their units.
-        columns (tuple of str): The titles of the columns.
-        rows (tuple of tuple): For each row its name and its cells.
+        title (str): The title of the first column, with the units.
+        columns (tuple of str): The titles of the others, which may repeat.
+        rows (tuple of tuple): The name and the cells of each row.
     """
 
     title: str
@@ -48,7 +44,7 @@ class Table:
     rows: tuple[tuple[str, tuple[str, ...]], ...]
 
     def __str__(self) -> str:
-        """Return it as aligned text."""
+        """Return the table as aligned text."""
         names = [self.title, *(name for name, _ in self.rows)]
         width = max(len(name) for name in names)
         widths = [
@@ -65,17 +61,17 @@ class Table:
 
 
 def number(value: float) -> str:
-    """Return a number with four digits."""
+    """Return a number with four significant digits."""
     return f"{value:.4g}"
 
 
 def summary_cells(summary: ErrorSummary) -> tuple[str, ...]:
-    """Return the shown fields of a summary, in per cent."""
+    """Return the cells of a summary, in per cent."""
     return tuple(number(100 * getattr(summary, c)) for c in SUMMARY_COLUMNS)
 
 
 def emission_table(emissions: Mapping[str, EmissionErrors]) -> Table:
-    """Return the errors of emissions at nodes."""
+    """Return a table of the errors of spectra and lines at nodes."""
     return Table(
         "error / %",
         tuple(SUMMARY_COLUMNS.values()),
@@ -87,9 +83,12 @@ def emission_table(emissions: Mapping[str, EmissionErrors]) -> Table:
 
 
 def line_table(name: str, errors: EmissionErrors) -> Table:
-    """Return the errors of each line that counts anywhere, over nodes."""
-    found = errors.by_wavelength
-    columns = found.at, 100 * found.p50, 100 * found.p95, 100 * found.p99
+    """Return a table of the errors of each line that is scored anywhere."""
+    profile = errors.by_wavelength
+    columns = (
+        profile.at,
+        *(100 * getattr(profile, name) for name in ("p50", "p95", "p99")),
+    )
     cells = zip(*columns, strict=True)
     return Table(
         f"{name}, error / %",
@@ -105,59 +104,63 @@ def line_table(name: str, errors: EmissionErrors) -> Table:
 def quantity_table(
     spectra: Mapping[str, Mapping[str, QuantityErrors]],
 ) -> Table:
-    """Return the errors of what is read off spectra."""
+    """Return a table of the errors of quantities derived from spectra."""
     rows = []
-    for spectrum, found in spectra.items():
-        for name, errors in found.items():
+    for spectrum, quantities in spectra.items():
+        for name, errors in quantities.items():
             factor, unit = (100, "%") if errors.fractional else (1, "absolute")
-            cells = (errors.p50, errors.p95, errors.worst, errors.bias)
-            shown = (number(factor * cell) for cell in cells)
+            q = errors.summary
+            cells = (
+                number(factor * value)
+                for value in (q.p50, q.p95, q.worst, q.bias)
+            )
             title = f"{spectrum}: {QUANTITIES[name].title}"
-            rows.append((title, (unit, *shown, str(errors.spectra))))
+            rows.append((title, (unit, *cells, str(q.number))))
     columns = ("unit", "p50", "p95", "worst", "bias", "spectra")
     return Table("error", columns, tuple(rows))
 
 
 def photometry_table(light: str, errors: PhotometryErrors) -> Table:
-    """Return the errors of magnitudes and colours of galaxies."""
+    """Return a table of the errors of magnitudes and colours of galaxies."""
     all_rows = {
         "all bands": errors.summary,
         **errors.magnitudes,
         **errors.colours,
     }
     rows = []
-    for name, found in all_rows.items():
-        values = (found.p50, found.p95, found.p99, found.worst, found.bias)
+    for name, q in all_rows.items():
+        values = (q.p50, q.p95, q.p99, q.worst, q.bias)
         cells = (number(1000 * value) for value in values)
-        rows.append((name, (*cells, str(found.galaxies))))
+        rows.append((name, (*cells, str(q.number))))
     columns = ("p50", "p95", "p99", "worst", "bias", "number")
     return Table(f"{light}, error / mmag", columns, tuple(rows))
 
 
 def recovery_table(recovered: Recovery) -> Table:
-    """Return how well labels came back."""
+    """Return a table of the errors of recovered labels and masses."""
     rows = []
-    for name, found in {**recovered.labels, "mass": recovered.mass}.items():
-        unit = "dex" if found.logged else "of the axis"
-        cells = (found.p50, found.p95, found.bias)
-        rows.append((name, (unit, *(number(cell) for cell in cells))))
+    logged = {**recovered.logged, "mass": True}
+    for name, q in {**recovered.labels, "mass": recovered.mass}.items():
+        unit = "dex" if logged[name] else "of the axis"
+        cells = (number(value) for value in (q.p50, q.p95, q.bias))
+        rows.append((name, (unit, *cells)))
     title = f"recovered from {len(recovered.true)} {recovered.spectrum}"
     return Table(title, ("unit", "p50", "p95", "bias"), tuple(rows))
 
 
-def jacobian_table(check: JacobianCheck) -> Table:
-    """Return how slopes agree."""
-    rows: list[tuple[str, tuple[str, ...]]] = []
-    for name, found in check.labels.items():
-        label = f"d ln f / d {'log10 ' if found.logged else ''}{name}"
-        cells: Sequence[float] = (
-            found.size,
-            found.emulator_p50,
-            found.emulator_p95,
-            found.grid_p50,
-            found.grid_p95,
+def derivative_table(derivatives: Derivatives) -> Table:
+    """Return a table of the differences between derivatives."""
+    rows = []
+    for name, errors in derivatives.labels.items():
+        label = f"d ln f / d {'log10 ' if errors.logged else ''}{name}"
+        values = (
+            errors.size,
+            errors.emulator.p50,
+            errors.emulator.p95,
+            errors.grid.p50,
+            errors.grid.p95,
         )
-        rows.append((label, tuple(number(cell) for cell in cells)))
+        rows.append((label, tuple(number(value) for value in values)))
     columns = (
         "rms slope",
         "from own differences: p50",
@@ -165,4 +168,4 @@ def jacobian_table(check: JacobianCheck) -> Table:
         "from those of nodes: p50",
         "p95",
     )
-    return Table(f"slopes of {check.spectrum}", columns, tuple(rows))
+    return Table(f"slopes of {derivatives.spectrum}", columns, tuple(rows))

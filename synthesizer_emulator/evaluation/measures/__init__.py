@@ -1,1 +1,1 @@
-"""What is measured of an emulator: residuals, magnitudes, fits, slopes."""
+"""Measures of an emulator: residuals, magnitudes, fits and derivatives."""

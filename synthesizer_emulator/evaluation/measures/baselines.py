@@ -1,13 +1,11 @@
-"""Ways to predict the nodes that a grid lacks, an emulator being one.
+"""Baselines that an emulator must beat between the nodes of a grid.
 
-Hold-out experiments compare them: Synthesizer's own interpolation, which
-is what a user without an emulator gets, and monotone cubics (PCHIP) through
-the coefficients of principal components, which is what can be had without
-any network.
+Synthesizer's own linear interpolation, which users get without an emulator,
+and monotone cubics (PCHIP) through the coefficients of principal components,
+the best interpolation without a network.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,22 +15,22 @@ from synthesizer.grid import Grid
 from synthesizer_emulator.architectures.linear import latent_targets
 from synthesizer_emulator.architectures.samples import EmissionSamples
 from synthesizer_emulator.gridfile.emissions import LINES
-from synthesizer_emulator.gridfile.header import Axis, GridHeader
+from synthesizer_emulator.gridfile.header import Axis
 from synthesizer_emulator.gridfile.labels import Label
-from synthesizer_emulator.gridfile.places import grid_name_of
+from synthesizer_emulator.gridfile.native import NativeGrid
 
-# So many components, and so small a rest, that cubics through them are
-# limited by the cubics.
+# Enough components, and a small enough remainder, that the interpolation
+# limits the accuracy.
 _COMPONENTS = 256
 _TOLERANCE = 1e-5
 _SOFTENING = 1e-8
 
-# Points a call of Synthesizer's interpolation.
+# Points for each call of Synthesizer's interpolation.
 _BATCH = 256
 
-# Where Synthesizer keeps a stored quantity of the lines: the spectrum it
-# belongs to, and the attribute of a LineCollection.
-_LINE_HOMES = {
+# For each stored quantity of the lines, the spectrum under which Synthesizer
+# returns it, and the attribute of a LineCollection.
+_LINE_ATTRIBUTES = {
     "luminosity": ("nebular", "luminosity"),
     "nebular_continuum": ("nebular", "continuum"),
     "transmitted": ("transmitted", "continuum"),
@@ -40,32 +38,29 @@ _LINE_HOMES = {
 
 
 def synthesizer_interpolation(
-    path: Path,
-    header: GridHeader,
-    emission: str,
-    points: NDArray[np.float64],
+    native: NativeGrid, emission: str, points: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Interpolate a grid by `Grid.interpolate_grid_at_axes_value`.
+    """Interpolate a grid with `Grid.interpolate_grid_at_axes_value`.
 
     Args:
-        path (Path): The grid file.
-        header (GridHeader): Its header.
+        native (NativeGrid): The grid.
         emission (str): The path of the emission, e.g. `spectra/incident`.
         points (np.ndarray of float): Axis values, (m, d).
 
     Returns:
-        np.ndarray of float: Shape (m, n), in the units of the file.
+        np.ndarray of float: The emission in the units of the file, (m, n).
     """
+    header = native.header
     group, name = emission.split("/")
     lines = group == LINES
-    spectrum, attribute = _LINE_HOMES[name] if lines else (name, "")
+    spectrum, attribute = _LINE_ATTRIBUTES[name] if lines else (name, "")
     needed = {spectrum}
     if header.reprocessed:
-        # Without these Synthesizer can't open a reprocessed grid.
+        # Synthesizer can't open a reprocessed grid without these.
         needed |= {"nebular", "linecont"}
     grid = Grid(
-        grid_name_of(path),
-        grid_dir=str(path.parent),
+        native.name,
+        grid_dir=str(native.path.parent),
         spectra_to_read=sorted(needed & set(header.spectra_units)),
         ignore_lines=not lines,
     )
@@ -73,14 +68,14 @@ def synthesizer_interpolation(
     parts = []
     for start in range(0, len(points), _BATCH):
         columns = points[start : start + _BATCH].T
-        found = grid.interpolate_grid_at_axes_value(
+        interpolated = grid.interpolate_grid_at_axes_value(
             spectra_type=spectrum,
             **{a.name: c for a, c in zip(header.axes, columns, strict=True)},
         )
         values = (
-            getattr(found["lines"], attribute)
+            getattr(interpolated["lines"], attribute)
             if lines
-            else found["spectra"].lnu
+            else interpolated["spectra"].lnu
         )
         parts.append(np.asarray(values.to_value(units)))
     return np.concatenate(parts) / header.internal_factor
@@ -92,23 +87,22 @@ def pchip_of_components(
     wanted: Sequence[Axis],
     missing: NDArray[np.bool_],
 ) -> NDArray[np.float64]:
-    """Interpolate by PCHIP the coefficients of principal components.
+    """Interpolate the coefficients of principal components of ln flux.
 
-    Of the log of flux, along each axis in which nodes are missing, logged
-    where the axis spans decades (Fritsch & Butland 1984, SIAM J. Sci.
-    Stat. Comput. 5, 300, as SciPy has it). Whether there is emission at
-    all is interpolated linearly.
+    By PCHIP (Fritsch & Butland 1984, SIAM J. Sci. Stat. Comput. 5, 300, as
+    in SciPy) along each axis from which nodes are missing, in its label.
+    The fraction of nodes with emission is interpolated linearly.
 
     Args:
         values (np.ndarray of float): The emission at the nodes of `axes`,
             (m1, ..., md, n).
         axes (sequence of Axis): The axes with nodes missing.
-        wanted (sequence of Axis): The same with all nodes.
-        missing (np.ndarray of bool): Which nodes of `wanted` to predict,
-            (n1, ..., nd).
+        wanted (sequence of Axis): The axes with all nodes.
+        missing (np.ndarray of bool): Mask of the m nodes of `wanted` to
+            predict, (n1, ..., nd).
 
     Returns:
-        np.ndarray of float: The emission at these m nodes, (m, n).
+        np.ndarray of float: The emission at these nodes, (m, n).
     """
     labels = [Label(axis) for axis in axes]
     samples = EmissionSamples.from_values(
@@ -121,14 +115,14 @@ def pchip_of_components(
         samples, samples.weights, _COMPONENTS, _TOLERANCE
     )
     table = samples.at_all_nodes(latents)
-    alive = samples.has_emission[..., None].astype(np.float64)
+    emitting = samples.has_emission[..., None].astype(np.float64)
     for i, (label, axis) in enumerate(zip(labels, wanted, strict=True)):
         if len(axis.values) == len(label.nodes):
             continue
         at = np.asarray(label.to_labels(axis.values, np))
         table = PchipInterpolator(label.nodes, table, axis=i)(at)
-        alive = make_interp_spline(label.nodes, alive, k=1, axis=i)(at)
-    table, alive = table[missing], alive[missing]
+        emitting = make_interp_spline(label.nodes, emitting, k=1, axis=i)(at)
+    table, emitting = table[missing], emitting[missing]
     y = basis.mean + table[:, 1:] @ basis.components
     flux = np.exp(table[:, :1]) * (np.exp(y) - _SOFTENING)
-    return np.maximum(flux, 0.0) * alive * samples.support
+    return np.maximum(flux, 0.0) * emitting * samples.support

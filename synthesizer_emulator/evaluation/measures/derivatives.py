@@ -1,8 +1,8 @@
-"""Slopes with the labels, by automatic differentiation and by hand.
+"""Derivatives of ln flux with the labels of a grid.
 
-Two questions: whether the emulator's derivatives are those of the
-emulator (they must be), and whether they are those of the grid (as far as
-its nodes tell).
+The automatic derivatives of an emulator must agree with its own central
+differences; with the differences between nodes they agree as far as the
+grid is smooth on the scale of its nodes.
 """
 
 from collections.abc import Sequence
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from synthesizer_emulator.emulator.emulator import Emulator
 from synthesizer_emulator.emulator.metrics import is_bright
+from synthesizer_emulator.evaluation.measures.quantiles import Quantiles
 from synthesizer_emulator.evaluation.measures.subset import (
     restricted,
     spectra_at,
@@ -23,54 +24,51 @@ from synthesizer_emulator.evaluation.measures.subset import (
 from synthesizer_emulator.gridfile.labels import Label, labels_to_values
 from synthesizer_emulator.gridfile.nodes import inner_mask
 
-# Wavelengths at which slopes are taken, and the most nodes.
+# The number of wavelengths, and the most nodes, at which derivatives are
+# compared.
 PIXELS = 200
 _NODES = 400
 
-# The step of a difference, as a part of the distance of the nodes.
+# The step of central differences, as a fraction of the distance of nodes.
 _STEP = 0.01
 
 
 @dataclass(frozen=True)
-class SlopeErrors:
-    """How slopes with one label agree, in ln flux per label.
+class DerivativeErrors:
+    """Differences between estimates of a derivative d ln flux / d label.
 
     Attributes:
         logged (bool): Whether the label is log10 of the axis.
-        size (float): The root mean square of the grid's own slopes.
-        emulator_p50 (float): The median difference between the automatic
-            derivative and central differences of the emulator.
-        emulator_p95 (float): Its 95th percentile.
-        grid_p50 (float): The median difference between the automatic
-            derivative and differences between the grid's nodes.
-        grid_p95 (float): Its 95th percentile.
+        size (float): The root mean square derivative between nodes.
+        emulator (Quantiles): The automatic derivative minus the central
+            difference of the emulator.
+        grid (Quantiles): The automatic derivative minus the difference
+            between the nodes of the grid.
     """
 
     logged: bool
     size: float
-    emulator_p50: float
-    emulator_p95: float
-    grid_p50: float
-    grid_p95: float
+    emulator: Quantiles
+    grid: Quantiles
 
 
 @dataclass(frozen=True)
-class JacobianCheck:
-    """The slopes of ln flux with each label, three ways.
+class Derivatives:
+    """The derivatives of ln flux with each label, estimated in three ways.
 
     Attributes:
-        spectrum (str): Which spectrum.
-        labels (dict): The SlopeErrors of each axis.
+        spectrum (str): The name of the spectrum.
+        labels (dict): The DerivativeErrors of each axis.
         lam (np.ndarray of float): Wavelengths in Angstrom, (k,).
-        points (np.ndarray of float): Axis values of nodes, (m, d).
-        automatic (np.ndarray of float): By automatic differentiation of
-            the emulator, (m, k, d); NaN where it is too faint to count.
-        differences (np.ndarray of float): By its central differences.
-        native (np.ndarray of float): By differences between nodes.
+        points (np.ndarray of float): Axis values of the nodes, (m, d).
+        automatic (np.ndarray of float): Automatic derivatives of the
+            emulator, (m, k, d); NaN where it is too faint to be scored.
+        differences (np.ndarray of float): Its central differences.
+        native (np.ndarray of float): Differences between nodes.
     """
 
     spectrum: str
-    labels: dict[str, SlopeErrors]
+    labels: dict[str, DerivativeErrors]
     lam: NDArray[np.float64] = field(repr=False)
     points: NDArray[np.float64] = field(repr=False)
     automatic: NDArray[np.float64] = field(repr=False)
@@ -78,7 +76,7 @@ class JacobianCheck:
     native: NDArray[np.float64] = field(repr=False)
 
 
-def check_jacobian(
+def compare_derivatives(
     emulator: Emulator,
     spectrum: str,
     labels: Sequence[Label],
@@ -86,27 +84,28 @@ def check_jacobian(
     lam: NDArray[np.float64],
     native: NDArray[np.float64],
     seed: int = 0,
-) -> JacobianCheck | None:
-    """Compare slopes at inner nodes of a grid.
+) -> Derivatives | None:
+    """Estimate derivatives at the inner nodes of a grid in three ways.
 
     Args:
         emulator (Emulator): The emulator.
-        spectrum (str): Which of its spectra.
+        spectrum (str): The name of the spectrum.
         labels (sequence of Label): The axes of the grid.
-        columns (np.ndarray of int): The emulator's wavelengths to use,
-            (k,).
+        columns (np.ndarray of int): The indices of k of the emulator's
+            wavelengths, (k,).
         lam (np.ndarray of float): These wavelengths in Angstrom, (k,).
-        native (np.ndarray of float): The grid's spectra there,
+        native (np.ndarray of float): The native spectra there,
             (n1, ..., nd, k).
-        seed (int): Of the choice of nodes, where there are very many.
+        seed (int): The seed that chooses among more nodes than 400.
 
     Returns:
-        JacobianCheck: None if an axis has less than three nodes.
+        Derivatives: The derivatives; None if an axis has less than three
+            nodes, or no inner node is bright.
     """
     shape = native.shape[:-1]
     if min(shape) < 3:
         return None
-    slopes, bright = _node_slopes(labels, native)
+    by_nodes, bright = node_derivatives(labels, native)
     chosen = np.argwhere(inner_mask(shape) & bright.any(axis=-1))
     if not len(chosen):
         return None
@@ -118,23 +117,23 @@ def check_jacobian(
         [label.nodes[i] for label, i in zip(labels, at, strict=True)], axis=1
     )
     part = restricted(emulator, spectrum, columns)
-    faint = ~bright[at][..., None]
-    ways = (
-        _automatic(part, spectrum, labels, nodes),
-        _central_differences(part, spectrum, labels, nodes),
-        slopes[at],
-    )
+    scored = bright[at]
     automatic, differences, by_nodes = (
-        np.where(faint, np.nan, way) for way in ways
+        np.where(scored[..., None], slopes, np.nan)
+        for slopes in (
+            _automatic(part, spectrum, labels, nodes),
+            _central_differences(part, spectrum, labels, nodes),
+            by_nodes[at],
+        )
     )
-    return JacobianCheck(
+    return Derivatives(
         spectrum=spectrum,
         labels={
-            label.axis.name: _slope_errors(
+            label.axis.name: DerivativeErrors(
                 label.logged,
-                automatic[..., i],
-                differences[..., i],
-                by_nodes[..., i],
+                float(np.sqrt(np.mean(by_nodes[scored, i] ** 2))),
+                Quantiles.from_errors(automatic[..., i] - differences[..., i]),
+                Quantiles.from_errors(automatic[..., i] - by_nodes[..., i]),
             )
             for i, label in enumerate(labels)
         },
@@ -146,23 +145,31 @@ def check_jacobian(
     )
 
 
-def _node_slopes(
+def node_derivatives(
     labels: Sequence[Label], native: NDArray
 ) -> tuple[NDArray, NDArray[np.bool_]]:
-    """Return the grid's slopes (..., k, d), and where they count (..., k).
+    """Return derivatives of ln flux by differences between nodes.
 
-    Second order in the distance of the nodes, where a node and its
-    neighbours along each axis are bright.
+    They are of second order in the distance of the nodes.
+
+    Args:
+        labels (sequence of Label): The d axes.
+        native (np.ndarray of float): Native spectra, (n1, ..., nd, k).
+
+    Returns:
+        tuple: The derivatives, (n1, ..., nd, k, d), and a mask of the
+            pixels that are bright at a node and at all of its neighbours,
+            (n1, ..., nd, k).
     """
     bright = is_bright(native)
     log_flux = np.log(np.where(native > 0, native, 1.0))
-    slopes, count = [], bright.copy()
+    slopes, all_bright = [], bright.copy()
     for i, label in enumerate(labels):
         slopes.append(np.gradient(log_flux, label.nodes, axis=i))
-        lines, along = np.moveaxis(count, i, 0), np.moveaxis(bright, i, 0)
-        lines[1:] &= along[:-1]
-        lines[:-1] &= along[1:]
-    return np.stack(slopes, axis=-1), count
+        mask, along = np.moveaxis(all_bright, i, 0), np.moveaxis(bright, i, 0)
+        mask[1:] &= along[:-1]
+        mask[:-1] &= along[1:]
+    return np.stack(slopes, axis=-1), all_bright
 
 
 def _automatic(
@@ -171,7 +178,7 @@ def _automatic(
     labels: Sequence[Label],
     nodes: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Return slopes (m, k, d) by forward differentiation."""
+    """Return derivatives (m, k, d) by forward differentiation."""
 
     def log_flux(at: Array) -> Array:
         values = labels_to_values(labels, at, jnp)
@@ -187,7 +194,7 @@ def _central_differences(
     labels: Sequence[Label],
     nodes: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Return slopes (m, k, d) by two values of the emulator each."""
+    """Return central differences (m, k, d) of the emulator."""
     slopes = []
     for i, label in enumerate(labels):
         step = np.zeros(len(labels))
@@ -201,19 +208,3 @@ def _central_differences(
         )
         slopes.append((ahead - behind) / (2 * step[i]))
     return np.stack(slopes, axis=-1)
-
-
-def _slope_errors(
-    logged: bool, automatic: NDArray, differences: NDArray, native: NDArray
-) -> SlopeErrors:
-    """Summarise the slopes with one label."""
-    known = ~np.isnan(automatic)
-    levels = [
-        np.quantile(np.abs(automatic - other)[known], [0.5, 0.95])
-        for other in (differences, native)
-    ]
-    return SlopeErrors(
-        logged,
-        float(np.sqrt(np.mean(native[known] ** 2))),
-        *(float(v) for pair in levels for v in pair),
-    )

@@ -1,12 +1,12 @@
-"""What people read off a spectrum, by Synthesizer's own definitions.
+"""Errors of quantities derived from spectra, by the methods of `Sed`.
 
-The error of a pixel says little of the error of an integral or a slope;
-here both grids' spectra go through the methods of `Sed`.
+Ionising photon rates, bolometric luminosities, the 4000 Angstrom break and
+the UV slope are integrals and ratios, whose errors do not follow from the
+errors of single pixels.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,25 +14,26 @@ from synthesizer.emissions import Sed
 from unyt import unyt_array
 
 from synthesizer_emulator.emulator.metrics import SCORED_FLOOR
+from synthesizer_emulator.evaluation.measures.quantiles import Quantiles
 
-# Photon rates below this part of the largest are below anything that
-# matters, as in old stars.
+# Ionising photon rates below this fraction of the largest, as those of old
+# stars, are not scored.
 _PHOTON_FLOOR = 1e-8
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """One number of a spectrum.
+    """A quantity derived from a spectrum.
 
     Attributes:
-        title (str): What it is called.
-        window (tuple of float): The wavelengths in Angstrom it is measured
-            in.
-        measure (callable): From an Sed (m, nlam) to values (m,).
-        fractional (bool): Whether its error is a part of it, or absolute.
-        bright (bool): Whether every pixel of the window must count, beside
-            the rest of the spectrum.
-        filled (float): The part of them that must have flux at all.
+        title (str): Its name in tables and figures.
+        window (tuple of float): The wavelengths in Angstrom that it depends
+            on.
+        measure (callable): Maps an Sed (m, nlam) to values (m,).
+        fractional (bool): Whether its error is relative, or absolute.
+        bright (bool): Whether all pixels in the window must be brighter
+            than `SCORED_FLOOR` of the peak of the spectrum.
+        filled (float): The fraction of these pixels that must have flux.
     """
 
     title: str
@@ -44,23 +45,23 @@ class Quantity:
 
 
 def _photon_rate(sed: Sed) -> NDArray:
-    """Return the rate of photons above 13.6 eV in 1/s."""
+    """Return the rate of photons above 13.6 eV, in 1/s."""
     rate = sed.calculate_ionising_photon_production_rate()
     return np.asarray(rate.to_value("1/s"))
 
 
 def _bolometric_luminosity(sed: Sed) -> NDArray:
-    """Return the bolometric luminosity in erg/s."""
+    """Return the bolometric luminosity, in erg/s."""
     return np.asarray(sed.bolometric_luminosity.to_value("erg/s"))
 
 
 def _break_4000(sed: Sed) -> NDArray:
-    """Return the 4000 Angstrom break of Balogh et al. (1999)."""
+    """Return the 4000 Angstrom break as in Balogh et al. (1999)."""
     return np.asarray(sed.measure_d4000(definition="Balogh"))
 
 
 def _uv_slope(sed: Sed) -> NDArray:
-    """Return the slope beta from 1250 to 3000 Angstrom."""
+    """Return the UV slope beta between 1250 and 3000 Angstrom."""
     return np.asarray(sed.measure_beta())
 
 
@@ -88,66 +89,37 @@ QUANTITIES = {
 
 @dataclass(frozen=True)
 class QuantityErrors:
-    """The error of one quantity at nodes.
+    """The errors of a derived quantity at the nodes of a grid.
 
     Attributes:
-        fractional (bool): Whether errors are parts of the value.
-        spectra (int): How many spectra have it.
-        p50 (float): The median size of the error.
-        p95 (float): The 95th percentile.
-        worst (float): The largest.
-        bias (float): The mean error with its sign.
-        true (np.ndarray of float): The grid's values, shape of the axes;
-            NaN where there is none.
-        errors (np.ndarray of float): The errors with their signs.
+        fractional (bool): Whether errors are relative, or absolute.
+        summary (Quantiles): Their quantiles and mean.
+        true (np.ndarray of float): The values of the grid, (n1, ..., nd);
+            NaN where the quantity is not defined.
+        errors (np.ndarray of float): Emulated minus native, over native if
+            fractional, (n1, ..., nd).
     """
 
     fractional: bool
-    spectra: int
-    p50: float
-    p95: float
-    worst: float
-    bias: float
+    summary: Quantiles
     true: NDArray[np.float64] = field(repr=False)
     errors: NDArray[np.float64] = field(repr=False)
-
-    @classmethod
-    def from_values(
-        cls, true: NDArray, emulated: NDArray, fractional: bool
-    ) -> Self | None:
-        """Compare values, NaN where there is none; None if nowhere."""
-        errors = emulated - true
-        if fractional:
-            errors = errors / true
-        known = errors[~np.isnan(errors)]
-        if not len(known):
-            return None
-        p50, p95, worst = np.quantile(np.abs(known), [0.5, 0.95, 1.0])
-        return cls(
-            fractional,
-            len(known),
-            float(p50),
-            float(p95),
-            float(worst),
-            float(known.mean()),
-            true,
-            errors,
-        )
 
 
 def measure(
     lam: NDArray[np.float64], native: NDArray, emulated: NDArray
 ) -> dict[str, tuple[NDArray, NDArray]]:
-    """Measure both grids' spectra, where the native ones can be.
+    """Measure the derived quantities of native and emulated spectra.
 
     Args:
         lam (np.ndarray of float): The wavelengths in Angstrom, (nlam,).
         native (np.ndarray of float): Spectra in erg/s/Hz, (..., nlam).
-        emulated (np.ndarray of float): Likewise.
+        emulated (np.ndarray of float): The same of the emulator.
 
     Returns:
-        dict: For each quantity that the wavelengths allow, the values of
-            both, (...,), NaN where they mean nothing.
+        dict: For each quantity whose window the wavelengths cover, the
+            native and the emulated values, both (...,); NaN where the
+            native spectrum is too faint.
     """
     shape = native.shape[:-1]
     rows = native.reshape(-1, len(lam)), emulated.reshape(-1, len(lam))
@@ -156,44 +128,54 @@ def measure(
     for name, quantity in QUANTITIES.items():
         low, high = quantity.window
         inside = (lam > low) & (lam < high)
-        # From a window that is open no spectrum leaves nothing out.
+        # Wavelengths always cover the open end of a window.
         covered = (low == 0 or lam[0] <= low) and (
             np.isinf(high) or lam[-1] >= high
         )
         if np.count_nonzero(inside) < 3 or not covered:
             continue
         window = rows[0][:, inside]
-        there = (peak > 0) & ((window > 0).mean(axis=-1) >= quantity.filled)
+        defined = (peak > 0) & ((window > 0).mean(axis=-1) >= quantity.filled)
         if quantity.bright:
-            there &= window.min(axis=-1) > SCORED_FLOOR * peak
+            defined &= window.min(axis=-1) > SCORED_FLOOR * peak
         both = []
-        for side in rows:
-            result = np.full(len(side), np.nan)
-            if there.any():
-                result[there] = quantity.measure(_sed(lam, side[there]))
+        for lnu in rows:
+            result = np.full(len(lnu), np.nan)
+            if defined.any():
+                result[defined] = quantity.measure(_sed(lam, lnu[defined]))
             both.append(result.reshape(shape))
         values[name] = both[0], both[1]
     return values
 
 
-def compare(
+def quantity_errors(
     values: dict[str, tuple[NDArray, NDArray]],
 ) -> dict[str, QuantityErrors]:
-    """Return the errors of what `measure` measured at all nodes."""
+    """Return the errors of derived quantities.
+
+    Args:
+        values (dict): The native and the emulated values of each quantity
+            at all nodes, as `measure` returns them.
+
+    Returns:
+        dict: The QuantityErrors of each quantity that is defined anywhere.
+    """
     errors = {}
     for name, (native, emulated) in values.items():
         true = native.copy()
         if name == "ionising_photon_rate":
             true[~(native > _PHOTON_FLOOR * np.nanmax(native))] = np.nan
-        found = QuantityErrors.from_values(
-            true, emulated, QUANTITIES[name].fractional
-        )
-        if found is not None:
-            errors[name] = found
+        fractional = QUANTITIES[name].fractional
+        wrong = emulated - true
+        if fractional:
+            wrong = wrong / true
+        summary = Quantiles.from_errors(wrong)
+        if summary.number:
+            errors[name] = QuantityErrors(fractional, summary, true, wrong)
     return errors
 
 
 def _sed(lam: NDArray, lnu: NDArray) -> Sed:
-    """Return spectra as Synthesizer has them."""
+    """Return spectra in erg/s/Hz (m, nlam) as an `Sed` of Synthesizer."""
     values = np.ascontiguousarray(lnu, np.float64)
     return Sed(unyt_array(lam, "angstrom"), unyt_array(values, "erg/s/Hz"))

@@ -1,7 +1,7 @@
-"""Labels recovered: axis values fitted to spectra by gradient descent.
+"""Recovery of axis values: fits of an emulator to spectra of known labels.
 
-Whether an emulator serves inference is not the size of its residuals but
-whether spectra lead back to where they came from. Nothing but JAX here.
+An emulator serves inference if fits to spectra return the labels of these
+spectra. The fits use automatic derivatives.
 """
 
 from collections.abc import Sequence
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from synthesizer_emulator.emulator.emulator import Emulator
 from synthesizer_emulator.emulator.metrics import is_bright
+from synthesizer_emulator.evaluation.measures.quantiles import Quantiles
 from synthesizer_emulator.evaluation.measures.subset import (
     restricted,
     some_wavelengths,
@@ -25,59 +26,47 @@ from synthesizer_emulator.evaluation.measures.subset import (
 from synthesizer_emulator.gridfile.labels import Label
 from synthesizer_emulator.gridfile.nodes import node_mesh
 
-# Wavelengths that are fitted: enough to know a spectrum by.
+# The number of wavelengths that are fitted.
 _PIXELS = 250
 
-# A mesh of starting points, of which the best few descend.
+# The size of the mesh of starting points, how many of the best are iterated,
+# and the number of iterations.
 _MESH = 1024
 _STARTS = 24
 _STEPS = 40
 
-# The damping of a descent at first, its factors after a step that made the
-# fit better or did not, and what keeps a label without effect in place.
+# The initial damping, its factors after a step that did and did not improve
+# the fit, and the least curvature, which keeps labels without effect fixed.
 _FIRST_DAMPING = 1e-2
 _DAMPING = (0.3, 5.0)
 _LEAST_CURVATURE = 1e-8
 
-# Fluxes below this are as good as none to a logarithm.
+# Fluxes are raised to this before the logarithm.
 _TINY = 1e-30
 
 
 @dataclass(frozen=True)
-class LabelErrors:
-    """How well one label came back.
-
-    Attributes:
-        logged (bool): Whether errors are in dex, or in the axis' units.
-        p50 (float): The median size of the error.
-        p95 (float): The 95th percentile.
-        bias (float): The mean error with its sign.
-    """
-
-    logged: bool
-    p50: float
-    p95: float
-    bias: float
-
-
-@dataclass(frozen=True)
 class Recovery:
-    """The labels of spectra, and what the emulator makes of them.
+    """True and recovered axis values of spectra.
 
     Attributes:
-        spectrum (str): Which spectrum was fitted.
-        labels (dict): The LabelErrors of each axis.
-        mass (LabelErrors): That of the mass, which is fitted, too.
-        true (np.ndarray of float): Axis values, (n, d).
-        recovered (np.ndarray of float): Axis values, (n, d).
-        log10_mass (np.ndarray of float): Recovered over true, (n,).
-        misfit (np.ndarray of float): The root mean square of what is left
+        spectrum (str): The name of the spectrum that was fitted.
+        logged (dict): For each axis, whether its errors are in dex, or in
+            the units of the axis.
+        labels (dict): The Quantiles of the errors of each axis.
+        mass (Quantiles): Those of the mass, in dex.
+        true (np.ndarray of float): True axis values, (n, d).
+        recovered (np.ndarray of float): Recovered axis values, (n, d).
+        log10_mass (np.ndarray of float): log10 of recovered over true mass,
+            (n,).
+        misfit (np.ndarray of float): The root mean square of the residuals
             of ln flux, (n,).
     """
 
     spectrum: str
-    labels: dict[str, LabelErrors]
-    mass: LabelErrors
+    logged: dict[str, bool]
+    labels: dict[str, Quantiles]
+    mass: Quantiles
     true: NDArray[np.float64]
     recovered: NDArray[np.float64]
     log10_mass: NDArray[np.float64]
@@ -93,22 +82,23 @@ def recover(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Fit the axis values and the mass of spectra.
 
-    Minimises the variance of ln flux between a spectrum and the emulator,
-    so that the mass may be any. Down the gradient, with steps damped as by
-    Marquardt (1963, J. SIAM 11, 431), from the best of a mesh of starting
-    points, in labels scaled to their ranges; all derivatives are automatic.
+    Minimises the variance of ln flux between spectrum and emulator, which
+    does not depend on the mass, with the damped steps of Marquardt (1963, J.
+    SIAM 11, 431) from the best points of a mesh, in labels scaled to their
+    ranges.
 
     Args:
         emulator (Emulator): The emulator.
-        spectrum (str): Which of its spectra they are.
-        labels (sequence of Label): Its axes.
-        lnu (np.ndarray of float): The spectra, on the emulator's
-            wavelengths, (n, nlam); of any mass.
-        scored (np.ndarray of bool): Which wavelengths to fit, (nlam,).
+        spectrum (str): The name of the spectrum.
+        labels (sequence of Label): The d axes of the emulator.
+        lnu (np.ndarray of float): Spectra of any mass, on the wavelengths
+            of the emulator, (n, nlam).
+        scored (np.ndarray of bool): Mask of the wavelengths from which to
+            choose those that are fitted, (nlam,).
 
     Returns:
         tuple: The axis values (n, d), log10 of the mass (n,), and the root
-            mean square of what is left of ln flux (n,).
+            mean square of the residuals of ln flux (n,).
     """
     columns = some_wavelengths(scored, _PIXELS)
     part = restricted(emulator, spectrum, columns)
@@ -142,7 +132,7 @@ def recover(
 
 @dataclass(frozen=True)
 class _Scale:
-    """From the unit cube to axis values.
+    """The scaling from the unit cube to axis values.
 
     Attributes:
         low (tuple of float): The lowest label of each axis.
@@ -159,7 +149,7 @@ class _Scale:
 
         Args:
             scaled (array): The points.
-            xp (module): `numpy` or `jax.numpy`, whichever they belong to.
+            xp (module): The array library, `numpy` or `jax.numpy`.
         """
         columns = []
         for i, logged in enumerate(self.logged):
@@ -168,52 +158,54 @@ class _Scale:
         return xp.stack(columns, axis=-1)
 
 
-def compare(
+def summarise_fits(
     spectrum: str,
     labels: Sequence[Label],
     true: NDArray[np.float64],
     fitted: tuple[NDArray, NDArray, NDArray],
 ) -> Recovery:
-    """Set what `recover` fitted beside the truth.
+    """Return the errors of fitted axis values and masses.
 
     Args:
-        spectrum (str): Which spectrum was fitted.
-        labels (sequence of Label): The axes.
-        true (np.ndarray of float): The axis values, (n, d), of spectra of
-            unit mass.
-        fitted (tuple): What `recover` returned.
-
-    Returns:
-        Recovery: Both, with their differences summarised.
+        spectrum (str): The name of the spectrum that was fitted.
+        labels (sequence of Label): The d axes.
+        true (np.ndarray of float): The true axis values of the spectra,
+            whose mass is 1, (n, d).
+        fitted (tuple): Axis values, log10 masses and misfits, as `recover`
+            returns them.
     """
     values, log10_mass, misfit = fitted
     errors = {
-        label.axis.name: _label_errors(
-            label.to_labels(values[:, i], np)
-            - label.to_labels(true[:, i], np),
-            label.logged,
-        )
+        label.axis.name: label.to_labels(values[:, i], np)
+        - label.to_labels(true[:, i], np)
         for i, label in enumerate(labels)
     }
-    mass = _label_errors(log10_mass, True)
-    return Recovery(spectrum, errors, mass, true, values, log10_mass, misfit)
+    return Recovery(
+        spectrum=spectrum,
+        logged={label.axis.name: label.logged for label in labels},
+        labels={name: _quantiles(error) for name, error in errors.items()},
+        mass=_quantiles(log10_mass),
+        true=true,
+        recovered=values,
+        log10_mass=log10_mass,
+        misfit=misfit,
+    )
 
 
-def _label_errors(errors: NDArray, logged: bool) -> LabelErrors:
-    """Summarise the errors of one label."""
-    p50, p95 = np.quantile(np.abs(errors), [0.5, 0.95])
-    return LabelErrors(logged, float(p50), float(p95), float(errors.mean()))
+def _quantiles(errors: NDArray[np.float64]) -> Quantiles:
+    """Summarise errors; fits that ended in NaN count as infinitely wrong."""
+    return Quantiles.from_errors(np.nan_to_num(errors, nan=np.inf))
 
 
 class _Fit(NamedTuple):
-    """A point of a descent, and all that is known there.
+    """The state of an iteration.
 
     Attributes:
-        scaled (Array): Its scaled labels, (d,).
+        scaled (Array): The labels, scaled to the unit cube, (d,).
         mean (Array): The mean offset of ln flux, ().
         variance (Array): The variance of the offset, ().
-        gradient (Array): Half its gradient, (d,).
-        slopes (Array): The slopes of the weighted offset, (k, d).
+        gradient (Array): Half the gradient of the variance, (d,).
+        slopes (Array): The derivatives of the weighted offset, (k, d).
     """
 
     scaled: Array
@@ -224,10 +216,7 @@ class _Fit(NamedTuple):
 
 
 def _mesh(labels: Sequence[Label]) -> NDArray[np.float64]:
-    """Return starting points in the unit cube, (m, d).
-
-    As dense along each axis as its nodes are.
-    """
+    """Return starting points in the unit cube (m, d), as dense as nodes."""
     side = max(2, round(_MESH ** (1 / len(labels))))
     lines = []
     for label in labels:
@@ -254,11 +243,11 @@ def _descend(
     target: Array,
     weight: Array,
 ) -> tuple[Array, Array, Array]:
-    """Descend to each of n targets (n, k) from s starts (n, s, d).
+    """Fit n targets (n, k) from s starting points each (n, s, d).
 
     Returns:
-        tuple: The best scaled labels (n, s, d), the mean offset of ln flux
-            there (n, s), and its variance (n, s).
+        tuple: The scaled labels of least variance (n, s, d), the mean
+            offset of ln flux (n, s), and its variance (n, s).
     """
 
     def offsets(scaled: Array, target: Array, weight: Array) -> _Fit:

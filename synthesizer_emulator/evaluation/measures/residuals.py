@@ -1,7 +1,7 @@
-"""Where the error of an emission lies: by wavelength, node and axis.
+"""Residuals of an emission by wavelength, by node and along each axis.
 
-Everything here follows from residuals at nodes, as
-`metrics.fractional_residuals` gives them.
+Residuals are those of `metrics.fractional_residuals`: emulated / native - 1,
+NaN where a value is too faint to be scored.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,14 +18,15 @@ from synthesizer_emulator.emulator.metrics import (
     mean_residuals,
     summarise,
 )
+from synthesizer_emulator.evaluation.measures.quantiles import Quantiles
 from synthesizer_emulator.gridfile.header import Axis
 
-# How many bins of equal width in log wavelength spectra are scored in, and
-# correlated in.
+# The number of bins, of equal width in log wavelength, of profiles and of
+# correlation matrices.
 _PROFILE_BINS = 160
 _CORRELATION_BINS = 80
 
-# Distances in pixels at which residuals are correlated.
+# The distances in pixels of the autocorrelation of residuals.
 _LAGS = (1, 2, 3, 5, 8, 12, 20, 30, 50, 80, 120, 200, 300, 500, 800)
 
 _HISTOGRAM_BINS = 120
@@ -33,13 +34,13 @@ _HISTOGRAM_BINS = 120
 
 @dataclass(frozen=True)
 class Profile:
-    """Quantiles of absolute residuals along something.
+    """Quantiles of absolute residuals along the wavelengths or an axis.
 
     Attributes:
         at (np.ndarray of float): Wavelengths in Angstrom or axis values,
             (n,).
-        p50 (np.ndarray of float): The median of all pixels there, (n,);
-            NaN where none counts.
+        p50 (np.ndarray of float): The median over all pixels there, (n,);
+            NaN where none is scored.
         p95 (np.ndarray of float): The 95th percentile, (n,).
         p99 (np.ndarray of float): The 99th percentile, (n,).
         bias (np.ndarray of float): The mean residual with its sign, (n,).
@@ -53,33 +54,35 @@ class Profile:
 
     @classmethod
     def from_groups(cls, at: NDArray, groups: Iterable[NDArray]) -> Self:
-        """Summarise groups of residuals, one for each place."""
-        rows = []
-        for group in groups:
-            pixels = group[~np.isnan(group)]
-            if not len(pixels):
-                rows.append(np.full(4, np.nan))
-                continue
-            quantiles = np.quantile(np.abs(pixels), [0.5, 0.95, 0.99])
-            rows.append(np.append(quantiles, pixels.mean(dtype=np.float64)))
-        p50, p95, p99, bias = np.array(rows).reshape(-1, 4).T
-        return cls(np.asarray(at, np.float64), p50, p95, p99, bias)
+        """Summarise groups of residuals.
+
+        Args:
+            at (np.ndarray of float): The wavelength or axis value of each
+                group, (n,).
+            groups (iterable of np.ndarray): The n groups, of any shape.
+        """
+        summaries = [Quantiles.from_errors(group) for group in groups]
+        columns = (
+            np.array([getattr(summary, name) for summary in summaries])
+            for name in ("p50", "p95", "p99", "bias")
+        )
+        return cls(np.asarray(at, np.float64), *columns)
 
 
 @dataclass(frozen=True)
 class Correlation:
-    """How residuals hang together along the wavelengths.
+    """The correlation of residuals in wavelength.
 
-    Where they do, averaging over a band does not make them smaller.
+    Averaging over a band does not reduce correlated residuals.
 
     Attributes:
         lam (np.ndarray of float): The centres of bins in Angstrom, (b,).
         matrix (np.ndarray of float): The correlation over spectra of the
             mean residuals in two bins, (b, b).
         lags (np.ndarray of int): Distances in pixels, (l,).
-        by_lag (np.ndarray of float): The correlation of two pixels of a
-            spectrum so far apart, about zero, (l,).
-        length (float): The distance in pixels at which that falls to 1/e;
+        by_lag (np.ndarray of float): The autocorrelation of a spectrum's
+            residuals about zero at these distances, (l,).
+        length (float): The distance in pixels at which it falls to 1/e;
             infinite if it does not.
     """
 
@@ -92,12 +95,12 @@ class Correlation:
 
 @dataclass(frozen=True)
 class Histogram:
-    """The distribution of residuals with their sign.
+    """The distribution of residuals with their signs.
 
     Attributes:
-        edges (np.ndarray of float): The edges of bins, (b + 1,), to the
-            99.9th percentile of their sizes on either side.
-        density (np.ndarray of float): The part of all pixels in each bin,
+        edges (np.ndarray of float): The edges of bins, (b + 1,), from minus
+            to plus the 99.9th percentile of the absolute residuals.
+        density (np.ndarray of float): The fraction of pixels in each bin
             over its width, (b,).
     """
 
@@ -107,14 +110,14 @@ class Histogram:
 
 @dataclass(frozen=True)
 class Example:
-    """One spectrum of the grid beside its emulation.
+    """A spectrum of the grid and its emulation.
 
     Attributes:
-        node (dict): Its axis values by name.
-        error (float): Its mean absolute residual.
-        lam (np.ndarray of float): The scored wavelengths, (n,).
-        true (np.ndarray of float): The grid's spectrum, (n,).
-        emulated (np.ndarray of float): The emulator's, (n,).
+        node (dict): The axis values by name.
+        error (float): The mean absolute residual.
+        lam (np.ndarray of float): The scored wavelengths in Angstrom, (n,).
+        true (np.ndarray of float): The native spectrum, (n,).
+        emulated (np.ndarray of float): The emulated spectrum, (n,).
     """
 
     node: dict[str, float]
@@ -126,20 +129,20 @@ class Example:
 
 @dataclass(frozen=True)
 class EmissionErrors:
-    """The errors of one emission at nodes.
+    """The errors of a spectrum, or of a quantity of lines, at nodes.
 
     Attributes:
-        summary (ErrorSummary): The quantiles over all of them.
-        by_wavelength (Profile): Along the wavelengths; for lines, one
-            entry a line.
+        summary (ErrorSummary): Quantiles over spectra and over pixels.
+        by_wavelength (Profile): Along the wavelengths, or for each line.
         by_axis (dict): A Profile along each axis.
         means (np.ndarray of float): The mean absolute residual of each
-            spectrum, shape of the axes, NaN where there is no emission.
-        histogram (Histogram): The residuals with their sign.
-        correlation (Correlation): Along the wavelengths; None for lines.
+            spectrum, (n1, ..., nd); NaN where there is no emission.
+        histogram (Histogram): The distribution of residuals.
+        correlation (Correlation): The correlation of residuals in
+            wavelength; None for lines.
         lines (tuple of str): The line ids; empty for spectra.
-        examples (dict): The `worst`, `median` and `best` spectrum; none
-            for lines.
+        examples (dict): The `worst`, `median` and `best` spectrum as
+            Example; empty for lines.
     """
 
     summary: ErrorSummary
@@ -158,12 +161,12 @@ def spectrum_errors(
     """Return the errors of a spectrum, without examples.
 
     Args:
-        residuals (np.ndarray of float): Shape (n1, ..., nd, n).
-        lam (np.ndarray of float): The scored wavelengths, (n,).
-        axes (sequence of Axis): The axes.
+        residuals (np.ndarray of float): The residuals, (n1, ..., nd, n).
+        lam (np.ndarray of float): The scored wavelengths in Angstrom, (n,).
+        axes (sequence of Axis): The axes of the grid.
 
     Returns:
-        EmissionErrors: None if no pixel counts.
+        EmissionErrors: The errors; None if no pixel is scored.
     """
     summary = summarise(residuals)
     if summary is None:
@@ -187,13 +190,13 @@ def line_errors(
     """Return the errors of a quantity of lines.
 
     Args:
-        residuals (np.ndarray of float): Shape (n1, ..., nd, nlines).
-        ids (sequence of str): The line ids.
-        lams (np.ndarray of float): The wavelengths of the lines, (nlines,).
-        axes (sequence of Axis): The axes.
+        residuals (np.ndarray of float): The residuals, (n1, ..., nd, n).
+        ids (sequence of str): The n line ids.
+        lams (np.ndarray of float): The wavelengths of the lines, (n,).
+        axes (sequence of Axis): The axes of the grid.
 
     Returns:
-        EmissionErrors: None if no line counts.
+        EmissionErrors: The errors; None if no line is scored.
     """
     summary = summarise(residuals)
     if summary is None:
@@ -212,10 +215,10 @@ def line_errors(
 def wavelength_profile(
     residuals: NDArray, lam: NDArray[np.float64]
 ) -> Profile:
-    """Return the errors in bins of equal width in log wavelength.
+    """Return the profile of residuals in bins of log wavelength.
 
     Args:
-        residuals (np.ndarray of float): Shape (..., n).
+        residuals (np.ndarray of float): The residuals, (..., n).
         lam (np.ndarray of float): The wavelengths, ascending, (n,).
     """
     centres, bins = _log_bins(lam, _PROFILE_BINS)
@@ -225,10 +228,10 @@ def wavelength_profile(
 def axis_profiles(
     residuals: NDArray, axes: Sequence[Axis]
 ) -> dict[str, Profile]:
-    """Return the errors along each axis.
+    """Return the profile of residuals along each axis.
 
     Args:
-        residuals (np.ndarray of float): Shape (n1, ..., nd, n).
+        residuals (np.ndarray of float): The residuals, (n1, ..., nd, n).
         axes (sequence of Axis): The d axes.
     """
     return {
@@ -249,10 +252,10 @@ def histogram(residuals: NDArray) -> Histogram:
 
 
 def correlation(residuals: NDArray, lam: NDArray[np.float64]) -> Correlation:
-    """Return how residuals hang together along the wavelengths.
+    """Return the correlation of residuals in wavelength.
 
     Args:
-        residuals (np.ndarray of float): Shape (..., n).
+        residuals (np.ndarray of float): The residuals, (..., n).
         lam (np.ndarray of float): The wavelengths, ascending, (n,).
     """
     flat = residuals.reshape(-1, residuals.shape[-1])
@@ -270,11 +273,14 @@ def correlation(residuals: NDArray, lam: NDArray[np.float64]) -> Correlation:
 
 
 def example_nodes(means: NDArray) -> dict[str, tuple[int, ...]]:
-    """Return the indices of the worst, the median and the best spectrum.
+    """Return the node of the worst, the median and the best spectrum.
 
     Args:
-        means (np.ndarray of float): The mean error of each, (n1, ..., nd),
-            NaN where there is no emission.
+        means (np.ndarray of float): The mean error of each spectrum,
+            (n1, ..., nd); NaN where there is no emission.
+
+    Returns:
+        dict: The index along each axis, by `worst`, `median` and `best`.
     """
     order = np.argsort(means, axis=None)
     order = order[: np.count_nonzero(~np.isnan(means))]
@@ -292,7 +298,7 @@ def example_nodes(means: NDArray) -> dict[str, tuple[int, ...]]:
 def _log_bins(
     lam: NDArray[np.float64], most: int
 ) -> tuple[NDArray[np.float64], list[slice]]:
-    """Return the centres and the pixels of bins that hold some."""
+    """Return the centres and the pixels of bins that are not empty."""
     edges = np.geomspace(lam[0], lam[-1], most + 1)[1:-1]
     cuts = np.unique([0, *np.searchsorted(lam, edges), len(lam)])
     bins = [slice(a, b) for a, b in pairwise(cuts)]
@@ -300,13 +306,13 @@ def _log_bins(
 
 
 def _pairwise_correlation(samples: NDArray) -> NDArray[np.float64]:
-    """Return the correlation of columns (m, b), each pair where both are.
+    """Return the correlation (b, b) of columns (m, b) that have NaN.
 
-    NaN where less than two spectra have both.
+    Each pair of columns over the rows that have both; NaN for less than two.
     """
-    there = ~np.isnan(samples)
-    weight = there.astype(np.float64)
-    values = np.where(there, samples, 0.0)
+    known = ~np.isnan(samples)
+    weight = known.astype(np.float64)
+    values = np.where(known, samples, 0.0)
     n = weight.T @ weight
     n = np.where(n > 1, n, np.nan)
     mean = np.asarray(values.T @ weight / n)
@@ -319,9 +325,9 @@ def _pairwise_correlation(samples: NDArray) -> NDArray[np.float64]:
 
 
 def _lag_correlation(flat: NDArray, lag: int) -> float:
-    """Return the correlation of pixels (m, n) that far apart, about zero.
+    """Return the autocorrelation about zero of residuals (m, n) at a lag.
 
-    Every spectrum counts alike, whatever the size of its residuals.
+    The mean over spectra, each normalised by its own residuals.
     """
     left, right = flat[:, :-lag], flat[:, lag:]
     product = np.asarray(np.nansum(left * right, axis=-1, dtype=np.float64))
@@ -330,14 +336,14 @@ def _lag_correlation(flat: NDArray, lag: int) -> float:
     for side in (left, right):
         power *= np.where(both, side**2, 0.0).sum(axis=-1, dtype=np.float64)
     scale = np.sqrt(power)
-    counts = scale > 0
-    if not counts.any():
+    defined = scale > 0
+    if not defined.any():
         return float("nan")
-    return float(np.mean(product[counts] / scale[counts]))
+    return float(np.mean(product[defined] / scale[defined]))
 
 
 def _crossing(at: NDArray, values: NDArray, level: float) -> float:
-    """Return where values first fall to a level, linear between."""
+    """Return where values first fall to a level, by linear interpolation."""
     below = np.flatnonzero(values <= level)
     if not len(below):
         return float("inf")

@@ -1,12 +1,11 @@
-"""One spectrum at some of its wavelengths, as JAX functions.
+"""One spectrum at some of its wavelengths.
 
-For fits and slopes, which ask for so many gradients that all wavelengths
-would take too long; whole spectra at many points come from `PointArrays`.
+Fits and derivatives need so many gradients that all wavelengths would take
+too long.
 """
 
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -20,56 +19,57 @@ from synthesizer_emulator.emulator.metrics import (
     scored_region,
 )
 from synthesizer_emulator.gridfile.emissions import DERIVED_SPECTRA, SPECTRA
-from synthesizer_emulator.gridfile.header import GridHeader
 from synthesizer_emulator.gridfile.native import NativeGrid
 from synthesizer_emulator.validation import nearest
 
-# A spectrum depends on a label if that changes its ln flux by so much, apart
-# from the brightness.
+# The shape of a spectrum depends on a label if ln flux, less its mean,
+# changes by this much along the axis.
 _CHANGE = 1e-2
 
 
-def most_sensitive(
-    path: Path, header: GridHeader, names: Sequence[str]
-) -> str:
+def most_sensitive(native: NativeGrid, names: Sequence[str]) -> str:
     """Return the spectrum whose shape depends on the most labels.
 
-    Starlight knows nothing of the gas: where there is an ionisation
-    parameter, `nebular` can be fitted for it and `incident` can not.
+    With an ionisation parameter that is `nebular`: starlight does not
+    depend on it, so that `incident` can't be fitted for it.
 
     Args:
-        path (Path): The grid.
-        header (GridHeader): Its header.
-        names (sequence of str): The spectra to choose among, not empty; of
-            those that tell alike the first, but `linecont`, most of which
-            is dark, as the last.
-    """
-    scored = scored_region(header.lam_angstrom)
-    first = (0,) * len(header.shape)
-    native = NativeGrid(path, header)
+        native (NativeGrid): The grid.
+        names (sequence of str): The spectra to choose from, not empty.
 
-    def told(name: str) -> int:
+    Returns:
+        str: The first of the most sensitive spectra. `linecont`, most
+            pixels of which are dark, comes last.
+    """
+    scored = scored_region(native.header.lam_angstrom)
+    first = (0,) * len(native.header.shape)
+
+    def sensitivity(name: str) -> int:
+        """Count the axes along which the shape changes, from node 0."""
         count = 0
         for i in range(len(first)):
             along = (*first[:i], slice(None), *first[i + 1 :])
-            emission = f"{SPECTRA}/{name}"
-            lnu = native.read(emission, along)[:, scored]
-            lit = lnu[lnu.max(axis=1) > 0]
-            log_flux = np.log(lit[:, is_bright(lit).all(axis=0)])
+            lnu = native.read(f"{SPECTRA}/{name}", along)[:, scored]
+            lnu = lnu[lnu.max(axis=1) > 0]
+            log_flux = np.log(lnu[:, is_bright(lnu).all(axis=0)])
             if log_flux.size:
                 log_flux -= log_flux.mean(axis=1, keepdims=True)
                 count += bool(np.ptp(log_flux, axis=0).max() > _CHANGE)
         return count
 
-    return max(sorted(names, key=lambda n: n == "linecont"), key=told)
+    ordered = sorted(names, key=lambda name: name == "linecont")
+    return max(ordered, key=sensitivity)
 
 
 def some_wavelengths(scored: NDArray[np.bool_], most: int) -> NDArray[np.intp]:
-    """Return the places of some of the scored wavelengths, evenly spread.
+    """Return the indices of evenly spread scored wavelengths.
 
     Args:
-        scored (np.ndarray of bool): Which wavelengths count, (nlam,).
-        most (int): How many to choose, if there are as many.
+        scored (np.ndarray of bool): Mask of the scored wavelengths, (nlam,).
+        most (int): The most wavelengths to choose.
+
+    Returns:
+        np.ndarray of int: The indices, ascending, (k,).
     """
     columns = np.flatnonzero(scored)
     if most >= len(columns):
@@ -81,18 +81,18 @@ def some_wavelengths(scored: NDArray[np.bool_], most: int) -> NDArray[np.intp]:
 def restricted(
     emulator: Emulator, spectrum: str, columns: NDArray[np.intp]
 ) -> Emulator:
-    """Return the emulator of one spectrum at only some wavelengths.
+    """Return an emulator of one spectrum at some wavelengths.
 
     Args:
-        emulator (Emulator): The emulator.
-        spectrum (str): The spectrum, derived ones included.
-        columns (np.ndarray of int): The wavelengths to keep.
+        emulator (Emulator): The whole emulator.
+        spectrum (str): The spectrum, stored or derived.
+        columns (np.ndarray of int): The indices of the wavelengths, (k,).
 
     Returns:
-        Emulator: It knows that spectrum alone.
+        Emulator: The emulator of that spectrum alone.
 
     Raises:
-        MissingSpectraType: If there is no such spectrum.
+        MissingSpectraType: If the emulator has no such spectrum.
     """
     if spectrum not in emulator.available_spectra:
         raise MissingSpectraType(
@@ -111,11 +111,11 @@ def restricted(
 
 @partial(jax.jit, static_argnames="spectrum")
 def spectra_at(part: Emulator, spectrum: str, points: Array) -> Array:
-    """Evaluate a restricted emulator at many points.
+    """Evaluate an emulator of one spectrum at many points.
 
     Args:
-        part (Emulator): What `restricted` returned.
-        spectrum (str): The spectrum that it knows.
+        part (Emulator): The emulator, as `restricted` returns it.
+        spectrum (str): The spectrum.
         points (Array): Axis values, (m, d).
 
     Returns:

@@ -1,6 +1,6 @@
-"""Evaluations, hold-outs and studies drawn: PNG figures and an HTML page.
+"""Reports of evaluations, hold-outs and studies: PNG figures and HTML.
 
-Results know nothing of drawing; importing this package loads matplotlib.
+Results can't draw themselves; importing this package loads matplotlib.
 """
 
 from synthesizer_emulator.evaluation.report.page import (

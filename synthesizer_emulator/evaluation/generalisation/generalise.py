@@ -1,0 +1,246 @@
+"""The runs of a generalisation study, and their errors."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from synthesizer_emulator.architectures.base import evaluate_points
+from synthesizer_emulator.emulator.emission import EmissionEmulator
+from synthesizer_emulator.evaluation.generalisation.study import (
+    TRAINED,
+    Candidate,
+    Study,
+)
+from synthesizer_emulator.evaluation.generalisation.study_grid import (
+    StudyGrid,
+    draw_nodes,
+)
+from synthesizer_emulator.evaluation.generalisation.trajectory import (
+    FinishedTraining,
+    NetworkRecorder,
+    look_epochs,
+)
+from synthesizer_emulator.evaluation.tables import Table, number
+from synthesizer_emulator.gridfile.header import Axis
+from synthesizer_emulator.gridfile.nodes import node_mesh
+from synthesizer_emulator.records import write_json
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training of a study, and its errors.
+
+    Regions are `trained`, the nodes trained on, and every test region.
+
+    Attributes:
+        architecture (str): The name of the candidate.
+        region (str): The name of the training region.
+        fraction (float): The fraction of its nodes that was trained on.
+        seed (int): The seed.
+        nodes (int): The number of nodes trained on.
+        epochs (np.ndarray of int): The epochs at which errors were measured,
+            (l,).
+        errors (dict): For each region the median over nodes of the mean
+            absolute error of a spectrum at these epochs, (l,).
+        components (dict): For each region and each part of the error of ln
+            flux its root mean square over nodes at these epochs, (l,).
+        final (dict): For each region the median error of the emulator that
+            the training returns.
+        means (np.ndarray of float): The mean absolute error of its spectrum
+            at each node, (n1, ..., nd).
+        trained (np.ndarray of bool): Mask of the nodes trained on.
+    """
+
+    architecture: str
+    region: str
+    fraction: float
+    seed: int
+    nodes: int
+    epochs: NDArray[np.intp]
+    errors: dict[str, NDArray[np.float64]]
+    components: dict[str, dict[str, NDArray[np.float64]]]
+    final: dict[str, float]
+    means: NDArray[np.float64]
+    trained: NDArray[np.bool_] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Generalisation:
+    """The result of a study.
+
+    Attributes:
+        study (Study): Its configuration.
+        axes (tuple of Axis): The axes of the grid.
+        runs (tuple of Run): All runs.
+    """
+
+    study: Study
+    axes: tuple[Axis, ...] = field(repr=False)
+    runs: tuple[Run, ...]
+
+    def __str__(self) -> str:
+        """Return the final errors in all regions as a table, in per cent."""
+        columns = (TRAINED, *self.study.test)
+        rows = []
+        for name in self.study.architectures:
+            for region in self.study.training:
+                runs = self.of(name, region)
+                cells = (_spread([r.final[c] for r in runs]) for c in columns)
+                title = f"{name}, {region} ({runs[0].nodes} nodes)"
+                rows.append((title, tuple(cells)))
+        return str(
+            Table("median error / % (over seeds)", columns, tuple(rows))
+        )
+
+    def of(
+        self, architecture: str, region: str, fraction: float | None = None
+    ) -> list[Run]:
+        """Return the runs of a candidate in a region, one for each seed.
+
+        Args:
+            architecture (str): The name of the candidate.
+            region (str): The name of the training region.
+            fraction (float): The fraction of its nodes; the largest by
+                default.
+        """
+        wanted = max(self.study.fractions) if fraction is None else fraction
+        return [
+            run
+            for run in self.runs
+            if (run.architecture, run.region, run.fraction)
+            == (architecture, region, wanted)
+        ]
+
+    def write_json(self, path: str | Path) -> None:
+        """Write all numbers to a JSON file, whole or not at all.
+
+        Args:
+            path (str/Path): The file; its folder is made if missing.
+
+        Raises:
+            OSError: If it can't be written.
+        """
+        axes = {axis.name: axis.values for axis in self.axes}
+        contents = {"study": self.study, "axes": axes, "runs": self.runs}
+        write_json(Path(path), contents)
+
+
+def generalise(
+    study: str | Path | Study, progress: bool = True
+) -> Generalisation:
+    """Train in regions of a grid, and test in others.
+
+    Args:
+        study (str/Path/Study): The study, or the path of its YAML file.
+        progress (bool): Whether to show a progress bar.
+
+    Returns:
+        Generalisation: The errors of every run during and after training.
+
+    Raises:
+        InconsistentArguments: If a setting of the study is invalid.
+        GridError: If there is no such grid, or it is damaged.
+        MissingSpectraType: If it does not have the spectrum.
+        UnrecognisedOption: If there is no such architecture.
+    """
+    if not isinstance(study, Study):
+        study = Study.read(Path(study))
+    grid = StudyGrid.from_study(study)
+    settings = [
+        (name, region, fraction, seed)
+        for name in study.architectures
+        for region in study.training
+        for fraction in study.fractions
+        for seed in study.seeds
+    ]
+    runs = []
+    bar = tqdm(settings, unit="run", disable=not progress)
+    for name, region, fraction, seed in bar:
+        bar.set_description(f"{name}, {region}, {fraction:g}, seed {seed}")
+        runs.append(_run(study, grid, name, region, fraction, seed))
+    return Generalisation(study, grid.axes, tuple(runs))
+
+
+def _run(
+    study: Study,
+    grid: StudyGrid,
+    name: str,
+    region: str,
+    fraction: float,
+    seed: int,
+) -> Run:
+    """Train one candidate, and measure its errors at several epochs."""
+    candidate: Candidate = study.architectures[name]
+    architecture = candidate.make_architecture()
+    config = candidate.make_config(seed)
+    trained = draw_nodes(grid.training[region], fraction, seed)
+    samples = grid.samples(trained, architecture.softening)
+    recorder = NetworkRecorder(look_epochs(config, study.looks))
+    final = architecture.fit(samples, config, recorder).emulator
+    regions = {TRAINED: trained}
+    regions |= {name: test & ~trained for name, test in grid.test.items()}
+    looks = []
+    for network in recorder.looks.values():
+        finished = FinishedTraining(
+            {**recorder.finals, "": network}, config.epochs
+        )
+        emulator = architecture.fit(samples, config, finished).emulator
+        looks.append(grid.errors(_flux(emulator, grid)))
+    means, _ = grid.errors(_flux(final, grid))
+    return Run(
+        architecture=name,
+        region=region,
+        fraction=fraction,
+        seed=seed,
+        nodes=int(np.count_nonzero(trained)),
+        epochs=np.array(list(recorder.looks)),
+        errors={
+            region: np.array([_median(errors[mask]) for errors, _ in looks])
+            for region, mask in regions.items()
+        },
+        components={
+            region: {
+                part: np.array([_rms(parts[part][mask]) for _, parts in looks])
+                for part in looks[0][1]
+            }
+            for region, mask in regions.items()
+        },
+        final={
+            region: _median(means[mask]) for region, mask in regions.items()
+        },
+        means=means,
+        trained=trained,
+    )
+
+
+def _flux(emulator: EmissionEmulator, grid: StudyGrid) -> NDArray[np.float64]:
+    """Evaluate an emulator at all nodes of a grid, (n1, ..., nd, k)."""
+    mesh = node_mesh(grid.nodes)
+    points = jnp.asarray(mesh.reshape(-1, mesh.shape[-1]))
+    flux = np.asarray(evaluate_points(emulator, points), np.float64)
+    return flux.reshape(grid.values.shape)
+
+
+def _median(errors: NDArray[np.float64]) -> float:
+    """Return the median of the errors that are not NaN, NaN if none is."""
+    known = errors[~np.isnan(errors)]
+    return float(np.median(known)) if len(known) else float("nan")
+
+
+def _rms(errors: NDArray[np.float64]) -> float:
+    """Return the root mean square of the errors that are not NaN."""
+    known = errors[~np.isnan(errors)]
+    return float(np.sqrt(np.mean(known**2))) if len(known) else float("nan")
+
+
+def _spread(errors: Sequence[float]) -> str:
+    """Return the median and the range of errors as text, in per cent."""
+    if np.isnan(errors).any():
+        return "no nodes"
+    low, middle, high = 100 * np.quantile(errors, [0.0, 0.5, 1.0])
+    return f"{number(middle)} ({number(low)} - {number(high)})"

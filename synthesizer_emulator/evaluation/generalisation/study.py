@@ -1,0 +1,212 @@
+"""The configuration of a generalisation study, in Python or in YAML."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Self
+
+from synthesizer.exceptions import InconsistentArguments
+
+from synthesizer_emulator.architectures.base import Architecture
+from synthesizer_emulator.architectures.registry import (
+    get_architecture,
+    get_training,
+)
+from synthesizer_emulator.architectures.training import TrainingConfig
+from synthesizer_emulator.files.yaml_file import in_file, read_yaml
+from synthesizer_emulator.gridfile.nodes import Block, as_blocks
+from synthesizer_emulator.gridfile.places import find_grid
+from synthesizer_emulator.validation import (
+    check_keys,
+    check_number,
+    check_whole,
+    nearest,
+)
+
+# The name, among the test regions, of the nodes that were trained on.
+TRAINED = "trained"
+
+_REQUIRED = ("architectures", "grid", "spectrum", "test", "training")
+_OPTIONAL = ("fractions", "looks", "seeds", "wavelengths")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An architecture that takes part in a study.
+
+    Attributes:
+        architecture (str): The name of the architecture.
+        settings (Mapping): Settings of the architecture.
+        training (Mapping): Training settings that differ from the defaults
+            of the architecture.
+    """
+
+    architecture: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+    def make_architecture(self) -> Architecture:
+        """Return the architecture with these settings."""
+        return get_architecture(self.architecture, self.settings)
+
+    def make_config(self, seed: int) -> TrainingConfig:
+        """Return the training settings with a seed.
+
+        Args:
+            seed (int): The seed.
+
+        Raises:
+            InconsistentArguments: If there is no such setting, or one is
+                out of its range.
+        """
+        config = get_training(self.make_architecture(), self.training)
+        if "seed" in self.training:
+            raise InconsistentArguments(
+                "The training of an architecture can't have a seed in a "
+                "study: give the seeds under 'seeds'."
+            )
+        return replace(config, seed=seed)
+
+
+@dataclass(frozen=True)
+class Study:
+    """The configuration of a generalisation study.
+
+    Attributes:
+        grid (Path): The grid file.
+        spectrum (str): The spectrum that is emulated.
+        architectures (dict): The Candidates by name.
+        training (dict): The blocks of each training region by name, as in
+            `region_mask`.
+        test (dict): The blocks of each test region by name; nodes that were
+            trained on are left out of it.
+        seeds (tuple of int): The seeds with which each run is repeated.
+        fractions (tuple of float): The fractions of the nodes of a training
+            region that are trained on, drawn with the seed.
+        wavelengths (int): The number of scored wavelengths, evenly spread,
+            that are emulated.
+        looks (int): How often errors are measured during training.
+    """
+
+    grid: Path
+    spectrum: str
+    architectures: dict[str, Candidate]
+    training: dict[str, tuple[Block, ...]]
+    test: dict[str, tuple[Block, ...]]
+    seeds: tuple[int, ...] = (0, 1, 2)
+    fractions: tuple[float, ...] = (1.0,)
+    wavelengths: int = 500
+    looks: int = 12
+
+    def __post_init__(self) -> None:
+        """Check the settings.
+
+        Raises:
+            InconsistentArguments: If one is out of its range.
+            UnrecognisedOption: If there is no such architecture.
+        """
+        for name in (
+            "architectures",
+            "training",
+            "test",
+            "seeds",
+            "fractions",
+        ):
+            if not getattr(self, name):
+                raise InconsistentArguments(f"A study needs '{name}'.")
+        for seed in self.seeds:
+            check_whole("each of seeds", seed, 0)
+        for fraction in self.fractions:
+            check_number("each of fractions", fraction, 0, 1)
+        check_whole("wavelengths", self.wavelengths, 10)
+        check_whole("looks", self.looks, 1)
+        if TRAINED in self.test:
+            raise InconsistentArguments(
+                f"'{TRAINED}' can't be the name of a test region."
+            )
+        for candidate in self.architectures.values():
+            candidate.make_config(0)
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read a study from a YAML file.
+
+        Args:
+            path (Path): The file. A relative path of a grid is also looked
+                up beside it.
+
+        Returns:
+            Study: The study.
+
+        Raises:
+            OSError: If the file can't be read.
+            InconsistentArguments: If it does not describe a study.
+            GridError: If there is no such grid.
+            UnrecognisedOption: If there is no such architecture.
+        """
+        with in_file(path):
+            return cls._from_config(read_yaml(path), path.parent)
+
+    @classmethod
+    def _from_config(cls, config: Any, folder: Path) -> Self:
+        """Return a study from the contents of a YAML file in a folder."""
+        if not isinstance(config, dict):
+            raise InconsistentArguments(
+                "This is no study: expected 'grid', 'spectrum', "
+                "'architectures', 'training' and 'test'."
+            )
+        check_keys("The study", config, list(_REQUIRED), list(_OPTIONAL))
+        for name in ("grid", "spectrum"):
+            if not isinstance(config[name], str):
+                raise InconsistentArguments(
+                    f"'{name}' must be a name, got {config[name]!r}."
+                )
+        beside = folder / config["grid"]
+        settings = {
+            **config,
+            "grid": find_grid(beside if beside.is_file() else config["grid"]),
+            "architectures": {
+                str(name): _candidate(str(name), candidate)
+                for name, candidate in _entries(config, "architectures")
+            },
+        }
+        for name in ("training", "test"):
+            settings[name] = {
+                str(region): as_blocks(f"{name}: {region}", blocks)
+                for region, blocks in _entries(config, name)
+            }
+        for name in ("seeds", "fractions"):
+            if name in config:
+                values = config[name]
+                settings[name] = tuple(
+                    values if isinstance(values, list) else [values]
+                )
+        return cls(**settings)
+
+
+def _candidate(name: str, config: Any) -> Candidate:
+    """Return a candidate from its entry in a YAML file."""
+    config = {} if config is None else config
+    known = sorted(f.name for f in fields(Candidate))
+    unknown = [
+        key
+        for key in (config if isinstance(config, dict) else ())
+        if key not in known
+    ]
+    if not isinstance(config, dict) or unknown:
+        raise InconsistentArguments(
+            f"'architectures: {name}' takes {', '.join(known)}; got "
+            f"{config!r}." + "".join(nearest(key, known) for key in unknown)
+        )
+    return Candidate(**{"architecture": name, **config})
+
+
+def _entries(config: dict, name: str) -> Any:
+    """Return the names and contents of an entry that holds named entries."""
+    entries = config[name]
+    if not isinstance(entries, dict) or not entries:
+        raise InconsistentArguments(
+            f"'{name}' must hold named entries, as in '{name}: {{name: "
+            f"...}}'; got {entries!r}."
+        )
+    return entries.items()

@@ -1,0 +1,108 @@
+"""Networks at several epochs of a training, as monitors of the training.
+
+A `NetworkRecorder` keeps networks while they are trained; fitting again with
+a `FinishedTraining` returns the emulator that they make, without training.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from synthesizer_emulator.architectures.training import (
+    LossHistory,
+    TrainingConfig,
+)
+
+# The most epochs at which errors are measured.
+_MOST_LOOKS = 10_000
+
+
+class NetworkRecorder:
+    """A monitor that keeps the networks of an architecture.
+
+    The main network (of the first member of an ensemble) is kept at several
+    epochs, all others as they are in the end.
+
+    Attributes:
+        epochs (set of int): The epochs at which the main network is kept.
+        looks (dict): The main network at these epochs.
+        finals (dict): The other networks, by the names of their trainings.
+    """
+
+    def __init__(
+        self,
+        epochs: set[int],
+        name: str = "",
+        finals: dict[str, Any] | None = None,
+    ) -> None:
+        self.epochs = epochs
+        self.looks: dict[int, Any] = {}
+        self.finals = {} if finals is None else finals
+        self._name = name
+
+    def stage(self, name: str, epochs: int | None = None) -> "NetworkRecorder":
+        """Return the monitor of another network."""
+        name = f"{self._name} {name}".strip()
+        return NetworkRecorder(set(), name, self.finals)
+
+    def resume(self, template: Any) -> None:
+        """Return None, to train from the start."""
+
+    def report(self, history: LossHistory, state: Any) -> None:
+        """Keep the network."""
+        epoch = history.epoch[-1]
+        if epoch in self.epochs:
+            self.looks[epoch] = state["network"]
+        if self._name:
+            self.finals[self._name] = state["best"]
+
+
+class FinishedTraining:
+    """A monitor of trainings that have done all their epochs.
+
+    Args:
+        networks (Mapping): The networks by the names of their trainings;
+            that of the main network is empty.
+        epochs (int): The number of epochs of the training.
+        name (str): The name of this training.
+    """
+
+    def __init__(
+        self, networks: Mapping[str, Any], epochs: int, name: str = ""
+    ) -> None:
+        self._networks, self._epochs, self._name = networks, epochs, name
+
+    def stage(
+        self, name: str, epochs: int | None = None
+    ) -> "FinishedTraining":
+        """Return the monitor of another network."""
+        return FinishedTraining(
+            self._networks,
+            epochs or self._epochs,
+            f"{self._name} {name}".strip(),
+        )
+
+    def resume(self, template: Any) -> tuple[Any, LossHistory]:
+        """Return the network of this training at its last epoch."""
+        network = self._networks[self._name]
+        state = {**template, "network": network, "best": network}
+        return state, LossHistory([self._epochs], [0.0], [0.0], [0.0])
+
+    def report(self, history: LossHistory, state: Any) -> None:
+        """Do nothing: no epoch is left."""
+
+
+def look_epochs(config: TrainingConfig, looks: int) -> set[int]:
+    """Return the epochs at which to measure errors, even in their log.
+
+    Args:
+        config (TrainingConfig): The training settings.
+        looks (int): The most epochs.
+
+    Returns:
+        set of int: Multiples of `check_every`; the last includes `epochs`.
+    """
+    last = -(-config.epochs // config.check_every)
+    steps = np.geomspace(1, last, min(looks, _MOST_LOOKS)).round().astype(int)
+    return {int(step) * config.check_every for step in steps}

@@ -1,0 +1,1 @@
+"""Figures of measured errors, one module a subject."""

@@ -1,0 +1,174 @@
+"""Figures of recovered labels, of derivatives, and of training losses."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from synthesizer_emulator.evaluation.measures.derivatives import Derivatives
+from synthesizer_emulator.evaluation.measures.recovery import Recovery
+from synthesizer_emulator.evaluation.report.figures.panels import (
+    BLACK,
+    BLUE,
+    GREEN,
+    ORANGE,
+    SHORT_NAMES,
+    SKY,
+    WAVELENGTH,
+    new_figure,
+    short_text,
+    styled,
+    tiled,
+)
+from synthesizer_emulator.gridfile.header import Axis
+from synthesizer_emulator.gridfile.labels import Label
+
+
+@styled
+def recovered_labels(recovery: Recovery, axes: Sequence[Axis]) -> Figure:
+    """Draw recovered against true labels, and their differences."""
+    figure = new_figure(2.4 * (len(axes) + 1), 3.4)
+    panels = figure.subplots(
+        2,
+        len(axes) + 1,
+        squeeze=False,
+        gridspec_kw={"height_ratios": (2.4, 1)},
+    )
+    for i, axis in enumerate(axes):
+        label = Label(axis)
+        true, fitted = recovery.true[:, i], recovery.recovered[:, i]
+        low, high = true.min(), true.max()
+        upper, lower = panels[:, i]
+        upper.plot([low, high], [low, high], color="0.6", lw=0.7, zorder=0)
+        upper.plot(true, fitted, "o", color=BLUE, ms=3, mec="none")
+        lower.plot(
+            true,
+            label.to_labels(fitted, np) - label.to_labels(true, np),
+            "o",
+            color=BLUE,
+            ms=3,
+            mec="none",
+        )
+        scale = "log" if label.logged else "linear"
+        upper.set(
+            xscale=scale, yscale=scale, title=label.title, ylabel="recovered"
+        )
+        lower.set(
+            xscale=scale,
+            xlabel="true",
+            ylabel="diff. / dex" if label.logged else "difference",
+        )
+    upper, lower = panels[:, -1]
+    for panel, values, name in (
+        (upper, recovery.log10_mass, "mass error / dex"),
+        (lower, recovery.misfit, "rms of ln flux"),
+    ):
+        panel.plot(
+            recovery.true[:, 0], values, "o", color=BLUE, ms=3, mec="none"
+        )
+        panel.set(ylabel=name)
+        if Label(axes[0]).logged:
+            panel.set_xscale("log")
+    lower.set(yscale="log", xlabel=Label(axes[0]).title)
+    upper.set_title("mass and misfit")
+    figure.suptitle(
+        f"{len(recovery.true)} {recovery.spectrum}",
+        fontsize=9,
+        x=0.02,
+        ha="left",
+    )
+    for panel in (*panels[1, :-1], upper):
+        panel.axhline(0, color="0.6", lw=0.5, zorder=0)
+        largest = max(np.abs(line.get_ydata()).max() for line in panel.lines)
+        limit = 10 ** np.ceil(np.log10(max(largest, 1e-3)) + 0.2)
+        panel.set_yscale("symlog", linthresh=1e-4)
+        panel.set(ylim=(-limit, limit), yticks=[-1e-2, -1e-4, 0, 1e-4, 1e-2])
+        panel.tick_params(labelsize=7)
+    return figure
+
+
+@styled
+def slopes(derivatives: Derivatives, axes: Sequence[Axis]) -> Figure:
+    """Draw the derivatives with each label, emulated and between nodes."""
+    figure = new_figure(7.1, 2.3 * len(axes))
+    panels = figure.subplots(
+        len(axes), 2, squeeze=False, gridspec_kw={"width_ratios": (2, 1)}
+    )
+    shown = _spread_points(derivatives.points[:, 0])
+    for i, axis in enumerate(axes):
+        label = Label(axis)
+        name = SHORT_NAMES.get(axis.name, axis.name)
+        name = f"log10 {name}" if label.logged else name
+        curves, both = panels[i]
+        for point, colour in zip(shown, (BLUE, ORANGE, GREEN), strict=False):
+            values = zip(axes, derivatives.points[point], strict=True)
+            curves.plot(
+                derivatives.lam,
+                derivatives.automatic[point, :, i],
+                color=colour,
+                label=", ".join(short_text(a.name, v) for a, v in values),
+            )
+            curves.plot(
+                derivatives.lam,
+                derivatives.native[point, :, i],
+                ".",
+                color=colour,
+                ms=3.5,
+                mec="none",
+            )
+        curves.axhline(0, color="0.6", lw=0.5, zorder=0)
+        curves.set(xscale="log", ylabel=f"∂ ln f / ∂ {name}")
+        automatic, native = (
+            derivatives.automatic[..., i],
+            derivatives.native[..., i],
+        )
+        known = ~np.isnan(automatic)
+        # Limits include both: native derivatives may all be zero.
+        either = np.concatenate([native[known], automatic[known]])
+        limits = np.quantile(either, [0.002, 0.998])
+        both.hexbin(
+            native[known],
+            automatic[known],
+            gridsize=50,
+            bins="log",
+            mincnt=1,
+            extent=(*limits, *limits),
+            linewidths=0.1,
+        )
+        both.plot(limits, limits, color="0.6", lw=0.5)
+        both.set(ylabel="emulator")
+    panels[0, 0].legend(fontsize=6.5)
+    panels[0, 0].set_title(
+        f"{derivatives.spectrum}; lines: emulator, dots: between nodes"
+    )
+    panels[-1, 0].set_xlabel(WAVELENGTH)
+    panels[-1, 1].set_xlabel("differences between nodes")
+    return figure
+
+
+@styled
+def losses(histories: Mapping[str, Mapping[str, list]]) -> Figure | None:
+    """Draw the losses of each training; None if there was none."""
+    trained = {e: h for e, h in histories.items() if h.get("epoch")}
+    if not trained:
+        return None
+    figure, panels, _ = tiled(len(trained), 2.4, 2.2, sharey=True)
+    for panel, (emission, history) in zip(
+        panels, trained.items(), strict=True
+    ):
+        for name, colour in (("training", SKY), ("validation", BLACK)):
+            panel.semilogy(
+                history["epoch"], history[name], color=colour, label=name
+            )
+        panel.set_xlabel("epoch")
+        panel.set_title(emission, fontsize=7.5)
+    panels[0].set_ylabel("loss")
+    panels[0].legend()
+    return figure
+
+
+def _spread_points(values: NDArray) -> list[int]:
+    """Return the indices of a low, a middle and a high value."""
+    order = np.argsort(values, kind="stable")
+    return [int(order[int(p * (len(order) - 1))]) for p in (0.2, 0.5, 0.9)]

@@ -1,0 +1,214 @@
+"""The style and the parts that figures of errors share; saving as PNG."""
+
+import io
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from numpy.typing import NDArray
+
+from synthesizer_emulator.evaluation.measures.residuals import Profile
+from synthesizer_emulator.files.writing import write_whole
+from synthesizer_emulator.gridfile.header import Axis
+from synthesizer_emulator.gridfile.labels import Label
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# Okabe & Ito's colours, which most colour-blind people can tell apart.
+BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
+BLUE, RED, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
+
+_STYLE = {
+    "axes.labelsize": 9,
+    "axes.titlesize": 9,
+    "axes.linewidth": 0.7,
+    "font.size": 9,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "lines.linewidth": 1.1,
+    "savefig.dpi": 160,
+    "xtick.direction": "in",
+    "ytick.direction": "in",
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "image.cmap": "viridis",
+}
+
+# The least width of a figure, in inches.
+_NARROWEST = 3.4
+
+WAVELENGTH = "wavelength / Å"
+ERROR = "error / %"
+
+# The name and the colour of each quantile of a profile.
+QUANTILES = {
+    "p50": ("median", BLACK),
+    "p95": ("95%", BLUE),
+    "p99": ("99%", ORANGE),
+}
+
+# Short names of axes.
+SHORT_NAMES = {
+    "ages": "age",
+    "metallicities": "Z",
+    "ionisation_parameters": "U",
+}
+
+
+def save(figures: Mapping[str, Figure], folder: Path) -> dict[str, bytes]:
+    """Write figures as PNG files.
+
+    Args:
+        figures (Mapping): The figures by name.
+        folder (Path): The output folder; made if missing.
+
+    Returns:
+        dict: The contents of the files, by the names of the figures.
+
+    Raises:
+        OSError: If a file can't be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    images = {}
+    for name, figure in figures.items():
+        images[name] = png(figure)
+        file_name = re.sub(r"[^\w=.,-]+", "_", name)
+        write_whole(folder / f"{file_name}.png", images[name])
+    return images
+
+
+def png(figure: Figure) -> bytes:
+    """Return a figure as the contents of a PNG file."""
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=_STYLE["savefig.dpi"])
+    return stream.getvalue()
+
+
+def styled(draw: Callable[P, R]) -> Callable[P, R]:
+    """Make a function draw in the style of these figures."""
+
+    @wraps(draw)
+    def styled(*args: P.args, **kwargs: P.kwargs) -> R:
+        with mpl.rc_context(_STYLE):
+            return draw(*args, **kwargs)
+
+    return styled
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure of a size in inches."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def tiled(
+    n: int,
+    width: float,
+    height: float,
+    margins: tuple[float, float] = (0.0, 0.0),
+    most: int = 3,
+    sharex: bool = False,
+    sharey: bool = False,
+) -> tuple[Figure, list[Axes], int]:
+    """Return a figure with panels in rows.
+
+    Args:
+        n (int): The number of panels.
+        width (float): The width of a panel, in inches.
+        height (float): Its height, in inches.
+        margins (tuple of float): The additional width and height of the
+            figure, in inches.
+        most (int): The most panels in a row.
+        sharex (bool): Whether panels share the x axis.
+        sharey (bool): Whether panels share the y axis.
+
+    Returns:
+        tuple: The figure, its panels, and the number of columns.
+    """
+    columns = min(most, n)
+    rows = -(-n // columns)
+    figure = new_figure(
+        max(_NARROWEST, width * columns + margins[0]),
+        height * rows + margins[1],
+    )
+    panels = figure.subplots(
+        rows, columns, sharex=sharex, sharey=sharey, squeeze=False
+    )
+    for panel in panels.flat[n:]:
+        panel.set_visible(False)
+    return figure, list(panels.flat[:n]), columns
+
+
+def draw_profile(panel: Axes, profile: Profile) -> None:
+    """Draw the quantiles of a profile, in per cent."""
+    for name, (title, colour) in QUANTILES.items():
+        panel.semilogy(
+            profile.at,
+            100 * getattr(profile, name),
+            color=colour,
+            label=title,
+            lw=0.9,
+        )
+
+
+def draw_map(
+    panel: Axes,
+    means: NDArray,
+    axes: Sequence[Axis],
+    norm: LogNorm | None = None,
+) -> AxesImage:
+    """Draw mean errors over the first two axes, one cell a node.
+
+    Each cell shows the median along further axes.
+    """
+    flat = means.reshape(*means.shape[:2], -1)
+    known = ~np.isnan(flat).all(axis=-1)
+    shown = np.full(flat.shape[:2], np.nan)
+    shown[known] = 100 * np.nanmedian(flat[known], axis=-1)
+    image = panel.imshow(
+        shown.T,
+        origin="lower",
+        aspect="auto",
+        norm=norm or LogNorm(),
+        interpolation="nearest",
+    )
+    for axis, which in zip(axes[:2], (panel.xaxis, panel.yaxis), strict=True):
+        ticks = spread_ticks(
+            len(axis.values), 3 if which is panel.xaxis else 7
+        )
+        which.set_ticks(ticks, labels=[f"{axis.values[i]:.1e}" for i in ticks])
+    panel.tick_params(labelsize=6.5)
+    return image
+
+
+def shown_range(label: Label) -> tuple[float, float]:
+    """Return the limits of a plot along an axis.
+
+    They leave out a first node far from all others, such as age zero.
+    """
+    nodes, values = label.nodes, label.axis.values
+    distant = nodes[1] - nodes[0] > 0.25 * (nodes[-1] - nodes[0])
+    low = values[1] if distant and len(values) > 5 else values[0]
+    pad = (values[-1] / low) ** 0.02 if label.logged else 1.0
+    return float(low / pad), float(values[-1] * pad)
+
+
+def spread_ticks(n: int, most: int) -> list[int]:
+    """Return at most so many evenly spread positions out of n."""
+    return np.unique(np.linspace(0, n - 1, min(n, most)).astype(int)).tolist()
+
+
+def short_text(name: str, value: float) -> str:
+    """Return an axis value as short text, such as `Z = 0.02`."""
+    unit = " yr" if name == "ages" else ""
+    # No line breaks within the text.
+    text = f"{SHORT_NAMES.get(name, name)} = {value:.3g}{unit}"
+    return text.replace(" ", "\N{NO-BREAK SPACE}")

@@ -1,0 +1,90 @@
+"""Figures of hold-out experiments."""
+
+from matplotlib.figure import Figure
+
+from synthesizer_emulator.evaluation.holdout import (
+    EMULATOR,
+    PCHIP,
+    SYNTHESIZER,
+    HoldOut,
+)
+from synthesizer_emulator.evaluation.report.figures.fits import (
+    recovered_labels,
+)
+from synthesizer_emulator.evaluation.report.figures.panels import (
+    BLUE,
+    ERROR,
+    GREEN,
+    ORANGE,
+    WAVELENGTH,
+    new_figure,
+    styled,
+)
+from synthesizer_emulator.gridfile.emissions import LINES
+
+_METHODS = {
+    SYNTHESIZER: ("Synthesizer, linear", ORANGE),
+    PCHIP: ("PCHIP of components", GREEN),
+    EMULATOR: ("emulator", BLUE),
+}
+
+
+def hold_out(experiment: HoldOut) -> dict[str, Figure]:
+    """Draw the errors of each emission, and the recovered labels.
+
+    Args:
+        experiment (HoldOut): A hold-out experiment.
+
+    Returns:
+        dict: The figures by name.
+    """
+    title = f"without {experiment.drop}"
+    drawn = {
+        f"{title}, {emission}": predictions(experiment, emission)
+        for emission in experiment.predictions
+    }
+    if experiment.recovery is not None:
+        drawn[f"{title}, recovery"] = recovered_labels(
+            experiment.recovery, experiment.axes
+        )
+    return drawn
+
+
+@styled
+def predictions(experiment: HoldOut, emission: str) -> Figure:
+    """Draw the errors of all methods at the missing nodes.
+
+    The left panel shows the fraction of pixels with larger errors, the right
+    panel the median and the 95th percentile by wavelength, or of each line.
+    """
+    figure = new_figure(7.1, 3.0)
+    fractions, lams = figure.subplots(1, 2)
+    median, most, title = "-", "--", "median (solid) and 95% (dashed)"
+    if emission.startswith(f"{LINES}/"):
+        median, most, title = ".", "x", "median (dots) and 95% (crosses)"
+    for method, (name, colour) in _METHODS.items():
+        prediction = experiment.predictions[emission][method]
+        fractions.loglog(
+            100 * prediction.errors,
+            1 - prediction.levels,
+            color=colour,
+            label=name,
+        )
+        profile = prediction.by_wavelength
+        lams.loglog(profile.at, 100 * profile.p50, median, color=colour, ms=4)
+        lams.loglog(profile.at, 100 * profile.p95, most, color=colour, ms=3)
+    fractions.set(
+        xlabel=ERROR,
+        ylabel="fraction of pixels with a larger one",
+        ylim=(1e-4, 1.2),
+        title=f"{emission}, without {experiment.drop}",
+    )
+    low = experiment.predictions[emission][EMULATOR].summary.p50
+    fractions.set_xlim(left=max(3 * low, 1e-4))
+    fractions.legend(loc="lower left")
+    lams.set(
+        xlabel=WAVELENGTH,
+        ylabel=ERROR,
+        title=title,
+    )
+    return figure

@@ -1,0 +1,187 @@
+"""Figures of residuals: example spectra, profiles, maps and distributions."""
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from textwrap import wrap
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+
+from synthesizer_emulator.emulator.metrics import fractional_residuals
+from synthesizer_emulator.evaluation.measures.residuals import (
+    EmissionErrors,
+    Example,
+)
+from synthesizer_emulator.evaluation.report.figures.panels import (
+    BLACK,
+    BLUE,
+    ERROR,
+    SKY,
+    WAVELENGTH,
+    draw_map,
+    draw_profile,
+    new_figure,
+    short_text,
+    shown_range,
+    styled,
+    tiled,
+)
+from synthesizer_emulator.gridfile.header import Axis
+from synthesizer_emulator.gridfile.labels import Label
+
+# The most letters of a title over one of three panels.
+_TITLE_WIDTH = 34
+
+
+@styled
+def spectra(examples: Mapping[str, Example]) -> Figure:
+    """Draw the worst, the median and the best spectrum, and residuals."""
+    figure = new_figure(7.1, 3.6)
+    axes = figure.subplots(
+        2,
+        len(examples),
+        sharex=True,
+        sharey="row",
+        squeeze=False,
+        gridspec_kw={"height_ratios": (2, 1)},
+    )
+    limit = 0.0
+    for (upper, lower), (which, example) in zip(
+        axes.T, examples.items(), strict=True
+    ):
+        peak = example.true.max()
+        residual = fractional_residuals(example.emulated, example.true)
+        upper.loglog(
+            example.lam,
+            example.true / peak,
+            color=SKY,
+            lw=2.2,
+            label="grid",
+        )
+        upper.loglog(
+            example.lam,
+            example.emulated / peak,
+            color=BLACK,
+            lw=0.6,
+            label="emulator",
+        )
+        lower.plot(example.lam, 100 * residual, color=BLUE, lw=0.5)
+        lower.axhline(0, color="0.6", lw=0.5, zorder=0)
+        limit = max(
+            limit, 100 * float(np.nanquantile(np.abs(residual), 0.998))
+        )
+        node = ", ".join(
+            short_text(name, v) for name, v in example.node.items()
+        )
+        title = f"{which}: mean error {100 * example.error:.3g}%"
+        lines = "\n".join([title, *wrap(node, _TITLE_WIDTH)])
+        upper.set_title(lines, fontsize=8)
+        lower.set_xlabel(WAVELENGTH)
+    axes[0, 0].set(ylabel="flux / peak", ylim=(1e-5, 3))
+    handles, titles = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, titles, ncols=2, loc="outside lower right")
+    axes[1, 0].set(ylabel="residual / %", ylim=(-1.1 * limit, 1.1 * limit))
+    return figure
+
+
+@styled
+def profiles(errors: EmissionErrors, axes: Sequence[Axis]) -> Figure:
+    """Draw errors by wavelength, along each axis, and over the first two."""
+    figure = new_figure(7.1, 4.6)
+    below = [axis.name for axis in axes]
+    panels: dict[str, Axes] = figure.subplot_mosaic(
+        [["wavelength"] * (len(axes) + 1), [*below, "map"]],
+        width_ratios=[1.0] * len(axes) + [1.4],
+    )
+    top = panels["wavelength"]
+    draw_profile(top, errors.by_wavelength)
+    if errors.lines:
+        for curve in top.lines:
+            curve.set(ls="", marker="o", markersize=2.5)
+    top.set(xscale="log", xlabel=WAVELENGTH, ylabel=ERROR)
+    top.margins(x=0.01, y=0.18)
+    top.legend(ncols=3, loc="upper center")
+    for axis in axes:
+        label, panel = Label(axis), panels[axis.name]
+        if axis is not axes[0]:
+            # Before anything is drawn, so that limits include all of it.
+            panel.sharey(panels[axes[0].name])
+            panel.tick_params(labelleft=False, which="both")
+        draw_profile(panel, errors.by_axis[axis.name])
+        panel.set(
+            xscale="log" if label.logged else "linear", xlabel=label.title
+        )
+        panel.set_xlim(*shown_range(label))
+    panels[axes[0].name].set_ylabel(ERROR)
+    image = draw_map(panels["map"], errors.means, axes)
+    panels["map"].set(xlabel=Label(axes[0]).title, ylabel=Label(axes[1]).title)
+    figure.colorbar(image, ax=panels["map"], label="mean error / %")
+    return figure
+
+
+@styled
+def maps(errors: EmissionErrors, axes: Sequence[Axis]) -> Figure:
+    """Draw errors over each pair of axes, the median along the others."""
+    pairs = list(combinations(range(len(axes)), 2))
+    figure, panels, _ = tiled(len(pairs), 2.4, 2.4, (0.6, 0.0))
+    known = errors.means[errors.means > 0]
+    low, high = 0.01, 1.0
+    if len(known):
+        low, high = np.quantile(known, [0.01, 0.99])
+    norm = LogNorm(100 * low, 100 * max(high, 1.01 * low))
+    for panel, (i, j) in zip(panels, pairs, strict=True):
+        means = np.moveaxis(errors.means, (i, j), (0, 1))
+        image = draw_map(panel, means, (axes[i], axes[j]), norm)
+        panel.set(xlabel=Label(axes[i]).title, ylabel=Label(axes[j]).title)
+    figure.colorbar(image, ax=panels, label="mean error / %", extend="both")
+    return figure
+
+
+@styled
+def distribution(errors: EmissionErrors) -> Figure:
+    """Draw the histogram of residuals and their correlation."""
+    correlation = errors.correlation
+    figure = new_figure(7.1 if correlation else 3.4, 2.6)
+    panels = figure.subplots(1, 3 if correlation else 1, squeeze=False)[0]
+    density, edges = errors.histogram.density, errors.histogram.edges
+    panels[0].stairs(density / 100, 100 * edges, color=BLUE)
+    panels[0].axvline(0, color="0.6", lw=0.5, zorder=0)
+    panels[0].set(
+        yscale="log",
+        xlabel="residual / %",
+        ylabel="density per %",
+        title="residuals",
+    )
+    if correlation is None:
+        return figure
+    panels[1].semilogx(
+        correlation.lags, correlation.by_lag, color=BLUE, marker=".", ms=4
+    )
+    panels[1].axhline(0, color="0.6", lw=0.5, zorder=0)
+    panels[1].axhline(np.exp(-1), color="0.6", lw=0.5, ls=":", zorder=0)
+    panels[1].set(
+        xlabel="distance / pixels",
+        ylabel="correlation",
+        title="of two pixels",
+        ylim=(min(-0.1, correlation.by_lag.min() - 0.05), 1.02),
+    )
+    image = panels[2].pcolormesh(
+        correlation.lam,
+        correlation.lam,
+        correlation.matrix,
+        vmin=-1,
+        vmax=1,
+        cmap="PuOr",
+        rasterized=True,
+    )
+    panels[2].set(
+        xscale="log",
+        yscale="log",
+        xlabel=WAVELENGTH,
+        ylabel=WAVELENGTH,
+        title="over spectra",
+    )
+    figure.colorbar(image, ax=panels[2], label="correlation")
+    return figure
