@@ -69,8 +69,9 @@ from synthesizer_emulator.grid.emulated_grid import (
 )
 from synthesizer_emulator.gridfile.header import Axis, GridHeader, LineList
 from synthesizer_emulator.gridfile.writing import create_emission, write_header
+from synthesizer_emulator.library.collection import collect
 from synthesizer_emulator.library.config import LibraryConfig
-from synthesizer_emulator.library.parts import Parts, collect, write_parts
+from synthesizer_emulator.library.parts import Parts, write_parts
 
 SEED = 20
 ATTEMPTS = {

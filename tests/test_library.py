@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 import pytest
 import yaml
-from astropy.cosmology import FlatLambdaCDM, Planck18
+from astropy.cosmology import FlatLambdaCDM, Planck15, Planck18
 from click.testing import CliRunner
 from scipy import stats
 from synthesizer.emission_models import IncidentEmission, TotalEmission
@@ -44,10 +44,10 @@ from synthesizer_emulator.library import (
     Uniform,
     merge,
 )
-from synthesizer_emulator.library import library as plan
+from synthesizer_emulator.library import library as module
 from synthesizer_emulator.library.config import LibraryConfig
 from synthesizer_emulator.library.file import parts_folder
-from synthesizer_emulator.library.metadata import about_filters
+from synthesizer_emulator.library.metadata import describe_filters
 from synthesizer_emulator.library.parameters import (
     AGE_OF_UNIVERSE,
     Parameters,
@@ -155,11 +155,11 @@ def test_choices_and_fixed_values():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Uniform(1, 1), "have to ascend, got 1 and 1"),
+        (lambda: Uniform(1, 1), "must ascend, got 1 and 1"),
         (lambda: Uniform(0, "x"), "a number .* got 'x'"),
         (lambda: LogUniform(0, 1), "low of log_uniform .* got 0"),
         (lambda: Normal(0, 0), "sigma of normal"),
-        (lambda: Normal(0, 1, 2, 1), "have to ascend, got 2 and 1"),
+        (lambda: Normal(0, 1, 2, 1), "must ascend, got 2 and 1"),
         (lambda: Normal(0, 1, "x"), "bound of normal .* got 'x'"),
         (lambda: Choice([]), r"list of numbers, got \[\]"),
         (lambda: Choice([1, True]), "each of choice .* got True"),
@@ -423,7 +423,7 @@ def test_units_and_names_of_parameters(native):
 )  # fmt: skip
 def test_parameters_that_make_no_sense_are_refused(native, changes, message):
     with pytest.raises(InconsistentArguments, match=message):
-        make_library(native, **changes)
+        make_library(native, **changes).check()
 
 
 def test_histories_that_are_not_translated_are_named(native):
@@ -673,8 +673,8 @@ def test_two_processes_make_the_same_file(tmp_path):
     alone.library.write(made, progress=False)
     config = write_config(tmp_path, **lean)
     script = (
-        "import synthesizer_emulator.library.library as plan\n"
-        "plan._GALAXIES_A_PART = 3\n"
+        "import synthesizer_emulator.library.library as module\n"
+        "module.part_size = lambda *_: 3\n"
         "from synthesizer_emulator.cli.main import main\n"
         "main()\n"
     )
@@ -710,7 +710,7 @@ def test_two_processes_make_the_same_file(tmp_path):
     aside = lost.rename(tmp_path / "aside")
     lacking = run("merge", parts)
     assert lacking.exit_code == 1
-    assert "3 lack: 3 to 5" in " ".join(lacking.output.split())
+    assert "3 are missing: 3 to 5" in " ".join(lacking.output.split())
     aside.rename(lost)
     merged = run("merge", parts)
     assert merged.exit_code == 0, merged.output
@@ -738,6 +738,11 @@ def test_two_processes_make_the_same_file(tmp_path):
             "'grid': new_lam must be a mapping with the entries resol",
         ),
         (
+            {"grid": {"name": "bc03-example", "new_lam": {
+                "resolution": 0.5, "from": 500, "to": 5e4}}},
+            "'grid': resolution of new_lam must be a number from 1 to",
+        ),
+        (
             {"grid": {"name": "bc03-example", "lam_lims": [5, 2]}},
             "wavelengths of lam_lims have to ascend",
         ),
@@ -753,7 +758,7 @@ def test_two_processes_make_the_same_file(tmp_path):
             {"grid": {"name": "bc03-example", "collapse": {"logU": 1}}},
             "'grid': Axis logU is not a valid axis",
         ),
-        ({"emission_model": "Total"}, "there is no 'Total' here; .*TotalEm"),
+        ({"emission_model": "Total"}, "unknown class 'Total'; .*TotalEm"),
         ({"emission_model": "PowerLaw"}, "one of Synthesizer's emission mod"),
         (
             {"emission_model": {"TotalEmission": {"curve": 1}}},
@@ -766,7 +771,7 @@ def test_two_processes_make_the_same_file(tmp_path):
             "PowerLaw has no argument 'slop'",
         ),
         ({"emission_model": ["x"]}, r"name of a class, or .* got \['x'\]"),
-        ({"igm": "PowerLaw"}, "'igm': there is no 'PowerLaw' here"),
+        ({"igm": "PowerLaw"}, "'igm': unknown class 'PowerLaw'"),
         ({"cosmology": "Planck1"}, "one of astropy's, .*Planck18.*'Planck1'"),
         ({"draws": {"size": 3}}, "'draws': the draws has no entry size"),
         ({"draws": {"n": 0}}, "'draws': n of draws"),
@@ -779,7 +784,7 @@ def test_two_processes_make_the_same_file(tmp_path):
         ({"stars": 3}, "'stars' takes priors by name"),
         (
             {"stars": {"tau_v": {"uniform": [3, 0]}}},
-            "'stars: tau_v': The bounds of uniform have to ascend",
+            "'stars: tau_v': The bounds of uniform must ascend",
         ),
         (
             {"sf_hist": {"Constant": {"max_age": "3 parsecs of fun"}}},
@@ -813,7 +818,7 @@ HUGE = [10**12, 1e12, "1e300", 10**400]
         (
             lambda n: {"grid": {"name": "bc03-example", "new_lam": {
                 "resolution": n, "from": 500, "to": 5e4}}},
-            "as new_lam says, would take .* GB of memory, and there are",
+            "of new_lam would take .* GB of memory, and there are",
         ),
         (
             lambda n: {"sf_hist": {"Continuity": {"logsfr_ratios": {
@@ -873,6 +878,7 @@ TYPOS = {
     "igm": ({"igm": "inoue14"}, "Inoue14"),
     "cosmology": ({"cosmology": "planck18"}, "Planck18"),
     "stars": ({"stars": {"log10initial_mass": 9, "tauv": 1}}, "tau_v"),
+    "the mass": ({"stars": {"log10initialmass": 9}}, "log10initial_mass"),
     "sf_hist": ({"sf_hist": "LogNorml"}, "LogNormal"),
     "metal_dist": ({"metal_dist": "DeltaConstnt"}, "DeltaConstant"),
     "a parameter": ({"sf_hist": {"Constant": {"maxage": "1 Gyr"}}}, "max_age"),
@@ -896,7 +902,7 @@ TYPOS = {
 def test_a_typo_is_called_one(tmp_path, monkeypatch, typo):
     """Before anything of the model is evaluated."""
     monkeypatch.setattr(
-        plan.GalaxyModel,
+        module.GalaxyModel,
         "from_model",
         lambda *_, **__: pytest.fail("compiles"),
     )
@@ -1019,6 +1025,18 @@ LEAVING = {
         {"redshift": {"normal": [0.5, 1]}},
         "redshift", "{normal: [0.5, 1]}", "redshifts", 0.0,
     ),
+    "mass": (
+        {"stars": {"initial_mass": {"uniform": [-1, 9], "units": "Msun"}}},
+        "stars: initial_mass", "{uniform: [-1, 9], units: Msun}", "masses",
+        0.0,
+    ),
+    "escape fraction": (
+        {
+            "emission_model": SAID["emission_model"],
+            "stars": {**SAID["stars"], "fesc": {"uniform": [0, 2]}},
+        },
+        "stars: fesc", "{uniform: [0, 2]}", "fraction", 1.0,
+    ),
 }  # fmt: skip
 
 
@@ -1026,7 +1044,9 @@ LEAVING = {
 def test_priors_that_leave_the_grid_are_known_beforehand(
     tmp_path, monkeypatch, case
 ):
-    monkeypatch.setattr(plan, "in_batches", lambda *_: pytest.fail("compiles"))
+    monkeypatch.setattr(
+        module, "in_batches", lambda *_: pytest.fail("compiles")
+    )
     changes, where, prior, axis, end = LEAVING[case]
     path = write_config(tmp_path, **{**LEAN, "draws": {"n": 50}, **changes})
     library = LibraryConfig.read(path).library
@@ -1057,7 +1077,7 @@ def test_bad_redshifts_do_not_hide_the_others(native):
     known = np.isfinite(columns["parameters/sf_hist/max_age"])
     assert 0 < known.sum() < 64
     with pytest.raises(InconsistentArguments, match="max_age' is finite for"):
-        make_library(native, ages, redshift=Uniform(-3.0, -2.0))
+        make_library(native, ages, redshift=Uniform(-3.0, -2.0)).check()
 
 
 @pytest.mark.parametrize("killed", [False, True])
@@ -1094,6 +1114,8 @@ def test_what_is_said_in_short_is_what_is_said_in_full(emulated, tmp_path):
         draws=Draws(100),
         outputs=["photometry"],
         emissions=["incident"],
+        cosmo=Planck15,
+        igm=Inoue14,
     )
     short = make_library(
         emulated,
@@ -1102,6 +1124,8 @@ def test_what_is_said_in_short_is_what_is_said_in_full(emulated, tmp_path):
         draws=100,
         outputs="photometry",
         emissions="incident",
+        cosmo="Planck15",
+        igm="Inoue14",
     )
     assert short.about == full.about
     expected = full.make(slice(0, 2))
@@ -1129,7 +1153,7 @@ def test_filters_by_their_codes(emulated, tmp_path, monkeypatch):
     kept = FilterCollection(filter_codes=[code])
     for given in (code, [code], (code,)):
         library = make_library(emulated, filters=given, outputs="photometry")
-        assert library.about["filters"] == about_filters(kept)
+        assert library.about["filters"] == describe_filters(kept)
     with pytest.raises(InconsistentArguments, match=f"mean '{code}'"):
         make_library(emulated, filters=["JWST/NIRCamF115W"])
     monkeypatch.setattr(
@@ -1167,6 +1191,8 @@ def test_galaxies_that_there_are_not(emulated, which, message):
         ({"filters": {"a": 3}}, "a takes two wavelengths"),
         ({"filters": {"a": (1 * Gyr, 2 * Gyr)}}, "units such as Angstrom"),
         ({"filters": 3}, "codes must be a name, or a list of names"),
+        ({"cosmo": "Planck1"}, "one of astropy's, .* mean 'Planck1"),
+        ({"igm": "Inoue"}, "igm must be one of .* mean 'Inoue14'"),
     ],
 )
 def test_what_can_not_be_said_in_short(emulated, changes, message):
@@ -1210,3 +1236,27 @@ def test_the_page_says_a_library_that_can_be_made(tmp_path):
     assert read.library.draws.n == 1000
     assert read.path == tmp_path / "library.hdf5"
     assert list(read.library.about["filters"]) == ["F115W", "F277W"]
+
+
+def test_construction_compiles_nothing(native, monkeypatch):
+    monkeypatch.setattr(
+        module.GalaxyModel,
+        "from_model",
+        lambda *_, **__: pytest.fail("compiles"),
+    )
+    monkeypatch.setattr(
+        Draws, "rows", lambda *_: pytest.fail("draws a galaxy")
+    )
+    make_library(native, HISTORIES["logarithm"][0], METALS["normal"][0])
+
+
+def test_negative_masses_are_bad(native):
+    masses = Normal(1e9, 1e9, units="Msun")
+    library = make_library(
+        native, stars={"initial_mass": masses}, draws=Draws(16, seed=1)
+    )
+    made = library.make(16)
+    negative = made["parameters/stars/initial_mass"] < 0.0
+    assert 0 < negative.sum() < 16
+    bad = np.isnan(made["lnu/incident"]).all(axis=1)
+    np.testing.assert_array_equal(bad, negative)

@@ -14,11 +14,8 @@ from synthesizer.exceptions import GridError, InconsistentArguments
 from synthesizer_emulator.files.hdf5 import open_hdf5
 from synthesizer_emulator.files.sealed import write_sealed
 from synthesizer_emulator.library import LibraryFile, merge
-from synthesizer_emulator.library.parts import (
-    Parts,
-    collect,
-    write_parts,
-)
+from synthesizer_emulator.library.collection import collect
+from synthesizer_emulator.library.parts import Parts, write_parts
 
 ABOUT = {"filters": ["a", "b"], "seed": 3}
 
@@ -95,7 +92,7 @@ def test_machines_without_a_common_disk(tmp_path):
         write_parts(
             begin(folder), make, process=process, processes=2, progress=False
         )
-    with pytest.raises(InconsistentArguments, match="10 lack: 10 to 19"):
+    with pytest.raises(InconsistentArguments, match="10 are missing: 10 "):
         collect(folders[0])
     collection = collect(folders)
     assert np.array_equal(
@@ -221,7 +218,7 @@ def test_mistakes(tmp_path):
 
 
 def some_part(parts, i=1):
-    return parts._path(parts.ranges()[i])
+    return parts.path(parts.ranges()[i])
 
 
 DAMAGES = {
@@ -387,7 +384,7 @@ def test_parts_go_when_the_file_is_on_the_disk_and_right(
     write_parts(begin(parts.folder), make, progress=False)
     with h5py.File(path, "r+") as hdf:
         hdf["photometry"][7, 1] += 1.0
-    with pytest.raises(GridError, match="'photometry' is not as in the parts"):
+    with pytest.raises(GridError, match="'photometry' differs from the parts"):
         merge(parts.folder)
     assert len(collect(parts.folder).kept) == 25
 

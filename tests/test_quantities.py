@@ -446,7 +446,7 @@ LIBRARY_CASES = [
 def test_wrong_units_of_libraries_are_refused(grid, name, units):
     for prior in (Uniform(0.1, 0.3, units=units), Fixed(0.2, units=units)):
         with pytest.raises((*REFUSED, InconsistentArguments), match=name):
-            library(grid, **LIBRARIES[name](prior))
+            library(grid, **LIBRARIES[name](prior)).check()
 
 
 @pytest.mark.parametrize("prior", [Uniform(0, 1, units="Gyr"), 1.0 * Gyr])
@@ -461,7 +461,7 @@ def test_wrong_units_of_an_optical_depth_are_refused(grid, prior):
             draws=Draws(2),
             outputs=["lnu"],
             **for_all,
-        )
+        ).check()
 
 
 def test_libraries_convert_every_unit_of_a_temperature(grid):

@@ -26,7 +26,7 @@ from synthesizer_emulator import (
     compile_model,
     extract_directly,
 )
-from synthesizer_emulator.library.config import _grid
+from synthesizer_emulator.library.config import open_grid
 
 AXIS = "ionisation_parameters"
 
@@ -111,7 +111,7 @@ def test_parametric_stars_without_an_axis_of_the_grid(use, grid, three_axes):
     exec(re.search(r"grid\.collapse\(.*?\)", said)[0], {"grid": grid})
     use(grid)
     in_yaml = yaml.safe_load(re.search(r"`(grid: .*)`", said)[1])
-    assert _grid(in_yaml["grid"], three_axes).axes == grid.axes
+    assert open_grid(in_yaml["grid"], three_axes).axes == grid.axes
 
 
 def test_other_errors_stay_what_they_were(emulated):

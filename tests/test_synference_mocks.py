@@ -482,6 +482,9 @@ def test_without_synference_it_says_so(monkeypatch):
     for name in list(sys.modules):
         if name.startswith("synthesizer_emulator.library.synference"):
             monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delattr(
+        synthesizer_emulator, "EmulatedGalaxyBasis", raising=False
+    )
     with pytest.raises(ImportError, match="extra 'synference'"):
         _ = synthesizer_emulator.EmulatedGalaxyBasis
 

@@ -1,9 +1,9 @@
-"""Libraries of galaxies: priors in, parameters and photometry out.
+"""Libraries of galaxies: parameters drawn from priors, and their photometry.
 
-For whoever wants a million galaxies of an emission model without going
-through Synthesizer's pipeline a million times: `Library` from Python,
-`read_library` from YAML. `parts` writes and takes up what is made, for other
-layouts of the final file, too.
+`Library` makes a million galaxies of an emission model in batches, instead of
+one by one in Synthesizer's pipeline; `config` reads it from YAML. `parts` and
+`collection` write and join interruptible parts, for any layout of the final
+file.
 """
 
 import lazy_loader

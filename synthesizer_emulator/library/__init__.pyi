@@ -1,9 +1,9 @@
+from .draws import Draws as Draws
 from .file import LibraryFile as LibraryFile
 from .file import merge as merge
-from .library import History as History
+from .history import History as History
 from .library import Library as Library
 from .priors import Choice as Choice
-from .priors import Draws as Draws
 from .priors import Fixed as Fixed
 from .priors import LogUniform as LogUniform
 from .priors import Normal as Normal

@@ -1,8 +1,7 @@
-"""Several processes, maybe on several machines, at one library.
+"""Several processes, perhaps on several machines, that make one library.
 
-They meet by JAX's own distributed runtime, which knows who is who where
-Slurm or Open MPI started them. Nothing else passes between them: each
-writes its own parts.
+JAX's distributed runtime numbers them, from Slurm or Open MPI if these started
+them. Each process writes its own parts; they exchange nothing else.
 """
 
 from inspect import signature
@@ -13,9 +12,9 @@ from synthesizer.exceptions import InconsistentArguments
 
 from synthesizer_emulator.library.parts import check_process
 
-# How long a process that is done waits for the slowest one, seconds.
-_PATIENCE = 7 * 24 * 3600
-_WAIT = "shutdown_timeout_seconds"
+# How long a finished process waits for the slowest one, seconds.
+_TIMEOUT = 7 * 24 * 3600
+_TIMEOUT_OPTION = "shutdown_timeout_seconds"
 
 
 def join_processes(
@@ -23,37 +22,37 @@ def join_processes(
     processes: int | None = None,
     process: int | None = None,
 ) -> tuple[int, int]:
-    """Join the other processes. JAX must not have computed before.
+    """Connect to the other processes, before any computation with JAX.
 
     Args:
-        coordinator (str): The address and the port at which process 0
-            listens, `host:port`; by default, like the rest, what Slurm or
-            Open MPI say.
-        processes (int): How many processes there are.
-        process (int): Which this is, from 0.
+        coordinator (str): The address at which process 0 listens,
+            `host:port`. Without any arguments, Slurm or Open MPI provide
+            all three.
+        processes (int): The number of processes.
+        process (int): The number of this process, from 0.
 
     Returns:
-        tuple: Which process this is, and how many there are.
+        tuple: The number of this process, and the number of processes.
 
     Raises:
         InconsistentArguments: If some of the arguments are missing, or the
-            processes don't find each other.
+            processes can't connect.
     """
     given = (coordinator, processes, process)
     if any(g is None for g in given) and any(g is not None for g in given):
         raise InconsistentArguments(
             "Processes need the address of the coordinator, their number "
-            "and which this is; or none of them, where Slurm or Open MPI "
-            f"started them. Got {coordinator}, {processes} and {process}."
+            "and the number of this one; or none of them, if Slurm or Open "
+            f"MPI started them. Got {coordinator}, {processes} and {process}."
         )
     if processes is not None and process is not None:
         check_process(process, processes)
     try:
         initialize = jax.distributed.initialize
-        # Older versions of JAX wait five minutes, and can't be told.
-        known = _WAIT in signature(initialize).parameters
-        patience: dict[str, Any] = {_WAIT: _PATIENCE} if known else {}
-        initialize(coordinator, processes, process, **patience)
+        # Older versions of JAX always wait five minutes.
+        known = _TIMEOUT_OPTION in signature(initialize).parameters
+        options: dict[str, Any] = {_TIMEOUT_OPTION: _TIMEOUT} if known else {}
+        initialize(coordinator, processes, process, **options)
     except (RuntimeError, ValueError) as error:
         raise InconsistentArguments(
             f"The processes did not find each other: {error}. Give "

@@ -1,17 +1,17 @@
-"""The library file: one HDF5 file of galaxies, and what made them.
+"""The library file: one HDF5 file of galaxies and their inputs.
 
-The only room that knows its layout::
+Its layout::
 
-    galaxies                  the number of each in the draws, (n,)
-    skipped                   the numbers of those that were left out
-    parameters/redshift       (n,), and so on: parameters/stars/...,
+    galaxies                  the number of each galaxy in the draws, (n,)
+    skipped                   the numbers of those left out
+    parameters/redshift       (n,), and likewise parameters/stars/...,
                               parameters/sf_hist/..., .../metal_dist/...
     photometry/<emission>     (n, n_bands); or luminosities, fnu, lnu
     filter_codes              (n_bands,)
     wavelength                (nlam,), for spectra
 
-Every array has the attribute `Units`. The attribute `about` of the file is
-JSON that says what made it.
+Every array has the attribute `Units`. The attribute `about` of the file holds
+the inputs of the library in JSON.
 """
 
 import json
@@ -27,33 +27,31 @@ from synthesizer.exceptions import GridError, InconsistentArguments
 from synthesizer_emulator.files.hdf5 import open_hdf5, report_damage
 from synthesizer_emulator.files.locks import exclusive
 from synthesizer_emulator.files.writing import check_room, write_hdf5
-from synthesizer_emulator.library.parts import (
+from synthesizer_emulator.library.collection import (
     Collection,
-    Parts,
-    check_idle,
     collect,
-    listed,
     remaining,
 )
+from synthesizer_emulator.library.parts import Parts, check_idle, listed
 
 FORMAT = "synthesizer_emulator library"
 FORMAT_VERSION = 1
 PARTS_SUFFIX = ".parts"
 
-# What to do where a library file is damaged.
-_ANEW = "Fetch it again; or delete it, and make it again."
+# What to do about a damaged library file.
+_REMEDY = "Fetch it again; or delete it, and make it again."
 
 
 @dataclass(frozen=True)
 class LibraryFile:
-    """What a library file holds, but its arrays.
+    """The contents of a library file, without its arrays.
 
     Attributes:
         path (Path): The file.
-        galaxies (int): How many galaxies.
-        skipped (tuple of int): The draws that were left out.
-        about (dict): What made it.
-        digest (str): What distinguishes it from others.
+        galaxies (int): The number of galaxies.
+        skipped (tuple of int): The numbers of the draws left out.
+        about (dict): The inputs of the library.
+        digest (str): Digest of the inputs.
     """
 
     path: Path
@@ -63,7 +61,7 @@ class LibraryFile:
     digest: str
 
     def __str__(self) -> str:
-        """Return how many galaxies it has, and which were left out."""
+        """Return the numbers of galaxies kept and left out."""
         megabytes = self.path.stat().st_size / 1e6
         lines = [f"{self.path}: {self.galaxies} galaxies ({megabytes:.1f} MB)"]
         if self.skipped:
@@ -80,10 +78,10 @@ class LibraryFile:
             path (str/Path): The file.
 
         Raises:
-            GridError: If it is none, or damaged.
+            GridError: If it is not a library file, or damaged.
         """
         path = Path(path)
-        with report_damage(path, _ANEW), open_hdf5(path) as hdf:
+        with report_damage(path, _REMEDY), open_hdf5(path) as hdf:
             if str(hdf.attrs.get("format")) != FORMAT:
                 raise GridError(
                     f"'{path}' is no library: expected the attribute "
@@ -111,45 +109,44 @@ def merge(
     path: str | Path | None = None,
     on_bad: str = "skip",
 ) -> LibraryFile:
-    """Put the parts of a library together, and delete them.
+    """Join the parts of a library into one file, and delete them.
 
-    They are deleted when the file is on the disk and was found to hold what
-    they do. After an interruption the same call goes on.
+    The parts are deleted once the file is on the disk and was compared with
+    them. The same call resumes after an interruption.
 
     Args:
         folders (str/Path/sequence): The folder of the parts, `*.parts`; or
             those of several machines that share no disk.
         path (str/Path): The file to write; by default beside the first
             folder.
-        on_bad (str): Whether galaxies with values that are not finite are
-            refused (`refuse`) or left out (`skip`).
+        on_bad (str): `refuse` galaxies with values that are not finite, or
+            `skip` them.
 
     Returns:
-        LibraryFile: What it holds.
+        LibraryFile: The file.
 
     Raises:
-        InconsistentArguments: If parts are damaged, lack or are double, or
-            bad galaxies are refused; names them. Or if there is a file that
-            is not this library. Nothing is deleted then.
-        GridError: If the file does not hold what the parts do.
-        OSError: If the file can't be written, or another process is at it
-            or at the parts.
+        InconsistentArguments: If parts are damaged, missing or there twice,
+            or bad galaxies are refused; names them. Or if the file exists
+            and is not this library. Nothing is deleted then.
+        GridError: If the file differs from the parts.
+        OSError: If the file can't be written, or another process is writing
+            it or its parts.
     """
     if isinstance(folders, str | Path):
         folders = [folders]
-    every = [Path(folder) for folder in folders]
+    places = [Path(folder) for folder in folders]
     if path is None:
-        path = every[0].with_name(
-            every[0].name.removesuffix(PARTS_SUFFIX) + ".hdf5"
-        )
+        name = places[0].name.removesuffix(PARTS_SUFFIX) + ".hdf5"
+        path = places[0].with_name(name)
     path = library_path(path)
     with exclusive(path):
-        for folder in every:
+        for folder in places:
             check_idle(folder)
         if path.exists():
-            collection = _already_merged(every, path)
+            collection = _already_merged(places, path)
         else:
-            collection = collect(every, on_bad)
+            collection = collect(places, on_bad)
             write_library(collection, path)
         if collection is not None:
             _check_written(collection, path)
@@ -158,38 +155,38 @@ def merge(
 
 
 def check_same(path: Path, digest: str) -> LibraryFile:
-    """Refuse a file that is there and is not a certain library.
+    """Refuse an existing file that is not a given library.
 
     Args:
         path (Path): The file.
-        digest (str): What distinguishes the library from others.
+        digest (str): The digest of the library.
 
     Returns:
-        LibraryFile: What the file holds.
+        LibraryFile: The file.
 
     Raises:
         InconsistentArguments: If it is anything else.
     """
     try:
-        there = LibraryFile.open(path)
+        file = LibraryFile.open(path)
     except GridError as error:
         raise InconsistentArguments(
             f"'{path}' is there already, and not replaced: {error} Move it "
             "away, or choose another file."
         ) from error
-    if there.digest != digest:
+    if file.digest != digest:
         raise InconsistentArguments(
             f"'{path}' is there already, and another library: delete it, or "
             "choose another file."
         )
-    return there
+    return file
 
 
 def library_path(path: str | Path) -> Path:
-    """Return the path of a library file.
+    """Return the path of a library file, after a check of its suffix.
 
     Raises:
-        InconsistentArguments: If it does not end as one.
+        InconsistentArguments: If it is not `.hdf5`.
     """
     path = Path(path)
     if path.suffix != ".hdf5":
@@ -203,7 +200,7 @@ def write_library(collection: Collection, path: Path) -> None:
     """Write a library file, whole or not at all.
 
     Args:
-        collection (Collection): Its parts.
+        collection (Collection): The parts.
         path (Path): The file.
 
     Raises:
@@ -232,17 +229,17 @@ def write_library(collection: Collection, path: Path) -> None:
 
 
 def _already_merged(folders: Sequence[Path], path: Path) -> Collection | None:
-    """Return what is left of the parts of a file that is there.
+    """Return the parts that are left of an existing file.
 
     Returns:
-        Collection: The parts; None if all are gone.
+        Collection: The parts; None if there are none.
 
     Raises:
-        InconsistentArguments: If the file is not made of these parts.
+        InconsistentArguments: If the file is of another library.
     """
     left = [f for f in folders if f.is_dir() and any(f.iterdir())]
-    own = parts_folder(path).name in (folder.name for folder in folders)
-    if own and not left:
+    belong = parts_folder(path).name in (folder.name for folder in folders)
+    if belong and not left:
         for folder in folders:
             if folder.is_dir():
                 folder.rmdir()
@@ -252,19 +249,19 @@ def _already_merged(folders: Sequence[Path], path: Path) -> Collection | None:
 
 
 def _check_written(collection: Collection, path: Path) -> None:
-    """Refuse a file that does not hold what its parts do.
+    """Refuse a file whose arrays differ from those of the parts.
 
     Raises:
-        GridError: Names what differs.
+        GridError: With the name of the array.
     """
-    with report_damage(path, _ANEW), open_hdf5(path) as hdf:
+    with report_damage(path, _REMEDY), open_hdf5(path) as hdf:
         places = np.searchsorted(hdf["galaxies"][...], collection.kept)
         for name in collection.rows:
             for which, rows in collection.read(name):
                 if not len(rows):
                     continue
-                # The galaxies of a part are in one piece.
+                # The galaxies of a part are contiguous.
                 start = places[which.start]
-                there = hdf[name][start : start + len(rows)]
-                if there.tobytes() != rows.tobytes():
-                    raise ValueError(f"'{name}' is not as in the parts")
+                written = hdf[name][start : start + len(rows)]
+                if written.tobytes() != rows.tobytes():
+                    raise ValueError(f"'{name}' differs from the parts")

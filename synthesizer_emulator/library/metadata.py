@@ -1,7 +1,7 @@
-"""What made a library, in words and numbers that JSON knows.
+"""The inputs of a library as JSON values.
 
-It goes into the file, for whoever finds it in a drawer, and tells one
-library from another when an interrupted one is taken up.
+They are stored in the library file, and tell an interrupted library from
+another one.
 """
 
 from collections.abc import Iterable, Mapping
@@ -28,84 +28,81 @@ from synthesizer_emulator.records import current_versions
 if TYPE_CHECKING:
     from astropy.cosmology import FLRW
 
-# Longer arrays are told by their digest.
+# Longer arrays are replaced by their digest.
 _LONGEST = 20
 
-# Where two cosmologies are compared.
+# The redshifts at which cosmologies are compared.
 _REDSHIFTS = np.array([0.01, 0.1, 0.3, 1.0, 2.0, 4.0, 8.0, 15.0])
 
-# What Synthesizer's objects keep beside what they were made with.
-_NOISE = ("description", "required_params", "last_")
+# Attributes of Synthesizer's objects that are not their arguments.
+_IGNORED = ("description", "required_params", "last_")
 
 
-def about_prior(prior: Prior) -> dict[str, Any]:
-    """Return what a prior is; what it is without is left out."""
-    said = {f.name: getattr(prior, f.name) for f in fields(prior)}
-    known = {k: _plain(v) for k, v in said.items() if v not in (None, "")}
-    return {"prior": type(prior).__name__, **known}
+def describe_prior(prior: Prior) -> dict[str, Any]:
+    """Return the class of a prior and its settings."""
+    settings = {f.name: getattr(prior, f.name) for f in fields(prior)}
+    given = {k: v for k, v in settings.items() if v not in (None, "")}
+    return {"prior": type(prior).__name__, **_json_value(given)}
 
 
-def about_quantiles(priors: Iterable[Prior]) -> str:
-    """Return a digest of the values that priors have, whatever their class."""
-    parts = np.linspace(0.01, 0.99, 33)
-    return digest([prior.quantile(parts) for prior in priors])
+def describe_quantiles(priors: Iterable[Prior]) -> str:
+    """Return a digest of the quantiles of priors, whatever their class."""
+    u = np.linspace(0.01, 0.99, 33)
+    return digest([prior.quantile(u) for prior in priors])
 
 
-def about_model(model: EmissionModel) -> dict[str, Any]:
-    """Return the tree of an emission model, by the labels of its parts."""
+def describe_model(model: EmissionModel) -> dict[str, Any]:
+    """Return the models of the tree of an emission model, by label."""
     return {
         label: {
             key: value
-            for key, value in _about_part(part).items()
+            for key, value in _describe_part(part).items()
             if value not in (None, [], {})
         }
         for label, part in ModelQueue(model).models.items()
     }
 
 
-def about_grids(model: EmissionModel) -> dict[str, Any]:
-    """Return the grids that a model extracts from, by name.
-
-    With the digest of every spectrum that it extracts.
-    """
+def describe_grids(model: EmissionModel) -> dict[str, Any]:
+    """Return the grids of a model, with digests of the spectra it extracts."""
     extracted: dict[int, tuple[Grid, set[str]]] = {}
     for part in ModelQueue(model).models.values():
         if part._is_extracting:
             grid = part.grid
             extracted.setdefault(id(grid), (grid, set()))[1].add(part.extract)
-    found: dict[str, Any] = {}
+    grids: dict[str, Any] = {}
     for grid, names in extracted.values():
-        # Two of the same name may well be two grids.
-        same = sum(name.partition(" #")[0] == grid.grid_name for name in found)
+        # Different grids may have the same name.
+        same = sum(name.partition(" #")[0] == grid.grid_name for name in grids)
         name = f"{grid.grid_name} #{same + 1}" if same else grid.grid_name
-        found[name] = about_grid(grid, sorted(names))
-    return found
+        grids[name] = describe_grid(grid, sorted(names))
+    return grids
 
 
-def about_recipe(
+def describe_recipe(
     model: EmissionModel,
     emissions: Iterable[str] | None,
     varying: Iterable[str],
     fixed: Mapping[str, Any],
 ) -> str:
-    """Return a digest of all that is done to the spectra of the grids.
+    """Return a digest of the operations on the spectra of the grids.
 
-    Of the dust curves at the wavelengths, the code of parameter functions,
-    the masks, the scalings: see `translation.recipe`.
+    They are dust curves at the wavelengths, the code of parameter functions,
+    masks and scalings: see `translate.recipe`.
     """
-    found = recipe(model, emissions, varying, fixed)
+    operations = recipe(model, emissions, varying, fixed)
     terms = {
         label: sorted(
             digest(source, sorted(map(digest, factors)), parts)
             for source, factors, parts in terms
         )
-        for label, terms in found.pop("terms").items()
+        for label, terms in operations.pop("terms").items()
     }
-    return digest(terms, found)
+    return digest(terms, operations)
 
 
-def about_filters(filters: FilterCollection | None) -> dict[str, str]:
-    """Return a digest of the curve of each filter, by its code."""
+def describe_filters(filters: FilterCollection | None) -> dict[str, str]:
+    """Return a digest of the transmission curve of each filter, by code."""
     if filters is None:
         return {}
     return {
@@ -117,67 +114,70 @@ def about_filters(filters: FilterCollection | None) -> dict[str, str]:
     }
 
 
-def about_distances(cosmo: "FLRW") -> str:
-    """Return a digest of the distances and ages that a cosmology finds.
+def describe_distances(cosmo: "FLRW") -> str:
+    """Return a digest of distances and ages in a cosmology.
 
-    Two cosmologies that are written alike may compute them differently.
+    Two cosmologies with the same `repr` may differ in them.
     """
     distances = cosmo.luminosity_distance(_REDSHIFTS).to_value("Mpc")
     return digest(distances, cosmo.age(_REDSHIFTS).to_value("Gyr"))
 
 
-def about_igm(igm: Any) -> dict[str, Any] | None:
-    """Return a model of the intergalactic medium, and its coefficients."""
+def describe_igm(igm: Any) -> dict[str, Any] | None:
+    """Return a model of the intergalactic medium, with its coefficients."""
     if igm is None:
         return None
     model = igm() if isinstance(igm, type) else igm
-    return {**about_object(model), "values": digest(translate_igm(model))}
+    return {**describe_object(model), "values": digest(translate_igm(model))}
 
 
-def about_object(thing: Any) -> Any:
-    """Return the class of an object and what it was made with."""
+def describe_object(thing: Any) -> Any:
+    """Return the class of an object and its attributes."""
     if thing is None:
         return None
     state = vars(thing) if hasattr(thing, "__dict__") else {}
     return {
         "class": type(thing).__name__,
         **{
-            name.lstrip("_"): _plain(value)
+            name.lstrip("_"): _json_value(value)
             for name, value in state.items()
-            if _is_plain(value) and not name.lstrip("_").startswith(_NOISE)
+            if _is_simple(value) and not name.lstrip("_").startswith(_IGNORED)
         },
     }
 
 
-def about_software() -> dict[str, str]:
-    """Return the versions and the precision that numbers depend on."""
+def describe_software() -> dict[str, str]:
+    """Return the versions of packages, and the floating-point precision."""
     return {**current_versions(), "precision": str(jnp.zeros(()).dtype)}
 
 
-def _about_part(model: EmissionModel) -> dict[str, Any]:
-    """Return one model of a tree."""
+def _describe_part(model: EmissionModel) -> dict[str, Any]:
+    """Return the operation of one model of a tree."""
     return {
         "grid": model.grid.grid_name if model._is_extracting else None,
         "extract": model.extract,
         "combine": _labels(model.combine or ()),
         "apply_to": _labels([model.apply_to] if model.apply_to else ()),
-        "transformer": about_object(model.transformer),
-        "generator": about_object(model.generator),
-        "masks": [_plain(mask) for mask in model.masks],
+        "transformer": describe_object(model.transformer),
+        "generator": describe_object(model.generator),
+        "masks": [_json_value(mask) for mask in model.masks],
         "scale_by": [str(scaler) for scaler in model.scale_by],
-        "fixed_parameters": _plain(model.fixed_parameters),
+        "fixed_parameters": _json_value(model.fixed_parameters),
     }
 
 
-def about_grid(grid: Grid, spectra: Iterable[str] = ()) -> dict[str, Any]:
-    """Return what a grid is.
+def describe_grid(grid: Grid, spectra: Iterable[str] = ()) -> dict[str, Any]:
+    """Return the shape, wavelengths and nodes of a grid, and its weights.
 
     Args:
         grid (Grid): The grid, native or emulated.
-        spectra (iterable of str): Those whose values matter.
+        spectra (iterable of str): The spectra to add digests of.
+
+    Returns:
+        dict: The metadata, with digests of the arrays.
     """
     lam = grid.lam.to_value("angstrom")
-    known: dict[str, Any] = {
+    metadata: dict[str, Any] = {
         "shape": [int(size) for size in grid.shape],
         "wavelengths": {**_summary(lam), "digest": digest(lam)},
         "nodes": digest(
@@ -193,16 +193,16 @@ def about_grid(grid: Grid, spectra: Iterable[str] = ()) -> dict[str, Any]:
         },
     }
     if isinstance(grid, EmulatedGrid):
-        card = grid.provenance
-        known |= {
-            "built_from": card.grid_name,
-            "source_sha256": card.source_hash,
-            "architecture": card.architecture,
-            "architecture_config": _plain(card.architecture_config),
-            "training_config": _plain(card.training_config),
-            "built_with": _plain(card.versions),
+        provenance = grid.provenance
+        metadata |= {
+            "built_from": provenance.grid_name,
+            "source_sha256": provenance.source_hash,
+            "architecture": provenance.architecture,
+            "architecture_config": _json_value(provenance.architecture_config),
+            "training_config": _json_value(provenance.training_config),
+            "built_with": _json_value(provenance.versions),
         }
-    return known
+    return metadata
 
 
 def _labels(models: Iterable[EmissionModel | str]) -> list[str]:
@@ -210,28 +210,28 @@ def _labels(models: Iterable[EmissionModel | str]) -> list[str]:
     return [m if isinstance(m, str) else m.label for m in models]
 
 
-def _is_plain(value: Any) -> bool:
-    """Return whether a value says something without its object."""
+def _is_simple(value: Any) -> bool:
+    """Whether a value is a number, a text, or an array of them."""
     simple = (bool, int, float, str, np.generic, np.ndarray, type(None))
     return isinstance(value, simple) or (
-        isinstance(value, list | tuple) and all(map(_is_plain, value))
+        isinstance(value, list | tuple) and all(map(_is_simple, value))
     )
 
 
-def _plain(value: Any) -> Any:
-    """Return a value as JSON knows it."""
+def _json_value(value: Any) -> Any:
+    """Convert a value to JSON, long arrays to their digests."""
     if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): _json_value(v) for k, v in value.items()}
     if isinstance(value, unyt_array) and value.size <= _LONGEST:
         return f"{value.value.tolist()} {value.units}"
     if isinstance(value, np.ndarray):
         if value.size > _LONGEST or value.dtype == object:
             return digest(value)[:16]
-        return _plain(value.tolist())
+        return _json_value(value.tolist())
     if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
+        return [_json_value(v) for v in value]
     if isinstance(value, np.generic):
-        return _plain(value.item())
+        return _json_value(value.item())
     if isinstance(value, float) and not np.isfinite(value):
         return str(value)
     if isinstance(value, str | int | float | bool | type(None)):
@@ -240,6 +240,6 @@ def _plain(value: Any) -> Any:
 
 
 def _summary(lam: NDArray) -> dict[str, Any]:
-    """Return what distinguishes wavelengths, whatever rounds them."""
+    """Return the number of wavelengths, and three of them to six digits."""
     some = {"first": lam[0], "middle": lam[len(lam) // 2], "last": lam[-1]}
     return {"n": len(lam), **{k: f"{v:.6g}" for k, v in some.items()}}

@@ -1,13 +1,13 @@
-"""The parameters of galaxies: drawn in the user's units, used as numbers.
+"""Parameters of galaxies, drawn in the user's units and used as plain numbers.
 
-Each has a prior, and a place: `galaxy` (the redshift), `stars`, `sf_hist`
-or `metal_dist`, as Synthesizer's constructors have them. Two things are
-understood of all of them: a name that starts with `log10` stands for the
-decadic logarithm, and a prior may be of fractions of another parameter of
-the same place, or of the age of the Universe. `Library` needs this room.
+Each parameter has a prior and belongs to a group: `galaxy` (the redshift),
+`stars`, `sf_hist` or `metal_dist`, after Synthesizer's constructors. In any
+group, a name that starts with `log10` stands for the decadic logarithm of a
+parameter, and a prior may give fractions of another parameter of the group or
+of the age of the Universe.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from synthesizer.exceptions import InconsistentArguments, IncorrectUnits
 from unyt import unyt_array, unyt_quantity
 
+from synthesizer_emulator.library.draws import Draws
 from synthesizer_emulator.library.priors import (
     Choice,
-    Draws,
     Fixed,
     Prior,
-    did_you_mean,
+    suggest_prior,
 )
 from synthesizer_emulator.units import (
     MODEL_UNITS,
@@ -41,24 +41,25 @@ AGE_OF_UNIVERSE = "age_of_universe"
 GALAXY, STARS = "galaxy", "stars"
 SF_HIST, METAL_DIST = "sf_hist", "metal_dist"
 MASS, REDSHIFT = "initial_mass", "redshift"
+LOG10 = "log10"
 
-_LOG10 = "log10"
-
-# What those of a place may be in; those of stars the emission model knows.
+# The plain units allowed in each group; those of stars depend on the emission
+# model.
 _UNITS = {GALAXY: (PURE,), SF_HIST: ("yr", PURE), METAL_DIST: (PURE,)}
 
-# Beyond what is likely, where a prior has no end.
+# The largest redshift of a prior without an upper end.
 _MAX_REDSHIFT = 20.0
-# The terms of the polynomial that stands for the age; good to 1e-9.
+
+# The degree of the polynomial for the age of the Universe; good to 1e-9.
 _DEGREE = 30
 
-# What may be given for a prior: a number alone is fixed.
-Given: TypeAlias = Prior | float | unyt_array
+# Anything that stands for a prior: a number is a fixed value.
+PriorLike: TypeAlias = Prior | float | unyt_array
+
+# Plain numbers by group and name.
+Values = dict[str, dict[str, NDArray[np.float64]]]
 
 _ONE = np.ones(1)
-
-# By place and name.
-Values = dict[str, dict[str, NDArray[np.float64]]]
 
 
 @dataclass(frozen=True)
@@ -66,182 +67,187 @@ class Parameter:
     """One parameter of a galaxy.
 
     Attributes:
-        place (str): What it is a parameter of.
-        given (str): The name it was given under.
-        prior (Prior): What is known of it.
+        group (str): The group that it belongs to.
+        given_name (str): Its name, perhaps with `log10` in front.
+        prior (Prior): Its prior.
     """
 
-    place: str
-    given: str
+    group: str
+    given_name: str
     prior: Prior
 
     def __post_init__(self) -> None:
-        """Check the units.
+        """Check the units and the shape.
 
         Raises:
-            InconsistentArguments: If they are none that a galaxy has, or
-                it has several values where it can have one.
+            InconsistentArguments: If a galaxy has no such parameter.
         """
         if self.prior.of is not None and self.is_log:
             raise InconsistentArguments(
-                f"'{self.given}' can't be a fraction of '{self.prior.of}': "
-                f"give '{self.name}'."
+                f"'{self.given_name}' can't be a fraction of "
+                f"'{self.prior.of}': give '{self.name}'."
             )
-        if not self.base:
+        if not self.plain_unit:
             raise InconsistentArguments(
-                f"'{self.given}' can't have the units '{self.prior.units}': "
-                f"expected those of {', '.join(MODEL_UNITS)}."
+                f"'{self.given_name}' can't have the units "
+                f"'{self.prior.units}': expected those of "
+                f"{', '.join(MODEL_UNITS)}."
             )
-        if self.prior.is_array and self.place in (GALAXY, STARS):
+        if self.prior.is_array and self.group in (GALAXY, STARS):
             raise InconsistentArguments(
-                f"'{self.given}' is one number a galaxy, got {self.prior}."
-                + did_you_mean(self.prior)
+                f"'{self.given_name}' is one number per galaxy, got "
+                f"{self.prior}." + suggest_prior(self.prior)
             )
 
     @property
     def is_log(self) -> bool:
-        """Whether it was given as its decadic logarithm."""
-        return self.given.startswith(_LOG10)
+        """Whether its values are decadic logarithms."""
+        return self.given_name.startswith(LOG10)
 
     @property
     def name(self) -> str:
-        """The name that Synthesizer has for it."""
-        return self.given.removeprefix(_LOG10)
+        """Its name in Synthesizer."""
+        return self.given_name.removeprefix(LOG10)
 
     @property
     def path(self) -> str:
-        """Where it stands in a library."""
-        place = "" if self.place == GALAXY else f"{self.place}/"
-        return f"parameters/{place}{self.given}"
+        """Its path in a library file."""
+        group = "" if self.group == GALAXY else f"{self.group}/"
+        return f"parameters/{group}{self.given_name}"
 
     @property
-    def where(self) -> str:
-        """Where it stands in a configuration."""
-        return (
-            self.given
-            if self.place == GALAXY
-            else (f"{self.place}: {self.given}")
-        )
+    def title(self) -> str:
+        """Its place in a configuration, for messages."""
+        group = "" if self.group == GALAXY else f"{self.group}: "
+        return f"{group}{self.given_name}"
 
     @property
-    def is_shared(self) -> bool:
+    def is_fixed(self) -> bool:
         """Whether it is the same for all galaxies."""
         return isinstance(self.prior, Fixed) and self.prior.of is None
 
     @property
-    def base(self) -> str:
-        """The units of its plain number, but for a fraction."""
+    def plain_unit(self) -> str:
+        """Unit of its plain number, unless it is a fraction."""
         if self.name == MASS and self.is_log and not self.prior.units:
             return "Msun"
         return model_unit(parse_unit(self.prior.units))
 
     @property
     def units(self) -> str:
-        """The units it was given in, but for a fraction."""
-        units = self.prior.units or self.base
+        """Units of its values as given, unless it is a fraction."""
+        units = self.prior.units or self.plain_unit
         logged = self.is_log and units != PURE
         return f"log10({units})" if logged else units
 
     @property
-    def fixed(self) -> Any:
-        """The value of all galaxies, with its units if it has any."""
+    def fixed_value(self) -> Any:
+        """Value of all galaxies, with units if it has any."""
         assert isinstance(self.prior, Fixed)
         if not self.prior.units and not self.is_log:
             return self.prior.value
-        return with_units(self.plain(self.prior.quantile(_ONE)[0]), self.base)
+        plain = self.to_plain(self.prior.quantile(_ONE)[0])
+        return with_units(plain, self.plain_unit)
 
-    def plain(self, drawn: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return plain numbers of what was drawn, but for a fraction."""
-        values = 10.0**drawn if self.is_log else drawn
-        given = unyt_array(values, parse_unit(self.prior.units or self.base))
-        return np.asarray(given.to_value(parse_unit(self.base)))
+    def to_plain(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Convert values as given to plain numbers, unless fractions."""
+        linear = 10.0**values if self.is_log else values
+        units = parse_unit(self.prior.units or self.plain_unit)
+        plain = unyt_array(linear, units).to_value(parse_unit(self.plain_unit))
+        return np.asarray(plain)
 
-    def as_given(self, plain: float) -> float:
-        """Return a plain number as it was given, but for a fraction."""
+    def from_plain(self, value: float) -> float:
+        """Convert a plain number to the units given, unless a fraction."""
         if self.prior.of is not None:
-            return plain
-        quantity = unyt_quantity(plain, parse_unit(self.base))
-        value = float(
-            quantity.to_value(parse_unit(self.prior.units or self.base))
-        )
+            return value
+        quantity = unyt_quantity(value, parse_unit(self.plain_unit))
+        units = parse_unit(self.prior.units or self.plain_unit)
+        linear = float(quantity.to_value(units))
         with np.errstate(divide="ignore"):
-            return float(np.log10(value)) if self.is_log else value
+            return float(np.log10(linear)) if self.is_log else linear
 
 
 @dataclass(frozen=True)
 class Parameters:
-    """All parameters of a library's galaxies.
+    """All parameters of the galaxies of a library.
 
     Attributes:
-        every (tuple of Parameter): They, in the order of the draws.
+        parameters (tuple of Parameter): The parameters, in the order of the
+            random numbers that they are drawn with.
         cosmo (FLRW): The cosmology, for the age of the Universe.
     """
 
-    every: tuple[Parameter, ...]
+    parameters: tuple[Parameter, ...]
     cosmo: "FLRW"
 
     @classmethod
     def from_priors(
         cls,
-        priors: Mapping[str, Mapping[str, Given]],
+        priors: Mapping[str, Mapping[str, PriorLike]],
         cosmo: "FLRW",
     ) -> Self:
-        """Put parameters together.
+        """Combine the priors of all groups.
 
         Args:
-            priors (Mapping): For each place a prior for each parameter.
+            priors (Mapping): The priors by group and name.
             cosmo (FLRW): The cosmology.
 
         Raises:
-            InconsistentArguments: If they don't fit together.
-            IncorrectUnits: If one has units that are none of its place.
+            InconsistentArguments: If they contradict each other.
+            IncorrectUnits: If the units of one do not belong to its group.
         """
-        every = tuple(
-            Parameter(place, name, as_prior(name, given))
-            for place, parameters in priors.items()
-            for name, given in parameters.items()
+        parameters = cls(
+            tuple(
+                Parameter(group, name, as_prior(name, prior))
+                for group, members in priors.items()
+                for name, prior in members.items()
+            ),
+            cosmo,
         )
-        parameters = cls(every, cosmo)
-        for parameter in every:
+        for parameter in parameters:
             parameters._check(parameter)
         return parameters
 
+    def __iter__(self) -> Iterator[Parameter]:
+        """Iterate over the parameters."""
+        return iter(self.parameters)
+
     @property
     def dimensions(self) -> int:
-        """How many numbers are drawn for a galaxy."""
-        return sum(p.prior.dimensions for p in self.every)
+        """Number of random numbers per galaxy."""
+        return sum(p.prior.dimensions for p in self)
 
     @property
     def max_redshift(self) -> float:
-        """The largest redshift of a galaxy."""
-        found = [p.prior for p in self.every if p.name == REDSHIFT]
-        if not found:
+        """Largest redshift of a galaxy."""
+        prior = next((p.prior for p in self if p.name == REDSHIFT), None)
+        if prior is None:
             return _MAX_REDSHIFT
-        (prior,) = found
         if isinstance(prior, Choice):
             highest = float(max(prior.values))
         else:
             highest = float(prior.quantile(_ONE)[0])
-        # A little more, as numbers are rounded.
+        # A little more, for rounding.
         return 1.001 * highest if np.isfinite(highest) else _MAX_REDSHIFT
 
-    def at(self, place: str) -> dict[str, Parameter]:
-        """Return the parameters of a place by Synthesizer's names."""
-        return {p.name: p for p in self.every if p.place == place}
+    def in_group(self, group: str) -> dict[str, Parameter]:
+        """Return the parameters of a group by Synthesizer's names."""
+        return {p.name: p for p in self if p.group == group}
 
-    def base(self, parameter: Parameter) -> str:
-        """Return the units of a parameter as a plain number."""
-        if parameter.prior.of is None:
-            return parameter.base
-        if parameter.prior.of == AGE_OF_UNIVERSE:
+    def plain_unit(self, parameter: Parameter) -> str:
+        """Return the unit of the plain number of a parameter."""
+        whole = parameter.prior.of
+        if whole is None:
+            return parameter.plain_unit
+        if whole == AGE_OF_UNIVERSE:
             return "yr"
-        return self.base(self.at(parameter.place)[parameter.prior.of])
+        return self.plain_unit(self.in_group(parameter.group)[whole])
 
     def units(self) -> dict[str, str]:
-        """Return the units of each column."""
+        """Return the units of each column of a library file."""
         return {
-            p.path: p.units if p.prior.of is None else self.base(p)
-            for p in self.every
+            p.path: p.units if p.prior.of is None else self.plain_unit(p)
+            for p in self
         }
 
     def draw(
@@ -250,43 +256,42 @@ class Parameters:
         """Draw the parameters of some galaxies.
 
         Args:
-            draws (Draws): How.
-            which (slice): The galaxies.
+            draws (Draws): The random numbers.
+            which (slice): The n galaxies.
 
         Returns:
-            tuple: By place and name the plain numbers, (n, ...), and by
-                path those that differ between galaxies, as they were given
-                (a fraction as what it comes to).
+            tuple: The plain numbers by group and name, (n, ...); and by path
+                the columns of the parameters that differ between galaxies,
+                in the units given, with fractions multiplied by their whole.
         """
         u = draws.rows(which, self.dimensions)
         drawn, start = {}, 0
-        for p in self.every:
-            part = u[:, start : start + p.prior.dimensions]
+        for p in self:
+            columns = u[:, start : start + p.prior.dimensions]
             start += p.prior.dimensions
             if p.prior.size is None and p.prior.dimensions:
-                part = part[:, 0]
-            drawn[p.path] = p.prior.quantile(part)
+                columns = columns[:, 0]
+            drawn[p.path] = p.prior.quantile(columns)
         plain: Values = {}
-        for p in self.every:
-            plain.setdefault(p.place, {})[p.name] = self._plain(p, drawn)
-        columns = {
+        for p in self:
+            plain.setdefault(p.group, {})[p.name] = self._to_plain(p, drawn)
+        return plain, {
             p.path: (
-                drawn[p.path] if p.prior.of is None else plain[p.place][p.name]
+                drawn[p.path] if p.prior.of is None else plain[p.group][p.name]
             )
-            for p in self.every
-            if not p.is_shared
+            for p in self
+            if not p.is_fixed
         }
-        return plain, columns
 
     def age_of_universe(
         self, redshift: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        """Return the age of the Universe, yr, at redshifts."""
+        """Return the age of the Universe at redshifts, yr."""
         return np.exp(self._log_age(np.log1p(redshift)))
 
     @cached_property
     def _log_age(self) -> Chebyshev:
-        """The logarithm of the age by ln(1 + z): a thousand times faster."""
+        """Polynomial of ln(age) in ln(1 + z), 1000 times faster."""
 
         def log_age(x: NDArray) -> NDArray:
             return np.log(self.cosmo.age(np.expm1(x)).to_value("yr"))
@@ -294,68 +299,68 @@ class Parameters:
         ends = [0.0, np.log1p(max(self.max_redshift, 0.1))]
         return Chebyshev.interpolate(log_age, _DEGREE, domain=ends)
 
-    def _plain(
+    def _to_plain(
         self, parameter: Parameter, drawn: Mapping[str, NDArray[np.float64]]
     ) -> NDArray[np.float64]:
         """Return the plain numbers of a parameter."""
         values, of = drawn[parameter.path], parameter.prior.of
         if of is None:
-            return parameter.plain(values)
+            return parameter.to_plain(values)
         if of == AGE_OF_UNIVERSE:
-            redshift = self.at(GALAXY)[REDSHIFT]
+            redshift = self.in_group(GALAXY)[REDSHIFT]
             whole = self.age_of_universe(drawn[redshift.path])
         else:
-            whole = self._plain(self.at(parameter.place)[of], drawn)
-        # Of one number, or of each of several.
+            whole = self._to_plain(self.in_group(parameter.group)[of], drawn)
+        # Transposed, since either may be an array.
         return (values.T * whole.T).T
 
     def _check(self, parameter: Parameter) -> None:
-        """Refuse a parameter that can't be told."""
-        name, of = parameter.given, parameter.prior.of
-        there = self.at(parameter.place)
-        if there[parameter.name] is not parameter:
+        """Refuse a parameter given twice, or of an unknown whole."""
+        name, of = parameter.given_name, parameter.prior.of
+        group = self.in_group(parameter.group)
+        if group[parameter.name] is not parameter:
             raise InconsistentArguments(
                 f"'{name}' is given twice, with log10 and without."
             )
-        if of == AGE_OF_UNIVERSE and not self.at(GALAXY):
+        if of == AGE_OF_UNIVERSE and not self.in_group(GALAXY):
             raise InconsistentArguments(
                 f"'{name}' is a fraction of the age of the Universe, which "
                 "needs a redshift."
             )
         seen = {parameter.name}
         while of is not None and of != AGE_OF_UNIVERSE:
-            if of not in there or of in seen:
+            if of not in group or of in seen:
                 raise InconsistentArguments(
                     f"'{name}' can be a fraction of {AGE_OF_UNIVERSE} or of "
-                    f"another of {', '.join(there)}, got '{of}'."
-                    + nearest(of, {*there, AGE_OF_UNIVERSE} - seen)
+                    f"another of {', '.join(group)}, got '{of}'."
+                    + nearest(of, {*group, AGE_OF_UNIVERSE} - seen)
                 )
             seen.add(of)
-            of = there[of].prior.of
-        known = _UNITS.get(parameter.place, MODEL_UNITS)
-        if self.base(parameter) not in known:
+            of = group[of].prior.of
+        allowed = _UNITS.get(parameter.group, MODEL_UNITS)
+        if self.plain_unit(parameter) not in allowed:
             raise IncorrectUnits(
                 f"'{name}' can't have the units '{parameter.units}': expected "
-                f"{' or '.join(known)}."
+                f"{' or '.join(allowed)}."
             )
 
 
-def as_prior(name: str, given: Given) -> Prior:
-    """Return the prior of what was given for a parameter.
+def as_prior(name: str, prior: PriorLike) -> Prior:
+    """Convert a number to the prior of a fixed value.
 
     Args:
-        name (str): The parameter.
-        given (Prior/float/unyt_array): A prior; or a number, which is fixed.
+        name (str): The name of the parameter.
+        prior (Prior/float/unyt_array): A prior, or a number.
 
     Raises:
         InconsistentArguments: If it is neither.
     """
-    if isinstance(given, Prior):
-        return given
+    if isinstance(prior, Prior):
+        return prior
     try:
-        if isinstance(given, unyt_array):
-            return Fixed(given.value.tolist(), units=str(given.units))
-        return Fixed(given)
+        if isinstance(prior, unyt_array):
+            return Fixed(prior.value.tolist(), units=str(prior.units))
+        return Fixed(prior)
     except InconsistentArguments as error:
         raise InconsistentArguments(
             f"'{name}' must be a prior or a number: {error}"

@@ -1,50 +1,36 @@
-"""Priors, and the sequences that their values are drawn with.
+"""Prior distributions of parameters.
 
-A prior is the inverse of its cumulative distribution: it takes numbers
-between 0 and 1, which `Draws` spreads evenly over all parameters at once.
-What a galaxy gets depends on its number alone, not on who draws it.
+A prior is sampled by its quantile function, at numbers between 0 and 1 that
+`Draws` provides. The quantiles are those of scipy.stats; they are written out
+here, as the last digits of scipy's differ from those of existing libraries.
 """
 
 import math
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm, qmc
+from scipy.stats import norm
 from synthesizer.exceptions import InconsistentArguments
 
 from synthesizer_emulator.units import PURE, parse_unit, units_of
-from synthesizer_emulator.validation import (
-    check_choice,
-    check_memory,
-    check_number,
-    check_whole,
-)
-
-METHODS = ("latin hypercube", "sobol")
-
-# What scipy takes for each number of a hypercube while making it.
-_HYPERCUBE_BYTES = 32
-
-# Sobol points are multiples of 2**-_BITS.
-_BITS = 30
+from synthesizer_emulator.validation import check_number, check_whole
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prior(ABC):
-    """What is known of a parameter beforehand.
+    """Base class of prior distributions.
 
     Attributes:
-        units (str): The units of its values, as unyt spells them; empty if
-            it has none.
-        of (str): The parameter that its values are fractions of, such as
-            the `max_age` of a history or `age_of_universe`; or None.
-        size (int): How many values a galaxy gets, drawn independently; None
-            for one that is no array.
+        units (str): The units of the values, in unyt's names; empty if they
+            have none.
+        of (str): The parameter that the values are fractions of, such as the
+            `max_age` of a history, or `age_of_universe`; or None.
+        size (int): The number of independent values per galaxy, if the
+            parameter is an array; None for a scalar.
     """
 
     units: str = ""
@@ -55,7 +41,7 @@ class Prior(ABC):
         """Check the settings.
 
         Raises:
-            InconsistentArguments: If one makes no sense.
+            InconsistentArguments: If one of them is not valid.
         """
         parse_unit(self.units)
         if not isinstance(self.of, str | None):
@@ -72,7 +58,7 @@ class Prior(ABC):
         self._check()
 
     def __str__(self) -> str:
-        """Return it as YAML says it, as in `{uniform: [0, 1]}`."""
+        """Return the prior in YAML, such as `{uniform: [0, 1]}`."""
         numbers, options = [], ""
         for entry in fields(self):
             value = getattr(self, entry.name)
@@ -82,39 +68,42 @@ class Prior(ABC):
             else:
                 numbers.append(value)
         name = next(k for k, v in PRIORS.items() if v is type(self))
-        said = numbers[0] if len(numbers) == 1 else numbers
-        return f"{{{name}: {said}{options}}}"
+        values = numbers[0] if len(numbers) == 1 else numbers
+        return f"{{{name}: {values}{options}}}"
 
     @property
     def is_array(self) -> bool:
-        """Whether a galaxy gets several values."""
+        """Whether a galaxy has several values."""
         return self.size is not None
 
     @property
     def dimensions(self) -> int:
-        """How many numbers are drawn for a galaxy."""
+        """Number of random numbers per galaxy."""
         return 1 if self.size is None else self.size
 
     @abstractmethod
     def quantile(self, u: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the values below which parts of the probability lie.
+        """Return the quantiles, the inverse of the cumulative distribution.
 
         Args:
-            u (np.ndarray of float): The parts, 0 to 1, of any shape.
+            u (np.ndarray of float): Probabilities, 0 to 1, of any shape.
+
+        Returns:
+            np.ndarray of float: The values, of the same shape.
         """
 
     @abstractmethod
     def _check(self) -> None:
-        """Refuse numbers that can't be meant."""
+        """Refuse numbers that define no distribution."""
 
 
 @dataclass(frozen=True)
 class Uniform(Prior):
-    """Every value between two is as likely.
+    """A uniform distribution.
 
     Attributes:
-        low (float): The lowest.
-        high (float): The highest.
+        low (float): The lowest value.
+        high (float): The highest value.
     """
 
     low: float
@@ -130,11 +119,11 @@ class Uniform(Prior):
 
 @dataclass(frozen=True)
 class LogUniform(Prior):
-    """The logarithm of every value between two is as likely.
+    """A distribution that is uniform in the logarithm.
 
     Attributes:
-        low (float): The lowest, above 0.
-        high (float): The highest.
+        low (float): The lowest value, above 0.
+        high (float): The highest value.
     """
 
     low: float
@@ -151,11 +140,11 @@ class LogUniform(Prior):
 
 @dataclass(frozen=True)
 class Normal(Prior):
-    """A normal distribution, truncated where it has bounds.
+    """A normal distribution, perhaps truncated.
 
     Attributes:
-        mean (float): The mean before it is truncated.
-        sigma (float): The standard deviation before it is truncated.
+        mean (float): The mean before truncation.
+        sigma (float): The standard deviation before truncation.
         low (float): The lowest value.
         high (float): The highest value.
     """
@@ -169,7 +158,7 @@ class Normal(Prior):
         """Return the quantiles."""
         start = (self.low - self.mean) / self.sigma
         end = (self.high - self.mean) / self.sigma
-        # From whichever tail keeps the digits.
+        # In the tail that keeps the digits.
         if start > 0:
             low, high = norm.sf(start), norm.sf(end)
             scaled = norm.isf(low + (high - low) * u)
@@ -181,22 +170,15 @@ class Normal(Prior):
     def _check(self) -> None:
         check_number("mean of normal", self.mean, -math.inf)
         check_number("sigma of normal", self.sigma, 0.0, open_ends=True)
-        for bound in (self.low, self.high):
-            if not math.isinf(_number("normal", bound)):
-                check_number("a bound of normal", bound, -math.inf)
-        if not self.low < self.high:
-            raise InconsistentArguments(
-                f"The bounds of normal have to ascend, got {self.low} and "
-                f"{self.high}."
-            )
+        _check_ascending("normal", self.low, self.high, infinite=True)
 
 
 @dataclass(frozen=True)
 class Choice(Prior):
-    """One of some values, each as likely.
+    """One of several values with equal probability.
 
     Attributes:
-        values (sequence of float): They.
+        values (sequence of float): The values.
     """
 
     values: Sequence[float]
@@ -221,37 +203,37 @@ class Fixed(Prior):
     """The same value for all galaxies.
 
     Attributes:
-        value (float/sequence): It; an array for a parameter that is one.
+        value (float/sequence): The value, or an array.
     """
 
     value: Any
 
     def __str__(self) -> str:
-        """Return it as YAML says it, as in `5.0 Gyr`."""
+        """Return the value in YAML, such as `5.0 Gyr`."""
         if self.of is not None:
             return super().__str__()
         return f"{self.value} {self.units}".strip()
 
     @property
     def is_array(self) -> bool:
-        """Whether a galaxy gets several values."""
+        """Whether a galaxy has several values."""
         return np.ndim(self.value) > 0
 
     @property
     def dimensions(self) -> int:
-        """Nothing is drawn."""
+        """Number of random numbers per galaxy: none."""
         return 0
 
     def quantile(self, u: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the value once for each of u, (n, ...)."""
+        """Return the value for each row of u, (n, ...)."""
         value = np.asarray(self.value, np.float64)
         return np.broadcast_to(value, (len(u), *value.shape))
 
     def _check(self) -> None:
         if units_of(self.value) != PURE:
             raise InconsistentArguments(
-                f"A fixed value has its units apart, got {self.value}: give "
-                f"units='{self.value.units}'."
+                f"The units of a fixed value are a setting of their own, got "
+                f"{self.value}: give units='{self.value.units}'."
             )
         try:
             finite = bool(np.isfinite(np.float64(self.value)).all())
@@ -277,99 +259,15 @@ PRIORS: dict[str, type[Prior]] = {
 }
 
 
-@dataclass(frozen=True)
-class Draws:
-    """How parameters are drawn.
-
-    Attributes:
-        n (int): For how many galaxies.
-        method (str): `sobol`, a scrambled Sobol sequence, or `latin
-            hypercube`.
-        seed (int): Of all that is random.
-
-    Examples:
-        >>> Draws(8, "latin hypercube", seed=3).rows(slice(2, 4), 5).shape
-        (2, 5)
-    """
-
-    n: int
-    method: str = "sobol"
-    seed: int = 0
-    _kept: dict[int, NDArray[np.float64]] = field(
-        default_factory=dict, init=False, repr=False, compare=False
-    )
-
-    def __post_init__(self) -> None:
-        """Check the settings.
-
-        Raises:
-            InconsistentArguments: If one makes no sense.
-        """
-        check_whole("n of draws", self.n, 1)
-        if self.n > 2**_BITS:
-            raise InconsistentArguments(
-                f"n of draws must be at most {2**_BITS}, as many points as a "
-                f"Sobol sequence has, got {self.n}: each parameter alone "
-                f"would take {8 * self.n / 1e9:.3g} GB. Make several "
-                "libraries with seeds of their own."
-            )
-        check_choice("method of draws", self.method, METHODS)
-        check_whole("seed of draws", self.seed, 0)
-
-    def rows(self, which: slice, dimensions: int) -> NDArray[np.float64]:
-        """Return numbers between 0 and 1 for some galaxies.
-
-        Args:
-            which (slice): The galaxies.
-            dimensions (int): How many numbers each needs.
-
-        Returns:
-            np.ndarray of float: Shape (len, dimensions). A galaxy's do not
-                depend on which others are asked for.
-
-        Raises:
-            InconsistentArguments: If a Sobol sequence has not so many
-                dimensions, or a hypercube takes more memory than there is.
-        """
-        if not dimensions:
-            return np.empty((which.stop - which.start, 0))
-        if self.method == "sobol":
-            if dimensions > qmc.Sobol.MAXDIM:
-                raise InconsistentArguments(
-                    f"A Sobol sequence has at most {qmc.Sobol.MAXDIM} numbers "
-                    f"a galaxy, got {dimensions}: give a smaller size."
-                )
-            sequence = qmc.Sobol(dimensions, seed=self.seed, bits=_BITS)
-            with warnings.catch_warnings():
-                # That its balance needs a power of two is known.
-                warnings.simplefilter("ignore", UserWarning)
-                if which.start:
-                    sequence.fast_forward(which.start)
-                points = sequence.random(which.stop - which.start)
-            # In the middle of their cells, never at 0.
-            return points + 0.5**_BITS / 2
-        # A hypercube exists as a whole only.
-        if dimensions not in self._kept:
-            check_memory(
-                f"A Latin hypercube of {self.n} galaxies with {dimensions} "
-                "parameters",
-                _HYPERCUBE_BYTES * self.n * dimensions,
-                "draw fewer, or with the method sobol",
-            )
-            hypercube = qmc.LatinHypercube(dimensions, seed=self.seed)
-            self._kept[dimensions] = hypercube.random(self.n)
-        return self._kept[dimensions][which]
-
-
-def did_you_mean(prior: Prior) -> str:
-    """Return the question which prior was meant by a list of numbers.
+def suggest_prior(prior: Prior) -> str:
+    """Suggest the prior that a list of numbers may stand for.
 
     Args:
-        prior (Prior): What was given, for a parameter that is one number.
+        prior (Prior): The prior given for a scalar parameter.
 
     Returns:
-        str: As `" Did you mean {uniform: [8, 12]}?"`; empty if it is no list
-            that could mean one.
+        str: `" Did you mean {uniform: [8, 12]}?"`, to end a message with;
+            empty if the prior is no list.
     """
     if not isinstance(prior, Fixed) or np.ndim(prior.value) != 1:
         return ""
@@ -377,24 +275,18 @@ def did_you_mean(prior: Prior) -> str:
     if len(values) == 1:
         return f" Did you mean {values[0]:g}?"
     name = "uniform" if len(prior.value) == 2 else "choice"
-    said = ", ".join(f"{value:g}" for value in values)
-    return f" Did you mean {{{name}: [{said}]}}?"
+    listed = ", ".join(f"{value:g}" for value in values)
+    return f" Did you mean {{{name}: [{listed}]}}?"
 
 
-def _check_ascending(name: str, low: object, high: object) -> None:
+def _check_ascending(
+    name: str, low: object, high: object, infinite: bool = False
+) -> None:
     """Refuse bounds that do not ascend."""
     for value in (low, high):
-        check_number(f"a bound of {name}", value, -math.inf)
+        if not (infinite and value in (-math.inf, math.inf)):
+            check_number(f"a bound of {name}", value, -math.inf)
     if not low < high:  # type: ignore[operator]
         raise InconsistentArguments(
-            f"The bounds of {name} have to ascend, got {low} and {high}."
+            f"The bounds of {name} must ascend, got {low} and {high}."
         )
-
-
-def _number(name: str, value: object) -> float:
-    """Return a number that may be infinite."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InconsistentArguments(
-            f"A bound of {name} must be a number, got {value!r}."
-        )
-    return float(value)

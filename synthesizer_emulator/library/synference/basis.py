@@ -23,12 +23,11 @@ from unyt import unyt_array
 
 from synthesizer_emulator.files.locks import exclusive
 from synthesizer_emulator.files.writing import replacing
+from synthesizer_emulator.library.collection import Collection, collect
 from synthesizer_emulator.library.parts import (
     ON_BAD,
-    Collection,
     Parts,
     check_idle,
-    collect,
     listed,
     part_size,
     write_parts,
@@ -227,7 +226,7 @@ class EmulatedGalaxyBasis(GalaxyBasis):
                 process=0 if alone else rank,
                 processes=1 if alone else size,
                 progress=rank == 0,
-                judged=("parameters", "observed"),
+                checked=("parameters", "observed"),
             )
             if multi_node and comm is not None:
                 comm.Barrier()

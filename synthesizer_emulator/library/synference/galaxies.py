@@ -41,14 +41,14 @@ from synthesizer_emulator.galaxies.histories import (
 )
 from synthesizer_emulator.galaxies.model import GalaxyModel, in_batches
 from synthesizer_emulator.library.metadata import (
-    about_distances,
-    about_filters,
-    about_grid,
-    about_grids,
-    about_igm,
-    about_model,
-    about_recipe,
-    about_software,
+    describe_distances,
+    describe_filters,
+    describe_grid,
+    describe_grids,
+    describe_igm,
+    describe_model,
+    describe_recipe,
+    describe_software,
 )
 from synthesizer_emulator.library.synference.recorded import (
     Record,
@@ -169,16 +169,16 @@ class MockGalaxies:
         ]
         wanted = [self._emission, *(self._saved if self._called else ())]
         return {
-            "grids": about_grids(root),
-            "emission model": about_model(root),
+            "grids": describe_grids(root),
+            "emission model": describe_model(root),
             "recipe": {
-                label: about_recipe(root[label], None, varying, fixed)
+                label: describe_recipe(root[label], None, varying, fixed)
                 for label in wanted
             },
-            "intergalactic medium": about_igm(self._igm),
+            "intergalactic medium": describe_igm(self._igm),
             "cosmology": repr(basis.cosmo),
-            "distances": about_distances(basis.cosmo),
-            "filters": about_filters(self._filters),
+            "distances": describe_distances(basis.cosmo),
+            "filters": describe_filters(self._filters),
             "emission": self._emission,
             "kind": self._output,
             "galaxies": digest([g.values for g in self._groups]),
@@ -189,7 +189,7 @@ class MockGalaxies:
                 )
                 for name, (function, arguments) in self._functions.items()
             },
-            "software": about_software(),
+            "software": describe_software(),
         }
 
     @property
@@ -527,5 +527,5 @@ def _only(found: Mapping[str, Any]) -> Any:
 def _told(argument: Any) -> Any:
     """Return an argument of a supplementary function, for a digest."""
     if isinstance(argument, Grid):
-        return about_grid(argument), argument.stellar_fraction
+        return describe_grid(argument), argument.stellar_fraction
     return argument

@@ -1,0 +1,54 @@
+"""Cosmologies and models of the intergalactic medium, by name."""
+
+from typing import Any
+
+import astropy.cosmology
+from astropy.cosmology import FLRW
+from synthesizer.emission_models import attenuation
+from synthesizer.exceptions import InconsistentArguments
+
+from synthesizer_emulator.validation import check_choice, nearest
+
+# Synthesizer's models of the intergalactic medium.
+IGM_MODELS = {
+    name: getattr(attenuation, name)
+    for name in ("Asada25", "Inoue14", "Madau96")
+}
+
+
+def find_cosmology(cosmo: Any) -> Any:
+    """Return a cosmology of astropy by its name.
+
+    Args:
+        cosmo (str/FLRW): A name such as `Planck18`; or a cosmology, which is
+            returned.
+
+    Raises:
+        InconsistentArguments: If astropy has no such cosmology.
+    """
+    if not isinstance(cosmo, str):
+        return cosmo
+    named = getattr(astropy.cosmology, cosmo, None)
+    if not isinstance(named, FLRW):
+        known = astropy.cosmology.realizations.available
+        raise InconsistentArguments(
+            f"The cosmology must be one of astropy's, {', '.join(known)}; got "
+            f"{cosmo!r}." + nearest(cosmo, known)
+        )
+    return named
+
+
+def find_igm(igm: Any) -> Any:
+    """Return a model of the intergalactic medium by its name.
+
+    Args:
+        igm (str/IGMBase): The name of Synthesizer's class; or a model or its
+            class, which is returned.
+
+    Raises:
+        InconsistentArguments: If Synthesizer has no such model.
+    """
+    if not isinstance(igm, str):
+        return igm
+    check_choice("igm", igm, tuple(IGM_MODELS))
+    return IGM_MODELS[igm]()

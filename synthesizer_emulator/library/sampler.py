@@ -1,0 +1,218 @@
+"""The parameters of the galaxies of a library, drawn from their priors."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Self
+
+import jax
+import numpy as np
+from numpy.typing import NDArray
+from synthesizer.emission_models import EmissionModel
+from synthesizer.exceptions import InconsistentArguments
+
+from synthesizer_emulator.galaxies.remedies import check_parametric
+from synthesizer_emulator.galaxies.translate import grids_of
+from synthesizer_emulator.library.draws import Draws
+from synthesizer_emulator.library.history import History, common_parameters
+from synthesizer_emulator.library.parameters import (
+    GALAXY,
+    MASS,
+    METAL_DIST,
+    SF_HIST,
+    STARS,
+    Parameter,
+    Parameters,
+    Values,
+)
+from synthesizer_emulator.library.parts import listed
+
+# How many numbers are drawn to check the priors before any galaxy is made,
+# and among how many galaxies the first with finite parameters is sought.
+_CHECKED_NUMBERS = 2**23
+_TRIED_GALAXIES = 1000
+
+# The ends of a grid count as inside it, whatever their rounding.
+_SLACK = 1e-6
+
+# Parameters of the emission that are fractions.
+_FRACTIONS = ("fesc", "fesc_ly_alpha")
+
+
+@dataclass(frozen=True)
+class GridLimits:
+    """The ends of the axes of a grid.
+
+    Attributes:
+        ages (tuple of float): The lowest and highest age, yr.
+        metallicities (tuple of float): The lowest and highest metallicity.
+    """
+
+    ages: tuple[float, float]
+    metallicities: tuple[float, float]
+
+    @classmethod
+    def from_model(cls, model: EmissionModel) -> Self:
+        """Read the ends of the axes of the grid of an emission model.
+
+        Raises:
+            InconsistentArguments: If it has other axes than these two.
+        """
+        grid, *_ = grids_of(model)
+        check_parametric(grid)
+        return cls(*map(_ends, (10.0**grid.log10ages, grid.metallicities)))
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """Draws the parameters of galaxies, as `in_batches` takes them.
+
+    Attributes:
+        parameters (Parameters): The parameters and their priors.
+        draws (Draws): The random numbers.
+        histories (Mapping): The star formation history and the metallicity
+            distribution, by `sf_hist` and `metal_dist`.
+        limits (GridLimits): The ends of the grid.
+    """
+
+    parameters: Parameters
+    draws: Draws
+    histories: Mapping[str, History]
+    limits: GridLimits
+
+    @cached_property
+    def varying(self) -> tuple[str, ...]:
+        """Parameters of the emission that differ between galaxies."""
+        return tuple(
+            name
+            for name, parameter in self.parameters.in_group(STARS).items()
+            if name != MASS and not parameter.is_fixed
+        )
+
+    @cached_property
+    def fixed(self) -> dict[str, Any]:
+        """Values of the parameters of the emission that do not differ."""
+        return {
+            name: parameter.fixed_value
+            for name, parameter in self.parameters.in_group(STARS).items()
+            if name != MASS and parameter.is_fixed
+        }
+
+    def values(
+        self, which: slice
+    ) -> tuple[dict[str, Any], dict[str, NDArray[np.float64]]]:
+        """Draw the parameters of some galaxies; see `Library.values`."""
+        plain, columns = self.parameters.draw(self.draws, which)
+        n = which.stop - which.start
+        histories = {}
+        for kind, common in self.common.items():
+            histories[kind] = {
+                name: np.broadcast_to(value, (n, *np.shape(value)))
+                for name, value in common.items()
+            }
+            for name, parameter in self.parameters.in_group(kind).items():
+                if not parameter.is_fixed:
+                    histories[kind][name] = plain[kind][name]
+        mass = plain[STARS][MASS]
+        known = (mass >= 0.0) & self._is_inside(histories[METAL_DIST])
+        emission = {name: plain[STARS][name] for name in self.varying}
+        return {
+            MASS: np.where(known, mass, np.nan),
+            "emission": emission,
+            **plain.get(GALAXY, {}),
+            **histories,
+        }, columns
+
+    def check_inside(self, on_bad: str) -> None:
+        """Refuse priors that leave the range of the model.
+
+        Checks as many galaxies as fit in memory; any others are checked when
+        they are made.
+
+        Args:
+            on_bad (str): With `skip`, some galaxies may be outside.
+
+        Raises:
+            InconsistentArguments: With the parameter, its prior and the
+                limits.
+        """
+        n = min(
+            self.draws.n,
+            _CHECKED_NUMBERS // max(self.parameters.dimensions, 1),
+        )
+        plain, _ = self.parameters.draw(self.draws, slice(0, max(n, 1)))
+        for parameter, low, high, what in self._limits():
+            values = plain[parameter.group][parameter.name]
+            outside = np.flatnonzero((values < low) | (values > high))
+            if not len(outside) or (on_bad == "skip" and len(outside) < n):
+                continue
+            low, high = map(parameter.from_plain, (low, high))
+            skip = "" if len(outside) == n else ", or skip them with on_bad"
+            raise InconsistentArguments(
+                f"The prior of '{parameter.title}', {parameter.prior}, leaves "
+                f"{what}, {low:.5g} to {high:.5g}: of the first {n} galaxies "
+                f"{len(outside)} are outside: {listed(outside)}. Narrow the "
+                f"prior{skip}."
+            )
+
+    @cached_property
+    def common(self) -> dict[str, dict[str, NDArray]]:
+        """Parameters of both histories that all galaxies share, by name."""
+        return {
+            kind: common_parameters(
+                kind, history, self.parameters, self._first.get(kind, {})
+            )
+            for kind, history in self.histories.items()
+        }
+
+    @cached_property
+    def _first(self) -> Values:
+        """Plain parameters of the first galaxy in which all are finite."""
+        n = min(self.draws.n, _TRIED_GALAXIES)
+        plain, _ = self.parameters.draw(self.draws, slice(0, n))
+        for parameter in self.parameters:
+            values = plain[parameter.group][parameter.name]
+            if not np.isfinite(values).any():
+                raise InconsistentArguments(
+                    f"'{parameter.title}' is finite for none of the first {n} "
+                    f"galaxies: see its prior, {parameter.prior}."
+                )
+        finite = [
+            np.isfinite(values.reshape(n, -1)).all(axis=1)
+            for values in jax.tree.leaves(plain)
+        ]
+        first = int(np.argmax(np.logical_and.reduce(finite)))
+        return jax.tree.map(lambda values: values[first : first + 1], plain)
+
+    def _limits(self) -> Iterator[tuple[Parameter, float, float, str]]:
+        """Yield parameters with the limits of their plain numbers."""
+        limits = [
+            (METAL_DIST, "metallicity", *self.limits.metallicities,
+             "the grid's axis 'metallicities'"),
+            (SF_HIST, "min_age", 0.0, self.limits.ages[1],
+             "the grid's axis 'ages'"),
+            (GALAXY, "redshift", 0.0, np.inf, "the range of redshifts"),
+            (STARS, MASS, 0.0, np.inf, "the range of masses"),
+            *((STARS, name, 0.0, 1.0, "the range of a fraction")
+              for name in _FRACTIONS),
+        ]  # fmt: skip
+        for group, name, low, high, what in limits:
+            members = self.parameters.in_group(group)
+            if name in members:
+                yield members[name], low, high, what
+
+    def _is_inside(self, metal_dist: Mapping[str, NDArray]) -> NDArray:
+        """Whether the metallicity of each galaxy is within the grid.
+
+        Synthesizer would move it to the edge.
+        """
+        if "metallicity" not in metal_dist:
+            return np.ones(1, np.bool_)
+        low, high = self.limits.metallicities
+        z = metal_dist["metallicity"]
+        return ~((z < low) | (z > high))
+
+
+def _ends(nodes: NDArray) -> tuple[float, float]:
+    """Return the first and last node, a little widened."""
+    return (1 - _SLACK) * float(nodes[0]), (1 + _SLACK) * float(nodes[-1])
