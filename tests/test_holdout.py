@@ -175,6 +175,7 @@ def test_the_thinned_grid_is_a_grid(tmp_path):
     assert thin.stellar_fraction.shape == (6, 4)
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path):
     """On a smooth grid the emulator beats linear interpolation."""
     path = write_analytic_grid(tmp_path / "smooth.hdf5", gas=False)

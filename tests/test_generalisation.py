@@ -155,10 +155,15 @@ def test_a_trajectory_passes_through_where_shorter_trainings_end(grid):
     ("architecture", "settings"),
     [
         ("residual_table", {"hidden": [8]}),
-        ("payne", {"hidden": [8], "ensemble": 2}),
-        (
+        pytest.param(
+            "payne",
+            {"hidden": [8], "ensemble": 2},
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
             "three_component",
             {"code": 3, "encoder": [8], "hidden": [8], "norm_hidden": [8]},
+            marks=pytest.mark.slow,
         ),
     ],
 )
@@ -177,6 +182,7 @@ def test_the_only_look_is_the_end_of_all_networks(
         assert run.errors[region][0] == pytest.approx(error, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_command(grid, tmp_path):
     """From a file, with two candidates, fractions and seeds."""
     (tmp_path / "study.yaml").write_text(

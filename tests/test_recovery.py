@@ -1,0 +1,90 @@
+"""Fits of labels, derivatives, and the choice of what to fit."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import (
+    analytic_emissions,
+    analytic_header,
+    write_grid,
+)
+
+from synthesizer_emulator.evaluation.measures import (
+    derivatives,
+    recovery,
+)
+from synthesizer_emulator.evaluation.measures.subset import most_sensitive
+from synthesizer_emulator.grid.emulated_grid import (
+    EXAMPLE_NAME,
+    example_folder,
+)
+from synthesizer_emulator.gridfile.labels import Label
+from synthesizer_emulator.gridfile.native import NativeGrid
+
+EXAMPLE = example_folder() / f"{EXAMPLE_NAME}.hdf5"
+
+
+@pytest.fixture(scope="module")
+def header():
+    return NativeGrid.open(EXAMPLE).header
+
+
+def test_the_spectrum_that_tells_most_is_fitted(tmp_path):
+    """Starlight does not know the ionisation parameter of the gas."""
+    path = tmp_path / "g.hdf5"
+    header = analytic_header(n_ages=5, n_metals=4, n_parameters=3)
+    emissions = analytic_emissions(header)
+    # The continuum of this gas reddens as it ages, too.
+    tilt = 0.1 * np.arange(5).reshape(5, 1, 1, 1) * np.log(header.lam)
+    emissions["spectra/nebular"] *= np.exp(tilt)
+    write_grid(path, header, emissions)
+    grid = NativeGrid.open(path)
+    spectra = ["incident", "linecont", "nebular", "transmitted"]
+    assert most_sensitive(grid, spectra) == "nebular"
+    # Of equals the first, but lines alone as the last.
+    assert most_sensitive(grid, spectra[::3]) == "incident"
+    example = NativeGrid.open(EXAMPLE)
+    assert most_sensitive(example, spectra[1::-1]) == "incident"
+
+
+@pytest.mark.slow
+def test_labels_between_the_nodes_are_found(emulated, header):
+    """Of spectra that the network itself gives, of any mass."""
+    labels = [Label(axis) for axis in header.axes]
+    rng = np.random.default_rng(3)
+    ages = 10 ** rng.uniform(6.7, 10.2, 12)
+    true = np.column_stack([ages, 10 ** rng.uniform(-3.9, -1.1, 12)])
+    spectra = [
+        np.asarray(emulated.emulator.spectrum("incident", jnp.asarray(p)))
+        for p in true
+    ]
+    masses = 10 ** rng.uniform(-2, 2, 12)
+    scored = (emulated._lam > 912) & (emulated._lam < 1e5)
+    values, log10_mass, misfit = recovery.recover(
+        emulated.emulator,
+        "incident",
+        labels,
+        np.array(spectra, float) * masses[:, None],
+        scored,
+    )
+    error = np.abs(np.log10(values / true)).max(axis=1)
+    found = misfit < 1e-3
+    assert found.sum() >= 10
+    assert (error[found] < 5e-3).all()
+    np.testing.assert_allclose(
+        log10_mass[found], np.log10(masses[found]), atol=5e-3
+    )
+
+
+def test_slopes_between_nodes_are_those_of_a_power_law(header):
+    labels = [Label(axis) for axis in header.axes]
+    mesh = np.meshgrid(*(label.nodes for label in labels), indexing="ij")
+    flux = 10 ** (-0.7 * mesh[0] + 0.2 * mesh[1])[..., None] * np.ones(4)
+    flux[20, 3, 2] = 0.0
+    slopes, bright = derivatives.node_derivatives(labels, flux)
+    near = np.zeros(flux.shape, bool)
+    near[19:22, 3, 2] = near[20, 2:5, 2] = True
+    assert (bright == ~near).all()
+    expected = np.log(10) * np.array([-0.7, 0.2])
+    expected = np.broadcast_to(expected, slopes.shape)
+    np.testing.assert_allclose(slopes[bright], expected[bright], rtol=1e-6)
