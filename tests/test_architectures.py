@@ -312,7 +312,7 @@ def test_a_training_is_the_architectures_own_but_for_what_is_said():
     for changes, message in (
         ({"steps": 3}, "A training has no setting steps; it has .*epochs"),
         ({"epochs": 0}, "epochs must be a whole number"),
-        (TrainingConfig(), r"only what differs .*\{'epochs': 100\}; got Tr"),
+        (TrainingConfig(), r"only the settings.*\{'epochs': 100\}; got Tr"),
     ):
         with pytest.raises(InconsistentArguments, match=message):
             get_training(default_architecture, changes)

@@ -16,8 +16,8 @@ RNG = np.random.default_rng(3)
 def way(request, monkeypatch):
     """Find all directions, or as of a large matrix only the leading ones."""
     if request.param != "exact":
-        monkeypatch.setattr(basis_module, "_EXACT_UP_TO", 3)
-        monkeypatch.setattr(basis_module, "_SPARE_DIRECTIONS", 5)
+        monkeypatch.setattr(basis_module, "EXACT_UP_TO", 3)
+        monkeypatch.setattr(basis_module, "SPARE_DIRECTIONS", 5)
 
 
 @pytest.mark.parametrize("shape", [(40, 90), (90, 40)])

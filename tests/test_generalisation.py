@@ -341,7 +341,7 @@ HUGE = 10**12
          "No architecture"),
         ({"architectures": {"pca": {"settings": 3}}}, "settings by name"),
         ({"architectures": {"pca": {"settings": [1]}}}, "settings by name"),
-        ({"architectures": {"pca": {"training": [1]}}}, "only what differs"),
+        ({"architectures": {"pca": {"training": [1]}}}, "only the settings"),
         (
             {"architectures": {"pca": {"settings": {"hidden": [HUGE]}}}},
             "would take .* GB of memory",

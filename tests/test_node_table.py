@@ -42,7 +42,7 @@ def at_nodes(weights):
     """Return the emissions at the nodes, by NumPy if that can, and by JAX."""
     nodes = [axis.values for axis in weights.header.axes]
     arrays = PointArrays.at_nodes(weights, nodes)
-    return arrays, replace(arrays, own=None)
+    return arrays, replace(arrays, node_indices=None)
 
 
 def assert_same(found, expected):
@@ -86,7 +86,7 @@ def test_some_of_the_nodes_are_theirs(weights):
         arrays.take(3, 1).spectrum("nebular", every), whole[:, 3]
     )
     between = PointArrays.at_nodes(weights, [ages[:-1] * 1.01, metals])
-    assert between.own is None
+    assert between.node_indices is None
 
 
 @pytest.mark.parametrize("axis", [0, 1])
@@ -105,7 +105,7 @@ def test_a_value_takes_the_place_of_an_axis(weights, axis):
         moved[axis] = value
         arrays = PointArrays.at_nodes(weights, moved)
         assert arrays.nodes == (len(nodes[1 - axis]),)
-        networks = replace(arrays, own=None)
+        networks = replace(arrays, node_indices=None)
         assert_same(
             arrays.spectrum("nebular", every),
             networks.spectrum("nebular", every),

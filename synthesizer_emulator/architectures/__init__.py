@@ -1,7 +1,7 @@
 """Architectures: the ways to emulate one emission.
 
-To add one, write a frozen dataclass with the methods of `Architecture` in a
-module of its own and enter it into `ARCHITECTURES` in `registry`; the
+To add one, write a frozen dataclass that derives from `Architecture`, in a
+module of its own, and add one line to `ARCHITECTURES` in `registry`. The
 builder, the weights file and the laws in the tests need no other change.
 """
 

@@ -1,7 +1,10 @@
-"""The decoder of an autoencoder, and the normalised log spectra it learns."""
+"""Normalised log spectra, and the decoder from an autoencoder's code.
+
+The parts of `ThreeComponent` that remain after its autoencoder was trained.
+"""
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Self, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -11,34 +14,28 @@ from jax import Array
 from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
-from synthesizer_emulator.architectures.linear import (
-    LEAST_SPREAD,
-)
-from synthesizer_emulator.architectures.networks import (
-    Network,
-)
+from synthesizer_emulator.architectures.linear import LEAST_SPREAD
+from synthesizer_emulator.architectures.networks import Network
 from synthesizer_emulator.architectures.samples import EmissionSamples
 from synthesizer_emulator.emulator.emission import LinearDecoder
 from synthesizer_emulator.emulator.scaling import Constant
 
 NORMALISATIONS = ("per_spectrum", "global", "zscore")
 
-
-# What makes normalised log flux of the numbers that a decoder gives.
+# The fixed layer from the output of a decoder to normalised log flux.
 LastLayer: TypeAlias = "LinearDecoder | PixelScaling"
 
-
-# How many samples are encoded at once.
+# The number of samples that are encoded at once.
 _CHUNK = 256
 
 
 class PixelScaling(nnx.Module):
-    """The last layer of a decoder that gives wavelengths by itself.
+    """The last layer of a decoder whose outputs are wavelengths.
 
     Attributes:
-        shift (Constant): Added to each, (n,).
-        scale (Constant): Multiplies them before, (n,).
-        kept (Constant): The indices of those to give; None for all.
+        shift (Constant): Added to each scaled output, (n,).
+        scale (Constant): Multiplies each output, (n,).
+        kept (Constant): The indices of the outputs to return; None for all.
     """
 
     def __init__(
@@ -58,7 +55,7 @@ class PixelScaling(nnx.Module):
         return self.shift[...] + self.scale[...] * values
 
     def restrict(self, indices: NDArray[np.intp]) -> "PixelScaling":
-        """Return the scaling of only the outputs `indices`."""
+        """Return the scaling of the outputs `indices` alone."""
         before = None if self.kept is None else np.asarray(self.kept[...])
         return PixelScaling(
             self.shift[...][indices],
@@ -68,11 +65,11 @@ class PixelScaling(nnx.Module):
 
 
 class CodeDecoder(nnx.Module):
-    """From norms and the code of a spectrum to its soft-log flux.
+    """From the norms and the code of a spectrum to its soft-log flux.
 
     Attributes:
         network (Network): The decoder of an autoencoder.
-        last (LastLayer): From what that gives to normalised log flux.
+        last (LastLayer): From its output to normalised log flux.
         per_spectrum (bool): Whether the first two latents are the mean and
             the standard deviation of the log flux.
     """
@@ -85,34 +82,34 @@ class CodeDecoder(nnx.Module):
         self.per_spectrum = per_spectrum
 
     def __call__(self, latents: Array) -> Array:
-        """Map latents (k,) to (n,)."""
+        """Map latents (k,) to soft-log flux (n,)."""
         if not self.per_spectrum:
             return self.last(self.network(latents))
         normalised = self.last(self.network(latents[2:]))
         return latents[0] + latents[1] * normalised
 
     def restrict(self, indices: NDArray[np.intp]) -> "CodeDecoder":
-        """Return the decoder of only the outputs `indices`."""
+        """Return the decoder of the outputs `indices` alone."""
         return CodeDecoder(
             self.network, self.last.restrict(indices), self.per_spectrum
         )
 
 
 @dataclass(frozen=True)
-class _Normalised:
+class NormalisedSpectra:
     """Log spectra without their norms.
 
-    Soft-log flux is shift + scale * values, and if it is normalised for each
-    spectrum, the mean of the spectrum plus its standard deviation times
-    that.
+    Soft-log flux is `shift + scale * values`. If each spectrum is normalised
+    by itself, it is the mean of the spectrum plus its standard deviation
+    times that.
 
     Attributes:
         values (np.ndarray of float): The normalised spectra, (m, n).
-        shift (np.ndarray of float): Taken off at each wavelength, (n,).
-        scale (np.ndarray of float): Divides it then, (n,).
-        norms (np.ndarray of float): ln norm of each spectrum, and if it is
-            normalised by itself its mean and standard deviation, (m, 1) or
-            (m, 3).
+        shift (np.ndarray of float): Subtracted at each wavelength, (n,).
+        scale (np.ndarray of float): Divides at each wavelength, (n,).
+        norms (np.ndarray of float): The ln norm of each spectrum, (m, 1); if
+            each is normalised by itself also its mean and standard
+            deviation, (m, 3).
     """
 
     values: NDArray[np.float64]
@@ -123,8 +120,8 @@ class _Normalised:
     @classmethod
     def from_samples(
         cls, samples: EmissionSamples, normalisation: str
-    ) -> "_Normalised":
-        """Normalise samples in one of `NORMALISATIONS`."""
+    ) -> Self:
+        """Normalise samples in one of the `NORMALISATIONS`."""
         y, n = samples.y, samples.y.shape[1]
         if normalisation == "per_spectrum":
             mean = y.mean(axis=1, keepdims=True)
@@ -138,16 +135,16 @@ class _Normalised:
         return cls((y - shift) / scale, shift, scale, norms)
 
 
+def encode(
+    encoder: Network, inputs: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Encode inputs (m, n) in chunks, giving codes (m, k)."""
+    chunks = np.split(inputs, range(_CHUNK, len(inputs), _CHUNK))
+    codes = [_apply(encoder, jnp.asarray(c, jnp.float32)) for c in chunks]
+    return np.concatenate(codes).astype(np.float64)
+
+
 @jax.jit
 def _apply(network: Network, inputs: Array) -> Array:
     """Evaluate a network on a batch (m, n)."""
     return network(inputs)
-
-
-def _encode(
-    encoder: Network, inputs: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return the codes (m, k) of inputs (m, n), part by part."""
-    parts = np.split(inputs, range(_CHUNK, len(inputs), _CHUNK))
-    codes = [_apply(encoder, jnp.asarray(p, jnp.float32)) for p in parts]
-    return np.concatenate(codes).astype(np.float64)

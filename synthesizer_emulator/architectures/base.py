@@ -1,13 +1,15 @@
-"""What every architecture is given and has to give.
+"""The interface of an architecture, and how its parts are assembled.
 
-An architecture is a frozen dataclass of settings with two methods: `fit`
-makes the emulator of one emission from its values at samples, `skeleton`
-the same modules without values, to be filled from a weights file.
+An architecture is a frozen dataclass of settings that derives from
+`Architecture`. `fit` trains the emulator of one emission on its samples;
+`skeleton` builds the same modules without values, to be filled from a weights
+file.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, Self
+from typing import ClassVar, Self
 
 import jax
 import numpy as np
@@ -15,6 +17,8 @@ from flax import nnx
 from jax import Array
 from numpy.typing import NDArray
 
+from synthesizer_emulator.architectures.node_table import NodeTable
+from synthesizer_emulator.architectures.rounding import Storage
 from synthesizer_emulator.architectures.samples import EmissionSamples
 from synthesizer_emulator.architectures.training import (
     LossHistory,
@@ -34,14 +38,14 @@ from synthesizer_emulator.validation import check_number, check_whole
 
 @dataclass(frozen=True)
 class EmissionShape:
-    """The sizes that fix the tensors of one emission.
+    """The sizes that fix the shapes of all tensors of one emission.
 
     Attributes:
         nodes (tuple of int): The number of nodes along each axis.
         size (int): The number of wavelengths or lines.
-        latents (int): The number of latents, the norm included.
-        inner (int): The width of a further layer between the latents and
-            the output, where a decoder has one.
+        latents (int): The number of latents, ln norm included.
+        inner (int): The width of a layer between the latents and the
+            output, for decoders that have one.
     """
 
     nodes: tuple[int, ...]
@@ -51,11 +55,11 @@ class EmissionShape:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Read back what `json.dumps(asdict(shape))` wrote.
+        """Parse the output of `json.dumps(asdict(shape))`.
 
         Raises:
-            TypeError: If a field is missing, unknown or of another type.
-            ValueError: If it is no JSON, or a size can't be.
+            TypeError: If a field is missing, unknown or of the wrong type.
+            ValueError: If the text is not JSON, or a size is impossible.
         """
         shape = typed(cls, parse_json(text), "its shape")
         sizes = (*shape.nodes, shape.size, shape.latents)
@@ -66,13 +70,13 @@ class EmissionShape:
 
 @dataclass(frozen=True)
 class Fit:
-    """What an architecture makes of the samples of one emission.
+    """A fitted emission.
 
     Attributes:
-        emulator (EmissionEmulator): The emulator.
-        shape (EmissionShape): From which `skeleton` makes the like.
-        histories (Mapping): The losses of each training by its name, that
-            of the (first) regressor being empty.
+        emulator (EmissionEmulator): The trained emulator.
+        shape (EmissionShape): The sizes from which `skeleton` rebuilds it.
+        histories (Mapping): The losses of each training by its name; the
+            name of the (first) regressor's training is empty.
     """
 
     emulator: EmissionEmulator
@@ -80,52 +84,104 @@ class Fit:
     histories: Mapping[str, LossHistory]
 
 
-class Architecture(Protocol):
-    """The settings of one way to emulate an emission.
+class Architecture(ABC):
+    """A way to emulate an emission; subclasses are frozen dataclasses.
+
+    A subclass needs `fit` and `skeleton`; everything else has a default.
 
     Attributes:
-        needs_nodes (bool): Whether its samples must be the nodes of a grid.
-        default_training (TrainingConfig): How its networks train well.
-        ensemble (int): How many regressors there are (see `Ensemble`).
+        needs_nodes (bool): Whether the samples must be the nodes of a grid.
+        default_training (TrainingConfig): A training that works well.
+        storage (Mapping): How tensors that are rounded are stored, by the
+            end of their names; all others are stored in float32.
+        ensemble (int): The number of regressors (see `Ensemble`).
+        softening (float): The softening of the logarithm of flux.
     """
 
-    needs_nodes: ClassVar[bool]
-    default_training: ClassVar[TrainingConfig]
+    needs_nodes: ClassVar[bool] = False
+    default_training: ClassVar[TrainingConfig] = TrainingConfig()
+    storage: ClassVar[Mapping[str, Storage]] = {
+        "alive/values": Storage.INT32_COLUMNS,
+        "components": Storage.INT16_ROWS,
+    }
+    ensemble: int = 1
+    softening: float = 1e-8
 
-    @property
-    def ensemble(self) -> int:
-        """How many regressors there are."""
-
-    @property
-    def softening(self) -> float:
-        """The softening of the logarithm of flux."""
-
+    @abstractmethod
     def fit(
         self,
         samples: EmissionSamples,
         training: TrainingConfig,
         monitor: Monitor,
     ) -> Fit:
-        """Fit an emulator to samples.
+        """Train an emulator of one emission.
 
         Args:
             samples (EmissionSamples): The emission at the samples.
-            training (TrainingConfig): How to train networks.
+            training (TrainingConfig): How to train the networks.
             monitor (Monitor): Shows progress and keeps checkpoints.
 
         Returns:
-            Fit: The emulator, and how it was made.
+            Fit: The emulator and the losses of its trainings.
         """
 
+    @abstractmethod
     def skeleton(self, shape: EmissionShape) -> EmissionEmulator:
-        """Return an emulator of that shape with arbitrary values."""
+        """Build an emulator of this shape with arbitrary values."""
+
+    def derive(self, emulator: EmissionEmulator) -> EmissionEmulator:
+        """Compute the `Derived` arrays of an emulator, which are not stored.
+
+        Called after the stored tensors were loaded into a skeleton.
+
+        Args:
+            emulator (EmissionEmulator): The emulator, changed in place.
+
+        Returns:
+            EmissionEmulator: The same emulator.
+        """
+        return emulator
+
+    @property
+    def has_node_table(self) -> bool:
+        """Whether `node_table` works for these settings."""
+        return False
+
+    def node_table(
+        self,
+        tensors: Mapping[str, NDArray],
+        columns: NDArray[np.intp],
+        between: tuple[int, float] | None = None,
+    ) -> NodeTable | None:
+        """Evaluate an emission at the nodes of its own grid without JAX.
+
+        Args:
+            tensors (Mapping): The tensors of the emission, named as in a
+                weights file.
+            columns (np.ndarray of int): Indices of the wavelengths or
+                lines to evaluate, (n,).
+            between (tuple): The number of an axis and a coordinate on it
+                (between -1 and 1) that replaces the nodes of that axis;
+                None for the nodes of all axes.
+
+        Returns:
+            NodeTable: None if only JAX can evaluate the emission, or if
+                the tensors do not fit the architecture.
+        """
+        return None
+
+    def storage_of(self, tensor: str) -> Storage | None:
+        """Return how the tensor of this name is rounded, None if it isn't."""
+        endings = (end for end in self.storage if tensor.endswith(end))
+        ending = next(endings, None)
+        return None if ending is None else self.storage[ending]
 
 
 def check_settings(softening: float, ensemble: int) -> None:
-    """Refuse settings of the samples and the ensemble that can't be.
+    """Check the settings that all architectures share.
 
     Raises:
-        InconsistentArguments: If a number is out of its range.
+        InconsistentArguments: If one is out of range.
     """
     check_number("softening", softening, 0, 1e-2, open_ends=True)
     check_whole("ensemble", ensemble, 1)
@@ -138,17 +194,17 @@ def assemble(
     n_latents: int,
     histories: Mapping[str, LossHistory],
 ) -> Fit:
-    """Join what was fitted to the emulator of an emission.
+    """Assemble the emulator of an emission from its fitted parts.
 
     Args:
-        samples (EmissionSamples): What it was fitted to.
-        regressor (Regressor): From coordinates to latents.
-        decoder (Decoder): From latents to soft-log flux.
-        n_latents (int): The number of latents, the norm included.
+        samples (EmissionSamples): The samples that were fitted.
+        regressor (Regressor): Coordinates to latents.
+        decoder (Decoder): Latents to soft-log flux.
+        n_latents (int): The number of latents, ln norm included.
         histories (Mapping): The losses of each training by its name.
 
     Returns:
-        Fit: The emulator, and how it was made.
+        Fit: The emulator and the losses of its trainings.
     """
     emulator = EmissionEmulator(
         regressor,
@@ -167,7 +223,7 @@ def assemble_skeleton(
     decoder: Decoder,
     softening: float,
 ) -> EmissionEmulator:
-    """Return the like of `assemble`'s emulator with arbitrary values."""
+    """Assemble an emulator as `assemble` does, with arbitrary values."""
     return EmissionEmulator(
         regressor,
         decoder,
@@ -180,11 +236,11 @@ def assemble_skeleton(
 
 
 def empty_nodes(shape: tuple[int, ...]) -> list[NDArray[np.float32]]:
-    """Return nodes of a skeleton's tables, ascending and otherwise void."""
+    """Return ascending placeholder nodes for the tables of a skeleton."""
     return [np.arange(n, dtype=np.float32) for n in shape]
 
 
 @jax.jit
 def evaluate_points(module: nnx.Module, points: Array) -> Array:
-    """Evaluate a module at many points (m, d) at once."""
+    """Evaluate a module at points (m, d), giving (m, k)."""
     return jax.vmap(lambda x: module(x))(points)

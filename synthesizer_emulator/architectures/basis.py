@@ -6,22 +6,24 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
-# The order of the largest matrix that is diagonalised as it is, which takes
-# a minute; of a larger one only the leading directions are looked for.
-_EXACT_UP_TO = 3000
-_SPARE_DIRECTIONS = 20
+# The order of the largest matrix that is diagonalised exactly, which takes a
+# minute. Of larger ones only the leading directions are computed, with some
+# to spare.
+EXACT_UP_TO = 3000
+SPARE_DIRECTIONS = 20
 _SUBSPACE_ITERATIONS = 3
 
 
 @dataclass(frozen=True)
 class LinearBasis:
-    """A mean and components, orthonormal under weights.
+    """A mean and components that are orthonormal under weights.
 
     Attributes:
-        mean (np.ndarray of float): Shape (n,).
-        components (np.ndarray of float): Shape (k, n), by falling variance.
-        weights (np.ndarray of float): What an error of each of the n
-            numbers weighs, (n,).
+        mean (np.ndarray of float): The mean of the samples, (n,).
+        components (np.ndarray of float): The components in order of falling
+            variance, (k, n).
+        weights (np.ndarray of float): The weight of an error in each of
+            the n numbers, (n,).
     """
 
     mean: NDArray[np.float64]
@@ -42,27 +44,27 @@ def principal_components(
     most: int,
     tolerance: float,
 ) -> LinearBasis:
-    """Return the leading principal components of samples.
+    """Compute the leading principal components of samples.
 
-    Diagonalises the smaller of the two Gram matrices, in float64 (in
-    float32 its rounding would limit the accuracy).
+    Diagonalises the smaller of the two Gram matrices, in float64: in
+    float32 rounding would limit the accuracy.
 
     Args:
-        samples (np.ndarray of float): Shape (m, n).
-        weights (np.ndarray of float): What an error of each of the n
-            numbers weighs, positive, (n,).
-        most (int): The most components to return.
-        tolerance (float): The weighted root mean square of what is left
-            out below which no further components are needed.
+        samples (np.ndarray of float): The samples, (m, n).
+        weights (np.ndarray of float): The weight of an error in each of
+            the n numbers, positive, (n,).
+        most (int): The largest number of components.
+        tolerance (float): The weighted root mean square of the residuals
+            below which no further components are needed.
 
     Returns:
-        LinearBasis: The basis, of at least one component.
+        LinearBasis: The basis, with at least one component.
     """
     mean = samples.mean(axis=0)
     scaled = (samples - mean) * weights
     total = np.sum(scaled**2)
     allowed = tolerance**2 * len(scaled) * np.sum(weights**2)
-    if min(scaled.shape) > _EXACT_UP_TO:
+    if min(scaled.shape) > EXACT_UP_TO:
         scaled = _along_leading_directions(scaled, most)
     m, n = scaled.shape
     gram = scaled @ scaled.T if m <= n else scaled.T @ scaled
@@ -82,14 +84,15 @@ def principal_components(
 def _along_leading_directions(
     matrix: NDArray[np.float64], most: int
 ) -> NDArray[np.float64]:
-    """Return a matrix (m, n) in the few directions that make up most of it.
+    """Project a matrix (m, n) onto its leading left singular directions.
 
-    By subspace iteration from a random start (Halko, Martinsson & Tropp 2011,
-    SIAM Rev. 53, 217, algorithm 4.4): shape (k, n), a little more than
-    `most`, with the leading singular values and right vectors of the whole.
+    By subspace iteration from a random start (Halko, Martinsson & Tropp
+    2011, SIAM Rev. 53, 217, algorithm 4.4). The result (k, n), with k a
+    little larger than `most`, has the leading singular values and right
+    singular vectors of the matrix.
     """
     rng = np.random.default_rng(0)
-    start = rng.normal(size=(matrix.shape[1], most + _SPARE_DIRECTIONS))
+    start = rng.normal(size=(matrix.shape[1], most + SPARE_DIRECTIONS))
     basis, _ = np.linalg.qr(matrix @ start)
     for _ in range(_SUBSPACE_ITERATIONS):
         basis, _ = np.linalg.qr(matrix.T @ basis)

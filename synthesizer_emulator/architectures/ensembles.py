@@ -1,9 +1,8 @@
-"""Ensembles: regressors that differ by chance, and what that tells.
+"""Ensembles of regressors, and the calibration of their scatter.
 
-The members share the samples that are kept out of training, the scaling
-and the decoder; they differ in their first weights and in the order in
-which they see the samples. Architectures with the setting `ensemble` need
-this; one of a single member is no ensemble, and has none of it.
+The members share the validation samples, the scaling and the decoder. They
+differ in their initial weights and in the order in which they are trained on
+the samples. A single member is not wrapped in an `Ensemble`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -31,10 +30,10 @@ from synthesizer_emulator.emulator.emission import (
 )
 from synthesizer_emulator.emulator.metrics import SCORED_FLOOR
 
-# The kind of regressor of which there are several.
+# The kind of regressor in an ensemble.
 R = TypeVar("R", bound=Regressor)
 
-# The part of a normal distribution within one standard deviation.
+# The fraction of a normal distribution within one standard deviation.
 _WITHIN_ONE_SIGMA = 0.6827
 
 
@@ -46,22 +45,22 @@ def fit_members(
     """Fit the members of an ensemble.
 
     Args:
-        n (int): How many.
-        fit_one (callable): Fits the member of an index, with a monitor,
-            and returns it and its histories by name.
-        monitor (Monitor): Of the whole ensemble.
+        n (int): The number of members.
+        fit_one (callable): Takes the index of a member and its monitor,
+            and returns the fitted member and its losses by name.
+        monitor (Monitor): The monitor of the whole ensemble.
 
     Returns:
-        tuple: The members, and their histories by name.
+        tuple: The members, and their losses by name.
     """
     members, histories = [], {}
     for index in range(n):
         name = f"member {index + 1}" if index else ""
-        member, its_histories = fit_one(
+        member, losses = fit_one(
             index, monitor.stage(name) if name else monitor
         )
         members.append(member)
-        for training, history in its_histories.items():
+        for training, history in losses.items():
             histories[" ".join(filter(None, (name, training)))] = history
     return members, histories
 
@@ -72,68 +71,71 @@ def join(
     samples: EmissionSamples,
     training: TrainingConfig,
 ) -> Regressor:
-    """Return the ensemble of networks, calibrated where none was trained.
+    """Join trained networks to an ensemble, calibrated on held-out samples.
 
     Args:
-        members (sequence of Regressor): Trained by `train` on the samples.
-        decoder (Decoder): That of their latents.
-        samples (EmissionSamples): What they were trained on.
-        training (TrainingConfig): How.
+        members (sequence of Regressor): Networks trained on the samples.
+        decoder (Decoder): Latents to soft-log flux.
+        samples (EmissionSamples): The samples.
+        training (TrainingConfig): The training, which holds out samples.
 
     Returns:
         Regressor: The ensemble, or the only member.
     """
     if len(members) == 1:
         return members[0]
-    _, held = split_samples(len(samples.y), training)
-    points = jnp.asarray(samples.points[held])
+    _, held_out = split_samples(len(samples.y), training)
+    points = jnp.asarray(samples.points[held_out])
     latents = np.stack([evaluate_points(m, points) for m in members])
-    return Ensemble(members, spread_factor(latents, held, decoder, samples))
+    factor = spread_factor(latents, held_out, decoder, samples)
+    return Ensemble(members, factor)
 
 
-def skeleton_of(n: int, make: Callable[[], Regressor]) -> Regressor:
-    """Return the like of `join` from the skeletons of its members."""
-    return make() if n == 1 else Ensemble([make() for _ in range(n)], 1.0)
+def ensemble_skeleton(n: int, member: Callable[[], Regressor]) -> Regressor:
+    """Build the ensemble of `join` from skeletons of its members."""
+    return member() if n == 1 else Ensemble([member() for _ in range(n)], 1.0)
 
 
 def spread_factor(
     latents: NDArray,
-    held: NDArray[np.intp],
+    held_out: NDArray[np.intp],
     decoder: Decoder,
     samples: EmissionSamples,
 ) -> float:
-    """Return what makes the members' scatter an uncertainty.
+    """Return the factor that turns the members' scatter into an uncertainty.
 
     With it, 68% of the errors in log flux lie within one scatter, over the
-    bright values of samples that no member was trained on.
+    bright values of samples held out of training.
 
     Args:
-        latents (np.ndarray): What the members predict there, (members, m,
-            k).
-        held (np.ndarray of int): The indices of these samples, (m,).
-        decoder (Decoder): From latents to log flux.
-        samples (EmissionSamples): The truth.
+        latents (np.ndarray): The members' latents at the held-out samples,
+            (members, m, k).
+        held_out (np.ndarray of int): The indices of these samples, (m,).
+        decoder (Decoder): Latents to soft-log flux.
+        samples (EmissionSamples): All samples, with the true fluxes.
 
     Returns:
-        float: The factor; 1 where the members all agree.
+        float: The factor; 1 if all members agree.
     """
     floor = np.log(SCORED_FLOOR)
     ratios = []
-    for index, each in zip(held, latents.swapaxes(0, 1), strict=True):
+    for index, of_members in zip(
+        held_out, latents.swapaxes(0, 1), strict=True
+    ):
         bright = samples.support & (samples.y[index] > floor)
-        logs, mean = _log_fluxes(decoder, each)
+        logs, mean = _log_fluxes(decoder, of_members)
         error = np.abs(mean - samples.y[index] - samples.log_norm[index])
         scatter = np.std(logs, axis=0)
-        told = bright & (scatter > 0)
-        ratios.append(error[told] / scatter[told])
-    joined = np.concatenate(ratios)
-    if not joined.size:
+        used = bright & (scatter > 0)
+        ratios.append(error[used] / scatter[used])
+    all_ratios = np.concatenate(ratios)
+    if not all_ratios.size:
         return 1.0
-    return float(np.quantile(joined, _WITHIN_ONE_SIGMA))
+    return float(np.quantile(all_ratios, _WITHIN_ONE_SIGMA))
 
 
 @jax.jit
 def _log_fluxes(decoder: Decoder, latents: Array) -> tuple[Array, Array]:
-    """Return the log fluxes of all members, and of their mean."""
+    """Return the log fluxes of all members (members, n), and of their mean."""
     mean = jnp.mean(latents, axis=0, keepdims=True)
     return log_fluxes(decoder, latents), log_fluxes(decoder, mean)[0]

@@ -1,4 +1,4 @@
-"""What the architectures with a linear basis in log flux share."""
+"""Principal components of log flux: latents, their scaling, the decoder."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,8 @@ from synthesizer_emulator.architectures.rounding import round_to_int16
 from synthesizer_emulator.architectures.samples import EmissionSamples
 from synthesizer_emulator.emulator.emission import LinearDecoder
 
-# The standard deviation that log flux is taken to have at least, where it is
-# divided by that: what never changes must not be blown up.
+# The smallest standard deviation by which log flux is divided, so that
+# wavelengths that never change are not amplified.
 LEAST_SPREAD = 1e-3
 
 
@@ -26,16 +26,16 @@ def latent_targets(
     """Return the basis of samples and their latents in it.
 
     Args:
-        samples (EmissionSamples): The emission at the samples.
-        weights (np.ndarray of float): What an error at each wavelength
-            weighs in the choice of the basis, (n,).
-        components (int): The most components to keep.
+        samples (EmissionSamples): The emission at m samples.
+        weights (np.ndarray of float): The weight of an error at each
+            wavelength in the choice of the basis, (n,).
+        components (int): The largest number of components.
         tolerance (float): The root mean square of ln flux below which
-            what they leave out does not matter.
+            further components are left out.
 
     Returns:
-        tuple: The basis, and the latents (m, 1 + k): ln norm first, then
-            the coefficients.
+        tuple: The basis, and the latents (m, 1 + k): ln norm, then the
+            coefficients.
     """
     basis = principal_components(samples.y, weights, components, tolerance)
     latents = np.column_stack(
@@ -45,11 +45,11 @@ def latent_targets(
 
 
 def latent_metric(basis: LinearBasis) -> NDArray[np.float64]:
-    """Return what one unit of each latent weighs, (1 + k,).
+    """Return the weight of one unit of each latent, (1 + k,).
 
     The components are orthonormal, so the summed squared error of their
-    coefficients is that of ln flux over all wavelengths; an error of ln
-    norm appears at every wavelength.
+    coefficients is that of ln flux over all wavelengths. An error of ln norm
+    appears at every wavelength.
     """
     metric = np.ones(1 + len(basis.components))
     metric[0] = np.sqrt(np.sum(basis.weights**2))
@@ -61,16 +61,13 @@ def latent_scale(
     metric: NDArray[np.float64],
     whiten: bool = False,
 ) -> NDArray[np.float64]:
-    """Return what a network's numbers of order one are multiplied by, (k,).
+    """Return the factors from a network's outputs to latents, (k,).
 
     Args:
         latents (np.ndarray of float): The targets, (m, k).
-        metric (np.ndarray of float): What one unit of each weighs, (k,).
-        whiten (bool): Whether all latents count alike; else each counts
-            by what it does to ln flux.
-
-    Returns:
-        np.ndarray of float: The scale.
+        metric (np.ndarray of float): The weight of one unit of each, (k,).
+        whiten (bool): Whether all latents count equally in training;
+            otherwise each counts by its effect on ln flux.
     """
     spread = latents.std(axis=0)
     if whiten:
@@ -84,18 +81,18 @@ def linear_decoder(
     components: NDArray[np.float64],
     support: NDArray[np.bool_],
 ) -> LinearDecoder:
-    """Return a decoder, its components in 16 bits.
+    """Return a decoder with components rounded to 16 bits.
 
     Args:
         mean (np.ndarray of float): The mean, (n,).
         components (np.ndarray of float): The components, (k, n).
-        support (np.ndarray of bool): Which wavelengths ever emit, (n,).
+        support (np.ndarray of bool): Which wavelengths have emission, (n,).
     """
     return LinearDecoder(mean, round_to_int16(components * support))
 
 
 def linear_skeleton(shape: EmissionShape) -> LinearDecoder:
-    """Return the like of `linear_decoder` with arbitrary values."""
+    """Build the decoder of `linear_decoder` with arbitrary values."""
     return LinearDecoder(
         np.zeros(shape.size), np.zeros((shape.latents - 1, shape.size))
     )

@@ -1,8 +1,8 @@
 """Neural networks, for one input or a batch of them.
 
-There is no astronomy in here. A network is called with a random key while
-it trains and without one ever after: the key draws the dropout, and tells
-batch norms to go by the batch at hand, which is then the leading axis.
+In training a network is called with a random key, which draws the dropout
+and makes batch norms use the statistics of the batch (the leading axis).
+Without a key there is no dropout, and batch norms use running averages.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,10 +17,10 @@ from synthesizer.exceptions import InconsistentArguments, UnrecognisedOption
 
 from synthesizer_emulator.validation import check_memory, check_whole
 
-# What a weight takes in training: itself, its slope and two moments of it.
+# The bytes of a weight in training: its value, gradient and two moments.
 _WEIGHT_BYTES = 16
 
-# The activation that learns its own shape.
+# The activation whose shape is trained, see `ParametricGatedActivation`.
 GATED = "parametric_gated"
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
@@ -33,7 +33,7 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 
 
 class Network(Protocol):
-    """What can be trained (see `training.train`)."""
+    """A network that can be trained (see `training.train`)."""
 
     def __call__(self, x: Array, key: Array | None = None) -> Array:
         """Map x (..., n_in) to (..., n_out)."""
@@ -42,16 +42,16 @@ class Network(Protocol):
 def check_layers(
     hidden: Sequence[int], activation: str, name: str = "hidden"
 ) -> None:
-    """Refuse layers that no network can have.
+    """Check the widths and the activation of hidden layers.
 
     Args:
         hidden (sequence of int): The widths of the hidden layers.
-        activation (str): The activation between them.
-        name (str): What these layers are called.
+        activation (str): The activation after each.
+        name (str): The name of the setting, for messages.
 
     Raises:
-        InconsistentArguments: If a width is out of its range, or the layers
-            take more memory than there is.
+        InconsistentArguments: If a width is out of range, or the layers
+            need more memory than there is.
         UnrecognisedOption: If there is no such activation.
     """
     if not isinstance(hidden, list | tuple):
@@ -74,17 +74,17 @@ def check_layers(
 
 
 class ParametricGatedActivation(nnx.Module):
-    r"""An activation whose shape is learned, for each feature.
+    r"""An activation whose shape is trained for each feature.
 
     $$ a(x) = [\gamma + \sigma(\beta x)(1 - \gamma)]\,x $$
 
-    From a straight line ($\gamma = 1$) to a gate; the activation of
-    Speculator (Alsing et al. 2020, ApJS 249, 5). It begins as SiLU,
-    $\beta = 1$ and $\gamma = 0$.
+    It ranges from linear ($\gamma = 1$) to a gate; the activation of
+    Speculator (Alsing et al. 2020, ApJS 249, 5). The initial values
+    $\beta = 1$ and $\gamma = 0$ give SiLU.
 
     Attributes:
         beta (nnx.Param): The steepness, (features,).
-        gamma (nnx.Param): The part that is never gated, (features,).
+        gamma (nnx.Param): The fraction that is not gated, (features,).
     """
 
     def __init__(self, features: int) -> None:
@@ -100,13 +100,14 @@ class ParametricGatedActivation(nnx.Module):
 
 
 class Activation(nnx.Module):
-    """What follows a hidden layer: batch norm, activation, dropout.
+    """Batch norm, activation and dropout after a hidden layer.
 
     Attributes:
-        name (str): The activation.
-        gate (ParametricGatedActivation): Where that is learned, or None.
-        norm (nnx.BatchNorm): What standardises each feature, or None.
-        dropout (nnx.Dropout): What leaves features out in training.
+        name (str): The activation, a key of `ACTIVATIONS` or `GATED`.
+        gate (ParametricGatedActivation): The activation if it is trained,
+            or None.
+        norm (nnx.BatchNorm): Standardises each feature; or None.
+        dropout (nnx.Dropout): Leaves out features in training.
     """
 
     def __init__(
@@ -141,7 +142,7 @@ class FixedLinear(nnx.Module):
 
     Attributes:
         kernel (nnx.Variable): The matrix, (n_in, n_out).
-        bias (nnx.Variable): What is added, (n_out,).
+        bias (nnx.Variable): The bias, (n_out,).
     """
 
     def __init__(self, kernel: Array, bias: Array) -> None:
@@ -161,7 +162,8 @@ class MLP(nnx.Module):
     Attributes:
         layers (nnx.List of nnx.Linear): The layers; the last may be a
             `FixedLinear`.
-        activations (nnx.List of Activation): What follows all but the last.
+        activations (nnx.List of Activation): Applied after all layers but
+            the last.
     """
 
     def __init__(
@@ -188,7 +190,7 @@ class MLP(nnx.Module):
         return self.layers[-1](self.features(x, key))
 
     def features(self, x: Array, key: Array | None = None) -> Array:
-        """Map x (..., n_in) to what the last layer sees."""
+        """Map x (..., n_in) to the inputs of the last layer."""
         keys = _split(key, len(self.activations))
         hidden = zip(self.layers[:-1], self.activations, keys, strict=True)
         for layer, activation, layer_key in hidden:
@@ -197,7 +199,7 @@ class MLP(nnx.Module):
 
 
 class Features(nnx.Module):
-    """The output of a perceptron, and what its last layer makes that of.
+    """The output of a perceptron, and the inputs of its last layer.
 
     Attributes:
         network (MLP): The perceptron.
@@ -219,8 +221,8 @@ class ConvolutionalEncoder(nnx.Module):
 
     Attributes:
         layers (nnx.List of nnx.Conv): The convolutions.
-        activations (nnx.List of Activation): What follows each.
-        last (nnx.Linear): From what is left of the vector to the output.
+        activations (nnx.List of Activation): Applied after each.
+        last (nnx.Linear): From the shortened vector to the output.
     """
 
     def __init__(
@@ -260,18 +262,18 @@ class ConvolutionalEncoder(nnx.Module):
 
 
 class ConvolutionalDecoder(nnx.Module):
-    """From a short vector to a long one by convolutions that widen it.
+    """From a short vector to a long one by upsampling convolutions.
 
-    Each convolution makes `stride` numbers of one: a transposed
-    convolution in the form that Shi et al. (2016, arXiv:1609.07009) show
-    to be the same, which CPUs evaluate many times faster.
+    Each convolution lengthens the vector by `stride`. It is a transposed
+    convolution in the equivalent form of Shi et al. (2016,
+    arXiv:1609.07009), which CPUs evaluate many times faster.
 
     Attributes:
         first (nnx.Linear): From the input to a coarse vector.
         layers (nnx.List of nnx.Conv): The convolutions.
-        activations (nnx.List of Activation): What precedes each.
+        activations (nnx.List of Activation): Applied before each.
         n_out (int): The length of the output.
-        stride (int): By how much each convolution lengthens.
+        stride (int): The factor by which each convolution lengthens.
     """
 
     def __init__(
@@ -319,11 +321,11 @@ class ConvolutionalDecoder(nnx.Module):
 
 
 class Autoencoder(nnx.Module):
-    """An encoder and a decoder that restores what it is given.
+    """An encoder, and a decoder that reconstructs its inputs.
 
     Attributes:
-        encoder (Network): From (..., n) to a code (..., k).
-        decoder (Network): And back.
+        encoder (Network): Inputs (..., n) to a code (..., k).
+        decoder (Network): The code (..., k) to the inputs (..., n).
     """
 
     def __init__(self, encoder: Network, decoder: Network) -> None:
@@ -343,7 +345,7 @@ def _activations(
     batch_norm: bool,
     rngs: nnx.Rngs,
 ) -> nnx.List:
-    """Return what follows hidden layers of these widths."""
+    """Return the activations after hidden layers of these widths."""
     return nnx.List(
         [
             Activation(width, name, dropout, batch_norm, rngs)
@@ -353,7 +355,7 @@ def _activations(
 
 
 def _split(key: Array | None, n: int) -> list[Array | None]:
-    """Return a key for each of n layers, or none for any."""
+    """Split a key for n layers; without one, return None for each."""
     return [None] * n if key is None else list(jax.random.split(key, n))
 
 

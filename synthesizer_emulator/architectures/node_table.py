@@ -1,31 +1,24 @@
-"""Emissions of the default architecture at its own nodes, by NumPy alone.
+"""Fluxes of the default architecture at its own nodes, by NumPy alone.
 
-At a node its table leaves nothing to interpolate, and with one value in the
-place of an axis only along that; so that a perceptron and a matrix product
-are all there is. JAX would compile for seconds what runs in a fraction of
-one. Only `emissions` needs it, and asks JAX for everything that is not here:
-other points, other architectures, gradients.
+At a node there is nothing to interpolate, and with one value in place of an
+axis only along that axis. What remains is a perceptron and a matrix product,
+which take NumPy a fraction of the seconds that JAX needs to compile. Used by
+`PointArrays`; other points, other architectures and gradients need JAX.
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from synthesizer_emulator.architectures.base import Architecture
-from synthesizer_emulator.architectures.residual_table import ResidualTable
 from synthesizer_emulator.emulator.scaling import ZERO_BELOW
-from synthesizer_emulator.emulator.tables import (
-    linear_along,
-    smooth_along,
-)
+from synthesizer_emulator.emulator.tables import linear_along, smooth_along
 from synthesizer_emulator.gridfile.nodes import node_mesh
 
-_ACTIVATIONS: dict[str, Callable[[NDArray], NDArray]] = {
+ACTIVATIONS: dict[str, Callable[[NDArray], NDArray]] = {
     "silu": lambda x: x / (1.0 + np.exp(-x)),
     "tanh": np.tanh,
 }
@@ -33,96 +26,29 @@ _ACTIVATIONS: dict[str, Callable[[NDArray], NDArray]] = {
 
 @dataclass(frozen=True)
 class NodeTable:
-    """One emission at the nodes of its own grid, or of all axes but one.
+    """The latents of an emission at m nodes, and their linear decoder.
 
     Attributes:
-        latents (np.ndarray of float): At each of m nodes, (m, 1 + k); the
-            first is ln norm.
-        alive (np.ndarray of float): One at nodes with emission, zero at
-            those without, (m,).
-        lit (np.ndarray of int): Which of the wanted wavelengths ever emit,
-            (n,).
-        mean (np.ndarray of float): The mean of soft-log flux at those, (n,).
+        latents (np.ndarray of float): The latents at each node, (m, 1 + k);
+            the first is ln norm.
+        has_emission (np.ndarray of float): One at nodes with emission, zero
+            at those without, (m,).
+        columns (np.ndarray of int): Which of the requested wavelengths have
+            emission anywhere, (n,).
+        mean (np.ndarray of float): The mean soft-log flux at those, (n,).
         components (np.ndarray of float): Its components, (k, n).
         softening (float): The softening of the logarithm.
     """
 
     latents: NDArray[np.float32]
-    alive: NDArray[np.float32]
-    lit: NDArray[np.intp]
+    has_emission: NDArray[np.float32]
+    columns: NDArray[np.intp]
     mean: NDArray[np.float32]
     components: NDArray[np.float32]
     softening: float
 
-    @staticmethod
-    def knows(architecture: Architecture) -> bool:
-        """Return whether NumPy alone can have the tables of emissions.
-
-        Args:
-            architecture (Architecture): How they are emulated.
-        """
-        return (
-            isinstance(architecture, ResidualTable)
-            and architecture.activation in _ACTIVATIONS
-        )
-
-    @classmethod
-    def from_tensors(
-        cls,
-        architecture: Architecture,
-        tensors: Mapping[str, NDArray],
-        columns: NDArray[np.intp],
-        between: tuple[int, float] | None = None,
-    ) -> Self | None:
-        """Return the table of an emission, if NumPy alone can have it.
-
-        Args:
-            architecture (Architecture): How it is emulated.
-            tensors (Mapping): Its tensors, named as in a weights file.
-            columns (np.ndarray of int): The wavelengths or lines wanted.
-            between (tuple): An axis, and the coordinate on it that takes
-                the place of its nodes; None for the nodes of all axes.
-
-        Returns:
-            NodeTable: None for other architectures and activations, and if
-                the tensors are not those of the architecture.
-        """
-        if not cls.knows(architecture) or not isinstance(
-            architecture, ResidualTable
-        ):
-            return None
-        prefixes = ["regressor"]
-        if architecture.ensemble > 1:
-            numbers = range(architecture.ensemble)
-            prefixes = [f"regressor/members/{i}" for i in numbers]
-        regressors = [_below(tensors, prefix) for prefix in prefixes]
-        expected = _shapes(architecture, prefixes, tensors)
-        if expected != {name: t.shape for name, t in tensors.items()}:
-            return None
-        lit = np.flatnonzero(tensors["support"][columns])
-        kept, components = columns[lit], tensors["decoder/components"]
-        if not np.array_equal(kept, np.arange(components.shape[1])):
-            components = components[:, kept]
-        alive = tensors["alive/values"]
-        if between is not None:
-            axis, x = between
-            alive = linear_along(
-                tensors[f"alive/nodes/{axis}"], alive, axis, x
-            )
-        return cls(
-            latents=np.mean(
-                [_latents(architecture, each, between) for each in regressors],
-                axis=0,
-            ),
-            alive=alive.reshape(-1),
-            lit=lit,
-            mean=tensors["decoder/mean"][kept],
-            components=components,
-            softening=architecture.softening,
-        )
-
     def fluxes(self, nodes: NDArray[np.intp]) -> NDArray[np.float32]:
-        """Return the flux (p, n) at some nodes (p,), where any is `lit`."""
+        """Return the fluxes at some nodes (p,) and all `columns`, (p, n)."""
         latents = self.latents[nodes]
         # The steps of `SoftLog.inverse`, in place.
         flux = latents[:, 1:] @ self.components
@@ -130,40 +56,95 @@ class NodeTable:
         np.exp(flux, out=flux)
         flux -= self.softening
         np.copyto(flux, 0.0, where=flux < (ZERO_BELOW - 1) * self.softening)
-        flux *= np.exp(latents[:, :1]) * self.alive[nodes, None]
+        flux *= np.exp(latents[:, :1]) * self.has_emission[nodes, None]
         return flux
 
 
-def _shapes(
-    architecture: ResidualTable,
+def residual_node_table(
+    tensors: Mapping[str, NDArray],
+    columns: NDArray[np.intp],
+    between: tuple[int, float] | None,
+    *,
+    hidden: Sequence[int],
+    activation: str,
+    trend: float,
+    ensemble: int,
+    softening: float,
+) -> NodeTable | None:
+    """Evaluate the latents of the default architecture at its nodes.
+
+    Args:
+        tensors (Mapping): The tensors of an emission, by their names.
+        columns (np.ndarray of int): Indices of the requested wavelengths.
+        between (tuple): As for `Architecture.node_table`.
+        hidden (sequence of int): The widths of the hidden layers.
+        activation (str): One of `ACTIVATIONS`.
+        trend (float): The factor of the network.
+        ensemble (int): The number of networks, each with a table.
+        softening (float): The softening of the logarithm.
+
+    Returns:
+        NodeTable: None if the tensors do not fit these settings.
+    """
+    prefixes = ["regressor"]
+    if ensemble > 1:
+        prefixes = [f"regressor/members/{i}" for i in range(ensemble)]
+    expected = _expected_shapes(hidden, prefixes, tensors)
+    if expected != {name: t.shape for name, t in tensors.items()}:
+        return None
+    members = [
+        _latents(_subset(tensors, prefix), between, activation, trend)
+        for prefix in prefixes
+    ]
+    with_emission = np.flatnonzero(tensors["support"][columns])
+    kept, components = columns[with_emission], tensors["decoder/components"]
+    if not np.array_equal(kept, np.arange(components.shape[1])):
+        components = components[:, kept]
+    has_emission = tensors["alive/values"]
+    if between is not None:
+        axis, x = between
+        nodes = tensors[f"alive/nodes/{axis}"]
+        has_emission = linear_along(nodes, has_emission, axis, x)
+    return NodeTable(
+        latents=np.mean(members, axis=0),
+        has_emission=has_emission.reshape(-1),
+        columns=with_emission,
+        mean=tensors["decoder/mean"][kept],
+        components=components,
+        softening=softening,
+    )
+
+
+def _expected_shapes(
+    hidden: Sequence[int],
     prefixes: Sequence[str],
     tensors: Mapping[str, NDArray],
 ) -> dict[str, tuple[int, ...]]:
-    """Return the shapes that tensors must have, by those of two of them."""
-    nothing = np.empty((0, 0))
-    alive = tensors.get("alive/values", nothing).shape[:-1]
-    components = tensors.get("decoder/components", nothing)
-    latents, n = len(components), math.prod(components.shape[1:])
-    d, k = len(alive), latents + 1
-    layers = list(pairwise((d, *architecture.hidden, k)))
+    """Return the shape of each tensor, given those of two of them."""
+    empty = np.empty((0, 0))
+    nodes = tensors.get("alive/values", empty).shape[:-1]
+    components = tensors.get("decoder/components", empty)
+    k, n = len(components), math.prod(components.shape[1:])
+    d = len(nodes)
+    layers = list(pairwise((d, *hidden, k + 1)))
 
     def table(name: str, width: int) -> dict[str, tuple[int, ...]]:
-        nodes = {f"{name}/nodes/{i}": (m,) for i, m in enumerate(alive)}
-        return {f"{name}/values": (*alive, width), **nodes}
+        lines = {f"{name}/nodes/{i}": (m,) for i, m in enumerate(nodes)}
+        return {f"{name}/values": (*nodes, width), **lines}
 
     shapes: dict[str, tuple[int, ...]] = {
         "support": (n,),
         "decoder/mean": (n,),
-        "decoder/components": (latents, n),
+        "decoder/components": (k, n),
         **table("alive", 1),
     }
     for prefix in prefixes:
         trend = f"{prefix}/trend"
         shapes |= {
-            **table(f"{prefix}/residual", k),
-            f"{prefix}/residual/metric": (k,),
+            **table(f"{prefix}/residual", k + 1),
+            f"{prefix}/residual/metric": (k + 1,),
             **{f"{trend}/{name}": (d,) for name in ("centre", "width")},
-            **{f"{trend}/{name}": (k,) for name in ("scale", "shift")},
+            **{f"{trend}/{name}": (k + 1,) for name in ("scale", "shift")},
         }
         for i, (a, b) in enumerate(layers):
             shapes[f"{trend}/network/layers/{i}/kernel"] = (a, b)
@@ -174,52 +155,45 @@ def _shapes(
 
 
 def _latents(
-    architecture: ResidualTable,
     tensors: Mapping[str, NDArray],
     between: tuple[int, float] | None,
+    activation: str,
+    trend: float,
 ) -> NDArray[np.float32]:
-    """Return the latents of a `TrendPlusResiduals`, (m, k).
-
-    Args:
-        architecture (ResidualTable): That of the network.
-        tensors (Mapping): Those of the network, by their names.
-        between (tuple): As for `NodeTable.from_tensors`.
-    """
+    """Return the latents (m, k) of one `TrendPlusResiduals`."""
     table = tensors["residual/values"]
     lines = [tensors[f"residual/nodes/{a}"] for a in range(table.ndim - 1)]
 
-    def trend(lines: Sequence[NDArray]) -> NDArray:
-        return architecture.trend * _trend(architecture, tensors, lines)
+    def scaled_trend(lines: Sequence[NDArray]) -> NDArray:
+        return trend * _trend(tensors, lines, activation)
 
     if between is None:
-        latents = table + trend(lines)
+        latents = table + scaled_trend(lines)
     else:
         metric = tensors["residual/metric"]
-        latents = smooth_along(lines, table, metric, *between, trend)
+        latents = smooth_along(lines, table, metric, *between, scaled_trend)
     return latents.reshape(-1, table.shape[-1]).astype(np.float32, copy=False)
 
 
 def _trend(
-    architecture: ResidualTable,
-    tensors: Mapping[str, NDArray],
-    lines: Sequence[NDArray],
+    tensors: Mapping[str, NDArray], lines: Sequence[NDArray], activation: str
 ) -> NDArray[np.float32]:
-    """Return the trend on a mesh of coordinates, (n1, ..., nd, k)."""
+    """Evaluate the network on a mesh of coordinates, (n1, ..., nd, k)."""
     mesh = node_mesh(lines)
     x = mesh.reshape(-1, len(lines))
     x = (x - tensors["trend/centre"]) / tensors["trend/width"]
-    layers = _below(tensors, "trend/network/layers")
-    last = len(architecture.hidden)
+    layers = _subset(tensors, "trend/network/layers")
+    last = len(layers) // 2 - 1
     for i in range(last + 1):
         x = x @ layers[f"{i}/kernel"] + layers[f"{i}/bias"]
         if i < last:
-            x = _ACTIVATIONS[architecture.activation](x)
+            x = ACTIVATIONS[activation](x)
     trend = x * tensors["trend/scale"] + tensors["trend/shift"]
     return trend.reshape(*mesh.shape[:-1], -1)
 
 
-def _below(tensors: Mapping[str, NDArray], prefix: str) -> dict[str, NDArray]:
-    """Return the tensors whose names begin so, by what follows."""
+def _subset(tensors: Mapping[str, NDArray], prefix: str) -> dict[str, NDArray]:
+    """Return the tensors below a prefix, without it in their names."""
     return {
         name.removeprefix(f"{prefix}/"): tensor
         for name, tensor in tensors.items()

@@ -1,10 +1,10 @@
-"""The Payne's: one network from labels to all pixels, and no basis.
+"""The Payne's architecture: one network from labels to all pixels.
 
-Ting et al. (2019, ApJ 879, 69) emulate stellar spectra by networks; here in
+Ting et al. (2019, ApJ 879, 69) emulate stellar spectra by networks. This is
 the form of their later code and of one_payne (Storm et al. 2025,
-arXiv:2512.15888), a single network for all pixels, which learn from each
-other. What it emulates is log flux, as the spectra of stellar populations
-span decades.
+arXiv:2512.15888): a single network for all pixels, whose hidden layers they
+share, and no linear basis. Here the output is log flux, because the spectra
+of stellar populations span decades.
 """
 
 from collections.abc import Sequence
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from synthesizer.exceptions import InconsistentArguments
 
 from synthesizer_emulator.architectures.base import (
+    Architecture,
     EmissionShape,
     Fit,
     assemble,
@@ -28,9 +29,9 @@ from synthesizer_emulator.architectures.base import (
     check_settings,
 )
 from synthesizer_emulator.architectures.ensembles import (
+    ensemble_skeleton,
     fit_members,
     join,
-    skeleton_of,
 )
 from synthesizer_emulator.architectures.linear import (
     linear_decoder,
@@ -43,8 +44,9 @@ from synthesizer_emulator.architectures.networks import (
     check_layers,
 )
 from synthesizer_emulator.architectures.regressors import (
+    Perceptron,
     ScaledNetwork,
-    first_weights,
+    initial_weights,
     scaled_skeleton,
 )
 from synthesizer_emulator.architectures.samples import EmissionSamples
@@ -67,15 +69,16 @@ _LABEL_WIDTH = 2.0
 
 
 @dataclass(frozen=True)
-class Payne:
-    """One network from labels to all pixels.
+class Payne(Architecture):
+    """One network from labels (the axis values) to all pixels.
 
     Attributes:
         hidden (tuple of int): The widths of the hidden layers.
-        activation (str): The activation between them.
-        bounded (bool): Whether a sigmoid keeps each pixel between the least
-            and the most that any sample has there (as in one_payne).
-        ensemble (int): How many sets of hidden layers share the last one.
+        activation (str): The activation after each hidden layer.
+        bounded (bool): Whether a sigmoid confines each pixel to the range
+            of the samples (as in one_payne).
+        ensemble (int): The number of sets of hidden layers, which share
+            the last layer.
         softening (float): The softening of the logarithm of flux.
     """
 
@@ -85,7 +88,6 @@ class Payne:
     ensemble: int = 1
     softening: float = 1e-8
 
-    needs_nodes: ClassVar[bool] = False
     default_training: ClassVar[TrainingConfig] = TrainingConfig(
         epochs=1500, batch_size=128, learning_rate=2e-3
     )
@@ -94,7 +96,7 @@ class Payne:
         """Check the settings.
 
         Raises:
-            InconsistentArguments: If one is out of its range.
+            InconsistentArguments: If one is out of range.
             UnrecognisedOption: If there is no such activation.
         """
         check_layers(self.hidden, self.activation)
@@ -109,55 +111,56 @@ class Payne:
         training: TrainingConfig,
         monitor: Monitor,
     ) -> Fit:
-        """Fit an emulator to samples, as `Architecture.fit` says.
+        """Train an emulator of one emission; see `Architecture.fit`.
 
-        The first member of an ensemble is trained whole, the others below
-        its last layer.
+        The first member of an ensemble is trained as a whole, the others
+        below its last layer.
         """
         scaling = _Scaling.from_samples(samples)
         labels = samples.points / _LABEL_WIDTH
         targets = scaling.targets(samples)
-        last: list[FixedLinear] = []
+        perceptron = Perceptron(self.hidden, self.activation)
+        last: FixedLinear | None = None
 
         def fit_one(
-            member: int, its_monitor: Monitor
+            member: int, member_monitor: Monitor
         ) -> tuple[ScaledNetwork, dict[str, LossHistory]]:
-            network = self._network(
+            nonlocal last
+            network = perceptron.network(
                 labels.shape[1],
                 targets.shape[1],
-                first_weights(training, member),
+                initial_weights(training, member),
             )
-            if last:
-                network.layers[-1] = last[0]
+            if last is not None:
+                network.layers[-1] = last
             pixels, history = train(
                 _Pixels(network, scaling, self.bounded),
                 labels,
                 targets,
                 training,
-                its_monitor,
+                member_monitor,
                 member,
             )
-            trained = pixels.network.layers[-1]
-            if not last:
-                last.append(
-                    FixedLinear(trained.kernel[...], trained.bias[...])
-                )
-            regressor = _below_the_last(pixels.network, last[0], scaling)
-            return regressor, {"": history}
+            if last is None:
+                trained = pixels.network.layers[-1]
+                last = FixedLinear(trained.kernel[...], trained.bias[...])
+            return _hidden_layers(pixels.network, last, scaling), {"": history}
 
         members, histories = fit_members(self.ensemble, fit_one, monitor)
-        decoder = self._decoder(last[0], scaling, samples)
+        assert last is not None
+        decoder = self._decoder(last, scaling, samples)
         regressor = join(members, decoder, samples, training)
         n_latents = 1 + self.hidden[-1]
         return assemble(samples, regressor, decoder, n_latents, histories)
 
     def skeleton(self, shape: EmissionShape) -> EmissionEmulator:
-        """Return an emulator of that shape with arbitrary values."""
+        """Build an emulator of this shape with arbitrary values."""
         d, k = len(shape.nodes), shape.latents
-        regressor = skeleton_of(
+        perceptron = Perceptron(self.hidden, self.activation)
+        regressor = ensemble_skeleton(
             self.ensemble,
             lambda: scaled_skeleton(
-                Features(self._network(d, 1, nnx.Rngs(0))), d, k
+                Features(perceptron.network(d, 1, nnx.Rngs(0))), d, k
             ),
         )
         linear = linear_skeleton(shape)
@@ -167,16 +170,10 @@ class Payne:
             decoder = BoundedDecoder(linear, ends, ends)
         return assemble_skeleton(shape, regressor, decoder, self.softening)
 
-    def _network(self, n_axes: int, n_out: int, rngs: nnx.Rngs) -> MLP:
-        """Return a network of these hidden layers, untrained."""
-        return MLP(
-            n_axes, self.hidden, n_out, activation=self.activation, rngs=rngs
-        )
-
     def _decoder(
         self, last: FixedLinear, scaling: "_Scaling", samples: EmissionSamples
     ) -> Decoder:
-        """Return the last layer as the decoder of what comes before it."""
+        """Turn the last layer into the decoder of the layers before it."""
         kernel = np.asarray(last.kernel[...], np.float64)[:, 1:]
         bias = np.asarray(last.bias[...], np.float64)[1:]
         if self.bounded:
@@ -189,12 +186,13 @@ class Payne:
 
 
 class BoundedDecoder(nnx.Module):
-    """A linear decoder whose outputs a sigmoid keeps within bounds.
+    """A linear decoder whose outputs a sigmoid confines to a range.
 
     Attributes:
-        linear (LinearDecoder): Gives what the sigmoid takes.
+        linear (LinearDecoder): Latents (k,) to the arguments of the
+            sigmoid, (n,).
         low (Constant): The lower bounds, (n,).
-        span (Constant): The upper ones less the lower, (n,).
+        span (Constant): The upper bounds minus the lower, (n,).
     """
 
     def __init__(
@@ -209,7 +207,7 @@ class BoundedDecoder(nnx.Module):
         return _bounded(self.linear(latents), self.low[...], self.span[...])
 
     def restrict(self, indices: NDArray[np.intp]) -> "BoundedDecoder":
-        """Return the decoder of only the outputs `indices`."""
+        """Return the decoder of the outputs `indices` alone."""
         return BoundedDecoder(
             self.linear.restrict(indices),
             self.low[...][indices],
@@ -219,15 +217,15 @@ class BoundedDecoder(nnx.Module):
 
 @dataclass(frozen=True)
 class _Scaling:
-    """Between what is emulated and numbers whose errors all weigh the same.
+    """Shifts and units in which errors of all outputs count equally.
 
     Attributes:
         shift (np.ndarray of float): The means of ln norm and of y at each
             pixel, (1 + n,).
-        unit (np.ndarray of float): An error of each that weighs one, (1 +
-            n,); pixels vary by about as much.
+        unit (np.ndarray of float): The unit of each output, about the
+            standard deviation of a pixel, (1 + n,).
         norm_spread (float): The standard deviation of ln norm.
-        low (np.ndarray of float): The least y at each pixel, (n,).
+        low (np.ndarray of float): The minimum of y at each pixel, (n,).
         span (np.ndarray of float): The range of y at each pixel, (n,).
     """
 
@@ -239,7 +237,7 @@ class _Scaling:
 
     @classmethod
     def from_samples(cls, samples: EmissionSamples) -> "_Scaling":
-        """Return the scaling of these samples."""
+        """Compute the scaling of samples."""
         weights = samples.weights
         typical = np.sqrt(np.mean((samples.y.std(axis=0) * weights) ** 2))
         # An error of ln norm appears at every pixel.
@@ -253,19 +251,19 @@ class _Scaling:
         )
 
     def targets(self, samples: EmissionSamples) -> NDArray[np.float64]:
-        """Return what a network is to give, (m, 1 + n)."""
+        """Return the scaled targets of the network, (m, 1 + n)."""
         values = np.column_stack([samples.log_norm, samples.y])
         return (values - self.shift) / self.unit
 
 
 class _Pixels(nnx.Module):
-    """A network and the scaling of its outputs, to be trained.
+    """A network from labels to scaled ln norm and pixels, to be trained.
 
     Attributes:
-        network (MLP): From labels to ln norm and all pixels.
-        gain (Constant): What the network's ln norm is multiplied by.
+        network (MLP): Labels to ln norm and all pixels.
+        gain (Constant): Multiplies the network's ln norm.
         low (Constant): The lower bounds of the pixels, (n,); or None.
-        span (Constant): The upper ones less the lower, (n,); or None.
+        span (Constant): The upper bounds minus the lower, (n,); or None.
     """
 
     def __init__(self, network: MLP, scaling: _Scaling, bounded: bool) -> None:
@@ -291,14 +289,14 @@ class _Pixels(nnx.Module):
 
 
 def _bounded(pixels: Array, low: Array, span: Array) -> Array:
-    """Return what a sigmoid makes of pixels, from `low` over `span`."""
+    """Confine pixels to the range from `low` to `low + span`."""
     return low + span * jax.nn.sigmoid(pixels)
 
 
-def _below_the_last(
+def _hidden_layers(
     network: MLP, last: FixedLinear, scaling: _Scaling
 ) -> ScaledNetwork:
-    """Return the regressor to ln norm and to what the last layer sees."""
+    """Return the regressor from labels to ln norm and the last features."""
     d, width = network.layers[0].in_features, last.kernel[...].shape[0]
     network.layers[-1] = FixedLinear(
         last.kernel[...][:, :1], last.bias[...][:1]

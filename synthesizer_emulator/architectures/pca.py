@@ -1,10 +1,9 @@
-"""Speculator's: principal components of log flux and a perceptron.
+"""Speculator's architecture: principal components and a perceptron.
 
-As Alsing et al. (2020, ApJS 249, 5) have it: the log flux at each wavelength
-is brought to zero mean and unit variance, a linear basis found by principal
-component analysis, and a network with a gated activation learns the
-coefficients, brought to zero mean and unit variance in their turn. Another
-choice of settings is simulacra's baseline.
+As in Alsing et al. (2020, ApJS 249, 5): the log flux at each wavelength is
+scaled to zero mean and unit variance, principal components form a linear
+basis, and a network with a gated activation predicts the coefficients, which
+are scaled in the same way. Other settings give simulacra's baseline.
 """
 
 from collections.abc import Sequence
@@ -12,9 +11,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from flax import nnx
 
 from synthesizer_emulator.architectures.base import (
+    Architecture,
     EmissionShape,
     Fit,
     assemble,
@@ -22,9 +21,9 @@ from synthesizer_emulator.architectures.base import (
     check_settings,
 )
 from synthesizer_emulator.architectures.ensembles import (
+    ensemble_skeleton,
     fit_members,
     join,
-    skeleton_of,
 )
 from synthesizer_emulator.architectures.linear import (
     LEAST_SPREAD,
@@ -34,15 +33,9 @@ from synthesizer_emulator.architectures.linear import (
     linear_decoder,
     linear_skeleton,
 )
-from synthesizer_emulator.architectures.networks import (
-    GATED,
-    MLP,
-    check_layers,
-)
+from synthesizer_emulator.architectures.networks import GATED, check_layers
 from synthesizer_emulator.architectures.regressors import (
-    first_weights,
-    fit_network,
-    scaled_skeleton,
+    Perceptron,
     standard_width,
 )
 from synthesizer_emulator.architectures.samples import EmissionSamples
@@ -58,19 +51,20 @@ NORMALISATIONS = ("global", "zscore")
 
 
 @dataclass(frozen=True)
-class PCA:
-    """Principal components of log flux and a perceptron for the rest.
+class PCA(Architecture):
+    """Principal components of log flux, predicted by a perceptron.
 
     Attributes:
         components (int): The number of components.
         hidden (tuple of int): The widths of the hidden layers.
-        activation (str): The activation between them.
-        normalisation (str): What the components are found in: log flux as
-            it is (`global`, as in simulacra), or divided by its standard
-            deviation at each wavelength (`zscore`, as in Speculator).
-        whiten (bool): Whether every coefficient counts alike in training
-            (as in Speculator) or by its share of the flux.
-        ensemble (int): How many regressors share the components.
+        activation (str): The activation after each hidden layer.
+        normalisation (str): `zscore`: the components are those of log flux
+            divided by its standard deviation at each wavelength (as in
+            Speculator); `global`: of log flux itself (as in simulacra).
+        whiten (bool): Whether all coefficients count equally in training
+            (as in Speculator) or by their contribution to the flux.
+        ensemble (int): The number of regressors, which share the
+            components.
         softening (float): The softening of the logarithm of flux.
     """
 
@@ -82,7 +76,6 @@ class PCA:
     ensemble: int = 1
     softening: float = 1e-8
 
-    needs_nodes: ClassVar[bool] = False
     default_training: ClassVar[TrainingConfig] = TrainingConfig(
         epochs=2000, batch_size=256, learning_rate=1e-2
     )
@@ -91,7 +84,7 @@ class PCA:
         """Check the settings.
 
         Raises:
-            InconsistentArguments: If one is out of its range.
+            InconsistentArguments: If one is out of range.
             UnrecognisedOption: If there is no such activation.
         """
         check_whole("components", self.components, 1)
@@ -106,28 +99,24 @@ class PCA:
         training: TrainingConfig,
         monitor: Monitor,
     ) -> Fit:
-        """Fit an emulator to samples, as `Architecture.fit` says."""
+        """Train an emulator of one emission; see `Architecture.fit`."""
         weights = samples.weights
         if self.normalisation == "zscore":
             weights = 1.0 / np.maximum(samples.y.std(axis=0), LEAST_SPREAD)
         basis, latents = latent_targets(samples, weights, self.components)
-        metric = latent_metric(basis)
-        scale = latent_scale(latents, metric, self.whiten)
+        scale = latent_scale(latents, latent_metric(basis), self.whiten)
+        width = standard_width(samples)
         decoder = linear_decoder(basis.mean, basis.components, samples.support)
+        perceptron = Perceptron(self.hidden, self.activation)
         members, histories = fit_members(
             self.ensemble,
-            lambda member, its_monitor: fit_network(
-                self._network(
-                    samples.points.shape[1],
-                    latents.shape[1],
-                    first_weights(training, member),
-                ),
+            lambda member, member_monitor: perceptron.fit(
                 samples,
                 latents,
                 scale,
-                standard_width(samples),
+                width,
                 training,
-                its_monitor,
+                member_monitor,
                 member,
             ),
             monitor,
@@ -138,22 +127,12 @@ class PCA:
         )
 
     def skeleton(self, shape: EmissionShape) -> EmissionEmulator:
-        """Return an emulator of that shape with arbitrary values."""
-        d, k = len(shape.nodes), shape.latents
-        regressor = skeleton_of(
+        """Build an emulator of this shape with arbitrary values."""
+        perceptron = Perceptron(self.hidden, self.activation)
+        regressor = ensemble_skeleton(
             self.ensemble,
-            lambda: scaled_skeleton(self._network(d, k, nnx.Rngs(0)), d, k),
+            lambda: perceptron.skeleton(len(shape.nodes), shape.latents),
         )
         return assemble_skeleton(
             shape, regressor, linear_skeleton(shape), self.softening
-        )
-
-    def _network(self, n_axes: int, n_latents: int, rngs: nnx.Rngs) -> MLP:
-        """Return the network, untrained."""
-        return MLP(
-            n_axes,
-            self.hidden,
-            n_latents,
-            activation=self.activation,
-            rngs=rngs,
         )

@@ -1,5 +1,8 @@
 """Regressors from coordinates to latents, shared by the architectures."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -7,7 +10,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
-from synthesizer_emulator.architectures.networks import Network
+from synthesizer_emulator.architectures.networks import MLP, Network
 from synthesizer_emulator.architectures.samples import EmissionSamples
 from synthesizer_emulator.architectures.training import (
     LossHistory,
@@ -24,9 +27,10 @@ class ScaledNetwork(nnx.Module):
     """A network between standardised coordinates and latents.
 
     Attributes:
-        network (Network): Numbers of order one to numbers of order one.
-        centre (Constant): Taken off the coordinates, (d,).
-        width (Constant): Divides them then, (d,).
+        network (Network): The network; its inputs and outputs are of order
+            one.
+        centre (Constant): Subtracted from the coordinates, (d,).
+        width (Constant): Divides the coordinates after that, (d,).
         shift (Constant): Added to the scaled outputs, (k,).
         scale (Constant): Multiplies the outputs, (k,).
     """
@@ -52,10 +56,11 @@ class ScaledNetwork(nnx.Module):
 
 
 class JoinedRegressors(nnx.Module):
-    """The latents of two regressors, one after the other.
+    """Two regressors whose latents are concatenated.
 
     Attributes:
-        norm (ScaledNetwork): Coordinates (d,) to ln norm and the like.
+        norm (ScaledNetwork): Coordinates (d,) to the norms, of which the
+            first is ln norm.
         code (ScaledNetwork): Coordinates (d,) to the other latents.
     """
 
@@ -69,17 +74,18 @@ class JoinedRegressors(nnx.Module):
 
 
 class TrendPlusResiduals(nnx.Module):
-    """A part of a smooth network plus what that misses at the nodes.
+    """A fraction of a smooth network, plus a table of residuals.
 
-    The network carries the trend from node to node of the sparse axes, the
-    table makes the sum exact at the nodes. Along an axis with many nodes,
-    where a network would only disturb, both are asked at the nodes and a
-    cubic runs between.
+    The network gives the trend between the nodes of sparse axes; the table
+    makes the sum exact at the nodes. Along an axis with many nodes a network
+    would only add noise, so there the sum is evaluated at the nodes and
+    interpolated by a cubic.
 
     Attributes:
         trend (ScaledNetwork): Coordinates (d,) to latents (k,).
-        residual (SmoothTable): Node values minus the part of the trend.
-        part (float): The part of the trend that counts.
+        residual (SmoothTable): Latents at the nodes minus `part` times
+            the trend.
+        part (float): The factor of the network.
     """
 
     def __init__(
@@ -94,56 +100,90 @@ class TrendPlusResiduals(nnx.Module):
         return self.residual(x, lambda at: self.part * self.trend(at))
 
     def without(self, axis: int, node: int) -> "TrendPlusResiduals":
-        """Return it with a table that leaves out a node of an axis."""
+        """Return the regressor with one node of an axis left out."""
         return TrendPlusResiduals(
             self.trend, self.residual.without(axis, node), self.part
         )
 
 
-def fit_network(
-    network: Network,
-    samples: EmissionSamples,
-    latents: NDArray[np.float64],
-    scale: NDArray[np.float64],
-    width: NDArray[np.float64],
-    training: TrainingConfig,
-    monitor: Monitor,
-    member: int = 0,
-) -> tuple[ScaledNetwork, dict[str, LossHistory]]:
-    """Train a network from coordinates to latents.
+@dataclass(frozen=True)
+class Perceptron:
+    """The layers of a multilayer perceptron.
 
-    Args:
-        network (Network): The network, untrained.
-        samples (EmissionSamples): Has the coordinates.
-        latents (np.ndarray of float): The targets, (m, k).
-        scale (np.ndarray of float): What the network sees as one unit of
-            each, (k,).
-        width (np.ndarray of float): What it sees as one unit along each
-            axis, (d,).
-        training (TrainingConfig): How to train.
-        monitor (Monitor): Shows progress and keeps checkpoints.
-        member (int): Which member of an ensemble this is.
-
-    Returns:
-        tuple: The regressor and the history of its training, by its name.
+    Attributes:
+        hidden (sequence of int): The widths of the hidden layers.
+        activation (str): The activation after each.
     """
-    shift = latents.mean(axis=0)
-    centre = samples.points.mean(axis=0)
-    network, history = train(
-        network,
-        (samples.points - centre) / width,
-        (latents - shift) / scale,
-        training,
-        monitor,
-        member,
-    )
-    return ScaledNetwork(network, centre, width, shift, scale), {"": history}
+
+    hidden: Sequence[int]
+    activation: str
+
+    def network(self, n_in: int, n_out: int, rngs: nnx.Rngs) -> MLP:
+        """Build an untrained network.
+
+        Args:
+            n_in (int): The number of inputs.
+            n_out (int): The number of outputs.
+            rngs (nnx.Rngs): Draws the initial weights.
+        """
+        return MLP(
+            n_in, self.hidden, n_out, activation=self.activation, rngs=rngs
+        )
+
+    def fit(
+        self,
+        samples: EmissionSamples,
+        latents: NDArray[np.float64],
+        scale: NDArray[np.float64],
+        width: NDArray[np.float64],
+        training: TrainingConfig,
+        monitor: Monitor,
+        member: int = 0,
+    ) -> tuple[ScaledNetwork, dict[str, LossHistory]]:
+        """Train a network from coordinates to latents.
+
+        Args:
+            samples (EmissionSamples): The samples, with coordinates (m, d).
+            latents (np.ndarray of float): The targets, (m, k).
+            scale (np.ndarray of float): One unit of each latent for the
+                network, (k,).
+            width (np.ndarray of float): One unit of each axis for the
+                network, (d,).
+            training (TrainingConfig): How to train.
+            monitor (Monitor): Shows progress and keeps checkpoints.
+            member (int): The index of the network in an ensemble.
+
+        Returns:
+            tuple: The regressor, and its losses under an empty name.
+        """
+        shift = latents.mean(axis=0)
+        centre = samples.points.mean(axis=0)
+        network, losses = train(
+            self.network(
+                samples.points.shape[1],
+                latents.shape[1],
+                initial_weights(training, member),
+            ),
+            (samples.points - centre) / width,
+            (latents - shift) / scale,
+            training,
+            monitor,
+            member,
+        )
+        regressor = ScaledNetwork(network, centre, width, shift, scale)
+        return regressor, {"": losses}
+
+    def skeleton(self, n_axes: int, n_latents: int) -> ScaledNetwork:
+        """Build the regressor of `fit` with arbitrary values."""
+        return scaled_skeleton(
+            self.network(n_axes, n_latents, nnx.Rngs(0)), n_axes, n_latents
+        )
 
 
 def scaled_skeleton(
     network: Network, n_axes: int, n_latents: int
 ) -> ScaledNetwork:
-    """Return the like of `fit_network`'s regressor, untrained."""
+    """Wrap a network in scalings with arbitrary values."""
     return ScaledNetwork(
         network,
         np.zeros(n_axes),
@@ -159,6 +199,6 @@ def standard_width(samples: EmissionSamples) -> NDArray[np.float64]:
     return np.where(width > 0, width, 1.0)
 
 
-def first_weights(training: TrainingConfig, member: int = 0) -> nnx.Rngs:
-    """Return what draws the first weights of a member of an ensemble."""
+def initial_weights(training: TrainingConfig, member: int = 0) -> nnx.Rngs:
+    """Return the generator of the initial weights of an ensemble member."""
     return nnx.Rngs(member_key(training, member))

@@ -1,13 +1,13 @@
-"""The default: a smooth network, exact at the nodes by a residual table.
+"""The default architecture: a smooth network and a table of residuals.
 
-The network learns how spectra change over the grid; what is missing at
-the nodes stands in a table between whose entries smooth curves run. So the
-nodes come back to the precision of the basis, and between them network and
-curves weigh up what few nodes leave open (docs/accuracy has the
-measurements that chose the numbers below).
+The network predicts principal components of log flux over the grid; a table
+holds the residuals at the nodes, with smooth curves between them. The nodes
+are therefore reproduced to the precision of the basis, and between nodes the
+prediction is 0.3 times the network plus the interpolated residuals
+(docs/accuracy has the measurements behind the numbers below).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -17,6 +17,7 @@ from flax import nnx
 from numpy.typing import NDArray
 
 from synthesizer_emulator.architectures.base import (
+    Architecture,
     EmissionShape,
     Fit,
     assemble,
@@ -26,8 +27,8 @@ from synthesizer_emulator.architectures.base import (
     evaluate_points,
 )
 from synthesizer_emulator.architectures.ensembles import (
+    ensemble_skeleton,
     fit_members,
-    skeleton_of,
     spread_factor,
 )
 from synthesizer_emulator.architectures.linear import (
@@ -37,15 +38,18 @@ from synthesizer_emulator.architectures.linear import (
     linear_decoder,
     linear_skeleton,
 )
-from synthesizer_emulator.architectures.networks import MLP, check_layers
+from synthesizer_emulator.architectures.networks import check_layers
+from synthesizer_emulator.architectures.node_table import (
+    ACTIVATIONS,
+    NodeTable,
+    residual_node_table,
+)
 from synthesizer_emulator.architectures.regressors import (
+    Perceptron,
     TrendPlusResiduals,
-    first_weights,
-    fit_network,
-    scaled_skeleton,
     standard_width,
 )
-from synthesizer_emulator.architectures.rounding import round_table
+from synthesizer_emulator.architectures.rounding import Storage, round_table
 from synthesizer_emulator.architectures.samples import EmissionSamples
 from synthesizer_emulator.architectures.training import (
     Monitor,
@@ -65,28 +69,28 @@ from synthesizer_emulator.emulator.tables import (
 )
 from synthesizer_emulator.validation import check_number, check_whole
 
-# In what steps the table counts, in ln norm; all its columns together add
-# four times that to the error of ln flux.
+# The unit of the integers of the table, in ln norm. The rounding of all its
+# columns adds at most four times as much to the error of ln flux.
 _TABLE_STEP = 4e-6
 
-# By how much a sparse axis is narrowed for the network.
+# The factor by which a sparse axis is narrowed for the network.
 _SPARSE_WIDTH = 3.0
 
 
 @dataclass(frozen=True)
-class ResidualTable:
+class ResidualTable(Architecture):
     """Principal components, a smooth network and a table of residuals.
 
     Attributes:
-        components (int): The number of components.
+        components (int): The largest number of components.
         hidden (tuple of int): The widths of the hidden layers.
-        activation (str): The activation between them.
-        trend (float): The part of the network that counts, from 0 (only
-            the table) to 1.
+        activation (str): The activation after each hidden layer.
+        trend (float): The factor of the network, from 0 (only the table)
+            to 1.
         tolerance (float): The root mean square of ln flux below which
             further components are left out.
-        ensemble (int): How many networks, each with its table, there are;
-            they differ between the nodes of all axes but a long one.
+        ensemble (int): The number of networks, each with a table. They
+            differ between nodes, except along a long axis.
         softening (float): The softening of the logarithm of flux.
     """
 
@@ -102,12 +106,16 @@ class ResidualTable:
     default_training: ClassVar[TrainingConfig] = TrainingConfig(
         epochs=1500, batch_size=2048, learning_rate=3e-3, weight_decay=0.1
     )
+    storage: ClassVar[Mapping[str, Storage]] = {
+        **Architecture.storage,
+        "residual/values": Storage.INT32_COLUMNS,
+    }
 
     def __post_init__(self) -> None:
         """Check the settings.
 
         Raises:
-            InconsistentArguments: If one is out of its range.
+            InconsistentArguments: If one is out of range.
             UnrecognisedOption: If there is no such activation.
         """
         check_whole("components", self.components, 1)
@@ -122,65 +130,63 @@ class ResidualTable:
         training: TrainingConfig,
         monitor: Monitor,
     ) -> Fit:
-        """Fit an emulator to samples, as `Architecture.fit` says."""
+        """Train an emulator of one emission; see `Architecture.fit`."""
         basis, latents = latent_targets(
             samples, samples.weights, self.components, self.tolerance
         )
         metric = latent_metric(basis)
         table = samples.at_all_nodes(latents)
-        # What is rough along a long axis is noise to a network.
+        # To a network, small-scale structure along a long axis is noise.
         targets = smoothed(samples.nodes, table)[np.asarray(samples.sampled)]
+        scale = latent_scale(targets, metric, whiten=False)
+        width = _input_width(samples)
+        perceptron = Perceptron(self.hidden, self.activation)
         trends, histories = fit_members(
             self.ensemble,
-            lambda member, its_monitor: fit_network(
-                self._network(
-                    len(samples.nodes),
-                    latents.shape[1],
-                    first_weights(training, member),
-                ),
+            lambda member, member_monitor: perceptron.fit(
                 samples,
                 targets,
-                latent_scale(targets, metric, whiten=False),
-                _input_width(samples),
+                scale,
+                width,
                 training,
-                its_monitor,
+                member_monitor,
                 member,
             ),
             monitor,
         )
         mesh = jnp.asarray(samples.mesh.reshape(-1, len(samples.nodes)))
-        parts = [
-            self.trend
-            * np.asarray(evaluate_points(trend, mesh)).reshape(table.shape)
-            for trend in trends
-        ]
         step = _TABLE_STEP * metric[0]
-        tables = [
-            round_table(table - part, metric, step).astype(np.float32)
-            for part in parts
-        ]
-        metric = metric.astype(np.float32)
-        members = [
-            TrendPlusResiduals(
-                trend, SmoothTable(samples.nodes, rest, metric), self.trend
+        members = []
+        for trend in trends:
+            at_nodes = np.asarray(evaluate_points(trend, mesh))
+            residuals = round_table(
+                table - self.trend * at_nodes.reshape(table.shape),
+                metric,
+                step,
             )
-            for trend, rest in zip(trends, tables, strict=True)
-        ]
+            residual_table = SmoothTable(
+                samples.nodes,
+                residuals.astype(np.float32),
+                metric.astype(np.float32),
+            )
+            members.append(
+                TrendPlusResiduals(trend, residual_table, self.trend)
+            )
         decoder = linear_decoder(basis.mean, basis.components, samples.support)
         regressor: Regressor = members[0]
         if len(members) > 1:
-            _, held = split_samples(len(latents), training)
-            between, held = _without_own_node(samples, members, held)
-            regressor = Ensemble(
-                members, spread_factor(between, held, decoder, samples)
-            )
+            _, held_out = split_samples(len(latents), training)
+            predicted, indices = _leave_one_out(samples, members, held_out)
+            factor = spread_factor(predicted, indices, decoder, samples)
+            regressor = Ensemble(members, factor)
         return assemble(
             samples, regressor, decoder, latents.shape[1], histories
         )
 
     def skeleton(self, shape: EmissionShape) -> EmissionEmulator:
-        """Return an emulator of that shape with arbitrary values."""
-        d, k = len(shape.nodes), shape.latents
+        """Build an emulator of this shape with arbitrary values."""
+        k = shape.latents
+        perceptron = Perceptron(self.hidden, self.activation)
 
         def member() -> TrendPlusResiduals:
             residual = SmoothTable(
@@ -189,55 +195,78 @@ class ResidualTable:
                 np.zeros(k, np.float32),
                 derived=False,
             )
-            trend = scaled_skeleton(self._network(d, k, nnx.Rngs(0)), d, k)
+            trend = perceptron.skeleton(len(shape.nodes), k)
             return TrendPlusResiduals(trend, residual, self.trend)
 
         return assemble_skeleton(
             shape,
-            skeleton_of(self.ensemble, member),
+            ensemble_skeleton(self.ensemble, member),
             linear_skeleton(shape),
             self.softening,
         )
 
-    def _network(self, n_axes: int, n_latents: int, rngs: nnx.Rngs) -> MLP:
-        """Return the network of the trend, untrained."""
-        return MLP(
-            n_axes,
-            self.hidden,
-            n_latents,
+    def derive(self, emulator: EmissionEmulator) -> EmissionEmulator:
+        """Compute the slopes and smooth parts of the tables."""
+        for _, module in nnx.iter_modules(emulator):
+            if isinstance(module, SmoothTable):
+                module.derive()
+        return emulator
+
+    @property
+    def has_node_table(self) -> bool:
+        """Whether NumPy has the activation of the network."""
+        return self.activation in ACTIVATIONS
+
+    def node_table(
+        self,
+        tensors: Mapping[str, NDArray],
+        columns: NDArray[np.intp],
+        between: tuple[int, float] | None = None,
+    ) -> NodeTable | None:
+        """Evaluate an emission at its nodes; see `Architecture`."""
+        if not self.has_node_table:
+            return None
+        return residual_node_table(
+            tensors,
+            columns,
+            between,
+            hidden=self.hidden,
             activation=self.activation,
-            rngs=rngs,
+            trend=self.trend,
+            ensemble=self.ensemble,
+            softening=self.softening,
         )
 
 
-def _without_own_node(
+def _leave_one_out(
     samples: EmissionSamples,
     members: Sequence[TrendPlusResiduals],
-    held: NDArray[np.intp],
+    held_out: NDArray[np.intp],
 ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """Return what members predict at nodes that their tables leave out.
+    """Predict held-out samples from tables without the samples' own nodes.
 
-    Along each axis in turn but a long one, along which the members always
-    agree. At its own node a table has no error, and an ensemble no spread.
+    At its own nodes a table has no error, and an ensemble no scatter. So one
+    node is left out at a time, along each axis but a long one, along which
+    the members always agree.
 
     Args:
         samples (EmissionSamples): The emission at the nodes.
         members (sequence of TrendPlusResiduals): The members.
-        held (np.ndarray of int): Samples that no trend was trained on.
+        held_out (np.ndarray of int): Samples that no trend was trained on.
 
     Returns:
         tuple: The latents (members, m, k) at m of these samples, some of
-            them more than once, and their indices (m,).
+            them more than once, and the indices of the samples (m,).
     """
-    where = np.argwhere(np.asarray(samples.sampled))[held]
+    nodes = np.argwhere(np.asarray(samples.sampled))[held_out]
     n_latents = members[0].residual.values[...].shape[-1]
     latents = [np.zeros((len(members), 0, n_latents))]
-    indices = [held[:0]]
+    indices = [held_out[:0]]
     for axis, node in _inner_nodes(samples.nodes):
-        here = where[:, axis] == node
+        at_node = nodes[:, axis] == node
         mesh = np.take(samples.mesh, node, axis)
         rows = np.ravel_multi_index(
-            tuple(np.delete(where[here], axis, axis=1).T), mesh.shape[:-1]
+            tuple(np.delete(nodes[at_node], axis, axis=1).T), mesh.shape[:-1]
         )
         points = jnp.asarray(mesh.reshape(-1, mesh.shape[-1]))
         predicted = [
@@ -245,12 +274,12 @@ def _without_own_node(
             for member in members
         ]
         latents.append(np.stack(predicted)[:, rows])
-        indices.append(held[here])
+        indices.append(held_out[at_node])
     return np.concatenate(latents, axis=1), np.concatenate(indices)
 
 
 def _inner_nodes(nodes: Sequence[NDArray]) -> Iterator[tuple[int, int]]:
-    """Yield each axis but a long one, with each node within its ends."""
+    """Yield (axis, node) for the inner nodes of all axes but a long one."""
     lengths = [len(line) for line in nodes]
     for axis, length in enumerate(lengths):
         if axis != long_axis((*lengths, 0)):
@@ -258,10 +287,10 @@ def _inner_nodes(nodes: Sequence[NDArray]) -> Iterator[tuple[int, int]]:
 
 
 def _input_width(samples: EmissionSamples) -> NDArray[np.float64]:
-    """Return what the network sees as one unit along each axis, (d,).
+    """Return one unit along each axis for the network, (d,).
 
-    The standard deviation of the nodes; on a sparse axis some times more,
-    so that the network bends less between its few nodes.
+    The standard deviation of the samples; on a sparse axis a multiple of it,
+    so that the network bends less between the few nodes.
     """
-    sparse = np.array(samples.has_emission.shape) < SPARSE_AXIS
+    sparse = np.array(samples.shape) < SPARSE_AXIS
     return standard_width(samples) * np.where(sparse, _SPARSE_WIDTH, 1.0)

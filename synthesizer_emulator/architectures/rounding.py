@@ -1,13 +1,32 @@
-"""Arrays rounded to integers times powers of two, to be stored compactly."""
+"""Arrays rounded to integers times powers of two, to be stored compactly.
+
+Rounding happens once, when an architecture is fitted, to well below its
+errors. The integers then stand for the rounded numbers without any loss.
+"""
+
+from enum import Enum
 
 import numpy as np
 from numpy.typing import NDArray
 
 
-def round_to_int16(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Round each row to 16-bit integers times a power of two.
+class Storage(Enum):
+    """The integers as which a rounded array is stored.
 
-    Such a matrix is stored in half the room without any further loss.
+    Attributes:
+        INT16_ROWS: A matrix rounded by `round_to_int16`: 16-bit integers
+            times a power of two for each row.
+        INT32_COLUMNS: A table (..., k) of three or more dimensions, rounded
+            by `round_table`: integers times a power of two for each of its
+            k columns.
+    """
+
+    INT16_ROWS = "int16"
+    INT32_COLUMNS = "int32"
+
+
+def round_to_int16(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Round each row of a matrix to 16-bit integers times a power of two.
 
     Args:
         matrix (np.ndarray of float): Shape (k, n).
@@ -20,7 +39,7 @@ def round_to_int16(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def int16_units(matrix: NDArray) -> NDArray[np.float64]:
-    """Return for each row the power of two that 16 bits count in, (k, 1)."""
+    """Return the power of two of which each row is a multiple, (k, 1)."""
     largest = np.abs(matrix).max(axis=1, keepdims=True)
     exponent = np.ceil(np.log2(np.where(largest > 0, largest, 1.0) / 32767.0))
     return 2.0**exponent
@@ -31,13 +50,11 @@ def round_table(
 ) -> NDArray[np.float64]:
     """Round each column of a table to integers times a power of two.
 
-    Such a table is stored in half the room without any further loss.
-
     Args:
         table (np.ndarray of float): Shape (..., k).
-        metric (np.ndarray of float): What one unit of each column weighs,
+        metric (np.ndarray of float): The weight of one unit of each column,
             (k,).
-        step (float): What the integers count in at most, in these weights.
+        step (float): The largest unit of the integers, in these weights.
 
     Returns:
         np.ndarray of float: The rounded table.

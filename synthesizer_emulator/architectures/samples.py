@@ -19,6 +19,7 @@ class EmissionSamples:
     """One emission at m samples, prepared for fitting.
 
     The samples are the nodes of a grid, or lie anywhere in its domain.
+    Coordinates are scaled to between -1 and 1 along each axis.
 
     Attributes:
         nodes (tuple of np.ndarray): The coordinates of the grid's nodes
@@ -26,14 +27,15 @@ class EmissionSamples:
         has_emission (np.ndarray of bool): Which nodes have emission, shape
             of the grid.
         sampled (np.ndarray of bool): Which nodes are the samples, shape of
-            the grid; None if the samples are no nodes.
+            the grid; None if the samples are not nodes.
         points (np.ndarray of float): The coordinates of each sample, (m, d).
-        support (np.ndarray of bool): Which wavelengths ever emit, (n,).
-        weights (np.ndarray of float): What an error at each wavelength
-            weighs, (n,).
-        log_norm (np.ndarray of float): ln of the brightest value of each
+        support (np.ndarray of bool): Which wavelengths have emission in any
+            sample, (n,).
+        weights (np.ndarray of float): The weight of an error at each
+            wavelength, (n,).
+        log_norm (np.ndarray of float): The ln of the largest flux of each
             sample, (m,).
-        y (np.ndarray of float): Soft-log flux there, (m, n).
+        y (np.ndarray of float): The soft-log fluxes, (m, n).
         soft_log (SoftLog): The flux transform.
     """
 
@@ -55,22 +57,23 @@ class EmissionSamples:
         weights: NDArray[np.float64],
         softening: float,
     ) -> Self:
-        """Prepare the values of one emission at the nodes of a grid.
+        """Prepare fluxes at the nodes of a grid.
 
         Args:
             nodes (tuple of np.ndarray): The coordinates along each axis.
-            values (np.ndarray of float): Shape (n1, ..., nd, n), finite and
-                not negative.
-            weights (np.ndarray of float): What an error at each wavelength
-                weighs, positive, (n,).
+            values (np.ndarray of float): The fluxes, finite and not
+                negative, (n1, ..., nd, n).
+            weights (np.ndarray of float): The weight of an error at each
+                wavelength, positive, (n,).
             softening (float): The softening of the logarithm.
 
         Returns:
-            EmissionSamples: What an architecture fits.
+            EmissionSamples: The samples, without nodes that have no
+                emission.
         """
         has_emission = values.max(axis=-1) > 0
-        sampled = _some(has_emission)
-        return cls._of_points(
+        sampled = _with_emission_or_first(has_emission)
+        return cls._from_arrays(
             nodes,
             has_emission,
             sampled,
@@ -90,29 +93,29 @@ class EmissionSamples:
         weights: NDArray[np.float64],
         softening: float,
     ) -> Self:
-        """Prepare the values of one emission at points of no grid.
+        """Prepare fluxes at points that are not the nodes of a grid.
 
         Args:
             nodes (tuple of np.ndarray): The coordinates along each axis of
-                the grid that shall be.
+                the emulated grid.
             has_emission (np.ndarray of bool): Which of its nodes have
                 emission; by default those whose nearest sample has.
             points (np.ndarray of float): The coordinates of the samples,
                 (m, d).
-            values (np.ndarray of float): Shape (m, n), finite and not
-                negative.
-            weights (np.ndarray of float): As for `of_values`.
-            softening (float): As for `of_values`.
+            values (np.ndarray of float): The fluxes, finite and not
+                negative, (m, n).
+            weights (np.ndarray of float): As for `from_values`.
+            softening (float): As for `from_values`.
 
         Returns:
-            EmissionSamples: What an architecture fits.
+            EmissionSamples: The samples that have emission.
         """
         emits = values.max(axis=-1) > 0
         if has_emission is None:
             _, nearest = KDTree(points).query(node_mesh(nodes))
             has_emission = emits[nearest]
-        kept = _some(emits)
-        return cls._of_points(
+        kept = _with_emission_or_first(emits)
+        return cls._from_arrays(
             nodes,
             has_emission,
             None,
@@ -123,7 +126,7 @@ class EmissionSamples:
         )
 
     @classmethod
-    def _of_points(
+    def _from_arrays(
         cls,
         nodes: tuple[NDArray[np.float64], ...],
         has_emission: NDArray[np.bool_],
@@ -133,7 +136,7 @@ class EmissionSamples:
         weights: NDArray[np.float64],
         softening: float,
     ) -> Self:
-        """Prepare values (m, n) at points (m, d)."""
+        """Transform fluxes (m, n) at points (m, d)."""
         soft_log = SoftLog(softening)
         norm = values.max(axis=-1)
         norm = np.where(norm > 0, norm, 1.0)
@@ -160,19 +163,25 @@ class EmissionSamples:
         return self.has_emission.shape
 
     def emission_table(self) -> LinearTable:
-        """Return the table that is one where there is emission."""
+        """Return the table that is one at nodes with emission, else zero."""
         return LinearTable(
             self.nodes, self.has_emission[..., None].astype(np.float32)
         )
 
     def at_all_nodes(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return values (m, k), given at the samples, at all nodes.
+        """Spread values at the samples over all nodes.
 
         Nodes without emission take the values of the nearest sample, so
-        that tables run on smoothly: shape (n1, ..., nd, k).
+        that interpolation tables stay smooth.
+
+        Args:
+            values (np.ndarray of float): Values at the samples, (m, k).
+
+        Returns:
+            np.ndarray of float: Values at all nodes, (n1, ..., nd, k).
 
         Raises:
-            InconsistentArguments: If the samples are no nodes.
+            InconsistentArguments: If the samples are not nodes.
         """
         if self.sampled is None:
             raise InconsistentArguments(
@@ -186,10 +195,10 @@ class EmissionSamples:
         return full[tuple(nearest)]
 
 
-def _some(has_emission: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return the samples to fit: those with emission, or the first."""
-    if has_emission.any():
-        return has_emission
-    first = np.zeros_like(has_emission)
+def _with_emission_or_first(emits: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the samples to fit: those with emission, or else the first."""
+    if emits.any():
+        return emits
+    first = np.zeros_like(emits)
     first.flat[0] = True
     return first

@@ -1,18 +1,18 @@
-"""simulacra's: an autoencoder, a norm network and a regressor.
+"""simulacra's architecture: an autoencoder and two regressors.
 
 After simulacra (github.com/synthesizer-project/simulacra): an autoencoder
-learns a short code of log spectra that are brought to zero mean and unit
-variance, one network the mean and standard deviation that this took off, and
-one the code. The encoder exists only while training.
+learns a short code of normalised log spectra (zero mean and unit variance),
+one network predicts the norms that were removed, and one the code. The
+encoder is needed only for training.
 
-The dense autoencoder sees and gives principal components, a fixed first and
-last layer, so that it trains in minutes; the convolutional one has the
+The dense autoencoder works on principal components, through a fixed first
+and last layer, and trains in minutes; the convolutional one works on the
 wavelengths themselves.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from flax import nnx
@@ -23,11 +23,12 @@ from synthesizer_emulator.architectures.autoencoder import (
     NORMALISATIONS,
     CodeDecoder,
     LastLayer,
+    NormalisedSpectra,
     PixelScaling,
-    _encode,
-    _Normalised,
+    encode,
 )
 from synthesizer_emulator.architectures.base import (
+    Architecture,
     EmissionShape,
     Fit,
     assemble,
@@ -36,9 +37,9 @@ from synthesizer_emulator.architectures.base import (
 )
 from synthesizer_emulator.architectures.basis import principal_components
 from synthesizer_emulator.architectures.ensembles import (
+    ensemble_skeleton,
     fit_members,
     join,
-    skeleton_of,
 )
 from synthesizer_emulator.architectures.linear import (
     latent_scale,
@@ -55,9 +56,8 @@ from synthesizer_emulator.architectures.networks import (
 )
 from synthesizer_emulator.architectures.regressors import (
     JoinedRegressors,
-    first_weights,
-    fit_network,
-    scaled_skeleton,
+    Perceptron,
+    initial_weights,
     standard_width,
 )
 from synthesizer_emulator.architectures.samples import EmissionSamples
@@ -78,8 +78,8 @@ from synthesizer_emulator.validation import (
     check_whole,
 )
 
-# The kinds of autoencoder; the widths or channels of its encoder, and the
-# most passes of its training, where nothing else is said.
+# The kinds of autoencoder, with the default widths or channels of the encoder
+# and the default number of epochs.
 AUTOENCODERS = {
     "dense": ((512, 256), 1000),
     "convolutional": ((16, 32, 64), 150),
@@ -87,31 +87,33 @@ AUTOENCODERS = {
 
 
 @dataclass(frozen=True)
-class ThreeComponent:
-    """An autoencoder, a norm network and a regressor to the former's code.
+class ThreeComponent(Architecture):
+    """An autoencoder, a norm network and a regressor to the code.
 
     Attributes:
         autoencoder (str): `dense` or `convolutional`.
         code (int): The size of the code.
         encoder (tuple of int): The widths of the encoder's hidden layers,
-            or their channels, which the decoder has in reverse; by default
-            (512, 256), or (16, 32, 64) channels.
-        components (int): How many principal components a dense one sees.
+            or their channels; the decoder has them in reverse order. By
+            default widths of (512, 256), or (16, 32, 64) channels.
+        components (int): The number of principal components on which a
+            dense autoencoder works.
         kernel (int): The width of the kernels of a convolutional one.
-        stride (int): By how much each of its layers shortens.
-        normalisation (str): What is taken off log spectra: the mean and
-            standard deviation of each (`per_spectrum`), of all (`global`)
-            or at each wavelength (`zscore`).
+        stride (int): The factor by which each of its layers shortens.
+        normalisation (str): The mean and standard deviation that are
+            removed from log spectra: those of each spectrum
+            (`per_spectrum`), of all (`global`) or of each wavelength
+            (`zscore`).
         hidden (tuple of int): The widths of the regressor's hidden layers.
         norm_hidden (tuple of int): Those of the norm network.
-        activation (str): The activation between all layers.
-        dropout (float): The part of the autoencoder's features that is left
-            out at each step.
+        activation (str): The activation after all hidden layers.
+        dropout (float): The fraction of the autoencoder's features that is
+            left out at each training step.
         batch_norm (bool): Whether the autoencoder standardises its features
             over each batch.
-        autoencoder_epochs (int): The most passes of its training; by
-            default 1000, or 150 of the convolutional one.
-        ensemble (int): How many norm networks and regressors there are.
+        autoencoder_epochs (int): The largest number of epochs of its
+            training; by default 1000, or 150 if convolutional.
+        ensemble (int): The number of norm networks and regressors.
         softening (float): The softening of the logarithm of flux.
     """
 
@@ -131,7 +133,6 @@ class ThreeComponent:
     ensemble: int = 1
     softening: float = 1e-8
 
-    needs_nodes: ClassVar[bool] = False
     default_training: ClassVar[TrainingConfig] = TrainingConfig(
         epochs=2000,
         batch_size=64,
@@ -145,7 +146,7 @@ class ThreeComponent:
         """Check the settings.
 
         Raises:
-            InconsistentArguments: If one is out of its range.
+            InconsistentArguments: If one is out of range.
             UnrecognisedOption: If there is no such activation.
         """
         check_choice("autoencoder", self.autoencoder, tuple(AUTOENCODERS))
@@ -155,7 +156,7 @@ class ThreeComponent:
             strict=True,
         ):
             if getattr(self, name) is None:
-                # The way into a frozen dataclass, before anyone has it.
+                # The only way to set a field of a frozen dataclass.
                 object.__setattr__(self, name, default)
         check_choice("normalisation", self.normalisation, NORMALISATIONS)
         for name in ("code", "components", "kernel", "autoencoder_epochs"):
@@ -175,29 +176,34 @@ class ThreeComponent:
         training: TrainingConfig,
         monitor: Monitor,
     ) -> Fit:
-        """Fit an emulator to samples, as `Architecture.fit` says."""
-        normalised = _Normalised.from_samples(samples, self.normalisation)
-        last, inputs = self._last_layer(normalised, samples)
-        coder = Autoencoder(
-            self._encoder(inputs.shape[1], first_weights(training)),
-            self._decoder(inputs.shape[1], first_weights(training)),
+        """Train an emulator of one emission; see `Architecture.fit`."""
+        normalised = NormalisedSpectra.from_samples(
+            samples, self.normalisation
         )
+        last, inputs = self._last_layer(normalised, samples)
         epochs = self.autoencoder_epochs
-        coder, history = train(
-            coder,
+        autoencoder, history = train(
+            Autoencoder(
+                self._encoder(inputs.shape[1], initial_weights(training)),
+                self._decoder(inputs.shape[1], initial_weights(training)),
+            ),
             inputs,
             inputs,
             replace(training, epochs=epochs),
             monitor.stage("autoencoder", epochs),
         )
-        codes = _encode(coder.encoder, inputs)
-        decoder = CodeDecoder(
-            coder.decoder, last, self.normalisation == "per_spectrum"
-        )
+        codes = encode(autoencoder.encoder, inputs)
+        per_spectrum = self.normalisation == "per_spectrum"
+        decoder = CodeDecoder(autoencoder.decoder, last, per_spectrum)
         members, histories = fit_members(
             self.ensemble,
-            lambda member, its_monitor: self._fit_regressors(
-                samples, normalised.norms, codes, training, its_monitor, member
+            lambda member, member_monitor: self._fit_regressors(
+                samples,
+                normalised.norms,
+                codes,
+                training,
+                member_monitor,
+                member,
             ),
             monitor,
         )
@@ -211,56 +217,44 @@ class ThreeComponent:
         return replace(fit, shape=replace(fit.shape, inner=inputs.shape[1]))
 
     def skeleton(self, shape: EmissionShape) -> EmissionEmulator:
-        """Return an emulator of that shape with arbitrary values."""
-        d, rngs = len(shape.nodes), nnx.Rngs(0)
-        n_norms = shape.latents - self.code
-        last: LastLayer
+        """Build an emulator of this shape with arbitrary values."""
+        d, n_norms = len(shape.nodes), shape.latents - self.code
+        zeros = np.zeros(shape.size)
+        last: LastLayer = PixelScaling(zeros, zeros)
         if self.autoencoder == "dense":
-            last = LinearDecoder(
-                np.zeros(shape.size), np.zeros((shape.inner, shape.size))
-            )
-        else:
-            last = PixelScaling(np.zeros(shape.size), np.zeros(shape.size))
-        return assemble_skeleton(
-            shape,
-            skeleton_of(
-                self.ensemble,
-                lambda: JoinedRegressors(
-                    scaled_skeleton(
-                        self._norm_network(d, n_norms, rngs), d, n_norms
-                    ),
-                    scaled_skeleton(self._regressor(d, rngs), d, self.code),
-                ),
+            last = LinearDecoder(zeros, np.zeros((shape.inner, shape.size)))
+        regressor = ensemble_skeleton(
+            self.ensemble,
+            lambda: JoinedRegressors(
+                self._norm_network.skeleton(d, n_norms),
+                self._code_network.skeleton(d, self.code),
             ),
-            CodeDecoder(
-                self._decoder(shape.inner, rngs),
-                last,
-                self.normalisation == "per_spectrum",
-            ),
-            self.softening,
         )
+        decoder = CodeDecoder(
+            self._decoder(shape.inner, nnx.Rngs(0)),
+            last,
+            self.normalisation == "per_spectrum",
+        )
+        return assemble_skeleton(shape, regressor, decoder, self.softening)
 
     def _last_layer(
-        self, normalised: "_Normalised", samples: EmissionSamples
+        self, normalised: NormalisedSpectra, samples: EmissionSamples
     ) -> tuple[LastLayer, NDArray[np.float64]]:
-        """Return the fixed last layer and what goes through the others.
+        """Return the fixed last layer, and the autoencoder's inputs.
 
-        The latter is (m, inner), of order one.
+        The inputs (m, inner) are of order one.
         """
         if self.autoencoder == "convolutional":
-            return (
-                PixelScaling(normalised.shift, normalised.scale),
-                normalised.values,
-            )
+            scaling = PixelScaling(normalised.shift, normalised.scale)
+            return scaling, normalised.values
         basis = principal_components(
             normalised.values, samples.weights, self.components, 0.0
         )
         coefficients = basis.coefficients(normalised.values)
         scale = latent_scale(coefficients, np.ones(coefficients.shape[1]))
-        matrix = scale[:, None] * basis.components * normalised.scale
         layer = linear_decoder(
             normalised.shift + normalised.scale * basis.mean,
-            matrix,
+            scale[:, None] * basis.components * normalised.scale,
             samples.support,
         )
         return layer, coefficients / scale
@@ -275,12 +269,8 @@ class ThreeComponent:
         member: int,
     ) -> tuple[JoinedRegressors, dict[str, LossHistory]]:
         """Train one norm network and one regressor to the code."""
-        d = len(samples.nodes)
         width = standard_width(samples)
-        norm, norm_histories = fit_network(
-            self._norm_network(
-                d, norms.shape[1], first_weights(training, member)
-            ),
+        norm, norm_losses = self._norm_network.fit(
             samples,
             norms,
             latent_scale(norms, np.ones(norms.shape[1])),
@@ -289,8 +279,7 @@ class ThreeComponent:
             monitor.stage("norm", training.epochs),
             member,
         )
-        code, histories = fit_network(
-            self._regressor(d, first_weights(training, member)),
+        code, code_losses = self._code_network.fit(
             samples,
             codes,
             latent_scale(codes, np.ones(self.code)),
@@ -299,39 +288,27 @@ class ThreeComponent:
             monitor,
             member,
         )
-        return JoinedRegressors(norm, code), {
-            **histories,
-            "norm": norm_histories[""],
-        }
+        losses = {**code_losses, "norm": norm_losses[""]}
+        return JoinedRegressors(norm, code), losses
 
-    def _norm_network(self, n_axes: int, n_out: int, rngs: nnx.Rngs) -> MLP:
-        """Return the network of the norms, untrained."""
-        return MLP(
-            n_axes,
-            self.norm_hidden,
-            n_out,
-            activation=self.activation,
-            rngs=rngs,
-        )
+    @property
+    def _norm_network(self) -> Perceptron:
+        """The layers from coordinates to the norms."""
+        return Perceptron(self.norm_hidden, self.activation)
 
-    def _regressor(self, n_axes: int, rngs: nnx.Rngs) -> MLP:
-        """Return the network to the code, untrained."""
-        return MLP(
-            n_axes,
-            self.hidden,
-            self.code,
-            activation=self.activation,
-            rngs=rngs,
-        )
+    @property
+    def _code_network(self) -> Perceptron:
+        """The layers from coordinates to the code."""
+        return Perceptron(self.hidden, self.activation)
 
     def _encoder(self, n_in: int, rngs: nnx.Rngs) -> Network:
-        """Return the encoder, untrained."""
+        """Build the encoder, untrained."""
         return self._coder(
             ConvolutionalEncoder, n_in, self.encoder, self.code, rngs
         )
 
     def _decoder(self, n_out: int, rngs: nnx.Rngs) -> Network:
-        """Return the decoder before its last layer, untrained."""
+        """Build the decoder before its last layer, untrained."""
         channels = tuple(reversed(self.encoder))
         return self._coder(
             ConvolutionalDecoder, self.code, channels, n_out, rngs
@@ -345,25 +322,20 @@ class ThreeComponent:
         n_out: int,
         rngs: nnx.Rngs,
     ) -> Network:
-        """Return one half of the autoencoder, of the kind that is set."""
+        """Build one half of the autoencoder, dense or convolutional."""
+        shared: dict[str, Any] = {
+            "activation": self.activation,
+            "dropout": self.dropout,
+            "batch_norm": self.batch_norm,
+            "rngs": rngs,
+        }
         if self.autoencoder == "dense":
-            return MLP(
-                n_in,
-                hidden,
-                n_out,
-                activation=self.activation,
-                dropout=self.dropout,
-                batch_norm=self.batch_norm,
-                rngs=rngs,
-            )
+            return MLP(n_in, hidden, n_out, **shared)
         return convolutional(
             n_in,
             hidden,
             n_out,
             kernel=self.kernel,
             stride=self.stride,
-            activation=self.activation,
-            dropout=self.dropout,
-            batch_norm=self.batch_norm,
-            rngs=rngs,
+            **shared,
         )

@@ -1,10 +1,9 @@
-"""Fitting a network's parameters to samples, on the device.
+"""Training of a network by least squares, on the device.
 
-The step is pure and an epoch is scanned on the device; the loop around it
-only decides on learning rates, patience and checkpoints.
+Epochs are scanned on the device; the loop around them sets learning rates,
+stops early and saves checkpoints.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol, TypeVar
@@ -34,27 +33,29 @@ SCHEDULES = ("cosine", "plateau")
 # patience that stops the training.
 _PLATEAU_FACTOR = 0.5
 
-# JAX takes no more.
+# The largest seed that JAX accepts.
 _LARGEST_SEED = 2**63 - 1
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How to train one network.
+    """The settings of the training of one network.
 
     Attributes:
-        epochs (int): The most passes over the samples.
-        batch_size (int): Samples a step.
+        epochs (int): The largest number of passes over the samples.
+        batch_size (int): The number of samples in one step.
         learning_rate (float): The initial learning rate of AdamW.
-        weight_decay (float): Its weight decay.
-        schedule (str): `cosine` (to zero at the last epoch) or `plateau`
-            (halved when the validation loss stalls).
-        patience (int): Epochs without a better validation loss after which
-            training stops.
-        check_every (int): Epochs between looks at the validation loss.
-        validation_fraction (float): The part of the samples, drawn at
-            random, that is kept out of training to judge it.
-        seed (int): Seeds everything random.
+        weight_decay (float): The weight decay of AdamW.
+        schedule (str): The learning rate: `cosine` (falls to zero at the
+            last epoch) or `plateau` (halved when the validation loss
+            stalls).
+        patience (int): Training stops after so many epochs without a lower
+            validation loss.
+        check_every (int): The number of epochs between two computations of
+            the validation loss.
+        validation_fraction (float): The fraction of the samples that is
+            held out of training for validation, drawn at random.
+        seed (int): The seed of all random numbers.
     """
 
     epochs: int = 1500
@@ -71,7 +72,7 @@ class TrainingConfig:
         """Check the settings.
 
         Raises:
-            InconsistentArguments: If one is out of its range.
+            InconsistentArguments: If one is out of range.
         """
         for name in ("epochs", "batch_size", "patience", "check_every"):
             check_whole(name, getattr(self, name), 1)
@@ -86,14 +87,15 @@ class TrainingConfig:
 
 @dataclass
 class LossHistory:
-    """The losses of one training, one entry a look.
+    """The losses of one training, one entry per validation.
 
     Attributes:
-        epoch (list of int): The epochs done.
-        training (list of float): The mean loss over the epochs since the
-            last look.
-        validation (list of float): The loss on the validation samples.
-        learning_rate (list of float): The learning rate.
+        epoch (list of int): The number of epochs so far.
+        training (list of float): The mean training loss over the epochs
+            since the previous entry.
+        validation (list of float): The loss of the validation samples.
+        learning_rate (list of float): The learning rate since the previous
+            entry.
     """
 
     epoch: list[int] = field(default_factory=list)
@@ -108,32 +110,36 @@ class LossHistory:
 
 
 class Monitor(Protocol):
-    """What a training tells the outside, and what it may get back."""
+    """Follows a training: shows progress, saves and restores its state."""
 
     def stage(self, name: str, epochs: int | None = None) -> "Monitor":
-        """Return the monitor of a further training of the same.
+        """Return the monitor of another training of the same emission.
 
         Args:
             name (str): The name of the training.
-            epochs (int): The most epochs of it, if not as many.
+            epochs (int): Its number of epochs, if it differs.
         """
 
     def resume(self, template: Any) -> tuple[Any, LossHistory] | None:
-        """Return the saved state and history of this training, if any."""
+        """Return the saved state and losses of this training, if any.
+
+        Args:
+            template (pytree): A state of the same structure.
+        """
 
     def report(self, history: LossHistory, state: Any) -> None:
-        """Take note of the newest look; may save the state."""
+        """Show the newest losses, and save the state if it is time to."""
 
 
 class Silent:
-    """A monitor that neither shows nor saves."""
+    """A monitor that shows and saves nothing."""
 
     def stage(self, name: str, epochs: int | None = None) -> "Silent":
-        """Return itself."""
+        """Return this monitor."""
         return self
 
     def resume(self, template: Any) -> None:
-        """Return nothing: start anew."""
+        """Return None: there is no saved state."""
 
     def report(self, history: LossHistory, state: Any) -> None:
         """Do nothing."""
@@ -150,65 +156,66 @@ def train(
     """Fit `model(inputs)` to targets by least squares.
 
     Args:
-        model (Network): Maps inputs (n, d) to (n, k); its `nnx.Param` are
-            trained, its `nnx.BatchStat` follow.
-        inputs (np.ndarray of float): Shape (n, d).
-        targets (np.ndarray of float): Shape (n, k), scaled so that their
-            squared errors add up to what shall be small.
+        model (Network): Maps inputs (m, d) to (m, k). Its `nnx.Param` are
+            trained and its `nnx.BatchStat` updated.
+        inputs (np.ndarray of float): The inputs, (m, d).
+        targets (np.ndarray of float): The targets, (m, k), in units in
+            which the squared errors of all columns count equally.
         config (TrainingConfig): How to train.
         monitor (Monitor): Shows progress and keeps checkpoints.
-        member (int): Which member of an ensemble this is: each goes
-            through the samples in its own order, but all are judged by
-            the same ones.
+        member (int): The index of the network in an ensemble. Members are
+            trained on the samples in different orders, but share the
+            validation samples.
 
     Returns:
-        tuple: The model of the lowest validation loss, and the LossHistory.
+        tuple: The model with the lowest validation loss, and the losses.
 
     Raises:
         InconsistentArguments: If the loss is no longer finite.
     """
     monitor = monitor or Silent()
-    fitted, held = split_samples(len(inputs), config)
+    fitted, held_out = split_samples(len(inputs), config)
     x, y = jnp.asarray(inputs, jnp.float32), jnp.asarray(targets, jnp.float32)
-    graph, params, *rest = nnx.split(model, nnx.Param, nnx.BatchStat, ...)
-    statistics, constants = rest
-    seen = x[fitted], y[fitted]
-    judging = x[held], y[held]
-    key = member_key(config, member)
+    graph, params, *others = nnx.split(model, nnx.Param, nnx.BatchStat, ...)
+    statistics, constants = others
+    training_set = x[fitted], y[fitted]
+    validation_set = x[held_out], y[held_out]
     state = {
         "network": (params, statistics),
         "best": (params, statistics),
         "optimiser": _optimiser(config).init(params),
-        "key": jax.random.key_data(key),
+        "key": jax.random.key_data(member_key(config, member)),
     }
     history = LossHistory()
     resumed = monitor.resume(state)
     if resumed is not None:
         state, history = resumed
-    for rate in _learning_rates(history, config):
+    while (rate := _learning_rate(history, config)) is not None:
         state["optimiser"].hyperparams["learning_rate"] = jnp.asarray(rate)
-        state, mean_loss = _run_epochs(graph, config, state, constants, *seen)
-        loss, _ = _loss(graph, *state["network"], constants, *judging)
-        judged = float(loss)
-        done = history.epoch[-1] if history.epoch else 0
-        # Before anything is saved from which it would go on like this.
-        if not np.isfinite([judged, float(mean_loss)]).all():
+        state, mean_loss = _run_epochs(
+            graph, config, state, constants, *training_set
+        )
+        loss, _ = _loss(graph, *state["network"], constants, *validation_set)
+        validation_loss = float(loss)
+        epoch = config.check_every + (history.epoch or [0])[-1]
+        # Before the state is saved, from which a resumed training starts.
+        if not np.isfinite([validation_loss, float(mean_loss)]).all():
             raise InconsistentArguments(
-                f"The training diverged at epoch {done + config.check_every}:"
-                f" lower the learning rate ({config.learning_rate})."
+                f"The training diverged at epoch {epoch}: lower the learning "
+                f"rate ({config.learning_rate})."
             )
-        if judged < min(history.validation, default=np.inf):
+        if validation_loss < min(history.validation, default=np.inf):
             state["best"] = state["network"]
-        history.epoch.append(done + config.check_every)
+        history.epoch.append(epoch)
         history.training.append(float(mean_loss))
-        history.validation.append(judged)
+        history.validation.append(validation_loss)
         history.learning_rate.append(rate)
         monitor.report(history, state)
     return nnx.merge(graph, *state["best"], constants), history
 
 
 def member_key(config: TrainingConfig, member: int) -> Array:
-    """Return what seeds all that is random in a member of an ensemble."""
+    """Return the random key of a member of an ensemble."""
     key = jax.random.key(config.seed)
     return jax.random.fold_in(key, member) if member else key
 
@@ -216,14 +223,15 @@ def member_key(config: TrainingConfig, member: int) -> Array:
 def split_samples(
     n: int, config: TrainingConfig
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Draw which samples are fitted and which only judge the fit.
+    """Split samples into those for training and those for validation.
 
     Args:
         n (int): The number of samples.
-        config (TrainingConfig): Has the fraction and the seed.
+        config (TrainingConfig): Sets the fraction and the seed.
 
     Returns:
-        tuple: The indices of both, ascending. A single sample is both.
+        tuple: The indices of the training and of the validation samples,
+            ascending. A single sample is used for both.
     """
     if n == 1:
         return np.array([0]), np.array([0])
@@ -233,7 +241,7 @@ def split_samples(
 
 
 def _optimiser(config: TrainingConfig) -> optax.GradientTransformation:
-    """Return the optimiser, its learning rate a part of its state."""
+    """Return AdamW with the learning rate in its state."""
     return optax.inject_hyperparams(optax.adamw)(
         learning_rate=config.learning_rate, weight_decay=config.weight_decay
     )
@@ -249,7 +257,7 @@ def _loss(
     y: Array,
     key: Array | None = None,
 ) -> tuple[Array, nnx.State]:
-    """Return the loss of a batch, and what batch norms then know."""
+    """Return the loss of a batch, and the updated batch statistics."""
     network = nnx.merge(graph, params, statistics, constants)
     squares = jnp.sum((network(x, key) - y) ** 2, axis=-1)
     return jnp.mean(squares), nnx.state(network, nnx.BatchStat)
@@ -264,7 +272,7 @@ def _run_epochs(
     x: Array,
     y: Array,
 ) -> tuple[dict[str, Any], Array]:
-    """Run `check_every` epochs and return the state and the mean loss."""
+    """Run `check_every` epochs; return the new state and the mean loss."""
     n = len(x)
     batch = min(config.batch_size, n)
     n_batches = n // batch
@@ -304,38 +312,37 @@ def _run_epochs(
     return state, losses.mean()
 
 
-def _learning_rates(
+def _learning_rate(
     history: LossHistory, config: TrainingConfig
-) -> Iterator[float]:
-    """Yield the rate for each look until it is time to stop.
+) -> float | None:
+    """Return the learning rate until the next validation.
 
-    Reads the history that grows between one look and the next, so that a
-    resumed training goes on as if never interrupted.
+    It depends on the losses so far alone, so that a resumed training
+    continues as if it had not been interrupted.
+
+    Args:
+        history (LossHistory): The losses so far.
+        config (TrainingConfig): The schedule, the patience and the largest
+            number of epochs.
+
+    Returns:
+        float: The learning rate, or None if the training is over.
     """
-    while not history.epoch or history.epoch[-1] < config.epochs:
-        done = history.epoch[-1] if history.epoch else 0
-        stalled = done - history.best_epoch if history.epoch else 0
-        if stalled >= config.patience:
-            return
-        if config.schedule == "cosine":
-            part = done / config.epochs
-            yield config.learning_rate * 0.5 * (1 + np.cos(np.pi * part))
-            continue
-        rate = (
-            history.learning_rate[-1]
-            if history.epoch
-            else config.learning_rate
-        )
-        since = _looks_since_drop(history) * config.check_every
-        if min(stalled, since) >= config.patience / 3:
-            rate *= _PLATEAU_FACTOR
-        yield rate
-
-
-def _looks_since_drop(history: LossHistory) -> int:
-    """Return how many looks the present learning rate has had."""
+    epoch = history.epoch[-1] if history.epoch else 0
+    stalled = epoch - history.best_epoch if history.epoch else 0
+    if epoch >= config.epochs or stalled >= config.patience:
+        return None
+    if config.schedule == "cosine":
+        phase = np.pi * (epoch / config.epochs)
+        return config.learning_rate * 0.5 * (1 + np.cos(phase))
     rates = history.learning_rate
-    return next(
+    if not rates:
+        return config.learning_rate
+    constant = next(
         (n for n in range(1, len(rates)) if rates[-1 - n] != rates[-1]),
         len(rates),
     )
+    since_drop = constant * config.check_every
+    if min(stalled, since_drop) >= config.patience / 3:
+        return rates[-1] * _PLATEAU_FACTOR
+    return rates[-1]

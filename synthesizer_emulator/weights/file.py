@@ -1,9 +1,9 @@
 """The weights file: one HDF5 file that reproduces a grid by itself.
 
-It is laid out as a Synthesizer grid, with the same header, so that
+The layout is that of a Synthesizer grid, with the same header, so that
 Synthesizer's own readers of axes and metadata understand it; but each
 emission (`spectra/incident`, `lines/luminosity`, ...) is a group of named
-tensors instead of an array. This module alone reads and writes it.
+tensors instead of an array. Only this module reads and writes the file.
 """
 
 import json
@@ -44,31 +44,31 @@ from synthesizer_emulator.gridfile.header import GridHeader
 from synthesizer_emulator.gridfile.places import SUFFIX as SUFFIX
 from synthesizer_emulator.gridfile.reading import read_header, text
 from synthesizer_emulator.gridfile.writing import write_header
-from synthesizer_emulator.weights.provenance import Provenance, _to_json
+from synthesizer_emulator.weights.provenance import Provenance, to_json
 from synthesizer_emulator.weights.tensors import (
-    _REMEDY,
+    REMEDY,
     StoredTensors,
-    _check_listed,
-    _listed,
+    check_listed,
+    list_tensors,
     write_tensors,
 )
 from synthesizer_emulator.weights.weights import (
-    _FIRST_SEALED,
+    FIRST_SEALED,
     FORMAT_VERSION,
     Weights,
 )
 
-# The scales of axes, and the least value that each takes.
+# The scales of axes, and the smallest value of each.
 _SCALES = {"linear": -np.inf, "power": 0.0, "log10": np.finfo(float).tiny}
 
-# The groups of emissions, and what else is in them.
+# The groups of emissions, and their entries that are not emissions.
 _GROUPS = {"spectra": ("wavelength",), "lines": ("id", "wavelength")}
 
 
 class ForeignFileError(GridError):
-    """What is raised for a whole file that holds something else.
+    """An intact file of another kind, or of a newer format.
 
-    Of another kind, or of a newer format: nothing to be written over.
+    Such a file must not be overwritten.
     """
 
 
@@ -79,26 +79,26 @@ def check_storable(
     emissions: Sequence[str],
     path: Path,
 ) -> None:
-    """Refuse what can't be stored and read back, before it is needed.
+    """Check, before training, that everything else can be stored.
 
     Args:
         header (GridHeader): The header of the grid.
-        domain (sequence of AxisDomain): Where it is to be trained.
-        provenance (Provenance): What is known already.
-        emissions (sequence of str): The paths of what is to be learned.
+        domain (sequence of AxisDomain): The training domain.
+        provenance (Provenance): The provenance before training.
+        emissions (sequence of str): The paths of the emissions to learn.
         path (Path): The grid, for messages.
 
     Raises:
-        GridError: Says what does not come back as it is.
+        GridError: If something differs after writing and reading.
     """
     weights = Weights(header, tuple(domain), provenance, {}, {})
     stream = BytesIO()
     try:
         with h5py.File(stream, "w") as hdf:
-            _write_frame(hdf, weights, emissions)
+            _write_metadata(hdf, weights, emissions)
         with h5py.File(stream, "r") as hdf:
-            _check_alike(weights, _read_frame(hdf, path, b""))
-    # HDF5 and unyt raise nearly everything there is.
+            _check_alike(weights, _read_metadata(hdf, path, b""))
+    # HDF5 and unyt raise many kinds of exceptions.
     except Exception as error:
         raise GridError(
             f"What '{path.name}' holds besides its emissions can't be kept "
@@ -110,14 +110,14 @@ def check_storable(
 def write_weights(path: Path, weights: Weights) -> None:
     """Write a weights file, whole or not at all.
 
-    It is read back before it takes the place of what was there.
+    The new file is read back before it replaces an existing one.
 
     Args:
         path (Path): The target, ending in `.emulator.hdf5`.
-        weights (Weights): What to write.
+        weights (Weights): The weights.
 
     Raises:
-        GridError: If what was written is not what is read back.
+        GridError: If the weights differ after writing and reading.
         OSError: If the target can't be written.
     """
 
@@ -125,11 +125,11 @@ def write_weights(path: Path, weights: Weights) -> None:
         _check_alike(weights, read_weights(written))
 
     with write_sealed(path, check) as hdf:
-        _write_frame(hdf, weights, tuple(weights.tensors))
+        _write_metadata(hdf, weights, tuple(weights.tensors))
         for emission, tensors in weights.tensors.items():
             group = hdf[emission]
             group.attrs["shape"] = json.dumps(asdict(weights.shapes[emission]))
-            write_tensors(group, tensors)
+            write_tensors(group, tensors, weights.architecture)
 
 
 def read_weights(path: Path) -> Weights:
@@ -139,34 +139,33 @@ def read_weights(path: Path) -> Weights:
         path (Path): The file, which is read once.
 
     Returns:
-        Weights: Everything in it, in memory; the tensors packed, as they
-            are in the file, until they are asked for.
+        Weights: The contents in memory; tensors are unpacked on first use.
 
     Raises:
         GridError: If the file is missing, damaged, not a weights file, or
             of a newer format.
     """
     contents = read_sealed(path)
-    with open_contents(contents, path) as hdf, report_damage(path, _REMEDY):
+    with open_contents(contents, path) as hdf, report_damage(path, REMEDY):
         if "emulator" not in hdf:
             raise ForeignFileError(
                 f"'{path}' is not a weights file of synthesizer_emulator "
                 "(it has no group 'emulator'). Make one from a grid with "
                 "`synthesizer-emulator build`."
             )
-        found = hdf["emulator"].attrs.get("format_version", 0)
-        if found not in range(FORMAT_VERSION + 1):
+        version = hdf["emulator"].attrs.get("format_version", 0)
+        if version not in range(FORMAT_VERSION + 1):
             raise ForeignFileError(
-                f"'{path}' has weights format {found}; this version of "
+                f"'{path}' has weights format {version}; this version of "
                 f"synthesizer_emulator reads up to {FORMAT_VERSION}. "
                 "Upgrade it with `pip install -U synthesizer-emulator`."
             )
-        if found >= _FIRST_SEALED and not is_sealed(contents):
+        if version >= FIRST_SEALED and not is_sealed(contents):
             raise GridError(
                 f"'{path}' has no checksum, which files of its format begin "
-                f"with: it was damaged or edited. {_REMEDY}"
+                f"with: it was damaged or edited. {REMEDY}"
             )
-        weights = _read_frame(hdf, path, contents)
+        weights = _read_metadata(hdf, path, contents)
         emissions = [
             f"{group}/{name}"
             for group, others in _GROUPS.items()
@@ -181,59 +180,46 @@ def read_weights(path: Path) -> Weights:
                 for e in emissions
             },
             tensors=StoredTensors(path, contents, emissions),
-            format_version=int(found),
+            format_version=int(version),
         )
         _check_consistent(weights)
         for emission in emissions:
-            listed = _listed(hdf[emission])
+            listed = list_tensors(hdf[emission])
             _check_sizes(weights, emission, listed)
-            # What a checksum vouches for is looked at when it is unpacked.
+            # With a checksum the tensors are checked when they are unpacked.
             if not weights.verified:
-                _check_listed(hdf[emission], listed)
+                check_listed(hdf[emission], listed)
         return weights
 
 
-def _write_frame(
+def _write_metadata(
     hdf: h5py.File, weights: Weights, emissions: Sequence[str]
 ) -> None:
-    """Write all of a weights file but the emissions' tensors."""
+    """Write everything in a weights file except the tensors."""
     units = weights.header.units
     write_header(hdf, weights.header)
-    card = hdf.create_group("emulator")
-    card.attrs["format_version"] = FORMAT_VERSION
+    emulator = hdf.create_group("emulator")
+    emulator.attrs["format_version"] = FORMAT_VERSION
     # As datasets: attributes may not exceed 64 kB.
-    card["provenance"] = _to_json(asdict(weights.provenance))
-    card["domain"] = _to_json([asdict(a) for a in weights.domain])
+    emulator["provenance"] = to_json(asdict(weights.provenance))
+    emulator["domain"] = to_json([asdict(a) for a in weights.domain])
     for emission in emissions:
         group = hdf.create_group(emission)
         group.attrs["Units"] = units.get(emission, "erg/s/Hz")
 
 
-def _read_frame(hdf: h5py.File, path: Path, contents: bytes) -> Weights:
-    """Read all of a weights file but the emissions.
+def _read_metadata(hdf: h5py.File, path: Path, contents: bytes) -> Weights:
+    """Read everything in a weights file except the emissions.
 
     Raises:
         Exception: Of nearly any kind, if the file is damaged.
     """
-    card = typed(
+    provenance = typed(
         Provenance,
         parse_json(hdf["emulator/provenance"][()]),
         "its provenance",
     )
-    card = replace(card, architecture=architecture_name(card.architecture))
-    # Built from them, so that settings that can't be are refused.
-    get_architecture(card.architecture, card.architecture_config)
-    TrainingConfig(**card.training_config)
-    errors = typed_value(Mapping[str, ErrorSummary], card.errors, "its errors")
-    for name, summary in errors.items():
-        if min(vars(summary).values()) < 0:
-            raise ValueError(f"the errors of '{name}' are negative")
-    histories = typed_value(
-        Mapping[str, LossHistory], card.histories, "its histories"
-    )
-    for name, losses in histories.items():
-        if len({len(each) for each in vars(losses).values()}) != 1:
-            raise ValueError(f"the losses of '{name}' are not all there")
+    _check_provenance(provenance)
     domain = typed_value(
         tuple[AxisDomain, ...],
         parse_json(hdf["emulator/domain"][()]),
@@ -241,20 +227,43 @@ def _read_frame(hdf: h5py.File, path: Path, contents: bytes) -> Weights:
     )
     header = read_header(hdf, path)
     _check_domain(domain, header)
-    return Weights(header, domain, card, {}, {}, path, contents)
+    name = architecture_name(provenance.architecture)
+    provenance = replace(provenance, architecture=name)
+    return Weights(header, domain, provenance, {}, {}, path, contents)
+
+
+def _check_provenance(provenance: Provenance) -> None:
+    """Check the settings, errors and losses of a provenance.
+
+    Raises:
+        Exception: Names what is wrong.
+    """
+    # Their constructors refuse impossible settings.
+    get_architecture(provenance.architecture, provenance.architecture_config)
+    TrainingConfig(**provenance.training_config)
+    errors = typed_value(
+        Mapping[str, ErrorSummary], provenance.errors, "its errors"
+    )
+    for name, summary in errors.items():
+        if min(vars(summary).values()) < 0:
+            raise ValueError(f"the errors of '{name}' are negative")
+    histories = typed_value(
+        Mapping[str, LossHistory], provenance.histories, "its histories"
+    )
+    for name, losses in histories.items():
+        if len({len(column) for column in vars(losses).values()}) != 1:
+            raise ValueError(f"the losses of '{name}' are not all there")
 
 
 def _check_alike(weights: Weights, back: Weights) -> None:
-    """Refuse weights that were not read back as they were written.
+    """Check that weights are the same after writing and reading.
 
     Raises:
-        GridError: Says in which part they differ.
+        GridError: Names the part that differs.
     """
     for part in ("header", "domain", "provenance", "tensors"):
-        one, other = (
-            _comparable(getattr(each, part)) for each in (weights, back)
-        )
-        if not _same(one, other):
+        written = _comparable(getattr(weights, part))
+        if not _same(written, _comparable(getattr(back, part))):
             raise GridError(
                 f"The {part} of '{weights.provenance.grid_name}' can't be "
                 "stored: what is read back is not what was written. Please "
@@ -263,13 +272,13 @@ def _check_alike(weights: Weights, back: Weights) -> None:
 
 
 def _comparable(part: Any) -> Any:
-    """Return a part of weights as it is after writing and reading."""
+    """Return the content of a part of weights that a file keeps."""
     if isinstance(part, GridHeader):
-        # Units belong to what the grid stores, which is not all learned.
+        # A file keeps the units of the learned emissions only.
         lines = part.lines and replace(part.lines, units={})
         return replace(part, spectra_units={}, lines=lines)
     if isinstance(part, Provenance):
-        return _to_json(asdict(part))
+        return to_json(asdict(part))
     return part
 
 
@@ -288,10 +297,10 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def _check_domain(domain: Sequence[AxisDomain], header: GridHeader) -> None:
-    """Refuse a domain that is not that of the axes.
+    """Check that a domain covers the axes.
 
     Raises:
-        ValueError: Says which axis is wrong.
+        ValueError: Names the axis that is wrong.
     """
     if [a.name for a in domain] != [a.name for a in header.axes]:
         raise ValueError("its domain is not that of its axes")
@@ -302,15 +311,15 @@ def _check_domain(domain: Sequence[AxisDomain], header: GridHeader) -> None:
                 f"the domain of '{axis.name}' can't be from {limits.low:g} "
                 f"to {limits.high:g} in the scale '{limits.scale}'"
             )
-        # It is wider than the nodes where scattered samples were.
+        # The domain of scattered samples is wider than the nodes.
         limits.require_inside(axis.values)
 
 
 def _check_consistent(weights: Weights) -> None:
-    """Refuse weights whose parts do not belong together.
+    """Check that the shapes of the emissions fit the header.
 
     Raises:
-        ValueError: Says what does not fit what.
+        ValueError: Names the emission and both shapes.
     """
     header = weights.header
     if not weights.shapes:
@@ -327,21 +336,20 @@ def _check_consistent(weights: Weights) -> None:
 def _check_sizes(
     weights: Weights, emission: str, listed: Mapping[str, str]
 ) -> None:
-    """Refuse layers that the tensors of an emission could not fill.
+    """Check that the settings do not ask for more than the file can hold.
 
-    What they must be exactly is known when the emulator is first used; but
-    by then it is made, and must not be endless.
+    The exact shapes are checked when the emulator is built, by which time
+    its skeleton already takes memory.
 
     Raises:
-        ValueError: Says what is too many.
+        ValueError: Names the emission and the sizes.
     """
     settings = weights.provenance.architecture_config.values()
-    lists = [len(s) for s in settings if isinstance(s, list)]
-    layers = max([weights._architecture.ensemble, *lists])
+    lengths = [len(s) for s in settings if isinstance(s, list)]
+    layers = max([weights.architecture.ensemble, *lengths])
     shape = weights.shapes[emission]
     widest = max(shape.latents, shape.inner)
-    held = len(weights.contents) * 8
-    if layers > len(listed) or widest > held:
+    if layers > len(listed) or widest > len(weights.contents) * 8:
         raise ValueError(
             f"'{emission}' has {len(listed)} tensors, too few for "
             f"{layers} layers or members of {widest} latents"

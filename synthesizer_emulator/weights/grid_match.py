@@ -1,8 +1,8 @@
-"""Whether weights are those of the grid file that is there as well.
+"""Checks that weights belong to the grid file of the same name.
 
-A grid may have been made anew since its weights were built, and a user's own
-grid may have the name of one whose weights ship with the package. Only
-`EmulatedGrid` needs it, and who swaps grids.
+A grid may have been remade since its weights were built, and a user's own
+grid may have the name of one whose weights ship with the package. Used by
+`EmulatedGrid` and when grids are swapped.
 """
 
 from functools import cache
@@ -23,7 +23,7 @@ from synthesizer_emulator.weights.weights import Weights
 def find_weights(
     grid_name: str, grid_dir: str | Path | None = None
 ) -> Path | None:
-    """Return the path of the weights of a grid, if there are any.
+    """Find the weights of a grid.
 
     Args:
         grid_name (str): The name of the grid, or a path to it or to its
@@ -31,8 +31,8 @@ def find_weights(
         grid_dir (str/Path): As for `folders`.
 
     Returns:
-        Path: An existing file, or None: also where the user's own grid has
-            but the name of one whose weights are in another folder.
+        Path: An existing file, or None. Weights in another folder than the
+            grid are ignored if their axes or wavelengths differ.
     """
     weights, grid = locate(grid_name, grid_dir)
     if weights is None or grid is None or grid.parent == weights.parent:
@@ -41,14 +41,13 @@ def find_weights(
 
 
 def check_fits(weights: Weights, grid: Path | None) -> None:
-    """Refuse weights of another grid than the one that is there as well.
+    """Check that weights were built from a grid file.
 
-    Where the grid's axes and wavelengths are those of the weights but its
-    file was changed since, or is another one of that name, it warns.
+    Warns if the axes and wavelengths are the same but the file is not.
 
     Args:
         weights (Weights): The weights.
-        grid (Path): The file of the grid, if there is one.
+        grid (Path): The file of the grid, or None.
 
     Raises:
         GridError: If the axes or the wavelengths differ.
@@ -76,15 +75,15 @@ def check_fits(weights: Weights, grid: Path | None) -> None:
 
 
 def difference(header: GridHeader, grid: Path) -> str:
-    """Return in what a grid differs from another, but for its emissions.
+    """Describe how the axes or wavelengths of a grid file differ.
 
     Args:
-        header (GridHeader): The header of the other one.
+        header (GridHeader): The header to compare with.
         grid (Path): The file of the grid.
 
     Returns:
-        str: Some words; empty if nothing is known to differ, also if the
-            file is no grid that can be read.
+        str: The difference; empty if there is none, or if the file can't be
+            read.
     """
     try:
         own = NativeGrid.open(grid).header
@@ -107,10 +106,10 @@ def difference(header: GridHeader, grid: Path) -> str:
 
 
 def _is_suspect(weights: Path, grid: Path) -> bool:
-    """Return whether a grid may have changed after its weights were built."""
+    """Whether a grid may have changed since its weights were built."""
     if weights.parent != grid.parent:
         return True
-    # The time of change as well, since a copy may keep the other.
+    # Copies may keep the time of modification, but not that of change.
     written, made = (
         max(s.st_mtime_ns, s.st_ctime_ns)
         for s in (weights.stat(), grid.stat())
@@ -120,5 +119,5 @@ def _is_suspect(weights: Path, grid: Path) -> bool:
 
 @cache
 def _digest(grid: Path, changed: int) -> str:
-    """Return the SHA-256 of a grid, computed once for each version of it."""
+    """Compute the SHA-256 of a grid, once for each version of its file."""
     return file_digest(grid)

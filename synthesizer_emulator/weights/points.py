@@ -1,9 +1,10 @@
-"""TODO."""
+"""Fluxes at many points: the nodes of a grid, or any other points.
 
-from collections.abc import (
-    Callable,
-    Sequence,
-)
+At an emulator's own nodes NumPy evaluates the default architecture; elsewhere
+JAX does, in chunks that share their compilations.
+"""
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -28,18 +29,13 @@ from synthesizer_emulator.gridfile.nodes import node_mesh
 from synthesizer_emulator.wavelengths import WavelengthMap, identity
 from synthesizer_emulator.weights.weights import Weights
 
-# How much a value may be off a node, relative to it, as rounding in single
-# precision puts it.
+# The relative distance from a node that rounding in single precision explains.
 _ROUNDING = 1e-7
 
-
-# How many points are evaluated at once.
-PART_SIZE = 256
-
-
-# So many points, or the whole of a part, are evaluated together: each number
-# needs a compilation of its own.
-_FEW = 16
+# The number of points in one chunk. Each number of points needs a compilation
+# of its own, so a small chunk is padded to `_SMALL_CHUNK`, any other to this.
+CHUNK_SIZE = 256
+_SMALL_CHUNK = 16
 
 
 @jax.jit
@@ -49,7 +45,7 @@ def _encode(
     coordinates: Coordinates,
     points: Array,
 ) -> tuple[Array, Array]:
-    """Return latents (m, k) and masks (m,) at axis values (m, d)."""
+    """Evaluate latents (m, k) and masks (m,) at axis values (m, d)."""
     return jax.vmap(lambda x: encode(regressor, has_emission, coordinates(x)))(
         points
     )
@@ -63,7 +59,7 @@ def _decode(
     latents: Array,
     masks: Array,
 ) -> Array:
-    """Return fluxes (m, n) of latents (m, k) and masks (m,)."""
+    """Decode latents (m, k) and masks (m,) to fluxes (m, n)."""
     return jax.vmap(
         lambda z, mask: decode(decoder, soft_log, support, z, mask)
     )(latents, masks)
@@ -74,29 +70,32 @@ def fluxes_at(
 ) -> NDArray:
     """Evaluate an emission at points, in two halves.
 
-    The first half takes long to compile and little to run, and is shared by
-    all wavelengths; the second the other way round. So that hardly any
-    number of points needs a compilation of its own, the points are filled
-    up to a whole part for the first, and for the second to one of two sizes.
+    The regressor takes long to compile and little to run, and is shared by
+    all wavelengths; for the decoder it is the other way round. Points are
+    padded, to one size for the regressor and to one of two for the decoder,
+    so that hardly any number of points needs a compilation of its own.
 
     Args:
-        emission (EmissionEmulator): What to evaluate.
-        coordinates (Coordinates): The axis scaling.
-        points (np.ndarray of float): Axis values, (m, d), 1 to `PART_SIZE`.
+        emission (EmissionEmulator): The emission.
+        coordinates (Coordinates): The scaling of the axes.
+        points (np.ndarray of float): Axis values, (m, d), with m from 1 to
+            `CHUNK_SIZE`.
 
     Returns:
         np.ndarray of float: The fluxes, (m, n).
     """
     n = len(points)
-    filled = np.concatenate([points, points[:1].repeat(PART_SIZE - n, axis=0)])
+    padded = np.concatenate(
+        [points, points[:1].repeat(CHUNK_SIZE - n, axis=0)]
+    )
     latents, masks = _encode(
         emission.regressor,
         emission.has_emission,
         coordinates,
-        jnp.asarray(filled),
+        jnp.asarray(padded),
     )
-    size = _FEW if n <= _FEW else PART_SIZE
-    # By NumPy, which does not compile a slice.
+    size = _SMALL_CHUNK if n <= _SMALL_CHUNK else CHUNK_SIZE
+    # Slices by NumPy, which does not compile them.
     fluxes = _decode(
         emission.decoder,
         emission.soft_log,
@@ -113,20 +112,21 @@ class PointArrays:
 
     Attributes:
         weights (Weights): The weights of the emulator.
-        points (np.ndarray of float): The values of the emulator's d axes
-            at each point, in the units of the grid, (..., d). For the nodes
-            of a grid, (n1, ..., nd, d).
+        points (np.ndarray of float): The values of the emulator's d axes at
+            each point, in the units of the grid, (..., d). For the nodes of
+            a grid, (n1, ..., nd, d).
         factor (float): Multiplies every emission.
-        own (np.ndarray of int): Which of the emulator's own nodes each point
-            is, (...); None if some are none of them.
-        between (tuple): An axis, and the value on it that takes the place
-            of its nodes: `own` then counts those of the other axes.
+        node_indices (np.ndarray of int): The index of each point among the
+            emulator's own nodes, (...); None if some are not nodes.
+        between (tuple): The number of an axis and a value on it that
+            replaces the nodes of that axis; `node_indices` then counts the
+            nodes of the other axes.
     """
 
     weights: Weights
     points: NDArray
     factor: float = 1.0
-    own: NDArray[np.intp] | None = None
+    node_indices: NDArray[np.intp] | None = None
     between: tuple[int, float] | None = None
 
     @classmethod
@@ -136,43 +136,47 @@ class PointArrays:
         axes_values: Sequence[NDArray],
         factor: float = 1.0,
     ) -> Self:
-        """Return the arrays at every node of a rectilinear grid.
+        """Return the emissions at every node of a rectilinear grid.
 
         Args:
             weights (Weights): The weights of the emulator.
             axes_values (sequence of np.ndarray): The nodes of each axis of
-                the emulator; where the grid has no such axis, its value (),
-                which may be between nodes.
+                the emulator; for an axis that the grid does not have, its
+                value (), which may lie between nodes.
             factor (float): Multiplies every emission.
 
         Returns:
-            PointArrays: With points of shape (n1, ..., nd, d), without the
-                axes that the grid does not have.
+            PointArrays: The emissions, with points of shape (n1, ..., nd,
+                d) without the axes that the grid does not have.
         """
         lines = [np.atleast_1d(values) for values in axes_values]
         nodes = tuple(n for values in axes_values for n in np.shape(values))
-        shape, found, off = list(weights.header.shape), [], []
+        shape = list(weights.header.shape)
+        indices, off_nodes = [], []
         for number, axis in enumerate(weights.header.axes):
             line = lines[number]
-            near = np.abs(axis.values[:, None] - line).argmin(axis=0)
-            if np.allclose(axis.values[near], line, rtol=_ROUNDING, atol=0.0):
-                lines[number] = axis.values[near]
+            nearest = np.abs(axis.values[:, None] - line).argmin(axis=0)
+            on_nodes = axis.values[nearest]
+            if np.allclose(on_nodes, line, rtol=_ROUNDING, atol=0.0):
+                lines[number] = on_nodes
             else:
-                off.append(number)
-                near, shape[number] = np.zeros(len(line), int), 1
-            found.append(near)
+                off_nodes.append(number)
+                nearest, shape[number] = np.zeros(len(line), int), 1
+            indices.append(nearest)
         between = None
-        if len(off) == 1 and np.ndim(axes_values[off[0]]) == 0:
-            between = off[0], float(lines[off[0]][0])
-        own = None
-        if between is not None or not off:
-            own = np.ravel_multi_index(np.ix_(*found), shape).reshape(nodes)
+        if len(off_nodes) == 1 and np.ndim(axes_values[off_nodes[0]]) == 0:
+            between = off_nodes[0], float(lines[off_nodes[0]][0])
+        node_indices = None
+        if between is not None or not off_nodes:
+            node_indices = np.asarray(
+                np.ravel_multi_index(np.ix_(*indices), shape)
+            ).reshape(nodes)
         points = node_mesh(lines).reshape(*nodes, len(lines))
-        return cls(weights, points, factor, own, between)
+        return cls(weights, points, factor, node_indices, between)
 
     @property
     def nodes(self) -> tuple[int, ...]:
-        """The shape of the points, which an emission's begins with."""
+        """The shape of the points, and of the leading axes of emissions."""
         return self.points.shape[:-1]
 
     def spectrum(
@@ -181,16 +185,16 @@ class PointArrays:
         view: WavelengthMap,
         dtype: np.dtype | type = np.float64,
     ) -> NDArray:
-        """Return a spectrum at every point on the wavelengths in force.
+        """Return a spectrum at every point on new wavelengths.
 
         Args:
             name (str): The spectrum.
-            view (WavelengthMap): From the emulator's wavelengths to those
-                in force; only those that matter are evaluated.
+            view (WavelengthMap): From the emulator's wavelengths to the
+                new ones; only those that contribute are evaluated.
             dtype (np.dtype): The precision of the result.
 
         Returns:
-            np.ndarray: Shape (..., n_new), contiguous and writable.
+            np.ndarray: The fluxes, contiguous and writable, (..., n_new).
         """
         path = f"spectra/{name}"
         if path not in self.weights.shapes:
@@ -208,12 +212,12 @@ class PointArrays:
             factor (float): Multiplies the values.
 
         Returns:
-            np.ndarray: Shape (..., nlines), in double precision: single has
-                no room for erg/s, only for what comes out.
+            np.ndarray: The values (..., nlines), in double precision, as
+                a line luminosity in erg/s can overflow single precision.
         """
         path = f"lines/{name}"
-        every = identity(self.weights.shapes[path].size)
-        values = self._evaluate(path, every, np.float64)
+        all_lines = identity(self.weights.shapes[path].size)
+        values = self._evaluate(path, all_lines, np.float64)
         values *= factor
         return values
 
@@ -223,30 +227,27 @@ class PointArrays:
 
     @property
     def needs_jax(self) -> bool:
-        """Whether NumPy alone can't evaluate it."""
-        return self.own is None or not self.weights.has_node_tables
+        """Whether JAX is needed to evaluate the emissions."""
+        return self.node_indices is None or not self.weights.has_node_tables
 
     def take(self, indices: NDArray | int, axis: int) -> Self:
-        """Return the arrays at some of the nodes along one axis.
+        """Return the emissions at some of the nodes along one axis.
 
         Args:
-            indices (np.ndarray of int): Those to keep; one integer alone
+            indices (np.ndarray of int): The nodes to keep; a single integer
                 drops the axis.
-            axis (int): The axis, counted among those of `nodes`.
-
-        Returns:
-            PointArrays: The arrays at the nodes that are kept.
+            axis (int): The number of the axis among those of `nodes`.
         """
-        return replace(
-            self,
-            points=np.take(self.points, indices, axis),
-            own=None if self.own is None else self.own.take(indices, axis),
-        )
+        kept = self.node_indices
+        if kept is not None:
+            kept = kept.take(indices, axis)
+        points = np.take(self.points, indices, axis)
+        return replace(self, points=points, node_indices=kept)
 
     def digest(self, name: str) -> str:
-        """Return what distinguishes a spectrum, without evaluating it.
+        """Return the digest of a spectrum, without evaluating it.
 
-        The same on every machine, as its values are not, to the last digits.
+        It is the same on every machine; values differ in their last digits.
         """
         weights = self.weights
         names = (
@@ -268,45 +269,46 @@ class PointArrays:
     def _evaluate(
         self, path: str, view: WavelengthMap, dtype: np.dtype | type
     ) -> NDArray:
-        """Evaluate one emission at every point, a part at a time."""
+        """Evaluate one emission at every point, one chunk at a time."""
         n_points, size = self.points[..., 0].size, view.matrix.shape[0]
         values = np.zeros((n_points, size), dtype)
         if len(view.columns):
-            shining, lit, fluxes = self._source(path, view.columns)
-            place = view.from_columns(lit)
-            for first in range(0, len(shining), PART_SIZE):
-                part = shining[first : first + PART_SIZE]
-                place(values, part, fluxes(part))
+            rows, columns, fluxes = self._evaluator(path, view.columns)
+            place = view.from_columns(columns)
+            for first in range(0, len(rows), CHUNK_SIZE):
+                chunk = rows[first : first + CHUNK_SIZE]
+                place(values, chunk, fluxes(chunk))
         if self.factor != 1.0:
             values *= self.factor
         return values.reshape(*self.nodes, size)
 
-    def _source(
+    def _evaluator(
         self, path: str, columns: NDArray[np.intp]
     ) -> tuple[
         NDArray[np.intp],
         NDArray[np.intp],
         Callable[[NDArray[np.intp]], NDArray],
     ]:
-        """Return what can emit, and what evaluates some of it.
+        """Return the function that evaluates an emission, and its domain.
 
         Args:
             path (str): The emission, e.g. `spectra/incident`.
-            columns (np.ndarray of int): The wavelengths or lines wanted.
+            columns (np.ndarray of int): Indices of the wavelengths or
+                lines.
 
         Returns:
-            tuple: The numbers of points (m,) and of columns (n,), and a
-                function from some of the points (p,), at most `PART_SIZE`,
-                to fluxes (p, n).
+            tuple: The indices of the points (m,) and of the columns (n,)
+                that can have emission, and a function from some of these
+                points (p,), at most `CHUNK_SIZE`, to fluxes (p, n).
         """
-        if self.own is not None:
+        if self.node_indices is not None:
             table = self.weights.node_table(path, columns, self.between)
             if table is not None:
-                own = self.own.reshape(-1)
+                nodes = self.node_indices.reshape(-1)
                 return (
-                    np.flatnonzero(table.alive[own]),
-                    table.lit,
-                    lambda part: table.fluxes(own[part]),
+                    np.flatnonzero(table.has_emission[nodes]),
+                    table.columns,
+                    lambda chunk: table.fluxes(nodes[chunk]),
                 )
         points = self.points.reshape(-1, self.points.shape[-1])
         emission = self.weights.emission(path)
@@ -314,11 +316,11 @@ class PointArrays:
             emission = emission.restrict(columns)
         scale = self.weights.coordinates
 
-        def fluxes(part: NDArray[np.intp]) -> NDArray:
-            return fluxes_at(emission, scale, points[part])
+        def fluxes(chunk: NDArray[np.intp]) -> NDArray:
+            return fluxes_at(emission, scale, points[chunk])
 
         return np.arange(len(points)), np.arange(len(columns)), fluxes
 
     def __deepcopy__(self, memo: dict) -> Self:
-        """Return itself: nothing in it ever changes."""
+        """Return the arrays themselves, which never change."""
         return self

@@ -2,11 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import (
-    asdict,
-    dataclass,
-    field,
-)
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,23 +13,23 @@ from synthesizer_emulator.files.schema import parse_json, typed
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where an emulator comes from and how good it is.
+    """The source, settings and errors of an emulator.
 
     Attributes:
         grid_name (str): The name of the grid it was built from.
-        source_hash (str): The SHA-256 of that file.
+        source_hash (str): The SHA-256 of the file of that grid.
         architecture (str): The name of the architecture.
-        architecture_config (Mapping): Its settings.
-        training_config (Mapping): How it was trained.
+        architecture_config (Mapping): The settings of the architecture.
+        training_config (Mapping): The settings of the training.
         errors (Mapping): For each emission of the grid the quantiles of
-            the fractional error at the nodes; of scattered samples, at
-            those that were kept out of training.
-        seconds (float): How long the build took, or its part after the last
-            interruption.
-        versions (Mapping): The package versions that made it.
-        trained_on (str): What samples it learned from.
-        author (str): Who made it.
-        notes (str): What they wrote down with it.
+            the fractional error at the nodes; for scattered samples, at
+            those held out of training.
+        seconds (float): The duration of the build, or of its part after
+            the last interruption.
+        versions (Mapping): The versions of the packages that built it.
+        trained_on (str): A description of the training set.
+        author (str): The author.
+        notes (str): The author's notes.
         histories (Mapping): The losses of each training: by emission, or
             by emission and name, as in `spectra/incident: member 2`.
     """
@@ -57,23 +53,20 @@ class Provenance:
 
 
 def as_stored(provenance: Provenance) -> Provenance:
-    """Return a provenance as it will be read back.
-
-    Args:
-        provenance (Provenance): What is to be kept.
+    """Return a provenance as it is after writing and reading.
 
     Raises:
-        InconsistentArguments: If something in it can't be; says what.
+        InconsistentArguments: If a value can't be stored; names it.
     """
     try:
-        said = parse_json(_to_json(asdict(provenance)))
-        return typed(Provenance, said, "the provenance")
+        values = parse_json(to_json(asdict(provenance)))
+        return typed(Provenance, values, "the provenance")
     except (TypeError, ValueError) as error:
         raise InconsistentArguments(
             f"That can't be kept with the weights: {error}."
         ) from error
 
 
-def _to_json(said: Any) -> str:
+def to_json(values: Any) -> str:
     """Return JSON, with NumPy's numbers as Python's."""
-    return json.dumps(said, allow_nan=False, default=np.generic.item)
+    return json.dumps(values, allow_nan=False, default=np.generic.item)

@@ -9,7 +9,9 @@ import numpy as np
 from flax import nnx
 from numpy.typing import NDArray
 
+from synthesizer_emulator.architectures.base import Architecture
 from synthesizer_emulator.architectures.rounding import (
+    Storage,
     common_units,
     int16_units,
 )
@@ -19,14 +21,12 @@ from synthesizer_emulator.files.hdf5 import open_contents, report_damage
 from synthesizer_emulator.files.schema import parse_json, typed_value
 from synthesizer_emulator.gridfile.reading import text
 
-# Integers up to here have no rounding in single precision.
-_LARGEST_INTEGER = 2**24
-
-
-_REMEDY = (
+REMEDY = (
     "Get the whole file, or build it again with `synthesizer-emulator build`."
 )
 
+# Integers up to here are exact in single precision.
+_LARGEST_INTEGER = 2**24
 
 # Attributes of `EmissionEmulator` that files store under another name.
 _STORED_NAMES = {"has_emission": "alive"}
@@ -35,9 +35,9 @@ _STORED_NAMES = {"has_emission": "alive"}
 class StoredTensors(Mapping):
     """The tensors of each emission of a weights file, by its path.
 
-    The file's bytes are kept, so that it may be gone, and an emission's
-    tensors are unpacked when they are first asked for: that takes most of
-    the time of reading a file, and few scripts need every emission.
+    The bytes of the file are kept in memory, so the file may be moved. The
+    tensors of an emission are unpacked on first use: that takes most of the
+    time of reading a file, and few scripts need every emission.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class StoredTensors(Mapping):
         tensors = self._read[emission]
         if tensors is None:
             with (
-                report_damage(self._path, _REMEDY),
+                report_damage(self._path, REMEDY),
                 open_contents(self._contents, self._path, again=True) as hdf,
             ):
                 tensors = read_tensors(hdf[emission])
@@ -75,20 +75,36 @@ class StoredTensors(Mapping):
 
 
 def tensors_of(emission: EmissionEmulator) -> dict[str, NDArray]:
-    """Return the tensors of an emission by their names."""
+    """Return the tensors of an emission by the names in a weights file."""
     _, _, *stored = nnx.split(emission, Derived, ...)
     return {
-        _tensor_name(key): np.asarray(variable[...])
+        tensor_name(key): np.asarray(variable[...])
         for key, variable in nnx.to_flat_state(stored[0])
     }
 
 
-def write_tensors(group: h5py.Group, tensors: Mapping[str, NDArray]) -> None:
-    """Write tensors below a group, with a list of what they are.
+def tensor_name(key: tuple) -> str:
+    """Return the name of a tensor in a weights file.
+
+    Args:
+        key (tuple): The path of the variable in an `EmissionEmulator`.
+    """
+    first, *rest = key
+    return "/".join(map(str, (_STORED_NAMES.get(first, first), *rest)))
+
+
+def write_tensors(
+    group: h5py.Group,
+    tensors: Mapping[str, NDArray],
+    architecture: Architecture | None = None,
+) -> None:
+    """Write tensors to a group, with a list of their shapes and precisions.
 
     Args:
         group (h5py.Group): An empty group, open for writing.
-        tensors (Mapping): The tensors by their paths.
+        tensors (Mapping): The tensors by their names.
+        architecture (Architecture): Tells which tensors are rounded, and
+            can be packed as integers; by default none.
     """
     group.attrs["tensors"] = json.dumps(
         {
@@ -97,45 +113,53 @@ def write_tensors(group: h5py.Group, tensors: Mapping[str, NDArray]) -> None:
         }
     )
     for name, tensor in tensors.items():
-        packed, unit = _pack(tensor)
-        # Compression takes out the zeros of sparse emissions.
-        storage = (
+        storage = architecture.storage_of(name) if architecture else None
+        packed, unit = _pack(tensor, storage)
+        # Compression removes the zeros of sparse emissions.
+        filters = (
             {"compression": "gzip", "shuffle": True} if packed.ndim else {}
         )
-        dataset = group.create_dataset(name, data=packed, **storage)
+        dataset = group.create_dataset(name, data=packed, **filters)
         if unit is not None:
             dataset.attrs["unit"] = unit
 
 
 def read_tensors(group: h5py.Group) -> dict[str, NDArray]:
-    """Read the tensors below a group and check them against their list.
+    """Read the tensors of a group and check them against their list.
 
     Args:
-        group (h5py.Group): What `write_tensors` filled.
+        group (h5py.Group): A group written by `write_tensors`.
 
     Returns:
-        dict: The tensors by their paths.
+        dict: The tensors by their names.
 
     Raises:
-        ValueError: If one is missing or of another shape or precision, or
-            not finite.
+        ValueError: If one is missing, not finite, or of another shape or
+            precision.
         Exception: Of nearly any kind, if the file is damaged.
     """
-    listed = _listed(group)
-    _check_listed(group, listed)
+    listed = list_tensors(group)
+    check_listed(group, listed)
     tensors = {name: _unpack(group[name]) for name in listed}
     for name, tensor in tensors.items():
         where = f"'{group.name}/{name}'"
-        found = _signature(tensor.dtype, tensor.shape)
-        if found != listed[name]:
-            raise ValueError(f"{where} is {found} when unpacked")
+        unpacked = _signature(tensor.dtype, tensor.shape)
+        if unpacked != listed[name]:
+            raise ValueError(f"{where} is {unpacked} when unpacked")
         if not np.isfinite(tensor).all():
             raise ValueError(f"{where} is not finite")
     return tensors
 
 
-def _listed(group: h5py.Group) -> dict[str, str]:
-    """Return what the tensors below a group are, as their list has it."""
+def list_tensors(group: h5py.Group) -> dict[str, str]:
+    """Read the precision and shape of each tensor from a group's list.
+
+    Args:
+        group (h5py.Group): A group written by `write_tensors`.
+
+    Returns:
+        dict: By the names of the tensors, e.g. `float32[64, 2048]`.
+    """
     return typed_value(
         Mapping[str, str],
         parse_json(text(group.attrs["tensors"])),
@@ -143,8 +167,12 @@ def _listed(group: h5py.Group) -> dict[str, str]:
     )
 
 
-def _check_listed(group: h5py.Group, listed: Mapping[str, str]) -> None:
-    """Refuse tensors that are not as their list has it, still packed.
+def check_listed(group: h5py.Group, listed: Mapping[str, str]) -> None:
+    """Check tensors against their list, without unpacking them.
+
+    Args:
+        group (h5py.Group): A group written by `write_tensors`.
+        listed (Mapping): The result of `list_tensors`.
 
     Raises:
         ValueError: If one is missing or of another shape or precision.
@@ -155,56 +183,57 @@ def _check_listed(group: h5py.Group, listed: Mapping[str, str]) -> None:
             raise ValueError(f"tensor '{group.name}/{name}' is missing")
         packed = "unit" in stored.attrs
         dtype = np.dtype(np.float32) if packed else stored.dtype
-        found = _signature(dtype, stored.shape)
-        if found != expected:
+        signature = _signature(dtype, stored.shape)
+        if signature != expected:
             raise ValueError(
-                f"tensor '{group.name}/{name}' is {found}, expected {expected}"
+                f"tensor '{group.name}/{name}' is {signature}, expected "
+                f"{expected}"
             )
 
 
-def _pack(tensor: NDArray) -> tuple[NDArray, NDArray | None]:
-    """Return a tensor as it is stored, and the units it counts in if packed.
+def _pack(
+    tensor: NDArray, storage: Storage | None
+) -> tuple[NDArray, NDArray | None]:
+    """Convert a rounded tensor to integers and their units.
 
-    A matrix that is nothing but 16-bit integers times a power of two in
-    each row (see `round_to_int16`), and a table that is nothing but small
-    integers times one in each column (see `round_table`), are stored as
-    these integers.
+    Returns:
+        tuple: The integers and the unit of each row or column; or the
+            tensor itself and None, if the integers would not be exact.
     """
-    if tensor.ndim < 2 or tensor.dtype != np.float32 or not tensor.size:
+    if storage is None or tensor.dtype != np.float32 or not tensor.size:
         return tensor, None
-    if tensor.ndim == 2:
-        unit, bits = int16_units(tensor)[:, 0], 16
+    if storage is Storage.INT16_ROWS and tensor.ndim == 2:
+        unit = int16_units(tensor)[:, 0]
+    elif storage is Storage.INT32_COLUMNS and tensor.ndim > 2:
+        unit = common_units(tensor)
     else:
-        unit, bits = common_units(tensor), 32
-    integers = np.round(tensor / _spread(unit, tensor))
-    exact = np.array_equal(
-        (integers * _spread(unit, tensor)).astype(np.float32), tensor
-    )
-    if not exact or np.abs(integers).max() >= _LARGEST_INTEGER:
         return tensor, None
-    return integers.astype(f"int{bits}"), unit.astype(np.float32)
+    unit_of_each = _broadcast(unit, tensor)
+    integers = np.round(tensor / unit_of_each)
+    restored = (integers * unit_of_each).astype(np.float32)
+    if (
+        not np.array_equal(restored, tensor)
+        or np.abs(integers).max() >= _LARGEST_INTEGER
+    ):
+        return tensor, None
+    return integers.astype(storage.value), unit.astype(np.float32)
 
 
 def _unpack(dataset: h5py.Dataset) -> NDArray:
-    """Return the tensor that `_pack` stored."""
+    """Read a tensor that `_pack` converted."""
     stored = dataset[...]
     if "unit" not in dataset.attrs:
         return stored
-    unit = dataset.attrs["unit"]
-    return stored.astype(np.float32) * _spread(unit, stored)
+    return stored.astype(np.float32) * _broadcast(
+        dataset.attrs["unit"], stored
+    )
 
 
-def _spread(unit: NDArray, tensor: NDArray) -> NDArray:
-    """Return units so that they multiply a matrix's rows, or columns."""
+def _broadcast(unit: NDArray, tensor: NDArray) -> NDArray:
+    """Shape units to multiply the rows of a matrix, or a table's columns."""
     return unit[:, None] if tensor.ndim == 2 else unit
 
 
 def _signature(dtype: np.dtype, shape: Sequence[int]) -> str:
-    """Return the precision and shape of a tensor as text."""
+    """Return precision and shape as text, e.g. `float32[64, 2048]`."""
     return f"{dtype}[{', '.join(str(n) for n in shape)}]"
-
-
-def _tensor_name(key: tuple) -> str:
-    """Return the name under which a variable of a module is stored."""
-    first, *rest = key
-    return "/".join(map(str, (_STORED_NAMES.get(first, first), *rest)))
