@@ -1,6 +1,10 @@
-"""The laws that every architecture obeys, over the table of them."""
+"""The laws of every architecture, run for each in the registry.
 
-from dataclasses import replace
+And for one more, which is defined here: adding an architecture takes one
+class and one line in the registry.
+"""
+
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +25,18 @@ from synthesizer.exceptions import (
 from unyt import Myr, unyt_array
 
 from synthesizer_emulator import EmulatedGrid
+from synthesizer_emulator.architectures.base import (
+    Architecture,
+    assemble,
+    assemble_skeleton,
+    check_settings,
+    empty_nodes,
+)
+from synthesizer_emulator.architectures.linear import (
+    latent_targets,
+    linear_decoder,
+    linear_skeleton,
+)
 from synthesizer_emulator.architectures.registry import (
     ARCHITECTURES,
     get_architecture,
@@ -28,6 +44,7 @@ from synthesizer_emulator.architectures.registry import (
 )
 from synthesizer_emulator.architectures.training import TrainingConfig
 from synthesizer_emulator.building.builder import build
+from synthesizer_emulator.emulator.tables import LinearTable
 from synthesizer_emulator.gridfile.header import Axis
 from synthesizer_emulator.weights.file import read_weights, write_weights
 
@@ -63,6 +80,50 @@ QUICK = {
 POINT = np.array([3.3e6, 7e-3])
 
 
+@dataclass(frozen=True)
+class LinearInterpolation(Architecture):
+    """Principal components, interpolated linearly between the nodes."""
+
+    components: int = 24
+    ensemble: int = 1
+    softening: float = 1e-8
+
+    needs_nodes = True
+
+    def __post_init__(self):
+        check_settings(self.softening, self.ensemble)
+
+    def fit(self, samples, training, monitor):
+        basis, latents = latent_targets(
+            samples, samples.weights, self.components
+        )
+        table = samples.at_all_nodes(latents).astype(np.float32)
+        decoder = linear_decoder(basis.mean, basis.components, samples.support)
+        regressor = LinearTable(samples.nodes, table)
+        return assemble(samples, regressor, decoder, latents.shape[1], {})
+
+    def skeleton(self, shape):
+        table = np.zeros((*shape.nodes, shape.latents), np.float32)
+        return assemble_skeleton(
+            shape,
+            LinearTable(empty_nodes(shape.nodes), table),
+            linear_skeleton(shape),
+            self.softening,
+        )
+
+
+NEW = "linear_interpolation"
+QUICK[NEW] = ({}, {}, 0.02)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def new_architecture():
+    """Register the new architecture while these tests run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(ARCHITECTURES, NEW, LinearInterpolation)
+        yield
+
+
 def law_header():
     """Return the header of the grid of the laws: one quantity of lines."""
     header = analytic_header(n_ages=24)
@@ -70,7 +131,7 @@ def law_header():
     return replace(header, lines=replace(header.lines, units=units))
 
 
-@pytest.fixture(scope="module", params=sorted(ARCHITECTURES))
+@pytest.fixture(scope="module", params=sorted(QUICK))
 def built(request, tmp_path_factory):
     """Return the weights of each architecture on the analytic grid."""
     name = request.param
@@ -215,6 +276,23 @@ def test_weights_come_back_bit_by_bit(built, tmp_path):
             again.emulator.spectrum(name, POINT),
             weights.emulator.spectrum(name, POINT),
         )
+
+
+def test_an_emulated_grid_has_its_fluxes_at_the_nodes(built):
+    weights, _ = built
+    grid = EmulatedGrid("g", weights=weights.path, ignore_lines=True)
+    ages, metals = (axis.values for axis in weights.header.axes)
+    for name in ("incident", "nebular"):
+        point = np.array([ages[5], metals[2]])
+        expected = np.asarray(weights.emulator.spectrum(name, point))
+        bright = expected > 1e-5 * expected.max()
+        np.testing.assert_allclose(
+            grid.spectra[name][5, 2][bright], expected[bright], rtol=1e-3
+        )
+
+
+def test_every_architecture_has_laws():
+    assert set(ARCHITECTURES) == set(QUICK)
 
 
 def test_no_product_is_left_to_the_precision_of_a_gpu(emulator):
