@@ -13,6 +13,7 @@ from conftest import analytic_emissions, analytic_header
 from flax import nnx
 from synthesizer.exceptions import InconsistentArguments
 
+from synthesizer_emulator.architectures.autoencoder import NormalisedSpectra
 from synthesizer_emulator.architectures.payne import BoundedDecoder
 from synthesizer_emulator.architectures.registry import get_architecture
 from synthesizer_emulator.architectures.samples import EmissionSamples
@@ -98,9 +99,7 @@ def test_other_settings(samples, name, settings):
 def test_normalised_spectra_and_their_norms_are_the_spectra(
     samples, normalisation
 ):
-    from synthesizer_emulator.architectures.autoencoder import _Normalised
-
-    made = _Normalised.from_samples(samples, normalisation)
+    made = NormalisedSpectra.from_samples(samples, normalisation)
     y = made.shift + made.scale * made.values
     if normalisation == "per_spectrum":
         np.testing.assert_allclose(made.values.mean(axis=1), 0, atol=1e-9)
