@@ -17,7 +17,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from synthesizer_emulator.galaxies.model import GalaxyModel, in_batches
+from synthesizer_emulator.galaxies.batches import in_batches
+from synthesizer_emulator.galaxies.model import GalaxyModel
 
 
 def spread_out(values: Mapping[str, Any], n: int) -> dict[str, Any]:

@@ -12,12 +12,12 @@ from .evaluation.generalisation.generalise import generalise as generalise
 from .evaluation.generalisation.study import Study as Study
 from .evaluation.holdout import HoldOut as HoldOut
 from .evaluation.holdout import hold_out as hold_out
+from .galaxies.bands import Bands as Bands
+from .galaxies.batches import in_batches as in_batches
 from .galaxies.emission import CompiledModel as CompiledModel
 from .galaxies.emission import EmissionFunction as EmissionFunction
 from .galaxies.model import GalaxyModel as GalaxyModel
-from .galaxies.model import in_batches as in_batches
-from .galaxies.photometry import Bands as Bands
-from .galaxies.photometry import Observer as Observer
+from .galaxies.observer import Observer as Observer
 from .galaxies.translate import compile_model as compile_model
 from .grid.emulated_grid import EmulatedGrid as EmulatedGrid
 from .grid.particles import extract_directly as extract_directly

@@ -67,15 +67,17 @@ from unyt import (
     unyt_quantity,
 )
 
+from synthesizer_emulator.galaxies.bands import Bands, lam_lims
 from synthesizer_emulator.galaxies.dust import coldest_within, translate_dust
-from synthesizer_emulator.galaxies.emission import DustEmission as CompiledDust
-from synthesizer_emulator.galaxies.emission import EmissionFunction, Fixed
+from synthesizer_emulator.galaxies.emission import EmissionFunction
 from synthesizer_emulator.galaxies.histories import sfzh
-from synthesizer_emulator.galaxies.photometry import Bands, Observer, lam_lims
+from synthesizer_emulator.galaxies.observer import Observer
+from synthesizer_emulator.galaxies.terms import DustEmission as CompiledDust
 from synthesizer_emulator.galaxies.translate import (
     compile_model,
     luminosity_weights,
 )
+from synthesizer_emulator.galaxies.values import Constant
 from synthesizer_emulator.grid.emulated_grid import (
     EXAMPLE_NAME,
     example_folder,
@@ -101,6 +103,7 @@ VALUES = {
     "ampl": 1.5,
     "gamma": 300.0,
     "temperature": 33.0,
+    "T_dust": 33.0,
     "UV_slope": 30.0,
     "OPT_NIR_slope": 5.0,
     "FUV_slope": 4.0,
@@ -117,6 +120,7 @@ VALUES = {
 }
 UNITS = {
     "temperature": K,
+    "T_dust": K,
     "cent_lam": angstrom,
     "gamma": angstrom,
     "oldest": unyt_quantity(1.0, "yr"),
@@ -315,6 +319,10 @@ PARTS = {
     "blackbody": (
         dusty(Blackbody(temperature=40 * K)),
         ("tau_v", "temperature"),
+    ),
+    "blackbody, alias": (
+        dusty(Blackbody("T_dust")),
+        ("tau_v", "T_dust"),
     ),
     "thick greybody": (
         dusty(Greybody(temperature=40 * K, optically_thin=False)),
@@ -601,12 +609,12 @@ def test_dust_that_shines_beyond_the_wavelengths(generator, reddest):
         true = generator.get_spectra(lam * angstrom)._lnu
         dust = CompiledDust(
             log_shape=translate_dust(generator, lam),
-            temperature=Fixed(kelvin),
+            temperature=Constant(kelvin),
             coldest=0.0,
             intrinsic=None,
             attenuated=None,
         )
-        got = np.asarray(dust.of_one_lsun({}, per_lsun))
+        got = np.asarray(dust.unit_spectrum({}, per_lsun))
         assert np.isfinite(true).all()
         bright = true > 1e-5 * true.max()
         np.testing.assert_allclose(got[bright], true[bright], rtol=2e-5)
@@ -780,7 +788,7 @@ def test_typos_of_parameters_are_called_typos(native):
     model = BimodalPacmanEmission(native, fesc=0.0)
     with pytest.raises(MissingAttribute) as error:
         compile_model(model, varying=["tauv_ism"], fixed={"tau_birth": 1.0})
-    assert "'tauv_ism' is not asked for. Did you mean 'tau_v_ism'?" in str(
+    assert "no parameter 'tauv_ism'. Did you mean 'tau_v_ism'?" in str(
         error.value
     )
     assert "Did you mean 'tau_v_birth'?" in str(error.value)

@@ -28,9 +28,11 @@ from synthesizer.parametric import SFH, Galaxy, Stars, ZDist
 from unyt import K, Msun, Myr, angstrom, yr
 
 from synthesizer_emulator import EmulatedGrid
+from synthesizer_emulator.galaxies import batches
 from synthesizer_emulator.galaxies import model as engine
+from synthesizer_emulator.galaxies.batches import in_batches
 from synthesizer_emulator.galaxies.histories import native_sfzh
-from synthesizer_emulator.galaxies.model import GalaxyModel, in_batches
+from synthesizer_emulator.galaxies.model import GalaxyModel
 from synthesizer_emulator.grid.emulated_grid import (
     EXAMPLE_NAME,
     example_folder,
@@ -237,10 +239,10 @@ def test_wavelengths_that_no_filter_sees_are_left_out(native, filters, model):
 
 
 def test_one_compilation_for_any_number(model):
-    before = engine._evaluate._cache_size()
+    before = batches.evaluate_batch._cache_size()
     for n in (1, 7, 8, 9, 30):
         assert joined(model, draw(n), batch_size=8).shape == (n, len(HATS))
-    assert engine._evaluate._cache_size() <= before + 1
+    assert batches.evaluate_batch._cache_size() <= before + 1
 
 
 def test_batches_do_not_mix_galaxies(model):
@@ -276,7 +278,7 @@ filters = here.FilterCollection(tophat_dict=here.HATS)
 model = here.make_model(grid, filters)
 placed = jax.local_devices()
 found = here.joined(model, here.draw(19), batch_size=6)
-print(json.dumps([len(placed), here.engine._evaluate._cache_size(),
+print(json.dumps([len(placed), here.batches.evaluate_batch._cache_size(),
                   found.tolist()]))
 """
     flags = "--xla_force_host_platform_device_count=4"

@@ -11,7 +11,8 @@ from synthesizer.instruments import FilterCollection
 from synthesizer.instruments.filters import Filter
 from unyt import Hz, angstrom, erg, s
 
-from synthesizer_emulator.galaxies.photometry import Bands, Observer, lam_lims
+from synthesizer_emulator.galaxies.bands import Bands, lam_lims
+from synthesizer_emulator.galaxies.observer import Observer
 
 RNG = np.random.default_rng(3)
 band_fluxes = jax.jit(Bands.fluxes)

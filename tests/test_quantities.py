@@ -47,13 +47,15 @@ from unyt import (
 )
 
 from synthesizer_emulator import EmulatedGrid
+from synthesizer_emulator.galaxies.bands import Bands
+from synthesizer_emulator.galaxies.batches import in_batches
 from synthesizer_emulator.galaxies.histories import (
     native_sfzh,
     sfzh,
     stack_parameters,
 )
-from synthesizer_emulator.galaxies.model import GalaxyModel, in_batches
-from synthesizer_emulator.galaxies.photometry import Bands, Observer
+from synthesizer_emulator.galaxies.model import GalaxyModel
+from synthesizer_emulator.galaxies.observer import Observer
 from synthesizer_emulator.galaxies.translate import compile_model
 from synthesizer_emulator.library import (
     Draws,
@@ -212,7 +214,7 @@ def test_of_a_threshold_synthesizer_takes_the_number(grid):
     """So does what is compiled, but says so."""
     make, _, _ = PARAMETERS["threshold"]
     share, expected = native(grid, make, threshold=20 * Myr)
-    with pytest.warns(RuntimeWarning, match="compares it with those in yr"):
+    with pytest.warns(RuntimeWarning, match="with values in yr"):
         model = compile_model(make(grid), fixed={"threshold": 20 * Myr})
     (got,) = model.spectra(jnp.asarray(share), {}).values()
     np.testing.assert_allclose(got, expected, rtol=1e-5)

@@ -1,7 +1,7 @@
+from .bands import Bands as Bands
+from .batches import in_batches as in_batches
 from .emission import CompiledModel as CompiledModel
 from .emission import EmissionFunction as EmissionFunction
 from .model import GalaxyModel as GalaxyModel
-from .model import in_batches as in_batches
-from .photometry import Bands as Bands
-from .photometry import Observer as Observer
+from .observer import Observer as Observer
 from .translate import compile_model as compile_model

@@ -30,6 +30,7 @@ from synthesizer.parametric import Galaxy, Stars
 from unyt import Hz, Msun, erg, s, unyt_array, unyt_quantity
 
 from synthesizer_emulator.digests import digest
+from synthesizer_emulator.galaxies.batches import in_batches
 from synthesizer_emulator.galaxies.emission import (
     EmissionFunction,
     Product,
@@ -39,7 +40,7 @@ from synthesizer_emulator.galaxies.histories import (
     native_sfzh,
     stack_parameters,
 )
-from synthesizer_emulator.galaxies.model import GalaxyModel, in_batches
+from synthesizer_emulator.galaxies.model import GalaxyModel
 from synthesizer_emulator.library.metadata import (
     describe_distances,
     describe_filters,

@@ -19,7 +19,7 @@ from synthesizer.grid import Grid
 from unyt import Hz, Myr, erg, nJy, s, yr
 
 from synthesizer_emulator.galaxies.histories import bin_limits
-from synthesizer_emulator.galaxies.photometry import FLUX_AT_MPC, Observer
+from synthesizer_emulator.galaxies.observer import FLUX_AT_MPC, Observer
 from synthesizer_emulator.units import in_stated_units
 
 # Where the functions are.

@@ -1,0 +1,198 @@
+"""Batches of galaxies, evaluated on all devices of a machine.
+
+`in_batches` evaluates a `GalaxyModel` for any number of galaxies with one
+compilation and bounded memory. Libraries are made with it.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from numpy.typing import NDArray
+from synthesizer.exceptions import InconsistentArguments
+
+from synthesizer_emulator.forking import check_not_forked
+from synthesizer_emulator.galaxies.model import GalaxyModel
+from synthesizer_emulator.validation import check_memory, check_whole
+
+# The memory of a batch: enough to keep a processor's caches useful, or this
+# part of an accelerator's memory.
+_BATCH_BYTES = 2**26
+_PART_OF_DEVICE = 0.2
+_LARGEST_BATCH = 2**15
+
+_AXIS = "galaxies"
+
+
+def in_batches(
+    model: GalaxyModel,
+    values: Mapping[str, Any],
+    batch_size: int | None = None,
+    devices: Sequence[jax.Device] | None = None,
+) -> Iterator[tuple[slice, dict[str, dict[str, NDArray]]]]:
+    """Evaluate galaxies batch by batch on all devices of this machine.
+
+    Each batch is divided evenly between the devices. The last batch is
+    padded, so any number of galaxies takes one compilation; memory does not
+    grow with their number.
+
+    Args:
+        model (GalaxyModel): The model.
+        values (Mapping): The parameters of n galaxies, as for
+            `GalaxyModel.galaxy` with a leading axis of n.
+        batch_size (int): The galaxies per batch, rounded up to a multiple
+            of the number of devices; by default chosen by their memory.
+        devices (sequence of Device): The devices; by default all of JAX's
+            that belong to this process.
+
+    Returns:
+        Iterator: Pairs of a slice of the galaxies and their outputs: those
+            of `GalaxyModel.galaxy` with a leading axis.
+
+    Raises:
+        InconsistentArguments: If parameters are of different lengths, or
+            the batch takes more memory than there is.
+        IncorrectUnits: If one has units that are not its own.
+
+    Examples:
+        >>> import numpy as np
+        >>> from synthesizer.emission_models import IncidentEmission
+        >>> from synthesizer_emulator import EmulatedGrid
+        >>> model = GalaxyModel.from_model(
+        ...     IncidentEmission(EmulatedGrid.example()),
+        ...     sf_hist="Constant",
+        ...     metal_dist="DeltaConstant",
+        ...     outputs=["lnu"],
+        ... )
+        >>> galaxies = {
+        ...     "initial_mass": np.full(5, 1e10),
+        ...     "sf_hist": {"max_age": np.geomspace(1e7, 1e10, 5)},
+        ...     "metal_dist": {"metallicity": np.full(5, 0.01)},
+        ... }
+        >>> for rows, outputs in in_batches(model, galaxies, batch_size=3):
+        ...     print(rows, outputs["lnu"]["incident"].shape)
+        slice(0, 3, None) (3, 1719)
+        slice(3, 5, None) (2, 1719)
+    """
+    check_not_forked()
+    values = model.plain(values)
+    n = count(values)
+    used = tuple(jax.local_devices() if devices is None else devices)
+    size = suitable_batch_size(model, used)
+    if batch_size is not None:
+        check_whole("batch_size", batch_size, 1)
+        check_memory(
+            f"A batch of {batch_size} galaxies",
+            batch_size * _bytes_per_galaxy(model),
+            "give a smaller batch_size",
+        )
+        size = batch_size
+    size = len(used) * -(-size // len(used))
+    emission, parameters = model.emission, values.get("emission", {})
+    for label, dust in emission.dust.items():
+        # `compile_model` has warned of constant temperatures.
+        if dust.names and dust.names <= parameters.keys():
+            dust.warn_if_cold(label, parameters, emission.lam)
+    return _batches(model, values, n, size, Mesh(np.array(used), (_AXIS,)))
+
+
+def count(values: Mapping[str, Any]) -> int:
+    """Return the number of galaxies in a tree of parameters.
+
+    Raises:
+        InconsistentArguments: If the leading axes of the parameters differ,
+            or there are none.
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(values)
+    shapes = {
+        jax.tree_util.keystr(path, simple=True, separator="/"): np.shape(leaf)
+        for path, leaf in leaves
+    }
+    lengths = {shape[:1] for shape in shapes.values()}
+    if len(lengths) != 1 or () in lengths:
+        raise InconsistentArguments(
+            "Expected each parameter of n galaxies with a leading axis of n, "
+            "got the shapes "
+            + (", ".join(f"{k} {v}" for k, v in shapes.items()) or "of none")
+            + "."
+        )
+    return int(next(iter(lengths))[0])
+
+
+def suitable_batch_size(
+    model: GalaxyModel, devices: Sequence[jax.Device]
+) -> int:
+    """Return the galaxies per batch that suit the memory of devices.
+
+    Args:
+        model (GalaxyModel): The model.
+        devices (sequence of Device): The devices, all of one kind.
+    """
+    stats = devices[0].memory_stats() or {}
+    room = max(_PART_OF_DEVICE * stats.get("bytes_limit", 0), _BATCH_BYTES)
+    size = room / _bytes_per_galaxy(model)
+    # A power of two, so that similar models share a batch size.
+    size = 2 ** int(np.log2(max(size, 1.0)))
+    return len(devices) * min(size, _LARGEST_BATCH)
+
+
+def _bytes_per_galaxy(model: GalaxyModel) -> int:
+    """Return the memory that one galaxy takes during evaluation."""
+    emission = model.emission
+    spectra = len(emission.products) + len(emission.factors)
+    spectra += 3 * len(emission.emissions)
+    numbers = spectra * len(emission.lam) + 3 * int(np.prod(emission.nodes))
+    return numbers * jnp.dtype(float).itemsize
+
+
+def _batches(
+    model: GalaxyModel,
+    values: Mapping[str, Any],
+    n: int,
+    size: int,
+    mesh: Mesh,
+) -> Iterator[tuple[slice, dict[str, dict[str, NDArray]]]]:
+    """Evaluate batches and fetch each while the next is evaluated."""
+    replicated = jax.device_put(model, NamedSharding(mesh, PartitionSpec()))
+    sharded = NamedSharding(mesh, PartitionSpec(_AXIS))
+    pending = None
+    for start in range(0, n, size):
+        rows = slice(start, min(start + size, n))
+        batch = jax.tree.map(partial(_padded, rows, size), values)
+        outputs = evaluate_batch(
+            mesh, replicated, jax.device_put(batch, sharded)
+        )
+        if pending is not None:
+            yield _fetched(*pending)
+        pending = rows, outputs
+    if pending is not None:
+        yield _fetched(*pending)
+
+
+@partial(jax.jit, static_argnums=0)
+def evaluate_batch(mesh: Mesh, model: GalaxyModel, values: Any) -> Any:
+    """Evaluate a batch of galaxies, divided between the devices of a mesh."""
+    split = PartitionSpec(_AXIS)
+    return jax.shard_map(
+        jax.vmap(GalaxyModel.galaxy, (None, 0)),
+        mesh=mesh,
+        in_specs=(PartitionSpec(), split),
+        out_specs=split,
+    )(model, values)
+
+
+def _padded(rows: slice, size: int, values: Any) -> NDArray:
+    """Return rows of an array, the last repeated up to a size."""
+    kept = np.asarray(values[rows], jnp.dtype(float))
+    missing = size - len(kept)
+    return np.concatenate([kept, np.repeat(kept[-1:], missing, axis=0)])
+
+
+def _fetched(rows: slice, outputs: Any) -> tuple[slice, Any]:
+    """Return outputs as NumPy arrays without the padding."""
+    n = rows.stop - rows.start
+    return rows, jax.tree.map(lambda leaf: np.asarray(leaf)[:n], outputs)

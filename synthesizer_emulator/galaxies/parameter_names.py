@@ -1,0 +1,158 @@
+"""The names of the parameters that an emission model uses.
+
+They follow from the tree of models alone, so the names that users give can
+be checked before anything is evaluated.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from synthesizer.emission_models import EmissionModel, ParameterFunction
+from synthesizer.emission_models.model_queue import ModelQueue
+from synthesizer.exceptions import InconsistentArguments, MissingSpectraType
+from synthesizer.utils import depluralize, pluralize
+
+from synthesizer_emulator.validation import nearest
+
+_LOG10 = "log10"
+
+
+def required_labels(
+    model: EmissionModel, emissions: Iterable[str]
+) -> tuple[str, ...]:
+    """Return the labels of emissions and of all models they are made from.
+
+    Args:
+        model (EmissionModel): The root of the tree.
+        emissions (iterable of str): The labels of the emissions wanted.
+
+    Raises:
+        MissingSpectraType: If there is no emission of a given label.
+    """
+    queue = ModelQueue(model)
+    labels: list[str] = []
+    pending = list(emissions)
+    unknown = [label for label in pending if label not in queue.models]
+    if unknown:
+        raise MissingSpectraType(
+            f"The model makes no emission {', '.join(unknown)}; it makes: "
+            f"{', '.join(queue.models)}."
+            + "".join(nearest(label, queue.models) for label in unknown)
+        )
+    while pending:
+        label = pending.pop()
+        if label not in labels:
+            labels.append(label)
+            pending += queue.dependencies[label]
+    return tuple(labels)
+
+
+def parameter_names(
+    model: EmissionModel,
+    emissions: Iterable[str] | None = None,
+    attributes: Mapping[str, Any] | None = None,
+) -> tuple[str, ...]:
+    """Return the attributes of stars that an emission model may look up.
+
+    The parameters of its transformers, generators, scalings and masks,
+    except those that the model fixes itself.
+
+    Args:
+        model (EmissionModel): The root of the tree.
+        emissions (iterable of str): The labels of the emissions wanted; all
+            of the tree by default.
+        attributes (Mapping): The attributes of the stars. A string is an
+            alias: the name of another attribute, which is looked up too.
+
+    Returns:
+        tuple of str: The names, sorted.
+
+    Raises:
+        MissingSpectraType: If there is no emission of a given label.
+    """
+    models = ModelQueue(model).models
+    labels = models if emissions is None else emissions
+    names = {v for v in (attributes or {}).values() if isinstance(v, str)}
+    for label in required_labels(model, labels):
+        names |= _aliases_of(models[label].generator)
+        for name in _names_in(models[label]):
+            names |= _resolved(name, models[label].fixed_parameters)
+    return tuple(sorted(names.difference(models)))
+
+
+def is_used(name: str, used: Iterable[str]) -> bool:
+    """Return whether a name is among those that a model uses.
+
+    Synthesizer's `get_param` also accepts the singular, the plural, and the
+    quantity whose logarithm is used.
+
+    Args:
+        name (str): The name.
+        used (iterable of str): The names from `parameter_names`.
+    """
+    return any(name in _variants(other) for other in used)
+
+
+def check_used(names: Iterable[str], used: Iterable[str]) -> None:
+    """Refuse parameters that a model does not use.
+
+    Args:
+        names (iterable of str): The names of parameters.
+        used (iterable of str): The names from `parameter_names`.
+
+    Raises:
+        InconsistentArguments: Lists the known names and suggests one.
+    """
+    used = list(used)
+    # A mistaken plural would not be looked up.
+    known = {*used, *(name.replace(_LOG10, "") for name in used)}
+    for name in names:
+        if name not in known:
+            raise InconsistentArguments(
+                f"The emission model has no parameter '{name}'; its "
+                f"parameters are: {', '.join(used) or 'none'}."
+                + nearest(name, used)
+            )
+
+
+def _names_in(model: EmissionModel) -> set[str]:
+    """Return the names that one model of a tree looks up."""
+    names: list[Any] = list(model.scale_by)
+    for part in (model.transformer, model.generator):
+        names += getattr(part, "_required_params", ())
+    for mask in model.masks:
+        names += (mask["attr"], mask["thresh"])
+    return {name for name in names if isinstance(name, str)}
+
+
+def _aliases_of(generator: Any) -> set[str]:
+    """Return the attributes a generator points to, as Blackbody("T_dust")."""
+    required = getattr(generator, "_required_params", ())
+    values = (getattr(generator, name, None) for name in required)
+    return {value for value in values if isinstance(value, str)}
+
+
+def _resolved(name: str, fixed: Mapping[str, Any]) -> set[str]:
+    """Return the attributes of stars that a parameter of a model leads to."""
+    attributes: set[str] = set()
+    pending, seen = [name], set()
+    while pending:
+        name = pending.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        value = fixed.get(name)
+        if isinstance(value, ParameterFunction):
+            pending += value.func_args
+        elif isinstance(value, str):
+            # An alias is looked up on the stars, not on the model.
+            attributes.add(value)
+        elif value is None:
+            attributes.add(name)
+    return attributes
+
+
+def _variants(name: str) -> set[str]:
+    """Return the other names under which a parameter is looked up."""
+    names = {name, name.replace(_LOG10, "")}
+    return {f(n) for n in names for f in (str, depluralize, pluralize)}

@@ -1,0 +1,132 @@
+"""The matrix products that the terms of an emission model need.
+
+Terms with different factors need different sums of a grid's spectra. Where
+there are fewer such sums than spectra in them, each sum is one product; else
+each spectrum is one, and they are summed galaxy by galaxy. `translate` needs
+this module.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias
+
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from synthesizer_emulator.galaxies.remedies import check_spectra
+from synthesizer_emulator.galaxies.terms import Product
+from synthesizer_emulator.galaxies.tree import (
+    EmissionTree,
+    Extraction,
+    FactorKey,
+    Source,
+    TreeTerm,
+    array_key,
+)
+
+# A weighted sum of spectra: the coefficient of each, () or (nlam,).
+Weights: TypeAlias = dict[str, NDArray[np.float64]]
+# The sums that make up an emission, by source and factors.
+Sums: TypeAlias = dict[tuple[Source, tuple[FactorKey, ...]], Weights]
+
+
+class Products:
+    """The matrix products of a model.
+
+    Args:
+        tree (EmissionTree): The model.
+        sums (Mapping): The sums of each emission, by label.
+
+    Attributes:
+        products (list of Product): The products that `of` returned so far.
+    """
+
+    def __init__(self, tree: EmissionTree, sums: Mapping[str, Sums]) -> None:
+        self.products: list[Product] = []
+        self._tree = tree
+        self._index: dict[tuple[Extraction, tuple[Any, ...]], int] = {}
+        distinct: dict[Extraction, dict[tuple[Any, ...], Weights]] = {}
+        for emission in sums.values():
+            for (source, _), weights in emission.items():
+                if not isinstance(source, str):
+                    unit = _normalised(weights)[1]
+                    distinct.setdefault(source, {})[_key(unit)] = unit
+        self._is_summed: dict[Extraction, bool] = {}
+        for source, kinds in distinct.items():
+            spectra = {name for weights in kinds.values() for name in weights}
+            check_spectra(tree.grids[source.grid], sorted(spectra))
+            self._is_summed[source] = len(kinds) <= len(spectra)
+
+    def of(
+        self, source: Source, weights: Weights
+    ) -> list[tuple[NDArray[np.float64], int | str]]:
+        """Return pairs of a coefficient and a source that make up a sum.
+
+        The source is the index of a product, or the label of a dust
+        emission.
+        """
+        if isinstance(source, str):
+            return [(weights[source], source)]
+        if self._is_summed[source]:
+            scale, unit = _normalised(weights)
+            return [(scale, self._product(source, unit))]
+        return [
+            (coefficient, self._product(source, {name: np.array(1.0)}))
+            for name, coefficient in weights.items()
+        ]
+
+    def _product(self, source: Extraction, weights: Weights) -> int:
+        """Return the index of a product, which is made if need be."""
+        key = source, _key(weights)
+        if key not in self._index:
+            self._index[key] = len(self.products)
+            self.products.append(self._make(source, weights))
+        return self._index[key]
+
+    def _make(self, source: Extraction, weights: Weights) -> Product:
+        grid = self._tree.grids[source.grid]
+        mask = self._tree.masks[source.mask]
+        n_nodes = int(np.prod(self._tree.nodes))
+        total = np.zeros((n_nodes, len(self._tree.lam)))
+        for name, coefficient in weights.items():
+            spectra = np.asarray(grid.spectra[name])[..., self._tree.kept]
+            total += coefficient * np.reshape(spectra, total.shape)
+        # Nodes without emission, as old nodes of nebular spectra, are left
+        # out.
+        used = total.any(axis=1)
+        if mask.kept is not None:
+            used &= np.ravel(mask.kept)
+        rows = np.flatnonzero(used)
+        if len(rows) == n_nodes:
+            return Product(jnp.asarray(total, float), None, mask.varying)
+        return Product(
+            jnp.asarray(total[rows], float), jnp.asarray(rows), mask.varying
+        )
+
+
+def summed(terms: Iterable[TreeTerm]) -> Sums:
+    """Return terms with equal source and factors as one sum each."""
+    sums: Sums = {}
+    for term in terms:
+        if not np.any(term.coefficient):
+            continue
+        weights = sums.setdefault((term.source, term.factors), {})
+        before = weights.get(term.spectrum, np.array(0.0))
+        weights[term.spectrum] = before + term.coefficient
+    return sums
+
+
+def _normalised(weights: Weights) -> tuple[NDArray[np.float64], Weights]:
+    """Return a scale, and weights of which the first is one.
+
+    Weights that depend on wavelength are returned as they are.
+    """
+    scale = weights[min(weights)]
+    if any(np.ndim(v) for v in weights.values()) or not scale:
+        return np.array(1.0), weights
+    return scale, {name: value / scale for name, value in weights.items()}
+
+
+def _key(weights: Weights) -> tuple[Any, ...]:
+    """Return a hashable value that equal sums share."""
+    return tuple((name, array_key(v)) for name, v in sorted(weights.items()))

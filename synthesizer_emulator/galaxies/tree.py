@@ -1,0 +1,554 @@
+"""The tree of an emission model, walked and written as sums of terms.
+
+`EmissionTree` takes the models of a tree in the order in which Synthesizer
+runs them. What can't be translated is collected, so that the error lists all
+of it. `translate` needs this module.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from typing import Any, TypeAlias
+
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+from synthesizer.emission_models import EmissionModel
+from synthesizer.emission_models.generators.dust import (
+    DustEmission as NativeDust,
+)
+from synthesizer.emission_models.model_queue import ModelQueue
+from synthesizer.emission_models.parameters import find_variations
+from synthesizer.emission_models.transformers.dust_attenuation import (
+    AttenuationLaw,
+    ParametricLi08,
+)
+from synthesizer.emission_models.transformers.escape_fraction import (
+    CoveringFraction,
+    EscapedFraction,
+    EscapingFraction,
+    ProcessedFraction,
+)
+from synthesizer.emission_models.transformers.igm import IGMBase
+from synthesizer.emissions import Sed
+from synthesizer.exceptions import (
+    InconsistentArguments,
+    InconsistentParameter,
+    MissingAttribute,
+    UnimplementedFunctionality,
+)
+from synthesizer.grid import Grid
+from unyt import angstrom, unyt_quantity, yr
+
+from synthesizer_emulator.galaxies.attenuation import translate_curve
+from synthesizer_emulator.galaxies.dust import coldest_within, translate_dust
+from synthesizer_emulator.galaxies.parameter_names import (
+    is_used,
+    parameter_names,
+)
+from synthesizer_emulator.galaxies.resolve import (
+    ParameterResolver,
+    curve_units,
+    make_stars,
+)
+from synthesizer_emulator.galaxies.terms import (
+    Attenuation,
+    DustEmission,
+    EscapeFraction,
+    Factor,
+    LuminosityRatio,
+    Scaling,
+    ThresholdMask,
+)
+from synthesizer_emulator.galaxies.values import Constant, Value, Varying
+from synthesizer_emulator.units import PURE, in_stated_units, with_units
+from synthesizer_emulator.validation import nearest
+
+# Equal masks have equal keys, and so have equal factors: the values that
+# define them. A factor's key begins with the kind of factor.
+MaskKey: TypeAlias = tuple[Any, ...]
+FactorKey: TypeAlias = tuple[Any, ...]
+
+# Whether a transformer returns the escaping fraction or the remainder.
+_ESCAPED = {
+    EscapedFraction: True,
+    CoveringFraction: True,
+    ProcessedFraction: False,
+    EscapingFraction: False,
+}
+
+# The attributes that a mask with a varying threshold may be on.
+_MASKABLE = ("ages", "log10ages", "metallicities", "log10metallicities")
+
+# The units of the settings of dust emission generators.
+_GENERATOR_UNITS = {"lam_0": "angstrom", "emissivity": PURE, "alpha": PURE}
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """The source of an extracted spectrum.
+
+    Attributes:
+        grid (int): The index of the grid in `EmissionTree.grids`.
+        mask (tuple): A key of `EmissionTree.masks`.
+    """
+
+    grid: int
+    mask: MaskKey
+
+
+# An extraction, or the label of a dust emission.
+Source: TypeAlias = Extraction | str
+
+
+@dataclass(frozen=True, eq=False)
+class TreeTerm:
+    """A term of an emission, before equal terms are summed.
+
+    Attributes:
+        coefficient (np.ndarray of float): The part common to all galaxies,
+            () or (nlam,).
+        factors (tuple): Keys of `EmissionTree.factors`, ordered.
+        source (Extraction or str): The source.
+        spectrum (str): The spectrum of the grid, or the label of the dust
+            emission.
+    """
+
+    coefficient: NDArray[np.float64]
+    factors: tuple[FactorKey, ...]
+    source: Source
+    spectrum: str
+
+
+@dataclass(frozen=True, eq=False)
+class NodeMask:
+    """The nodes of a grid that an extraction uses.
+
+    Attributes:
+        kept (np.ndarray of bool): The nodes within constant thresholds,
+            (n_ages, n_Z); None for all.
+        varying (tuple of ThresholdMask): Masks with varying thresholds.
+    """
+
+    kept: NDArray[np.bool_] | None
+    varying: tuple[ThresholdMask, ...]
+
+
+class EmissionTree:
+    """The terms of every emission of a tree of models.
+
+    Args:
+        root (EmissionModel): The root of the tree.
+        varying (iterable of str): The attributes that vary.
+        fixed (Mapping): The attributes that do not; None is left out.
+        lam_lims (tuple): The wavelengths to keep; all by default.
+
+    Attributes:
+        grids (list of Grid): The grids that models extract from.
+        kept (slice): The wavelengths of the grids that are kept.
+        lam (np.ndarray of float): These wavelengths, Angstrom, (nlam,).
+        terms (dict): The terms of each emission, by label.
+        factors (dict): The varying factors, by key.
+        masks (dict): The masks of extractions, by key.
+        dust (dict): The dust emissions, by label.
+        unused (list of str): The attributes that no model uses.
+        suggestions (str): For each of them a line with the nearest name.
+        nodes (tuple of int): The shape of an SFZH.
+    """
+
+    def __init__(
+        self,
+        root: EmissionModel,
+        varying: Iterable[str],
+        fixed: Mapping[str, Any],
+        lam_lims: tuple[unyt_quantity, unyt_quantity] | None,
+    ) -> None:
+        self.grids = grids_of(root)
+        lam = np.asarray(root.lam.to_value("angstrom"), np.float64)
+        self.kept = _kept_wavelengths(lam, lam_lims)
+        self.lam = lam[self.kept]
+        self.terms: dict[str, list[TreeTerm]] = {}
+        self.factors: dict[FactorKey, Factor] = {}
+        self.masks: dict[MaskKey, NodeMask] = {}
+        self.dust: dict[str, DustEmission] = {}
+        self._problems: list[str] = []
+        self._missing: list[str] = []
+        self._sed = Sed(root.lam)
+        attributes: dict[str, Any] = {
+            **{k: v for k, v in fixed.items() if v is not None},
+            **{name: Varying(name, None) for name in varying},
+        }
+        used = parameter_names(root, attributes=attributes)
+        self.unused = [k for k in attributes if not is_used(k, used)]
+        # A name that is not used may be a typo of one that is missing.
+        self.suggestions = "".join(
+            f"\nThe model has no parameter '{name}'.{nearest(name, used)}"
+            for name in self.unused
+        )
+        attributes = {
+            k: v for k, v in attributes.items() if k not in self.unused
+        }
+        stars = make_stars(self.grids, attributes)
+        self._parameters = ParameterResolver(stars, attributes)
+        self.nodes: tuple[int, int] = stars.sfzh.shape
+        if root._post_processing:
+            self._refuse(root, "post-processing functions")
+
+    def check(self) -> None:
+        """Raise if part of the tree was not translated.
+
+        Raises:
+            UnimplementedFunctionality: Lists what has no translation.
+            MissingAttribute: Lists the missing parameters.
+        """
+        if self._problems:
+            raise UnimplementedFunctionality(
+                "This emission model can't be compiled; use Synthesizer's "
+                "own pipeline for it. Not translated:\n- "
+                + "\n- ".join(self._problems)
+            )
+        if self._missing:
+            raise MissingAttribute(
+                "Parameters of the emission model are neither varying nor "
+                "fixed:\n- " + "\n- ".join(self._missing) + self.suggestions
+            )
+
+    def required(self, labels: Iterable[str]) -> list[str]:
+        """Return labels of emissions and of those that they depend on."""
+        required: list[str] = []
+        pending = list(labels)
+        while pending:
+            label = pending.pop()
+            if label in required:
+                continue
+            required.append(label)
+            for term in self.terms[label]:
+                if isinstance(term.source, str):
+                    dust = self.dust[term.source]
+                    ends = (term.source, dust.intrinsic, dust.attenuated)
+                    pending += [end for end in ends if end is not None]
+                for factor in map(self.factors.__getitem__, term.factors):
+                    if isinstance(factor, LuminosityRatio):
+                        pending += [factor.target, factor.unscaled]
+        return required
+
+    def check_luminosities(self, labels: Iterable[str]) -> None:
+        """Refuse wavelength limits if luminosities are needed.
+
+        Raises:
+            InconsistentArguments: If an emission depends on a luminosity,
+                and some of the wavelengths are left out.
+        """
+        if self.kept == slice(None):
+            return
+        required = self.required(labels)
+        terms = [t for label in required for t in self.terms[label]]
+        factors = [self.factors[key] for term in terms for key in term.factors]
+        if any(isinstance(term.source, str) for term in terms) or any(
+            isinstance(factor, LuminosityRatio) for factor in factors
+        ):
+            raise InconsistentArguments(
+                f"{', '.join(labels)} depend on luminosities over all "
+                "wavelengths (dust emits what it absorbs, or one emission is "
+                "scaled to another): leave out lam_lims."
+            )
+
+    def translate(self, model: EmissionModel) -> None:
+        """Write one emission as terms, or note why it can't be."""
+        self.terms[model.label] = []
+        for unsupported, what in (
+            (model.emitter not in ("stellar", "galaxy"), "its emitter"),
+            (model.per_particle, "emission per particle"),
+            (model.vel_shift, "velocity shifts"),
+            (bool(find_variations(model)), "a variation: expand_models first"),
+        ):
+            if unsupported:
+                self._refuse(model, what)
+                return
+        try:
+            if model._is_extracting:
+                terms = self._extraction(model)
+            elif model._is_combining:
+                terms = [t for m in model.combine for t in self._terms_of(m)]
+            elif model._is_transforming:
+                terms = self._transformation(model)
+            else:
+                terms = self._generation(model)
+            self.terms[model.label] = terms
+            for scaler in model.scale_by:
+                self._scale(model, scaler)
+        except UnimplementedFunctionality as error:
+            self._refuse(model, str(error))
+        except MissingAttribute as error:
+            self._missing.append(f"{model.label}: {error}")
+
+    def _refuse(self, model: EmissionModel, what: str) -> None:
+        self._problems.append(f"{model.label}: {what}")
+
+    def _terms_of(self, model: EmissionModel | str) -> list[TreeTerm]:
+        return self.terms[_label(model)]
+
+    def _extraction(self, model: EmissionModel) -> list[TreeTerm]:
+        if model.lam_mask is not None:
+            raise UnimplementedFunctionality("a wavelength mask")
+        grid = next(i for i, g in enumerate(self.grids) if g is model.grid)
+        source = Extraction(grid, self._mask(model))
+        return [TreeTerm(np.array(1.0), (), source, model.extract)]
+
+    def _transformation(self, model: EmissionModel) -> list[TreeTerm]:
+        """Return the terms of a transformation.
+
+        Masks on it have no effect: Synthesizer applies them to emission per
+        particle only.
+        """
+        terms = self._terms_of(model.apply_to)
+        transformer = model.transformer
+        if type(transformer) in _ESCAPED:
+            return self._times_fraction(model, terms)
+        if isinstance(transformer, AttenuationLaw):
+            return self._times_attenuation(model, terms)
+        if isinstance(transformer, IGMBase):
+            raise UnimplementedFunctionality(
+                "an IGM model in the tree, which has no observed wavelengths "
+                "in Synthesizer either; give it to Observer as igm="
+            )
+        raise UnimplementedFunctionality(
+            f"the transformer {type(transformer).__name__}"
+        )
+
+    def _generation(self, model: EmissionModel) -> list[TreeTerm]:
+        """Return the term of a dust emission."""
+        generator = model.generator
+        if not isinstance(generator, NativeDust):
+            raise UnimplementedFunctionality(
+                f"the generator {type(generator).__name__}"
+            )
+        for name, units in _GENERATOR_UNITS.items():
+            if hasattr(generator, name):
+                value = getattr(generator, name)
+                in_stated_units(f"'{name}' of {generator}", value, units)
+        intrinsic, attenuated = None, None
+        if generator.is_energy_balance:
+            intrinsic = _label(generator._intrinsic)
+            attenuated = _label(generator._attenuated)
+        elif generator.is_scaled:
+            intrinsic = _label(generator._scaler)
+        self.dust[model.label] = DustEmission(
+            log_shape=translate_dust(generator, self.lam),
+            temperature=self._parameters.value(
+                "temperature", model, None, "K", obj=generator
+            ),
+            coldest=coldest_within(generator, self.lam),
+            intrinsic=intrinsic,
+            attenuated=attenuated,
+        )
+        return [TreeTerm(np.array(1.0), (), model.label, model.label)]
+
+    def _scale(self, model: EmissionModel, scaler: str | None) -> None:
+        """Scale an emission by an attribute, or to another's luminosity."""
+        if scaler is None:
+            return
+        label = model.label
+        terms = self.terms[label]
+        if scaler in self._parameters.attributes:
+            value = self._parameters.value(scaler, model, None, PURE)
+            if isinstance(value, Constant):
+                self.terms[label] = _times(terms, np.array(value.value))
+                return
+            key: FactorKey = ("scale by parameter", value)
+            factor: Factor = Scaling(value)
+        elif scaler in self.terms:
+            unscaled = f"{label} before {scaler}"
+            self.terms[unscaled] = terms
+            key = ("scale to luminosity", scaler, unscaled)
+            factor = LuminosityRatio(scaler, unscaled)
+        else:
+            raise UnimplementedFunctionality(f"scaling by '{scaler}'")
+        self.terms[label] = self._times_factor(terms, key, factor)
+
+    def _times_fraction(
+        self, model: EmissionModel, terms: list[TreeTerm]
+    ) -> list[TreeTerm]:
+        """Return terms times the fraction that escapes, or the remainder."""
+        fractions = tuple(
+            self._parameters.value(name, model, self._sed, PURE)
+            for name in model.transformer._required_params
+        )
+        escaped = _ESCAPED[type(model.transformer)]
+        mask = model.lam_mask
+        mask = None if mask is None else np.asarray(mask)[self.kept]
+        if all(isinstance(value, Constant) for value in fractions):
+            total = sum(float(value({})) for value in fractions)
+            if not 0.0 <= total <= 1.0:
+                raise InconsistentParameter(
+                    f"An escape fraction is between 0 and 1, got {total:g} in "
+                    f"the model '{model.label}'."
+                )
+            constant = np.array(total if escaped else 1.0 - total)
+            if mask is not None:
+                constant = np.where(mask, constant, 1.0)
+            return _times(terms, constant)
+        return self._times_factor(
+            terms,
+            ("fraction", fractions, escaped, array_key(mask)),
+            EscapeFraction(
+                None if mask is None else jnp.asarray(mask), fractions, escaped
+            ),
+        )
+
+    def _times_attenuation(
+        self, model: EmissionModel, terms: list[TreeTerm]
+    ) -> list[TreeTerm]:
+        """Return terms times the transmission through dust."""
+        law = model.transformer
+        if model.lam_mask is not None:
+            raise UnimplementedFunctionality("a wavelength mask on dust")
+        if type(law).get_transmission is not AttenuationLaw.get_transmission:
+            raise UnimplementedFunctionality(
+                f"the dust curve {type(law).__name__}"
+            )
+        units = {name: curve_units(law, name) for name in law._required_params}
+        shape = {
+            name: self._parameters.value(
+                name, model, self._sed, units[name], obj=law
+            )
+            for name in units
+        }
+        tau_v = shape.pop("tau_v")
+        # The templates of Li et al. ignore the parameters.
+        if isinstance(law, ParametricLi08) and law.model != "Custom":
+            shape = {}
+        if not all(isinstance(value, Constant) for value in shape.values()):
+            arguments = tuple(
+                (law._name_transforms.get(name, name), value)
+                for name, value in shape.items()
+            )
+            return self._times_factor(
+                terms,
+                ("attenuation", tau_v, type(law).__name__, arguments),
+                Attenuation(translate_curve(law, self.lam), tau_v, arguments),
+            )
+        native = {
+            name: (
+                self._parameters.quantity(name, model, self._sed, law)
+                if units[name] is None
+                else with_units(value({}), units[name])
+            )
+            for name, value in shape.items()
+        }
+        curve = np.asarray(
+            law.get_extinction_curve(self.lam * angstrom, **native)
+        )
+        if isinstance(tau_v, Constant):
+            return _times(terms, np.exp(-tau_v.value * curve))
+        return self._times_factor(
+            terms,
+            ("attenuation", tau_v, array_key(curve)),
+            Attenuation(jnp.asarray(curve), tau_v, ()),
+        )
+
+    def _times_factor(
+        self, terms: list[TreeTerm], key: FactorKey, factor: Factor
+    ) -> list[TreeTerm]:
+        """Return terms times a varying factor."""
+        self.factors.setdefault(key, factor)
+        return [
+            replace(term, factors=ordered((*term.factors, key)))
+            for term in terms
+        ]
+
+    def _mask(self, model: EmissionModel) -> MaskKey:
+        """Return the key of the masks of an extraction."""
+        kept: NDArray | None = None
+        varying: dict[tuple[str, str, Value], ThresholdMask] = {}
+        for mask in model.masks:
+            threshold = self._parameters.threshold(mask, model)
+            if threshold is None:
+                kept = self._parameters.stars.get_mask(
+                    **mask, mask=kept, attr_override_obj=model
+                )
+            else:
+                key = (mask["attr"], mask["op"], threshold)
+                varying[key] = self._threshold_mask(*key)
+        mask_key = (*varying, array_key(kept))
+        self.masks[mask_key] = NodeMask(kept, tuple(varying.values()))
+        return mask_key
+
+    def _threshold_mask(
+        self, attribute: str, operator: str, threshold: Value
+    ) -> ThresholdMask:
+        if attribute not in _MASKABLE:
+            raise UnimplementedFunctionality(
+                f"a mask on '{attribute}' whose threshold varies; it can on "
+                f"{', '.join(_MASKABLE)}"
+            )
+        values = getattr(self._parameters.stars, attribute)
+        if attribute == "ages":
+            values = values.to(yr)
+        n_ages, n_metals = self.nodes
+        axis = np.asarray(values, np.float64)
+        at_nodes = (
+            np.repeat(axis, n_metals)
+            if attribute.endswith("ages")
+            else np.tile(axis, n_ages)
+        )
+        return ThresholdMask(jnp.asarray(at_nodes, float), threshold, operator)
+
+
+def grids_of(model: EmissionModel) -> list[Grid]:
+    """Return the grids that a model extracts from, each once."""
+    models = ModelQueue(model).models.values()
+    grids = {id(m.grid): m.grid for m in models if m._is_extracting}
+    return list(grids.values())
+
+
+def ordered(keys: Iterable[FactorKey]) -> tuple[FactorKey, ...]:
+    """Return the keys of factors in the order of multiplication."""
+    return tuple(sorted(keys, key=repr))
+
+
+def array_key(array: NDArray | None) -> str | float | None:
+    """Return a hashable value that equal arrays share."""
+    if array is None:
+        return None
+    if not np.ndim(array):
+        return float(array)
+    return sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
+
+
+def _kept_wavelengths(
+    lam: NDArray[np.float64],
+    lam_lims: tuple[unyt_quantity, unyt_quantity] | None,
+) -> slice:
+    """Return the wavelengths within limits and one beyond each end."""
+    if lam_lims is None:
+        return slice(None)
+    low, high = (
+        float(in_stated_units("lam_lims", end, "angstrom")) for end in lam_lims
+    )
+    if not low < high:
+        raise InconsistentArguments(
+            f"lam_lims have to ascend, got {lam_lims[0]} and {lam_lims[1]}."
+        )
+    first = np.searchsorted(lam, low, side="right") - 1
+    last = np.searchsorted(lam, high) + 1
+    return slice(max(int(first), 0), int(last))
+
+
+def _label(model: EmissionModel | str) -> str:
+    """Return the label of a model in the tree."""
+    if isinstance(model, str):
+        raise UnimplementedFunctionality(
+            f"the emission '{model}' of an earlier run"
+        )
+    return model.label
+
+
+def _times(
+    terms: list[TreeTerm], coefficient: NDArray[np.float64]
+) -> list[TreeTerm]:
+    """Return terms times a coefficient common to all galaxies."""
+    return [
+        replace(term, coefficient=term.coefficient * coefficient)
+        for term in terms
+    ]

@@ -1,0 +1,88 @@
+"""Parameter values of an emission model: constant, varying or computed.
+
+`resolve` makes them from Synthesizer's models. Each is called with the
+parameters of one galaxy and returns a plain number, and each lists the
+varying parameters that it depends on.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from jax.typing import ArrayLike
+
+
+class Value(Protocol):
+    """The value of a parameter for one galaxy."""
+
+    @property
+    def varying(self) -> "frozenset[Varying]":
+        """The varying parameters that it depends on."""
+
+    def __call__(self, parameters: Mapping[str, ArrayLike]) -> Any:
+        """Return the value, given the varying parameters of one galaxy."""
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A value shared by all galaxies.
+
+    Attributes:
+        value (float): The value.
+    """
+
+    value: float
+
+    @property
+    def varying(self) -> "frozenset[Varying]":
+        """The empty set."""
+        return frozenset()
+
+    def __call__(self, parameters: Mapping[str, ArrayLike]) -> Any:
+        """Return the value."""
+        return self.value
+
+
+@dataclass(frozen=True)
+class Varying:
+    """A value that differs from galaxy to galaxy.
+
+    Attributes:
+        name (str): The name of the parameter.
+        units (str): The units of the plain number; None for an argument of
+            a function, which is passed on in the units that it comes in.
+    """
+
+    name: str
+    units: str | None
+
+    @property
+    def varying(self) -> "frozenset[Varying]":
+        """This parameter alone."""
+        return frozenset({self})
+
+    def __call__(self, parameters: Mapping[str, ArrayLike]) -> Any:
+        """Return the parameter of the galaxy."""
+        return parameters[self.name]
+
+
+@dataclass(frozen=True)
+class Computed:
+    """A value computed from other parameters.
+
+    Attributes:
+        function (Callable): A function of keyword arguments.
+        arguments (tuple): The arguments, pairs of a name and a `Value`.
+    """
+
+    function: Callable[..., Any]
+    arguments: tuple[tuple[str, Value], ...]
+
+    @property
+    def varying(self) -> "frozenset[Varying]":
+        """The varying parameters among the arguments."""
+        return frozenset().union(*(v.varying for _, v in self.arguments))
+
+    def __call__(self, parameters: Mapping[str, ArrayLike]) -> Any:
+        """Return the result of the function for one galaxy."""
+        return self.function(**{k: v(parameters) for k, v in self.arguments})
