@@ -923,7 +923,7 @@ def test_a_typo_is_called_one(tmp_path, monkeypatch, typo):
 )  # fmt: skip
 def test_stars_have_no_names_but_those_asked_for(tmp_path, name):
     stars = {**SAID["stars"], name: 1.0}
-    with pytest.raises(InconsistentArguments, match="no parameter|no units"):
+    with pytest.raises(InconsistentArguments, match=r"no parameter|no units"):
         LibraryConfig.read(write_config(tmp_path, stars=stars))
 
 

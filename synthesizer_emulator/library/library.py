@@ -20,16 +20,21 @@ from synthesizer.exceptions import InconsistentArguments
 from synthesizer.instruments import FilterCollection
 
 from synthesizer_emulator.files.locks import exclusive
+from synthesizer_emulator.galaxies.batches import (
+    in_batches,
+    suitable_batch_size,
+)
 from synthesizer_emulator.galaxies.filters import as_filters
 from synthesizer_emulator.galaxies.model import (
     IN_BANDS,
     OUTPUTS,
     GalaxyModel,
     check_outputs,
-    in_batches,
-    suitable_batch_size,
 )
-from synthesizer_emulator.galaxies.needs import asked_parameters, check_asked
+from synthesizer_emulator.galaxies.parameter_names import (
+    check_used,
+    parameter_names,
+)
 from synthesizer_emulator.library.draws import Draws
 from synthesizer_emulator.library.file import (
     LibraryFile,
@@ -458,9 +463,9 @@ class Library:
                     nearest(k, names) for k in self.stars if mass is None
                 )
             )
-        check_asked(
+        check_used(
             [*self._sampler.varying, *self._sampler.fixed],
-            asked_parameters(
+            parameter_names(
                 self.emission_model,
                 self.emissions or (self.emission_model.label,),
             ),

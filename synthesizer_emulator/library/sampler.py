@@ -12,7 +12,7 @@ from synthesizer.emission_models import EmissionModel
 from synthesizer.exceptions import InconsistentArguments
 
 from synthesizer_emulator.galaxies.remedies import check_parametric
-from synthesizer_emulator.galaxies.translate import grids_of
+from synthesizer_emulator.galaxies.tree import grids_of
 from synthesizer_emulator.library.draws import Draws
 from synthesizer_emulator.library.history import History, common_parameters
 from synthesizer_emulator.library.parameters import (
