@@ -1,0 +1,52 @@
+"""Metallicity distributions as functions of their parameters.
+
+Each takes the metallicities of a grid, (n,), and the parameters of
+Synthesizer's class, and returns the weight of each node, (n,), up to a
+constant factor.
+"""
+
+from collections.abc import Callable, Mapping
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
+from numpy.typing import NDArray
+
+from synthesizer_emulator.galaxies import integrals
+
+
+def delta_constant(nodes: NDArray, metallicity: ArrayLike) -> Array:
+    """Return the weights of a single metallicity, (n,).
+
+    Divided between the two nodes around it, linearly in metallicity; beyond
+    the nodes all of it is at the last.
+    """
+    grid = jnp.asarray(nodes)
+    last = len(nodes) - 1
+    cell = jnp.searchsorted(grid, metallicity, side="right") - 1
+    cell = jnp.clip(cell, 0, max(last - 1, 0))
+    # The only node of an axis is both ends of a cell without width.
+    following = jnp.minimum(cell + 1, last)
+    width = jnp.where(following > cell, grid[following] - grid[cell], 1.0)
+    part = jnp.clip((metallicity - grid[cell]) / width, 0.0, 1.0)
+    index = jnp.arange(len(nodes))
+    return jnp.where(index == cell, 1.0 - part, 0.0) + jnp.where(
+        index == following, part, 0.0
+    )
+
+
+def normal(nodes: NDArray, mean: ArrayLike, sigma: ArrayLike) -> Array:
+    """Return the weights of a normal distribution of metallicities, (n,)."""
+    limits = integrals.bin_limits(nodes)
+    scale = np.sqrt(2.0) * jnp.asarray(sigma)
+    return integrals.gaussian(
+        (limits[:-1] - mean) / scale, np.diff(limits) / scale
+    )
+
+
+# The functions by the names of Synthesizer's classes.
+METAL_DISTS: Mapping[str, Callable[..., Array]] = {
+    "DeltaConstant": delta_constant,
+    "Normal": normal,
+}
