@@ -15,7 +15,6 @@ import pytest
 import yaml
 from astropy.cosmology import FlatLambdaCDM, Planck15, Planck18
 from click.testing import CliRunner
-from scipy import stats
 from synthesizer.emission_models import IncidentEmission, TotalEmission
 from synthesizer.emission_models.attenuation import Calzetti2000, PowerLaw
 from synthesizer.emission_models.transformers.igm import Inoue14
@@ -35,7 +34,6 @@ from synthesizer_emulator.galaxies.histories import native_sfzh, sfzh
 from synthesizer_emulator.library import (
     Choice,
     Draws,
-    Fixed,
     History,
     Library,
     LibraryFile,
@@ -50,7 +48,6 @@ from synthesizer_emulator.library.file import parts_folder
 from synthesizer_emulator.library.metadata import describe_filters
 from synthesizer_emulator.library.parameters import (
     AGE_OF_UNIVERSE,
-    Parameters,
 )
 from synthesizer_emulator.library.parts import Parts
 
@@ -113,105 +110,6 @@ def read(path):
             )
         )
     return arrays
-
-
-# Priors and draws.
-
-U = (np.arange(2000) + 0.5) / 2000
-
-
-@pytest.mark.parametrize(
-    ("prior", "true"),
-    [
-        (Uniform(-1.0, 3.0), stats.uniform(-1, 4)),
-        (LogUniform(1e-3, 10.0), stats.loguniform(1e-3, 10)),
-        (Normal(2.0, 0.5), stats.norm(2, 0.5)),
-        (Normal(1.0, 2.0, low=0.0), stats.truncnorm(-0.5, np.inf, 1, 2)),
-        (Normal(0.0, 1.0, 8.0, 9.0), stats.truncnorm(8, 9)),
-        (Normal(0.0, 1.0, -9.0, -8.0), stats.truncnorm(-9, -8)),
-    ],
-    ids=[
-        "uniform",
-        "log-uniform",
-        "normal",
-        "truncated",
-        "upper tail",
-        "lower tail",
-    ],
-)
-def test_priors_are_the_distributions(prior, true):
-    np.testing.assert_allclose(prior.quantile(U), true.ppf(U), rtol=1e-9)
-
-
-def test_choices_and_fixed_values():
-    values = Choice([3.0, 1.0, 2.0, 2.0]).quantile(U)
-    assert [(values == v).sum() for v in (1.0, 2.0, 3.0)] == [500, 1000, 500]
-    assert Choice([3.0, 1.0]).quantile(np.array([0.0, 1.0])).tolist() == [3, 1]
-    fixed = Fixed([[0.0, 1.0], [1.0, 2.0]])
-    assert fixed.dimensions == 0
-    assert fixed.quantile(np.empty((5, 0))).shape == (5, 2, 2)
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: Uniform(1, 1), "must ascend, got 1 and 1"),
-        (lambda: Uniform(0, "x"), "a number .* got 'x'"),
-        (lambda: LogUniform(0, 1), "low of log_uniform .* got 0"),
-        (lambda: Normal(0, 0), "sigma of normal"),
-        (lambda: Normal(0, 1, 2, 1), "must ascend, got 2 and 1"),
-        (lambda: Normal(0, 1, "x"), "bound of normal .* got 'x'"),
-        (lambda: Choice([]), r"list of numbers, got \[\]"),
-        (lambda: Choice([1, True]), "each of choice .* got True"),
-        (lambda: Fixed("x"), "finite number, .* got 'x'"),
-        (lambda: Fixed(np.nan), "finite number"),
-        (lambda: Fixed(1.0, size=2), "give a list"),
-        (
-            lambda: Uniform(0, 1, units="parsnips"),
-            "'parsnips' is no unit",
-        ),
-        (lambda: Uniform(0, 1, units="yr", of="x"), "no units of its own"),
-        (lambda: Uniform(0, 1, size=0), "size must be a whole number"),
-        (lambda: Draws(0), "n of draws"),
-        (lambda: Draws(3, "dice"), "latin hypercube, sobol, got 'dice'"),
-        (lambda: Draws(3, seed=-1), "seed of draws"),
-    ],
-)
-def test_priors_that_make_no_sense_are_refused(make, message):
-    with pytest.raises(InconsistentArguments, match=message):
-        make()
-
-
-@pytest.mark.parametrize("method", ["sobol", "latin hypercube"])
-def test_draws_do_not_depend_on_who_asks(method):
-    whole = Draws(128, method, seed=4).rows(slice(0, 128), 6)
-    for size in (1, 50):
-        apart = [
-            Draws(128, method, seed=4).rows(slice(i, min(i + size, 128)), 6)
-            for i in range(0, 128, size)
-        ]
-        assert np.array_equal(np.concatenate(apart), whole)
-    other = Draws(128, method, seed=5).rows(slice(0, 128), 6)
-    assert not np.isclose(other, whole).any(axis=1).all()
-    # Each has one galaxy in each of 128 strata of every parameter.
-    strata = np.sort((128 * whole).astype(int), axis=0)
-    assert (strata == np.arange(128)[:, None]).all()
-    assert ((whole > 0) & (whole < 1)).all()
-
-
-@pytest.mark.parametrize(
-    "cosmo", [Planck18, FlatLambdaCDM(H0=50, Om0=1.0)], ids=["Planck18", "EdS"]
-)
-def test_ages_are_the_cosmologys(cosmo):
-    parameters = Parameters.from_priors(
-        {"galaxy": {"redshift": Uniform(0, 15)}}, cosmo
-    )
-    redshift = np.linspace(0.0, 15.0, 50)
-    np.testing.assert_allclose(
-        parameters.age_of_universe(redshift),
-        cosmo.age(redshift).to_value("yr"),
-        rtol=1e-8,
-    )
 
 
 # Parameters, against Synthesizer's objects.

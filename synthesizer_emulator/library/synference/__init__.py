@@ -1,7 +1,6 @@
-"""Synference's mock libraries, in batches.
+"""Libraries for Synference, made in batches by `EmulatedGalaxyBasis`.
 
-The one room that knows Synference, an extra of this package: for its users,
-`EmulatedGalaxyBasis`. Who makes libraries without it needs `library`.
+Synference is an optional dependency, used only here.
 """
 
 try:

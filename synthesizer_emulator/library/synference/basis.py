@@ -1,7 +1,6 @@
-"""Synference's `GalaxyBasis`, with libraries in batches.
+"""Synference's `GalaxyBasis` with libraries made in batches.
 
-What is in a library's file, and its layout, is left to Synference's own
-code; how its numbers are found, to `galaxies`.
+Synference's own code writes the files; `galaxies` computes their numbers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,45 +39,44 @@ from synthesizer_emulator.library.synference.recorded import (
 from synthesizer_emulator.units import PURE, in_units
 from synthesizer_emulator.validation import check_choice
 
-# The most galaxies in a part of a library.
+# The largest number of galaxies in a part.
 _PART_GALAXIES = 2**13
 
-# What each kind of library is made of, of `galaxies.OUTPUTS`.
+# The output, of `galaxies.OUTPUTS`, for each kind of library.
 _KINDS = {"photometry": "photometry", "spectra": "fnu"}
 
 _UNTRANSLATED = ("refuse", "fall back")
 
 
 class EmulatedGalaxyBasis(GalaxyBasis):
-    """Synference's `GalaxyBasis`, making its libraries in batches.
+    """Synference's `GalaxyBasis`, with libraries made in batches.
 
-    It takes what `GalaxyBasis` takes, with a native or an emulated grid, and
-    its `create_mock_library` writes the same file, hundreds of times faster.
-    All else is inherited.
+    It takes the arguments of `GalaxyBasis`, with a native or an emulated
+    grid, and `create_mock_library` writes the same file, hundreds of times
+    faster. Everything else is inherited.
 
-    What has no batched form is refused, all of it by name, or else done in
-    Synference's own way: emission models that `compile_model` does not
-    translate galaxy by galaxy through its pipeline; other histories than
-    those of `histories.SF_HISTS` through Synthesizer's SFZH, and other
-    supplementary functions than `supplements` has one galaxy at a time,
-    while the emission stays fast.
+    Not everything has a batched form: emission models that `compile_model`
+    does not translate, histories that are not in `histories.SF_HISTS`, and
+    most supplementary functions of your own. These are refused, or made in
+    Synference's own way: for such an emission model the whole library by its
+    pipeline, for such histories and functions galaxy by galaxy, while the
+    emission stays in batches.
 
     Args:
         *args (tuple): As for `GalaxyBasis`.
-        untranslated (str): What to do with what has no batched form:
-            `refuse` it, or `fall back` to Synference's own way, with a
-            warning in its log.
-        on_bad (str): What to do with galaxies whose parameters or fluxes
-            are not finite, as where no stars form within the grid's ages:
-            `refuse` them, by index, or `skip` them, with a warning.
+        untranslated (str): `refuse` inputs without a batched form, or `fall
+            back` to Synference's own way, with a warning in its log.
+        on_bad (str): `refuse` galaxies whose parameters or fluxes are not
+            finite, such as those without stars within the grid's ages; or
+            `skip` them, with a warning.
         **kwargs (dict): As for `GalaxyBasis`.
 
     Attributes:
-        skipped (np.ndarray of int): The galaxies that the last library is
-            without.
+        skipped (np.ndarray of int): The indices of the galaxies left out of
+            the last library.
 
     Raises:
-        InconsistentArguments: If an option is none of these.
+        InconsistentArguments: If an option has another value.
     """
 
     def __init__(
@@ -113,48 +111,48 @@ class EmulatedGalaxyBasis(GalaxyBasis):
         em_lines_to_save: Sequence[str] | None = None,
         **extra_analysis_functions: Any,
     ) -> "CombinedBasis | None":
-        """Make a library, as `GalaxyBasis.create_mock_library` does.
+        """Make a library, like `GalaxyBasis.create_mock_library`.
 
-        It is made in parts, in a folder beside it that is gone when it is
-        whole. After an interruption the same call goes on from there.
+        It is made in parts, in a temporary folder beside it. The same call
+        resumes after an interruption.
 
         Args:
             out_name (str): The name of the library.
             log_stellar_masses (array): log10 of the initial masses, Msun;
                 by default those of the basis.
-            emission_model_key (str): The emission that is observed.
+            emission_model_key (str): The label of the observed emission.
             out_dir (str): The folder.
-            n_proc (int): Of no effect: all of JAX's devices are used.
-            overwrite (bool): Whether to replace a library of this name; or
-                else it is left alone, with a warning.
-            verbose (bool): Of no effect.
-            batch_size (int): The most galaxies in a part. How many are
-                evaluated at a time follows from the memory.
-            parameter_transforms_to_save (dict): As there.
+            n_proc (int): No effect: all of JAX's devices are used.
+            overwrite (bool): Replace an existing library; otherwise it is
+                kept, with a warning.
+            verbose (bool): No effect.
+            batch_size (int): The largest number of galaxies in a part. The
+                number evaluated at a time depends on the memory.
+            parameter_transforms_to_save (dict): As in `GalaxyBasis`.
             cat_type (str): `photometry` or `spectra`.
-            compile_grid (bool): Whether to put the parts together.
-            multi_node (bool): Whether each of the processes of MPI makes
-                some of the parts. The first puts them together.
-            spectra_to_save (list of str): Further emissions, which
-                supplementary functions may need.
-            em_lines_to_save (list of str): Not translated.
+            compile_grid (bool): Join the parts.
+            multi_node (bool): Divide the parts between the processes of MPI;
+                the first one joins them.
+            spectra_to_save (list of str): The labels of further emissions,
+                for supplementary functions.
+            em_lines_to_save (list of str): Has no batched form.
             **extra_analysis_functions (dict): Supplementary parameters by
-                name, each a function of a galaxy, or a tuple of that and
-                its further arguments; and as there `igm`, the model of the
+                name, each a function of a galaxy, or a tuple of the function
+                and its further arguments; and `igm`, the model of the
                 intergalactic medium, `Inoue14` by default.
 
         Returns:
-            CombinedBasis: Synference's record of the library; None if the
-                parts were not put together here.
+            CombinedBasis: Synference's object for the library; None if the
+                parts were not joined here.
 
         Raises:
-            UnimplementedFunctionality: If something has no batched form;
-                it names all of it.
+            UnimplementedFunctionality: If inputs have no batched form; names
+                all of them.
             MissingAttribute: If the emission model lacks parameters.
-            IncorrectUnits: If a parameter has units that are not its own.
-            MissingUnits: If one has none where Synthesizer insists on them.
-            InconsistentArguments: If galaxies are bad and refused, there is
-                no such emission, or arguments don't fit together.
+            IncorrectUnits: If a parameter has wrong units.
+            MissingUnits: If a parameter needs units and has none.
+            InconsistentArguments: If there are bad galaxies and they are
+                refused, or arguments contradict each other.
             OSError: If the library can't be written.
         """
         check_choice("cat_type", cat_type, tuple(_KINDS))
@@ -176,8 +174,8 @@ class EmulatedGalaxyBasis(GalaxyBasis):
             logger.warning(f"File {path} already exists. Skipping.")
             if (left := path.with_suffix(".parts")).exists():
                 logger.warning(
-                    f"{left} is left of this library, or of one that was to "
-                    "overwrite it: delete it, or give overwrite=True."
+                    f"{left} holds parts of this library, or of one that was "
+                    "to replace it: delete it, or give overwrite=True."
                 )
             combined.load_library_from_file(str(path))
             return combined
@@ -185,14 +183,14 @@ class EmulatedGalaxyBasis(GalaxyBasis):
         self.emission_model.save_spectra(
             emission_model_key, *(spectra_to_save or ())
         )
-        record = self._recorded(masses)
+        record = self._record(masses)
         galaxies = MockGalaxies(
             self, record, emission_model_key, _KINDS[cat_type], igm, functions
         )
         if em_lines_to_save:
-            galaxies.whole.append("em_lines_to_save: lines")
-        self._settle(galaxies)
-        if galaxies.whole:
+            galaxies.unsupported.append("em_lines_to_save: lines")
+        self._check_translated(galaxies)
+        if galaxies.unsupported:
             return super().create_mock_library(
                 out_name,
                 log_stellar_masses=masses,
@@ -233,7 +231,7 @@ class EmulatedGalaxyBasis(GalaxyBasis):
             if not compile_grid or (multi_node and rank != 0):
                 return None
             with exclusive(path):
-                self._put_together(
+                self._join(
                     combined,
                     parts,
                     galaxies,
@@ -246,7 +244,7 @@ class EmulatedGalaxyBasis(GalaxyBasis):
                 )
         return combined
 
-    def _put_together(
+    def _join(
         self,
         combined: CombinedBasis,
         parts: Parts,
@@ -255,11 +253,11 @@ class EmulatedGalaxyBasis(GalaxyBasis):
         info: Mapping[str, str],
         parameter_transforms_to_save: Mapping[str, Any] | None,
     ) -> None:
-        """Write a library of its parts, and delete them."""
+        """Write a library from its parts, and delete them."""
         cat_type = info["cat_type"]
         check_idle(parts.folder)
         collection = collect(parts.folder, self.on_bad)
-        self._note_skipped(collection)
+        self._set_skipped(collection)
         codes = (
             self.instrument.filters.filter_codes
             if cat_type == "photometry"
@@ -276,33 +274,33 @@ class EmulatedGalaxyBasis(GalaxyBasis):
             overwrite=True,
         )
         if self.instrument.can_do_photometry:
-            # So does the pipeline, and the model is stored with them.
+            # As in the pipeline, since the filters are stored as well.
             self.instrument.filters.prepare_for_grid(self.emission_model.lam)
         self._store_model(
             str(scratch),
             other_info={**info, "timestamp": datetime.now().isoformat()},
             parameter_transforms_to_save=parameter_transforms_to_save,
         )
-        # Seen on the disk before the parts go.
+        # Flushed to the disk before the parts are deleted.
         with replacing(path) as partial:
             scratch.replace(partial)
         scratch.parent.rmdir()
         collection.remove()
 
     def _masses(self, given: NDArray | None) -> NDArray:
-        """Return log10 of the masses, after a check of all lengths."""
+        """Return log10 of the masses; check all lengths."""
         if self.build_library:
             raise InconsistentArguments(
-                "create_mock_library makes galaxies whose parameters are all "
-                "drawn; with build_library=True they are combined instead: "
-                "see Synference's CombinedBasis."
+                "create_mock_library needs the parameters of each galaxy. "
+                "With build_library=True they are combined instead: see "
+                "Synference's CombinedBasis."
             )
         in_units("redshifts", self.redshifts, PURE)
         masses = self.log_stellar_masses if given is None else given
         if masses is None or isinstance(masses, unyt_array):
             raise InconsistentArguments(
-                "log_stellar_masses has to be an array of log10 of the "
-                f"masses in Msun, without units, got {masses!r}."
+                "log_stellar_masses must be an array of log10 of the masses "
+                f"in Msun, without units, got {masses!r}."
             )
         metal_dists = list(self.metal_dists)
         if len(metal_dists) == 1:
@@ -326,8 +324,8 @@ class EmulatedGalaxyBasis(GalaxyBasis):
             )
         return np.asarray(masses)
 
-    def _recorded(self, masses: NDArray) -> Record:
-        """Take note of the parameters, where Synference looks for them."""
+    def _record(self, masses: NDArray) -> Record:
+        """Set the attributes of the parameters that Synference reads."""
         record = Record.from_basis(self, masses)
         self.varying_param_names = record.varying
         self.fixed_param_names = list(record.fixed)
@@ -335,27 +333,27 @@ class EmulatedGalaxyBasis(GalaxyBasis):
         self.fixed_param_units = [u for _, u in record.fixed.values()]
         return record
 
-    def _settle(self, galaxies: MockGalaxies) -> None:
-        """Refuse what has no batched form, or say what will be done."""
-        problems = [*galaxies.whole, *galaxies.one_by_one]
+    def _check_translated(self, galaxies: MockGalaxies) -> None:
+        """Refuse inputs without a batched form, or log a warning."""
+        problems = [*galaxies.unsupported, *galaxies.one_by_one]
         if not problems:
             return
-        named = "".join(f"\n- {problem}" for problem in problems)
+        listing = "".join(f"\n- {problem}" for problem in problems)
         if self.untranslated == "refuse":
             raise UnimplementedFunctionality(
                 "This library can't be made in batches; not translated:"
-                f"{named}\nWith untranslated='fall back' Synference does "
+                f"{listing}\nWith untranslated='fall back' Synference does "
                 "it, slower."
             )
         what = (
             "The library is made by Synference's pipeline"
-            if galaxies.whole
+            if galaxies.unsupported
             else "Some of the library is made galaxy by galaxy"
         )
-        logger.warning(f"{what}, as there is no batched form of:{named}")
+        logger.warning(f"{what}, as there is no batched form of:{listing}")
 
-    def _note_skipped(self, collection: Collection) -> None:
-        """Say which galaxies a library is without."""
+    def _set_skipped(self, collection: Collection) -> None:
+        """Store the galaxies left out, and log a warning."""
         self.skipped = collection.skipped
         if len(self.skipped):
             logger.warning(
@@ -368,7 +366,7 @@ class EmulatedGalaxyBasis(GalaxyBasis):
 def _library(
     collection: Collection, galaxies: MockGalaxies, cat_type: str, codes: Any
 ) -> dict[str, Any]:
-    """Return a library as Synference saves it, its arrays (k, n)."""
+    """Return a library in Synference's form, with arrays (k, n)."""
     n = len(collection.kept)
     arrays = {}
     for name, (shape, _) in collection.rows.items():

@@ -1,8 +1,8 @@
 """The galaxies of a Synference basis, evaluated in batches.
 
-From Synference's objects to a `GalaxyModel` of their emission and to sums
-over their histories; what has no batched form is done with Synthesizer's own
-objects. `basis` needs it, nobody else.
+A `GalaxyModel` provides their emission and the stellar mass at the nodes of
+the grid. Histories and supplementary functions without a batched form use
+Synthesizer's own objects, galaxy by galaxy.
 """
 
 from collections import defaultdict
@@ -62,29 +62,30 @@ from synthesizer_emulator.library.synference.supplements import (
 )
 from synthesizer_emulator.units import in_units
 
-# What Synference's pipeline makes of a galaxy before it scales it, Msun.
+# The mass of the galaxies in Synference's pipeline before scaling, Msun.
 _BASE_MASS = 1e9
 
-# Where the mass is among the parameters of a record.
+# The column of the mass among the parameters of a record.
 _LOG_MASS = 1
 
-# How parameters of other components than stars begin.
+# The prefixes of parameters of components other than stars.
 _OTHERS = ("bh_", "gas_")
 
-# How many galaxies are tried to find one that is not bad.
-_TRIED = 100
+# Among how many galaxies the first finite one is sought.
+_TRIED_GALAXIES = 100
 
 
 @dataclass(frozen=True)
 class _Group:
-    """Galaxies whose histories are of the same classes.
+    """Galaxies with histories of the same classes.
 
     Attributes:
-        members (np.ndarray of int): Which galaxies, ascending, (m,).
-        histories (dict): The classes' names as `GalaxyModel` has them, or
-            None each where they have no batched form.
-        values (dict): The galaxies' parameters as `GalaxyModel` takes them,
-            less the SFZH where they bring their own.
+        members (np.ndarray of int): The indices of the galaxies, ascending,
+            (m,).
+        histories (dict): The names of the histories, `sf_hist` and
+            `metal_dist` of `GalaxyModel`; both None without a batched form.
+        values (dict): The parameters of the galaxies for `in_batches`,
+            without the SFZH of histories that have no batched form.
     """
 
     members: NDArray[np.int64]
@@ -93,28 +94,29 @@ class _Group:
 
 
 class MockGalaxies:
-    """The galaxies of a library, evaluated some at a time.
+    """The galaxies of a library, some of which are evaluated at a time.
 
     Args:
         basis (GalaxyBasis): The basis.
-        record (Record): What is known of its galaxies.
-        emission (str): The label of the emission that is observed; functions
-            may ask for others of the model's that are saved.
-        output (str): What is observed, of `galaxies.OUTPUTS`.
+        record (Record): The parameters of its galaxies.
+        emission (str): The label of the observed emission.
+        output (str): The output, of `galaxies.OUTPUTS`.
         igm (IGMBase): The model of the intergalactic medium, or None.
-        functions (dict): The supplementary functions, by name.
+        functions (dict): The supplementary functions, by name, with their
+            further arguments.
 
     Attributes:
-        record (Record): What is known of the galaxies.
-        whole (list of str): What stands in the way of batches.
-        one_by_one (list of str): What is done one galaxy at a time.
+        record (Record): The parameters of the galaxies.
+        unsupported (list of str): The inputs for which the whole library
+            needs Synference's pipeline.
+        one_by_one (list of str): The inputs evaluated galaxy by galaxy.
         supplements (dict): The units of the supplementary parameters by
-            their names, in the order of the file.
+            name, in the order of the file.
 
     Raises:
         MissingAttribute: If the emission model lacks parameters.
-        IncorrectUnits: If a parameter has units that are not its own.
-        MissingUnits: If one has none where Synthesizer insists on them.
+        IncorrectUnits: If a parameter has wrong units.
+        MissingUnits: If a parameter needs units and has none.
     """
 
     def __init__(
@@ -127,7 +129,7 @@ class MockGalaxies:
         functions: Mapping[str, Any],
     ) -> None:
         self.record = record
-        self.whole: list[str] = []
+        self.unsupported: list[str] = []
         self.one_by_one: list[str] = []
         self._basis = basis
         self._emission = emission
@@ -145,7 +147,7 @@ class MockGalaxies:
             if name not in self._batched
         }
         self._groups = list(self._grouped())
-        self.whole += [
+        self.unsupported += [
             f"{name}: a component other than stars"
             for name in basis.galaxy_params
             if name.startswith(_OTHERS)
@@ -153,16 +155,16 @@ class MockGalaxies:
         try:
             self._models = self._compiled()
         except UnimplementedFunctionality as error:
-            self.whole.append(str(error))
-        if not self.whole:
+            self.unsupported.append(str(error))
+        if not self.unsupported:
             self.supplements = self._units_of_supplements()
 
     @property
     def about(self) -> dict[str, Any]:
-        """What tells this library from others, for `Parts`."""
+        """Inputs of the library, as JSON values, for `Parts`."""
         basis, root = self._basis, self._basis.emission_model
         varying, fixed = self._split()
-        own = [
+        native = [
             (basis.sfhs[i], basis.metal_dists[i])
             for group in self._groups
             if group.histories["sf_hist"] is None
@@ -183,10 +185,10 @@ class MockGalaxies:
             "emission": self._emission,
             "kind": self._output,
             "galaxies": digest([g.values for g in self._groups]),
-            "histories": digest(self.record.parameters, own),
+            "histories": digest(self.record.parameters, native),
             "supplementary parameters": {
                 name: digest(
-                    function, [_told(argument) for argument in arguments]
+                    function, [_described(argument) for argument in arguments]
                 )
                 for name, (function, arguments) in self._functions.items()
             },
@@ -195,7 +197,7 @@ class MockGalaxies:
 
     @property
     def row_bytes(self) -> int:
-        """How much memory a galaxy takes until it is written."""
+        """Memory of one galaxy until it is written, bytes."""
         observed = self._models["observed"]
         nodes = int(np.prod(observed.emission.nodes))
         numbers = (
@@ -210,7 +212,7 @@ class MockGalaxies:
         return 8 * numbers
 
     def evaluate(self, which: slice) -> dict[str, NDArray]:
-        """Return what a library holds of some galaxies, one row each."""
+        """Return the arrays of some galaxies, with one row per galaxy."""
         n = which.stop - which.start
         observed = np.empty((n, _width(self._models["observed"])), np.float32)
         supplements = np.empty((n, len(self.supplements)))
@@ -234,18 +236,18 @@ class MockGalaxies:
 
     @property
     def _filters(self) -> FilterCollection | None:
-        """The filters that the galaxies are observed in, if any."""
+        """Filters of the photometry, if any."""
         in_bands = self._output == "photometry"
         return self._basis.instrument.filters if in_bands else None
 
     def _split(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return the parameters that differ between galaxies, and the rest."""
+        """Return the parameters that differ between galaxies, and others."""
         every = self._basis.galaxy_params
         varying = varying_parameters(every)
         return varying, {k: v for k, v in every.items() if k not in varying}
 
     def _translated(self) -> dict[str, Supplement]:
-        """Return the supplementary functions that have a batched form."""
+        """Return the batched forms of supplementary functions, by name."""
         batched = {}
         for name, (function, arguments) in self._functions.items():
             supplement = translate_supplement(
@@ -261,7 +263,7 @@ class MockGalaxies:
         return batched
 
     def _grouped(self) -> Iterator[_Group]:
-        """Return the galaxies by the classes of their histories."""
+        """Yield the galaxies, grouped by the classes of their histories."""
         basis = self._basis
         members = defaultdict(list)
         pairs = zip(basis.sfhs, basis.metal_dists, strict=True)
@@ -299,7 +301,7 @@ class MockGalaxies:
             yield _Group(indices, histories, values)
 
     def _compiled(self) -> dict[str, GalaxyModel]:
-        """Return the models of all that is wanted of a galaxy."""
+        """Compile a model for each quantity that galaxies need."""
         basis, root = self._basis, self._basis.emission_model
         varying, fixed = self._split()
         make = partial(GalaxyModel.from_model, varying=varying, fixed=fixed)
@@ -312,7 +314,7 @@ class MockGalaxies:
             max_redshift=_beyond(basis.redshifts),
             outputs=[self._output],
         )
-        # Before it was known what they are of, units were taken off.
+        # Their units were removed before those of the model were known.
         observed.emission.check_stated(varying)
         models = {"observed": observed}
         if any(supplement.far_uv for supplement in self._batched.values()):
@@ -334,54 +336,54 @@ class MockGalaxies:
 
     @property
     def _lam(self) -> unyt_array:
-        """The wavelengths of a spectrum."""
+        """Wavelengths of the spectra."""
         return self._basis.emission_model.lam
 
     def _evaluated(
         self, name: str, group: _Group, values: Mapping[str, Any]
     ) -> NDArray:
-        """Return what a model finds, if there is one, one row a galaxy."""
+        """Return the output of a model (n, ...), empty without a model."""
         if name not in self._models:
             return np.empty((len(values["redshift"]), 0))
         model = replace(self._models[name], **group.histories)
-        # Of what galaxies have, each model asks for its own.
-        asked = model.emission.parameters
-        emission = {k: v for k, v in values["emission"].items() if k in asked}
+        # Models differ in the parameters that they vary with.
+        names = model.emission.parameters
+        emission = {k: v for k, v in values["emission"].items() if k in names}
         values = {**values, "emission": emission}
         return np.concatenate(
-            [_only(_only(found)) for _, found in in_batches(model, values)]
+            [_only(_only(out)) for _, out in in_batches(model, values)]
         )
 
     def _native_sfzh(self, members: NDArray) -> NDArray[np.float64]:
-        """Return shares of mass at the nodes by Synthesizer, one a galaxy."""
+        """Return mass fractions at the nodes by Synthesizer, (n, ...)."""
         model = self._models["observed"]
         ages, metallicities = map(np.array, (model.ages, model.metallicities))
-        shares = np.full((len(members), *model.emission.nodes), np.nan)
-        for share, i in zip(shares, members, strict=True):
+        fractions = np.full((len(members), *model.emission.nodes), np.nan)
+        for row, i in zip(fractions, members, strict=True):
             try:
-                share[...] = native_sfzh(
+                row[...] = native_sfzh(
                     ages,
                     metallicities,
                     self._basis.sfhs[i],
                     self._basis.metal_dists[i],
                 )
             except InconsistentArguments:
-                # It forms no stars: a bad galaxy, which is found later.
+                # It forms no stars: NaN, which makes it a bad galaxy.
                 continue
-        return shares
+        return fractions
 
     def _supplements(
         self, group: _Group, values: Mapping[str, Any], members: NDArray
     ) -> NDArray[np.float64]:
-        """Return the supplementary parameters, one row a galaxy."""
-        found = {}
+        """Return the supplementary parameters, (n, n_supplements)."""
+        columns = {}
         n = len(members)
         light = self._evaluated("far_uv", group, values)
         sums = self._evaluated("sums", group, values)
         start = 0
         for name, supplement in self._batched.items():
             stop = start + len(supplement.tables)
-            found[name] = supplement.function(
+            columns[name] = supplement.function(
                 Sums(sums[:, start:stop], light.ravel(), values["redshift"])
             )
             start = stop
@@ -389,23 +391,22 @@ class MockGalaxies:
             quantities = list(self._call(group, values, members))
             for name in self._called:
                 units = self.supplements[name]
-                found[name] = np.array(
+                columns[name] = np.array(
                     [
                         q[name].to_value(units) if q else np.nan
                         for q in quantities
                     ]
                 )
-        columns = [np.empty((n, 0))]
-        columns += [found[name][:, None] for name in self.supplements]
-        return np.concatenate(columns, axis=1)
+        ordered = [columns[name][:, None] for name in self.supplements]
+        return np.concatenate([np.empty((n, 0)), *ordered], axis=1)
 
     def _call(
         self, group: _Group, values: Mapping[str, Any], members: NDArray
     ) -> Iterator[dict[str, unyt_quantity]]:
-        """Call supplementary functions with Synthesizer's galaxies.
+        """Call supplementary functions with each of Synthesizer's galaxies.
 
-        They have the mass of those in Synference's pipeline, and what they
-        are found to have is scaled as Synference does.
+        As in Synference's pipeline, all galaxies have the same mass, and the
+        results are scaled to the true one.
         """
         basis = self._basis
         sfzhs = self._evaluated("sfzh", group, values)
@@ -447,7 +448,7 @@ class MockGalaxies:
             }
 
     def _scaled(self, result: Any, scale: float) -> unyt_quantity:
-        """Return a supplementary parameter for the true mass."""
+        """Scale a supplementary parameter to the true mass."""
         if isinstance(result, Mapping):
             result = result[self._emission]
         quantity = unyt_array(result) * 1.0
@@ -461,19 +462,21 @@ class MockGalaxies:
         """Return the units of supplementary parameters, in file order."""
         units = {name: s.units for name, s in self._batched.items()}
         if self._called:
-            units |= {name: str(q.units) for name, q in self._one().items()}
+            units |= {
+                name: str(q.units) for name, q in self._first_called().items()
+            }
         return dict(sorted(units.items()))
 
-    def _one(self) -> dict[str, unyt_quantity]:
-        """Return what functions say of the first galaxy that is not bad."""
+    def _first_called(self) -> dict[str, unyt_quantity]:
+        """Return the results of functions for the first finite galaxy."""
         for group in self._groups:
-            for row, i in enumerate(group.members[:_TRIED]):
+            for row, i in enumerate(group.members[:_TRIED_GALAXIES]):
                 values = jax.tree.map(itemgetter([row]), group.values)
                 if group.histories["sf_hist"] is None:
                     values["sfzh"] = self._native_sfzh(np.array([i]))
-                for found in self._call(group, values, np.array([i])):
-                    if found:
-                        return found
+                for results in self._call(group, values, np.array([i])):
+                    if results:
+                        return results
         raise InconsistentArguments(
             "The first galaxies form no stars within the ages of the grid."
         )
@@ -507,26 +510,26 @@ def _of_tables(model: GalaxyModel, tables: NDArray) -> GalaxyModel:
 
 
 def _width(model: GalaxyModel) -> int:
-    """Return how many numbers are observed of a galaxy."""
+    """Return the number of bands or wavelengths of the output."""
     if model.bands is not None:
         return len(model.bands.codes)
     return len(model.emission.lam)
 
 
 def _beyond(redshifts: NDArray) -> float:
-    """Return a redshift beyond all of some, which may have NaN."""
+    """Return a redshift beyond all others; NaN is ignored."""
     redshifts = np.asarray(redshifts, np.float64)
     return 1.0 + float(redshifts[np.isfinite(redshifts)].max(initial=0.0))
 
 
-def _only(found: Mapping[str, Any]) -> Any:
+def _only(values: Mapping[str, Any]) -> Any:
     """Return the only value of a dictionary."""
-    (value,) = found.values()
+    (value,) = values.values()
     return value
 
 
-def _told(argument: Any) -> Any:
-    """Return an argument of a supplementary function, for a digest."""
+def _described(argument: Any) -> Any:
+    """Replace a grid by its metadata, for a digest."""
     if isinstance(argument, Grid):
         return describe_grid(argument), argument.stellar_fraction
     return argument

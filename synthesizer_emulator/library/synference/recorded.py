@@ -1,8 +1,7 @@
-"""What Synference records of galaxies beside their light.
+"""The parameters of galaxies that Synference stores in a library.
 
-The parameters of each galaxy under the names, in the order and in the units
-that Synference's own pipeline gives them, without making any galaxy. The
-rest of this room needs it, nobody else.
+They have the names, the order and the units of Synference's own pipeline, but
+no galaxy is made for them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,14 +21,13 @@ class Record:
     """The parameters of the galaxies of a basis.
 
     Attributes:
-        columns (dict): All that is known of the galaxies, by name, one
-            value a galaxy.
-        varying (list of str): The parameters that differ between them.
-        fixed (dict): The values of those that don't, and their units.
-        parameters (np.ndarray of float): What a library says of them, (n,
+        columns (dict): All parameters by name, one value per galaxy.
+        varying (list of str): The parameters that differ between galaxies.
+        fixed (dict): The values of the other parameters, and their units.
+        parameters (np.ndarray of float): The parameters stored, (n,
             n_parameters).
-        names (list of str): The names of these parameters.
-        units (list of str): Their units.
+        names (list of str): The names of the parameters stored.
+        units (list of str): The units of the parameters stored.
     """
 
     columns: dict[str, list[Any]]
@@ -43,35 +41,35 @@ class Record:
     def from_basis(
         cls, basis: GalaxyBasis, log_stellar_masses: NDArray
     ) -> Self:
-        """Return what Synference would record.
+        """Collect the parameters of the galaxies of a basis.
 
         Args:
             basis (GalaxyBasis): The basis.
-            log_stellar_masses (np.ndarray of float): log10 of the masses,
-                Msun, (n,).
+            log_stellar_masses (np.ndarray of float): log10 of the initial
+                masses in Msun, (n,).
 
         Raises:
-            InconsistentArguments: If histories differ in the names of their
+            InconsistentArguments: If the histories have different
                 parameters.
         """
         columns = _columns(basis)
         varying, fixed = _sorted(columns, basis.params_to_ignore)
-        found = [np.asarray(basis.redshifts), log_stellar_masses]
+        stored = [np.asarray(basis.redshifts), log_stellar_masses]
         names = ["redshift", "log_mass"]
         units = ["dimensionless", "log10_Msun"]
         for name in varying:
             if name == "redshift":
                 continue
             column = unyt_array(columns[name])
-            found.append(column.value)
+            stored.append(column.value)
             names.append(name)
             units.append(UNIT_DICT.get(name.lower(), str(column.units)))
-        parameters = np.stack(found, axis=1).astype(np.float64)
+        parameters = np.stack(stored, axis=1).astype(np.float64)
         return cls(columns, varying, fixed, parameters, names, units)
 
 
 def varying_parameters(galaxy_params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parameters that Synference has one value a galaxy of."""
+    """Return the parameters with one value per galaxy."""
     return {
         name: values
         for name, values in galaxy_params.items()
@@ -80,7 +78,7 @@ def varying_parameters(galaxy_params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _columns(basis: GalaxyBasis) -> dict[str, list[Any]]:
-    """Return all that is recorded of galaxies, as Synference does."""
+    """Return all parameters by name, one value per galaxy."""
     n = len(basis.sfhs)
     varying = varying_parameters(basis.galaxy_params)
     columns = {
@@ -90,8 +88,8 @@ def _columns(basis: GalaxyBasis) -> dict[str, list[Any]]:
     }
     columns |= {name: list(values) for name, values in varying.items()}
     columns["redshift"] = list(basis.redshifts)
-    columns |= _of_histories("sfh", basis.sfhs)
-    columns |= _of_histories("metal_dist", basis.metal_dists)
+    columns |= _history_columns("sfh", basis.sfhs)
+    columns |= _history_columns("metal_dist", basis.metal_dists)
     if not basis.alt_parametrizations:
         return columns
     rows = [
@@ -104,10 +102,12 @@ def _columns(basis: GalaxyBasis) -> dict[str, list[Any]]:
     return {name: [row[name] for row in rows] for name in rows[0]}
 
 
-def _of_histories(kind: str, histories: Sequence[Any]) -> dict[str, list[Any]]:
-    """Return the parameters of histories by their names."""
+def _history_columns(
+    kind: str, histories: Sequence[Any]
+) -> dict[str, list[Any]]:
+    """Return the parameters of histories by name, one value per galaxy."""
     if not any(hasattr(history, "parameters") for history in histories):
-        # Bursts, which are nothing but an age.
+        # Bursts, given by their age alone.
         return {kind: list(histories)}
     names = getattr(histories[0], "parameters", {}).keys()
     if any(
@@ -124,7 +124,7 @@ def _of_histories(kind: str, histories: Sequence[Any]) -> dict[str, list[Any]]:
 def _reparametrised(
     row: dict[str, Any], alternatives: Mapping[str, tuple[Any, Any]]
 ) -> dict[str, Any]:
-    """Return a galaxy's parameters with others in place of some."""
+    """Return the parameters of a galaxy with some of them replaced."""
     replaced = []
     for name, (new, function) in alternatives.items():
         if name not in row:
@@ -143,32 +143,32 @@ def _reparametrised(
 def _sorted(
     columns: Mapping[str, Sequence[Any]], ignored: Sequence[str]
 ) -> tuple[list[str], dict[str, tuple[Any, str]]]:
-    """Return which parameters vary, and the values of those that don't.
+    """Return the names of varying parameters, and the others' values.
 
-    A parameter with several values a galaxy is not recorded.
+    Parameters with several values per galaxy are not stored.
     """
     varying, fixed = [], {}
     for name, column in columns.items():
         if name in ignored:
             continue
-        different = _different(column)
-        if len(different) > 1:
+        distinct = _distinct(column)
+        if len(distinct) > 1:
             varying.append(name)
-        elif different and different != [None]:
-            fixed[name] = different[0], str(getattr(column[-1], "units", ""))
+        elif distinct and distinct != [None]:
+            fixed[name] = distinct[0], str(getattr(column[-1], "units", ""))
     return varying, fixed
 
 
-def _different(column: Sequence[Any]) -> list[Any]:
-    """Return what different values there are, without units.
+def _distinct(column: Sequence[Any]) -> list[Any]:
+    """Return distinct values of a parameter, without units.
 
-    Of numbers not all: one, or two if they differ. None at all of what has
-    several values a galaxy.
+    Of numbers at most two; none of a parameter with several values per
+    galaxy.
     """
     try:
         values = np.array(column)
     except ValueError:
-        # As many values as each galaxy likes.
+        # Numbers of values that differ between galaxies.
         return []
     if values.ndim != 1:
         return []

@@ -1,11 +1,10 @@
 """Synference's supplementary parameters, for many galaxies at once.
 
-Synference asks functions of one galaxy for what it saves beside the
-parameters: star formation rates, ages, surviving masses, far-ultraviolet
-luminosities. Those that are sums over the star formation and metal history,
-or the light in one band, are here as functions of such sums and luminosities
-of n galaxies. `galaxies` needs them, nobody else; every other function
-it calls galaxy by galaxy.
+Synference stores the results of functions of one galaxy: star formation rates,
+ages, surviving masses, far-ultraviolet luminosities. Most are sums over the
+star formation and metal enrichment history, or the luminosity in one band, and
+are computed from these for n galaxies here. Other functions are called galaxy
+by galaxy.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,19 +21,19 @@ from synthesizer_emulator.galaxies.histories import bin_limits
 from synthesizer_emulator.galaxies.observer import FLUX_AT_MPC, Observer
 from synthesizer_emulator.units import in_stated_units
 
-# Where the functions are.
+# The module of the functions.
 _HOME = "synference.library"
 
 
 @dataclass(frozen=True)
 class Sums:
-    """What supplementary parameters of n galaxies are made of.
+    """The inputs of supplementary parameters of n galaxies.
 
     Attributes:
-        of_mass (np.ndarray of float): Sums over the initial mass at the
-            nodes, times each table of a supplement, (n, n_tables).
+        of_mass (np.ndarray of float): Sums over the nodes of the initial
+            mass times each table of a supplement, (n, n_tables).
         far_uv (np.ndarray of float): The luminosity density in Synference's
-            band at 1500 Angstrom, erg/s/Hz, (n,); empty if not asked for.
+            band at 1500 Angstrom, erg/s/Hz, (n,); empty if not needed.
         redshift (np.ndarray of float): The redshifts, (n,).
     """
 
@@ -48,11 +47,11 @@ class Supplement:
     """One supplementary parameter.
 
     Attributes:
-        units (str): Its units as Synference writes them.
-        function (Callable): From `Sums` to its values, (n,).
-        tables (tuple of np.ndarray): What `Sums.of_mass` sums, per solar
-            mass at each node, (n_ages, n_Z).
-        far_uv (bool): Whether it is made of `Sums.far_uv`.
+        units (str): Its units in Synference's notation.
+        function (Callable): Returns its values (n,) from `Sums`.
+        tables (tuple of np.ndarray): The factors of the mass at each node
+            in `Sums.of_mass`, (n_ages, n_Z).
+        far_uv (bool): Whether it needs `Sums.far_uv`.
     """
 
     units: str
@@ -64,16 +63,15 @@ class Supplement:
 def translate_supplement(
     function: Callable[..., Any], arguments: tuple[Any, ...], grid: Grid
 ) -> Supplement | None:
-    """Return a supplementary parameter in batched form, if it has one.
+    """Return the batched form of a supplementary function.
 
     Args:
-        function (Callable): The function Synference would call with each
-            galaxy.
-        arguments (tuple): What it would be given beside the galaxy.
-        grid (Grid): The grid whose nodes the galaxies' histories are on.
+        function (Callable): The function of one galaxy.
+        arguments (tuple): Its further arguments.
+        grid (Grid): The grid of the nodes.
 
     Returns:
-        Supplement: It, or None.
+        Supplement: The batched form; None if there is none.
     """
     name = getattr(function, "__name__", "")
     if getattr(function, "__module__", "") != _HOME or (
@@ -87,7 +85,7 @@ def translate_supplement(
 
 
 def _sfr(grid: Grid, timescale: Any) -> Supplement:
-    """Return the mean star formation rate since a time ago."""
+    """Mean star formation rate over the last `timescale`."""
     return Supplement(
         "Msun/yr",
         lambda sums: sums.of_mass[:, 0],
@@ -96,7 +94,7 @@ def _sfr(grid: Grid, timescale: Any) -> Supplement:
 
 
 def _burstiness(grid: Grid) -> Supplement:
-    """Return the rate over 10 Myr over that over 100 Myr."""
+    """Ratio of the star formation rates over 10 and 100 Myr."""
     return Supplement(
         "dimensionless",
         lambda sums: sums.of_mass[:, 0] / sums.of_mass[:, 1],
@@ -105,7 +103,7 @@ def _burstiness(grid: Grid) -> Supplement:
 
 
 def _mass_weighted_age(grid: Grid) -> Supplement:
-    """Return the mean age of the stars as they formed."""
+    """Mean age of the stars, weighted by initial mass."""
     ages = 10.0 ** np.asarray(grid.log10ages, np.float64) * float(
         (1 * yr).to_value(Myr)
     )
@@ -117,7 +115,7 @@ def _mass_weighted_age(grid: Grid) -> Supplement:
 
 
 def _surviving_mass(_: Grid, grid: Grid) -> Supplement:
-    """Return log10 of the mass that is left, of the grid asked for."""
+    """log10 of the surviving stellar mass."""
     return Supplement(
         "log10_Msun",
         lambda sums: np.log10(sums.of_mass[:, 0]),
@@ -126,13 +124,13 @@ def _surviving_mass(_: Grid, grid: Grid) -> Supplement:
 
 
 def _far_uv_luminosity(_: Grid, cosmo: Any) -> Supplement:
-    """Return the luminosity density at 1500 Angstrom."""
+    """Luminosity density at 1500 Angstrom."""
     units = str((1.0 * erg / s / Hz).units)
     return Supplement(units, lambda sums: sums.far_uv, far_uv=True)
 
 
 def _far_uv_flux(_: Grid, cosmo: Any) -> Supplement:
-    """Return the flux density that this luminosity density comes to."""
+    """Observed flux density at rest-frame 1500 Angstrom."""
 
     def function(sums: Sums) -> NDArray[np.float64]:
         redshift = sums.redshift
@@ -140,10 +138,12 @@ def _far_uv_flux(_: Grid, cosmo: Any) -> Supplement:
         observer = Observer.from_cosmology(
             np.ones(1), cosmo, max_redshift=farthest
         )
-        away = np.asarray(observer.luminosity_distance(redshift), np.float64)
+        distance = np.asarray(
+            observer.luminosity_distance(redshift), np.float64
+        )
         with np.errstate(divide="ignore"):
-            # Infinite at a redshift of zero, as it is there.
-            return sums.far_uv * (1.0 + redshift) * FLUX_AT_MPC / away**2
+            # Infinite at a redshift of zero, as in Synference.
+            return sums.far_uv * (1.0 + redshift) * FLUX_AT_MPC / distance**2
 
     return Supplement(str(nJy), function, far_uv=True)
 
@@ -159,15 +159,15 @@ _SUPPLEMENTS: Mapping[str, Callable[..., Supplement]] = {
 
 
 def _by_age(grid: Grid, values: NDArray) -> NDArray[np.float64]:
-    """Return the same for all metallicities, (n_ages, n_Z)."""
+    """Repeat values (n_ages,) for all metallicities, (n_ages, n_Z)."""
     return np.repeat(values[:, None], len(grid.metallicities), axis=1)
 
 
 def _rate(grid: Grid, duration: float) -> NDArray[np.float64]:
-    """Return the mean rate since `duration` years ago, 1/yr.
+    """Return the mean rate over the last `duration` yr per mass, 1/yr.
 
-    As Synthesizer's `Stars.calculate_average_sfr`: each bin's mass formed
-    evenly in it, the first bin being as long on either side of its node.
+    As in Synthesizer's `Stars.calculate_average_sfr`, the mass of a bin
+    formed at a constant rate, and the first bin is symmetric about its node.
     """
     ages = 10.0 ** np.asarray(grid.log10ages, np.float64)
     limits = bin_limits(ages)

@@ -147,7 +147,7 @@ def test_what_is_written_is_not_made_again(tmp_path):
 def test_after_a_kill_nothing_is_lost_or_double(tmp_path):
     """A process killed for good, somewhere between its parts."""
     script = f"""
-import time, pathlib, test_library_parts as here
+import time, pathlib, test_parts as here
 def slowly(which):
     time.sleep(0.2)
     return here.make(which)
@@ -296,7 +296,7 @@ def test_a_library_without_galaxies_gives_way_to_another(tmp_path):
 
 
 _WORK = """
-import pathlib, sys, test_library_parts as here
+import pathlib, sys, test_parts as here
 def make(which):
     print("at work", flush=True)
     sys.stdin.read()
