@@ -469,7 +469,7 @@ def use_weights(path: Path) -> Any:
     """Swap the grid for its weights, and look at all that is in it."""
     name = path.name.removesuffix(".emulator.hdf5")
     grid = EmulatedGrid(name, grid_dir=path.parent)
-    weights = grid._weights
+    weights = grid.weights
     return (
         [getattr(grid, axis) for axis in grid.axes],
         grid.lam,

@@ -4,6 +4,7 @@ import copy
 import pickle
 import shutil
 import warnings
+from inspect import getattr_static
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from synthesizer.exceptions import (
     MissingSpectraType,
 )
 from synthesizer.grid import Grid
+from synthesizer.units import Quantity
 from unyt import angstrom
 
 from synthesizer_emulator import EmulatedGrid
@@ -21,7 +23,8 @@ from synthesizer_emulator.grid.emulated_grid import (
     EXAMPLE_NAME,
     example_folder,
 )
-from synthesizer_emulator.weights.file import SUFFIX
+from synthesizer_emulator.gridfile.places import SUFFIX
+from synthesizer_emulator.weights.weights import Weights
 
 NEW_LAM = np.geomspace(1000, 30000, 200) * angstrom
 ARGUMENTS = {
@@ -152,7 +155,7 @@ def test_zero_where_the_source_is_zero(native, emulated):
 
 def test_nothing_is_evaluated_before_it_is_read():
     grid = EmulatedGrid.example()
-    assert "emulator" not in grid._weights.__dict__
+    assert "emulator" not in grid.weights.__dict__
     assert grid.shape == (56, 7, len(grid.lam))
     assert not grid.spectra.evaluated
     _ = grid.spectra["incident"]
@@ -164,14 +167,13 @@ def test_nothing_is_evaluated_before_it_is_read():
 def test_only_the_wavelengths_in_force_are_evaluated(monkeypatch):
     grid = EmulatedGrid.example(lam_lims=(5000 * angstrom, 6000 * angstrom))
     sizes = []
-    arrays = type(grid.spectra.arrays)
-    source = arrays._source
+    node_table = Weights.node_table
 
-    def record(self, path, columns):
+    def record(self, path, columns, between):
         sizes.append(len(columns))
-        return source(self, path, columns)
+        return node_table(self, path, columns, between)
 
-    monkeypatch.setattr(arrays, "_source", record)
+    monkeypatch.setattr(Weights, "node_table", record)
     _ = grid.spectra["incident"]
     assert sizes == [grid.nlam]
 
@@ -346,3 +348,67 @@ def test_interpolation_at_a_point(native, emulated):
     assert_close(
         mine["lines"].luminosity, theirs["lines"].luminosity, floor=1e-3
     )
+
+
+def properties():
+    """Return the names of all properties, those of Synthesizer included."""
+    return [
+        name
+        for name in dir(EmulatedGrid)
+        if isinstance(getattr_static(EmulatedGrid, name), property | Quantity)
+    ]
+
+
+@pytest.mark.parametrize("name", properties())
+def test_an_attribute_error_inside_a_property_is_not_hidden(
+    name, emulated, monkeypatch
+):
+    def fail(grid):
+        return np.ones(3).no_such_method()
+
+    # The descriptors of quantities can't be read from the class.
+    monkeypatch.setattr(EmulatedGrid, name, property(fail), raising=False)
+    with pytest.raises(AttributeError, match="no attribute 'no_such_method'"):
+        getattr(emulated, name)
+
+
+def test_an_attribute_error_below_a_property_keeps_its_cause(
+    emulated, monkeypatch
+):
+    def fail(weights):
+        raise AttributeError("flax has no attribute 'Pytree'") from OSError()
+
+    monkeypatch.setattr(Weights, "emulator", property(fail))
+    with pytest.raises(AttributeError, match="no attribute 'Pytree'") as info:
+        _ = emulated.emulator
+    assert isinstance(info.value.__cause__, OSError)
+    assert info.traceback[-1].name == "fail"
+    # In Synthesizer's own properties and quantities as well.
+    monkeypatch.setattr(Grid, "nlam", property(fail))
+    with pytest.raises(AttributeError, match="no attribute 'Pytree'"):
+        _ = emulated.shape
+    assert not hasattr(emulated, "emulator")
+
+
+def test_attributes_that_do_not_exist_are_named(emulated):
+    for grid in (emulated, copy.copy(emulated)):
+        with pytest.raises(AttributeError, match="no attribute 'nosuch'"):
+            _ = grid.nosuch
+        assert grid.log10ages.shape == grid.ages.shape
+
+
+def test_a_grid_before_its_constructor_has_no_attributes():
+    """As while it is copied or unpickled."""
+    blank = object.__new__(EmulatedGrid)
+    for grid in (
+        blank,
+        copy.copy(blank),
+        copy.deepcopy(blank),
+        pickle.loads(pickle.dumps(blank)),
+    ):
+        with pytest.raises(AttributeError, match="no attribute '_weights'"):
+            _ = grid.emulator
+        with pytest.raises(AttributeError, match="no attribute 'ages'"):
+            _ = grid.ages
+        for name in properties():
+            assert not hasattr(grid, name), name

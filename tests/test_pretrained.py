@@ -19,8 +19,8 @@ from synthesizer_emulator.emulator.metrics import (
 from synthesizer_emulator.grid.emulated_grid import (
     EXAMPLE_NAME,
     example_folder,
-    pretrained,
 )
+from synthesizer_emulator.gridfile.places import pretrained
 from synthesizer_emulator.sources import bc03
 from synthesizer_emulator.weights.file import SUFFIX
 
@@ -121,7 +121,7 @@ def along_each_axis(grid):
     With their nodes: at every node, and a rounding below and above; and
     in the middle of every cell, without any.
     """
-    lines = [np.asarray(a.values, float) for a in grid._header.axes]
+    lines = [np.asarray(a.values, float) for a in grid.weights.header.axes]
     middle = [len(line) // 2 for line in lines]
     for axis, line in enumerate(lines):
         nodes = np.tile(middle, (len(line), 1))

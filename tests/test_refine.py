@@ -178,8 +178,8 @@ def test_a_third_axis(three_axes):
 
 def test_stored_values_between_the_nodes(emulated):
     """Against SciPy's own monotone cubics in two dimensions."""
-    header = emulated._weights.header
-    domain = emulated._weights.domain
+    header = emulated.weights.header
+    domain = emulated.weights.domain
     values = header.log10_specific_ionising_luminosity["HI"]
     rng = np.random.default_rng(1)
     points = np.stack(
@@ -201,7 +201,7 @@ def test_stored_values_between_the_nodes(emulated):
 
 
 def test_no_photons_at_all_is_a_photon_a_second(emulated):
-    header, domain = emulated._weights.header, emulated._weights.domain
+    header, domain = emulated.weights.header, emulated.weights.domain
     values = header.log10_specific_ionising_luminosity["HI"].copy()
     values[20:] = -np.inf
     points = np.array([[header.axes[0].values[19] * 1.01, 0.01], [1e10, 0.01]])

@@ -10,7 +10,8 @@ from synthesizer import Grid as SameGrid
 from synthesizer.exceptions import GridError, InconsistentArguments
 from synthesizer.grid import Grid
 
-from synthesizer_emulator import EmulatedGrid, emulated_grids, swapping
+from synthesizer_emulator import EmulatedGrid, emulated_grids
+from synthesizer_emulator.grid import swap
 from synthesizer_emulator.grid.emulated_grid import (
     EXAMPLE_NAME,
     example_folder,
@@ -194,7 +195,7 @@ def outcome(command, folder, arguments):
         check=False,
         timeout=60,
     )
-    said = done.stderr.replace(f"{swapping.Swaps()}\n", "", 1)
+    said = done.stderr.replace(f"{swap.Swaps()}\n", "", 1)
     return done.returncode, done.stdout, said
 
 

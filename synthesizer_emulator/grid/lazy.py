@@ -1,9 +1,7 @@
-"""Emulated emissions as the arrays that Synthesizer indexes.
+"""Dictionaries of emissions that are evaluated when they are first read.
 
-`PointArrays` evaluates an emulator at the nodes of a grid, or at any points;
-`LazyEmissions` is the mapping that stands in for the dictionaries of a native
-`Grid` and asks for an array only when someone reads it. Only `EmulatedGrid`
-and the builder need them.
+They take the place of the dictionaries `spectra`, `line_lums` and
+`line_conts` of Synthesizer's `Grid`.
 """
 
 from abc import ABC, abstractmethod
@@ -29,33 +27,32 @@ from synthesizer_emulator.validation import nearest
 from synthesizer_emulator.wavelengths import WavelengthMap
 from synthesizer_emulator.weights.points import PointArrays
 
-# The bytes of the largest array that is evaluated only because a process
-# forks.
+# The largest array that is evaluated only because the process forks, bytes.
 _LARGEST = 2**30
 
-# What two ways of computing the same spectrum may differ in.
-_ALIKE = 1e-4
+# The relative difference of two computations of the same spectrum.
+_TOLERANCE = 1e-4
 
 
 class MissingEmissionError(MissingSpectraType, KeyError):
-    """That a grid has no such emission, as its mappings say it."""
+    """An emission that a grid does not have was read from its mapping."""
 
 
 class LazyEmissions(MutableMapping, ABC):
     """A dictionary of arrays that are evaluated when first read.
 
-    What is read is kept; what is written or deleted wins over what would
-    be evaluated. It copies and pickles, evaluated or not.
+    Arrays are kept once evaluated. They can be replaced and deleted, as in
+    any dictionary, and copied and pickled before or after evaluation.
 
     Attributes:
-        arrays (PointArrays): What is evaluated, at the nodes in force.
+        arrays (PointArrays): Evaluates emissions at the nodes of the grid.
         view (WavelengthMap): From the emulator's wavelengths or lines to
             those in force.
         dtype (np.dtype): The precision of the arrays.
     """
 
     def __new__(cls, *_: Any, **__: Any) -> Self:
-        """Return a new mapping, or one to be copied into."""
+        """Return an empty mapping that is evaluated before forks."""
         new = super().__new__(cls)
         settle_before_forks(new)
         return new
@@ -74,13 +71,13 @@ class LazyEmissions(MutableMapping, ABC):
 
     @abstractmethod
     def evaluate(self, name: str, arrays: PointArrays) -> NDArray:
-        """Return one emission at the points of `arrays`."""
+        """Evaluate one emission at the points of `arrays`, (..., n)."""
 
     def __getitem__(self, name: str) -> NDArray:
-        """Return an array, evaluating it if it was not yet.
+        """Return an array (n1, ..., nd, n), evaluated at the first read.
 
         Raises:
-            MissingEmissionError: If there is none of that name.
+            MissingEmissionError: If the grid has no emission of that name.
         """
         if name not in self._values:
             raise MissingEmissionError(
@@ -116,59 +113,58 @@ class LazyEmissions(MutableMapping, ABC):
 
     @property
     def evaluated(self) -> tuple[str, ...]:
-        """The names of the arrays that exist by now."""
+        """The names of the arrays that have been evaluated."""
         return tuple(n for n, v in self._values.items() if v is not None)
 
     def transform(self, function: Callable[[NDArray], NDArray]) -> None:
-        """Apply a function to the arrays that exist by now."""
+        """Apply a function to the arrays that have been evaluated."""
         for name in self.evaluated:
             self._values[name] = function(self[name])
 
     def convert(self, dtype: np.dtype) -> None:
-        """Change the precision of all arrays, evaluated or not."""
+        """Convert all arrays to a precision, evaluated or not."""
         self.dtype = dtype
         self.transform(lambda array: array.astype(dtype, copy=False))
 
     def rebin(self, change: WavelengthMap) -> None:
-        """Change the wavelengths or lines of all, evaluated or not."""
+        """Change the wavelengths or lines of all arrays."""
         self.view = change.after(self.view)
         self.transform(change)
 
     def take(self, indices: NDArray | int, axis: int) -> None:
-        """Keep some nodes of all arrays; see `PointArrays.take`."""
+        """Keep some nodes of all arrays, see `PointArrays.take`."""
         self.arrays = self.arrays.take(indices, axis)
         self.transform(lambda array: as_contiguous(array.take(indices, axis)))
 
     def move(self, arrays: PointArrays) -> None:
-        """Evaluate everything anew, at other points."""
+        """Discard all arrays, and evaluate them at other points."""
         self.arrays = arrays
         self._values = dict.fromkeys(self._values)
 
     def settle(self) -> None:
-        """Evaluate what a forked process could not, but what is huge."""
+        """Evaluate arrays that a forked process could not, below 1 GiB."""
         size = self.arrays.points[..., 0].size * self.view.matrix.shape[0]
         if size * self.dtype.itemsize <= _LARGEST and self.arrays.needs_jax:
             self.evaluate_all()
 
     def evaluate_all(self) -> None:
-        """Evaluate whatever was not yet."""
+        """Evaluate all arrays that have not been read."""
         for name in self:
             _ = self[name]
 
 
 class LazySpectra(LazyEmissions):
-    """The spectra of a grid, on wavelengths that can still change."""
+    """The spectra of a grid."""
 
     def evaluate(self, name: str, arrays: PointArrays) -> NDArray:
-        """Return a spectrum at points on the wavelengths in force."""
+        """Evaluate a spectrum on the wavelengths in force, (..., nlam)."""
         return arrays.spectrum(name, self.view, self.dtype)
 
     def digest(self, name: str) -> str:
-        """Return what distinguishes a spectrum from others.
+        """Return a digest of a spectrum.
 
-        It is that of the weights, the points and the wavelengths; and of
-        the values, to fewer digits, where they are not what these give any
-        more, since they were written, or an axis was collapsed.
+        Of the weights, the nodes and the wavelengths. Where an array was
+        replaced, or an axis collapsed, also of the values, rounded.
         """
         matrix = self.view.matrix
         source = digest(
@@ -186,12 +182,14 @@ class LazySpectra(LazyEmissions):
     def at(self, name: str, change: WavelengthMap) -> NDArray:
         """Return a spectrum after one more change of the wavelengths.
 
+        Only the wavelengths that the change needs are evaluated.
+
         Args:
             name (str): The spectrum.
             change (WavelengthMap): From the wavelengths in force.
 
         Returns:
-            np.ndarray: What the change alone needs is evaluated.
+            np.ndarray of float: The values, (n1, ..., nd, n_new).
         """
         if name in self.evaluated:
             return change(self[name])
@@ -199,14 +197,17 @@ class LazySpectra(LazyEmissions):
 
 
 def _is_close(values: NDArray, others: NDArray) -> bool:
-    """Return whether spectra are the same but for their last digits."""
+    """Return whether spectra differ by rounding alone."""
     return values.shape == others.shape and np.allclose(
-        values, others, rtol=_ALIKE, atol=_ALIKE**3 * np.max(others, initial=0)
+        values,
+        others,
+        rtol=_TOLERANCE,
+        atol=_TOLERANCE**3 * np.max(others, initial=0),
     )
 
 
 class LazyLineValues(LazyEmissions):
-    """One quantity of the lines of a grid, for each emission.
+    """The luminosities or continua of lines, for each spectrum.
 
     Attributes:
         units (Unit): The units of the values.
@@ -225,20 +226,20 @@ class LazyLineValues(LazyEmissions):
         self._sources = dict(sources)
 
     def evaluate(self, name: str, arrays: PointArrays) -> unyt_array:
-        """Return the values of the lines in force at points."""
+        """Evaluate the values of the lines in force, (..., nlines)."""
         values = self.view(self._sources[name](arrays))
         return unyt_array(values.astype(self.dtype, copy=False), self.units)
 
 
 class Maxima(Mapping):
-    """The largest absolute value of each array, found when asked for."""
+    """The largest absolute value of each array, computed when read."""
 
     def __init__(self, arrays: Mapping[str, NDArray]) -> None:
         self._arrays = arrays
         self._known: dict[str, tuple[NDArray, float]] = {}
 
     def __getitem__(self, name: str) -> float:
-        """Return the maximum of the array as it is now."""
+        """Return the maximum of an array, computed anew if it changed."""
         array = self._arrays[name]
         known = self._known.get(name)
         if known is None or known[0] is not array:

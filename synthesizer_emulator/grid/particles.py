@@ -1,9 +1,8 @@
-"""Particles at their own age and metallicity, instead of between nodes.
+"""Emissions of particles, evaluated at their own age and metallicity.
 
 Synthesizer spreads each particle over the nodes around it, which amounts to
-linear interpolation of the grid. `extract_directly` has every extraction of
-an emission model ask the networks at the particle's own place instead. Who
-is content with the nodes does not need it.
+linear interpolation of the grid. After `extract_directly`, every extraction
+of an emission model evaluates the emulator for each particle instead.
 """
 
 from collections.abc import Iterator, Sequence
@@ -35,24 +34,24 @@ from synthesizer_emulator.galaxies.remedies import check_spectra, remedies
 from synthesizer_emulator.grid.emulated_grid import EmulatedGrid
 from synthesizer_emulator.grid.lazy import LazyEmissions
 
-# How many particles are evaluated at once, which bounds the memory.
+# The number of particles in one evaluation, which bounds the memory.
 _PART_SIZE = 1024
 
 
 def extract_directly(model: EmissionModel) -> EmissionModel:
-    """Return a copy of a model that asks the networks for each particle.
+    """Return a model that evaluates the emulator for each particle.
 
     All extractions from an `EmulatedGrid` in the tree are replaced, with
-    their masks and velocity shifts; whatever is built on them (escape
-    fractions, dust, combinations) stays as it is. Particles beyond an axis
-    are taken at its end, as Synthesizer does. Parametric stars, whose
-    history is given at the nodes, are extracted from the nodes as ever.
+    their masks and velocity shifts; the rest of the tree (escape fractions,
+    dust, combinations) is unchanged. Particles beyond an axis are clipped to
+    its end, as Synthesizer does. Parametric stars, whose history is given at
+    the nodes, are still extracted from the nodes.
 
     Args:
         model (EmissionModel): Any emission model.
 
     Returns:
-        EmissionModel: The copy; the model itself is left alone.
+        EmissionModel: A changed copy.
 
     Raises:
         InconsistentArguments: If the model extracts nothing from an
@@ -78,8 +77,8 @@ def extract_directly(model: EmissionModel) -> EmissionModel:
             "EmulatedGrid: pass one as its grid."
         )
     for node in extracting:
-        # Synthesizer can exchange a generator, but not the operation: the
-        # public way (replace_model) loses models that are combined.
+        # By private attributes, since the public `replace_model` loses
+        # models that are combined.
         node._generator = DirectGenerator(node.grid, node.extract)
         node._is_extracting, node._is_generating = False, True
     copied.unpack_model()
@@ -87,16 +86,16 @@ def extract_directly(model: EmissionModel) -> EmissionModel:
 
 
 class DirectExtractor(Extractor):
-    """Extracts emissions at each particle's own axis values.
+    """An extractor that evaluates emissions at each particle's axis values.
 
     Attributes:
         grid (EmulatedGrid): The grid.
-        extract (str): The emission.
+        extract (str): The spectrum.
     """
 
     def __init__(self, grid: EmulatedGrid, extract: str) -> None:
-        # Not Synthesizer's own constructor, which evaluates the nodes: only
-        # what reading attributes and weights of an emitter needs.
+        # What `get_emitter_attrs` needs. Synthesizer's constructor would
+        # evaluate all nodes.
         self.grid, self.extract = grid, extract
         self._emitter_attributes = grid._extract_axes
         self._axes_units = tuple(grid._axes_units[a] for a in grid.axes)
@@ -116,15 +115,17 @@ class DirectExtractor(Extractor):
         """Return the spectra of an emitter.
 
         Args:
-            emitter (Stars/BlackHoles): The particles.
-            model (EmissionModel): The model that is generated.
-            mask (np.ndarray of bool): Which particles shine; all if None.
-            lam_mask (np.ndarray of bool): Which wavelengths are wanted.
+            emitter (Stars/BlackHoles): The n particles.
+            model (EmissionModel): The model that extracts.
+            mask (np.ndarray of bool): The particles that emit, (n,); all if
+                None.
+            lam_mask (np.ndarray of bool): The wavelengths to keep, (nlam,);
+                the spectra are zero at the others.
             out_dtype (type): The precision of the result.
 
         Returns:
-            Sed: Per particle (n, nlam) or integrated (nlam,), as the model
-                has it.
+            Sed: Per particle (n, nlam), or integrated (nlam,), depending on
+                the model.
         """
         check_spectra(self.grid, [self.extract])
         spectra = self.grid.spectra
@@ -147,17 +148,19 @@ class DirectExtractor(Extractor):
         """Return all lines of an emitter.
 
         Args:
-            emitter (Stars/BlackHoles): The particles.
-            model (EmissionModel): The model that is generated.
-            mask (np.ndarray of bool): Which particles shine; all if None.
+            emitter (Stars/BlackHoles): The n particles.
+            model (EmissionModel): The model that extracts.
+            mask (np.ndarray of bool): The particles that emit, (n,); all if
+                None.
             out_dtype (type): The precision of the result.
 
         Returns:
-            LineCollection: Per particle or integrated, as the model has it.
+            LineCollection: Per particle (n, nlines), or integrated
+                (nlines,), depending on the model.
 
         Raises:
-            UnimplementedFunctionality: For lines with velocity shifts,
-                which Synthesizer does not have either.
+            UnimplementedFunctionality: If the model shifts by velocities,
+                which Synthesizer does not support for lines either.
         """
         if model.vel_shift:
             raise UnimplementedFunctionality(
@@ -185,7 +188,7 @@ class DirectExtractor(Extractor):
         weighted: Any,
         out_dtype: type | None,
     ) -> NDArray:
-        """Evaluate an emission, a part of the particles at a time."""
+        """Evaluate an emission for some particles at a time."""
         dtype = resolve_out_dtype(out_dtype)
         size = emissions.view.matrix.shape[0]
         shape = (emitter.nparticles, size) if model.per_particle else (size,)
@@ -206,9 +209,9 @@ class DirectExtractor(Extractor):
         model: EmissionModel,
         mask: NDArray[np.bool_] | None,
     ) -> Iterator[tuple[NDArray[np.intp], dict[str, NDArray], NDArray]]:
-        """Yield indices, axis values and weights of parts of the particles.
+        """Yield indices, axis values and weights of some particles each.
 
-        Particles that are masked are left out.
+        Only of the particles in the mask.
         """
         n = emitter.nparticles
         which = np.arange(n) if mask is None else np.flatnonzero(mask)
@@ -218,14 +221,14 @@ class DirectExtractor(Extractor):
             attributes, weights = self.get_emitter_attrs(emitter, model, False)
         weights = np.broadcast_to(weights, n)
         values = {}
-        for axis, limits, logged, found in zip(
+        for axis, limits, logged, attribute in zip(
             self.grid.axes,
             self.grid._extract_axes_values.values(),
             self._log_emitter_attr,
             attributes,
             strict=True,
         ):
-            x = np.clip(found.astype(np.float64), limits[0], limits[-1])
+            x = np.clip(attribute.astype(np.float64), limits[0], limits[-1])
             values[axis] = np.broadcast_to(10.0**x if logged else x, n)
         for first in range(0, len(which), _PART_SIZE):
             part = which[first : first + _PART_SIZE]
@@ -234,10 +237,9 @@ class DirectExtractor(Extractor):
     def _doppler_shift(
         self, emitter: Any, lam_mask: NDArray[np.bool_] | None
     ) -> Any:
-        """Return what weighs spectra and shifts them by the velocities.
+        """Return the function that weights and Doppler-shifts spectra.
 
-        Synthesizer's own kernel does it, on a grid whose nodes are the
-        particles.
+        By Synthesizer's kernel, on a grid whose nodes are the particles.
         """
         if emitter._velocities is None:
             raise InconsistentArguments(
@@ -277,9 +279,9 @@ class DirectExtractor(Extractor):
 
 
 class DirectGenerator(Generator):
-    """Puts a `DirectExtractor` in the place of a grid's extraction.
+    """A generator that calls a `DirectExtractor`.
 
-    Synthesizer calls it; `extract_directly` makes it.
+    Its methods are called by Synthesizer.
     """
 
     def __init__(self, grid: EmulatedGrid, extract: str) -> None:
@@ -326,7 +328,7 @@ class DirectGenerator(Generator):
         spectra: dict[str, Sed],
         out_dtype: type | None = None,
     ) -> LineCollection:
-        """Generate the lines of an emitter that were asked for."""
+        """Generate the requested lines of an emitter."""
         mask = _mask_of(model, emitter)
         direct = self._extractor
         if _at_nodes(emitter):
@@ -359,12 +361,12 @@ def _scale(lnu: NDArray, weights: NDArray, which: NDArray) -> NDArray:
 
 
 def _at_nodes(emitter: Any) -> bool:
-    """Return whether an emitter is given at the nodes of a grid."""
+    """Return whether the history of an emitter is given at the nodes."""
     return emitter.is_parametric and not isinstance(emitter, BlackHole)
 
 
 def _mask_of(model: EmissionModel, emitter: Any) -> NDArray[np.bool_] | None:
-    """Return which particles the masks of a model let shine."""
+    """Return the combined mask of a model, (n,), or None."""
     mask = None
     for this in model.masks:
         mask = emitter.get_mask(**this, mask=mask, attr_override_obj=model)

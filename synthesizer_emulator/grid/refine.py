@@ -1,7 +1,6 @@
-"""Other axes for an emulated grid than those it was trained on.
+"""Grids on other nodes than those of the training grid.
 
-Only `EmulatedGrid` needs it, for its arguments `axes` and `refine` and to
-name grids whose axes changed.
+For the arguments `axes` and `refine` of `EmulatedGrid`.
 """
 
 import hashlib
@@ -18,7 +17,7 @@ from synthesizer_emulator.gridfile.header import Axis, GridHeader, interpolable
 from synthesizer_emulator.units import PURE, in_units
 from synthesizer_emulator.validation import check_whole, nearest
 
-# How many scattered points are interpolated to at once.
+# The number of scattered points in one interpolation.
 _PART_SIZE = 64
 
 
@@ -28,26 +27,26 @@ def with_axes(
     axes: Mapping[str, ArrayLike] | None,
     refine: Mapping[str, int] | None,
 ) -> GridHeader:
-    """Return the header of a grid with other nodes.
+    """Return the header of a grid on new nodes.
 
-    Ionising luminosities and star fractions, which are stored and not
-    emulated, are interpolated; at old nodes they stay what they were.
+    Ionising luminosities and stellar fractions, which are stored and not
+    emulated, are interpolated; they are unchanged at the old nodes.
 
     Args:
-        header (GridHeader): The header of the emulator's own grid.
-        domain (sequence of AxisDomain): Where the emulator was trained.
-        axes (mapping): New values for some of the axes, with units or in
-            those of the axis. An axis `x` may be given as `log10x`.
-        refine (mapping): Into how many parts to divide each interval of
-            some of the axes.
+        header (GridHeader): The header of the training grid.
+        domain (sequence of AxisDomain): The training domain.
+        axes (mapping): New nodes for some of the axes, with units or in
+            those of the axis; also as `log10ages` and the like.
+        refine (mapping): For some of the axes, the number of parts to
+            divide each interval into.
 
     Returns:
-        GridHeader: The same but for the axes and what is stored on them.
+        GridHeader: The header with new axes and stored quantities.
 
     Raises:
         InconsistentArguments: If an axis is unknown or given twice, or its
-            values do not ascend within the domain.
-        IncorrectUnits: If values have units that are not those of the axis.
+            nodes do not ascend within the domain.
+        IncorrectUnits: If nodes have units of another kind.
     """
     changed = dict(header_axes(header))
     for given, values in (axes or {}).items():
@@ -87,20 +86,21 @@ def on_mesh(
     domain: Sequence[AxisDomain],
     points: Sequence[NDArray],
 ) -> NDArray[np.float64]:
-    """Interpolate what is stored at the nodes of a grid onto other nodes.
+    """Interpolate a stored quantity to other nodes.
 
     Along one axis after the other, from the last, by monotone cubics
-    (PCHIP; Fritsch & Butland 1984), in the coordinates of the emulator.
+    (PCHIP; Fritsch & Butland 1984, SIAM J. Sci. Stat. Comput. 5, 300), in
+    the scaled coordinates of the emulator.
 
     Args:
-        values (np.ndarray of float): At the nodes, (n1, ..., nk), of the
-            first k axes.
+        values (np.ndarray of float): The values at the nodes of the first k
+            axes, (n1, ..., nk).
         header (GridHeader): The header of that grid.
-        domain (sequence of AxisDomain): The scales of its axes.
+        domain (sequence of AxisDomain): The scaling of its axes.
         points (sequence of np.ndarray): The new nodes of each axis, scaled.
 
     Returns:
-        np.ndarray of float: Shape (m1, ..., mk).
+        np.ndarray of float: The values at the new nodes, (m1, ..., mk).
     """
     nodes = scaled_nodes(header, domain)
     values = interpolable(values)
@@ -117,45 +117,44 @@ def at_points(
     domain: Sequence[AxisDomain],
     points: NDArray,
 ) -> NDArray[np.float64]:
-    """Interpolate what is stored at the nodes of a grid to scattered points.
-
-    The same interpolant as `on_mesh`.
+    """Interpolate a stored quantity to scattered points, as `on_mesh`.
 
     Args:
-        values (np.ndarray of float): At the nodes, (n1, ..., nk), of the
-            first k axes.
+        values (np.ndarray of float): The values at the nodes of the first k
+            axes, (n1, ..., nk).
         header (GridHeader): The header of that grid.
-        domain (sequence of AxisDomain): The scales of its d axes.
+        domain (sequence of AxisDomain): The scaling of its d axes.
         points (np.ndarray of float): Axis values, (m, d).
 
     Returns:
-        np.ndarray of float: Shape (m,).
+        np.ndarray of float: The values at the points, (m,).
     """
     nodes = scaled_nodes(header, domain)
     scaled = [
-        # Rounding must not put the point of an end outside.
+        # Rounding could move a point at an end outside.
         np.clip(d.scaled(points[:, i], np), nodes[i][0], nodes[i][-1])
         for i, d in enumerate(domain[: values.ndim])
     ]
     values = interpolable(values)
-    found = np.empty(len(points))
+    result = np.empty(len(points))
     for first in range(0, len(points), _PART_SIZE):
         part = slice(first, first + _PART_SIZE)
-        left = PchipInterpolator(nodes[values.ndim - 1], values, axis=-1)(
+        line = PchipInterpolator(nodes[values.ndim - 1], values, axis=-1)(
             scaled[-1][part]
         )
         for axis in reversed(range(values.ndim - 1)):
-            # Every curve at every point, of which each needs but its own.
-            curves = PchipInterpolator(nodes[axis], left, axis=-2)
-            left = np.diagonal(curves(scaled[axis][part]), axis1=-2, axis2=-1)
-        found[part] = left
-    return found
+            # Each point has a curve of its own: of the curves at all points,
+            # keep the diagonal.
+            curves = PchipInterpolator(nodes[axis], line, axis=-2)
+            line = np.diagonal(curves(scaled[axis][part]), axis1=-2, axis2=-1)
+        result[part] = line
+    return result
 
 
 def scaled_nodes(
     header: GridHeader, domain: Sequence[AxisDomain]
 ) -> list[NDArray[np.float64]]:
-    """Return the nodes of each axis as the emulator scales them."""
+    """Return the nodes of each axis, as log10 or power of the emulator."""
     return [
         d.scaled(axis.values, np)
         for d, axis in zip(domain, header.axes, strict=True)
@@ -163,17 +162,16 @@ def scaled_nodes(
 
 
 def name_for_axes(name: str, axes: Mapping[str, NDArray]) -> str:
-    """Return a name for a grid that no other axes share.
+    """Return a name for a grid that is unique to its nodes.
 
-    Synthesizer keeps the weights of particles under the name of a grid,
-    so two grids of one name must have the same axes.
+    Synthesizer caches the weights of particles by the name of the grid.
 
     Args:
-        name (str): The name of the grid with its own axes.
-        axes (mapping): The values of the axes it has now.
+        name (str): The name of the training grid.
+        axes (mapping): The nodes of each axis.
 
     Returns:
-        str: `name`, with a few digits that tell these axes from others.
+        str: The name with eight hexadecimal digits, a hash of the axes.
     """
     digest = hashlib.sha256()
     for axis, values in axes.items():
@@ -183,7 +181,7 @@ def name_for_axes(name: str, axes: Mapping[str, NDArray]) -> str:
 
 
 def _axis_name(given: str, axes: Mapping[str, Axis]) -> str:
-    """Return the axis that a name, perhaps with `log10`, stands for."""
+    """Return the name of an axis without `log10`."""
     name = given if given in axes else given.removeprefix("log10")
     if name not in axes:
         raise InconsistentArguments(
@@ -194,7 +192,7 @@ def _axis_name(given: str, axes: Mapping[str, Axis]) -> str:
 
 
 def _check_unchanged(name: str, axis: Axis, header: GridHeader) -> None:
-    """Refuse to change an axis twice."""
+    """Raise an error if an axis was given twice."""
     if axis is not header_axes(header)[name]:
         raise InconsistentArguments(
             f"The axis '{name}' was given twice: pass it either in axes= or "
@@ -203,7 +201,7 @@ def _check_unchanged(name: str, axis: Axis, header: GridHeader) -> None:
 
 
 def _plain(given: str, values: ArrayLike, axis: Axis) -> NDArray[np.float64]:
-    """Return axis values without units, in those of the axis."""
+    """Return axis values in the units of the axis, not logged."""
     logged = given != axis.name
     units = PURE if logged else axis.units
     plain = in_units(f"axes['{given}']", values, units)
@@ -214,7 +212,7 @@ def _plain(given: str, values: ArrayLike, axis: Axis) -> NDArray[np.float64]:
 def _divided(
     axis: Axis, domain: AxisDomain, parts: int
 ) -> NDArray[np.float64]:
-    """Divide each interval of an axis into equal parts as it is scaled."""
+    """Divide each interval of an axis into equal parts, when scaled."""
     nodes = axis.values
     steps = np.arange(len(nodes) * parts - parts + 1) / parts
     fine = domain.unscaled(
@@ -225,7 +223,7 @@ def _divided(
 
 
 def _check_ascending(axis: Axis) -> None:
-    """Refuse nodes that do not ascend."""
+    """Raise an error if nodes do not ascend strictly."""
     values = axis.values
     if values.ndim != 1 or not values.size or not np.all(np.diff(values) > 0):
         raise InconsistentArguments(

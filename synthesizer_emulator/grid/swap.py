@@ -1,7 +1,7 @@
-"""Emulated grids in code that asks for native ones.
+"""Makes `Grid(...)` an `EmulatedGrid` in scripts and libraries of others.
 
-For scripts that shall not be edited, and for libraries that make their own
-`Grid`. Who writes `EmulatedGrid` instead does not need it.
+For scripts that are run unedited, and for libraries that construct their own
+`Grid`.
 """
 
 import builtins
@@ -22,19 +22,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from synthesizer.grid import Grid
 
-# Where the class is that is swapped. It is not imported here: a script that
-# runs below may set the environment before it loads Synthesizer or JAX.
-_HOME = "synthesizer.grid"
+# The module of the class that is swapped. It is not imported here: a script
+# may set the environment before it loads Synthesizer or JAX.
+_GRID_MODULE = "synthesizer.grid"
 
 
 @dataclass
 class Swaps:
-    """Which grids were asked for, by name and in order.
+    """The names of the grids that were loaded while grids were swapped.
 
     Attributes:
-        emulated (list of str): Those that came from networks.
-        native (list of str): Those without weights, read as ever.
-        failed (list of str): Those that did not load.
+        emulated (list of str): The grids that were emulated.
+        native (list of str): The grids without weights, read from files.
+        failed (list of str): The grids that did not load.
     """
 
     emulated: list[str] = field(default_factory=list)
@@ -42,19 +42,19 @@ class Swaps:
     failed: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        """Return one line that says it."""
-        said = (
+        """Return the names as one line."""
+        loaded = (
             f"Emulated grids: {', '.join(self.emulated) or 'none'}; "
             f"native grids: {', '.join(self.native) or 'none'}"
         )
         failed = f"; not loaded: {', '.join(self.failed)}"
-        return f"{said}{failed if self.failed else ''}."
+        return f"{loaded}{failed if self.failed else ''}."
 
 
 _in_force: list[Swaps] = []
 
-# What a grid keeps, until it is loaded, of what was asked for.
-_ASKED = "_asked_for"
+# The attribute of a grid that marks it as swapped until it has loaded.
+_LOADING = "_swap_loading"
 
 
 @contextmanager
@@ -62,13 +62,13 @@ def emulated_grids() -> Iterator[Swaps]:
     """Make `Grid(...)` an `EmulatedGrid` wherever there are weights.
 
     Within the block, `Grid(name, grid_dir, ...)` returns an `EmulatedGrid`
-    if the folder holds weights of that name, and a native grid otherwise;
-    it does not matter which module asks, or how it imported `Grid`. Other
-    threads see it, too, and so do processes that `multiprocessing` starts
-    within; what these ask for is not noted.
+    if the folder holds weights of that name, and a native grid otherwise,
+    whichever module calls it and however that imported `Grid`. It holds for
+    other threads too, and for processes that `multiprocessing` starts in the
+    block, whose grids are not recorded.
 
     Yields:
-        Swaps: What was asked for so far.
+        Swaps: The grids loaded so far.
 
     Examples:
         >>> from synthesizer.grid import Grid
@@ -95,23 +95,23 @@ def run_script(
 ) -> Swaps:
     """Run a Python script with emulated grids, as `python script` would.
 
-    What the script raises is shown as Python shows it, and raised again.
+    An exception of the script is printed as Python does, and raised again.
 
     Args:
         script (str/Path): The script.
         arguments (sequence of str): Its command line arguments.
-        report (function): Called with the swaps at the end, also when the
+        report (function): Called with the `Swaps` at the end, also if the
             script fails or exits.
 
     Returns:
-        Swaps: Which grids it asked for.
+        Swaps: The grids that the script loaded.
     """
     process = os.getpid()
     with emulated_grids() as swaps, _as_main(script, arguments) as main:
         try:
             _execute(main)
         finally:
-            # A process that the script forked is not the script.
+            # Not in a process that the script forked.
             if report is not None and os.getpid() == process:
                 report(swaps)
     return swaps
@@ -122,8 +122,8 @@ def _as_main(
     script: str | Path, arguments: Sequence[str]
 ) -> Iterator[ModuleType]:
     """Make a script the main module, as `python script` does."""
-    was = sys.argv, sys.orig_argv, sys.path, sys.modules["__main__"]
-    # Absolute, but with links and dots as they are, which a Path would lose.
+    before = sys.argv, sys.orig_argv, sys.path, sys.modules["__main__"]
+    # Absolute, but with links and dots unresolved, unlike a Path.
     path = os.path.join(Path.cwd(), script)  # noqa: PTH118
     main = ModuleType("__main__")
     main.__dict__.update(
@@ -136,17 +136,17 @@ def _as_main(
     sys.argv = [str(script), *arguments]
     sys.orig_argv = [sys.executable, *sys.argv]
     if not sys.flags.safe_path:
-        # In place of the folder of the command that runs it.
+        # In place of the folder of the command.
         sys.path = [str(Path(path).resolve().parent), *sys.path[1:]]
     sys.modules["__main__"] = main
     try:
         yield main
     finally:
-        sys.argv, sys.orig_argv, sys.path, sys.modules["__main__"] = was
+        sys.argv, sys.orig_argv, sys.path, sys.modules["__main__"] = before
 
 
 def _execute(main: ModuleType) -> None:
-    """Run the code of the main module; show what it raises, and raise it."""
+    """Run the code of the main module; print and raise its exceptions."""
     path = str(main.__file__)
     try:
         code = compile(
@@ -156,7 +156,7 @@ def _execute(main: ModuleType) -> None:
     except SystemExit:
         raise
     except BaseException as error:
-        # From the script on: nothing above it is its own.
+        # The traceback from the script on, without this function.
         trace = error.__traceback__
         error.with_traceback(trace and trace.tb_next)
         sys.excepthook(type(error), error, error.__traceback__)
@@ -164,12 +164,12 @@ def _execute(main: ModuleType) -> None:
 
 
 def _start() -> Swaps:
-    """Put emulated grids in force."""
-    home = sys.modules.get(_HOME)
-    if home is None:
+    """Swap grids from now on."""
+    module = sys.modules.get(_GRID_MODULE)
+    if module is None:
         sys.meta_path.insert(0, _OnImport())
     else:
-        _take_over(home.Grid)
+        _patch(module.Grid)
     spawn.get_preparation_data = _preparation
     swaps = Swaps()
     _in_force.append(swaps)
@@ -177,36 +177,36 @@ def _start() -> Swaps:
 
 
 class _OnImport(MetaPathFinder):
-    """Takes over Synthesizer's `Grid` as soon as someone imports it."""
+    """Patches Synthesizer's `Grid` when it is first imported."""
 
     def find_spec(
         self, name: str, path: Any = None, target: Any = None
     ) -> ModuleSpec | None:
-        """Return the module's own spec, which takes over at its end."""
-        if name != _HOME:
+        """Return the module's own spec, with a loader that patches."""
+        if name != _GRID_MODULE:
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
         if spec is not None and spec.loader is not None:
             execute = spec.loader.exec_module
 
-            def then_take_over(module: ModuleType) -> None:
+            def execute_and_patch(module: ModuleType) -> None:
                 execute(module)
-                _take_over(module.Grid)
+                _patch(module.Grid)
 
-            spec.loader.exec_module = then_take_over  # type: ignore[method-assign]
+            spec.loader.exec_module = execute_and_patch  # type: ignore[method-assign]
         return spec
 
 
-def _take_over(grid: type["Grid"]) -> None:
-    """Let the class choose which class is due, and note what loads.
+def _patch(grid: type["Grid"]) -> None:
+    """Let `Grid(...)` choose its class, and record what loads.
 
-    It stays when a block ends: a class whose __new__ was deleted again
-    can't be called with arguments any more (CPython).
+    For good: in CPython, a class whose __new__ was set and deleted can't be
+    called with arguments any more.
     """
     if grid.__new__ is not _new_grid:
         grid.__new__ = staticmethod(_new_grid)  # type: ignore[assignment]
-        grid.__init__ = _noting(grid.__init__)
+        grid.__init__ = _recording(grid.__init__)
 
 
 def _new_grid(
@@ -216,9 +216,9 @@ def _new_grid(
     *_: Any,
     **__: Any,
 ) -> "Grid":
-    """Return a new grid for `__init__` to fill, of the class that is due."""
-    native = sys.modules[_HOME].Grid
-    # Copies and pickles come without a name.
+    """Return a new grid, emulated or native, for `__init__` to fill."""
+    native = sys.modules[_GRID_MODULE].Grid
+    # Copying and unpickling give no name.
     if cls is not native or grid_name is None or not _in_force:
         return object.__new__(cls)
     from synthesizer_emulator.grid.emulated_grid import EmulatedGrid
@@ -227,28 +227,28 @@ def _new_grid(
     swaps, name = _in_force[-1], str(grid_name)
     emulated = find_weights(name, grid_dir) is not None
     grid: Grid = object.__new__(EmulatedGrid if emulated else native)
-    _note(name, swaps.failed)
-    grid.__dict__[_ASKED] = name, swaps, emulated
+    _add_once(name, swaps.failed)
+    grid.__dict__[_LOADING] = name, swaps, emulated
     return grid
 
 
-def _noting(load: Callable[..., None]) -> Callable[..., None]:
-    """Return a grid's `__init__` that notes when it came to its end."""
+def _recording(load: Callable[..., None]) -> Callable[..., None]:
+    """Return a grid's `__init__` that records that the grid has loaded."""
 
     @wraps(load)
-    def load_and_note(grid: "Grid", *args: Any, **kwargs: Any) -> None:
-        asked = grid.__dict__.pop(_ASKED, None)
+    def load_and_record(grid: "Grid", *args: Any, **kwargs: Any) -> None:
+        swapped = grid.__dict__.pop(_LOADING, None)
         load(grid, *args, **kwargs)
-        if asked is not None:
-            name, swaps, emulated = asked
+        if swapped is not None:
+            name, swaps, emulated = swapped
             swaps.failed.remove(name)
-            _note(name, swaps.emulated if emulated else swaps.native)
+            _add_once(name, swaps.emulated if emulated else swaps.native)
 
-    return load_and_note
+    return load_and_record
 
 
-def _note(name: str, names: list[str]) -> None:
-    """Add a name where it is not yet."""
+def _add_once(name: str, names: list[str]) -> None:
+    """Append a name to a list that does not contain it."""
     if name not in names:
         names.append(name)
 
@@ -257,15 +257,15 @@ _prepare = spawn.get_preparation_data
 
 
 def _preparation(name: str) -> dict[str, Any]:
-    """Return what a spawned process begins with: emulated grids as well."""
+    """Return the start-up data of a spawned process, which swaps too."""
     data = _prepare(name)
     if _in_force:
-        data["emulated_grids"] = _Started()
+        data["emulated_grids"] = _StartWhenUnpickled()
     return data
 
 
-class _Started:
-    """Puts emulated grids in force where it is unpickled."""
+class _StartWhenUnpickled:
+    """Swaps grids in the process in which it is unpickled."""
 
     def __reduce__(self) -> tuple[Callable[[], Swaps], tuple[()]]:
         return _start, ()

@@ -1,0 +1,338 @@
+"""How an emulated grid is read: the hooks of `Grid.__init__`.
+
+Synthesizer's constructor reads a grid file through a dozen methods. Here they
+read the weights instead, and offer emissions that are evaluated later.
+"""
+
+from functools import partial
+from io import BytesIO
+from operator import methodcaller
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from synthesizer.data.initialise import get_grids_dir
+from synthesizer.exceptions import (
+    GridError,
+    InconsistentArguments,
+    MissingSpectraType,
+)
+from synthesizer.grid import Grid
+from synthesizer.synth_warnings import warn
+from synthesizer.units import Units
+from synthesizer.utils.util_funcs import as_contiguous
+from unyt import angstrom, unyt_array, unyt_quantity
+
+from synthesizer_emulator.grid.lazy import (
+    LazyEmissions,
+    LazyLineValues,
+    LazySpectra,
+    Maxima,
+)
+from synthesizer_emulator.grid.refine import name_for_axes
+from synthesizer_emulator.gridfile.emissions import (
+    LINE_UNITS,
+    LINECONT,
+    NEBULAR,
+    NEBULAR_CONTINUUM,
+)
+from synthesizer_emulator.gridfile.header import GridHeader
+from synthesizer_emulator.gridfile.places import (
+    SUFFIX,
+    folders,
+    locate,
+    plain_name,
+    pretrained,
+    similar,
+    weights_path,
+)
+from synthesizer_emulator.units import parse_unit
+from synthesizer_emulator.validation import nearest
+from synthesizer_emulator.wavelengths import identity, linear_interpolation
+from synthesizer_emulator.weights.points import PointArrays
+from synthesizer_emulator.weights.weights import Weights
+
+
+class WeightsGrid(Grid):
+    """A grid whose emissions come from an emulator's weights.
+
+    `_nodes_header`, the header on the nodes of this grid, has to be set
+    before `Grid.__init__` is called, and is deleted after it: from then on
+    Synthesizer's own attributes hold the axes.
+    """
+
+    _weights: Weights
+    _nodes_header: GridHeader
+    original_name: str
+
+    # In Synthesizer's wavelength unit.
+    lam: Any
+
+    # Lazy mappings; empty dictionaries where they are ignored.
+    spectra: Any
+    line_lums: Any
+    line_conts: Any
+
+    def _parse_grid_path(
+        self, grid_dir: str | Path | None, grid_name: str
+    ) -> None:
+        """Set the names, and the contents of the weights as the file.
+
+        Not its path, since the file may have been replaced since.
+        """
+        self.grid_dir = str(get_grids_dir() if grid_dir is None else grid_dir)
+        self.grid_name = grid_name
+        self.grid_ext = "hdf5"
+        self.grid_filename: Any = BytesIO(self._weights.contents)
+
+    def _get_axes(self) -> None:
+        """Set the axes, whose nodes need not be those of the weights."""
+        super()._get_axes()
+        if self._nodes_header is self._weights.header:
+            return
+        for axis, extract_name in zip(
+            self._nodes_header.axes, self._extract_axes, strict=True
+        ):
+            values = axis.values.astype(self._dtype)
+            self._axes_values[axis.name] = values
+            self._extract_axes_values[extract_name] = (
+                np.log10(values) if self._is_logged(axis.name) else values
+            )
+        self._update_name()
+
+    def _get_ionising_luminosity(self) -> None:
+        """Set the ionising luminosities at the nodes."""
+        ions = self._nodes_header.log10_specific_ionising_luminosity
+        if ions:
+            self.log10_specific_ionising_lum = {
+                ion: values.astype(self._dtype) for ion, values in ions.items()
+            }
+
+    def _get_spectra_grid(self, spectra_to_read: list[str] | None) -> None:
+        """Set the wavelengths and the spectra, none evaluated."""
+        names = choose_spectra(
+            self._weights.available_spectra, spectra_to_read
+        )
+        header = self._weights.header
+        lam = unyt_array(header.lam, parse_unit(header.lam_units)).to(angstrom)
+        self.lam = lam.astype(self._dtype, copy=False)
+        self.spectra = LazySpectra(
+            self._node_arrays(), names, identity(len(lam)), self._dtype
+        )
+
+    def _get_lines_grid(self) -> None:
+        """Set the lines and their luminosities, none evaluated."""
+        lines = self._weights.header.lines
+        if lines is None:
+            # The emulator was built from stellar spectra alone.
+            return
+        missing = [name for name in LINE_UNITS if name not in lines.units]
+        if missing:
+            raise GridError(
+                f"The weights '{self._weights.path}' have no lines' "
+                f"{', '.join(missing)}, without which Synthesizer has no "
+                "lines at all: build them from a grid that has, or pass "
+                "ignore_lines=True."
+            )
+        self.available_lines = np.array(lines.ids)
+        lams = unyt_array(lines.lams, parse_unit(lines.lam_units)).to(angstrom)
+        self.line_lams = lams.astype(self._dtype, copy=False)
+        make = partial(
+            LazyLineValues,
+            self._node_arrays(),
+            view=identity(len(lines.ids)),
+            dtype=self._dtype,
+        )
+        lum_unit = parse_unit(str(Units().luminosity))
+        stored_unit = parse_unit(lines.units["luminosity"])
+        factor = unyt_quantity(1.0, stored_unit).to_value(lum_unit)
+        lums, conts = self._line_sources(factor)
+        self.line_lums = make(lums, units=lum_unit)
+        self.line_conts = make(
+            conts, units=parse_unit(lines.units["nebular_continuum"])
+        )
+
+    def _line_sources(
+        self, factor: float
+    ) -> tuple[dict[str, methodcaller], dict[str, methodcaller]]:
+        """Return how to evaluate the luminosity and continuum of lines.
+
+        As in a native grid, only gas has lines, and every spectrum has the
+        continuum below them.
+
+        Args:
+            factor (float): Converts the luminosities.
+
+        Returns:
+            tuple: For each spectrum, the call of `PointArrays`.
+        """
+        zero = methodcaller("zeros", self.nlines)
+        luminosity = methodcaller("lines", "luminosity", factor)
+        continuum = methodcaller("lines", "nebular_continuum")
+        lums = {
+            NEBULAR: luminosity,
+            LINECONT: luminosity,
+            NEBULAR_CONTINUUM: zero,
+            "transmitted": zero,
+        }
+        conts = {
+            NEBULAR: continuum,
+            LINECONT: zero,
+            NEBULAR_CONTINUUM: continuum,
+            "transmitted": methodcaller("lines", "transmitted"),
+        }
+        if isinstance(self.spectra, LazySpectra):
+            outside = self._lines_outside()
+            if outside.any():
+                warn(
+                    "The following lines are outside the wavelength range of "
+                    f"the grid: {list(self.available_lines[outside])}"
+                )
+            at_lines = linear_interpolation(
+                in_angstrom(self.lam), in_angstrom(self.line_lams)
+            ).after(self.spectra.view)
+            for name in self.available_spectra_emissions:
+                lums.setdefault(name, zero)
+                conts.setdefault(
+                    name, methodcaller("spectrum", name, at_lines)
+                )
+        return lums, conts
+
+    def _lines_outside(self) -> NDArray[np.bool_]:
+        """Return a mask of the lines beyond the wavelengths, (nlines,)."""
+        return np.asarray(
+            (self.line_lams < self.lam[0]) | (self.line_lams > self.lam[-1])
+        )
+
+    def _convert_grid_to_internal_units(self) -> None:
+        """Convert the ionising luminosities alone.
+
+        The emissions are evaluated in Synthesizer's units.
+        """
+        factor = self._weights.header.internal_factor
+        for log10_lum in getattr(
+            self, "log10_specific_ionising_lum", {}
+        ).values():
+            log10_lum += np.log10(factor).astype(self._dtype)
+
+    def _compute_max_grid_values(self) -> None:
+        """Set the maxima of the emissions, computed when they are read."""
+        self._max_grid_values = {
+            "spectra": Maxima(self.spectra),
+            "line_lum": Maxima(self.line_lums),
+            "line_cont": Maxima(self.line_conts),
+        }
+
+    def _ensure_spectra_data_contiguous(self) -> None:
+        """Make the spectra that were evaluated contiguous."""
+        if self.lam is not None:
+            self.lam = as_contiguous(self.lam)
+        if isinstance(self.spectra, LazyEmissions):
+            self.spectra.transform(as_contiguous)
+
+    def _ensure_line_data_contiguous(self) -> None:
+        """Make the line values that were evaluated contiguous."""
+        if self.line_lams is not None:
+            self.line_lams = as_contiguous(self.line_lams)
+        for emissions in (self.line_lums, self.line_conts):
+            if isinstance(emissions, LazyEmissions):
+                emissions.transform(as_contiguous)
+
+    def _node_arrays(self) -> PointArrays:
+        """Return the arrays at the nodes of the header."""
+        return PointArrays.at_nodes(
+            self._weights,
+            [axis.values for axis in self._nodes_header.axes],
+            self._weights.header.internal_factor,
+        )
+
+    def _lazy_emissions(self) -> list[LazyEmissions]:
+        """Return the mappings that evaluate on demand."""
+        mappings = self.spectra, self.line_lums, self.line_conts
+        return [m for m in mappings if isinstance(m, LazyEmissions)]
+
+    def _is_logged(self, axis: str) -> bool:
+        """Return whether extraction takes the logarithm of an axis."""
+        return f"log10{axis}" in self._extract_axes
+
+    def _update_name(self) -> None:
+        """Set `grid_name`, which differs where the nodes do.
+
+        Synthesizer caches particle weights under this name.
+        """
+        trained = {axis.name: axis for axis in self._weights.header.axes}
+        same = set(trained) == set(self.axes) and all(
+            np.array_equal(trained[a].values.astype(self._dtype), values)
+            for a, values in self._axes_values.items()
+        )
+        self.grid_name = (
+            self.original_name
+            if same
+            else name_for_axes(self.original_name, self._axes_values)
+        )
+
+
+def find_weights(
+    grid: str, grid_dir: str | Path | None
+) -> tuple[Path, Path | None]:
+    """Return the weights file of a grid, and the grid's own file if any.
+
+    Args:
+        grid (str): The name of the grid, or a path to it or to its weights.
+        grid_dir (str/Path): As for `folders`.
+
+    Raises:
+        GridError: If there are no weights; names the places searched.
+    """
+    weights, native = locate(grid, grid_dir)
+    if weights is None:
+        name = plain_name(grid)
+        looked = ", ".join(
+            f"'{weights_path(folder / name)}'" for folder in folders(grid_dir)
+        )
+        raise GridError(
+            f"No weights for the grid '{name}': looked for {looked}."
+            f"{similar(grid, grid_dir, SUFFIX)} Build them with "
+            f"`synthesizer-emulator build {native or f'{name}.hdf5'}`, or "
+            "pass weights=. Without grid_dir there are also: "
+            f"{', '.join(pretrained())}."
+        )
+    return weights, native
+
+
+def choose_spectra(
+    available: tuple[str, ...], wanted: list[str] | None
+) -> list[str]:
+    """Return the names of the spectra to offer, in a native grid's order.
+
+    Args:
+        available (tuple of str): The spectra that the weights can give.
+        wanted (list of str): Those to offer; all if None.
+
+    Raises:
+        InconsistentArguments: If `wanted` is neither None nor a list.
+        MissingSpectraType: If one of them is not available.
+    """
+    if wanted is not None and not isinstance(wanted, list):
+        raise InconsistentArguments(
+            "spectra_to_read must be None or a list of names, got "
+            f"{type(wanted).__name__}."
+        )
+    missing = [name for name in wanted or [] if name not in available]
+    if missing:
+        raise MissingSpectraType(
+            f"The emulator has no spectra {', '.join(missing)}; it has: "
+            f"{', '.join(available)}.{nearest(missing[0], available)}"
+        )
+    chosen = list(available if wanted is None else wanted)
+    # A native grid appends this one wherever it can be derived.
+    if NEBULAR in chosen or NEBULAR_CONTINUUM in chosen:
+        chosen = [name for name in chosen if name != NEBULAR_CONTINUUM]
+        chosen.append(NEBULAR_CONTINUUM)
+    return chosen
+
+
+def in_angstrom(lam: unyt_array) -> NDArray[np.float64]:
+    """Return wavelengths in Angstrom, whatever the default units are."""
+    return np.asarray(lam.to_value(angstrom), np.float64)
