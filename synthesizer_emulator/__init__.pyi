@@ -1,7 +1,7 @@
 from .architectures.registry import ARCHITECTURES as ARCHITECTURES
 from .architectures.training import TrainingConfig as TrainingConfig
-from .building.builder import BuildReport as BuildReport
 from .building.builder import build as build
+from .building.report import BuildReport as BuildReport
 from .emulator.emulator import Emulator as Emulator
 from .evaluation.evaluate import Evaluation as Evaluation
 from .evaluation.evaluate import evaluate as evaluate

@@ -19,12 +19,12 @@ from synthesizer.grid import Grid
 
 from synthesizer_emulator import EmulatedGrid, build
 from synthesizer_emulator.architectures.base import EmissionShape
-from synthesizer_emulator.building.builder import BuildReport
 from synthesizer_emulator.building.checkpoint import (
     Checkpoint,
     FinishedEmission,
 )
-from synthesizer_emulator.building.verdict import to_replace, verdict
+from synthesizer_emulator.building.report import BuildReport
+from synthesizer_emulator.building.verdict import verdict, weights_to_replace
 from synthesizer_emulator.emulator.metrics import summarise_errors
 from synthesizer_emulator.gridfile.header import IONISING
 from synthesizer_emulator.weights.file import read_weights, write_weights
@@ -66,6 +66,7 @@ def test_the_report_states_the_errors_that_the_grid_has(analytic_grid):
     assert f"{report.size / 1e6:.1f} MB" in str(report)
 
 
+@pytest.mark.slow
 def test_three_axes(three_axes):
     native = Grid("three", grid_dir=three_axes)
     emulated = EmulatedGrid("three", grid_dir=three_axes)
@@ -134,7 +135,7 @@ def test_an_interrupted_build_resumes_to_the_same_weights(
 
     # Save at every look, and break off in the middle of a training.
     monkeypatch.setattr(
-        "synthesizer_emulator.building.builder._SAVE_EVERY", 0.0
+        "synthesizer_emulator.building.progress.SAVE_EVERY", 0.0
     )
     save = Checkpoint.save_training
 
@@ -158,6 +159,7 @@ def test_an_interrupted_build_resumes_to_the_same_weights(
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
 
 
+@pytest.mark.slow
 def test_a_finished_part_of_an_interrupted_emission_is_not_trained_again(
     tmp_path, monkeypatch
 ):
@@ -181,7 +183,7 @@ def test_a_finished_part_of_an_interrupted_emission_is_not_trained_again(
     expected = read_weights(build(whole, **kind).path)
     path = write_analytic_grid(tmp_path / "broken.hdf5", gas=False)
     monkeypatch.setattr(
-        "synthesizer_emulator.building.builder._SAVE_EVERY", 0.0
+        "synthesizer_emulator.building.progress.SAVE_EVERY", 0.0
     )
     save, trained = Checkpoint.save_training, []
 
@@ -209,6 +211,7 @@ def test_a_finished_part_of_an_interrupted_emission_is_not_trained_again(
     assert "spectra/incident: member 2 norm" in histories
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_build_is_not_taken_up(
     analytic_grid, monkeypatch
 ):
@@ -358,6 +361,7 @@ def test_arrays_that_do_not_fit(analytic_grid):
         build(analytic_grid, **QUICK)
 
 
+@pytest.mark.slow
 def test_a_build_in_double_precision_gives_the_same_file(tmp_path):
     """As a process of its own: JAX's precision is set once."""
     path = write_analytic_grid(tmp_path / "g.hdf5", gas=False)
@@ -428,7 +432,9 @@ def untrained(monkeypatch):
     def fail(*args):
         pytest.fail("it trained")
 
-    monkeypatch.setattr("synthesizer_emulator.building.builder._fit", fail)
+    monkeypatch.setattr(
+        "synthesizer_emulator.building.builder.fit_emission", fail
+    )
 
 
 # Weights that fit badly: nearly no components.
@@ -503,8 +509,8 @@ def test_an_ensemble_is_kept(with_weights, untrained):
     card = read_weights(weights).provenance
     config = {**card.architecture_config, "ensemble": 3}
     changed = replace(card, architecture_config=config)
-    with pytest.raises(InconsistentArguments, match="an ensemble of 3, and t"):
-        to_replace(
+    with pytest.raises(InconsistentArguments, match="ensemble of 3, not of 1"):
+        weights_to_replace(
             weights_of_card(weights, changed), card, ["spectra/incident"]
         )
 
@@ -589,7 +595,7 @@ def test_the_verdict_goes_by_the_worst(with_weights):
         errors = {**card.errors, "x": {"p50": error / 2, "p95": error}}
         assert verdict(errors).startswith(f"Verdict: {word}. The worst, x, ")
     assert "584,200% at 95%" in verdict(errors)
-    assert "nothing shines" in verdict({})
+    assert "no emission" in verdict({})
     report = BuildReport(with_weights[1], card, 1)
     assert str(report).endswith(said)
 

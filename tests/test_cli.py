@@ -163,7 +163,7 @@ def test_constructing_a_grid_starts_no_jax_backend():
 
 def test_quickstart_compares_galaxies_and_draws_them(tmp_path, monkeypatch):
     """On the shipped weights, as the build is tested elsewhere."""
-    from synthesizer_emulator.building.builder import BuildReport
+    from synthesizer_emulator.building.report import BuildReport
     from synthesizer_emulator.cli import quickstart
     from synthesizer_emulator.weights.file import read_weights
 

@@ -22,7 +22,7 @@ from synthesizer.grid import Grid
 from unyt import Gyr
 
 from synthesizer_emulator import build
-from synthesizer_emulator.building import builder
+from synthesizer_emulator.building import progress
 from synthesizer_emulator.library import (
     Draws,
     History,
@@ -49,7 +49,7 @@ _TOUCHES = (
 
 def run_build(folder):
     """Build a small grid, saving at every look."""
-    builder._SAVE_EVERY = 0.0
+    progress.SAVE_EVERY = 0.0
     build(
         folder / "grid.hdf5",
         settings={"hidden": [8]},

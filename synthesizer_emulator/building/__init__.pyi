@@ -1,2 +1,2 @@
-from .builder import BuildReport as BuildReport
 from .builder import build as build
+from .report import BuildReport as BuildReport

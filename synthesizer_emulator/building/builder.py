@@ -1,13 +1,14 @@
-"""Building an emulator: grid or samples in, weights file out.
+"""Building an emulator: from a grid or samples to a weights file.
 
-The way is SampleSource, EmissionSamples, Architecture.fit, tensors, file;
-emission by emission, with a checkpoint after each and within long ones.
+For each emission a `SampleSource` reads `EmissionSamples`, `Architecture.fit`
+trains on them, and the tensors go to the file, with a checkpoint after each
+emission and during long trainings.
 """
 
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 from synthesizer.exceptions import GridError, InconsistentArguments
-from tqdm import tqdm
 
 from synthesizer_emulator.architectures.base import Architecture
 from synthesizer_emulator.architectures.registry import (
@@ -26,24 +26,23 @@ from synthesizer_emulator.architectures.registry import (
     get_training,
 )
 from synthesizer_emulator.architectures.training import (
-    LossHistory,
     TrainingConfig,
 )
 from synthesizer_emulator.building.checkpoint import (
     Checkpoint,
     FinishedEmission,
 )
-from synthesizer_emulator.building.grid_nodes import GridNodes, SampleSource
+from synthesizer_emulator.building.grid_nodes import GridNodes
 from synthesizer_emulator.building.hypercube import Hypercube
-from synthesizer_emulator.building.scattered import (
-    NodeChoice,
-    ScatteredSamples,
-)
+from synthesizer_emulator.building.node_choice import NodeChoice
+from synthesizer_emulator.building.progress import BuildMonitor, training_name
+from synthesizer_emulator.building.report import BuildReport
+from synthesizer_emulator.building.scattered import ScatteredSamples
+from synthesizer_emulator.building.source import SampleSource
 from synthesizer_emulator.building.verdict import (
-    beside,
-    to_replace,
-    verdict,
-    worse,
+    degradation,
+    sibling,
+    weights_to_replace,
 )
 from synthesizer_emulator.emulator.metrics import (
     SCORED_FLOOR,
@@ -74,38 +73,6 @@ from synthesizer_emulator.weights.provenance import Provenance, as_stored
 from synthesizer_emulator.weights.tensors import tensors_of
 from synthesizer_emulator.weights.weights import Weights
 
-# Seconds between two saves of a running training.
-_SAVE_EVERY = 10.0
-
-
-@dataclass(frozen=True)
-class BuildReport:
-    """What a build made.
-
-    Attributes:
-        path (Path): The weights file.
-        provenance (Provenance): Its sources, settings and errors.
-        size (int): Its size in bytes.
-    """
-
-    path: Path
-    provenance: Provenance
-    size: int
-
-    def __str__(self) -> str:
-        """Return the errors as a table, with size, time and a verdict."""
-        return "\n".join(
-            [
-                f"Learned from {self.provenance.trained_on}.",
-                "",
-                error_table(self.provenance.errors),
-                "",
-                f"{self.path} ({self.size / 1e6:.1f} MB) in "
-                f"{self.provenance.seconds:.0f} s",
-                verdict(self.provenance.errors),
-            ]
-        )
-
 
 def build(
     grid: str | Path | Sequence[str | Path],
@@ -127,58 +94,60 @@ def build(
 ) -> BuildReport:
     """Train an emulator of a grid or of samples and write its weights.
 
-    An interrupted build leaves a checkpoint beside the target, which the
-    same call takes up again; weights that were there stay until the new
-    ones are whole and were read back. Better ones stay, and others (see
-    `overwrite`).
+    An interrupted build leaves a checkpoint next to the target, from which
+    the same call resumes. Existing weights are replaced only when the new
+    ones are complete and were read back; better or different ones are kept
+    (see `overwrite`).
 
     Args:
-        grid (str/Path): A path, or a name in Synthesizer's grid folder; of
-            a grid or of a file of scattered samples (see `samplefile`).
-            Several files of samples are joined.
-        grid_dir (str/Path): Another folder to look names up in.
-        out (str/Path): The weights file to write, or the folder for it;
-            beside the grid by default, as `<grid_name>.emulator.hdf5`.
+        grid (str/Path): The path of a grid or of a file of scattered
+            samples (see `gridfile.samples`), or a name in Synthesizer's
+            grid folder. Several files of samples are joined.
+        grid_dir (str/Path): Another folder in which to look up names.
+        out (str/Path): The weights file to write, or its folder; by default
+            `<grid_name>.emulator.hdf5` next to the grid.
         spectra (iterable of str): The spectra to learn; all by default.
             Lines are learned with the spectra of gas.
-        axes (Mapping): For scattered samples the nodes of the grid they
-            shall be, along each parameter: values, or a number of nodes,
-            or text (see `choose_nodes`).
-        latin_hypercube (int): Learn so many samples between the nodes of
-            the grid, as Synthesizer interpolates it, and not the nodes.
-        architecture (str): How to emulate, see `ARCHITECTURES`.
+        axes (Mapping): For scattered samples, the nodes of the grid along
+            each parameter: values, a number of nodes, or text (see
+            `choose_nodes`).
+        latin_hypercube (int): The number of samples to draw between the
+            nodes of the grid, interpolated by Synthesizer, for training on
+            these instead of the nodes.
+        architecture (str): The name of an architecture, see
+            `ARCHITECTURES`.
         settings (Mapping): Settings of the architecture.
-        ensemble (int): How many regressors to train, whose spread is an
+        ensemble (int): The number of regressors, whose scatter is an
             uncertainty; the same as the setting `ensemble`.
-        training (Mapping): What differs from the way in which it is usually
-            trained, as `{"epochs": 100}`; see `TrainingConfig`.
-        author (str): Who makes it, to be kept with the weights.
-        notes (str): Whatever else is to be kept with them.
-        resume (bool): Whether to take up an interrupted build.
-        overwrite (bool): Whether to replace weights that are there even if
-            they have smaller errors, or are of another architecture or
-            grid, or hold more.
+        training (Mapping): Settings that differ from the architecture's
+            default training, e.g. `{"epochs": 100}`; see `TrainingConfig`.
+        author (str): The author, stored with the weights.
+        notes (str): Notes, stored with the weights.
+        resume (bool): Whether to resume an interrupted build.
+        overwrite (bool): Whether to replace existing weights even if they
+            have smaller errors, are of another architecture or grid, or
+            hold more emissions.
         progress (bool): Whether to show progress.
 
     Returns:
-        BuildReport: Where the weights are and how good.
+        BuildReport: The path of the weights and their errors.
 
     Raises:
-        GridError: If the grid is missing, no grid, or holds values that
-            are not finite or negative; or if files can't be joined.
-        MissingSpectraType: If it has not all of `spectra`.
+        GridError: If the grid is missing, not a grid, or has values that
+            are negative or not finite; or if files can't be joined.
+        MissingSpectraType: If the grid lacks one of `spectra`.
         UnrecognisedOption: If there is no such architecture.
-        InconsistentArguments: If a setting is out of its range, or does not
-            go with what is to be learned; or if weights are there that are
-            not to be replaced. If those have smaller errors, the new ones
-            were written beside them, and the error says where.
-        OSError: If the target can't be written, or another build is at it.
+        InconsistentArguments: If a setting is out of range or does not
+            suit the training set; or if existing weights must not be
+            replaced. If these have smaller errors, the new weights are
+            written next to them, and the message names their path.
+        OSError: If the target can't be written, or another build is
+            writing it.
     """
     check_not_forked()
     start = time.monotonic()
     if ensemble is not None:
         settings = {**(settings or {}), "ensemble": ensemble}
-    architecture = architecture_name(architecture)
     chosen = get_architecture(architecture, settings)
     config = get_training(chosen, training)
     if isinstance(spectra, str):
@@ -191,7 +160,8 @@ def build(
         latin_hypercube=latin_hypercube,
         seed=config.seed,
     )
-    _check_can_learn(architecture, chosen, source)
+    name = architecture_name(architecture)
+    _check_can_learn(name, chosen, source)
     target = _target(source.path, out)
     check_writable(target)
     with exclusive(target):
@@ -199,7 +169,7 @@ def build(
             Provenance(
                 grid_name=grid_name_of(source.path),
                 source_hash=source.source_hash(),
-                architecture=architecture,
+                architecture=name,
                 architecture_config=asdict(chosen),  # type: ignore[call-overload]
                 training_config=asdict(config),
                 versions=current_versions(),
@@ -211,7 +181,7 @@ def build(
         old = (
             None
             if overwrite
-            else to_replace(target, provenance, source.emissions)
+            else weights_to_replace(target, provenance, source.emissions)
         )
         source.check()
         check_storable(
@@ -221,42 +191,26 @@ def build(
             source.emissions,
             source.path,
         )
-        scratch = target.with_name(f".{target.name}.checkpoint")
-        if not resume:
-            scratch.unlink(missing_ok=True)
-        checkpoint = Checkpoint.open(scratch, _fingerprint(provenance, source))
+        checkpoint = _open_checkpoint(target, provenance, source, resume)
         for emission in source.emissions:
             if emission not in checkpoint.finished:
-                result = _fit(
+                result = fit_emission(
                     emission, source, chosen, config, checkpoint, progress
                 )
                 checkpoint.save_finished(emission, result)
         finished = {e: checkpoint.finished[e] for e in source.emissions}
-        weights = Weights(
-            header=source.header,
-            domain=source.domain,
-            provenance=provenance,
-            shapes={e: result.shape for e, result in finished.items()},
-            tensors={e: result.tensors for e, result in finished.items()},
-        )
+        weights = _assemble(finished, source, provenance, config)
         provenance = replace(
-            provenance,
-            errors=errors_of(weights, source, config),
-            histories={
-                training_name(emission, training): asdict(history)
-                for emission, result in finished.items()
-                for training, history in result.histories.items()
-            },
-            seconds=time.monotonic() - start,
+            weights.provenance, seconds=time.monotonic() - start
         )
-        better = worse(old.provenance, provenance) if old else None
-        written = target if better is None else beside(target, "new")
+        worse = degradation(old.provenance, provenance) if old else None
+        written = target if worse is None else sibling(target, "new")
         write_weights(written, replace(weights, provenance=provenance))
         checkpoint.remove()
-        if better is not None:
+        if worse is not None:
             raise InconsistentArguments(
                 f"'{target}' has smaller errors than what was trained now "
-                f"({better}), and was kept. The new weights are '{written}': "
+                f"({worse}), and was kept. The new weights are '{written}': "
                 "load them with EmulatedGrid(..., weights=), or move them "
                 "there; --overwrite (overwrite=True) does not ask."
             )
@@ -271,22 +225,22 @@ def open_source(
     latin_hypercube: int | None = None,
     seed: int = 0,
 ) -> SampleSource:
-    """Open what an emulator is to learn from.
+    """Open a training set.
 
     Args:
         paths (sequence of Path): A grid, or files of scattered samples.
         spectra (tuple of str): The spectra to learn; all by default.
         axes (Mapping): As for `build`.
         latin_hypercube (int): As for `build`.
-        seed (int): Draws the Latin hypercube.
+        seed (int): The seed of the Latin hypercube.
 
     Returns:
         SampleSource: The training set.
 
     Raises:
         GridError: As for `build`.
-        InconsistentArguments: If the arguments do not go with the files.
-        MissingSpectraType: If there are not all of `spectra`.
+        InconsistentArguments: If the arguments do not suit the files.
+        MissingSpectraType: As for `build`.
     """
     scattered = [is_sample_file(path) for path in paths]
     if all(scattered):
@@ -305,7 +259,7 @@ def open_source(
     if axes is not None:
         raise InconsistentArguments(
             f"axes= is for scattered samples; the grid '{paths[0].name}' has "
-            "its own. Other nodes than those can be had of the emulator: "
+            "its own. The emulator can be evaluated at other nodes with "
             "EmulatedGrid(..., axes=...)."
         )
     grid_nodes = GridNodes.from_grid(paths[0], spectra)
@@ -317,17 +271,17 @@ def open_source(
 def errors_of(
     weights: Weights, source: SampleSource, training: TrainingConfig
 ) -> dict[str, dict[str, float]]:
-    """Return the errors of every emission against what it learned from.
+    """Compute the errors of every emission at the nodes or held-out samples.
 
     Args:
         weights (Weights): The trained weights.
-        source (SampleSource): What they were trained on.
-        training (TrainingConfig): How.
+        source (SampleSource): The training set.
+        training (TrainingConfig): The training.
 
     Returns:
         dict: For each stored spectrum that is emulated, and each line
-            quantity, the fields of its `ErrorSummary` at the points that
-            `SampleSource.truth` gives.
+            quantity, the fields of its `ErrorSummary` at the points of
+            `SampleSource.truth`.
     """
     header = source.header
     scored = scored_region(header.lam_angstrom).nonzero()[0]
@@ -352,106 +306,70 @@ def errors_of(
     return {name: asdict(e) for name, e in errors.items() if e is not None}
 
 
-def training_name(emission: str, training: str) -> str:
-    """Return the name of one training of an emission."""
-    return f"{emission}: {training}" if training else emission
-
-
-def error_table(errors: Mapping[str, Mapping[str, float]]) -> str:
-    """Return errors as a table, in per cent.
-
-    Args:
-        errors (Mapping): For each emission the fields of `ErrorSummary`.
-
-    Returns:
-        str: One line an emission.
-    """
-    columns = ("mean_median", "mean_p95", "p50", "p95", "p99", "worst")
-    titles = ("mean: median", "p95", "pixels: p50", "p95", "p99", "worst")
-    width = max((len(name) for name in errors), default=0)
-    head = " ".join(f"{title:>12}" for title in titles)
-    lines = [f"{'error / %':<{width}} {head}"]
-    for name, summary in errors.items():
-        values = " ".join(f"{100 * summary[c]:12.4f}" for c in columns)
-        lines.append(f"{name:<{width}} {values}")
-    return "\n".join(lines)
-
-
-class _Progress:
-    """Shows the trainings of an emission and saves them now and then."""
-
-    def __init__(
-        self,
-        emission: str,
-        checkpoint: Checkpoint,
-        epochs: int,
-        show: bool,
-        training: str = "",
-    ) -> None:
-        self._emission = emission
-        self._training = training
-        self._checkpoint = checkpoint
-        self._epochs = epochs
-        self._show = show
-        self._saved = time.monotonic()
-        self._bar: tqdm | None = None
-
-    def stage(self, name: str, epochs: int | None = None) -> "_Progress":
-        """Return what shows and saves a further training."""
-        return _Progress(
-            self._emission,
-            self._checkpoint,
-            epochs or self._epochs,
-            self._show,
-            f"{self._training} {name}".strip(),
-        )
-
-    def resume(self, template: Any) -> tuple[Any, LossHistory] | None:
-        """Return the state that an interrupted build left, if any."""
-        return self._checkpoint.restore(
-            self._emission, self._training, template
-        )
-
-    def report(self, history: LossHistory, state: Any) -> None:
-        """Show the newest losses; save if the last time is a while ago."""
-        if self._bar is None:
-            self._bar = tqdm(
-                total=self._epochs,
-                desc=training_name(self._emission, self._training),
-                unit="epoch",
-                disable=not self._show,
-            )
-        self._bar.update(history.epoch[-1] - self._bar.n)
-        self._bar.set_postfix(
-            training=f"{history.training[-1]:.2e}",
-            validation=f"{history.validation[-1]:.2e}",
-        )
-        if time.monotonic() - self._saved > _SAVE_EVERY:
-            self._checkpoint.save_training(
-                self._emission, self._training, state, history
-            )
-            self._saved = time.monotonic()
-
-
-def _fit(
+def fit_emission(
     emission: str,
     source: SampleSource,
     architecture: Architecture,
     training: TrainingConfig,
     checkpoint: Checkpoint,
-    show: bool,
+    progress: bool,
 ) -> FinishedEmission:
-    """Fit one emission."""
+    """Fit one emission, from a checkpoint if there is one.
+
+    Args:
+        emission (str): The path of the emission.
+        source (SampleSource): The training set.
+        architecture (Architecture): The architecture.
+        training (TrainingConfig): How to train.
+        checkpoint (Checkpoint): The checkpoint of the build.
+        progress (bool): Whether to show progress.
+    """
     samples = source.samples(emission, architecture.softening)
-    monitor = _Progress(emission, checkpoint, training.epochs, show)
+    monitor = BuildMonitor(emission, checkpoint, training.epochs, progress)
     fit = architecture.fit(samples, training, monitor)
     return FinishedEmission(fit.shape, tensors_of(fit.emulator), fit.histories)
+
+
+def _open_checkpoint(
+    target: Path, provenance: Provenance, source: SampleSource, resume: bool
+) -> Checkpoint:
+    """Open the checkpoint next to the target, or an empty one."""
+    path = target.with_name(f".{target.name}.checkpoint")
+    if not resume:
+        path.unlink(missing_ok=True)
+    return Checkpoint.open(path, _fingerprint(provenance, source))
+
+
+def _assemble(
+    finished: Mapping[str, FinishedEmission],
+    source: SampleSource,
+    provenance: Provenance,
+    training: TrainingConfig,
+) -> Weights:
+    """Join fitted emissions to weights, with their losses and errors."""
+    weights = Weights(
+        header=source.header,
+        domain=source.domain,
+        provenance=provenance,
+        shapes={e: result.shape for e, result in finished.items()},
+        tensors={e: result.tensors for e, result in finished.items()},
+    )
+    provenance = replace(
+        provenance,
+        errors=errors_of(weights, source, training),
+        histories={
+            training_name(emission, name): asdict(losses)
+            for emission, result in finished.items()
+            for name, losses in result.histories.items()
+        },
+    )
+    return replace(weights, provenance=provenance)
 
 
 def _check_can_learn(
     name: str, architecture: Architecture, source: SampleSource
 ) -> None:
-    """Refuse samples that an architecture can't learn from."""
+    """Check that an architecture can be trained on these samples."""
     if architecture.needs_nodes and not source.on_nodes:
         able = [
             other
@@ -466,7 +384,7 @@ def _check_can_learn(
 
 
 def _finite(emulated: NDArray, emission: str) -> NDArray:
-    """Return emulated values, refusing what is not finite."""
+    """Return emulated values if they are finite, else raise."""
     if not np.isfinite(emulated).all():
         raise GridError(
             f"The emulator of '{emission}' gives values that are not finite "
@@ -483,7 +401,7 @@ def _target(path: Path, out: str | Path | None) -> Path:
         if path.parent == example_folder():
             raise InconsistentArguments(
                 f"'{path.name}' ships with the package, and so do its "
-                "weights: say with --out (or out=) where to write others."
+                "weights: give another path with --out (or out=)."
             )
         return default
     target = Path(out)
@@ -498,7 +416,7 @@ def _target(path: Path, out: str | Path | None) -> Path:
 
 
 def _fingerprint(provenance: Provenance, source: SampleSource) -> str:
-    """Return what must be the same for a build to be taken up again."""
+    """Return the sources and settings that a resumed build must share."""
     return json.dumps(
         [
             provenance.source_hash,

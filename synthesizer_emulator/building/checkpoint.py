@@ -1,7 +1,7 @@
-"""What an interrupted build leaves behind, to be taken up again.
+"""The checkpoint of a build, from which an interrupted build resumes.
 
-One file beside the target holds the emissions that are finished and the
-state of the training that is not. Only the builder uses it.
+One file next to the target holds the finished emissions and the state of the
+training in progress. Only the builder uses it.
 """
 
 import json
@@ -24,17 +24,17 @@ from synthesizer_emulator.files.locks import exclusive
 from synthesizer_emulator.files.sealed import open_sealed, write_sealed
 from synthesizer_emulator.weights.tensors import read_tensors, write_tensors
 
-# What is done about a checkpoint that is damaged.
+# What happens if a checkpoint is damaged.
 _FRESH = "The build starts over."
 
 
 @dataclass(frozen=True)
 class FinishedEmission:
-    """One emission whose fit is done.
+    """One emission that is fitted.
 
     Attributes:
-        shape (EmissionShape): From which its skeleton is made.
-        tensors (Mapping): Its tensors by their paths.
+        shape (EmissionShape): The sizes from which its skeleton is built.
+        tensors (Mapping): Its tensors by their names.
         histories (Mapping): The losses of its trainings by their names.
     """
 
@@ -45,10 +45,10 @@ class FinishedEmission:
 
 @dataclass(frozen=True)
 class SavedTraining:
-    """One training of an emission that is not finished.
+    """The state of one training of an unfinished emission.
 
     Attributes:
-        leaves (list of np.ndarray): Its state when last saved.
+        leaves (list of np.ndarray): The arrays of the state.
         history (LossHistory): Its losses until then.
     """
 
@@ -62,11 +62,11 @@ class Checkpoint:
 
     Attributes:
         path (Path): The file.
-        fingerprint (str): What is built from what; a file with another
-            one is of another build and is not taken up.
+        fingerprint (str): Identifies the source and the settings; a file
+            with another fingerprint belongs to another build.
         finished (dict): The finished emissions by their paths.
-        current (str): The emission in training when last saved.
-        trainings (dict): Its trainings, begun or done, by their names.
+        current (str): The emission in training.
+        trainings (dict): Its trainings, running or finished, by their names.
     """
 
     path: Path
@@ -77,10 +77,14 @@ class Checkpoint:
 
     @classmethod
     def open(cls, path: Path, fingerprint: str) -> "Checkpoint":
-        """Return what an earlier build left, or an empty checkpoint.
+        """Open the checkpoint of an interrupted build, or an empty one.
 
-        A file that is damaged or of another build counts as none; of one
-        that is damaged it is said.
+        A damaged file, or one of another build, is ignored; a damaged one
+        with a warning.
+
+        Args:
+            path (Path): The file.
+            fingerprint (str): Identifies the source and the settings.
         """
         if path.exists():
             try:
@@ -95,7 +99,7 @@ class Checkpoint:
     def _read(
         cls, path: Path, fingerprint: str, hdf: h5py.File
     ) -> "Checkpoint":
-        """Read a checkpoint that belongs to this build."""
+        """Read the checkpoint of this build."""
         finished = {
             _unescaped(name): FinishedEmission(
                 EmissionShape.from_json(group.attrs["shape"]),
@@ -123,7 +127,7 @@ class Checkpoint:
     def restore(
         self, emission: str, training: str, template: Any
     ) -> tuple[Any, LossHistory] | None:
-        """Return the saved state and history of a training.
+        """Return the saved state and losses of a training.
 
         Args:
             emission (str): The emission about to be trained.
@@ -131,7 +135,8 @@ class Checkpoint:
             template (pytree): A state of the same structure.
 
         Returns:
-            tuple: The state and the history, or None if none fits.
+            tuple: The state and the losses, or None if there are none of this
+                structure.
         """
         saved = self.trainings.get(training)
         if self.current != emission or saved is None:
@@ -157,14 +162,14 @@ class Checkpoint:
         self._write()
 
     def save_finished(self, emission: str, result: FinishedEmission) -> None:
-        """Save a finished emission, and forget the state of its training."""
+        """Save a finished emission, and drop the state of its training."""
         self.finished[emission] = result
         self.current, self.trainings = "", {}
         self._write()
 
     def remove(self) -> None:
-        """Delete the file, as the build is done."""
-        # With what killed builds left of it.
+        """Delete the file at the end of a build."""
+        # The lock also removes the files of killed builds.
         with exclusive(self.path):
             self.path.unlink(missing_ok=True)
 
@@ -191,7 +196,7 @@ class Checkpoint:
 
 
 def _escaped(name: str) -> str:
-    """Return a name under which HDF5 makes one entry, never nested."""
+    """Return a name for a single HDF5 entry: `/` would nest groups."""
     return "|" + name.replace("/", "|")
 
 

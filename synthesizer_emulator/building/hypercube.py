@@ -17,10 +17,8 @@ from synthesizer_emulator.architectures.samples import EmissionSamples
 from synthesizer_emulator.architectures.training import (
     TrainingConfig,
 )
-from synthesizer_emulator.building.grid_nodes import (
-    GridNodes,
-    error_weights,
-)
+from synthesizer_emulator.building.grid_nodes import GridNodes
+from synthesizer_emulator.building.learned import error_weights
 from synthesizer_emulator.emulator.scaling import AxisDomain, Coordinates
 from synthesizer_emulator.gridfile.header import GridHeader
 from synthesizer_emulator.validation import check_whole
@@ -28,17 +26,16 @@ from synthesizer_emulator.validation import check_whole
 
 @dataclass(frozen=True)
 class Hypercube:
-    """Samples between the nodes of a grid, as Synthesizer interpolates it.
+    """A Latin hypercube of samples between the nodes of a grid.
 
-    A Latin hypercube in the coordinates of the networks, in which the
-    density of samples follows that of the nodes. What the network learns
-    between the nodes is Synthesizer's linear interpolation, as in
+    It is drawn in the scaled coordinates of the axes. The fluxes between
+    the nodes are those of Synthesizer's linear interpolation, as in
     simulacra.
 
     Attributes:
         grid (GridNodes): The grid.
         size (int): The number of samples.
-        seed (int): Draws them.
+        seed (int): The seed of the draw.
     """
 
     grid: GridNodes
@@ -49,7 +46,7 @@ class Hypercube:
         """Check the number of samples.
 
         Raises:
-            InconsistentArguments: If there are none.
+            InconsistentArguments: If there are fewer than two.
         """
         check_whole("latin_hypercube", self.size, 2)
 
@@ -70,37 +67,37 @@ class Hypercube:
 
     @property
     def domain(self) -> tuple[AxisDomain, ...]:
-        """Where there are samples."""
+        """The range of the nodes along each axis."""
         return self.grid.domain
 
     @property
     def on_nodes(self) -> bool:
-        """That the samples are not the nodes of the grid."""
+        """False: the samples are not the nodes of the grid."""
         return False
 
     @property
     def description(self) -> str:
-        """What the samples are."""
+        """The number of samples."""
         return f"Latin hypercube of {self.size} between the nodes"
 
     def check(self) -> None:
-        """Read everything once, as `SampleSource.check` says."""
+        """Read and check all emissions."""
         self.grid.check()
 
     def source_hash(self) -> str:
-        """Return the SHA-256 of the grid file, in hex."""
+        """Return the SHA-256 of the grid file, in hexadecimal."""
         return self.grid.source_hash()
 
     def samples(self, emission: str, softening: float) -> EmissionSamples:
-        """Return one emission at the samples, prepared for fitting."""
+        """Interpolate one emission to the samples, prepared for fitting."""
         values = self.grid.read(emission)
         coordinates = Coordinates(self.domain)
         nodes = coordinates.scale_nodes(self.header.axes)
         has_emission = values.max(axis=-1) > 0
         draw = qmc.LatinHypercube(len(nodes), rng=self.seed).random(self.size)
         points = 2.0 * draw - 1.0
-        # Beside a node without emission the interpolation fades, which the
-        # emulator adds by itself.
+        # Towards nodes without emission the interpolation falls to zero; the
+        # emulator does that by itself.
         points = points[_all_corners(nodes, has_emission, points)]
         return EmissionSamples.from_points(
             nodes,
@@ -114,13 +111,13 @@ class Hypercube:
     def truth(
         self, emission: str, training: TrainingConfig
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return all nodes, as `SampleSource.truth` says."""
+        """Return the axis values and fluxes of all nodes."""
         return self.grid.truth(emission, training)
 
     def _interpolated(
         self, values: NDArray[np.float64], points: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        """Return what Synthesizer makes of node values at points, (m, n)."""
+        """Interpolate node values to points (m, d) by Synthesizer, (m, n)."""
         grid = Grid(
             self.grid.grid_name,
             grid_dir=self.path.parent,
@@ -131,8 +128,8 @@ class Hypercube:
             axis.name: np.log10(column) if axis.log_on_read else column
             for axis, column in zip(self.header.axes, points.T, strict=True)
         }
-        # The public method takes none but the grid's own arrays, all of
-        # which it would have to load.
+        # The public method only takes the grid's own arrays, and would have to
+        # load all of them.
         return np.asarray(grid._interpolate_grid_array(values, columns))
 
 
@@ -143,14 +140,14 @@ def _all_corners(
 ) -> NDArray[np.bool_]:
     """Return which points have emission at all corners of their cell.
 
-    If none has, the first counts: there must be one.
+    If there is no such point, the first one is returned as True.
     """
-    part = RegularGridInterpolator(
+    fraction = RegularGridInterpolator(
         [np.asarray(n, np.float64) for n in nodes],
         has_emission.astype(np.float64),
         bounds_error=False,
         fill_value=None,
     )(points)
-    inside = part > 1.0 - 1e-6
+    inside = fraction > 1.0 - 1e-6
     inside[0] |= not inside.any()
     return inside

@@ -1,28 +1,22 @@
-"""Training sets that are not the nodes of a grid.
-
-Samples between the nodes, as Synthesizer interpolates, and scattered samples
-with no grid at all. Only the builder needs them.
-"""
+"""Scattered samples, which form no grid, as a training set."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import prod
-from numbers import Integral
 from pathlib import Path
-from typing import Self, TypeAlias
+from typing import Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy.interpolate import RBFInterpolator
-from synthesizer.exceptions import GridError, InconsistentArguments
+from synthesizer.exceptions import GridError
 
 from synthesizer_emulator.architectures.samples import EmissionSamples
 from synthesizer_emulator.architectures.training import (
     TrainingConfig,
     split_samples,
 )
-from synthesizer_emulator.building.grid_nodes import (
+from synthesizer_emulator.building.learned import (
     check_header,
     check_values,
     error_weights,
@@ -30,33 +24,26 @@ from synthesizer_emulator.building.grid_nodes import (
     learned_header,
     read_learned,
 )
+from synthesizer_emulator.building.node_choice import NodeChoice, choose_axes
 from synthesizer_emulator.digests import file_digest
 from synthesizer_emulator.emulator.scaling import AxisDomain, Coordinates
-from synthesizer_emulator.gridfile.header import Axis, GridHeader, interpolable
+from synthesizer_emulator.gridfile.header import GridHeader, interpolable
 from synthesizer_emulator.gridfile.nodes import node_mesh
 from synthesizer_emulator.gridfile.samples import SampleFile, check_joinable
-from synthesizer_emulator.validation import check_memory
 
-# The nodes along an axis: values, a number of them, or either as text.
-NodeChoice: TypeAlias = "int | str | ArrayLike"
-
-# How many samples decide what is stored, and not emulated, at a node.
+# The number of nearest samples from which stored values are interpolated.
 _NEIGHBOURS = 30
-
-# What is held for a node while building, as components and their slopes: an
-# order of magnitude, to tell a typo from a grid.
-_NODE_BYTES = 2048
 
 
 @dataclass(frozen=True)
 class ScatteredSamples:
-    """Samples that form no grid, and the nodes of the grid they shall be.
+    """Scattered samples, and the nodes of the grid to build from them.
 
     Attributes:
         files (tuple of SampleFile): The files, joined in this order.
         header (GridHeader): The header of the grid.
         emissions (tuple of str): The paths of the emissions to learn.
-        domain (tuple of AxisDomain): The box that was sampled.
+        domain (tuple of AxisDomain): The sampled range of each axis.
     """
 
     files: tuple[SampleFile, ...]
@@ -77,17 +64,17 @@ class ScatteredSamples:
             paths (sequence of Path): The files.
             axes (Mapping): The nodes along each parameter, see
                 `choose_nodes`.
-            spectra (tuple of str): Which spectra to learn; all by default.
+            spectra (tuple of str): The spectra to learn; all by default.
 
         Returns:
-            ScatteredSamples: What to learn.
+            ScatteredSamples: The training set.
 
         Raises:
-            GridError: If a file is no file of samples, or they can't be
-                joined.
+            GridError: If a file is not a file of samples, or the files
+                can't be joined.
             InconsistentArguments: If the nodes of a parameter are missing
-                or outside the box that was sampled.
-            MissingSpectraType: If there are not all of `spectra`.
+                or outside the sampled range.
+            MissingSpectraType: If the files lack one of `spectra`.
         """
         files = tuple(SampleFile.open(path) for path in paths)
         check_joinable(files)
@@ -99,7 +86,7 @@ class ScatteredSamples:
             for kind, a, b in zip(kinds, low, high, strict=True)
         ]
         domain = tuple(AxisDomain.from_axis(axis) for axis in ends)
-        chosen = _chosen_axes(ends, domain, axes or {})
+        chosen = choose_axes(ends, domain, axes or {})
         header = replace(files[0].contents, axes=chosen)
         unstored = header.with_stored({})
         check_header(paths[0], unstored)
@@ -117,12 +104,12 @@ class ScatteredSamples:
 
     @property
     def on_nodes(self) -> bool:
-        """That the samples are not the nodes of the grid."""
+        """False: the samples are not the nodes of the grid."""
         return False
 
     @property
     def description(self) -> str:
-        """What the samples are."""
+        """The number of samples and files."""
         size = sum(file.size for file in self.files)
         joined = f" of {len(self.files)} files" if len(self.files) > 1 else ""
         return f"{size} scattered samples{joined}"
@@ -133,12 +120,12 @@ class ScatteredSamples:
         return np.concatenate([file.points for file in self.files])
 
     def check(self) -> None:
-        """Read everything once, as `SampleSource.check` says."""
+        """Read and check all emissions."""
         for emission in self.emissions:
             read_learned(self._read, emission)
 
     def _check_distinct(self) -> None:
-        """Refuse two samples at one point, as of a file given twice.
+        """Check that no two samples are at the same point.
 
         Raises:
             GridError: Names the first two.
@@ -158,14 +145,14 @@ class ScatteredSamples:
             )
 
     def source_hash(self) -> str:
-        """Return the SHA-256 of the files, or of those of several."""
+        """Return the SHA-256 of the file, or of the hashes of several."""
         hashes = [file_digest(file.path) for file in self.files]
         if len(hashes) == 1:
             return hashes[0]
         return hashlib.sha256("".join(hashes).encode()).hexdigest()
 
     def samples(self, emission: str, softening: float) -> EmissionSamples:
-        """Return one emission at the samples, prepared for fitting."""
+        """Read one emission at the samples and prepare it for fitting."""
         coordinates = Coordinates(self.domain)
         return EmissionSamples.from_points(
             coordinates.scale_nodes(self.header.axes),
@@ -179,13 +166,13 @@ class ScatteredSamples:
     def truth(
         self, emission: str, training: TrainingConfig
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return samples kept out of training, as `SampleSource.truth`."""
+        """Return the axis values and fluxes of held-out samples."""
         values = self._read(emission)
-        lit = np.flatnonzero(values.max(axis=-1) > 0)
-        if not len(lit):
+        emitting = np.flatnonzero(values.max(axis=-1) > 0)
+        if not len(emitting):
             return self.points[:1], values[:1]
-        _, held = split_samples(len(lit), training)
-        return self.points[lit[held]], values[lit[held]]
+        _, held_out = split_samples(len(emitting), training)
+        return self.points[emitting[held_out]], values[emitting[held_out]]
 
     def _read(self, emission: str) -> NDArray[np.float64]:
         """Read an array of all files and check it."""
@@ -195,7 +182,7 @@ class ScatteredSamples:
         return values
 
     def _place(self, index: Sequence[int]) -> str:
-        """Return which sample it is."""
+        """Describe a sample, for messages."""
         point = zip(self.header.axes, self.points[index[0]], strict=True)
         return (
             f"sample {index[0]} ("
@@ -204,7 +191,7 @@ class ScatteredSamples:
         )
 
     def _with_stored(self, header: GridHeader) -> GridHeader:
-        """Return a header with the stored values of samples at the nodes."""
+        """Interpolate the stored values of the samples to the nodes."""
         coordinates = Coordinates(self.domain)
         points = coordinates.scale_points(self.points)
         mesh = node_mesh(coordinates.scale_nodes(header.axes))
@@ -230,97 +217,3 @@ class ScatteredSamples:
         return header.with_stored(
             {path: at_nodes(path) for path in header.stored}
         )
-
-
-def choose_nodes(
-    choice: NodeChoice, axis: Axis, domain: AxisDomain
-) -> NDArray[np.float64]:
-    """Return the nodes along an axis.
-
-    Args:
-        choice (int/str/array): The values in the units of the axis; or how
-            many to spread evenly over the domain, as the networks scale it;
-            or one of these as text, `50`, `1e6,1e7,1e8`, or `1e6:1e9:50`
-            for so many between two values.
-        axis (Axis): The axis.
-        domain (AxisDomain): Where there are samples.
-
-    Returns:
-        np.ndarray of float: The nodes, ascending.
-
-    Raises:
-        InconsistentArguments: If it is none of these, or there are less
-            than two, or one is outside the domain.
-    """
-    values = np.atleast_1d(_parsed(choice, axis.name, domain))
-    if values.ndim != 1 or len(values) < 2 or (np.diff(values) <= 0).any():
-        raise InconsistentArguments(
-            f"The axis '{axis.name}' needs at least two nodes, strictly "
-            f"ascending, got {choice!r}."
-        )
-    return domain.require_inside(values)
-
-
-def _parsed(
-    choice: NodeChoice, name: str, domain: AxisDomain
-) -> NDArray[np.float64]:
-    """Return nodes that may be given as a number or a text."""
-    try:
-        if isinstance(choice, str):
-            if "," in choice:
-                return np.array([float(part) for part in choice.split(",")])
-            *ends, number = choice.split(":")
-            if ends:
-                first, last = (float(end) for end in ends)
-                domain = replace(domain, low=first, high=last)
-            choice = int(number)
-        if isinstance(choice, Integral):
-            _check_nodes(f"{choice} nodes of '{name}'", int(choice))
-            low, high = domain.scaled(np.array([domain.low, domain.high]), np)
-            nodes = domain.unscaled(np.linspace(low, high, int(choice)))
-            nodes[[0, -1]] = domain.low, domain.high
-            return nodes
-        return np.asarray(choice, np.float64)
-    except (ValueError, IndexError) as error:
-        raise InconsistentArguments(
-            f"The nodes of '{name}' must be values, or a number of nodes, or "
-            f"LOW:HIGH:NUMBER, got {choice!r}."
-        ) from error
-
-
-def _chosen_axes(
-    ends: Sequence[Axis],
-    domain: Sequence[AxisDomain],
-    choices: Mapping[str, NodeChoice],
-) -> tuple[Axis, ...]:
-    """Return the axes of the grid that samples shall be."""
-    names = [axis.name for axis in ends]
-    unknown = [name for name in choices if name not in names]
-    missing = [axis for axis in ends if axis.name not in choices]
-    if unknown or missing:
-        wrong = (
-            f"there is no parameter {', '.join(unknown)}"
-            if unknown
-            else f"{', '.join(a.name for a in missing)} has none"
-        )
-        ranges = ", ".join(
-            f"{a.name} ({a.values[0]:g} to {a.values[1]:g})" for a in ends
-        )
-        raise InconsistentArguments(
-            "Scattered samples need the nodes of the grid that they shall "
-            f"be, for each of {ranges}; {wrong}. Choose them with --axes "
-            f"{names[0]}=50, --axes {names[0]}=LOW:HIGH:50 or a list of "
-            "values; others can be had of the built grid at any time."
-        )
-    axes = tuple(
-        replace(axis, values=choose_nodes(choices[axis.name], axis, limits))
-        for axis, limits in zip(ends, domain, strict=True)
-    )
-    shape = [len(axis.values) for axis in axes]
-    _check_nodes(f"A grid of {' x '.join(map(str, shape))} nodes", prod(shape))
-    return axes
-
-
-def _check_nodes(what: str, number: int) -> None:
-    """Refuse more nodes than there is memory for what is kept at each."""
-    check_memory(what, _NODE_BYTES * float(number), "choose fewer")

@@ -1,7 +1,7 @@
-"""What errors mean, in words and beside those of weights that are there.
+"""The verdict on a build's errors, and on replacing existing weights.
 
-A build ends with one line that says what its weights are good for, and does
-not put them in the place of better ones, or of others, unless told to.
+A build ends with one line on the quality of its weights. It does not replace
+better or different weights unless asked to.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,27 +14,27 @@ from synthesizer_emulator.weights.file import ForeignFileError, read_weights
 from synthesizer_emulator.weights.provenance import Provenance
 from synthesizer_emulator.weights.weights import Weights
 
-# Within what 95% of the pixels must be for weights to be good, as fluxes are
-# hardly calibrated better than to 1%, or at least to look alike.
+# The 95th percentile of the error up to which weights are good (observed
+# fluxes are hardly calibrated better than to 1%), or at least coarse.
 _GOOD, _COARSE = 0.01, 0.1
 
-# The quantiles by which weights are compared, and a factor that is none:
-# other seeds and machines give errors that differ by as much.
+# The quantiles by which weights are compared, and the ratio up to which two
+# errors count as equal: other seeds and machines differ by as much.
 _COMPARED = {"p50": "half", "p95": "95%", "p99": "99%"}
 _ALIKE = 1.2
 
 
 def verdict(errors: Mapping[str, Mapping[str, float]]) -> str:
-    """Return in one line what weights with these errors are good for.
+    """Return a one-line verdict on the errors of weights.
 
     Args:
-        errors (Mapping): For each emission the fields of `ErrorSummary`.
+        errors (Mapping): The fields of `ErrorSummary`, by emission.
 
     Returns:
-        str: The verdict, by the worst emission.
+        str: The verdict on the worst emission.
     """
     if not errors:
-        return "Verdict: none, as nothing shines."
+        return "Verdict: none, as there is no emission."
     worst = max(errors, key=lambda emission: errors[emission]["p95"])
     p50, p95 = (errors[worst][p] for p in ("p50", "p95"))
     if p95 <= _GOOD:
@@ -50,24 +50,24 @@ def verdict(errors: Mapping[str, Mapping[str, float]]) -> str:
     )
 
 
-def to_replace(
+def weights_to_replace(
     target: Path, provenance: Provenance, emissions: Sequence[str]
 ) -> Weights | None:
-    """Return the weights that new ones are to take the place of.
+    """Return the existing weights that new ones will replace.
 
     Args:
         target (Path): The file to be written.
-        provenance (Provenance): What is known of the new ones before they
-            are trained.
-        emissions (sequence of str): The paths of what they will emulate.
+        provenance (Provenance): The provenance of the new weights, before
+            training.
+        emissions (sequence of str): The paths of the new emissions.
 
     Returns:
-        Weights: Those that are there; None if there are none, or none that
-            can be read.
+        Weights: The existing weights; None if there are none, or if they
+            can't be read.
 
     Raises:
-        InconsistentArguments: If something would be lost that the new ones
-            can't have, however well they are trained.
+        InconsistentArguments: If the existing weights are of another grid
+            or architecture, or hold more members or emissions.
     """
     if not target.exists():
         return None
@@ -77,26 +77,24 @@ def to_replace(
         raise _refusal(target, str(error), provenance) from error
     except GridError:
         return None
-    was = old.provenance
+    before = old.provenance
     lost = sorted(set(old.shapes) - set(emissions))
-    members, before = (
-        card.architecture_config.get("ensemble", 1)
-        for card in (provenance, was)
-    )
+    members = provenance.architecture_config.get("ensemble", 1)
+    members_before = before.architecture_config.get("ensemble", 1)
     for differs, what in (
         (
-            was.grid_name != provenance.grid_name,
-            f"It holds weights of the grid '{was.grid_name}', not of "
+            before.grid_name != provenance.grid_name,
+            f"It holds weights of the grid '{before.grid_name}', not of "
             f"'{provenance.grid_name}'.",
         ),
         (
-            was.architecture != provenance.architecture,
-            f"It holds weights of the architecture '{was.architecture}', not "
-            f"'{provenance.architecture}'.",
+            before.architecture != provenance.architecture,
+            "It holds weights of the architecture "
+            f"'{before.architecture}', not '{provenance.architecture}'.",
         ),
         (
-            members < before,
-            f"It holds an ensemble of {before}, and this is one of {members}.",
+            members < members_before,
+            f"It holds an ensemble of {members_before}, not of {members}.",
         ),
         (bool(lost), f"It holds {', '.join(lost)} as well."),
     ):
@@ -105,16 +103,16 @@ def to_replace(
     return old
 
 
-def worse(old: Provenance, new: Provenance) -> str | None:
-    """Return in which way new weights of a grid are worse than old ones.
+def degradation(old: Provenance, new: Provenance) -> str | None:
+    """Describe how new weights of a grid are worse than existing ones.
 
     Args:
-        old (Provenance): Of those that are there.
-        new (Provenance): Of those that were trained now.
+        old (Provenance): The provenance of the existing weights.
+        new (Provenance): The provenance of the new weights.
 
     Returns:
-        str: The largest difference, in words; None if they are not worse,
-            or learned from something else.
+        str: The largest increase of an error; None if there is none, or if
+            the weights were built from different files.
     """
     if old.source_hash != new.source_hash:
         return None
@@ -127,40 +125,39 @@ def worse(old: Provenance, new: Provenance) -> str | None:
     }
     if not ratios or max(ratios.values()) <= _ALIKE:
         return None
-    emission, quantile = max(ratios, key=lambda which: ratios[which])
-    before, now = (
-        _percent(card.errors[emission][quantile]) for card in (old, new)
-    )
+    emission, quantile = max(ratios, key=ratios.__getitem__)
+    before = _percent(old.errors[emission][quantile])
+    now = _percent(new.errors[emission][quantile])
     return (
         f"{emission} is within {now} at {_COMPARED[quantile]} of its pixels, "
         f"and was within {before}"
     )
 
 
-def beside(target: Path, what: str) -> Path:
-    """Return the path of weights that lie beside others of the same grid.
+def sibling(target: Path, label: str) -> Path:
+    """Return a path for weights next to others of the same grid.
 
     Args:
-        target (Path): The path of the others.
-        what (str): What they are called there, as `pca`.
+        target (Path): The path of the other weights.
+        label (str): Distinguishes the two in the file name, e.g. `pca`.
     """
     return target.with_name(
-        f"{target.name.removesuffix(SUFFIX)}.{what}{SUFFIX}"
+        f"{target.name.removesuffix(SUFFIX)}.{label}{SUFFIX}"
     )
 
 
 def _refusal(
-    target: Path, what: str, provenance: Provenance
+    target: Path, reason: str, provenance: Provenance
 ) -> InconsistentArguments:
-    """Return the error that says how to keep, or lose, what is there."""
-    other = beside(target, provenance.architecture)
+    """Return the error that explains how to keep or replace weights."""
+    other = sibling(target, provenance.architecture)
     return InconsistentArguments(
-        f"A build would replace '{target}'. {what} Keep both with --out "
+        f"A build would replace '{target}'. {reason} Keep both with --out "
         f"'{other}' (out=), which EmulatedGrid(..., weights='{other}') loads; "
         "or replace it with --overwrite (overwrite=True)."
     )
 
 
 def _percent(error: float) -> str:
-    """Return an error in per cent."""
+    """Format an error in per cent."""
     return f"{100 * error:.2g}%" if error < 1 else f"{100 * error:,.0f}%"

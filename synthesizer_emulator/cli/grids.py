@@ -92,7 +92,7 @@ def bc03(
 @click.argument("weights", type=click.Path(path_type=Path))
 def info(weights: Path) -> None:
     """Print how a weights file was made, and its errors."""
-    from synthesizer_emulator.building.builder import error_table
+    from synthesizer_emulator.building.report import error_table
     from synthesizer_emulator.weights.file import read_weights
 
     contents = read_weights(weights)

@@ -1,0 +1,225 @@
+"""The emissions that are learned from a grid, and checks of their values.
+
+Lines stand out of `nebular` on a smooth continuum, so a reprocessed grid's
+nebular continuum and lines are learned separately.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from synthesizer.exceptions import (
+    GridError,
+    MissingSpectraType,
+)
+
+from synthesizer_emulator.emulator.metrics import scored_region
+from synthesizer_emulator.gridfile.emissions import (
+    LINE_UNITS,
+    LINECONT,
+    LINES,
+    NEBULAR,
+    NEBULAR_CONTINUUM,
+    SPECTRA,
+)
+from synthesizer_emulator.gridfile.header import GridHeader
+from synthesizer_emulator.units import NO_UNITS, parse_unit
+from synthesizer_emulator.validation import nearest
+
+# The expected units of the axes of stellar grids, and of spectra.
+_AXIS_UNITS = {
+    "ages": "yr",
+    "metallicities": "dimensionless",
+    "ionisation_parameters": "dimensionless",
+}
+
+_SPECTRA_UNITS = "erg/s/Hz"
+
+# The spectra of gas; lines are learned together with these.
+_OF_GAS = {NEBULAR, LINECONT, NEBULAR_CONTINUUM}
+
+# The range of fluxes in float32, with some margin.
+_FLOAT32_RANGE = (1e-28, 1e37)
+
+# The weight of an error outside the scored wavelengths: enough for ionising
+# photon rates within 0.1% (docs/accuracy).
+_WEIGHT_OUTSIDE = 0.3
+
+
+def error_weights(header: GridHeader, emission: str) -> NDArray[np.float64]:
+    """Return the weight of an error at each wavelength or line, (n,).
+
+    It is one at the wavelengths at which stars and gas are observed, and
+    smaller elsewhere.
+
+    Args:
+        header (GridHeader): The header of the grid.
+        emission (str): The path of the emission.
+    """
+    if emission.startswith(f"{LINES}/"):
+        return np.ones(header.size_of(emission))
+    scored = scored_region(header.lam_angstrom)
+    return np.where(scored, 1.0, _WEIGHT_OUTSIDE)
+
+
+def learned_emissions(
+    header: GridHeader, spectra: tuple[str, ...] | None, path: Path
+) -> tuple[str, ...]:
+    """Return the paths of the emissions to learn.
+
+    Args:
+        header (GridHeader): The header of the grid.
+        spectra (tuple of str): The requested spectra; all by default.
+        path (Path): The grid file, for messages.
+
+    Returns:
+        tuple of str: For instance `spectra/incident`, `lines/luminosity`.
+
+    Raises:
+        MissingSpectraType: If the grid does not have a requested spectrum.
+    """
+    stored = tuple(header.spectra_units)
+    wanted = stored if spectra is None else spectra
+    if not wanted:
+        raise MissingSpectraType(
+            f"spectra must be a list of names out of {', '.join(stored)}, "
+            f"got {wanted!r}."
+        )
+    missing = [name for name in wanted if name not in stored]
+    if missing:
+        raise MissingSpectraType(
+            f"The grid '{path.name}' has no spectra "
+            f"{', '.join(missing)}; it has: {', '.join(stored)}."
+            + nearest(missing[0], stored)
+        )
+    learned = list(wanted)
+    separable = NEBULAR in learned and LINECONT in stored
+    if header.reprocessed and separable:
+        learned.remove(NEBULAR)
+        learned.append(NEBULAR_CONTINUUM)
+        if LINECONT not in learned:
+            learned.append(LINECONT)
+    emissions = [f"spectra/{name}" for name in learned]
+    # Only gas emits lines.
+    if header.lines is not None and (
+        spectra is None or not _OF_GAS.isdisjoint(learned)
+    ):
+        emissions += [
+            f"{LINES}/{name}"
+            for name in LINE_UNITS
+            if name in header.lines.units
+        ]
+    return tuple(emissions)
+
+
+def learned_header(header: GridHeader, emissions: Sequence[str]) -> GridHeader:
+    """Return the header, without lines if none are learned.
+
+    Args:
+        header (GridHeader): The header of the grid.
+        emissions (sequence of str): The paths of the emissions to learn.
+    """
+    lines = any(emission.startswith(f"{LINES}/") for emission in emissions)
+    return header if lines else replace(header, lines=None)
+
+
+def read_learned(
+    read: Callable[[str], NDArray[np.float64]], emission: str
+) -> NDArray[np.float64]:
+    """Read an emission, and subtract lines from a nebular spectrum.
+
+    Args:
+        read (callable): Reads the values of a stored emission.
+        emission (str): The path of a learned emission.
+
+    Returns:
+        np.ndarray of float: The values, (..., n).
+    """
+    if emission != f"{SPECTRA}/{NEBULAR_CONTINUUM}":
+        return read(emission)
+    nebular = read(f"{SPECTRA}/{NEBULAR}")
+    linecont = read(f"{SPECTRA}/{LINECONT}")
+    # At the lines the difference can round to below zero.
+    return np.maximum(nebular - linecont, 0.0)
+
+
+def check_values(
+    values: NDArray[np.float64],
+    emission: str,
+    filename: str,
+    place: Callable[[Sequence[int]], str],
+) -> None:
+    """Check that values are finite, not negative, and fit into float32.
+
+    Args:
+        values (np.ndarray of float): The values of an emission, (..., n).
+        emission (str): The path of the emission.
+        filename (str): The name of the file.
+        place (callable): Describes the node or sample of an index.
+
+    Raises:
+        GridError: Names the first value that is not.
+    """
+    peaks = values.max(axis=-1, keepdims=True)
+    faint = (peaks > 0) & (peaks < _FLOAT32_RANGE[0])
+    for wrong, what in (
+        (~np.isfinite(values), "a value that is not finite"),
+        (values < 0, "a negative value"),
+        (values > _FLOAT32_RANGE[1], "a value too large for float32"),
+        (faint, "a spectrum too faint for float32"),
+    ):
+        if wrong.any():
+            *where, entry = np.argwhere(wrong)[0]
+            raise GridError(
+                f"'{emission}' of '{filename}' has {what} at "
+                f"{place(where)}, entry {entry} ({int(wrong.sum())} in "
+                "all). Mend the grid before building an emulator."
+            )
+
+
+def check_header(path: Path, header: GridHeader) -> None:
+    """Check that a grid can be emulated.
+
+    Args:
+        path (Path): The grid file, for messages.
+        header (GridHeader): Its header.
+
+    Raises:
+        GridError: If it is not a grid of emission, has fewer than two axes
+            of two nodes, or wrong units.
+    """
+    if header.spectra_group != "spectra":
+        raise GridError(
+            f"'{path.name}' is a grid of {header.spectra_group}, which are "
+            "not emission and can't be emulated; use Synthesizer's own "
+            "Grid for it."
+        )
+    if len(header.axes) < 2 or min(header.shape) < 2:
+        raise GridError(
+            f"'{path.name}' has the axes "
+            + ", ".join(f"{a.name} ({len(a.values)})" for a in header.axes)
+            + "; an emulator needs at least two axes of two nodes."
+        )
+    for axis in header.axes:
+        expected = _AXIS_UNITS.get(axis.name, axis.units)
+        dimensions = parse_unit(expected).dimensions
+        if (
+            axis.units not in NO_UNITS
+            and parse_unit(axis.units).dimensions != dimensions
+        ):
+            raise GridError(
+                f"'axes/{axis.name}' of '{path.name}' is in '{axis.units}', "
+                f"expected '{expected}' or what converts to it. Mend the "
+                "grid before building an emulator."
+            )
+    spectra_unit = parse_unit(_SPECTRA_UNITS)
+    for name, units in header.spectra_units.items():
+        # Synthesizer ignores the units of spectra, so they must be exact.
+        if units not in NO_UNITS and parse_unit(units) != spectra_unit:
+            raise GridError(
+                f"'spectra/{name}' of '{path.name}' is in '{units}', and "
+                "Synthesizer takes the numbers of spectra for "
+                f"{_SPECTRA_UNITS}: store them in these."
+            )
