@@ -4,7 +4,7 @@
 compilation and bounded memory. Libraries are made with it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -33,7 +33,8 @@ def in_batches(
     values: Mapping[str, Any],
     batch_size: int | None = None,
     devices: Sequence[jax.Device] | None = None,
-) -> Iterator[tuple[slice, dict[str, dict[str, NDArray]]]]:
+    function: Callable[[GalaxyModel, Any], Any] = GalaxyModel.galaxy,
+) -> Iterator[tuple[slice, Any]]:
     """Evaluate galaxies batch by batch on all devices of this machine.
 
     Each batch is divided evenly between the devices. The last batch is
@@ -48,10 +49,13 @@ def in_batches(
             of the number of devices; by default chosen by their memory.
         devices (sequence of Device): The devices; by default all of JAX's
             that belong to this process.
+        function (callable): A pure function of the model and the plain
+            parameters of one galaxy.
 
     Returns:
-        Iterator: Pairs of a slice of the galaxies and their outputs: those
-            of `GalaxyModel.galaxy` with a leading axis.
+        Iterator: Pairs of a slice of the galaxies and the results of the
+            function, by default those of `GalaxyModel.galaxy`, with a
+            leading axis.
 
     Raises:
         InconsistentArguments: If parameters are of different lengths, or
@@ -97,7 +101,8 @@ def in_batches(
         # `compile_model` has warned of constant temperatures.
         if dust.names and dust.names <= parameters.keys():
             dust.warn_if_cold(label, parameters, emission.lam)
-    return _batches(model, values, n, size, Mesh(np.array(used), (_AXIS,)))
+    mesh = Mesh(np.array(used), (_AXIS,))
+    return _batches(model, values, n, size, mesh, function)
 
 
 def count(values: Mapping[str, Any]) -> int:
@@ -155,7 +160,8 @@ def _batches(
     n: int,
     size: int,
     mesh: Mesh,
-) -> Iterator[tuple[slice, dict[str, dict[str, NDArray]]]]:
+    function: Callable[[GalaxyModel, Any], Any],
+) -> Iterator[tuple[slice, Any]]:
     """Evaluate batches and fetch each while the next is evaluated."""
     replicated = jax.device_put(model, NamedSharding(mesh, PartitionSpec()))
     sharded = NamedSharding(mesh, PartitionSpec(_AXIS))
@@ -164,7 +170,7 @@ def _batches(
         rows = slice(start, min(start + size, n))
         batch = jax.tree.map(partial(_padded, rows, size), values)
         outputs = evaluate_batch(
-            mesh, replicated, jax.device_put(batch, sharded)
+            mesh, function, replicated, jax.device_put(batch, sharded)
         )
         if pending is not None:
             yield _fetched(*pending)
@@ -173,12 +179,17 @@ def _batches(
         yield _fetched(*pending)
 
 
-@partial(jax.jit, static_argnums=0)
-def evaluate_batch(mesh: Mesh, model: GalaxyModel, values: Any) -> Any:
+@partial(jax.jit, static_argnums=(0, 1))
+def evaluate_batch(
+    mesh: Mesh,
+    function: Callable[[GalaxyModel, Any], Any],
+    model: GalaxyModel,
+    values: Any,
+) -> Any:
     """Evaluate a batch of galaxies, divided between the devices of a mesh."""
     split = PartitionSpec(_AXIS)
     return jax.shard_map(
-        jax.vmap(GalaxyModel.galaxy, (None, 0)),
+        jax.vmap(function, (None, 0)),
         mesh=mesh,
         in_specs=(PartitionSpec(), split),
         out_specs=split,

@@ -257,7 +257,7 @@ class GalaxyModel:
             )
         values = self.plain(values)
         spectra = self.emission.spectra(
-            values["initial_mass"] * self._mass_fractions(values),
+            values["initial_mass"] * self.mass_fractions(values),
             values.get("emission", {}),
         )
         observed = {
@@ -308,8 +308,15 @@ class GalaxyModel:
         emission = ("emission",) if self.emission.parameters else ()
         return ("initial_mass", *redshift, *history, *emission)
 
-    def _mass_fractions(self, values: Mapping[str, Any]) -> Array:
-        """Return the fraction of the mass at each node, (n_ages, n_Z)."""
+    def mass_fractions(self, values: Mapping[str, Any]) -> Array:
+        """Return the fraction of a galaxy's mass at each node of the grid.
+
+        Args:
+            values (Mapping): Plain parameters of a galaxy, as for `galaxy`.
+
+        Returns:
+            Array: The fractions of the initial mass, (n_ages, n_Z).
+        """
         if self.sf_hist is None or self.metal_dist is None:
             return jnp.asarray(values["sfzh"])
         return sfzh(

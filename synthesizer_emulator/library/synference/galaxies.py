@@ -6,15 +6,16 @@ Synthesizer's own objects, galaxy by galaxy.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from operator import itemgetter
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from numpy.typing import NDArray
 from synference import GalaxyBasis
 from synference.library import muv_filter
@@ -31,16 +32,12 @@ from unyt import Hz, Msun, erg, s, unyt_array, unyt_quantity
 
 from synthesizer_emulator.digests import digest
 from synthesizer_emulator.galaxies.batches import in_batches
-from synthesizer_emulator.galaxies.emission import (
-    EmissionFunction,
-    Product,
-    Term,
-)
 from synthesizer_emulator.galaxies.histories import (
     native_sfzh,
     stack_parameters,
 )
 from synthesizer_emulator.galaxies.model import GalaxyModel
+from synthesizer_emulator.galaxies.terms import dot
 from synthesizer_emulator.library.metadata import (
     describe_distances,
     describe_filters,
@@ -321,13 +318,7 @@ class MockGalaxies:
             models["far_uv"] = make(
                 wanted, filters=muv_filter, outputs=["luminosities"]
             )
-        tables = [t for s in self._batched.values() for t in s.tables]
-        if tables:
-            models["sums"] = _of_tables(observed, np.stack(tables, axis=-1))
         if self._called:
-            nodes = observed.emission.nodes
-            one = np.eye(int(np.prod(nodes))).reshape(*nodes, -1)
-            models["sfzh"] = _of_tables(observed, one)
             models |= {
                 label: make(root[label], outputs=["lnu"])
                 for label in self._saved
@@ -339,20 +330,38 @@ class MockGalaxies:
         """Wavelengths of the spectra."""
         return self._basis.emission_model.lam
 
+    @cached_property
+    def _mass_sums(self) -> Callable[[GalaxyModel, Any], Array]:
+        """Function of one galaxy: its mass times each table, summed."""
+        tables = [
+            np.ravel(table)
+            for supplement in self._batched.values()
+            for table in supplement.tables
+        ]
+        nodes = int(np.prod(self._models["observed"].emission.nodes))
+        stacked = np.reshape(tables, (-1, nodes)).T
+
+        def sums(model: GalaxyModel, values: Mapping[str, Any]) -> Array:
+            masses = jnp.ravel(_mass_at_nodes(model, values))
+            return dot(masses, jnp.asarray(stacked, float))
+
+        return sums
+
     def _evaluated(
-        self, name: str, group: _Group, values: Mapping[str, Any]
+        self,
+        name: str,
+        group: _Group,
+        values: Mapping[str, Any],
+        function: Callable[[GalaxyModel, Any], Any] | None = None,
     ) -> NDArray:
-        """Return the output of a model (n, ...), empty without a model."""
-        if name not in self._models:
-            return np.empty((len(values["redshift"]), 0))
+        """Return the output of a model, or a function of it, (n, ...)."""
         model = replace(self._models[name], **group.histories)
         # Models differ in the parameters that they vary with.
         names = model.emission.parameters
         emission = {k: v for k, v in values["emission"].items() if k in names}
         values = {**values, "emission": emission}
-        return np.concatenate(
-            [_only(_only(out)) for _, out in in_batches(model, values)]
-        )
+        batches = in_batches(model, values, function=function or _output)
+        return np.concatenate([values for _, values in batches])
 
     def _native_sfzh(self, members: NDArray) -> NDArray[np.float64]:
         """Return mass fractions at the nodes by Synthesizer, (n, ...)."""
@@ -378,13 +387,17 @@ class MockGalaxies:
         """Return the supplementary parameters, (n, n_supplements)."""
         columns = {}
         n = len(members)
-        light = self._evaluated("far_uv", group, values)
-        sums = self._evaluated("sums", group, values)
+        far_uv = np.empty(0)
+        if "far_uv" in self._models:
+            far_uv = self._evaluated("far_uv", group, values).ravel()
+        sums = np.empty((n, 0))
+        if any(s.tables for s in self._batched.values()):
+            sums = self._evaluated("observed", group, values, self._mass_sums)
         start = 0
         for name, supplement in self._batched.items():
             stop = start + len(supplement.tables)
             columns[name] = supplement.function(
-                Sums(sums[:, start:stop], light.ravel(), values["redshift"])
+                Sums(sums[:, start:stop], far_uv, values["redshift"])
             )
             start = stop
         if self._called:
@@ -409,17 +422,16 @@ class MockGalaxies:
         results are scaled to the true one.
         """
         basis = self._basis
-        sfzhs = self._evaluated("sfzh", group, values)
+        masses = self._evaluated("observed", group, values, _mass_at_nodes)
         spectra = {
             label: self._evaluated(label, group, values)
             for label in self._saved
         }
-        nodes = self._models["observed"].emission.nodes
         varying = varying_parameters(basis.galaxy_params)
         for row, i in enumerate(members):
             scale = 10.0 ** self.record.parameters[i, _LOG_MASS] / _BASE_MASS
             given = basis.galaxy_params | {k: v[i] for k, v in varying.items()}
-            sfzh = np.asarray(sfzhs[row], np.float64).reshape(nodes) / scale
+            sfzh = np.asarray(masses[row], np.float64) / scale
             if not np.isfinite(sfzh).all():
                 yield {}
                 continue
@@ -482,31 +494,16 @@ class MockGalaxies:
         )
 
 
-def _of_tables(model: GalaxyModel, tables: NDArray) -> GalaxyModel:
-    """Return what sums tables over the mass at the nodes.
+def _output(model: GalaxyModel, values: Mapping[str, Any]) -> Array:
+    """Return the only output of a model of one emission, for one galaxy."""
+    (emissions,) = model.galaxy(values).values()
+    (output,) = emissions.values()
+    return output
 
-    An emission is just that, with spectra for tables.
 
-    Args:
-        model (GalaxyModel): A model with the same nodes.
-        tables (np.ndarray of float): The tables, (n_ages, n_Z, n_tables).
-    """
-    n = tables.shape[-1]
-    emission = EmissionFunction(
-        lam=jnp.arange(n, dtype=float),
-        per_lsun=jnp.zeros(n),
-        products=(
-            Product(jnp.asarray(tables.reshape(-1, n), float), None, ()),
-        ),
-        factors=(),
-        dust={},
-        terms={"sums": (Term(jnp.ones(()), (), 0),)},
-        emissions=("sums",),
-        nodes=model.emission.nodes,
-    )
-    return replace(
-        model, emission=emission, observer=None, bands=None, outputs=("lnu",)
-    )
+def _mass_at_nodes(model: GalaxyModel, values: Mapping[str, Any]) -> Array:
+    """Return the initial mass at each node, Msun, (n_ages, n_Z)."""
+    return values["initial_mass"] * model.mass_fractions(values)
 
 
 def _width(model: GalaxyModel) -> int:
@@ -520,12 +517,6 @@ def _beyond(redshifts: NDArray) -> float:
     """Return a redshift beyond all others; NaN is ignored."""
     redshifts = np.asarray(redshifts, np.float64)
     return 1.0 + float(redshifts[np.isfinite(redshifts)].max(initial=0.0))
-
-
-def _only(values: Mapping[str, Any]) -> Any:
-    """Return the only value of a dictionary."""
-    (value,) = values.values()
-    return value
 
 
 def _described(argument: Any) -> Any:
