@@ -22,6 +22,7 @@ def run(*arguments):
     return CliRunner().invoke(main, [str(a) for a in arguments])
 
 
+@pytest.mark.slow
 def test_build_and_info(analytic_grid, tmp_path):
     out = tmp_path / "weights"
     out.mkdir()
@@ -61,6 +62,7 @@ def test_info_says_what_is_not_verified(tmp_path):
     assert "format         2, without a checksum" in run("info", path).output
 
 
+@pytest.mark.slow
 def test_build_from_samples(tmp_path):
     files = [
         write_analytic_samples(tmp_path / "runs.hdf5", 20, gas=False),
@@ -144,6 +146,7 @@ def test_importing_the_package_is_cheap():
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_constructing_a_grid_starts_no_jax_backend():
     code = (
         "from synthesizer_emulator import EmulatedGrid; "

@@ -141,6 +141,7 @@ print(*(here.digest(t) for ts in here.THINGS.values() for t in ts))
 """
 
 
+@pytest.mark.slow
 def test_another_process_finds_the_same():
     folder = Path(__file__).parent
     done = subprocess.run(

@@ -8,15 +8,22 @@ import pytest
 
 import synthesizer_emulator
 
-MODULES = [
-    module.name
+
+def modules():
+    """Yield the modules; those with examples in JAX are slow."""
     for module in pkgutil.walk_packages(
         synthesizer_emulator.__path__, "synthesizer_emulator."
-    )
-]
+    ):
+        source = module.module_finder.find_spec(module.name).loader.get_source(
+            module.name
+        )
+        is_slow = ">>> " in source and "jax" in source
+        yield pytest.param(
+            module.name, marks=pytest.mark.slow if is_slow else ()
+        )
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", modules())
 def test_examples(name):
     if "synference" in name.split("."):
         pytest.importorskip("synference_library")

@@ -32,6 +32,8 @@ from synthesizer_emulator.library import (
 )
 from synthesizer_emulator.weights.file import read_weights
 
+pytestmark = pytest.mark.slow
+
 KILLS = 10
 SIZES = {"gas": False, "n_ages": 6, "n_metals": 3}
 

@@ -419,6 +419,7 @@ def test_the_same_again_is_there_and_another_is_refused(made, tmp_path):
         other.library.write(made, progress=False)
 
 
+@pytest.mark.slow
 def test_what_makes_another_library_is_told_from_it(emulated):
     stars = {"log10initial_mass": Uniform(8, 12), "tau_v": Uniform(0, 1)}
     codes = list(EDGES)
@@ -484,6 +485,7 @@ def test_parts_and_interruptions_do_not_show(made, tmp_path):
         np.testing.assert_allclose(arrays[name], expected[name], rtol=2e-6)
 
 
+@pytest.mark.slow
 def test_galaxies_beyond_the_grid_are_refused_or_left_out(tmp_path):
     wide = {"DeltaConstant": {"log10metallicity": {"uniform": [-4.5, -1.4]}}}
     path = write_config(tmp_path, metal_dist=wide)
@@ -510,6 +512,7 @@ def test_galaxies_beyond_the_grid_are_refused_or_left_out(tmp_path):
     assert np.isfinite(arrays["photometry/emergent"]).all()
 
 
+@pytest.mark.slow
 def test_unknown_redshifts_are_bad_in_bands_that_see_nothing(tmp_path):
     """As a flux of zero, they would pass for known."""
     path = write_config(
@@ -556,6 +559,7 @@ def test_spectra_and_several_emissions(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_two_processes_make_the_same_file(tmp_path):
     """Two real ones, which meet by JAX's distributed runtime."""
     lean = {
@@ -999,6 +1003,7 @@ def test_a_library_that_never_had_a_galaxy_is_in_no_ones_way(tmp_path, killed):
 # From Python as from YAML.
 
 
+@pytest.mark.slow
 def test_what_is_said_in_short_is_what_is_said_in_full(emulated, tmp_path):
     code = "JWST/NIRCam.F115W"
     hat = FilterCollection(
@@ -1126,6 +1131,7 @@ def test_processes_that_can_not_meet_are_refused(tmp_path):
     assert "one of 0 to 1, got 2" in beyond.output
 
 
+@pytest.mark.slow
 def test_the_page_says_a_library_that_can_be_made(tmp_path):
     page = Path(__file__).parents[1] / "docs" / "library.md"
     said = page.read_text().split("```yaml")[1].split("```")[0]

@@ -27,7 +27,10 @@ from synthesizer_emulator.library import Draws, History, Library, Uniform
 from synthesizer_emulator.library.parts import Parts
 from synthesizer_emulator.weights.file import read_weights, write_weights
 
-pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::RuntimeWarning"),
+]
 
 
 @pytest.fixture(scope="module")

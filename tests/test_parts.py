@@ -144,6 +144,7 @@ def test_what_is_written_is_not_made_again(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_after_a_kill_nothing_is_lost_or_double(tmp_path):
     """A process killed for good, somewhere between its parts."""
     script = f"""
@@ -305,6 +306,7 @@ here.write_parts(parts, make, process=0, processes=2, progress=False)
 """
 
 
+@pytest.mark.slow
 def test_a_second_run_is_told_of_the_first(tmp_path):
     folder = tmp_path / "parts"
     other = subprocess.Popen(

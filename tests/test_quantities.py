@@ -356,6 +356,7 @@ def with_wrong(values, path, wrong):
     return {**values, place: {**values[place], name: wrong}}
 
 
+@pytest.mark.slow
 def test_quantities_of_galaxies_are_converted(model):
     found = [
         batch["photometry"]["total"]
@@ -466,6 +467,7 @@ def test_wrong_units_of_an_optical_depth_are_refused(grid, prior):
         ).check()
 
 
+@pytest.mark.slow
 def test_libraries_convert_every_unit_of_a_temperature(grid):
     """Of which one has its zero elsewhere."""
     found = [
@@ -482,6 +484,7 @@ def test_libraries_convert_every_unit_of_a_temperature(grid):
         )
 
 
+@pytest.mark.slow
 def test_a_fixed_percentage_is_one(grid):
     whole = History("DeltaConstant", {"metallicity": Fixed(1.0, units="%")})
     got, expected = (
@@ -584,6 +587,7 @@ def test_wrong_units_of_anything_are_refused(grid, use):
         use(grid)
 
 
+@pytest.mark.slow
 def test_right_units_of_anything_are_converted():
     lam = LAM / 1e4 * um
     np.testing.assert_allclose(

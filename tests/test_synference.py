@@ -67,6 +67,7 @@ def library(create, emulated):
     return create(emulated)
 
 
+@pytest.mark.slow
 def test_magnitudes_are_those_of_the_native_grid(
     library, create, native, emulated
 ):
@@ -85,6 +86,7 @@ def test_magnitudes_are_those_of_the_native_grid(
     assert differences.max() > 0  # so it was the emulated grid
 
 
+@pytest.mark.slow
 def test_a_native_grid_with_the_same_arrays_gives_the_same_library(
     library, create, native_with_emulated_arrays
 ):
@@ -160,6 +162,7 @@ def test_a_simulator_made_from_a_library_gets_an_emulated_grid(library):
     assert swaps.emulated == [simulator.grid.grid_name]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize(
     "name", ["generate_library_basic", "generate_library_full"]

@@ -188,6 +188,7 @@ def check_datasets(expected, got):
         np.testing.assert_array_equal(got, expected)
 
 
+@pytest.mark.slow
 def test_photometry_and_supplementary_parameters(compare, native):
     surviving = SUPP_FUNCTIONS.calculate_surviving_mass, native
     basis, _, path = compare({**SUPPLEMENTS, "left": surviving})
@@ -202,6 +203,7 @@ def test_photometry_and_supplementary_parameters(compare, native):
     assert library["photometry"].shape == (2, N)
 
 
+@pytest.mark.slow
 def test_a_simulator_made_from_the_library_agrees_with_it(create):
     _, path = create(EmulatedGalaxyBasis, params_to_ignore=[])
     library = load_library_from_hdf5(str(path))
@@ -219,10 +221,12 @@ def test_a_simulator_made_from_the_library_agrees_with_it(create):
     )
 
 
+@pytest.mark.slow
 def test_spectra(compare):
     compare({"cat_type": "spectra"})
 
 
+@pytest.mark.slow
 def test_mixed_histories_and_parameters_by_other_names(compare):
     """Of two classes, with a parameter that has units and two new names."""
     i = np.arange(N)
@@ -264,6 +268,7 @@ def test_what_is_not_translated_is_named_all_of_it(create):
         assert expected in str(error.value)
 
 
+@pytest.mark.slow
 def test_falling_back_galaxy_by_galaxy(compare, log):
     def mass_in_band(galaxy):
         sed = galaxy.stars.spectra["emergent"]
@@ -287,6 +292,7 @@ def test_falling_back_galaxy_by_galaxy(compare, log):
     assert "mass_in_band" in said and "unyt_quantity" in said
 
 
+@pytest.mark.slow
 def test_falling_back_as_a_whole(compare, log, monkeypatch):
     monkeypatch.setattr(
         MockGalaxies, "evaluate", lambda *_: pytest.fail("in batches")
@@ -362,6 +368,7 @@ def test_wrong_units_are_refused(arguments, tmp_path, native, wrong, error):
         )
 
 
+@pytest.mark.slow
 def test_bad_galaxies(create, log):
     redshifts = 0.7 * np.arange(N)
     redshifts[2] = np.nan
@@ -380,6 +387,7 @@ def test_bad_galaxies(create, log):
     assert np.isfinite(got["photometry"]).all()
 
 
+@pytest.mark.slow
 def test_unknown_redshifts_are_bad(create):
     """As a flux of zero in all bands, they would pass for known."""
     redshifts = 0.7 * np.arange(N)
@@ -392,6 +400,7 @@ def test_unknown_redshifts_are_bad(create):
     assert load_library_from_hdf5(str(path))["photometry"].all()
 
 
+@pytest.mark.slow
 def test_an_interrupted_library_is_taken_up(create, monkeypatch):
     evaluate = MockGalaxies.evaluate
     made = []
@@ -424,6 +433,7 @@ def test_an_interrupted_library_is_taken_up(create, monkeypatch):
     assert not whole.with_suffix(".parts").exists()
 
 
+@pytest.mark.slow
 def test_parts_only_and_a_library_that_is_there(create, log, monkeypatch):
     _, path = create(EmulatedGalaxyBasis, {"compile_grid": False})
     assert not path.exists()
