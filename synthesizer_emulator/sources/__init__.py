@@ -1,5 +1,5 @@
-"""Grids in Synthesizer's format from data that ships in other packages.
+"""Grids in Synthesizer's format from data that ship with other packages.
 
-Only who makes grids needs these modules; emulators are built from any
-grid file, wherever it comes from.
+Emulators are built from any grid file, so these modules are needed only to
+make the grids themselves.
 """
