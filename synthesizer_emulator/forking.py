@@ -1,8 +1,9 @@
-"""Processes that were forked from one in which JAX had run.
+"""Protection against deadlocks in processes forked after JAX has run.
 
-JAX computes in threads, which a forked process does not have: what it asks of
-JAX never ends. So what may be needed is evaluated before the fork, and what
-is asked for after it is refused. Whoever evaluates by JAX needs this module.
+JAX computes in threads, which do not survive a fork, so a forked process
+that calls JAX waits for ever. Lazy arrays are therefore evaluated before a
+fork, and calls of JAX after it are refused. Functions that evaluate with JAX
+call `check_not_forked`.
 """
 
 import os
@@ -14,64 +15,69 @@ from synthesizer.exceptions import UnimplementedFunctionality
 
 
 class Settling(Protocol):
-    """Something that evaluates lazily."""
+    """An object that evaluates lazily."""
 
     def settle(self) -> None:
-        """Evaluate what a forked process could not."""
+        """Evaluate everything that needs JAX."""
 
 
-# By their id, as mappings can't be hashed.
-_alive: WeakValueDictionary[int, Any] = WeakValueDictionary()
+# By id, as mappings are not hashable.
+_lazy_objects: WeakValueDictionary[int, Any] = WeakValueDictionary()
 
-# Whether JAX had run when this process forked last, and before it was forked.
+# Whether JAX had run at the last fork from this process, and before the fork
+# that started it.
 _state = {"had run": False, "forked": False}
 
 
 def settle_before_forks(lazy: Settling) -> None:
-    """Have something settle before this process forks, if JAX has run.
+    """Register an object to settle before this process forks.
+
+    It settles only if JAX has run by then.
 
     Args:
-        lazy (Settling): What evaluates lazily; it is not kept alive.
+        lazy (Settling): The object; only a weak reference is kept.
     """
-    _alive[id(lazy)] = lazy
+    _lazy_objects[id(lazy)] = lazy
 
 
 def check_not_forked() -> None:
-    """Refuse to ask JAX in a process in which it would never answer.
+    """Refuse calls of JAX in a process in which they would never return.
 
     Raises:
-        UnimplementedFunctionality: Says what can be done.
+        UnimplementedFunctionality: If JAX had run before this process was
+            forked.
     """
     if _state["forked"]:
         raise UnimplementedFunctionality(
-            "JAX had run before this process was forked, so that it would "
-            "wait here for ever. Start the processes with "
+            "JAX had run before this process was forked, so it would wait "
+            "here for ever. Start the processes with "
             "multiprocessing.get_context('spawn') (or 'forkserver'), or fork "
-            "before anything asks JAX, or evaluate in the parent what the "
-            "processes need: a grid's arrays, as grid.spectra['incident']."
+            "before anything uses JAX, or evaluate what the processes need "
+            "in the parent: a grid's arrays, as grid.spectra['incident']."
         )
 
 
 def _jax_has_run() -> bool:
-    """Return whether JAX has computed in this process, or could have."""
+    """Return whether JAX has initialised its backends in this process."""
+    # No public function answers this without initialising them.
     bridge = sys.modules.get("jax._src.xla_bridge")
     return bridge is not None and bool(bridge.backends_are_initialized())
 
 
 def _before_fork() -> None:
-    """Evaluate what the forked process could not."""
+    """Settle lazy objects if JAX has run."""
     _state["had run"] = _jax_has_run()
     if _state["had run"] and not _state["forked"]:
-        for lazy in list(_alive.values()):
+        for lazy in list(_lazy_objects.values()):
             lazy.settle()
 
 
 def _after_fork() -> None:
-    """Note in the forked process that JAX can't be asked."""
-    # Not asked again: another thread may have held the lock that it takes.
+    """Note in the forked process that JAX can't be used."""
+    # JAX is not queried here: another thread may have held its lock.
     _state["forked"] = _state["forked"] or _state["had run"]
 
 
-# Where processes can fork at all.
+# Absent on systems without fork.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before_fork, after_in_child=_after_fork)

@@ -1,4 +1,4 @@
-"""Changes of the wavelength axis, as sparse linear maps.
+"""Rebinning, cutting and interpolation of wavelengths as sparse linear maps.
 
 `EmulatedGrid` uses them for `new_lam`, `lam_lims` and the continua at
 lines, the BC03 source to thin its spectra.
@@ -16,11 +16,11 @@ from synthesizer.exceptions import InconsistentArguments
 
 from synthesizer_emulator.validation import check_wavelengths
 
-# How much of a product is transposed at once: more than this thrashes a
-# processor's nearest cache, and takes several times as long.
+# Rows of a product transposed at once: more do not fit a processor's nearest
+# cache and take several times as long.
 _BLOCK = 64
 
-# How many spectra are mapped at once.
+# Spectra mapped at once.
 _ROWS = 256
 
 
@@ -40,30 +40,30 @@ class WavelengthMap:
         return self.apply_to_columns(np.take(values, self.columns, axis=-1))
 
     def after(self, first: "WavelengthMap") -> "WavelengthMap":
-        """Return the map that does `first` and then this one."""
+        """Return the composition: `first`, then this map."""
         return WavelengthMap(csr_array(self.matrix @ first.matrix))
 
     @cached_property
     def columns(self) -> NDArray[np.intp]:
-        """The old entries that matter, ascending or as selected."""
+        """The old entries with a weight, ascending or as selected."""
         if self.is_selection:
             return self.matrix.indices
         return np.unique(self.matrix.indices)
 
     @cached_property
     def is_selection(self) -> bool:
-        """Whether every new entry is just one of the old ones."""
+        """Whether every new entry equals one of the old ones."""
         one_each = np.array_equal(
             self.matrix.indptr, np.arange(self.matrix.shape[0] + 1)
         )
         return one_each and bool(np.all(self.matrix.data == 1.0))
 
     def apply_to_columns(self, values: NDArray) -> NDArray:
-        """Return the result from the entries `columns` (..., n) alone."""
+        """Return the new values, given the old entries `columns` (..., n)."""
         if self.is_selection:
             return values
         matrix = csr_array(self.matrix[:, self.columns])
-        # Said in full, since no entry at all may matter.
+        # Not -1: there may be no entries at all.
         flat = values.reshape(prod(values.shape[:-1]), values.shape[-1])
         mapped = np.empty((len(flat), matrix.shape[0]), values.dtype)
         for first in range(0, len(flat), _ROWS):
@@ -71,33 +71,35 @@ class WavelengthMap:
             _fill(mapped, rows, matrix, flat[rows])
         return mapped.reshape(*values.shape[:-1], matrix.shape[0])
 
-    def from_columns(
-        self, lit: NDArray[np.intp]
+    def sparse_writer(
+        self, nonzero: NDArray[np.intp]
     ) -> Callable[[NDArray, NDArray[np.intp], NDArray], None]:
-        """Return what writes results whose other old entries are zero.
+        """Return a function that maps values of which most are zero.
 
         Args:
-            lit (np.ndarray of int): Those of `columns` that are not, (n,).
+            nonzero (np.ndarray of int): Indices into `columns` of the old
+                entries that are not zero, (n,).
 
         Returns:
-            function: Of zeros (m, n_new), some of their rows (p,), and the
-                old entries there (p, n); fills these rows in.
+            function: Takes a target of zeros (m, n_new), the indices of
+                rows of it (p,), and their nonzero old entries (p, n);
+                writes the new values into these rows.
         """
         if not self.is_selection:
-            matrix = csr_array(self.matrix[:, self.columns[lit]])
+            matrix = csr_array(self.matrix[:, self.columns[nonzero]])
 
             def fill(target: NDArray, rows: NDArray, old: NDArray) -> None:
                 _fill(target, rows, matrix, old)
 
-        elif len(lit) and lit[-1] - lit[0] == len(lit) - 1:
+        elif len(nonzero) and nonzero[-1] - nonzero[0] == len(nonzero) - 1:
 
             def fill(target: NDArray, rows: NDArray, old: NDArray) -> None:
-                target[rows, lit[0] : lit[-1] + 1] = old
+                target[rows, nonzero[0] : nonzero[-1] + 1] = old
 
         else:
 
             def fill(target: NDArray, rows: NDArray, old: NDArray) -> None:
-                target[np.ix_(rows, lit)] = old
+                target[np.ix_(rows, nonzero)] = old
 
         return fill
 
@@ -108,11 +110,11 @@ def _fill(
     matrix: csr_array,
     old: NDArray,
 ) -> None:
-    """Write what a matrix makes of values into rows of a target.
+    """Write the products of a matrix with values into rows of a target.
 
     Args:
         target (np.ndarray): The target, (m, n_new).
-        rows (np.ndarray of int): Which of its rows, (p,).
+        rows (np.ndarray of int): The indices of the rows, (p,).
         matrix (scipy.sparse.csr_array): The matrix, (n_new, n_old).
         old (np.ndarray): The values, (p, n_old).
     """
@@ -123,12 +125,12 @@ def _fill(
 
 
 def identity(n: int) -> WavelengthMap:
-    """Return the map of `n` entries that changes nothing."""
+    """Return the identity map of `n` entries."""
     return WavelengthMap(csr_array(eye_array(n, format="csr")))
 
 
 def selection(indices: NDArray[np.intp], n: int) -> WavelengthMap:
-    """Return the map that keeps `indices` out of `n` entries."""
+    """Return the map that selects `indices` from `n` entries."""
     rows = np.arange(len(indices))
     matrix = coo_array(
         (np.ones(len(indices)), (rows, indices)), shape=(len(indices), n)
@@ -165,8 +167,8 @@ def flux_conserving(
         WavelengthMap: The map from (..., n_old) to (..., n_new).
 
     Raises:
-        InconsistentArguments: If either are not at least two wavelengths,
-            positive, finite and ascending.
+        InconsistentArguments: If either has fewer than two wavelengths, or
+            they are not positive, finite and ascending.
     """
     old_edges = _checked_edges("The wavelengths to rebin from", lam)
     new_edges = _checked_edges("The new wavelengths", new_lam)
@@ -187,13 +189,13 @@ def flux_conserving(
 
 
 def _checked_edges(what: str, lam: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the edges of bins, each of which has a width."""
+    """Return the edges of bins after a check that each has a width."""
     check_wavelengths(what, lam, 2)
     edges = bin_edges(lam)
     if not np.all(np.diff(edges) > 0.0):
         raise InconsistentArguments(
-            f"{what} have a bin without width: at the ends, or three times "
-            "in a row, no two may be the same. numpy.unique sorts them out."
+            f"{what} have a bin of zero width: two equal values at an end, or "
+            "three in a row. Remove duplicates, e.g. with numpy.unique."
         )
     return edges
 
@@ -205,7 +207,7 @@ def linear_interpolation(
 
     Args:
         lam (np.ndarray of float): The wavelengths, ascending, (n_old,).
-        points (np.ndarray of float): Where to interpolate, (n_new,).
+        points (np.ndarray of float): The new wavelengths, (n_new,).
 
     Returns:
         WavelengthMap: The map from (..., n_old) to (..., n_new).

@@ -104,7 +104,7 @@ def test_particles_without_an_axis_of_the_grid(use, grid):
     ids=["spectra", "directly", "lines", "compiled"],
 )
 def test_parametric_stars_without_an_axis_of_the_grid(use, grid, three_axes):
-    with pytest.raises(InconsistentArguments, match="Take off the o") as met:
+    with pytest.raises(InconsistentArguments, match="Collapse the o") as met:
         use(grid)
     said = str(met.value)
     assert "\n" not in said.strip()

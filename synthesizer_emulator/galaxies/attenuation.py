@@ -1,11 +1,10 @@
 """Dust curves whose shape differs from galaxy to galaxy.
 
-Where only the optical depth differs, Synthesizer's own curve is evaluated
-once. Where its slope or bump does too, it is one of the functions below:
-`translation` needs them, nobody else. A curve here is a `Partial` with the
-wavelengths in it, called with the parameters of one galaxy by Synthesizer's
-names (wavelengths in Angstrom), and returns the optical depth over that in
-the V band.
+If only the optical depth varies, Synthesizer's own curve is evaluated once.
+If its slope or bump varies too, one of the functions below is used. A curve
+here is a `Partial` that holds the wavelengths, takes the parameters of one
+galaxy by Synthesizer's names (wavelengths in Angstrom), and returns the
+optical depth over that in the V band. `tree` needs this module.
 """
 
 from collections.abc import Callable
@@ -26,7 +25,7 @@ from unyt import angstrom
 # Calzetti et al. (2000) and Noll et al. (2009) before it interpolates.
 _NOLL_NODES = np.linspace(0.01, 3.0, 10000)
 _NOLL_V = 0.55
-# A_V / E(B - V) of Calzetti's curve at V, as Synthesizer has it.
+# A_V / E(B - V) of Calzetti's curve at V, as in Synthesizer.
 _NOLL_K_V = 4.05 + 2.659 * (
     -2.156 + 1.509 / _NOLL_V - 0.198 / _NOLL_V**2 + 0.011 / _NOLL_V**3
 )
@@ -35,7 +34,7 @@ _NOLL_K_V = 4.05 + 2.659 * (
 def translate_curve(
     curve: native.AttenuationLaw, lam: NDArray[np.float64]
 ) -> Partial:
-    """Return a dust curve as a function of its own parameters.
+    """Return a dust curve as a function of its shape parameters.
 
     Args:
         curve (AttenuationLaw): One of Synthesizer's dust curves.
@@ -46,15 +45,14 @@ def translate_curve(
             in the V band, (nlam,).
 
     Raises:
-        UnimplementedFunctionality: If it has no form with parameters that
-            differ between galaxies.
+        UnimplementedFunctionality: If its parameters can't vary.
     """
     make = _CURVES.get(type(curve))
     if make is None:
         known = ", ".join(cls.__name__ for cls in _CURVES)
         raise UnimplementedFunctionality(
-            f"the parameters of {type(curve).__name__} can't differ between "
-            f"galaxies; those of {known} can"
+            f"varying parameters of {type(curve).__name__}; those of {known} "
+            "can vary"
         )
     return make(lam)
 

@@ -1,12 +1,10 @@
-"""The shapes of dust emission.
+"""Spectral shapes of dust emission as functions of temperature.
 
-Synthesizer's dust emission generators as functions of one galaxy's
-temperature: `translation` needs them, nobody else. A shape is a `Partial`
-with the wavelengths in it, called with a temperature in K. It returns the
-logarithm of the luminosity density, up to a constant: where the wavelengths
-end long before the dust shines, the number itself is below all that single
-precision can hold, although Synthesizer normalises it to the luminosity of
-the dust.
+A shape is a `Partial` that holds the wavelengths, takes the temperature of
+one galaxy in K, and returns the logarithm of the luminosity density up to a
+constant. The logarithm, because the density itself underflows single
+precision if the wavelengths end far bluewards of the peak, although it is
+later normalised to the luminosity of the dust. `tree` needs this module.
 """
 
 from collections.abc import Callable
@@ -25,8 +23,8 @@ from unyt import c, h, kb, um
 
 _HC_OVER_K = float((h * c / kb).to_value("K*angstrom"))
 
-# What holds all light of dust, Angstrom, and the temperatures, K, that it
-# can have, in steps of 2%.
+# Wavelengths, Angstrom, that cover all emission of dust, and temperatures,
+# K, in steps of 2%.
 _EVERYWHERE = np.geomspace(1e2, 1e9, 2000)
 _TEMPERATURES = np.geomspace(1.0, 1e4, 465)
 
@@ -43,20 +41,19 @@ def translate_dust(generator: Any, lam: NDArray[np.float64]) -> Partial:
             to a constant, (nlam,).
 
     Raises:
-        UnimplementedFunctionality: If it is not translated.
+        UnimplementedFunctionality: If the generator is not translated.
     """
     make = _SHAPES.get(type(generator))
     if make is None:
         known = ", ".join(cls.__name__ for cls in _SHAPES)
         raise UnimplementedFunctionality(
-            f"the generator {type(generator).__name__} is not translated; "
-            f"these are: {known}"
+            f"the generator {type(generator).__name__}; supported are {known}"
         )
     return make(generator, lam)
 
 
 def coldest_within(generator: Any, lam: NDArray[np.float64]) -> float:
-    """Return from what temperature on most dust emission is within a range.
+    """Return the temperature above which most dust emission is in a range.
 
     Args:
         generator (DustEmission): One of Synthesizer's generators.
@@ -64,17 +61,17 @@ def coldest_within(generator: Any, lam: NDArray[np.float64]) -> float:
             (nlam,).
 
     Returns:
-        float: The temperature, K, good to 2%; dust that is colder emits less
-            than half of its luminosity between the first and the last of
-            the wavelengths. Infinity if all dust does.
+        float: The temperature, K, accurate to 2%. Colder dust emits less
+            than half of its luminosity between the first and the last
+            wavelength. Infinity if dust of any temperature does.
     """
     shape = translate_dust(generator, _EVERYWHERE)
     log_shapes = np.asarray(jax.vmap(shape)(jnp.asarray(_TEMPERATURES)))
     # The steps in frequency are proportional to it.
-    log_light = log_shapes - np.log(_EVERYWHERE)
-    light = np.exp(log_light - log_light.max(axis=1, keepdims=True))
+    log_energy = log_shapes - np.log(_EVERYWHERE)
+    energy = np.exp(log_energy - log_energy.max(axis=1, keepdims=True))
     within = (lam[0] <= _EVERYWHERE) & (lam[-1] >= _EVERYWHERE)
-    enough = light[:, within].sum(axis=1) >= 0.5 * light.sum(axis=1)
+    enough = energy[:, within].sum(axis=1) >= 0.5 * energy.sum(axis=1)
     warm = _TEMPERATURES[enough]
     return float(warm[0]) if len(warm) else np.inf
 
@@ -82,18 +79,17 @@ def coldest_within(generator: Any, lam: NDArray[np.float64]) -> float:
 def _log_planck(
     log_factor: Array, heat: Array, above: Array, temperature: ArrayLike
 ) -> Array:
-    """Return the logarithm of Planck's law times a factor, to a constant.
+    """Return the logarithm of Planck's law times a factor, up to a constant.
 
     Args:
         log_factor (Array): The logarithm of all that multiplies the
             exponential function, (nlam,).
-        heat (Array): Planck's constant times the frequency over that of
-            Boltzmann, K, (nlam,).
-        above (Array): By how much that is more than the least, K, (nlam,).
+        heat (Array): h nu / k, K, (nlam,).
+        above (Array): `heat` minus its minimum, K, (nlam,).
         temperature (float): The temperature, K.
     """
-    # With the difference, as large exponents have lost their last digits.
-    # Not log(exp(x) - 1), which overflows and has no derivative then.
+    # The difference keeps the last digits of large exponents. log(exp(x) - 1)
+    # would overflow and have no derivative.
     return (
         log_factor
         - above / temperature
@@ -104,7 +100,7 @@ def _log_planck(
 def _planck_with(
     opaque: NDArray[np.float64], lam: NDArray[np.float64]
 ) -> Partial:
-    """Return Planck's law times an opacity (nlam,)."""
+    """Return the logarithm of Planck's law times an opacity (nlam,)."""
     heat = _HC_OVER_K / lam
     return Partial(
         _log_planck,
@@ -122,7 +118,7 @@ def _blackbody(generator: Any, lam: NDArray[np.float64]) -> Partial:
 def _greybody(generator: Any, lam: NDArray[np.float64]) -> Partial:
     """Return Synthesizer's `Greybody`.
 
-    Its emissivity is always the generator's own.
+    Its emissivity is constant, that of the generator.
     """
     opaque = (lam / lam[-1]) ** -generator.emissivity
     if not generator.optically_thin:
@@ -150,7 +146,7 @@ def _casey12(generator: Any, lam: NDArray[np.float64]) -> Partial:
 def _log_casey12(lam: Array, settings: Array, temperature: ArrayLike) -> Array:
     """Return the logarithm of Casey (2012, MNRAS 425, 3094), equation 3."""
     emissivity, alpha, lam_0 = settings
-    # The power law turns over where table 1 has it.
+    # The turnover wavelength of the power law: table 1.
     slope = 26.68 + 6.246 * alpha
     heat = (0.0001905 + 0.00007243 * alpha) * temperature
     lam_c = 0.75 / (slope**-2 + heat)

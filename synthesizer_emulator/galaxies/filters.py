@@ -1,7 +1,6 @@
-"""Filters as users say them: by their codes, by their edges, or themselves.
+"""Filters given as a collection, by their codes, or as edges of top hats.
 
-For whoever takes filters from a user: a library, from Python or from YAML,
-and `GalaxyModel`.
+For input from users: `GalaxyModel` and libraries, from Python or YAML.
 """
 
 import re
@@ -16,27 +15,30 @@ from unyt import angstrom, unyt_array, unyt_quantity
 
 from synthesizer_emulator.validation import check_names, check_number, nearest
 
-# What may be given for filters.
+# The accepted ways to give filters.
 GivenFilters: TypeAlias = (
     FilterCollection | str | Iterable[str] | Mapping[str, Any]
 )
 
-# As the Spanish Virtual Observatory has them: Observatory/Instrument.Band.
+# Codes of the Spanish Virtual Observatory: Observatory/Instrument.Band.
 _CODE = re.compile(r"[^/\s]+/[^/.\s]+\.[^/\s]+")
 
 
 def as_filters(given: GivenFilters) -> FilterCollection:
-    """Return filters.
+    """Return a collection of filters.
 
     Args:
-        given (FilterCollection/str/list of str/Mapping): They; or their codes
-            in the Spanish Virtual Observatory, such as `JWST/NIRCam.F115W`;
-            or top hats, the lowest and the highest wavelength (with units, or
-            in Angstrom) by a code of your own.
+        given (FilterCollection/str/list of str/Mapping): The collection
+            itself; or codes in the Spanish Virtual Observatory, such as
+            `JWST/NIRCam.F115W`; or top hats, a mapping from names to the
+            lowest and the highest wavelength (with units, or in Angstrom).
+
+    Returns:
+        FilterCollection: The filters.
 
     Raises:
-        InconsistentArguments: If they are none of it, or there is no such
-            filter, or no connection.
+        InconsistentArguments: If it is none of these, or a filter does not
+            exist or can't be downloaded.
     """
     if isinstance(given, FilterCollection):
         return given
@@ -52,14 +54,14 @@ def as_filters(given: GivenFilters) -> FilterCollection:
     for code in codes:
         if not _CODE.fullmatch(code):
             raise InconsistentArguments(
-                f"'{code}' is no code of a filter: expected one such as "
+                f"'{code}' is not a filter code: expected one such as "
                 "JWST/NIRCam.F115W, or top hats, {code: [lowest, highest]}, "
                 "in Angstrom." + nearest(code, _cached())
             )
     try:
         return FilterCollection(filter_codes=list(codes))
     except Exception as error:
-        # From there comes whatever a server or a proxy answers.
+        # The text is that of a server or a proxy.
         unknown = (code for code in codes if code not in _cached())
         meant = "".join(nearest(code, _cached()) for code in unknown)
         raise InconsistentArguments(
@@ -72,14 +74,14 @@ def as_filters(given: GivenFilters) -> FilterCollection:
 def two_wavelengths(
     name: str, given: Any
 ) -> tuple[unyt_quantity, unyt_quantity]:
-    """Return two ascending wavelengths.
+    """Return two ascending wavelengths as quantities.
 
     Args:
-        name (str): What they are called.
-        given (sequence): They, with units or in Angstrom.
+        name (str): The name of the setting, for the error.
+        given (sequence): The wavelengths, with units or in Angstrom.
 
     Raises:
-        InconsistentArguments: If they are none.
+        InconsistentArguments: If they are not two ascending wavelengths.
     """
     plain = given.to_value("angstrom") if _has_units(given) else given
     if not isinstance(plain, list | tuple | np.ndarray) or len(plain) != 2:
@@ -98,22 +100,23 @@ def two_wavelengths(
 
 
 def _has_units(value: Any) -> bool:
-    """Return whether a wavelength, or several, have units.
+    """Return whether wavelengths have units.
 
     Raises:
-        InconsistentArguments: If these are none of a wavelength.
+        InconsistentArguments: If these are not units of length.
     """
     if not isinstance(value, unyt_array):
         return False
     if value.units.dimensions != angstrom.dimensions:
         raise InconsistentArguments(
-            f"A wavelength has units such as Angstrom, got {value.units}."
+            "Expected a wavelength in units such as Angstrom, got "
+            f"{value.units}."
         )
     return True
 
 
 def _cached() -> list[str]:
-    """Return the codes of the filters that are on this machine."""
+    """Return the codes of the filters in the local cache."""
     return [
         path.stem.replace("_", "/", 1)
         for path in get_svo_filter_cache_dir().glob("*_*.*.hdf5")

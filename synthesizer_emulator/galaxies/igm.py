@@ -1,8 +1,8 @@
 r"""Absorption by the intergalactic medium.
 
-Synthesizer's models as functions of one galaxy's redshift, for `Observer`
-to apply to whole batches. Each is a small pytree that is called with a
-redshift and observed wavelengths, and returns the fraction transmitted.
+Synthesizer's models as pure functions of one galaxy's redshift. Each is a
+small pytree, called with a redshift and observed wavelengths, that returns
+the fraction transmitted. `observer` needs them.
 """
 
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ from synthesizer.exceptions import UnimplementedFunctionality
 _LYMAN_ALPHA = 1215.67
 _LYMAN_LIMIT = 911.8
 
-# A wavelength this near to that of a line is on it, whatever rounding
-# makes of either; there Inoue14 does not absorb, and Madau96 does.
+# The relative distance within which a wavelength is on a line, despite
+# rounding; there Inoue14 does not absorb, and Madau96 does.
 _ON_LINE = 5e-7
 
 
@@ -57,15 +57,15 @@ def translate_igm(igm: Any) -> Transmission:
         Transmission: The same model.
 
     Raises:
-        UnimplementedFunctionality: If it is another model.
+        UnimplementedFunctionality: If the model is not translated.
     """
     model = igm() if isinstance(igm, type) else igm
     translated = _MODELS.get(type(model))
     if translated is None:
         known = ", ".join(cls.__name__ for cls in _MODELS)
         raise UnimplementedFunctionality(
-            f"The IGM model {type(model).__name__} is not translated; these "
-            f"are: {known}. Apply it with Synthesizer's get_fnu."
+            f"The IGM model {type(model).__name__} is not translated; "
+            f"supported are {known}. Apply it with Synthesizer's get_fnu."
         )
     return translated.from_native(model)
 
@@ -82,7 +82,7 @@ class Inoue14:
         forest (Array): The coefficients of the forest's optical depth in
             its three ranges of redshift, (3, m).
         damped (Array): Those of damped systems in two ranges, (2, m).
-        scale_tau (Array): Multiplies the optical depth.
+        scale_tau (Array): A factor of the optical depth.
     """
 
     lines: Array
@@ -92,7 +92,7 @@ class Inoue14:
 
     @classmethod
     def from_native(cls, model: Any) -> Self:
-        """Take the coefficients of Synthesizer's model."""
+        """Return the model with the coefficients of Synthesizer's."""
         return cls(
             lines=jnp.asarray(model.lam.value[:, 0], float),
             forest=jnp.asarray(
@@ -104,7 +104,7 @@ class Inoue14:
 
     @property
     def reddest(self) -> float:
-        """Lyman alpha."""
+        """The wavelength of Lyman alpha, Angstrom."""
         return _LYMAN_ALPHA
 
     def __call__(self, redshift: ArrayLike, lam_obs: ArrayLike) -> Array:
@@ -130,9 +130,8 @@ class Inoue14:
         )
         x = _powers(lam_obs / _LYMAN_ALPHA, 1.2, 2.0, 3.0, 3.7, 5.5)
         end = (1.0 - _ON_LINE) * (1.0 + redshift)
-        # One line after the other: what a wavelength needs stays in
-        # registers, and nothing of size (m, n) is made. Counting lines and
-        # looking up sums over them took twice as long.
+        # One line after the other, without arrays of size (m, n): twice as
+        # fast as counting lines and looking up cumulative sums.
         tau = jnp.zeros_like(lam_obs)
         for j in range(len(self.lines)):
             one_plus = lam_obs / self.lines[j]
@@ -159,7 +158,7 @@ class Asada25:
         igm (Inoue14): The intergalactic part.
         column (Array): Amplitude, slope and offset of the logarithm of the
             column density of hydrogen, a sigmoid in redshift, (3,).
-        add_cgm (Array): One with, zero without the damping wing.
+        add_cgm (Array): 1 with the damping wing, 0 without.
     """
 
     igm: Inoue14
@@ -168,7 +167,7 @@ class Asada25:
 
     @classmethod
     def from_native(cls, model: Any) -> Self:
-        """Take the coefficients of Synthesizer's model."""
+        """Return the model with the coefficients of Synthesizer's."""
         return cls(
             igm=Inoue14.from_native(model),
             column=jnp.asarray(model.sigmoid_params, float),
@@ -177,7 +176,7 @@ class Asada25:
 
     @property
     def reddest(self) -> float:
-        """Nowhere: damping wings have no end."""
+        """Infinity: damping wings have no end."""
         return float("inf")
 
     def __call__(self, redshift: ArrayLike, lam_obs: ArrayLike) -> Array:
@@ -203,7 +202,7 @@ class Asada25:
 @register_dataclass
 @dataclass(frozen=True, eq=False)
 class Madau96:
-    """Absorption of Madau et al. (1996), as Synthesizer has it.
+    """Absorption of Madau et al. (1996), as in Synthesizer.
 
     MNRAS 283, 1388, equations 12 to 16.
 
@@ -217,7 +216,7 @@ class Madau96:
 
     @classmethod
     def from_native(cls, model: Any) -> Self:
-        """Take the coefficients of Synthesizer's model."""
+        """Return the model with the coefficients of Synthesizer's."""
         return cls(
             lines=jnp.asarray(model.lams, float),
             strengths=jnp.asarray(model.coefficients, float),
@@ -225,7 +224,7 @@ class Madau96:
 
     @property
     def reddest(self) -> float:
-        """Lyman alpha, as rounded by the model."""
+        """The wavelength of Lyman alpha as rounded by the model, Angstrom."""
         return 1216.0
 
     def __call__(self, redshift: ArrayLike, lam_obs: ArrayLike) -> Array:
@@ -234,7 +233,7 @@ class Madau96:
         one_plus = 1.0 + jnp.asarray(redshift, float)
         limits = (1.0 + _ON_LINE) * one_plus * self.lines
         tau = jnp.zeros_like(lam_obs)
-        # The last line enters by the continuum alone.
+        # The last line contributes to the continuum only.
         for j in range(self.lines.shape[0] - 1):
             line = self.strengths[j] * (lam_obs / self.lines[j]) ** 3.46
             tau += jnp.where(lam_obs <= limits[j], line, 0.0)
@@ -258,13 +257,13 @@ _MODELS: dict[type, Any] = {
 
 
 def _powers(x: Array, *exponents: float) -> dict[float, Array]:
-    """Return powers of positive numbers, faster than `x**p` one by one."""
+    """Return powers of positive numbers, faster than separate `x**p`."""
     log_x = jnp.log(x)
     return {p: jnp.exp(p * log_x) for p in exponents}
 
 
 def _damped_continuum(redshift: ArrayLike, x: Array) -> Array:
-    """Return the continuum optical depth of damped systems.
+    """Return the Lyman continuum optical depth of damped systems.
 
     Args:
         redshift (float): The redshift of the galaxy.
@@ -283,7 +282,7 @@ def _damped_continuum(redshift: ArrayLike, x: Array) -> Array:
 
 
 def _forest_continuum(redshift: ArrayLike, x: Array) -> Array:
-    """Return the continuum optical depth of the forest.
+    """Return the Lyman continuum optical depth of the forest.
 
     Args:
         redshift (float): The redshift of the galaxy.

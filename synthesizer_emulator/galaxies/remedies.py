@@ -1,7 +1,7 @@
-"""What a galaxy and a grid lack of each other, said with the remedy.
+"""Errors, with remedies, for grids that do not suit a model or its emitter.
 
-Synthesizer finds it deep in an extraction, where it doesn't know what could
-be done. Only `EmulatedGrid` and who extracts from one need this module.
+Synthesizer finds a missing axis or spectrum deep in an extraction, without
+saying what to do. These checks name what is missing, and the remedies.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -20,11 +20,11 @@ from synthesizer.exceptions import (
 )
 from synthesizer.grid import Grid
 
-# The axes that parametric stars have.
+# The axes of parametric stars.
 _PARAMETRIC = ("ages", "metallicities")
 
-# What Synthesizer raises of what is missing.
-_LACKS = (AttributeError, InconsistentArguments, MissingAttribute)
+# Synthesizer's errors for missing axes and spectra.
+_MISSING = (AttributeError, InconsistentArguments, MissingAttribute)
 
 
 def check_parametric(grid: Grid) -> None:
@@ -44,15 +44,15 @@ def check_parametric(grid: Grid) -> None:
         )
         if len(grid.axes) != len(_PARAMETRIC) + len(others) or not others:
             raise InconsistentArguments(refused)
-        said = ", ".join(f"{axis}: {_typical(grid, axis)}" for axis in others)
+        values = ", ".join(f"{a}: {_central(grid, a)}" for a in others)
         raise InconsistentArguments(
-            f"{refused} Take off the others: {_collapses(grid, others)}; in "
-            f"YAML `grid: {{name: {grid.grid_name}, collapse: {{{said}}}}}`."
+            f"{refused} Collapse the others: {_collapses(grid, others)}; in "
+            f"YAML `grid: {{name: {grid.grid_name}, collapse: {{{values}}}}}`."
         )
 
 
 def check_spectra(grid: Grid, names: Iterable[str]) -> None:
-    """Refuse a grid that has not all spectra that a model extracts.
+    """Refuse a grid without some of the spectra that a model extracts.
 
     Args:
         grid (Grid): The grid.
@@ -65,14 +65,14 @@ def check_spectra(grid: Grid, names: Iterable[str]) -> None:
     if missing:
         raise MissingSpectraType(
             f"The model extracts {', '.join(missing)}, which the grid "
-            f"'{grid.grid_name}' has not; it has: "
-            f"{', '.join(grid.spectra) or 'none'}. Name them in "
-            "spectra_to_read or leave it out; what was not built, build with "
-            "`synthesizer-emulator build`."
+            f"'{grid.grid_name}' does not have; it has: "
+            f"{', '.join(grid.spectra) or 'none'}. Add them to "
+            "spectra_to_read or leave that out; spectra without weights are "
+            "built with `synthesizer-emulator build`."
         )
 
 
-def extracted(model: EmissionModel, grid: Grid) -> list[str]:
+def extracted_spectra(model: EmissionModel, grid: Grid) -> list[str]:
     """Return the names of the spectra that a model extracts from a grid.
 
     Args:
@@ -80,22 +80,22 @@ def extracted(model: EmissionModel, grid: Grid) -> list[str]:
         grid (Grid): The grid.
 
     Returns:
-        list of str: Each once, sorted.
+        list of str: The names, each once, sorted.
     """
     nodes = (m for m in model._models.values() if m.grid is grid)
     return sorted({m.extract for m in nodes if m.extract is not None})
 
 
 @contextmanager
-def remedies(
+def with_remedies(
     grid: Grid, model: EmissionModel, emitter: Any, spectra: Iterable[str]
 ) -> Iterator[None]:
-    """Say what an extraction lacks, and the remedy, where it fails for it.
+    """Replace errors of an extraction by those that name the remedies.
 
     Args:
         grid (Grid): The grid that is extracted from.
         model (EmissionModel): The model that extracts.
-        emitter (Stars/BlackHoles/Gas): What it extracts for.
+        emitter (Stars/BlackHoles/Gas): The emitter.
         spectra (iterable of str): The spectra that are needed of the grid.
 
     Raises:
@@ -105,9 +105,9 @@ def remedies(
     """
     try:
         yield
-    except _LACKS as error:
+    except _MISSING as error:
         if isinstance(error, AttributeError):
-            # Of the extractor, which has no such spectrum.
+            # Raised by the extractor for a missing spectrum.
             _raise_from(error, lambda: check_spectra(grid, spectra))
         elif isinstance(error, InconsistentArguments):
             if emitter.is_parametric:
@@ -117,41 +117,43 @@ def remedies(
         raise
 
 
-def tell_remedies(kind: type[Grid]) -> None:
-    """Let Synthesizer say the remedies where it extracts from such grids.
+def add_remedies(kind: type[Grid]) -> None:
+    """Make Synthesizer's extractions from a class of grids name remedies.
 
     Args:
         kind (type): The class of the grids.
     """
     for name in ("_extract_spectra", "_extract_lines"):
         extract = getattr(Extraction, name)
-        setattr(Extraction, name, _with_remedies(extract, kind))
+        setattr(Extraction, name, _wrapped(extract, kind))
 
 
-def _with_remedies(
+def _wrapped(
     extract: Callable[..., Any], kind: type[Grid]
 ) -> Callable[..., Any]:
-    """Return an extraction that says the remedies."""
-    places = signature(extract)
+    """Return an extraction whose errors name remedies."""
+    parameters = signature(extract)
 
     @wraps(extract)
-    def extract_or_tell(*args: Any, **kwargs: Any) -> Any:
-        given = places.bind(*args, **kwargs).arguments
-        model, emitters = given["this_model"], given["emitters"]
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        arguments = parameters.bind(*args, **kwargs).arguments
+        model, emitters = arguments["this_model"], arguments["emitters"]
         if not isinstance(model.grid, kind) or model.emitter not in emitters:
             return extract(*args, **kwargs)
         emitter = emitters[model.emitter]
         spectra = (
-            extracted(given["self"], model.grid) if "spectra" in given else ()
+            extracted_spectra(arguments["self"], model.grid)
+            if "spectra" in arguments
+            else ()
         )
-        with remedies(model.grid, model, emitter, spectra):
+        with with_remedies(model.grid, model, emitter, spectra):
             return extract(*args, **kwargs)
 
-    return extract_or_tell
+    return wrapper
 
 
 def _raise_from(error: Exception, check: Callable[[], None]) -> None:
-    """Raise what a check does as the consequence of an error."""
+    """Run a check, and raise its error as the consequence of another."""
     try:
         check()
     except Exception as better:
@@ -164,16 +166,16 @@ def _check_axes(grid: Grid, model: EmissionModel, emitter: Any) -> None:
     Raises:
         MissingAttribute: Names the axes and the remedies.
     """
-    lacking = [a for a in grid.axes if not _has(emitter, model, a)]
-    if lacking:
+    missing = [a for a in grid.axes if not _has(emitter, model, a)]
+    if missing:
         kind = type(emitter).__name__
-        given = [f"{axis}={_typical(grid, axis)}" for axis in lacking]
+        values = [f"{axis}={_central(grid, axis)}" for axis in missing]
         raise MissingAttribute(
-            f"The grid '{grid.grid_name}' has an axis {', '.join(lacking)}, "
-            f"which neither the {kind} nor the model '{model.label}' have. "
-            f"Give it to the {kind} (an attribute, one value or one for each "
-            f"particle) or to the model ({', '.join(given)}), or take the "
-            f"axis off: {_collapses(grid, lacking)}."
+            f"The grid '{grid.grid_name}' depends on {', '.join(missing)}, "
+            f"of which neither the {kind} nor the model '{model.label}' have "
+            f"values. Set them on the {kind} (an attribute, one value or one "
+            f"for each particle) or on the model ({', '.join(values)}), or "
+            f"collapse the axes: {_collapses(grid, missing)}."
         )
 
 
@@ -187,15 +189,15 @@ def _has(emitter: Any, model: EmissionModel, axis: str) -> bool:
 
 
 def _collapses(grid: Grid, axes: Iterable[str]) -> str:
-    """Return what takes axes off a grid."""
+    """Return the calls that collapse axes of a grid."""
     return "; ".join(
         f"grid.collapse('{axis}', method='emulator', "
-        f"value={_typical(grid, axis)}, inplace=True)"
+        f"value={_central(grid, axis)}, inplace=True)"
         for axis in axes
     )
 
 
-def _typical(grid: Grid, axis: str) -> str:
-    """Return a value amid an axis."""
+def _central(grid: Grid, axis: str) -> str:
+    """Return the value at the middle of an axis."""
     nodes = grid._axes_values[axis]
     return f"{nodes[len(nodes) // 2]:.3g}"

@@ -1,8 +1,8 @@
-"""The transmission of a filter as a function of frequency.
+"""Transmission curves of filters as functions of frequency.
 
-Synthesizer interpolates a filter's curve linearly in frequency, and takes it
-for zero beyond its ends. `Curve` does the same for traced frequencies, with
-as many points as the filter has: `photometry` needs it, nobody else.
+Synthesizer interpolates a filter's curve linearly in frequency, with zero
+beyond its ends. `Curve` does the same for traced frequencies, with all the
+points of the filter. `bands` needs it.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from synthesizer.instruments.filters import Filter
 from unyt import c
 
-# The most cells in which a transmission is tabulated.
+# The largest number of cells of a table.
 _MOST_CELLS = 2**16
 
 _DOUBLE = 64
@@ -27,13 +27,14 @@ _C_ANGSTROM = float(c.to_value("angstrom/s"))
 @register_dataclass
 @dataclass(frozen=True, eq=False)
 class Table:
-    """A piecewise linear curve with one bend a cell at most.
+    """A piecewise linear curve on cells with at most one point inside each.
 
     Attributes:
-        first (Array): Where the first cell starts, ().
+        first (Array): The start of the first cell, ().
         cell (Array): The width of the cells, ().
-        pieces (Array): The number of each cell, the value at its start, the
-            slope, its change, and where in the cell that is, (n_cells, 5).
+        pieces (Array): The index of each cell, the value at its start, the
+            slope, the change of slope at the point inside, and the position
+            of that point over the width of the cell, (n_cells, 5).
     """
 
     first: Array
@@ -47,11 +48,13 @@ class Table:
         """Tabulate a curve.
 
         Args:
-            x (np.ndarray of float): Where its points are, ascending, (m,).
+            x (np.ndarray of float): The positions of its points, ascending,
+                (m,).
             y (np.ndarray of float): The values there, (m,).
-            n (int): The number of cells, as of `cells_needed`.
+            n (int): The number of cells.
         """
-        # What is looked up is rounded; where the cells are is not, on top.
+        # The edges are those of the rounded start and width, which the
+        # look-up uses.
         first = jnp.asarray(x[0], float)
         cell = jnp.asarray((x[-1] - x[0]) / n, float)
         edges = float(first) + float(cell) * np.arange(n + 1)
@@ -71,12 +74,12 @@ class Table:
         return cls(first=first, cell=cell, pieces=jnp.asarray(pieces, float))
 
     def __call__(self, x: Array) -> Array:
-        """Return the values (n,); beyond the ends, those of the ends."""
+        """Return the values at positions (n,); constant beyond the ends."""
         n = len(self.pieces)
         place = jnp.clip((x - self.first) / self.cell, 0.0, n)
         index = jnp.clip(place.astype(int), 0, n - 1)
-        # Not the index itself: compiled, it may be found twice, and where
-        # the place is rounded to an edge differ from what was read.
+        # The index of the cell that was read: XLA may compute `index` twice
+        # and round positions on an edge differently.
         start, value, slope, change, bend = self.pieces[index].T
         part = place - start
         return value + slope * part + change * jnp.maximum(part - bend, 0.0)
@@ -85,10 +88,10 @@ class Table:
 @register_dataclass
 @dataclass(frozen=True, eq=False)
 class Points:
-    """A piecewise linear curve that a table is too coarse for.
+    """A piecewise linear curve whose points are too close for a table.
 
     Attributes:
-        x (Array): Where its points are, ascending, (m,).
+        x (Array): The positions of its points, ascending, (m,).
         y (Array): The values there, (m,).
     """
 
@@ -96,18 +99,18 @@ class Points:
     y: Array
 
     def __call__(self, x: Array) -> Array:
-        """Return the values (n,); beyond the ends, those of the ends."""
+        """Return the values at positions (n,); constant beyond the ends."""
         return jnp.interp(x, self.x, self.y)
 
 
 @register_dataclass
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """The transmission of a filter.
+    """The transmission curve of a filter.
 
     Attributes:
-        lowest (Array): The frequency at which it starts, Hz, ().
-        highest (Array): The frequency at which it ends, Hz, ().
+        lowest (Array): The lowest frequency, Hz, ().
+        highest (Array): The highest frequency, Hz, ().
         ends (Array): The transmission at these two, (2,).
         between (Table or Points): The transmission between them.
     """
@@ -119,10 +122,10 @@ class Curve:
 
     @classmethod
     def from_filter(cls, filt: Filter) -> Self:
-        """Take the transmission of one of Synthesizer's filters."""
+        """Return the curve of one of Synthesizer's filters."""
         nu, transmission = _support(filt)
-        # A point at no wavelength is at infinite frequency: all the way to
-        # it, the transmission of the point before goes on.
+        # A point at zero wavelength is at infinite frequency: up to it the
+        # transmission of the point before applies.
         finite = np.isfinite(nu)
         x, y = nu[finite], transmission[finite]
         n = _cells_needed(x)
@@ -139,15 +142,16 @@ class Curve:
 
     @property
     def shapes(self) -> tuple[Any, ...]:
-        """What curves have in common that can be stacked."""
+        """The structure and shapes, equal for curves that can be stacked."""
         leaves, kind = jax.tree.flatten(self)
         return kind, *map(jnp.shape, leaves)
 
     def __call__(self, nu: Array) -> Array:
         """Return the transmission at frequencies, Hz, (n,).
 
-        Synthesizer counts a frequency in if its transmission is not exactly
-        zero, so on an end it is exactly that of the end.
+        Synthesizer integrates between the outermost frequencies whose
+        transmission is not exactly zero, so at an end of the curve it is
+        exactly the value there.
         """
         slack = _slack(nu.dtype)
         low, high = self.ends
@@ -161,7 +165,7 @@ class Curve:
 
 
 def open_range(filt: Filter) -> tuple[float, float]:
-    """Return the wavelengths, Angstrom, where a transmission starts and ends.
+    """Return the bluest and the reddest wavelength of a filter, Angstrom.
 
     Args:
         filt (Filter): Synthesizer's filter.
@@ -172,10 +176,11 @@ def open_range(filt: Filter) -> tuple[float, float]:
 
 
 def _slack(dtype: np.dtype) -> float:
-    """Return within what part of it a frequency is on the end of a curve.
+    """Return the relative tolerance for a frequency at the end of a curve.
 
     In single precision both are rounded, and the frequency once more by the
-    redshift. In double precision Synthesizer's own rounding decides.
+    redshift. In double precision it is zero: Synthesizer's own rounding
+    decides.
     """
     info = jnp.finfo(dtype)
     return 2.0 * float(info.eps) if info.bits < _DOUBLE else 0.0
@@ -184,12 +189,11 @@ def _slack(dtype: np.dtype) -> float:
 def _support(
     filt: Filter,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return frequencies, Hz, ascending, and transmission (n,).
+    """Return frequencies, Hz, ascending, and transmissions, (n,) each.
 
-    From the last point before the transmission starts to the first after it
-    ends.
+    From the last zero before the transmission to the first after it.
     """
-    # Filters keep their frequencies in Hz, whatever the default units.
+    # Filters keep their frequencies in Hz under any default units.
     nu = np.asarray(filt.original_nu.value, np.float64)[::-1]
     transmission = np.asarray(filt.original_t, np.float64)[::-1]
     passing = np.flatnonzero(transmission)
@@ -198,9 +202,9 @@ def _support(
 
 
 def _cells_needed(x: NDArray[np.float64]) -> float:
-    """Return how many cells leave at most one point inside each.
+    """Return the number of cells with at most one point inside each.
 
-    At a jump, where two points are in one place, no number is enough.
+    Infinity if two points coincide, as at a jump.
     """
     closest = np.min(np.diff(x), initial=np.inf)
     if not 0.0 < closest < np.inf:

@@ -16,7 +16,7 @@ from synthesizer.synth_warnings import warn
 from unyt import unyt_array
 
 from synthesizer_emulator.emulator.emulator import Emulator
-from synthesizer_emulator.galaxies.remedies import tell_remedies
+from synthesizer_emulator.galaxies.remedies import add_remedies
 from synthesizer_emulator.grid.interpolation import InterpolationMethods
 from synthesizer_emulator.grid.loading import find_weights
 from synthesizer_emulator.grid.refine import with_axes
@@ -244,4 +244,4 @@ class EmulatedGrid(WavelengthMethods, InterpolationMethods):
         return None if inplace else grid
 
 
-tell_remedies(EmulatedGrid)
+add_remedies(EmulatedGrid)

@@ -30,7 +30,10 @@ from synthesizer.units import get_quantity_unit
 from synthesizer.utils.precision import resolve_out_dtype
 from unyt import Hz, c, erg, s, unyt_array
 
-from synthesizer_emulator.galaxies.remedies import check_spectra, remedies
+from synthesizer_emulator.galaxies.remedies import (
+    check_spectra,
+    with_remedies,
+)
 from synthesizer_emulator.grid.emulated_grid import EmulatedGrid
 from synthesizer_emulator.grid.lazy import LazyEmissions
 
@@ -217,7 +220,7 @@ class DirectExtractor(Extractor):
         which = np.arange(n) if mask is None else np.flatnonzero(mask)
         if not len(which):
             return
-        with remedies(self.grid, model, emitter, ()):
+        with with_remedies(self.grid, model, emitter, ()):
             attributes, weights = self.get_emitter_attrs(emitter, model, False)
         weights = np.broadcast_to(weights, n)
         values = {}
@@ -303,7 +306,7 @@ class DirectGenerator(Generator):
             at_nodes = IntegratedParametricExtractor(
                 direct.grid, direct.extract
             )
-            with remedies(direct.grid, model, emitter, [direct.extract]):
+            with with_remedies(direct.grid, model, emitter, [direct.extract]):
                 return at_nodes.generate_lnu(
                     emitter,
                     model,
@@ -335,7 +338,7 @@ class DirectGenerator(Generator):
             at_nodes = IntegratedParametricExtractor(
                 direct.grid, direct.extract
             )
-            with remedies(direct.grid, model, emitter, ()):
+            with with_remedies(direct.grid, model, emitter, ()):
                 lines = at_nodes.generate_line(
                     emitter, model, mask, None, "cic", 1, False, out_dtype
                 )

@@ -274,7 +274,7 @@ class PointArrays:
         values = np.zeros((n_points, size), dtype)
         if len(view.columns):
             rows, columns, fluxes = self._evaluator(path, view.columns)
-            place = view.from_columns(columns)
+            place = view.sparse_writer(columns)
             for first in range(0, len(rows), CHUNK_SIZE):
                 chunk = rows[first : first + CHUNK_SIZE]
                 place(values, chunk, fluxes(chunk))
