@@ -131,7 +131,17 @@ def law_header():
     return replace(header, lines=replace(header.lines, units=units))
 
 
-@pytest.fixture(scope="module", params=sorted(QUICK))
+# The others take longer to train.
+FAST = ("residual_table", NEW)
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(name, marks=() if name in FAST else pytest.mark.slow)
+        for name in sorted(QUICK)
+    ],
+)
 def built(request, tmp_path_factory):
     """Return the weights of each architecture on the analytic grid."""
     name = request.param

@@ -24,7 +24,14 @@ MEMBERS = 3
 POINT = np.array([3.3e6, 7e-3])
 
 
-@pytest.fixture(scope="module", params=sorted(QUICK))
+@pytest.fixture(
+    scope="module",
+    params=[
+        "residual_table",
+        pytest.param("payne", marks=pytest.mark.slow),
+        pytest.param("pca", marks=pytest.mark.slow),
+    ],
+)
 def ensemble(request, tmp_path_factory):
     """Return the weights of an ensemble of each architecture."""
     settings, epochs = QUICK[request.param]

@@ -167,6 +167,7 @@ def outcome(task, folder):
     return tensors, replace(weights.provenance, seconds=0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", RUNS)
 def test_ten_kills_do_not_show(task, start, parts, tmp_path):
     folder = tmp_path / "work"

@@ -24,7 +24,17 @@ KINDS = {
 }
 
 
-@pytest.fixture(scope="module", params=KINDS.values(), ids=KINDS)
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(
+            kind,
+            id=name,
+            marks=pytest.mark.slow if name == "half the trend" else (),
+        )
+        for name, kind in KINDS.items()
+    ],
+)
 def weights(request, tmp_path_factory):
     """Return weights of the analytic grid, and whether NumPy has them."""
     settings, by_numpy = request.param
@@ -121,9 +131,9 @@ def test_a_value_takes_the_place_of_an_axis(weights, axis):
 def test_tensors_that_do_not_fit_are_left_to_the_networks(weights):
     """Which say what is wrong with them."""
     weights, _ = weights
-    card = weights.provenance
-    config = {**card.architecture_config, "hidden": [16, 16]}
-    other = replace(card, architecture_config=config)
+    provenance = weights.provenance
+    config = {**provenance.architecture_config, "hidden": [16, 16]}
+    other = replace(provenance, architecture_config=config)
     damaged = replace(weights, provenance=other)
     with pytest.raises(GridError, match="do not fit its architecture"):
         at_nodes(damaged)[0].lines("luminosity")

@@ -53,7 +53,14 @@ def test_it_learns():
 
 @pytest.mark.parametrize("schedule", ["cosine", "plateau"])
 @pytest.mark.parametrize(
-    "kind", [{}, {"batch_norm": True, "dropout": 0.1, "activation": GATED}]
+    "kind",
+    [
+        {},
+        pytest.param(
+            {"batch_norm": True, "dropout": 0.1, "activation": GATED},
+            marks=pytest.mark.slow,
+        ),
+    ],
 )
 def test_a_resumed_training_ends_as_if_never_interrupted(schedule, kind):
     config = replace(CONFIG, schedule=schedule, patience=60)

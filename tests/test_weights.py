@@ -4,6 +4,7 @@ import shutil
 from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 
 import h5py
@@ -13,6 +14,7 @@ from conftest import QUICK, write_analytic_grid
 from synthesizer.exceptions import GridError
 
 from synthesizer_emulator import EmulatedGrid, build
+from synthesizer_emulator.architectures.registry import get_architecture
 from synthesizer_emulator.grid.emulated_grid import (
     EXAMPLE_NAME,
     example_folder,
@@ -24,7 +26,11 @@ from synthesizer_emulator.weights.file import (
     write_weights,
 )
 from synthesizer_emulator.weights.points import PointArrays
-from synthesizer_emulator.weights.tensors import StoredTensors
+from synthesizer_emulator.weights.tensors import (
+    StoredTensors,
+    read_tensors,
+    write_tensors,
+)
 
 TENSOR = "spectra/incident/decoder/components"
 
@@ -96,6 +102,28 @@ def test_big_matrices_are_stored_in_half_the_room(weights_file):
         assert hdf[TENSOR].dtype == np.int16
     tensors = read_weights(weights_file).tensors["spectra/incident"]
     assert tensors["decoder/components"].dtype == np.float32
+
+
+def test_an_architecture_says_how_tensors_are_stored():
+    """Only what it declares and what is rounded is stored as integers."""
+    rounded = np.arange(12, dtype=np.float32).reshape(3, 2, 2) / 4
+    matrix = np.array([[1.0, 2.0, -4.0]], np.float32)
+    tensors = {
+        "alive/values": rounded,
+        "regressor/residual/values": rounded,
+        "regressor/other/values": rounded,
+        "decoder/components": matrix,
+        "members/0/components": matrix + np.float32(np.pi * 1e-5),
+    }
+    expected = ["int32", "int32", "float32", "int16", "float32"]
+    with h5py.File(BytesIO(), "w") as hdf:
+        group = hdf.create_group("emission")
+        write_tensors(group, tensors, get_architecture("residual_table"))
+        stored = {name: group[name].dtype.name for name in tensors}
+        assert stored == dict(zip(tensors, expected, strict=True))
+        back = read_tensors(group)
+    for name, tensor in tensors.items():
+        np.testing.assert_array_equal(back[name], tensor)
 
 
 def test_there_is_nothing_but_numbers_and_text(weights_file):
@@ -373,6 +401,7 @@ def test_what_is_no_json_is_refused(sealed, entry):
     refuse_all(sealed, entry, NOT_JSON)
 
 
+@pytest.mark.slow
 def test_every_field_of_the_provenance_is_checked(sealed):
     entry = "emulator/provenance"
     card = said_in(sealed, entry)
