@@ -55,9 +55,6 @@ def check_whole(
         value (object): The value given.
         low (int): The lowest value allowed.
         high (int): The highest value allowed; none by default.
-
-    Raises:
-        InconsistentArguments: If it is not.
     """
     whole = isinstance(value, Integral) and not isinstance(value, bool)
     if not whole or value < low:  # type: ignore[operator]
@@ -85,9 +82,6 @@ def check_number(
         low (float): The lower bound.
         high (float): The upper bound.
         open_ends (bool): Exclude the bounds themselves.
-
-    Raises:
-        InconsistentArguments: If it is not.
     """
     number = isinstance(value, Real) and not isinstance(value, bool)
     inside = (
@@ -112,9 +106,6 @@ def check_wavelengths(
         name (str): The name of the setting.
         lam (np.ndarray of float): The wavelengths, (nlam,).
         at_least (int): The smallest number of them.
-
-    Raises:
-        InconsistentArguments: If it is not.
     """
     if (
         np.ndim(lam) != 1
@@ -131,11 +122,7 @@ def check_wavelengths(
 
 
 def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
-    """Refuse a value that is not one of the choices.
-
-    Raises:
-        InconsistentArguments: If it is not.
-    """
+    """Refuse a value that is not one of the choices."""
     if value not in choices:
         raise InconsistentArguments(
             f"{name} must be one of {', '.join(choices)}, got '{value}'."
@@ -156,9 +143,6 @@ def check_keys(
         config (object): The mapping.
         needed (iterable of str): The entries that it must have.
         optional (iterable of str): The entries that it may have.
-
-    Raises:
-        InconsistentArguments: If it is not.
     """
     needed = list(needed)
     known = [*needed, *optional]
@@ -185,9 +169,6 @@ def check_names(what: str, given: object) -> tuple[str, ...]:
     Args:
         what (str): What the names are of, for messages.
         given (object): A name, or an iterable of names.
-
-    Raises:
-        InconsistentArguments: If it is not.
     """
     names = [given] if isinstance(given, str) else given
     if isinstance(names, Iterable) and not isinstance(names, Mapping):
@@ -219,11 +200,7 @@ def check_memory(what: str, needed: float, remedy: str) -> None:
 
 
 def check_flag(name: str, value: object) -> None:
-    """Refuse a value that is neither true nor false.
-
-    Raises:
-        InconsistentArguments: If it is not.
-    """
+    """Refuse a value that is neither true nor false."""
     if not isinstance(value, bool):
         raise InconsistentArguments(
             f"{name} must be true or false, got {value!r}."

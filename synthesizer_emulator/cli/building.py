@@ -6,6 +6,8 @@ from typing import Any
 import click
 
 from synthesizer_emulator.cli.options import (
+    FOLDER,
+    PATH,
     fit_arguments,
     fit_options,
     grid_dir_option,
@@ -17,7 +19,7 @@ from synthesizer_emulator.cli.options import (
 @click.argument("grid", nargs=-1, required=True)
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Weights file or folder to write; beside the grid by default.",
 )
 @grid_dir_option
@@ -104,7 +106,7 @@ def build(
 @click.command()
 @click.option(
     "--out",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=FOLDER,
     default=Path("quickstart"),
     show_default=True,
     help="Folder of the weights and the figure.",

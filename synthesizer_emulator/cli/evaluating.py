@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from synthesizer_emulator.cli.options import (
+    PATH,
     fit_arguments,
     fit_options,
     grid_dir_option,
@@ -20,7 +21,7 @@ from synthesizer_emulator.cli.options import (
 @click.argument("grid")
 @click.option(
     "--weights",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="The weights file; beside the grid by default.",
 )
 @json_option
@@ -151,7 +152,7 @@ def holdout(
 
 
 @click.command()
-@click.argument("study", type=click.Path(path_type=Path))
+@click.argument("study", type=PATH)
 @json_option
 @plots_option
 def generalise(

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import click
 
+from synthesizer_emulator.cli.options import FOLDER, PATH
+
 
 @click.command()
 @click.option(
     "--out",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=FOLDER,
     required=True,
     help="Folder to write the grids to.",
 )
@@ -89,7 +91,7 @@ def bc03(
 
 
 @click.command()
-@click.argument("weights", type=click.Path(path_type=Path))
+@click.argument("weights", type=PATH)
 def info(weights: Path) -> None:
     """Print how a weights file was made, and its errors."""
     from synthesizer_emulator.building.report import error_table

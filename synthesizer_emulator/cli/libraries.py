@@ -4,9 +4,11 @@ from pathlib import Path
 
 import click
 
+from synthesizer_emulator.cli.options import FILE, FOLDER, PATH
+
 
 @click.command()
-@click.argument("config", type=click.Path(path_type=Path))
+@click.argument("config", type=PATH)
 @click.option(
     "--coordinator",
     metavar="HOST:PORT",
@@ -60,11 +62,11 @@ def library(
     "parts",
     nargs=-1,
     required=True,
-    type=click.Path(file_okay=False, path_type=Path),
+    type=FOLDER,
 )
 @click.option(
     "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=FILE,
     help="File to write; beside the first folder by default.",
 )
 @click.option(

@@ -7,15 +7,19 @@ from typing import Any
 
 import click
 
+FOLDER = click.Path(file_okay=False, path_type=Path)
+FILE = click.Path(dir_okay=False, path_type=Path)
+PATH = click.Path(path_type=Path)
+
 grid_dir_option = click.option(
     "--grid-dir",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=FOLDER,
     help="Folder of the grid, if GRID is a name.",
 )
 json_option = click.option(
     "--json",
     "json_path",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=FILE,
     help="File to write all numbers to.",
 )
 recoveries_option = click.option(
@@ -26,12 +30,12 @@ recoveries_option = click.option(
 )
 plots_option = click.option(
     "--plots",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=FOLDER,
     help="Folder to write figures to.",
 )
 report_option = click.option(
     "--plots",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=FOLDER,
     help="Folder to write figures and report.html to.",
 )
 

@@ -35,6 +35,7 @@ from synthesizer_emulator.galaxies.parameter_names import (
     check_used,
     parameter_names,
 )
+from synthesizer_emulator.library import metadata
 from synthesizer_emulator.library.draws import Draws
 from synthesizer_emulator.library.file import (
     LibraryFile,
@@ -44,17 +45,6 @@ from synthesizer_emulator.library.file import (
     parts_folder,
 )
 from synthesizer_emulator.library.history import History, check_history
-from synthesizer_emulator.library.metadata import (
-    describe_distances,
-    describe_filters,
-    describe_grids,
-    describe_igm,
-    describe_model,
-    describe_prior,
-    describe_quantiles,
-    describe_recipe,
-    describe_software,
-)
 from synthesizer_emulator.library.named import find_cosmology, find_igm
 from synthesizer_emulator.library.parameters import (
     GALAXY,
@@ -214,26 +204,29 @@ class Library:
                 "seed": self.draws.seed,
             },
             "parameters": {
-                p.path: describe_prior(p.prior) for p in self.parameters
+                p.path: metadata.describe_prior(p.prior)
+                for p in self.parameters
             },
             "sf_hist": self.sf_hist.name,
             "metal_dist": self.metal_dist.name,
-            "quantiles": describe_quantiles(p.prior for p in self.parameters),
+            "quantiles": metadata.describe_quantiles(
+                p.prior for p in self.parameters
+            ),
             "cosmology": repr(self.cosmo),
-            "distances": describe_distances(self.cosmo),
-            "igm": describe_igm(self.igm),
-            "filters": describe_filters(self.filters),
+            "distances": metadata.describe_distances(self.cosmo),
+            "igm": metadata.describe_igm(self.igm),
+            "filters": metadata.describe_filters(self.filters),
             "outputs": list(self.outputs),
             "emissions": list(emissions),
-            "emission_model": describe_model(self.emission_model),
-            "recipe": describe_recipe(
+            "emission_model": metadata.describe_model(self.emission_model),
+            "recipe": metadata.describe_recipe(
                 self.emission_model,
                 self.emissions,
                 sampler.varying,
                 sampler.fixed,
             ),
-            "grids": describe_grids(self.emission_model),
-            "software": describe_software(),
+            "grids": metadata.describe_grids(self.emission_model),
+            "software": metadata.describe_software(),
             "units": {
                 **self.parameters.units(),
                 **{

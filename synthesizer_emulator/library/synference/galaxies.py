@@ -38,16 +38,7 @@ from synthesizer_emulator.galaxies.histories import (
 )
 from synthesizer_emulator.galaxies.model import GalaxyModel
 from synthesizer_emulator.galaxies.terms import dot
-from synthesizer_emulator.library.metadata import (
-    describe_distances,
-    describe_filters,
-    describe_grid,
-    describe_grids,
-    describe_igm,
-    describe_model,
-    describe_recipe,
-    describe_software,
-)
+from synthesizer_emulator.library import metadata
 from synthesizer_emulator.library.synference.recorded import (
     Record,
     varying_parameters,
@@ -169,16 +160,18 @@ class MockGalaxies:
         ]
         wanted = [self._emission, *(self._saved if self._called else ())]
         return {
-            "grids": describe_grids(root),
-            "emission model": describe_model(root),
+            "grids": metadata.describe_grids(root),
+            "emission model": metadata.describe_model(root),
             "recipe": {
-                label: describe_recipe(root[label], None, varying, fixed)
+                label: metadata.describe_recipe(
+                    root[label], None, varying, fixed
+                )
                 for label in wanted
             },
-            "intergalactic medium": describe_igm(self._igm),
+            "intergalactic medium": metadata.describe_igm(self._igm),
             "cosmology": repr(basis.cosmo),
-            "distances": describe_distances(basis.cosmo),
-            "filters": describe_filters(self._filters),
+            "distances": metadata.describe_distances(basis.cosmo),
+            "filters": metadata.describe_filters(self._filters),
             "emission": self._emission,
             "kind": self._output,
             "galaxies": digest([g.values for g in self._groups]),
@@ -189,7 +182,7 @@ class MockGalaxies:
                 )
                 for name, (function, arguments) in self._functions.items()
             },
-            "software": describe_software(),
+            "software": metadata.describe_software(),
         }
 
     @property
@@ -522,5 +515,5 @@ def _beyond(redshifts: NDArray) -> float:
 def _described(argument: Any) -> Any:
     """Replace a grid by its metadata, for a digest."""
     if isinstance(argument, Grid):
-        return describe_grid(argument), argument.stellar_fraction
+        return metadata.describe_grid(argument), argument.stellar_fraction
     return argument
