@@ -1,16 +1,16 @@
-r"""Every architecture on the full BC03 grid, in one table.
+"""The errors of every architecture on the full BC03 grid.
 
-Builds each with its own defaults and measures it as `synthesizer-emulator
-evaluate` does, at the nodes and in the magnitudes of random galaxies; then
-leaves out every second age, and a metallicity, and predicts them; beside
-them Synthesizer's own interpolation and PCHIP of principal components.
-Nothing is chosen by these numbers.
+Builds each architecture with its defaults and measures its errors at the
+nodes, and in the magnitudes of random galaxies, as `synthesizer-emulator
+evaluate` does. Then leaves out every second age, and one metallicity, and
+predicts them, beside Synthesizer's interpolation and PCHIP of principal
+components. No setting is chosen by these numbers.
 
     python benchmarks/accuracy.py --json docs/benchmarks/accuracy.json
 
-It takes hours, of which two architectures take nearly all. What the JSON
-file has already is kept, so it can be stopped and goes on, and
-`--architecture NAME` measures only one (again).
+It takes hours, most of them for two architectures. Results in the JSON file
+are kept, so that an interrupted run continues; `--architecture NAME` measures
+one architecture again.
 """
 
 import argparse
@@ -42,7 +42,7 @@ BATCH = 256
 
 
 def measure(grid: Path, architecture: str) -> dict[str, Any]:
-    """Build an architecture and measure it at the nodes and in galaxies."""
+    """Build an architecture, and measure it at nodes and in galaxies."""
     start = time.perf_counter()
     report = build(grid, architecture=architecture, resume=False)
     seconds = time.perf_counter() - start
@@ -61,7 +61,7 @@ def measure(grid: Path, architecture: str) -> dict[str, Any]:
 
 
 def evaluation_times(grid: Path) -> dict[str, float]:
-    """Return the times of one spectrum, alone and of many, in ms."""
+    """Return the times of one spectrum, alone and in a batch, in ms."""
     emulator = EmulatedGrid(grid.stem, grid_dir=grid.parent).emulator
     one = jax.jit(lambda e, p: e.spectrum("incident", p))
     many = jax.jit(
@@ -85,17 +85,17 @@ def evaluation_times(grid: Path) -> dict[str, float]:
 
 
 def leave_out(grid: Path, architecture: str, drop: str) -> dict[str, Any]:
-    """Return the errors of all schemes at nodes that were left out."""
+    """Return the errors of all methods at nodes that were left out."""
     experiment = hold_out(grid, drop, architecture=architecture, recoveries=0)
     print(f"{experiment}\n", flush=True)
     return {
-        scheme: asdict(prediction.summary)
-        for scheme, prediction in experiment.predictions[EMISSION].items()
+        method: asdict(prediction.summary)
+        for method, prediction in experiment.predictions[EMISSION].items()
     }
 
 
 def main() -> None:
-    """Measure what is not yet known, and write after each step."""
+    """Measure what the JSON file lacks, and write it after each step."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=Path, help="file to write")
     parser.add_argument(

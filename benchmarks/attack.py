@@ -1,21 +1,21 @@
-"""Damaged and hostile files, by the thousand, and what becomes of them.
+"""Outcomes of reading damaged and hostile files, thousands of them.
 
-Each attempt damages a copy of a whole file (weights, a grid, scattered
-samples, a part of a library, the checkpoint of a build, the YAML of a
-library) and uses it in a process of its own, as a user would. All of it is
-drawn from one seed. What may happen:
+Each attempt damages a copy of a file (weights, a grid, scattered samples, a
+part of a library, the checkpoint of a build, the YAML of a library) and reads
+it in a process of its own, as a user would. All damage is drawn from one
+seed. Allowed outcomes:
 
-    refused     the package's own error, which names the file
-    unchanged   all that was read is what the undamaged file holds
-    made again  the file does not count: the next run replaces it
-    another     a whole file that holds other things. Only files that state
-                no checksum (Synthesizer's grids, samples, YAML) and those
-                that were sealed anew after an edit can be that
+    refused     an error of the package that names the file
+    unchanged   the contents are those of the undamaged file
+    made again  the file is ignored, and replaced by the next run
+    another     a valid file with other contents, possible only without a
+                checksum (Synthesizer's grids, samples, YAML) or with a new
+                one after an edit
 
-and what may not: `silent` (other numbers from a file whose checksum does not
-match), `executed` (code out of the file ran), `traceback` (any other error,
-or one that does not name the file), `hang` (no answer in a minute),
-`segfault`.
+Outcomes that are not allowed: `silent` (other numbers from a file whose
+checksum does not match), `executed` (code from the file ran), `traceback`
+(another error, or one that does not name the file), `hang` (no answer within
+a minute), `segfault`.
 
     python benchmarks/attack.py --json docs/benchmarks/attack.json
 """
@@ -102,15 +102,15 @@ Damage = Callable[[Path, Generator, Path], None]
 
 @dataclass(frozen=True)
 class Target:
-    """One kind of file under attack.
+    """A kind of file under attack.
 
     Attributes:
-        name (str): What it is.
-        original (Path): A whole file.
-        use (Callable): Reads the file at a path as a user would; returns
-            all that was read, or None if the file does not count.
-        damages (Mapping): How it is damaged, by name.
-        known (tuple of str): The damages that its checksum tells.
+        name (str): The name of the kind.
+        original (Path): An undamaged file.
+        use (Callable): Reads the file at a path as a user would; returns its
+            contents, or None if the file is ignored.
+        damages (Mapping): The functions that damage it, by name.
+        known (tuple of str): The damages that its checksum detects.
     """
 
     name: str
@@ -131,7 +131,7 @@ def flip_bit(path: Path, rng: Generator, _: Path) -> None:
 
 
 def garble(path: Path, rng: Generator, _: Path) -> None:
-    """Overwrite up to 64 bytes by random ones."""
+    """Overwrite up to 64 bytes with random ones."""
     contents = bytearray(path.read_bytes())
     n = int(rng.integers(2, min(65, len(contents))))
     start = int(rng.integers(len(contents) - n))
@@ -146,7 +146,7 @@ def truncate(path: Path, rng: Generator, _: Path) -> None:
 
 
 def pad(path: Path, rng: Generator, _: Path) -> None:
-    """Replace the end by zeros, as an interrupted download may have it."""
+    """Replace the end with zeros, as after an interrupted download."""
     contents = path.read_bytes()
     whole = int(rng.integers(len(contents)))
     path.write_bytes(contents[:whole].ljust(len(contents), b"\0"))
@@ -186,7 +186,7 @@ def _arrays(hdf: h5py.File) -> list[str]:
 
 
 def _replace(hdf: h5py.File, name: str, value: Any) -> None:
-    """Put another array, with the same attributes, in place of one."""
+    """Replace an array by another, with the same attributes."""
     attributes = dict(hdf[name].attrs)
     del hdf[name]
     hdf[name] = value
@@ -194,12 +194,12 @@ def _replace(hdf: h5py.File, name: str, value: Any) -> None:
 
 
 def _code(marker: Path) -> str:
-    """Return an expression that leaves a mark when it is evaluated."""
+    """Return a Python expression that writes a file when evaluated."""
     return f"__import__('pathlib').Path('{marker}').touch()"
 
 
 def evil_units(hdf: h5py.File, rng: Generator, marker: Path) -> None:
-    """State units that are code, or that take for ever to evaluate."""
+    """Give units that are code, or that take very long to evaluate."""
     text = str(
         rng.choice(
             [
@@ -220,7 +220,7 @@ def evil_units(hdf: h5py.File, rng: Generator, marker: Path) -> None:
 
 
 def other_attribute(hdf: h5py.File, rng: Generator, marker: Path) -> None:
-    """Replace an attribute by something of another kind."""
+    """Replace an attribute by one of another type."""
     holders = [n for n in ["/", *_entries(hdf)] if len(hdf[n].attrs)]
     attributes = hdf[str(rng.choice(holders))].attrs
     key = str(rng.choice(sorted(attributes)))
@@ -242,7 +242,7 @@ def other_attribute(hdf: h5py.File, rng: Generator, marker: Path) -> None:
 
 
 def missing_entry(hdf: h5py.File, rng: Generator, _: Path) -> None:
-    """Take out a group, an array or an attribute."""
+    """Delete a group, an array or an attribute."""
     name = str(rng.choice(_entries(hdf)))
     if len(hdf[name].attrs) and rng.random() < 0.3:
         del hdf[name].attrs[str(rng.choice(sorted(hdf[name].attrs)))]
@@ -251,7 +251,7 @@ def missing_entry(hdf: h5py.File, rng: Generator, _: Path) -> None:
 
 
 def other_array(hdf: h5py.File, rng: Generator, _: Path) -> None:
-    """Replace an array by one of another shape, kind or content."""
+    """Replace an array by one of another shape, type or content."""
     name = str(rng.choice(_arrays(hdf)))
     old = hdf[name][()]
     number = np.issubdtype(np.asarray(old).dtype, np.number)
@@ -273,7 +273,7 @@ def other_array(hdf: h5py.File, rng: Generator, _: Path) -> None:
 
 
 def elsewhere(hdf: h5py.File, rng: Generator, marker: Path) -> None:
-    """Let an array lie elsewhere: links, virtual and external storage."""
+    """Store an array elsewhere: links, virtual and external datasets."""
     name = str(rng.choice(_arrays(hdf)))
     shape, dtype = hdf[name].shape, hdf[name].dtype
     attributes = dict(hdf[name].attrs)
@@ -303,7 +303,7 @@ def elsewhere(hdf: h5py.File, rng: Generator, marker: Path) -> None:
 
 
 def other_json(hdf: h5py.File, rng: Generator, marker: Path) -> None:
-    """Change one value of the JSON that a file holds."""
+    """Change one value of the JSON in a file."""
     texts = []
     for holder in ["/", *_entries(hdf)]:
         for key, value in hdf[holder].attrs.items():
@@ -326,7 +326,7 @@ def other_json(hdf: h5py.File, rng: Generator, marker: Path) -> None:
 
 
 def _changed_json(text: str, rng: Generator, marker: Path) -> str:
-    """Return JSON of which one value is another, or that is none."""
+    """Return JSON with one value changed, or text that is not JSON."""
     if rng.random() < 0.2:
         broken = [
             "",
@@ -389,7 +389,7 @@ CONTENTS: dict[str, Callable[[h5py.File, Generator, Path], None]] = {
 def edited(
     edit: Callable[[h5py.File, Generator, Path], None], reseal: bool
 ) -> Damage:
-    """Return a damage by an edit; the file sealed anew, or not."""
+    """Return a damage that edits a file, with or without a new checksum."""
 
     def damage(path: Path, rng: Generator, marker: Path) -> None:
         with h5py.File(path, "r+") as hdf:
@@ -401,9 +401,9 @@ def edited(
 
 
 def seal_again(path: Path) -> None:
-    """Give an edited file the checksum of what it holds now.
+    """Give an edited file the checksum of its contents.
 
-    Written out here, as whoever attacks the package would write it.
+    Written without the package, as an attacker would.
     """
     contents = path.read_bytes()
     start = b"synthesizer_emulator sha256 "
@@ -417,14 +417,14 @@ def seal_again(path: Path) -> None:
 
 
 def other_yaml(path: Path, rng: Generator, marker: Path) -> None:
-    """Change one value, name or unit."""
+    """Change a value, a name or a unit."""
     value = yaml.safe_load(path.read_text())
     text = _changed_json(json.dumps(value), rng, marker)
     path.write_text(text)
 
 
 def evil_yaml(path: Path, rng: Generator, marker: Path) -> None:
-    """Say something that runs, never ends or fills the memory."""
+    """Insert YAML that runs code, never ends or fills the memory."""
     text = path.read_text()
     bomb = "\n".join(
         [
@@ -466,7 +466,7 @@ def evil_yaml(path: Path, rng: Generator, marker: Path) -> None:
 
 
 def use_weights(path: Path) -> Any:
-    """Swap the grid for its weights, and look at all that is in it."""
+    """Swap the grid for its weights, and read all of its contents."""
     name = path.name.removesuffix(".emulator.hdf5")
     grid = EmulatedGrid(name, grid_dir=path.parent)
     weights = grid.weights
@@ -482,12 +482,12 @@ def use_weights(path: Path) -> Any:
 
 
 def use_samples(path: Path) -> Any:
-    """Do what `build` does of samples before it trains."""
+    """Check and read samples as `build` does before training."""
     return use_grid(path, {"ages": 8, "metallicities": 3})
 
 
 def use_grid(path: Path, axes: Mapping[str, int] | None = None) -> Any:
-    """Do what `build` does before it trains: check all, read all."""
+    """Check and read a grid as `build` does before training."""
     source = open_source([path], axes=axes)
     source.check()
     header = source.header
@@ -501,7 +501,7 @@ def use_grid(path: Path, axes: Mapping[str, int] | None = None) -> Any:
 
 
 def use_checkpoint(path: Path) -> Any:
-    """Go on with a build."""
+    """Resume a build."""
     found = Checkpoint.open(path, FINGERPRINT)
     if not found.finished and not found.trainings:
         return None
@@ -509,7 +509,7 @@ def use_checkpoint(path: Path) -> Any:
 
 
 def use_part(path: Path) -> Any:
-    """Put the parts of a library together; make what is damaged again."""
+    """Merge the parts of a library, making damaged ones again."""
     folder = path.parent / "library_parts"
     shutil.copytree(PARTS_OF / "library_parts", folder)
     shutil.copy(path, folder / path.name)
@@ -523,7 +523,7 @@ def use_part(path: Path) -> Any:
 
 
 def use_yaml(path: Path) -> Any:
-    """Read what library is wanted, and make its first galaxy."""
+    """Read the configuration of a library, and make its first galaxy."""
     config = LibraryConfig.read(path)
     return config.library.about
 
@@ -554,7 +554,7 @@ filters: {top/hat.one: [6000, 8000]}
 
 
 def galaxies_of(which: slice) -> dict[str, np.ndarray]:
-    """Return made-up galaxies of a library."""
+    """Return random galaxies of a library."""
     numbers = np.arange(which.start, which.stop)
     rng = np.random.default_rng(7)
     return {
@@ -564,7 +564,7 @@ def galaxies_of(which: slice) -> dict[str, np.ndarray]:
 
 
 def small_grid(path: Path) -> Path:
-    """Write a small grid with gas, lines and all that a grid may hold."""
+    """Write a small grid with gas, lines and all optional entries."""
     ages, metallicities = np.geomspace(1e6, 1e10, 24), [1e-3, 1e-2, 4e-2]
     lam = np.geomspace(500, 1e5, 60)
     header = GridHeader(
@@ -597,12 +597,12 @@ def small_grid(path: Path) -> Path:
 
 
 def rates(ages: np.ndarray, n: int) -> np.ndarray:
-    """Return made-up ionising rates, (n_ages, n)."""
+    """Return random ionising rates, (n_ages, n)."""
     return np.repeat(46 - np.log10(ages / 1e6)[:, None], n, axis=1)
 
 
 def samples(path: Path) -> Path:
-    """Write scattered samples with all that they may hold."""
+    """Write scattered samples with all optional entries."""
     rng = np.random.default_rng(2)
     n, lam = 100, np.geomspace(500, 1e5, 60)
     with write_hdf5(path) as hdf:
@@ -621,7 +621,7 @@ def samples(path: Path) -> Path:
 
 
 def checkpoint(path: Path) -> Path:
-    """Write the checkpoint of a build with one emission done."""
+    """Write the checkpoint of a build after its first emission."""
     rng = np.random.default_rng(3)
     whole = Checkpoint.open(path, FINGERPRINT)
     tensors = {
@@ -639,7 +639,7 @@ def checkpoint(path: Path) -> Path:
 
 
 def part(path: Path) -> Path:
-    """Write the parts of a library; return one."""
+    """Write the parts of a library, and return one."""
     parts = Parts.begin(PARTS_OF / "library_parts", 40, 10, {"a": "library"})
     write_parts(parts, galaxies_of, progress=False)
     found = sorted(parts.folder.glob("part-*.hdf5"))[1]
@@ -653,7 +653,7 @@ def library(path: Path) -> Path:
 
 
 def targets(folder: Path) -> list[Target]:
-    """Return the files to attack."""
+    """Return the kinds of files to attack."""
     edits = {
         name: edited(edit, reseal=False) for name, edit in CONTENTS.items()
     }
@@ -694,17 +694,17 @@ def targets(folder: Path) -> list[Target]:
 def outcome_of(
     target: Target, damage: str | None, seed: Sequence[int], folder: Path
 ) -> tuple[str, str]:
-    """Return what became of one damaged file, and what was said.
+    """Damage and use one file in a process of its own.
 
     Args:
         target (Target): The kind of file.
         damage (str): The name of the damage; None for none.
-        seed (sequence of int): Of this attempt.
+        seed (sequence of int): The seed of this attempt.
         folder (Path): An empty folder.
 
     Returns:
-        tuple of str: The outcome (`read` if it was), and the message or
-            the digest of what was read.
+        tuple of str: The outcome (`read` if the file was read), and the error
+            message or the digest of the contents.
     """
     path = folder / target.original.name
     marker, answer = folder / "marker", folder / "answer"
@@ -728,7 +728,7 @@ def outcome_of(
 
 
 def _attempt(use: Callable[[Path], Any], path: Path, answer: Path) -> None:
-    """Use a file in this process, write what happened, and end it."""
+    """Use a file in this process, write the outcome, and exit."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     os.dup2(null, 2)
@@ -751,7 +751,7 @@ def _attempt(use: Callable[[Path], Any], path: Path, answer: Path) -> None:
 
 
 def _wait(child: int) -> int | None:
-    """Return the status of a process that ends in time, else None."""
+    """Return the exit status of a process, None if it does not end in time."""
     end = time.monotonic() + _SECONDS
     while time.monotonic() < end:
         found, status = os.waitpid(child, os.WNOHANG)
@@ -764,15 +764,15 @@ def _wait(child: int) -> int | None:
 
 
 def attack(target: Target, number: int) -> dict[str, Any]:
-    """Attack one kind of file, each damage as often.
+    """Attack one kind of file with each damage.
 
     Args:
-        target (Target): What to attack.
-        number (int): How often.
+        target (Target): The kind of file.
+        number (int): The number of attempts for each damage.
 
     Returns:
-        dict: How often each outcome was met, by damage; and what was said
-            where it may not be.
+        dict: The number of attempts by damage and outcome, and the messages of
+            outcomes that are not allowed.
     """
     names = list(target.damages)
     found: dict[str, Counter[str]] = {name: Counter() for name in names}
@@ -799,7 +799,7 @@ def attack(target: Target, number: int) -> dict[str, Any]:
 
 
 def table(results: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return attempts by outcome."""
+    """Return the numbers of attempts by outcome as a table."""
     totals = {
         name: sum((Counter(c) for c in found["outcomes"].values()), Counter())
         for name, found in results.items()
@@ -815,7 +815,7 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def main() -> None:
-    """Attack, print what happened, and fail if anything may not be."""
+    """Attack, print the outcomes, and fail if one is not allowed."""
     path, share, only = _arguments()
     results = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -835,7 +835,7 @@ def main() -> None:
 
 
 def _arguments() -> tuple[Path | None, float, list[str]]:
-    """Return the file to write, what part to do, and of what."""
+    """Return the JSON file, the number of attempts, and the kinds."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=Path, help="file to write")
     parser.add_argument(

@@ -1,11 +1,11 @@
-r"""The error between the nodes: nodes left out, and predicted.
+r"""Errors between the nodes: nodes are left out, and predicted.
 
-For each hold-out, builds the emulator of the full BC03 grid without some
-nodes with the default settings and predicts the nodes left out; beside it
-Synthesizer's own interpolation of the very same thinned grid, and PCHIP of
-principal components. Nothing is chosen by these numbers.
+Builds the emulator of the full BC03 grid without some nodes, with default
+settings, and predicts these nodes, beside Synthesizer's interpolation of the
+same thinned grid and PCHIP of principal components. No setting is chosen by
+these numbers.
 
-    python benchmarks/between_nodes.py \\
+    python benchmarks/between_nodes.py \
         --json docs/benchmarks/between_nodes.json
 """
 
@@ -30,21 +30,21 @@ DROPS = {
 
 
 def measure(folder: Path) -> dict[str, dict[str, dict[str, float]]]:
-    """Return the errors of each hold-out by all schemes."""
+    """Return the errors of each hold-out experiment by all methods."""
     path = bc03.write_incident_grid(folder)
     results = {}
     for name, drop in DROPS.items():
         experiment = hold_out(path, drop, recoveries=0, progress=False)
         print(f"{experiment}\n")
         results[name] = {
-            scheme: asdict(prediction.summary)
-            for scheme, prediction in experiment.predictions[EMISSION].items()
+            method: asdict(prediction.summary)
+            for method, prediction in experiment.predictions[EMISSION].items()
         }
     return results
 
 
 def main() -> None:
-    """Measure, print and write."""
+    """Measure, print and write the errors."""
     target = record.json_argument(__doc__)
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as folder:

@@ -1,8 +1,9 @@
 """The three-axis BC03 Cloudy grid: lines, sizes, particles between nodes.
 
-Writes the grid that `synthesizer-emulator bc03 --grid cloudy` writes, builds
-its emulator, compares the lines at the nodes, and times particles at their
-own place. Prints a table and writes JSON with commit and machine.
+Writes the grid of `synthesizer-emulator bc03 --grid cloudy`, builds its
+emulator, measures the errors of lines at the nodes, and times spectra of
+particles at their own axis values. Prints a table and writes JSON with the
+commit and the machine.
 
     python benchmarks/cloudy.py --json docs/benchmarks/cloudy.json
 """
@@ -30,7 +31,7 @@ N_PARTICLES = 10_000
 
 
 def line_errors(native: Grid, emulated: EmulatedGrid) -> dict[str, float]:
-    """Return the errors of the lines that matter, at all nodes."""
+    """Return the errors of the scored lines at all nodes."""
     physical = native._metallicities <= PHYSICAL * 1.0001
     true, got = (
         grid.line_lums["nebular"][:, physical].value
@@ -44,7 +45,7 @@ def line_errors(native: Grid, emulated: EmulatedGrid) -> dict[str, float]:
 
 
 def particle_seconds(grid: EmulatedGrid) -> dict[str, float]:
-    """Return what a particle costs at the nodes and at its own place."""
+    """Return the time a particle, on the nodes and at its own values."""
     rng = np.random.default_rng(0)
     stars = Stars(
         initial_masses=np.full(N_PARTICLES, 1e5) * Msun,
@@ -65,7 +66,7 @@ def particle_seconds(grid: EmulatedGrid) -> dict[str, float]:
 
 
 def measure(folder: Path) -> dict:
-    """Run everything in a folder and return what was measured."""
+    """Write, build and measure in a folder, and return the results."""
     path = bc03.write_cloudy_grid(
         folder, bc03.moderately_thinned(bc03.Thinning())
     )
@@ -89,7 +90,7 @@ def measure(folder: Path) -> dict:
 
 
 def main() -> None:
-    """Measure, print and write."""
+    """Measure, print and write the results."""
     target = record.json_argument(__doc__)
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as folder:

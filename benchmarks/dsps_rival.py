@@ -1,9 +1,9 @@
 """DSPS on the galaxies of `library.py`, in a process of its own.
 
 DSPS switches JAX to double precision when imported; here it is switched
-back, so that both compute in the same. It has neither Synthesizer's
-transmission through the intergalactic medium nor its dust: a screen is put
-on its spectra, the medium is left out. Two ways are timed: its own
+back, so that both compute in single precision. DSPS has neither Synthesizer's
+intergalactic transmission nor its dust: a dust screen is applied to its
+spectra, intergalactic absorption is left out. Two ways are timed: its own
 functions, and its weights of the nodes followed by a matrix product.
 
     python benchmarks/dsps_rival.py galaxies.npz
@@ -27,7 +27,7 @@ jax.config.update("jax_enable_x64", False)
 
 N_THROUGH_API = 256
 
-# Galaxies at a time: its own sum makes all weighted spectra of each.
+# Galaxies a batch: its own sum holds all weighted spectra of each.
 API_BATCH = 32
 PRODUCT_BATCH = 256
 REPEATS = 3
@@ -53,7 +53,7 @@ def magnitudes(
 def through_api(
     data: dict[str, jax.Array], galaxy: dict[str, jax.Array]
 ) -> jax.Array:
-    """Return the magnitudes of one galaxy by DSPS's own spectrum."""
+    """Return the magnitudes of one galaxy from DSPS's own spectrum."""
     spectrum = calc_rest_sed_sfh_table_lognormal_mdf(
         galaxy["times"],
         galaxy["rates"],
@@ -70,7 +70,7 @@ def through_api(
 def by_matrix_product(
     data: dict[str, jax.Array], galaxy: dict[str, jax.Array]
 ) -> jax.Array:
-    """Return the magnitudes of one galaxy by DSPS's weights of the nodes."""
+    """Return the magnitudes of one galaxy from DSPS's node weights."""
     weights = calc_ssp_weights_sfh_table_lognormal_mdf(
         galaxy["times"],
         galaxy["rates"],
@@ -91,7 +91,7 @@ def measure(
     galaxies: dict[str, jax.Array],
     batch: int,
 ) -> dict[str, list]:
-    """Return repeated rates, compilation apart, and the magnitudes."""
+    """Return repeated rates without compilation, and the magnitudes."""
     evaluate = jax.jit(jax.vmap(function, (None, 0)))
     n = len(galaxies["redshift"])
     rates = []
@@ -114,7 +114,7 @@ def measure(
 
 
 def main() -> None:
-    """Measure, and print it as JSON."""
+    """Measure, and print the results as JSON."""
     with np.load(sys.argv[1]) as file:
         given = {k: jnp.asarray(file[k], jnp.float32) for k in file}
     galaxies = {

@@ -1,7 +1,7 @@
-"""What a number of galaxies costs, in a process of its own.
+"""Time and memory of a number of galaxies, in a process of its own.
 
-`library.py` calls it for each number, so that the memory is that of one
-alone. It needs neither Synference nor a grid.
+`library.py` calls it for each number, so that its peak memory is that of this
+number alone. It needs neither Synference nor a grid.
 
     python benchmarks/growth.py model.pickle 1000
 """
@@ -22,14 +22,14 @@ from synthesizer_emulator.galaxies.model import GalaxyModel
 
 
 def spread_out(values: Mapping[str, Any], n: int) -> dict[str, Any]:
-    """Return n galaxies, by taking some again and again."""
+    """Return n galaxies, repeating those given."""
     return jax.tree.map(lambda v: np.resize(v, (n, *v.shape[1:])), values)
 
 
 def seconds(
     model: GalaxyModel, values: Mapping[str, Any]
 ) -> tuple[float, float]:
-    """Return how long galaxies take, by the clock and by the processor."""
+    """Return the wall-clock and the processor time of making galaxies."""
     start, before = time.perf_counter(), time.process_time()
     for _ in in_batches(model, values):
         pass
@@ -37,9 +37,9 @@ def seconds(
 
 
 def peak_megabytes() -> float:
-    """Return the most memory that this process had.
+    """Return the peak memory of this process, in MB.
 
-    Not `getrusage`, which counts what the process before it had.
+    Not from `getrusage`, which includes that of the parent process.
     """
     status = Path("/proc/self/status").read_text()
     (line,) = (row for row in status.splitlines() if row.startswith("VmHWM"))
@@ -47,7 +47,7 @@ def peak_megabytes() -> float:
 
 
 def main() -> None:
-    """Measure, and print it as JSON."""
+    """Measure, and print the results as JSON."""
     path, n = sys.argv[1:]
     model, values = pickle.loads(Path(path).read_bytes())
     first, _ = seconds(model, spread_out(values, 1))

@@ -1,25 +1,26 @@
-r"""Synthesizer's own tests, with its stellar test grid emulated.
+r"""Synthesizer's own tests with its stellar test grid emulated.
 
-Runs the tests of Synthesizer natively, and again with `test_grid` replaced
-by an `EmulatedGrid` built from it, and says which end otherwise and why. The
-tests come with the source distribution of the installed version:
+Runs the tests of Synthesizer with native grids, and again with `test_grid`
+replaced by an `EmulatedGrid` built from it, and reports which tests end
+otherwise and why. The tests come with the source distribution of the
+installed version:
 
     pip download --no-deps --no-binary :all: cosmos-synthesizer==1.3.1
     tar xzf cosmos_synthesizer-1.3.1.tar.gz
-    synthesizer-emulator bc03 --out grids --grid cloudy --ages 56 \\
+    synthesizer-emulator bc03 --out grids --grid cloudy --ages 56 \
         --resolution 250 --lam-lims 100 1.2e7 --log10u -2 --name bc03
-    python benchmarks/host_suite.py cosmos_synthesizer-1.3.1 grids/bc03.hdf5 \\
+    python benchmarks/host_suite.py cosmos_synthesizer-1.3.1 grids/bc03.hdf5 \
         --json docs/benchmarks/host_suite.json
 
-Any reprocessed grid of ages and metallicities serves. All that the tests
-would download is replaced by stand-ins: the stellar grid by this one, moved
-to the nodes that some tests count on; AGN grids and filters by analytic
-ones; the reference of one test by what Synthesizer's script makes from the
-grid. Random numbers are seeded, so nothing but the grid differs.
+Any reprocessed grid of ages and metallicities will do. Stand-ins replace all
+that the tests would download: this grid, interpolated to nodes that some
+tests expect, is the stellar grid; AGN grids and filters are analytic; the
+reference of one test is made from the grid by Synthesizer's script. Random
+numbers are seeded, so that only the grid differs.
 
-A test that passes natively and not emulated is run once more: natively, on
-a grid file that holds the emulated arrays. If it fails there as well, only
-the numbers can be why.
+A test that passes with the native and fails with the emulated grid is run
+once more with a native grid file of the emulated arrays. If it fails there as
+well, the values alone are the reason.
 """
 
 import argparse
@@ -52,7 +53,7 @@ from synthesizer_emulator.gridfile.writing import create_emission, write_header
 
 GRID_NAME = "test_grid"
 
-# The nodes that some tests count on.
+# The nodes that some tests expect.
 AGES = 10 ** np.linspace(6.0, 10.3, 44)
 METALLICITIES = np.array(
     [1e-4, 1e-3, 2e-3, 3e-3, 4e-3, 6e-3, 8e-3, 0.01, 0.014, 0.02, 0.03, 0.04]
@@ -77,12 +78,13 @@ FAULT = "meets a fault of EmulatedGrid"
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a test ended.
+    """The outcome of a test.
 
     Attributes:
         result (str): `passed`, `failed`, `skipped` or `missing`.
-        message (str): The beginning of what a failed one says.
-        reads_file (bool): Whether the grid's file name is in its traceback.
+        message (str): The beginning of the error message.
+        reads_file (bool): Whether the traceback contains the file name of the
+            grid.
     """
 
     result: str = "missing"
@@ -100,13 +102,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make room for how the tests end."""
+    """Create the record of outcomes."""
     config.outcomes = {}
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtestloop(session: pytest.Session) -> Iterator[None]:
-    """Run the tests with the stellar test grid emulated, if asked to."""
+    """Run the tests, with the stellar test grid emulated if asked for."""
     emulated = session.config.getoption("--emulated")
     with emulated_grids() if emulated else nullcontext():
         return (yield)
@@ -114,17 +116,17 @@ def pytest_runtestloop(session: pytest.Session) -> Iterator[None]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup() -> None:
-    """Give a test, and its fixtures, the same random numbers in every run.
+    """Seed the random numbers of a test and of its fixtures.
 
-    Not by any seed: zero gives one of the imaging tests a galaxy that takes
-    it longer than all other tests together.
+    Not with zero, which gives one of the imaging tests a galaxy that takes
+    longer than all other tests together.
     """
     np.random.seed(1)  # noqa: NPY002
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """Keep how a test ended; a failure at any stage is a failure."""
+    """Record the outcome of a test; any failing stage is a failure."""
     report = yield
     if report.when == "call" or not report.passed:
         crash = getattr(report.longrepr, "reprcrash", None)
@@ -138,7 +140,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Write how the tests ended."""
+    """Write the outcomes."""
     outcomes = json.dumps(session.config.outcomes)
     session.config.getoption("--outcomes").write_text(outcomes)
 
@@ -149,12 +151,12 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def run(
     checkout: Path, data: Path, tests: list[str], emulated: bool = False
 ) -> dict[str, Outcome]:
-    """Run tests with the grids and filters of a folder.
+    """Run tests with the grids and filters in a folder.
 
     Args:
         checkout (Path): Synthesizer's sources, with tests.
         data (Path): The folder.
-        tests (list of str): What to run, as pytest takes it.
+        tests (list of str): The tests, as arguments of pytest.
         emulated (bool): Whether to swap the stellar test grid.
 
     Returns:
@@ -182,7 +184,7 @@ def run(
 
 
 def environment(data: Path) -> dict[str, str]:
-    """Return the environment in which Synthesizer keeps to a folder."""
+    """Return an environment in which Synthesizer uses only a folder."""
     folders = ("DIR", "DATA_DIR", "GRID_DIR", "TEST_DATA_DIR")
     caches = ("INSTRUMENT_CACHE", "SVO_FILTER_CACHE")
     names = (f"SYNTHESIZER_{name}" for name in folders + caches)
@@ -190,7 +192,7 @@ def environment(data: Path) -> dict[str, str]:
 
 
 def prepare(checkout: Path, grid: Path, data: Path) -> None:
-    """Fill a folder with all that the tests would download.
+    """Fill a folder with all files that the tests would download.
 
     Args:
         checkout (Path): Synthesizer's sources, with tests.
@@ -200,7 +202,7 @@ def prepare(checkout: Path, grid: Path, data: Path) -> None:
     write_stellar_grid(grid, data)
     write_agn_grids(data)
     write_filters(checkout, data)
-    # It writes beside itself what is read from the grid folder.
+    # The script writes beside itself what is read from the grid folder.
     script = shutil.copy(
         checkout / "tests/data/create_golden_pipeline_reference.py", data
     )
@@ -208,7 +210,7 @@ def prepare(checkout: Path, grid: Path, data: Path) -> None:
 
 
 def write_stellar_grid(grid: Path, data: Path) -> None:
-    """Write the stellar grid, interpolated to the nodes counted on."""
+    """Write the stellar grid, interpolated to the expected nodes."""
     with open_hdf5(grid) as hdf:
         header = read_header(hdf, grid)
         emissions = {name: hdf[name][...] for name in header.units}
@@ -234,11 +236,11 @@ def write_stellar_grid(grid: Path, data: Path) -> None:
 
 
 def write_agn_grids(data: Path) -> None:
-    """Write AGN grids with the wavelengths and lines of the stellar one.
+    """Write AGN grids with the wavelengths and lines of the stellar grid.
 
-    Power laws, flatter for heavier holes and brighter face on, per erg/s of
-    bolometric luminosity; gas that takes most of the ionising photons; all
-    lines of one strength.
+    Power laws, flatter for heavier black holes and brighter face on, per
+    erg/s of bolometric luminosity; gas that absorbs most ionising photons;
+    lines of equal luminosity.
     """
     with open_hdf5(data / f"{GRID_NAME}.hdf5") as hdf:
         stellar = read_header(hdf, data / f"{GRID_NAME}.hdf5")
@@ -285,10 +287,10 @@ def write_grid(
 
 
 def write_filters(checkout: Path, data: Path) -> None:
-    """Write top hats for all filters that sources and tests name.
+    """Write top hats for all filters named in sources and tests.
 
-    The number in its name says where a filter is: in 10 nm for JWST and the
-    infrared of HST, else in nm.
+    The number in the name of a filter is its wavelength, in 10 nm for JWST and
+    the infrared of HST, else in nm.
     """
     code = re.compile(r"[\"'](JWST|HST|GALEX|Euclid)/(\w+)\.(\w+)[\"']")
     sources = [checkout / "conftest.py", *checkout.glob("tests/*.py")]
@@ -311,7 +313,7 @@ def write_filters(checkout: Path, data: Path) -> None:
 
 
 def write_emulated_numbers(data: Path) -> None:
-    """Write what the emulator says into the file of the stellar grid."""
+    """Write the emulated arrays into the file of the stellar grid."""
     emulated = EmulatedGrid(GRID_NAME, grid_dir=data)
     with h5py.File(data / f"{GRID_NAME}.hdf5", "r+") as hdf:
         for name, values in emulated.spectra.items():
@@ -328,7 +330,7 @@ def write_emulated_numbers(data: Path) -> None:
 
 
 def measure(checkout: Path, grid: Path, data: Path) -> dict:
-    """Run the tests both ways and explain what differs."""
+    """Run the tests with both grids and explain the differences."""
     prepare(checkout, grid, data)
     native = run(checkout, data, ["tests"])
     errors = build(data / f"{GRID_NAME}.hdf5").provenance.errors
@@ -365,14 +367,14 @@ def measure(checkout: Path, grid: Path, data: Path) -> dict:
 
 
 def reason(emulated: Outcome, control: Outcome) -> str:
-    """Return why a test that passes natively does not emulated."""
+    """Return why a test fails only with the emulated grid."""
     if control.result != "passed":
         return ACCURACY
     return READS_FILE if emulated.reads_file else FAULT
 
 
 def main() -> None:
-    """Measure, print and write."""
+    """Run, print and write the outcomes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("checkout", type=Path, help="Synthesizer's sources")
     parser.add_argument("grid", type=Path, help="a reprocessed stellar grid")

@@ -1,18 +1,18 @@
-r"""A library of galaxies through Synference, in batches against its own way.
+"""Libraries of galaxies through Synference: in batches, and its own way.
 
 The galaxies of Synference's page "Basic Library Generation" (as in
 `synference_library.py`) on a BC03 grid with gas at R = 300: TotalEmission
-with power-law dust, intergalactic absorption after Inoue et al. (2014),
+with power-law dust, intergalactic absorption of Inoue et al. (2014),
 redshifts up to 5, the eight wide bands of NIRCam. `GalaxyBasis` and
-`EmulatedGalaxyBasis` take turns with the same grid; so do DSPS, where it is
-installed, and the bare matrix product, which no method that sums spectra
-can outdo. How cost and memory grow is measured without Synference, each
+`EmulatedGalaxyBasis` take turns with the same grid, as do DSPS, if
+installed, and the matrix product alone, which bounds every method that sums
+spectra. The growth of time and memory is measured without Synference, each
 number of galaxies in a process of its own.
 
     python benchmarks/library.py --json docs/benchmarks/library.json
 
-Rates are those of a clock: let nothing else run. The processor's time, of
-all its cores together, depends less on what does.
+Rates are wall-clock rates: run nothing else. Processor times, summed over
+cores, depend less on other processes.
 """
 
 import importlib.util
@@ -46,7 +46,7 @@ from synthesizer_emulator.galaxies.histories import stack_parameters
 from synthesizer_emulator.galaxies.model import GalaxyModel
 from synthesizer_emulator.sources import bc03
 
-# It comes before Synference, as it may have to stand in for a part of it.
+# Imported before Synference, of which it may replace a part.
 from synference_library import (  # isort: skip
     BANDS,
     create_library,
@@ -71,7 +71,7 @@ N_DSPS = 1024
 N_TIMES = 100
 N_GROWTH = 4096
 
-# What BC03 is thinned to before Synthesizer resamples it.
+# The thinned wavelengths of BC03, before Synthesizer resamples it.
 THINNING = bc03.Thinning(
     log10_ionisation_parameters=(-2.0,),
     resolution=600.0,
@@ -80,7 +80,7 @@ THINNING = bc03.Thinning(
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
-    """Return the median and the ends of repeated measurements."""
+    """Return the median and the range of repeated measurements."""
     return {
         "median": float(np.median(values)),
         "lowest": float(np.min(values)),
@@ -89,14 +89,14 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 
 
 def clock(function: Callable[..., Any], *args: Any) -> tuple[float, Any]:
-    """Return how long a call takes, in seconds, and what it returns."""
+    """Return the duration of a call in seconds, and its result."""
     start = time.perf_counter()
     result = function(*args)
     return time.perf_counter() - start, result
 
 
 def r300_grid(folder: Path) -> Grid:
-    """Return BC03 with gas, all ages, at R = 300."""
+    """Write BC03 with gas, all ages, at R = 300, and return its path."""
     path = bc03.write_cloudy_grid(folder, THINNING, name="bc03-cloudy")
     lam = generate_constant_R(
         R=300, start=900 * angstrom, end=61_500 * angstrom
@@ -105,7 +105,7 @@ def r300_grid(folder: Path) -> Grid:
 
 
 def galaxy_model(grid: Grid, filters: Any) -> GalaxyModel:
-    """Return what the libraries are made with, without Synference."""
+    """Return the model of the libraries, without Synference."""
     return GalaxyModel.from_model(
         emission_model(grid),
         sf_hist="LogNormal",
@@ -119,7 +119,7 @@ def galaxy_model(grid: Grid, filters: Any) -> GalaxyModel:
 
 
 def galaxy_values(basis: GalaxyBasis) -> dict[str, Any]:
-    """Return a basis's galaxies as a `GalaxyModel` takes them."""
+    """Return the galaxies of a basis as arguments of a `GalaxyModel`."""
     return {
         "initial_mass": 10.0**basis.log_stellar_masses,
         "redshift": basis.redshifts,
@@ -130,7 +130,7 @@ def galaxy_values(basis: GalaxyBasis) -> dict[str, Any]:
 
 
 def race(grid: Grid, filters: Any, folder: Path) -> dict[str, Any]:
-    """Make libraries in both ways by turns."""
+    """Make libraries with both classes in turn."""
     drawing, parameters = clock(draw_parameters, N_GALAXIES)
     making, basis = clock(
         make_basis, grid, filters, parameters, EmulatedGalaxyBasis
@@ -187,7 +187,7 @@ def race(grid: Grid, filters: Any, folder: Path) -> dict[str, Any]:
 
 
 def ceiling(model: GalaxyModel) -> dict[str, float]:
-    """Return how many galaxies a second a matrix product alone allows."""
+    """Return the galaxies a second of a matrix product alone."""
     spectra = model.emission.products[0].spectra
     weights = jnp.ones((1024, len(spectra)))
     multiply = jax.jit(jnp.matmul)
@@ -206,7 +206,7 @@ def dsps(
     photometry: NDArray,
     folder: Path,
 ) -> dict[str, Any] | None:
-    """Return what DSPS does with the same galaxies, where it is there."""
+    """Return the rates and magnitudes of DSPS, None if not installed."""
     if importlib.util.find_spec("dsps") is None:
         return None
     # Its spectra are in solar luminosities per Hz and solar mass.
@@ -248,7 +248,7 @@ def dsps(
         true = 31.4 - 2.5 * np.log10(photometry[:, : len(got)].T)
         result[way] = {
             **spread(measured["galaxies_a_second"]),
-            # In the reddest band, which no intergalactic medium dims.
+            # In the reddest band, without intergalactic absorption.
             "median difference in F444W, mag": float(
                 np.nanmedian(np.abs(got - true)[:, -1])
             ),
@@ -257,14 +257,14 @@ def dsps(
 
 
 def resampled(band: Any, n: int) -> tuple[NDArray, NDArray]:
-    """Return a filter on n wavelengths."""
+    """Return a filter resampled to n wavelengths."""
     lam = band.original_lam.to_value("angstrom")
     even = np.linspace(lam[0], lam[-1], n)
     return even, np.interp(even, lam, band.original_t)
 
 
 def star_formation_rates(history: Any, times: NDArray, mass: float) -> NDArray:
-    """Return a log-normal history at some times, Gyr, in Msun/yr."""
+    """Return a log-normal history in Msun/yr at times in Gyr."""
     age = 1e9 * (times[-1] - times)
     t = np.maximum(float(history.max_age) - age, 1.0)
     rates = np.exp(-0.5 * ((np.log(t) - history.t_0) / history.tau) ** 2) / t
@@ -273,7 +273,7 @@ def star_formation_rates(history: Any, times: NDArray, mass: float) -> NDArray:
 
 
 def child(script: str, *args: object) -> dict[str, Any]:
-    """Return what a script beside this one prints as JSON."""
+    """Return the JSON that another script in this folder prints."""
     command = [sys.executable, Path(__file__).with_name(script), *args]
     done = subprocess.run(
         list(map(str, command)), stdout=subprocess.PIPE, text=True, check=True
@@ -282,14 +282,14 @@ def child(script: str, *args: object) -> dict[str, Any]:
 
 
 def with_number(model: GalaxyModel, values: dict, folder: Path) -> list[dict]:
-    """Return time and memory for numbers of galaxies, each on its own."""
+    """Return time and memory for numbers of galaxies."""
     path = folder / "model.pickle"
     path.write_bytes(pickle.dumps((model, values)))
     return [{"galaxies": n, **child("growth.py", path, n)} for n in SIZES]
 
 
 def with_size(folder: Path, filters: Any, values: dict) -> dict[str, list]:
-    """Return how cost grows with wavelengths, nodes and bands."""
+    """Return the growth of cost with wavelengths, nodes and bands."""
     few = jax.tree.map(lambda v: v[:N_GROWTH], values)
     codes = filters.filter_codes
 
@@ -305,7 +305,7 @@ def with_size(folder: Path, filters: Any, values: dict) -> dict[str, list]:
         some = filters.select(*codes[-bands:])
         model = galaxy_model(grid, some)
         seconds(model, few)
-        # By the processor: the clock minds what else runs.
+        # Processor time, which depends less on other processes.
         taken = [seconds(model, few)[1] for _ in range(REPEATS)]
         return {
             "wavelengths": len(model.emission.lam),
@@ -323,7 +323,7 @@ def with_size(folder: Path, filters: Any, values: dict) -> dict[str, list]:
 
 
 def main() -> None:
-    """Measure, print and write."""
+    """Measure, print and write the results."""
     target = record.json_argument(__doc__)
     warnings.simplefilter("ignore")
     logging.getLogger("synference").setLevel(logging.ERROR)
@@ -360,7 +360,7 @@ def main() -> None:
 
 
 def report(results: dict[str, Any]) -> None:
-    """Print the race and whether it is won."""
+    """Print the results, and whether the emulated basis is faster."""
     for way, rate in results["galaxies_a_second"].items():
         print(f"{way}: {rate['median']:.0f} galaxies/s {rate}")
     print("processor", results["processor_microseconds_a_galaxy"])

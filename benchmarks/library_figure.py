@@ -1,7 +1,7 @@
-"""What libraries cost, as a figure for the docs, from `library.json`.
+r"""The cost of libraries, as a figure for the docs, from `library.json`.
 
 python benchmarks/library_figure.py docs/benchmarks/library.json \
-    docs/images/library_growth.png
+        docs/images/library_growth.png
 """
 
 import json
@@ -14,7 +14,7 @@ import matplotlib.pyplot as plt
 def main() -> None:
     """Draw time and memory against the number of galaxies.
 
-    Synference's own time is that of a galaxy times their number.
+    The time of Synference is its time a galaxy times their number.
     """
     source, target = map(Path, sys.argv[1:])
     results = json.loads(source.read_text())

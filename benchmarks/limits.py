@@ -1,11 +1,11 @@
-r"""What limits the accuracy between metallicities.
+"""The limits of accuracy between metallicities.
 
-Leaves out each inner metallicity of the full BC03 grid below 0.05, and asks
-two things. First, what could be had at best by blending the two neighbours:
-with the truth in hand, the best single weight for each age (a blend of log
-flux), and the best weight and shift in age of each neighbour. No emulator
-can know these. Second, what larger and longer trained emulators gain.
-Nothing is chosen by these numbers.
+Leaves out each inner metallicity of the full BC03 grid below 0.05, in turn.
+First, finds the best blend of the two neighbours, given the true spectra: the
+best weight at each age in log flux, and the best weight and shift in age of
+each neighbour. No emulator can do so without the truth. Second, measures the
+gain of larger and longer trained emulators. No setting is chosen by these
+numbers.
 
     python benchmarks/limits.py --json docs/benchmarks/limits.json
 """
@@ -50,16 +50,16 @@ SIZES: dict[str, tuple[dict, int | None]] = {
 def best_blends(
     log_flux: NDArray[np.float64], node: int, shifts: tuple[int, ...]
 ) -> NDArray[np.float64]:
-    """Return blends of a node's neighbours, chosen by the truth.
+    """Return the best blends of the neighbours of a metallicity.
 
     Args:
-        log_flux (np.ndarray of float): (n_ages, n_Z, n).
-        node (int): The metallicity to predict.
-        shifts (tuple of int): By how many ages each neighbour may move.
+        log_flux (np.ndarray of float): The log flux, (n_ages, n_Z, n).
+        node (int): The index of the metallicity to predict.
+        shifts (tuple of int): The shifts in age to try for each neighbour.
 
     Returns:
-        np.ndarray of float: For each age the blend of log flux with the
-            least squared error over bright pixels, (n_ages, n).
+        np.ndarray of float: For each age the blend of log flux with the least
+            squared error over bright pixels, (n_ages, n).
     """
     n_ages = len(log_flux)
     weights = np.linspace(-0.2, 1.2, 29)
@@ -88,7 +88,7 @@ def best_blends(
 
 
 def oracles(path: Path) -> dict[str, dict[str, dict[str, float]]]:
-    """Return the errors of blends that are chosen by the truth."""
+    """Return the errors of the blends that are chosen by the truth."""
     with open_hdf5(path) as hdf:
         header = read_header(hdf, path)
         scored = scored_region(header.lam_angstrom)
@@ -136,7 +136,7 @@ def emulators(path: Path) -> tuple[dict[str, dict], dict[str, dict]]:
 def mean_ratios(
     native: dict[str, dict], rows: dict[str, dict]
 ) -> dict[str, float]:
-    """Return the mean over metallicities of the ratios to Synthesizer's."""
+    """Return the mean ratios to Synthesizer's errors over metallicities."""
     return {
         q: float(
             np.mean([rows[str(z)][q] / native[str(z)][q] for z in LEFT_OUT])
@@ -146,7 +146,7 @@ def mean_ratios(
 
 
 def main() -> None:
-    """Measure, print and write."""
+    """Measure, print and write the errors."""
     target = record.json_argument(__doc__)
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as folder:

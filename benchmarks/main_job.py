@@ -1,9 +1,9 @@
-"""The main job on the full BC03 grid, timed and measured.
+"""The main use on the full BC03 grid, timed and measured.
 
 Writes the BC03 grid, builds its emulator and evaluates it; moves the grid
-file away, loads `EmulatedGrid` and makes parametric and particle galaxies
-with it and with the native grid. Prints a table and writes JSON with commit
-and machine.
+file away, loads `EmulatedGrid`, and makes parametric and particle galaxies
+with it and with the native grid. Prints a table and writes JSON with the
+commit and the machine.
 
     python benchmarks/main_job.py --json docs/benchmarks/main_job.json
 """
@@ -34,7 +34,7 @@ N_PARTICLES = 1000
 
 
 def make_galaxies(grid: Grid, rng: np.random.Generator) -> dict[str, list]:
-    """Return random histories, as parametric stars and as particles."""
+    """Return random histories, as parametric and as particle stars."""
     galaxies: dict[str, list] = {"parametric": [], "particle": []}
     for seed in range(N_GALAXIES):
         peak = 10 ** rng.uniform(1.0, 4.0)
@@ -71,7 +71,7 @@ def spectra(grid: Grid, galaxies: list) -> np.ndarray:
 
 
 def measure(folder: Path) -> dict:
-    """Run everything in a folder and return what was measured."""
+    """Write, build and measure in a folder, and return the results."""
     start = time.perf_counter()
     path = bc03.write_incident_grid(folder)
     written = time.perf_counter()
@@ -82,7 +82,7 @@ def measure(folder: Path) -> dict:
     native = Grid(bc03.INCIDENT_NAME, grid_dir=folder)
     loaded = time.perf_counter()
     galaxies = make_galaxies(native, np.random.default_rng(0))
-    # A native grid goes back to its file, so its turn comes first.
+    # Native grids read their file again, so their galaxies come first.
     true = {kind: spectra(native, stars) for kind, stars in galaxies.items()}
     path.rename(folder / "moved_away.hdf5")
     begin = time.perf_counter()
@@ -117,7 +117,7 @@ def measure(folder: Path) -> dict:
 
 
 def main() -> None:
-    """Measure, print and write."""
+    """Measure, print and write the results."""
     target = record.json_argument(__doc__)
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as folder:

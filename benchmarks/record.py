@@ -1,4 +1,4 @@
-"""What every benchmark records beside its numbers."""
+"""Arguments and records that all benchmarks share."""
 
 import argparse
 import subprocess
@@ -25,7 +25,7 @@ def magnitudes(errors: PhotometryErrors) -> dict:
 
 
 def circumstances() -> dict:
-    """Return the commit and the machine that numbers were measured on."""
+    """Return the commit, and the machine of the measurement."""
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"],
         capture_output=True,
@@ -40,6 +40,6 @@ def circumstances() -> dict:
 
 
 def write(path: Path | None, results: dict) -> None:
-    """Write results with their circumstances as JSON, if asked for."""
+    """Write results, commit and machine as JSON, if there is a path."""
     if path is not None:
         write_json(path, {**results, **circumstances()})

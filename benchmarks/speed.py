@@ -1,26 +1,25 @@
-"""How fast emulated grids and their networks are, beside native grids.
+"""The speed of emulated grids and their networks, beside native grids.
 
 Writes the full BC03 grid with gas at one ionisation parameter (four spectra
 and 124 lines), builds its emulator, and times native and emulated grids in
-turn: loading them, on their own wavelengths and at R = 300, the first galaxy
-and further ones. Then the networks by themselves: one spectrum, slopes,
-batches, and how they grow with wavelengths and points. Prints a table and
-writes JSON with commit and machine.
+turn: loading, on their own wavelengths and at R = 300, and the first and
+further galaxies. Then it times the networks alone: one spectrum, derivatives,
+batches, and their growth with wavelengths and points. Prints a table and
+writes JSON with the commit and the machine.
 
     python benchmarks/speed.py --json docs/benchmarks/speed.json
 
-Every case is measured in a fresh process, round by round in turn with what it
-is compared with; ratios are those of one round. Two circumstances outweigh
-what is measured, so both sides of each are:
+Every case is measured in a fresh process, in turn with the case that it is
+compared with; ratios are those of one round. Two conditions matter more than
+what is measured, so each is measured both ways:
 
-- Memory. Many virtual machines hand free memory back to their host, and to
-  touch it again then takes ten times as long as to reuse it. `fresh` memory
-  has lain free before it is timed; `used` memory was freed just then.
-- JAX on CPUs queues each computation to another thread, and waits for that.
-  `queued` is that, its default; `inline` computes in the caller's thread.
+- Memory. Many virtual machines return free memory to their host; touching it
+  again takes ten times as long as reusing it. `fresh` memory has been free
+  before it is timed, `used` memory was freed just before.
+- JAX on CPUs queues computations to another thread by default (`queued`), or
+  computes in the caller's thread (`inline`).
 
-A grid that is there already is taken from `--grids FOLDER`. On a GPU the same
-command gives its numbers.
+`--grids FOLDER` takes existing grids. The same command runs on a GPU.
 """
 
 import argparse
@@ -45,8 +44,8 @@ MEMORIES = ("fresh", "used")
 WAYS = ("queued", "inline")
 RESOLUTION = 300.0
 
-# A host takes free memory back within seconds. More than any case needs is
-# used, for a process that has it.
+# A host takes free memory back within seconds. Used memory is more than any
+# case needs.
 SETTLING = 4.0
 USED_GIGABYTES = 2
 
@@ -60,10 +59,9 @@ IN_A_ROW = 30
 
 
 def prepare_case(folder: str) -> None:
-    """Write the grid and build its emulator, unless they are there.
+    """Write the grid and build its emulator, unless they exist.
 
-    The training is a short one: how long it took does not show in the time
-    that its outcome takes.
+    The training is short: its length does not change evaluation times.
     """
     from synthesizer_emulator import build
     from synthesizer_emulator.sources import bc03
@@ -74,13 +72,13 @@ def prepare_case(folder: str) -> None:
             to, bc03.Thinning(log10_ionisation_parameters=(-2.0,)), NAME
         )
         build(path, training={"epochs": 20})
-    # So that nobody's first round reads it from disk.
+    # So that no first round reads the file from disk.
     for path in to.glob(f"{NAME}*.hdf5"):
         path.read_bytes()
 
 
 def settle(memory: str) -> None:
-    """Let the host take back what is free, but for used memory."""
+    """Wait until the host has taken back free memory, or use it."""
     import numpy as np
 
     held = np.ones(USED_GIGABYTES * 10**9 // 8) if memory == "used" else None
@@ -89,7 +87,7 @@ def settle(memory: str) -> None:
 
 
 def grid_case(tool: str, wavelengths: str, memory: str, folder: str) -> dict:
-    """Return what loading a grid and making galaxies with it takes."""
+    """Return the times of loading a grid and of making galaxies."""
     begin = time.perf_counter()
     import numpy as np
     from synthesizer.emission_models import TotalEmission
@@ -136,7 +134,7 @@ def grid_case(tool: str, wavelengths: str, memory: str, folder: str) -> dict:
         "next galaxy": further,
         "next over first": further / (loaded - start + first),
     }
-    # What was used beforehand is not the grid's.
+    # Memory used beforehand is not that of the grid.
     if memory == "fresh":
         results["megabytes loaded"] = loaded_megabytes
         results["megabytes at most"] = megabytes()
@@ -144,18 +142,18 @@ def grid_case(tool: str, wavelengths: str, memory: str, folder: str) -> dict:
 
 
 def megabytes() -> float:
-    """Return the most memory that this process had so far, in MB."""
+    """Return the peak memory of this process, in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
 
 def timed(
     functions: dict[str, Callable], repeats: int, in_a_row: int = 1
 ) -> dict[str, dict]:
-    """Return what functions take, in turn, and the ratios to the first.
+    """Return the times of functions called in turn, and their ratios.
 
-    The first call of each compiles and is timed apart. All else are medians
-    of single calls. Those that a sampler would make in a row are made so: each
-    then finds in the caches what the one before left there.
+    The first call of each compiles and is timed apart; all other times are
+    medians of single calls. Calls that a sampler would make in a row are made
+    in a row: each finds the caches as the one before left them.
     """
     import jax
     import numpy as np
@@ -183,7 +181,7 @@ def timed(
 
 
 def spectrum_functions(folder: str) -> dict[int, Callable]:
-    """Return the function from a point to a spectrum, by wavelengths."""
+    """Return functions from a point to a spectrum, by wavelengths."""
     import numpy as np
 
     from synthesizer_emulator import EmulatedGrid, Emulator
@@ -202,7 +200,7 @@ def spectrum_functions(folder: str) -> dict[int, Callable]:
 
 
 def one_case(way: str, folder: str) -> dict:
-    """Return what one spectrum and its derivatives take."""
+    """Return the times of one spectrum and of its derivatives."""
     import jax
 
     jax.config.update("jax_cpu_enable_async_dispatch", way == "queued")
@@ -226,7 +224,7 @@ def one_case(way: str, folder: str) -> dict:
 
 
 def batch_case(folder: str) -> dict:
-    """Return what batches of spectra take."""
+    """Return the times of batches of spectra."""
     import jax
     import jax.numpy as jnp
     import numpy as np
@@ -249,7 +247,7 @@ def batch_case(folder: str) -> dict:
 
 
 def interpolation_case(folder: str) -> dict:
-    """Return what Synthesizer's own interpolation to one point takes."""
+    """Return the times of Synthesizer's interpolation to one point."""
     import numpy as np
     from synthesizer.grid import Grid
 
@@ -274,9 +272,9 @@ CASES = {
 
 
 def in_new_process(case: str, *arguments: str) -> Any:
-    """Return what a case gives in a process of its own.
+    """Return the results of a case, run in a process of its own.
 
-    This one stays small: what it has had of memory would count as theirs.
+    This process stays small: its peak memory would count as that of the child.
     """
     done = subprocess.run(
         [
@@ -291,7 +289,7 @@ def in_new_process(case: str, *arguments: str) -> Any:
 
 
 def rounds(cases: dict[str, tuple[str, ...]]) -> list[dict[str, Any]]:
-    """Return what each of several cases gives, round by round in turn."""
+    """Return the results of several cases, round by round in turn."""
     return [
         {name: in_new_process(*case) for name, case in cases.items()}
         for _ in range(ROUNDS)
@@ -299,7 +297,7 @@ def rounds(cases: dict[str, tuple[str, ...]]) -> list[dict[str, Any]]:
 
 
 def over(results: list[Any]) -> dict:
-    """Return the median over rounds of every number, and its ends."""
+    """Return the median and the range of every number over rounds."""
     if isinstance(results[0], dict):
         return {k: over([one[k] for one in results]) for k in results[0]}
     return {
@@ -310,7 +308,7 @@ def over(results: list[Any]) -> dict:
 
 
 def grids(folder: Path) -> dict:
-    """Return what native and emulated grids take, and their ratios."""
+    """Return the times of native and emulated grids, and their ratios."""
 
     def pair(wavelengths: str, memory: str) -> dict:
         ends = (wavelengths, memory, str(folder))
@@ -335,7 +333,7 @@ def grids(folder: Path) -> dict:
 
 
 def networks(folder: Path) -> dict:
-    """Return what spectra, slopes and batches of them take."""
+    """Return the times of spectra, derivatives and batches."""
     end = str(folder)
     one = rounds({way: ("one", way, end) for way in WAYS})
     rest = rounds({case: (case, end) for case in ("batch", "interpolation")})

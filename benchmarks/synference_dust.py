@@ -1,15 +1,15 @@
 r"""Synference's example scripts with dust emission, native against batched.
 
 The emission models, histories, priors and wavelengths of the scripts in
-`examples/library_generation` and of the pages on libraries, with the grid
-that ships here and NIRCam's wide bands. Their wavelengths mostly end at the
-reddest filter, long before the dust shines, and Synthesizer puts all of its
-luminosity there. Each library is made twice from one grid, by Synference's
-`GalaxyBasis` and by `EmulatedGalaxyBasis`; the differences are in
-millimagnitudes. Needs Synference and, for the true filter curves,
-astro-sedpy.
+`examples/library_generation` and of the pages on libraries, with the example
+grid of this package and NIRCam's wide bands. Their wavelengths mostly end at
+the reddest filter, far bluewards of the dust emission, so that Synthesizer
+assigns all of its luminosity to them. Each library is made twice from one
+grid, by Synference's `GalaxyBasis` and by `EmulatedGalaxyBasis`; the
+differences are in millimagnitudes. Needs Synference and, for measured filter
+curves, astro-sedpy.
 
-    python benchmarks/synference_dust.py \\
+    python benchmarks/synference_dust.py \
         --json docs/benchmarks/synference_dust.json
 """
 
@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import record
 
-# It comes before Synference, as it may have to stand in for a part of it.
+# Imported before Synference, of which it may replace a part.
 from synference_library import BANDS, millimagnitudes  # isort: skip
 
 from numpy.typing import NDArray
@@ -61,8 +61,8 @@ from synthesizer_emulator.grid.emulated_grid import (
 N_GALAXIES = 100
 BOUND = 1.0  # mmag
 
-# Fainter than this part of a galaxy's brightest band, nothing is left of a
-# flux but the intergalactic medium's last digits.
+# Fluxes below this fraction of a galaxy's brightest band are rounding errors
+# of the intergalactic transmission.
 FAINTEST = 1e-8
 
 PRIORS = {
@@ -83,14 +83,14 @@ PRIORS = {
 
 @dataclass(frozen=True)
 class Script:
-    """What one of the scripts makes its library of.
+    """The settings of one script.
 
     Attributes:
-        model (Callable): From the grid to the emission model.
-        varying (tuple of str): Its parameters that are drawn.
-        sfh (type): The star formation histories.
-        ends (tuple of float): Where the wavelengths start and end, Angstrom;
-            None for the bluest filter at redshift 15 to the reddest at 0.
+        model (Callable): Returns the emission model of a grid.
+        varying (tuple of str): The parameters of the model that are drawn.
+        sfh (type): The class of star formation histories.
+        ends (tuple of float): The first and last wavelength in Angstrom; None
+            for the bluest filter at redshift 15 to the reddest at 0.
     """
 
     model: Callable[[Grid], EmissionModel]
@@ -100,7 +100,7 @@ class Script:
 
 
 def pacman(**kwargs: Any) -> Callable[[Grid], EmissionModel]:
-    """Return what makes a script's `PacmanEmission`."""
+    """Return a function that makes the `PacmanEmission` of a script."""
     return lambda grid: PacmanEmission(grid=grid, tau_v="tau_v", **kwargs)
 
 
@@ -190,7 +190,7 @@ def photometry(
     cls: type[GalaxyBasis],
     folder: Path,
 ) -> NDArray[np.float64]:
-    """Make the library of a script.
+    """Make the library of a script, and return its photometry.
 
     Args:
         script (Script): The script.
@@ -198,10 +198,10 @@ def photometry(
         new_lam (unyt_array): The wavelengths.
         draws (dict): The draws.
         cls (type): The class of the basis.
-        folder (Path): Where to write; of this library alone.
+        folder (Path): A folder for this library alone.
 
     Returns:
-        np.ndarray of float: The photometry, nJy, (n_bands, n).
+        np.ndarray of float: The photometry in nJy, (n_bands, n).
     """
     grid = Grid(EXAMPLE_NAME, grid_dir=example_folder(), new_lam=new_lam)
     names = {
@@ -248,20 +248,20 @@ def photometry(
 def differences(
     script: Script, filters: FilterCollection, n: int, folder: Path
 ) -> NDArray[np.float64]:
-    """Return by how many millimagnitudes two libraries differ, (n_bands, n).
+    """Return the differences of two libraries in mmag, (n_bands, n).
 
     Args:
         script (Script): The script.
         filters (FilterCollection): The bands.
-        n (int): How many galaxies.
-        folder (Path): Where to write.
+        n (int): The number of galaxies.
+        folder (Path): The folder for both libraries.
 
     Returns:
-        np.ndarray of float: NaN where nothing is to be seen of a galaxy.
+        np.ndarray of float: The differences, NaN where a galaxy is too faint.
     """
     draws = draw_parameters(n)
     new_lam = wavelengths(script, filters)
-    # So do the scripts. Afterwards, the filters would lead to others.
+    # As the scripts do: later changes of filters would change them.
     filters.resample_filters(new_lam=new_lam, verbose=False)
     true, got = (
         photometry(script, filters, new_lam, draws, cls, folder / cls.__name__)
@@ -272,7 +272,7 @@ def differences(
 
 
 def main() -> None:
-    """Measure, print and write."""
+    """Measure, print and write the differences."""
     target = record.json_argument(__doc__)
     warnings.simplefilter("ignore")
     rows = {}

@@ -1,13 +1,13 @@
 r"""A library of galaxies through Synference, native against emulated.
 
-What Synference's page "Basic Library Generation" makes, on real BC03: draws
-from a hypercube, log-normal histories, one metallicity a galaxy, a dust
-screen, redshifts up to 5 and the eight wide bands of NIRCam. Each library
-is made twice, with the native grid and with its emulator, at the same
-nodes; the differences are in millimagnitudes. Needs Synference and, for the
-true filter curves, astro-sedpy.
+The library of Synference's page "Basic Library Generation" on the BC03 grid:
+draws from a hypercube, log-normal histories, one metallicity a galaxy, a dust
+screen, redshifts up to 5 and the eight wide bands of NIRCam. Each library is
+made twice, with the native grid and with its emulator, at the same nodes; the
+differences are in millimagnitudes. Needs Synference and, for measured filter
+curves, astro-sedpy.
 
-    python benchmarks/synference_library.py \\
+    python benchmarks/synference_library.py \
         --json docs/benchmarks/synference_library.json
 """
 
@@ -41,8 +41,8 @@ from synthesizer_emulator.evaluation.measures.filters import (
 from synthesizer_emulator.sources import bc03
 
 if importlib.util.find_spec("ili") is None:
-    # Synference imports its training at once, which needs ltu-ili; that is
-    # not on PyPI, and a library does without it.
+    # Synference imports its training code, which needs ltu-ili; that is not on
+    # PyPI, and not needed for libraries.
     runner = types.ModuleType("synference.custom_runner")
     runner.SBICustomRunner = None
     sys.modules[runner.__name__] = runner
@@ -76,7 +76,7 @@ def draw_parameters(n: int) -> dict[str, NDArray[np.float64]]:
 
 
 def emission_model(grid: Grid) -> EmissionModel:
-    """Return the page's model; without the gas where the grid has none."""
+    """Return the page's emission model, without gas if the grid has none."""
     screen = PowerLaw(slope=-0.7)
     if grid.reprocessed:
         return TotalEmission(grid=grid, dust_curve=screen)
@@ -98,7 +98,7 @@ def make_basis(
     """Return the page's basis of galaxies.
 
     Args:
-        grid (Grid): The grid, native or emulated.
+        grid (Grid): The native or emulated grid.
         filters (FilterCollection): The bands.
         parameters (dict): The draws.
         cls (type): The class of the basis.
@@ -128,15 +128,15 @@ def make_basis(
 
 
 def create_library(basis: GalaxyBasis, folder: Path) -> dict:
-    """Make a library with Synference and return what it reads back.
+    """Make a library with Synference, and return what it reads back.
 
     Args:
         basis (GalaxyBasis): The basis.
-        folder (Path): Where to write; of this library alone, because
-            Synference takes up what it finds there.
+        folder (Path): A folder for this library alone, as Synference continues
+            what it finds there.
 
     Returns:
-        dict: As Synference reads it, `photometry` in nJy, (nband, n).
+        dict: As Synference reads it, with `photometry` in nJy, (nband, n).
     """
     basis.create_mock_library(
         "library",
@@ -150,12 +150,12 @@ def create_library(basis: GalaxyBasis, folder: Path) -> dict:
 def millimagnitudes(
     photometry: NDArray, reference: NDArray
 ) -> NDArray[np.float64]:
-    """Return by how many millimagnitudes fluxes differ, (nband, n)."""
+    """Return the differences of fluxes in mmag, (nband, n)."""
     return 2500.0 * np.abs(np.log10(photometry / reference))
 
 
 def write_grids(folder: Path) -> list[Path]:
-    """Write BC03, the stars alone in full and with gas thinned."""
+    """Write BC03: stars on all nodes, and with gas on a thinned grid."""
     with_gas = bc03.moderately_thinned(
         bc03.Thinning(log10_ionisation_parameters=(-2.0,))
     )
@@ -167,10 +167,10 @@ def write_grids(folder: Path) -> list[Path]:
 
 
 def measure(folder: Path) -> dict[str, dict]:
-    """Return the differences and the times of each grid's library.
+    """Return the differences and the times of the library of each grid.
 
-    The times are the processor's, as a library is made by one thread and
-    others may be at work.
+    Times are processor times: a library is made by one thread, and others
+    may be running.
     """
     parameters = draw_parameters(N_GALAXIES)
     results = {}
@@ -204,7 +204,7 @@ def measure(folder: Path) -> dict[str, dict]:
 
 
 def main() -> None:
-    """Measure, print and write."""
+    """Measure, print and write the results."""
     target = record.json_argument(__doc__)
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as folder:
