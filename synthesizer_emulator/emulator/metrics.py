@@ -1,7 +1,7 @@
-"""Errors of emulated emissions, as numbers.
+"""Fractional errors of emulated spectra and lines, and their quantiles.
 
-All are fractional, |emulated / true - 1|, over the values that matter:
-those brighter than a part of their own spectrum's peak.
+Errors are emulated / true - 1 in scored pixels: within the scored region,
+and brighter than a fraction of the peak of their spectrum.
 """
 
 from dataclasses import dataclass
@@ -9,30 +9,29 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-# The wavelengths in Angstrom over which spectra are scored, and the part
-# of a spectrum's peak below which a pixel does not count (docs/accuracy).
+# The scored region of spectra, in Angstrom, and the fraction of the peak of a
+# spectrum below which pixels are not scored (docs/accuracy).
 SCORED_LAM = (912.0, 1e5)
 SCORED_FLOOR = 1e-5
 
-# Lines fainter than this part of the brightest do not count.
+# Lines fainter than this fraction of the brightest are not scored.
 SCORED_LINE_FLOOR = 1e-3
 
 
 @dataclass(frozen=True)
 class ErrorSummary:
-    """Quantiles of the fractional error of one emission.
+    """Quantiles of the absolute fractional error of an emission.
 
     Attributes:
-        mean_median (float): The median over spectra of the mean over
-            pixels.
-        mean_p95 (float): The 95th percentile of the same.
-        mean_max (float): The largest of the same.
+        mean_median (float): The median over spectra of the mean over pixels.
+        mean_p95 (float): The 95th percentile over spectra of this mean.
+        mean_max (float): The largest of these means.
         p50 (float): The median over all pixels of all spectra.
-        p95 (float): Their 95th percentile.
-        p99 (float): Their 99th percentile.
-        p999 (float): Their 99.9th percentile.
-        worst (float): The largest of all.
-        spectra (int): How many spectra were scored.
+        p95 (float): The 95th percentile over all pixels.
+        p99 (float): The 99th percentile.
+        p999 (float): The 99.9th percentile.
+        worst (float): The largest error.
+        spectra (int): The number of spectra with scored pixels.
     """
 
     mean_median: float
@@ -47,7 +46,15 @@ class ErrorSummary:
 
 
 def scored_region(lam: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return which wavelengths in Angstrom (n,) count; all if none would."""
+    """Return the mask of the scored wavelengths.
+
+    Args:
+        lam (np.ndarray of float): Wavelengths in Angstrom, (n,).
+
+    Returns:
+        np.ndarray of bool: The mask, (n,); all wavelengths if none is in
+            `SCORED_LAM`.
+    """
     inside = (lam >= SCORED_LAM[0]) & (lam <= SCORED_LAM[1])
     return inside if inside.any() else np.ones_like(inside)
 
@@ -55,14 +62,14 @@ def scored_region(lam: NDArray[np.float64]) -> NDArray[np.bool_]:
 def is_bright(
     values: NDArray, floor: float = SCORED_FLOOR
 ) -> NDArray[np.bool_]:
-    """Return which values (..., n) count beside their spectrum's peak.
+    """Return the mask of values brighter than a fraction of the peak.
 
     Args:
-        values (np.ndarray of float): Shape (..., n).
-        floor (float): The part of the peak above which a value counts.
+        values (np.ndarray of float): Spectra or lines, (..., n).
+        floor (float): The fraction of the peak along the last dimension.
 
     Returns:
-        np.ndarray of bool: The same shape.
+        np.ndarray of bool: The mask, (..., n).
     """
     return np.asarray(values > floor * values.max(axis=-1, keepdims=True))
 
@@ -70,18 +77,17 @@ def is_bright(
 def fractional_residuals(
     emulated: NDArray, true: NDArray, floor: float = SCORED_FLOOR
 ) -> NDArray[np.float32]:
-    """Return emulated / true - 1 where a value counts, NaN elsewhere.
-
-    An emulated value that is no number is infinitely wrong.
+    """Return emulated / true - 1 where bright, NaN elsewhere.
 
     Args:
-        emulated (np.ndarray of float): Shape (..., n).
-        true (np.ndarray of float): The same shape.
-        floor (float): The part of a spectrum's peak above which a value
-            counts.
+        emulated (np.ndarray of float): Emulated values, (..., n).
+        true (np.ndarray of float): True values, (..., n).
+        floor (float): The fraction of the peak of each spectrum below which
+            values are not scored.
 
     Returns:
-        np.ndarray of float: The same shape.
+        np.ndarray of float: The residuals, (..., n); infinite where the
+            emulated value is NaN.
     """
     bright = is_bright(true, floor)
     residuals = np.full(true.shape, np.nan, np.float32)
@@ -91,30 +97,34 @@ def fractional_residuals(
 
 
 def mean_errors(residuals: NDArray) -> NDArray[np.float64]:
-    """Return the mean size of each spectrum's residuals, NaN of none.
+    """Return the mean absolute residual of each spectrum.
 
     Args:
-        residuals (np.ndarray of float): As `fractional_residuals` gives
-            them, (..., n).
+        residuals (np.ndarray of float): Residuals as of
+            `fractional_residuals`, (..., n).
 
     Returns:
-        np.ndarray of float: Shape (...,).
+        np.ndarray of float: The means, (...,); NaN without scored pixels.
     """
     return mean_residuals(np.abs(residuals))
 
 
 def mean_residuals(residuals: NDArray) -> NDArray[np.float64]:
-    """Return the same of the residuals with their signs."""
+    """Return the mean residual with its sign, as `mean_errors`."""
     counted = np.count_nonzero(~np.isnan(residuals), axis=-1)
     total = np.nansum(residuals, axis=-1, dtype=np.float64)
     return np.where(counted > 0, total / np.maximum(counted, 1), np.nan)
 
 
 def summarise(residuals: NDArray) -> ErrorSummary | None:
-    """Summarise residuals as `fractional_residuals` gives them, (..., n).
+    """Return the quantiles of residuals.
+
+    Args:
+        residuals (np.ndarray of float): Residuals as of
+            `fractional_residuals`, (..., n).
 
     Returns:
-        ErrorSummary: The quantiles; None if nothing counts.
+        ErrorSummary: The quantiles; None without scored pixels.
     """
     means = mean_errors(residuals)
     means = means[~np.isnan(means)]
@@ -139,15 +149,15 @@ def summarise(residuals: NDArray) -> ErrorSummary | None:
 def summarise_errors(
     emulated: NDArray, true: NDArray, floor: float = SCORED_FLOOR
 ) -> ErrorSummary | None:
-    """Summarise the errors of spectra or lines.
+    """Return the quantiles of the errors of spectra or lines.
 
     Args:
-        emulated (np.ndarray of float): Shape (..., n).
-        true (np.ndarray of float): The same shape.
-        floor (float): The part of a spectrum's peak above which a value
-            counts.
+        emulated (np.ndarray of float): Emulated values, (..., n).
+        true (np.ndarray of float): True values, (..., n).
+        floor (float): The fraction of the peak of each spectrum below which
+            values are not scored.
 
     Returns:
-        ErrorSummary: The quantiles; None if nothing is bright enough.
+        ErrorSummary: The quantiles; None without scored pixels.
     """
     return summarise(fractional_residuals(emulated, true, floor))

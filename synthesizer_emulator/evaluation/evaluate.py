@@ -375,11 +375,13 @@ def _recover(
     if not len(drawn):
         return None
     spectra = pair.native.read_nodes(f"spectra/{name}", map(tuple, drawn))
-    fitted = recovery.recover(
-        pair.weights.emulator, name, pair.labels, spectra, pair.scored
-    )
-    return recovery.summarise_fits(
-        name, pair.labels, pair.axis_values(drawn), fitted
+    return recovery.recovery_errors(
+        pair.weights.emulator,
+        name,
+        pair.labels,
+        pair.axis_values(drawn),
+        spectra,
+        pair.scored,
     )
 
 

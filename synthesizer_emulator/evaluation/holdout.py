@@ -25,12 +25,14 @@ from synthesizer_emulator.emulator.metrics import (
     scored_region,
     summarise,
 )
-from synthesizer_emulator.evaluation.measures import recovery
 from synthesizer_emulator.evaluation.measures.baselines import (
     pchip_of_components,
     synthesizer_interpolation,
 )
-from synthesizer_emulator.evaluation.measures.recovery import Recovery
+from synthesizer_emulator.evaluation.measures.recovery import (
+    Recovery,
+    recovery_errors,
+)
 from synthesizer_emulator.evaluation.measures.residuals import (
     Profile,
     wavelength_profile,
@@ -330,11 +332,11 @@ def _recover(
     if not len(drawn):
         return None
     labels = [Label(axis) for axis in header.axes]
-    fitted = recovery.recover(
+    return recovery_errors(
         weights.emulator,
         name,
         labels,
+        thinned.points[drawn],
         spectra[drawn],
         scored_region(header.lam_angstrom),
     )
-    return recovery.summarise_fits(name, labels, thinned.points[drawn], fitted)

@@ -158,23 +158,27 @@ class _Scale:
         return xp.stack(columns, axis=-1)
 
 
-def summarise_fits(
+def recovery_errors(
+    emulator: Emulator,
     spectrum: str,
     labels: Sequence[Label],
     true: NDArray[np.float64],
-    fitted: tuple[NDArray, NDArray, NDArray],
+    lnu: NDArray[np.float64],
+    scored: NDArray[np.bool_],
 ) -> Recovery:
-    """Return the errors of fitted axis values and masses.
+    """Fit spectra of known axis values, and return the errors of the fits.
 
     Args:
-        spectrum (str): The name of the spectrum that was fitted.
-        labels (sequence of Label): The d axes.
-        true (np.ndarray of float): The true axis values of the spectra,
-            whose mass is 1, (n, d).
-        fitted (tuple): Axis values, log10 masses and misfits, as `recover`
-            returns them.
+        emulator (Emulator): The emulator.
+        spectrum (str): The name of the spectrum.
+        labels (sequence of Label): The d axes of the emulator.
+        true (np.ndarray of float): The axis values of the spectra, (n, d).
+        lnu (np.ndarray of float): Spectra of unit mass, as in `recover`.
+        scored (np.ndarray of bool): Mask of wavelengths, as in `recover`.
     """
-    values, log10_mass, misfit = fitted
+    values, log10_mass, misfit = recover(
+        emulator, spectrum, labels, lnu, scored
+    )
     errors = {
         label.axis.name: label.to_labels(values[:, i], np)
         - label.to_labels(true[:, i], np)
@@ -193,8 +197,8 @@ def summarise_fits(
 
 
 def _quantiles(errors: NDArray[np.float64]) -> Quantiles:
-    """Summarise errors; fits that ended in NaN count as infinitely wrong."""
-    return Quantiles.from_errors(np.nan_to_num(errors, nan=np.inf))
+    """Summarise errors; the error of a fit that ended in NaN is infinite."""
+    return Quantiles.from_errors(np.where(np.isnan(errors), np.inf, errors))
 
 
 class _Fit(NamedTuple):
