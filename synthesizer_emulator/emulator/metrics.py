@@ -91,8 +91,8 @@ def fractional_residuals(
     """
     bright = is_bright(true, floor)
     residuals = np.full(true.shape, np.nan, np.float32)
-    found = emulated[bright] / true[bright] - 1.0
-    residuals[bright] = np.where(np.isnan(found), np.inf, found)
+    errors = emulated[bright] / true[bright] - 1.0
+    residuals[bright] = np.where(np.isnan(errors), np.inf, errors)
     return residuals
 
 
