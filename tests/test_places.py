@@ -152,9 +152,9 @@ def test_a_grid_that_changed_after_its_weights_were_built(dated, places):
 @pytest.mark.parametrize(
     ("what", "says"),
     [
-        ("axes/ages", "other ages"),
-        ("axes/metallicities", "other metallicities"),
-        ("spectra/wavelength", "other wavelengths"),
+        ("axes/ages", "different ages"),
+        ("axes/metallicities", "different metallicities"),
+        ("spectra/wavelength", "different wavelengths"),
     ],
 )
 def test_a_grid_with_other_axes_than_its_weights(what, says, beside, places):

@@ -1,7 +1,7 @@
-"""From a grid, or from samples of one, to a weights file.
+"""Building an emulator: from a grid, or samples of one, to a weights file.
 
 Training sets on the grid's nodes, on a Latin hypercube or scattered; the
-build itself, its checkpoints, and the verdict on the errors.
+build itself with its checkpoints; the report and the verdict on its errors.
 """
 
 import lazy_loader

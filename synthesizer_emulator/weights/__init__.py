@@ -1,7 +1,7 @@
-"""The weights file, and the fluxes that follow from it.
+"""The weights file, and the fluxes computed from it.
 
-One HDF5 file that reproduces a grid by itself. Needed to load or to write an
-emulator; `EmulatedGrid` and `build` do both.
+A weights file is one HDF5 file that reproduces a grid by itself.
+`EmulatedGrid` reads it, `build` writes it.
 """
 
 import lazy_loader

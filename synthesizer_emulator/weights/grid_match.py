@@ -86,22 +86,21 @@ def difference(header: GridHeader, grid: Path) -> str:
             read.
     """
     try:
-        own = NativeGrid.open(grid).header
+        native = NativeGrid.open(grid).header
     except (GridError, OSError):
         return ""
-    names = [axis.name for axis in header.axes]
-    if [axis.name for axis in own.axes] != names:
-        return (
-            f"it has the axes {', '.join(a.name for a in own.axes)}, they "
-            f"have {', '.join(names)}"
-        )
-    for axis, theirs in zip(own.axes, header.axes, strict=True):
-        if not np.array_equal(axis.values, theirs.values) or (
-            axis.units != theirs.units
+    names, native_names = (
+        ", ".join(axis.name for axis in each.axes) for each in (header, native)
+    )
+    if names != native_names:
+        return f"the axes are {native_names} in the grid, {names} in the other"
+    for axis, other in zip(native.axes, header.axes, strict=True):
+        if not np.array_equal(axis.values, other.values) or (
+            axis.units != other.units
         ):
-            return f"they have other {axis.name}"
-    if not np.array_equal(own.lam_angstrom, header.lam_angstrom):
-        return "they have other wavelengths"
+            return f"the two have different {axis.name}"
+    if not np.array_equal(native.lam_angstrom, header.lam_angstrom):
+        return "the two have different wavelengths"
     return ""
 
 
