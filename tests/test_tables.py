@@ -123,7 +123,7 @@ def test_smooth_table_agrees_with_brute_force(shape):
     values += 2.0 * RNG.normal(size=(1, *shape[1:], 3))
     metric = np.array([1.0, 2.0, 0.5])
     table = SmoothTable(nodes, values, metric)
-    smooth, *slopes, rough = np.asarray(table.parts[...], np.float64)
+    smooth, *slopes, sharp = np.asarray(table.parts[...], np.float64)
     short = [a for a in range(len(shape)) if shape[a] < 20]
     points = make_points(nodes, 20)
     if 1 not in short:
@@ -154,7 +154,7 @@ def test_smooth_table_agrees_with_brute_force(shape):
                 h.append(3 * t**2 - 2 * t**3 if k else 1 - 3 * t**2 + 2 * t**3)
                 g.append(width * ((t**3 - t**2) if k else t - 2 * t**2 + t**3))
                 if 1 not in short:
-                    ends = np.take(rough * metric, [c, c + 1], axis=a)
+                    ends = np.take(sharp * metric, [c, c + 1], axis=a)
                     line = list(cell)
                     line[1] = slice(None)
                     line[a] = 0
@@ -165,7 +165,7 @@ def test_smooth_table_agrees_with_brute_force(shape):
                     n = 2 + 10 * (1 - rho) ** 3
                     u = t if k else 1 - t
                     f.append(u**n * (1 + n * (1 - u)))
-            expected += np.prod(h) * smooth[cell] + np.prod(f) * rough[cell]
+            expected += np.prod(h) * smooth[cell] + np.prod(f) * sharp[cell]
             for i in range(len(short)):
                 others = np.prod(h[:i] + h[i + 1 :])
                 expected += g[i] * others * slopes[i][cell]
@@ -174,31 +174,31 @@ def test_smooth_table_agrees_with_brute_force(shape):
         )
 
 
-def test_smoothing_keeps_lines_and_takes_off_what_is_rough():
+def test_smoothing_keeps_lines_and_removes_sharp_parts():
     nodes = [np.linspace(0.0, 1.0, 201), np.arange(3.0)]
     line = np.ones((201, 3, 1)) * (2.0 * nodes[0] + 1.0)[:, None, None]
     zigzag = np.resize([1.0, -1.0], 201)[:, None, None]
     smooth = smoothed(nodes, line + 0.1 * zigzag)
     inner = slice(10, -10)
     np.testing.assert_allclose(smooth[inner], line[inner], atol=1e-3)
-    # Without a long axis nothing is rough.
+    # Without a long axis nothing is sharp.
     few = RNG.normal(size=(7, 5, 2))
     np.testing.assert_array_equal(smoothed(make_nodes((7, 5)), few), few)
 
 
 @pytest.mark.parametrize("alike", [True, False])
-def test_what_is_rough_is_shared_or_fades(alike):
+def test_sharp_parts_are_shared_or_damped(alike):
     """Midway between two nodes of the short axis."""
     nodes = [np.linspace(0.0, 1.0, 200), np.array([0.0, 1.0])]
     one, other = RNG.normal(size=(2, 200, 50))
     values = np.stack([one, one if alike else other], axis=1)
     table = SmoothTable(nodes, values, np.ones(50))
-    rough = values - smoothed(nodes, values)
-    smooth = 0.5 * (values - rough).sum(axis=1)
+    sharp = values - smoothed(nodes, values)
+    smooth = 0.5 * (values - sharp).sum(axis=1)
     for node in (40, 120):
         point = jnp.array([nodes[0][node], 0.5])
         left = np.asarray(table(point)) - smooth[node]
-        share = np.linalg.norm(left) / np.linalg.norm(rough[node, 0])
+        share = np.linalg.norm(left) / np.linalg.norm(sharp[node, 0])
         assert share == pytest.approx(1.0 if alike else 0.0, abs=0.01)
 
 

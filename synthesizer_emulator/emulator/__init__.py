@@ -1,7 +1,7 @@
-"""Emulators as pure JAX functions, without units.
+"""Emulators as pure JAX functions from axis values to fluxes, without units.
 
-From axis values to fluxes: scaling, tables, decoders, and the errors that
-are made. For those who want gradients or batches of spectra by themselves.
+For gradients, batches of spectra and samplers. Here are also the scaling of
+axes and fluxes, the tables, and the measures of error.
 """
 
 import lazy_loader

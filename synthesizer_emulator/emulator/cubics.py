@@ -1,4 +1,9 @@
-"""Cubic interpolation along one axis, in NumPy and in JAX."""
+"""Cubic Hermite interpolation along one axis, in NumPy and in JAX.
+
+A cubic in a cell follows from the values and slopes at its two nodes. Slopes
+are those of PCHIP on axes of few nodes, and of Akima elsewhere. Values are
+vectors of k components; the metric gives each component its weight.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,31 +15,29 @@ from jax import Array
 from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
-# An axis with fewer nodes than this is sparse: its slopes are monotone
-# (PCHIP), which bounds what a cubic can do in a wide cell. On denser axes
-# that was found to cost accuracy (docs/accuracy).
+# An axis with fewer nodes than this is sparse, and has PCHIP slopes, which
+# keep a cubic from overshooting in a wide cell. On denser axes PCHIP is less
+# accurate (docs/accuracy).
 SPARSE_AXIS = 20
 
-
-# The power of the weights in `akima_slopes`; chosen on validation nodes.
+# The exponent of the weights in `akima_slopes`, chosen on validation nodes.
 _AKIMA_POWER = 1.5
 
-
-# How many nodes around a point the cubic along a long axis depends on.
+# The number of nodes around a point that an Akima cubic depends on.
 STENCIL = 6
 
 
 def through_nodes(
     nodes: Array, around: Callable[[Array], Array], x: Array, metric: Array
 ) -> Array:
-    """Draw the cubic of `akima_slopes` through the nodes around a point.
+    """Interpolate by the cubic of `akima_slopes` around a point, in JAX.
 
     Args:
         nodes (Array): Ascending coordinates, at least six, (n,).
-        around (function): Gives the values (6, k) at six nodes, by the number
-            of the first.
+        around (function): Maps the index of a node, (), to the values at
+            this and the next five nodes, (6, k).
         x (Array): The point, ().
-        metric (Array): What one unit of each of the k values weighs, (k,).
+        metric (Array): The weight of each component, (k,).
 
     Returns:
         Array: The values at the point, (k,).
@@ -45,16 +48,16 @@ def through_nodes(
     values = around(first)
     six = jax.lax.dynamic_slice_in_dim(nodes, first, STENCIL)
     secants = jnp.diff(values, axis=0) / jnp.diff(six)[:, None]
-    # Ghost secants beyond the ends continue the change of slope, as in
-    # `akima_slopes`; elsewhere they are not used.
+    # Beyond the ends of the axis, secants are extrapolated linearly, as in
+    # `akima_slopes`.
     before = secants[:1] - (secants[1:2] - secants[:1]) * jnp.array([[2], [1]])
     after = secants[-1:] + (secants[-1:] - secants[-2:-1]) * jnp.array(
         [[1], [2]]
     )
-    every = jnp.concatenate([before, secants, after])
-    # The cell's own secant is number `middle`; two on each side count.
+    extended = jnp.concatenate([before, secants, after])
+    # The secant of the cell has index `middle`, and two on each side count.
     middle = 2 + cell - first
-    near = jax.lax.dynamic_slice_in_dim(every, middle - 2, 5)
+    near = jax.lax.dynamic_slice_in_dim(extended, middle - 2, 5)
     on_left = _akima_slope(near[:4], metric, jnp)
     on_right = _akima_slope(near[1:], metric, jnp)
     (v_left, v_right), (s_left, s_right) = hermite_weights(t, width)
@@ -65,18 +68,17 @@ def through_nodes(
 
 
 def akima_slopes(nodes: NDArray, values: NDArray, metric: NDArray) -> NDArray:
-    """Return slopes that lean towards the smoother side of each node.
+    """Return the modified Akima slopes of vectors at the nodes of an axis.
 
-    The modified scheme of Akima (1970, J. ACM 17, 589) as MATLAB's makima
-    has it, for vectors: one weight a node, from the metric's norm of the
-    changes of slope on either side, so that the result does not depend on
-    the basis the values are written in.
+    The scheme of Akima (1970, J. ACM 17, 589), modified as in MATLAB's
+    makima: the mean of the secants on both sides, where the side with less
+    change of slope has more weight. All components share the weights, which
+    are norms under the metric, so that the slopes do not depend on the basis.
 
     Args:
         nodes (np.ndarray of float): Ascending coordinates, (n,).
         values (np.ndarray of float): The values there, (n, ..., k).
-        metric (np.ndarray of float): What one unit of each of the k values
-            weighs, (k,).
+        metric (np.ndarray of float): The weight of each component, (k,).
 
     Returns:
         np.ndarray of float: The slopes at the nodes, (n, ..., k).
@@ -84,22 +86,22 @@ def akima_slopes(nodes: NDArray, values: NDArray, metric: NDArray) -> NDArray:
     secants = _secants(nodes, values)
     if len(nodes) < 3:
         return np.concatenate([secants, secants])
-    # Two ghost secants on each side continue the change of slope.
+    # Two more secants on each side, extrapolated linearly.
     for _ in range(2):
         first = 2 * secants[:1] - secants[1:2]
         last = 2 * secants[-1:] - secants[-2:-1]
         secants = np.concatenate([first, secants, last])
-    # Around node j meet the secants j + 1 and j + 2.
+    # The secants beside node j have the indices j + 1 and j + 2.
     n = len(nodes)
     around = [secants[i : n + i] for i in range(4)]
     return _akima_slope(around, metric, np)
 
 
 def monotone_slopes(nodes: NDArray, values: NDArray) -> NDArray:
-    """Return slopes whose cubics never leave the range of their ends.
+    """Return the slopes of monotone cubics (PCHIP) at the nodes of an axis.
 
-    Known as PCHIP: Fritsch & Butland (1984, SIAM J. Sci. Stat. Comput. 5,
-    300), as SciPy has it.
+    Of Fritsch & Butland (1984, SIAM J. Sci. Stat. Comput. 5, 300), as in
+    SciPy. The cubic in a cell stays between the values at its ends.
 
     Args:
         nodes (np.ndarray of float): Ascending coordinates, (n,).
@@ -115,20 +117,20 @@ def monotone_slopes(nodes: NDArray, values: NDArray) -> NDArray:
 def gaussian_means(
     nodes: NDArray, values: NDArray, axis: int, width: float
 ) -> NDArray[np.float64]:
-    """Return the Gaussian means of values around each node of an axis.
+    """Smooth values along an axis by a Gaussian.
 
     Args:
-        nodes (np.ndarray of float): Its coordinates, (n,).
+        nodes (np.ndarray of float): The coordinates of the axis, (n,).
         values (np.ndarray of float): The values, (..., n, ...).
-        axis (int): Which axis of the values it is.
-        width (float): The standard deviation, in parts of the axis.
+        axis (int): The axis of the array.
+        width (float): The standard deviation, as a fraction of the axis.
 
     Returns:
-        np.ndarray of float: Of the same shape.
+        np.ndarray of float: The weighted means, of the same shape.
     """
     x = np.asarray(nodes, np.float64)
     distance = (x[:, None] - x) / (width * (x[-1] - x[0]))
-    # A node counts by the stretch of the axis that it stands for.
+    # Weighted by the spacing of the nodes.
     kernel = np.exp(-0.5 * distance**2) * np.gradient(x)
     kernel /= kernel.sum(axis=1, keepdims=True)
     return np.moveaxis(np.tensordot(kernel, values, (1, axis)), 0, axis)
@@ -137,22 +139,19 @@ def gaussian_means(
 def node_slopes(
     nodes: NDArray, values: NDArray, metric: NDArray, sparse: bool
 ) -> NDArray:
-    """Return the slopes at the nodes of an axis, sparse or not."""
+    """Return PCHIP slopes on a sparse axis, and Akima slopes elsewhere."""
     if sparse:
         return monotone_slopes(nodes, values)
     return akima_slopes(nodes, values, metric)
 
 
 def _akima_slope(secants: Any, metric: Any, xp: Any) -> Any:
-    """Return the slope at a node of the two secants on each side of it.
+    """Return the Akima slope (..., k) at a node from the secants around it.
 
     Args:
-        secants (sequence of array): The four secants, each (..., k).
-        metric (array): What one unit of each of the k values weighs, (k,).
-        xp (module): `numpy` or `jax.numpy`, whichever they belong to.
-
-    Returns:
-        array: The slope, (..., k).
+        secants (sequence of array): Two on each side, each (..., k).
+        metric (array): The weight of each component, (k,).
+        xp (module): The array library, `numpy` or `jax.numpy`.
     """
 
     def change(one: Any, other: Any) -> Any:
@@ -168,25 +167,26 @@ def _akima_slope(secants: Any, metric: Any, xp: Any) -> Any:
 
 
 def locate(nodes: Array, x: Array) -> tuple[Array, Array, Array]:
-    """Return the cell of a point, its part of the cell and the width.
+    """Return the index of a point's cell, its position in it, and the width.
 
-    All in the finer precision of the two: a part from a point and nodes of
-    different ones can be rounded beyond one, where a power has no value.
+    The position is from 0 to 1, in the finer precision of point and nodes: by
+    mixing precisions it could be rounded above 1, where a power of 1 - t is
+    not defined. Points outside are moved to the end of the axis.
     """
     nodes, x = _one_precision(nodes, x)
-    # Unlike a clip, this keeps the gradient of a point on the edge.
+    # Unlike a clip, this keeps the gradient of a point at an end.
     x = jnp.where(x < nodes[0], nodes[0], x)
     x = jnp.where(x > nodes[-1], nodes[-1], x)
-    # A loop over bisections compiles, and on a GPU runs, far slower.
+    # Bisection compiles more slowly, and runs more slowly on a GPU.
     cell = jnp.sum(nodes[1:-1] <= x)
     low, high = jax.lax.dynamic_slice_in_dim(nodes, cell, 2)
     t = (x - low) / (high - low)
-    # Not every device divides exactly.
+    # Division is not exact on every device.
     return cell, jnp.where(t > 1.0, 1.0, t), high - low
 
 
 def locate_numpy(nodes: NDArray, x: float) -> tuple[int, float, float]:
-    """Return the cell of a point, its part of the cell and the width."""
+    """Return the same as `locate`, computed by NumPy."""
     line = np.asarray(nodes, np.float64)
     x = float(np.clip(x, line[0], line[-1]))
     cell = int(np.searchsorted(line[1:-1], x, side="right"))
@@ -195,13 +195,21 @@ def locate_numpy(nodes: NDArray, x: float) -> tuple[int, float, float]:
 
 
 def _one_precision(nodes: Array, x: Array) -> tuple[Array, Array]:
-    """Return both in the finer precision of the two."""
+    """Convert both to the finer precision of the two."""
     dtype = jnp.result_type(nodes, x)
     return nodes.astype(dtype), x.astype(dtype)
 
 
 def hermite_weights(t: Any, h: Any) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
-    """Return the weights of the values and of the slopes at both ends."""
+    """Return the cubic Hermite weights of values and slopes at both ends.
+
+    Args:
+        t (float/array): The position in the cell, from 0 to 1.
+        h (float/array): The width of the cell.
+
+    Returns:
+        tuple: The two weights of the values, and those of the slopes.
+    """
     u = 1.0 - t
     values = u * u * (1 + 2 * t), t * t * (1 + 2 * u)
     slopes = h * t * u * u, -h * t * t * u
@@ -209,14 +217,14 @@ def hermite_weights(t: Any, h: Any) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
 
 
 def _secants(nodes: NDArray, values: NDArray) -> NDArray:
-    """Return the slopes between neighbours, (n - 1, ..., k)."""
+    """Return the slopes between neighbouring nodes, (n - 1, ..., k)."""
     h = np.diff(nodes).reshape(-1, *(1,) * (values.ndim - 1))
     return np.diff(values, axis=0) / h
 
 
 def _norm(vectors: Any, metric: Any, xp: Any) -> Any:
-    """Return the metric's norm along the last axis, which stays."""
+    """Return the weighted norm along the last axis, which is kept."""
     squares = xp.sum((vectors * metric) ** 2, axis=-1, keepdims=True)
-    # A square root has no slope at zero.
-    none = squares == 0
-    return xp.where(none, 0.0, xp.sqrt(xp.where(none, 1.0, squares)))
+    # The square root is not differentiable at zero.
+    zero = squares == 0
+    return xp.where(zero, 0.0, xp.sqrt(xp.where(zero, 1.0, squares)))

@@ -1,4 +1,11 @@
-"""One emulated emission: from coordinates to fluxes."""
+"""The emulator of one emission, a spectrum or a quantity of all lines.
+
+Every emission is the same chain:
+
+    coordinates -> regressor -> latents -> decoder -> soft-log flux -> flux
+
+Architectures differ in the regressor and the decoder alone.
+"""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -21,28 +28,31 @@ from synthesizer_emulator.emulator.tables import LinearTable
 
 
 class Regressor(Protocol):
-    """Maps coordinates (d,) to latents (k,), the first being ln norm."""
+    """A function from coordinates (d,) to latents (k,).
+
+    The first latent is ln of the norm of the spectrum.
+    """
 
     def __call__(self, x: Array) -> Array:
-        """Return the latents at coordinates x."""
+        """Return the latents (k,) at coordinates x (d,)."""
 
 
 class Decoder(Protocol):
-    """Maps latents (k - 1,) to soft-log flux (n,)."""
+    """A function from latents (k - 1,) to soft-log flux (n,)."""
 
     def __call__(self, latents: Array) -> Array:
-        """Return the soft-log flux of latents."""
+        """Return the soft-log flux (n,) of latents (k - 1,)."""
 
     def restrict(self, indices: NDArray[np.intp]) -> "Decoder":
-        """Return the decoder of only some of the outputs."""
+        """Return the decoder of some of the n outputs."""
 
 
 class LinearDecoder(nnx.Module):
-    """A mean plus latents times components.
+    """A decoder by principal components: the mean plus latents @ components.
 
     Attributes:
-        mean (Constant): Shape (n,).
-        components (Constant): Shape (k, n).
+        mean (Constant): The mean soft-log flux, (n,).
+        components (Constant): The components, (k, n).
     """
 
     def __init__(self, mean: ArrayLike, components: ArrayLike) -> None:
@@ -50,23 +60,23 @@ class LinearDecoder(nnx.Module):
         self.components = Constant(jnp.asarray(components, jnp.float32))
 
     def __call__(self, latents: Array) -> Array:
-        """Map latents (k,) to (n,)."""
+        """Return the soft-log flux (n,) of latents (k,)."""
         return self.mean[...] + latents @ self.components[...]
 
     def restrict(self, indices: NDArray[np.intp]) -> "LinearDecoder":
-        """Return the decoder of only the outputs `indices`."""
+        """Return the decoder of the outputs `indices`."""
         return LinearDecoder(
             self.mean[...][indices], self.components[...][:, indices]
         )
 
 
 class Ensemble(nnx.Module):
-    """Several regressors to the same latents; their mean is the prediction.
+    """The mean of several regressors to the same latents.
 
     Attributes:
         members (nnx.List of Regressor): The regressors.
-        factor (Constant): What turns the spread of the members into an
-            uncertainty, ().
+        factor (Constant): The calibrated ratio of the uncertainty to the
+            standard deviation of the members, ().
     """
 
     def __init__(self, members: Sequence[Regressor], factor: float) -> None:
@@ -74,25 +84,28 @@ class Ensemble(nnx.Module):
         self.factor = Constant(jnp.asarray(factor, jnp.float32))
 
     def __call__(self, x: Array) -> Array:
-        """Return the mean of the members' latents at coordinates x."""
+        """Return the mean latents (k,) at coordinates x (d,)."""
         return jnp.mean(self.each(x), axis=0)
 
     def each(self, x: Array) -> Array:
-        """Return the latents of every member, (members, k)."""
+        """Return the latents (members, k) of every member."""
         return jnp.stack([member(x) for member in self.members])
 
 
 def log_fluxes(decoder: Decoder, latents: Array) -> Array:
-    """Return the log fluxes (members, n) of latents (members, k)."""
+    """Return the soft-log fluxes (members, n) of latents (members, k).
+
+    With ln norm added, so that a difference is one of ln flux.
+    """
     with _full_precision():
         return latents[:, :1] + jax.vmap(lambda z: decoder(z))(latents[:, 1:])
 
 
 def _full_precision() -> AbstractContextManager:
-    """Return what keeps a GPU from rounding the factors of products.
+    """Return a context in which products have full single precision.
 
-    By default it takes 10 of the 23 bits of single precision, which is less
-    than a table and a network that make up for each other can bear.
+    By default a GPU keeps 10 of the 23 bits of the factors, too few for the
+    sum of a network's trend and the residuals from it.
     """
     return jax.default_matmul_precision("highest")
 
@@ -102,14 +115,15 @@ def encode(
 ) -> tuple[Array, Array]:
     """Return the latents (k,) at coordinates x (d,), and the mask ().
 
-    The first half of an `EmissionEmulator`, which does not know how many
-    wavelengths there are.
+    The first half of an `EmissionEmulator`, which is the same for any
+    wavelengths. The mask is one where there is emission, and zero where
+    there is none.
     """
     mask = has_emission(x)
     with _full_precision():
         latents = regressor(x)
-    # Where there is no emission nothing was learned, and what a network
-    # makes of it could overflow.
+    # Without emission there were no training data, and latents of a network
+    # could overflow.
     return jnp.where(mask > 0, latents, 0.0), mask
 
 
@@ -120,23 +134,23 @@ def decode(
     latents: Array,
     mask: Array,
 ) -> Array:
-    """Return the flux (n,) of what `encode` gave."""
+    """Return the flux (n,) of latents (k,) and mask () from `encode`."""
     with _full_precision():
         y = decoder(latents[1:])
     return soft_log.inverse(y, latents[0]) * support * mask
 
 
 class EmissionEmulator(nnx.Module):
-    """One emission of a grid: a spectrum, or the values of all lines.
+    """The emulator of a spectrum, or of one quantity of all lines.
 
     Attributes:
-        regressor (Regressor): Coordinates to ln norm and latents.
-        decoder (Decoder): Latents to soft-log flux.
-        soft_log (SoftLog): The flux transform.
-        support (Constant): One where the source ever emits, zero where it
-            never does, (n,).
-        has_emission (LinearTable): One at nodes with emission, zero at nodes
-            without; linear between.
+        regressor (Regressor): From coordinates to latents.
+        decoder (Decoder): From latents to soft-log flux.
+        soft_log (SoftLog): From flux to soft-log flux.
+        support (Constant): Zero at the wavelengths or lines where no node
+            has emission, and one elsewhere, (n,).
+        has_emission (LinearTable): One at nodes with emission and zero at
+            others, linear between them.
     """
 
     def __init__(
@@ -154,20 +168,20 @@ class EmissionEmulator(nnx.Module):
         self.has_emission = has_emission
 
     def __call__(self, x: Array) -> Array:
-        """Return the flux (n,) at coordinates x (d,), as the grid's units."""
+        """Return the flux (n,) at coordinates x (d,), in the grid's units."""
         latents, mask = encode(self.regressor, self.has_emission, x)
         return decode(
             self.decoder, self.soft_log, self.support[...], latents, mask
         )
 
     def spread(self, x: Array) -> Array:
-        """Return the uncertainty of the flux (n,) at coordinates x (d,).
+        """Return the uncertainty (n,) of the flux at coordinates x (d,).
 
-        The standard deviation of the members' log fluxes, times the flux
-        and the factor that was calibrated.
+        The standard deviation of the members' ln flux, times the calibrated
+        factor and the flux.
 
         Raises:
-            InconsistentArguments: If this is no ensemble.
+            InconsistentArguments: If the regressor is not an ensemble.
         """
         if not isinstance(self.regressor, Ensemble):
             raise InconsistentArguments(
@@ -178,7 +192,7 @@ class EmissionEmulator(nnx.Module):
             latents = self.regressor.each(x)
         each = log_fluxes(self.decoder, latents)
         variance = jnp.var(each, axis=0)
-        # The root of zero has no slope.
+        # The square root is not differentiable at zero.
         scatter = jnp.sqrt(jnp.where(variance > 0, variance, 1.0))
         scatter = jnp.where(variance > 0, scatter, 0.0)
         return self.regressor.factor[...] * scatter * self(x)
@@ -189,13 +203,13 @@ class EmissionEmulator(nnx.Module):
         return int(self.support[...].shape[0])
 
     def restrict(self, indices: NDArray[np.intp]) -> "EmissionEmulator":
-        """Return the emulator of only some wavelengths or lines.
+        """Return the emulator of some of the wavelengths or lines.
 
         Args:
-            indices (np.ndarray of int): Those to keep, in order.
+            indices (np.ndarray of int): The indices to keep, in order.
 
         Returns:
-            EmissionEmulator: It shares the regressor with this one.
+            EmissionEmulator: An emulator with the same regressor.
         """
         return EmissionEmulator(
             self.regressor,

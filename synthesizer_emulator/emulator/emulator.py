@@ -1,14 +1,7 @@
-"""The emulator: pure JAX functions from axis values to spectra and lines.
+"""The emulator of a grid: pure JAX functions of axis values.
 
-This is the jitted core, without units and without Synthesizer. Whoever
-wants gradients, `vmap` or a GPU works with `Emulator`; whoever wants a
-`Grid` takes `EmulatedGrid`, which wraps one.
-
-Every emission is the same chain:
-
-    coordinates -> regressor -> latents -> decoder -> soft-log flux -> flux
-
-Architectures differ in the regressor and the decoder alone.
+For gradients, `vmap` and GPUs. `EmulatedGrid` wraps an `Emulator` for use in
+Synthesizer.
 """
 
 from collections.abc import Mapping
@@ -36,26 +29,27 @@ from synthesizer_emulator.gridfile.emissions import (
 )
 from synthesizer_emulator.validation import nearest
 
-# What the rounding of a logarithm makes of a value.
+# The relative error of a value from its logarithm in single precision.
 _ROUNDING = 1e-5
 
 
 class Emulator(nnx.Module):
-    """All emissions of a grid as functions of one point's axis values.
+    """The spectra and lines of a grid as functions of axis values.
 
-    A pytree: pass it through `jax.jit`, `jax.vmap`, `jax.grad`. Axis values
-    are in the units of the grid's axes and never logged, in the order of
-    `axes`, shape (d,). What comes out is in the grid's units, per unit of
-    its weight (per initial solar mass for stars).
+    A pytree, for `jax.jit`, `jax.vmap` and `jax.grad`. Axis values (d,) are
+    in the order of `axes`, in the units of the grid's axes, and never logged.
+    Fluxes are in the units of the grid, per unit of its weight (for stars,
+    per solar mass initially formed).
 
-    Outside the training domain nothing is extrapolated: concrete values
-    raise, traced ones (under `jit`, `vmap`, `grad`) give NaN.
+    There is no extrapolation beyond the training domain: concrete values
+    raise an error, and traced ones (under `jit`, `vmap`, `grad`) give NaN.
 
     Attributes:
-        coordinates (Coordinates): The axis scaling, with the domain.
+        coordinates (Coordinates): The scaling of the axes, with the domain.
         spectra (nnx.Dict): An `EmissionEmulator` for each trained spectrum.
-        line_values (nnx.Dict): The same for each line quantity.
-        meaning (EmulatorMetadata): Its wavelengths, lines and units.
+        line_values (nnx.Dict): An `EmissionEmulator` for each quantity of
+            the lines.
+        metadata (EmulatorMetadata): The wavelengths, lines and units.
 
     Examples:
         >>> import jax, jax.numpy as jnp
@@ -75,31 +69,31 @@ class Emulator(nnx.Module):
         coordinates: Coordinates,
         spectra: Mapping[str, EmissionEmulator],
         line_values: Mapping[str, EmissionEmulator],
-        meaning: EmulatorMetadata | None = None,
+        metadata: EmulatorMetadata | None = None,
     ) -> None:
         self.coordinates = coordinates
-        self.metadata = meaning or EmulatorMetadata()
+        self.metadata = metadata or EmulatorMetadata()
         self.spectra = nnx.Dict(dict(spectra))
         self.line_values = nnx.Dict(dict(line_values))
 
     def __repr__(self) -> str:
-        """Return what it can evaluate, without the numbers."""
+        """Return the names of the axes, spectra and line quantities."""
         return (
             f"Emulator(axes={self.axes}, spectra={self.available_spectra}, "
             f"lines={tuple(self.line_values)})"
         )
 
-    # flax prints every layer otherwise.
+    # Otherwise flax prints every layer.
     __str__ = __repr__
 
     @property
     def axes(self) -> tuple[str, ...]:
-        """The names of the axes, in the order of the values."""
+        """The names of the axes, in the order of axis values."""
         return tuple(axis.name for axis in self.coordinates.domain)
 
     @property
     def available_spectra(self) -> tuple[str, ...]:
-        """The names of the spectra, the derived ones included."""
+        """The names of the spectra, trained and derived."""
         return with_derived(self.spectra)
 
     @property
@@ -109,24 +103,27 @@ class Emulator(nnx.Module):
 
     @property
     def line_ids(self) -> tuple[str, ...]:
-        """The lines, in the order of their values."""
+        """The ids of the lines, in the order of their values."""
         return self.metadata.line_ids
 
     @property
     def axes_units(self) -> Mapping[str, str]:
-        """The units of the axis values, by the names of the axes."""
+        """The units of the axis values, by the name of the axis."""
         return self.metadata.axes_units
 
     @property
     def units(self) -> Mapping[str, str]:
-        """The units of each emission, as of `spectra/incident`."""
+        """The units of each emission by its path, e.g. `spectra/incident`."""
         return self.metadata.units
 
     def emission(self, path: str) -> EmissionEmulator:
-        """Return a trained emission by its path, as `lines/luminosity`.
+        """Return the emulator of one trained emission.
+
+        Args:
+            path (str): The path, e.g. `spectra/incident`.
 
         Raises:
-            MissingSpectraType: If there is none.
+            MissingSpectraType: If there is no such emission.
         """
         group, _, name = path.partition("/")
         emissions = self.spectra if group == "spectra" else self.line_values
@@ -135,7 +132,7 @@ class Emulator(nnx.Module):
         return emissions[name]
 
     def in_domain(self, values: ArrayLike) -> Array:
-        """Return whether the axis values (d,) of a point are in the domain."""
+        """Return whether axis values (d,) are within the training domain."""
         check_not_forked()
         return self.coordinates.contains(jnp.asarray(self._plain(values)))
 
@@ -144,15 +141,15 @@ class Emulator(nnx.Module):
 
         Args:
             name (str): The spectrum, e.g. `incident`.
-            values (array): The axis values, shape (d,).
+            values (array): The axis values, (d,).
 
         Returns:
-            Array: The luminosity density, shape (nlam,).
+            Array: The luminosity density per unit frequency, (nlam,).
 
         Raises:
             MissingSpectraType: If there is no such spectrum.
-            InconsistentArguments: If `values` has another shape or units,
-                or is concrete and outside the domain.
+            InconsistentArguments: If `values` has another shape or has
+                units, or is concrete and outside the domain.
         """
         if name not in self.spectra and name in self.available_spectra:
             first, second = DERIVED_SPECTRA[name]
@@ -163,36 +160,36 @@ class Emulator(nnx.Module):
         """Return one quantity of all lines at one point.
 
         Args:
-            name (str): `luminosity`, `nebular_continuum` or `transmitted`.
-            values (array): The axis values, shape (d,).
+            name (str): `luminosity`, or the continuum at the lines,
+                `nebular_continuum` or `transmitted`.
+            values (array): The axis values, (d,).
 
         Returns:
-            Array: One value a line, shape (nlines,).
+            Array: The value of each line, (nlines,).
 
         Raises:
             MissingSpectraType: If there is no such quantity.
-            InconsistentArguments: If `values` has another shape, or is
-                concrete and outside the domain.
+            InconsistentArguments: As `spectrum`.
         """
         return self._evaluate(self.line_values, name, values)
 
     def spread(self, name: str, values: ArrayLike) -> Array:
         """Return the uncertainty of one spectrum at one point.
 
-        From the scatter of an ensemble, calibrated so that of the values
-        kept out of training 68% lay within one spread.
+        From the scatter of an ensemble, calibrated so that 68% of the
+        held-out values are within one standard deviation.
 
         Args:
             name (str): The spectrum, e.g. `incident`.
-            values (array): The axis values, shape (d,).
+            values (array): The axis values, (d,).
 
         Returns:
             Array: One standard deviation, in the units of the spectrum,
-                shape (nlam,).
+                (nlam,).
 
         Raises:
-            InconsistentArguments: As `spectrum`, and if the emulator is no
-                ensemble.
+            InconsistentArguments: As `spectrum`, and if the emulator is not
+                an ensemble.
             MissingSpectraType: If there is no such spectrum.
         """
         if name not in self.spectra and name in self.available_spectra:
@@ -206,11 +203,12 @@ class Emulator(nnx.Module):
         """Return the uncertainty of one quantity of all lines at one point.
 
         Args:
-            name (str): As for `lines`.
-            values (array): The axis values, shape (d,).
+            name (str): The quantity, as for `lines`.
+            values (array): The axis values, (d,).
 
         Returns:
-            Array: One standard deviation, as `spread`, shape (nlines,).
+            Array: One standard deviation, calibrated as in `spread`,
+                (nlines,).
 
         Raises:
             InconsistentArguments: As `spread`.
@@ -225,24 +223,24 @@ class Emulator(nnx.Module):
         values: ArrayLike,
         spread: bool = False,
     ) -> Array:
-        """Evaluate one trained emission after checking the values."""
+        """Evaluate a trained emission at checked axis values."""
         check_not_forked()
         if name not in emissions:
             raise self._missing(name, emissions)
         point = self._checked(values)
         x = self.coordinates(point)
         inside = self.coordinates.contains(point)
-        # What rounding put just outside goes on the edge; unlike a clip,
-        # this keeps the gradient of a point on the edge.
+        # Move points outside by rounding to the edge. Unlike a clip, this
+        # keeps the gradient of a point on the edge.
         x = jnp.where(jnp.abs(x) > 1.0, jnp.sign(x), x)
         emission = emissions[name]
         result = emission.spread(x) if spread else emission(x)
         return jnp.where(inside, result, jnp.nan)
 
     def _missing(self, name: str, emissions: nnx.Dict) -> MissingSpectraType:
-        """Return the error that says which emissions there are."""
-        of_spectra = emissions is self.spectra
-        known = self.available_spectra if of_spectra else tuple(emissions)
+        """Return the error for an emission that is not emulated."""
+        is_spectrum = emissions is self.spectra
+        known = self.available_spectra if is_spectrum else tuple(emissions)
         return MissingSpectraType(
             f"The emulator has no emission '{name}'; it has: "
             f"{', '.join(known) or 'none'}.{nearest(name, known)} Others "
@@ -250,7 +248,7 @@ class Emulator(nnx.Module):
         )
 
     def _plain(self, values: ArrayLike) -> ArrayLike:
-        """Return axis values, unless they have units."""
+        """Return axis values, raising an error if they have units."""
         parts = values if isinstance(values, list | tuple) else [values]
         if any(hasattr(part, "units") for part in parts):
             raise InconsistentArguments(
@@ -261,7 +259,7 @@ class Emulator(nnx.Module):
         return values
 
     def _checked(self, values: ArrayLike) -> Array:
-        """Return the values as an array of the right shape and range."""
+        """Return axis values (d,) as an array, checked for shape and range."""
         point = jnp.asarray(self._plain(values), dtype=float)
         if point.shape != (len(self.axes),):
             raise InconsistentArguments(
@@ -274,7 +272,7 @@ class Emulator(nnx.Module):
         return point
 
     def _check_concrete(self, point: NDArray) -> None:
-        """Refuse values outside the domain; warn of what looks logged."""
+        """Raise an error outside the domain, and warn of logged values."""
         pairs = list(zip(self.coordinates.domain, point, strict=True))
         logged = [
             f"{a.name} = {v:.6g} looks like a log10, of {10.0 ** float(v):.6g}"
@@ -284,7 +282,8 @@ class Emulator(nnx.Module):
         hint = f" Axis values are never logged: {'; '.join(logged)}."
         if not bool(self.in_domain(point)):
             raise InconsistentArguments(
-                "Outside the training domain, where nothing is known: got "
+                "Outside the training domain, beyond which the emulator does "
+                "not extrapolate: got "
                 + ", ".join(
                     f"{a.name} = {v:.6g} (domain {a.low:.6g} to {a.high:.6g}"
                     f"{self._unit(a.name)})"
@@ -298,20 +297,21 @@ class Emulator(nnx.Module):
             warn(f"The emulator is asked at {units}.{hint}")
 
     def _looks_logged(self, axis: AxisDomain, value: float) -> bool:
-        """Return whether a value can hardly be meant but as its logarithm.
+        """Return whether an axis value looks like a logarithm.
 
-        Its power of ten is in the domain, and itself it is not, or is where
-        there is no node but the first, which stands for zero.
+        It does if its power of ten is within the domain, and the value itself
+        is not, or is below the second node of an axis whose first node stands
+        for zero.
         """
         low = self.metadata.second_nodes.get(axis.name, axis.low)
         inside = low <= value <= axis.high or value == axis.low
         with np.errstate(over="ignore"):
             power = np.power(10.0, value)
-        # A logarithm in single precision is rounded at the ends.
+        # The logarithm of an end may be rounded to the outside.
         low, high = axis.low * (1 - _ROUNDING), axis.high * (1 + _ROUNDING)
         return not inside and bool(low <= power <= high)
 
     def _unit(self, axis: str) -> str:
-        """Return the units of an axis, to stand after a number."""
+        """Return the units of an axis with a space before them, or ''."""
         units = self.axes_units.get(axis, "dimensionless")
         return "" if units == "dimensionless" else f" {units}"

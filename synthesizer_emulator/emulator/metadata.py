@@ -1,4 +1,4 @@
-"""The axes, wavelengths, lines and units that an emulator was made for."""
+"""The wavelengths, lines and units of an emulator's inputs and outputs."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -12,26 +12,27 @@ from synthesizer_emulator.gridfile.emissions import (
 )
 from synthesizer_emulator.gridfile.header import GridHeader
 
-# How far the second node of an axis is from one that stands for zero.
+# If the second node of a logged axis exceeds the first by more than this
+# factor, the first stands for zero (the youngest age of many grids).
 _GAP = 1e3
 
 
 @dataclass(frozen=True)
 class EmulatorMetadata:
-    """What the numbers of an emulator stand for.
+    """The wavelengths, lines and units of an emulator.
 
-    Two are the same if their digests are: it goes along with a pytree, where
-    it is compared at every call.
+    Two are equal if their digests are: JAX compares the static part of a
+    pytree at every call.
 
     Attributes:
-        digest (str): Tells it from others.
+        digest (str): A hash of the other attributes.
         lam (np.ndarray of float): The wavelengths in Angstrom, (nlam,).
         line_ids (tuple of str): The lines.
         axes_units (Mapping): The units of each axis, by its name.
-        units (Mapping): The units of each emission by its path, as
-            `spectra/incident` and `lines/luminosity`.
-        second_nodes (Mapping): Of each axis whose first node stands for zero,
-            and has nothing near it, the second node; as of ages.
+        units (Mapping): The units of each emission by its path, e.g.
+            `spectra/incident` or `lines/luminosity`.
+        second_nodes (Mapping): The second node of each axis whose first node
+            stands for zero, by the name of the axis.
     """
 
     digest: str = ""
@@ -49,21 +50,21 @@ class EmulatorMetadata:
     def from_header(
         cls, header: GridHeader, emissions: Iterable[str]
     ) -> "EmulatorMetadata":
-        """Return the meaning of the emulator of a grid.
+        """Return the metadata of the emulator of a grid.
 
         Args:
             header (GridHeader): The header of the grid.
-            emissions (iterable of str): The paths of what is emulated.
+            emissions (iterable of str): The paths of the emulated emissions.
         """
         paths = [e.split("/", maxsplit=1) for e in emissions]
         spectra = with_derived(n for group, n in paths if group == "spectra")
-        every = [f"spectra/{name}" for name in spectra]
-        every += ["/".join(p) for p in paths if p[0] != "spectra"]
+        available = [f"spectra/{name}" for name in spectra]
+        available += ["/".join(p) for p in paths if p[0] != "spectra"]
         axes_units = {
             axis.name: "dimensionless" if axis.units == "None" else axis.units
             for axis in header.axes
         }
-        units = {e: header.units.get(e, "erg/s/Hz") for e in every}
+        units = {e: header.units.get(e, "erg/s/Hz") for e in available}
         line_ids = () if header.lines is None else header.lines.ids
         second_nodes = {
             axis.name: float(axis.values[1])
@@ -73,8 +74,8 @@ class EmulatorMetadata:
             and axis.values[1] > _GAP * axis.values[0]
         }
         digest = sha256(header.lam_angstrom.tobytes())
-        said = axes_units, units, line_ids, second_nodes
-        digest.update(repr(said).encode())
+        contents = axes_units, units, line_ids, second_nodes
+        digest.update(repr(contents).encode())
         return cls(
             digest.hexdigest(),
             header.lam_angstrom,
@@ -85,10 +86,10 @@ class EmulatorMetadata:
         )
 
     def at(self, columns: NDArray[np.intp]) -> "EmulatorMetadata":
-        """Return the meaning of an emulator of only some wavelengths.
+        """Return the metadata of an emulator of some of the wavelengths.
 
         Args:
-            columns (np.ndarray of int): Those that are kept.
+            columns (np.ndarray of int): The indices of the wavelengths.
         """
         digest = sha256(f"{self.digest}{np.asarray(columns)}".encode())
         digest.update(np.asarray(columns).tobytes())

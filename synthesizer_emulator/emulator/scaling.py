@@ -1,7 +1,4 @@
-"""Invertible scalings between physical numbers and network numbers.
-
-Architectures compose these; they know nothing of spectra files or units.
-"""
+"""Invertible scalings of axis values and fluxes to the range of networks."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,27 +19,27 @@ from synthesizer_emulator.gridfile.header import Axis
 _WIDE_POWER = 0.4
 _ZERO_SHIFT = 1e-4
 
-# Below this multiple of the softening a soft-log flux means zero: closer
-# to it than the accuracy of the emulator, nothing is known.
+# Soft-log fluxes below ln of this multiple of the softening are zero: there
+# the flux is less than the error of the emulator.
 ZERO_BELOW = 1.1
 
-# How far outside its domain a value counts as rounded, relative to it.
+# Values outside the domain by less than this fraction are due to rounding.
 _ROUNDING = 1e-6
 
 
 class Constant(nnx.Variable):
-    """An array that belongs to a module but is not trained."""
+    """An array of a module that is stored, but not trained."""
 
 
 @dataclass(frozen=True)
 class AxisDomain:
-    """The range of one axis in which an emulator is trained.
+    """The range of an axis in which an emulator is trained, and its scaling.
 
     Attributes:
         name (str): The axis.
         low (float): The lower end, in the units of the axis.
-        high (float): The upper end.
-        scale (str): How networks see it: `log10`, `power` or `linear`.
+        high (float): The upper end, in the units of the axis.
+        scale (str): The scaling, `log10`, `power` or `linear`.
     """
 
     name: str
@@ -54,9 +51,9 @@ class AxisDomain:
     def from_axis(cls, axis: Axis) -> Self:
         """Return the domain that spans the nodes of a grid's axis.
 
-        An axis that the grid logs is logged. One that it does not, but
-        that is not negative and spans more than a decade, is raised to the
-        power 0.4. Any other stays as it is.
+        The scaling is log10 where Synthesizer logs the axis; otherwise the
+        power 0.4 if the axis is not negative and spans more than a decade;
+        otherwise linear.
         """
         low, high = float(axis.values[0]), float(axis.values[-1])
         if axis.log_on_read:
@@ -68,11 +65,11 @@ class AxisDomain:
         return cls(axis.name, low, high, scale)
 
     def scaled(self, values: Any, xp: Any) -> Any:
-        """Take the logarithm or power that is due.
+        """Scale axis values: their log10, power 0.4, or no change.
 
         Args:
-            values (array): Values of the axis, in its units.
-            xp (module): `numpy` or `jax.numpy`, whichever they belong to.
+            values (array): The values, in the units of the axis.
+            xp (module): The array library, `numpy` or `jax.numpy`.
 
         Returns:
             array: The scaled values.
@@ -84,7 +81,7 @@ class AxisDomain:
         return values
 
     def unscaled(self, scaled: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the values of the axis that `scaled` gives these for."""
+        """Invert `scaled`: return axis values in the units of the axis."""
         if self.scale == "log10":
             return 10.0**scaled
         if self.scale == "power":
@@ -94,69 +91,72 @@ class AxisDomain:
     def require_inside(
         self, values: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        """Return values, those that rounding put just outside on the end.
+        """Return axis values within the domain, raising an error otherwise.
+
+        Values that are outside by rounding are moved to the end.
 
         Args:
-            values (np.ndarray of float): Values of the axis, in its units.
+            values (np.ndarray of float): The values, in the units of the
+                axis.
 
         Returns:
-            np.ndarray of float: The values, within the domain.
+            np.ndarray of float: The values, of the same shape.
 
         Raises:
-            InconsistentArguments: If some are outside, or not numbers.
+            InconsistentArguments: If some are outside, or NaN.
         """
         clipped = np.clip(values, self.low, self.high)
         if not np.allclose(values, clipped, rtol=_ROUNDING, atol=0.0):
             raise InconsistentArguments(
                 f"The axis '{self.name}' was trained from {self.low:g} to "
                 f"{self.high:g}, got values from {np.min(values):g} to "
-                f"{np.max(values):g}: nothing is known outside."
+                f"{np.max(values):g}: the emulator does not "
+                "extrapolate."
             )
         return clipped
 
     @property
     def _shift(self) -> float:
-        """What is added before taking the power.
+        """The shift before the power of an axis that starts at zero.
 
-        A power has no slope at zero, so an axis that starts there is
-        shifted a little.
+        There the slope of the power would be infinite.
         """
         return 0.0 if self.low > 0 else _ZERO_SHIFT * self.high
 
 
 class Coordinates(nnx.Module):
-    """Axis values to network coordinates: scaled, then to [-1, 1].
+    """The map from axis values to coordinates in [-1, 1] on each axis.
 
     Attributes:
-        domain (tuple of AxisDomain): The axes, in order.
+        domain (tuple of AxisDomain): The domain of each axis, in order.
     """
 
     def __init__(self, domain: Sequence[AxisDomain]) -> None:
         self.domain = tuple(domain)
 
     def __call__(self, values: Array) -> Array:
-        """Scale the axis values (d,) of a point to [-1, 1]."""
+        """Return the coordinates (d,) of axis values (d,)."""
         columns = [values[i] for i in range(len(self.domain))]
         return jnp.stack(self._scaled(columns, jnp))
 
     def contains(self, values: Array) -> Array:
-        """Return whether the axis values (d,) of a point lie inside.
+        """Return whether axis values (d,) are within the domain.
 
-        The ends count as inside, with room for rounding in float32.
+        The ends are, to within the rounding of float32.
         """
         return jnp.all(jnp.abs(self(values)) <= 1.0 + 1e-5)
 
     def scale_nodes(self, axes: Sequence[Axis]) -> tuple[NDArray, ...]:
-        """Return the coordinates of the nodes along each axis of a grid."""
+        """Return the coordinates (n,) of the nodes of each axis, float32."""
         lines = self._scaled([axis.values for axis in axes], np)
         return tuple(line.astype(np.float32) for line in lines)
 
     def scale_points(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the coordinates of points (m, d), in double precision."""
+        """Return the coordinates (m, d) of axis values (m, d), in double."""
         return np.stack(self._scaled(values.T, np), axis=-1)
 
     def to_values(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the axis values (m, d) that have these coordinates."""
+        """Return the axis values (m, d) of coordinates (m, d)."""
         columns = [
             np.clip(
                 axis.unscaled(low + 0.5 * (points[:, i] + 1.0) * (high - low)),
@@ -168,7 +168,7 @@ class Coordinates(nnx.Module):
         return np.stack(columns, axis=-1)
 
     def _scaled(self, columns: Iterable[Any], xp: Any) -> list[Any]:
-        """Return values of each axis in turn, scaled to [-1, 1]."""
+        """Return the coordinates of values of each axis."""
         return [
             2.0 * (axis.scaled(values, xp) - low) / (high - low) - 1.0
             for values, (axis, low, high) in zip(
@@ -177,7 +177,7 @@ class Coordinates(nnx.Module):
         ]
 
     def _ends(self) -> list[tuple[AxisDomain, float, float]]:
-        """Return each axis with the scaled ends of its domain."""
+        """Return each axis with the ends of its domain, scaled."""
         return [
             (a, float(a.scaled(a.low, np)), float(a.scaled(a.high, np)))
             for a in self.domain
@@ -185,13 +185,12 @@ class Coordinates(nnx.Module):
 
 
 class SoftLog(nnx.Module):
-    r"""Flux to softened log flux, relative to a spectrum's own norm.
+    r"""The softened logarithm of a flux relative to the spectrum's norm.
 
     $$ y = \ln(f / n + \epsilon), \qquad f = n\,(e^y - \epsilon) $$
 
-    Brighter than $\epsilon n$ this is the logarithm, so that errors are
-    fractional; fainter pixels fade out instead of diverging, and zero flux
-    is the finite $\ln\epsilon$.
+    For fluxes $f \gg \epsilon n$ this is the logarithm, so that errors are
+    fractional. Fainter fluxes approach the finite $\ln\epsilon$ of zero flux.
 
     Attributes:
         softening (float): The parameter $\epsilon$.
@@ -203,14 +202,13 @@ class SoftLog(nnx.Module):
     def forward(
         self, flux: NDArray[np.float64], norm: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        """Return y (..., n) of fluxes (..., n) and norms (...,)."""
+        """Return y (..., n) for fluxes (..., n) and norms (...,)."""
         relative = flux / np.asarray(norm)[..., None]
         return np.log(relative + self.softening)
 
     def inverse(self, y: Array, log_norm: Array) -> Array:
-        """Return the flux (n,) of y (n,) and ln norm ()."""
-        # In logs throughout: exp(y) * norm could overflow where the
-        # product does not.
+        """Return the flux (n,) for y (n,) and ln of the norm ()."""
+        # Add the logarithms first: exp(y) * norm could overflow.
         above = y - jnp.log(self.softening)
         zero = above < jnp.log(ZERO_BELOW)
         flux = jnp.exp(y + log_norm) * -jnp.expm1(-above)

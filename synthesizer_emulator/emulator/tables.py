@@ -1,6 +1,8 @@
-"""Local interpolation in tables over the nodes of a rectilinear grid.
+"""Interpolation in tables of vectors at the nodes of a rectilinear grid.
 
-For one point; batch it with `jax.vmap`. It knows nothing of astronomy.
+Tables are evaluated at one point in JAX; use `jax.vmap` for many. The
+functions `smooth_along` and `linear_along` evaluate them by NumPy, at all
+nodes but along one axis between them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,35 +28,35 @@ from synthesizer_emulator.emulator.cubics import (
 )
 from synthesizer_emulator.emulator.scaling import Constant
 
-# The standard deviation of the Gaussian that smooths along a long axis, in
-# parts of that; what differs from the smooth is rough. Of the order of the
-# distance by which what is rough in age moves between metallicities.
+# The standard deviation of the Gaussian that separates the smooth part along
+# a long axis from the sharp one, as a fraction of the axis. Sharp features in
+# age shift by about as much between metallicities.
 _SMOOTHING = 1 / 128
 
-# The standard deviation of the Gaussian around a node of a long axis in which
-# the rough of two neighbours across it is compared, in the same parts.
-_COMPARED = 1 / 50
+# The standard deviation of the Gaussian window along a long axis in which the
+# sharp parts at neighbouring nodes are correlated, as a fraction of the axis.
+_CORRELATION_WINDOW = 1 / 50
 
-# How fast fades what two neighbours do not share at all, see `SmoothTable`.
-# Several times more is as accurate between nodes, but bends sharply beside
-# them.
-_FADING = 10.0
+# The damping of a sharp part that is uncorrelated with its neighbour, see
+# `SmoothTable`. Several times more is as accurate between the nodes, but bends
+# sharply beside them.
+_DAMPING = 10.0
 
-
-# How near to a node, in parts of the cell, is on it for a linear table.
+# A point within this fraction of a cell from a node counts as on it, in a
+# linear table.
 _ON_NODE = 1e-3
 
 
 class Derived(nnx.Variable):
-    """An array that follows from a module's other ones; never stored."""
+    """An array that is computed from others of a module, and not stored."""
 
 
 class LinearTable(nnx.Module):
-    """Values at the nodes, multilinear between.
+    """A table with multilinear interpolation.
 
-    Outside, points get the value of the nearest edge. A point that
-    rounding in float32 puts beside a node (by up to a thousandth of the
-    cell) counts as on it, so that an exact zero at a node stays one.
+    Points outside get the value at the nearest edge. A point within a
+    thousandth of a cell from a node counts as on it, so that rounding in
+    float32 does not turn an exact zero at a node into another number.
 
     Attributes:
         nodes (nnx.List of Constant): The coordinates along each axis.
@@ -66,7 +68,7 @@ class LinearTable(nnx.Module):
         self.values = Constant(jnp.asarray(values))
 
     def __call__(self, x: Array) -> Array:
-        """Interpolate at one point x (d,), giving (k,)."""
+        """Return the values (k,) at one point x (d,)."""
         starts, weights = [], {}
         for axis, nodes in enumerate(self.nodes):
             cell, t, _ = locate(nodes[...], x[axis])
@@ -81,48 +83,48 @@ class LinearTable(nnx.Module):
 
 
 class SmoothTable(nnx.Module):
-    r"""Values at the nodes, smooth curves between.
+    r"""A table with cubic interpolation, damped where it is sharp.
 
-    At a node its value comes back exactly, and first derivatives along
-    the axes are continuous there.
+    It passes through the values at the nodes, and its first derivatives along
+    the axes are continuous. Points outside get the value at the nearest edge.
 
-    The longest axis, if it is no sparse one, comes last: the table is
-    interpolated along the others at the six nodes around the point, and
-    then a cubic drawn through these. So what else is known along the other
-    axes can be added at the nodes, and does not disturb the long axis
-    between them.
+    The longest axis, unless it is sparse, is interpolated last: first the
+    table is interpolated along the other axes at the six nodes around the
+    point, then a cubic along the long axis passes through these six values.
+    A network's trend can be added to the six values, so that it does not act
+    between the nodes of the long axis.
 
-    Along such a long axis the values are the sum of a smooth part $V$,
-    which a Gaussian leaves, and a rough one $R$. With the cell coordinates
-    $t_a$ along the other axes, the Hermite weights $H$ of values and $G$ of
-    slopes, and weights $B$ that fade, the value at one of its nodes is
+    Along the long axis, a Gaussian splits the values into a smooth part $V$
+    and a sharp part $R$. With the position $t_a$ in the cell along each other
+    axis $a$, the Hermite weights $H$ of values and $G$ of slopes, and the
+    weights $B$ of the sharp part, the value at a node of the long axis is
 
     $$ \sum_{corners} \Big( \prod_a H_a \, V + \sum_a G_a
        \prod_{b \ne a} H_b \, S_a + \prod_a B_a \, R \Big) $$
 
-    with the slopes $S_a$ of `monotone_slopes` (on an axis that is not
-    sparse, of `akima_slopes`). What is rough along one axis is not the same
-    at the next node of another: it moves, or belongs to its node alone.
-    Half of one and half of the other would be wrong twice. So it fades as
+    where $S_a$ are the slopes of `monotone_slopes`, or of `akima_slopes` on
+    an axis that is not sparse. Sharp features shift along the long axis from
+    one node of another axis to the next, or occur at one node only. Their
+    mean would contain each of them twice, at half its strength. Therefore
+    they are damped between the nodes by
 
     $$ B(t) = (1 - t)^n (1 + n t), \qquad n = 2 + 10 (1 - \rho)^3 $$
 
-    with the correlation $\rho \ge 0$ of the rough at both ends of the cell,
-    around the same node of the long axis and at the same node of all others:
-    if it is nearly the same at both, $B = H$, and if it has nothing in
-    common, it is soon gone. Without a long axis nothing is rough. Outside,
-    points get the nearest edge's value.
+    with the correlation $\rho \ge 0$ of the sharp parts at the two ends of
+    the cell, around the same node of the long axis. For equal sharp parts
+    $B = H$; the less they are correlated, the faster $B$ falls. Without a long
+    axis, nothing is sharp.
 
     Attributes:
         nodes (nnx.List of Constant): The coordinates along each axis.
         values (Constant): The values, (n1, ..., nd, k).
-        metric (Constant): What one unit of each of the k values weighs
-            where they are compared, (k,).
-        parts (Derived): The smooth part, its slopes along each axis but a
-            long one, and the rough part, each (n1, ..., nd, k).
-        fading (Derived): The power n along each axis but a long one in the
-            cell that begins at a node (at the last node that of the cell
-            before), (m, n1, ..., nd) for m such axes.
+        metric (Constant): The weight of each of the k components in norms,
+            (k,).
+        parts (Derived): The smooth part, its slopes along each of the m axes
+            that are not long, and the sharp part, (m + 2, n1, ..., nd, k).
+        damping (Derived): The exponent n along each of these axes, in the
+            cell after each node (at the last node, in the cell before it),
+            (m, n1, ..., nd).
     """
 
     def __init__(
@@ -132,37 +134,36 @@ class SmoothTable(nnx.Module):
         metric: NDArray,
         derived: bool = True,
     ) -> None:
-        """Make the table.
+        """Compute the parts of the table.
 
         Args:
             nodes (sequence of np.ndarray): The coordinates along each axis.
             values (np.ndarray of float): The values, (n1, ..., nd, k).
-            metric (np.ndarray of float): What one unit of each of the k
-                values weighs, (k,).
-            derived (bool): Whether to find the parts, which a skeleton
-                does not need.
+            metric (np.ndarray of float): The weight of each component, (k,).
+            derived (bool): Whether to compute `parts` and `damping` now; if
+                not, `derive` computes them.
         """
         self.nodes = nnx.List([Constant(jnp.asarray(n)) for n in nodes])
         self.values = Constant(jnp.asarray(values))
         self.metric = Constant(jnp.asarray(metric))
-        parts, fading = (
-            _parts_and_fading(nodes, values, metric) if derived else (0, 0)
+        parts, damping = (
+            _parts_and_damping(nodes, values, metric) if derived else (0, 0)
         )
         self.parts = Derived(jnp.asarray(parts))
-        self.fading = Derived(jnp.asarray(fading))
+        self.damping = Derived(jnp.asarray(damping))
 
     def derive(self) -> None:
-        """Find the parts anew, after the other arrays were filled in."""
-        parts, fading = _parts_and_fading(
+        """Compute `parts` and `damping` from the other arrays."""
+        parts, damping = _parts_and_damping(
             [np.asarray(n[...]) for n in self.nodes],
             np.asarray(self.values[...]),
             np.asarray(self.metric[...]),
         )
         self.parts = Derived(parts)
-        self.fading = Derived(fading)
+        self.damping = Derived(damping)
 
     def without(self, axis: int, node: int) -> "SmoothTable":
-        """Return the table that leaves out a node of an axis."""
+        """Return the table without one node of an axis."""
         nodes = [np.asarray(n[...]) for n in self.nodes]
         nodes[axis] = np.delete(nodes[axis], node)
         return SmoothTable(
@@ -174,12 +175,12 @@ class SmoothTable(nnx.Module):
     def __call__(
         self, x: Array, added: Callable[[Array], Array] | None = None
     ) -> Array:
-        """Interpolate at one point.
+        """Return the values at one point.
 
         Args:
             x (Array): The point, (d,).
-            added (function): Gives values (k,) at a point (d,), to add to
-                those of the table before interpolating along a long axis.
+            added (function): Maps a point (d,) to values (k,) that are added
+                to the table before it is interpolated along a long axis.
 
         Returns:
             Array: The values, (k,).
@@ -203,12 +204,12 @@ class SmoothTable(nnx.Module):
     def _multicubic(
         self, x: Array, long: int | None = None, first: Array | None = None
     ) -> Array:
-        """Interpolate along all axes, or at six nodes of a long one.
+        """Interpolate along all axes, or at six nodes of the long one.
 
         Args:
             x (Array): The point, (d,).
-            long (int): An axis not to interpolate along.
-            first (Array): The first of the six nodes along that, ().
+            long (int): The long axis, if there is one.
+            first (Array): The index of the first of the six nodes, ().
 
         Returns:
             Array: The values, (k,) or (6, k).
@@ -216,16 +217,15 @@ class SmoothTable(nnx.Module):
         starts: list[Any] = [first] * len(self.nodes)
         sizes = [STENCIL] * len(self.nodes)
         short = [a for a in range(len(self.nodes)) if a != long]
-        values_at, slopes_at, part_of_cell = {}, {}, {}
+        values_at, slopes_at, position = {}, {}, {}
         for a in short:
             starts[a], t, width = locate(self.nodes[a][...], x[a])
             sizes[a] = 2
             values_at[a], slopes_at[a] = hermite_weights(t, width)
-            part_of_cell[a] = t
-        # One slice of all that is needed, which takes a fraction of the
-        # time of as many look-ups.
+            position[a] = t
+        # One slice takes a fraction of the time of several look-ups.
         k, zero = self.values[...].shape[-1], jnp.zeros_like(starts[0])
-        smooth, *slopes, rough = jax.lax.dynamic_slice(
+        smooth, *slopes, sharp = jax.lax.dynamic_slice(
             self.parts[...],
             [zero, *starts, zero],
             [len(short) + 2, *sizes, k],
@@ -235,24 +235,24 @@ class SmoothTable(nnx.Module):
             total += _combine(from_axis, {**values_at, a: slopes_at[a]})
         if long is None:
             return total
-        powers = jax.lax.dynamic_slice(
-            self.fading[...], [zero, *starts], [len(short), *sizes]
+        exponents = jax.lax.dynamic_slice(
+            self.damping[...], [zero, *starts], [len(short), *sizes]
         )
-        for power, a in zip(powers, short, strict=True):
-            of_cell = jax.lax.slice_in_dim(power, 0, 1, axis=a)
-            weights = _fading_weights(part_of_cell[a], of_cell)
-            rough *= jnp.concatenate(weights, axis=a)[..., None]
-        return total + jnp.sum(rough, axis=tuple(short))
+        for exponent, a in zip(exponents, short, strict=True):
+            of_cell = jax.lax.slice_in_dim(exponent, 0, 1, axis=a)
+            weights = _damped_weights(position[a], of_cell)
+            sharp *= jnp.concatenate(weights, axis=a)[..., None]
+        return total + jnp.sum(sharp, axis=tuple(short))
 
 
 def long_axis(shape: Sequence[int]) -> int | None:
-    """Return the longest axis of a table, if it is no sparse one.
+    """Return the index of the longest axis of a table, unless it is sparse.
 
     Args:
-        shape (sequence of int): That of the table, (n1, ..., nd, k).
+        shape (sequence of int): The shape of the table, (n1, ..., nd, k).
 
     Returns:
-        int: The number of the axis, or None.
+        int: The index, or None.
     """
     *lengths, _ = shape
     longest = max(lengths)
@@ -267,8 +267,8 @@ def smoothed(nodes: Sequence[NDArray], values: NDArray) -> NDArray[np.float64]:
         values (np.ndarray of float): The values, (n1, ..., nd, k).
 
     Returns:
-        np.ndarray of float: Of the same shape; without a long axis, the
-            values themselves.
+        np.ndarray of float: The smooth part, of the same shape; without a
+            long axis, the values themselves.
     """
     values = np.asarray(values, np.float64)
     long = long_axis(values.shape)
@@ -285,50 +285,48 @@ def smooth_along(
     x: float,
     added: Callable[[Sequence[NDArray]], NDArray],
 ) -> NDArray[np.float64]:
-    """Return what a `SmoothTable` gives at the nodes of all axes but one.
-
-    By NumPy, from the few nodes around the point that count.
+    """Interpolate a `SmoothTable` along one axis, by NumPy.
 
     Args:
         nodes (sequence of np.ndarray): The coordinates along each axis.
         values (np.ndarray of float): The values, (n1, ..., nd, k).
-        metric (np.ndarray of float): What one unit of each of the k values
-            weighs, (k,).
+        metric (np.ndarray of float): The weight of each component, (k,).
         axis (int): The axis to interpolate along.
-        x (float): The coordinate on it; beyond the ends, they count.
-        added (function): Gives values to add, as a `SmoothTable` is given
-            them, on the mesh of coordinates along each axis.
+        x (float): The coordinate on it; clipped to the axis.
+        added (function): Maps coordinates along each axis to the values to
+            add at all their combinations, as in `SmoothTable.__call__`.
 
     Returns:
-        np.ndarray of float: Shape (n1, ..., nd, k) without the axis.
+        np.ndarray of float: The values at all nodes of the other axes,
+            (n1, ..., nd, k) without the axis.
     """
     long = long_axis(values.shape)
     sparse = len(nodes[axis]) < SPARSE_AXIS
     cell, t, width = locate_numpy(nodes[axis], x)
-    # The slopes at both ends of the cell depend on so many nodes more.
-    more = 1 if sparse else 2
-    near = slice(max(cell - more, 0), cell + more + 2)
+    # The slopes at both ends of the cell depend on the nodes beside it.
+    beside = 1 if sparse else 2
+    near = slice(max(cell - beside, 0), cell + beside + 2)
     ends = slice(cell - near.start, cell - near.start + 2)
     line = np.asarray(nodes[axis], np.float64)[near]
     lines = list(nodes)
-    # The axis first, as the others keep their order.
+    # With the axis first, and the others in their order.
     block = np.moveaxis(values, axis, 0)[near].astype(np.float64)
     if axis == long:
         lines[axis] = nodes[axis][near]
         block += np.moveaxis(added(lines), axis, 0)
     values_at, slopes_at = hermite_weights(t, width)
     if long is None or axis == long:
-        smooth, faded = block, 0.0
+        smooth, damped = block, 0.0
     else:
         place = long + (long < axis)
         smooth = gaussian_means(nodes[long], block, place, _SMOOTHING)
-        rough = block[ends] - smooth[ends]
-        shared = _shared(nodes[long], rough * metric, place, 0)[0]
-        weights = _fading_weights(t, _fading_power(shared))
-        faded = (np.stack(weights)[..., None] * rough).sum(axis=0)
+        sharp = block[ends] - smooth[ends]
+        correlation = _correlation(nodes[long], sharp * metric, place, 0)[0]
+        weights = _damped_weights(t, _damping_exponent(correlation))
+        damped = (np.stack(weights)[..., None] * sharp).sum(axis=0)
     slopes = node_slopes(line, smooth, metric, sparse)[ends]
     total = np.tensordot(values_at, smooth[ends], 1)
-    total += np.tensordot(slopes_at, slopes, 1) + faded
+    total += np.tensordot(slopes_at, slopes, 1) + damped
     if axis != long:
         lines[axis] = np.array([x], nodes[axis].dtype)
         total += added(lines).reshape(total.shape)
@@ -338,16 +336,17 @@ def smooth_along(
 def linear_along(
     nodes: NDArray, values: NDArray, axis: int, x: float
 ) -> NDArray:
-    """Return what a `LinearTable` gives at the nodes of all axes but one.
+    """Interpolate a `LinearTable` along one axis, by NumPy.
 
     Args:
         nodes (np.ndarray of float): The coordinates along that axis, (n,).
         values (np.ndarray of float): The values, (n1, ..., nd, k).
         axis (int): The axis to interpolate along.
-        x (float): The coordinate on it; beyond the ends, they count.
+        x (float): The coordinate on it; clipped to the axis.
 
     Returns:
-        np.ndarray of float: Shape (n1, ..., nd, k) without the axis.
+        np.ndarray of float: The values at all nodes of the other axes,
+            (n1, ..., nd, k) without the axis.
     """
     first, t, _ = locate_numpy(nodes, x)
     t = np.clip(_beside_nodes(t), 0.0, 1.0)
@@ -355,82 +354,83 @@ def linear_along(
     return (1.0 - t) * low + t * high
 
 
-def _parts_and_fading(
+def _parts_and_damping(
     nodes: Sequence[NDArray], values: NDArray, metric: NDArray
 ) -> tuple[Array, Array]:
-    """Return the parts of a table, and how fast the rough one fades."""
+    """Return the `parts` and `damping` of a `SmoothTable`."""
     long = long_axis(values.shape)
     smooth = smoothed(nodes, values)
-    rough = values - smooth
-    weighed = rough * metric
-    slopes, fading = [], []
+    sharp = values - smooth
+    weighted = sharp * metric
+    slopes, damping = [], []
     for axis, line in enumerate(np.asarray(n, np.float64) for n in nodes):
         if axis == long:
             continue
         lines = np.moveaxis(smooth, axis, 0)
-        found = node_slopes(line, lines, metric, len(line) < SPARSE_AXIS)
-        slopes.append(np.moveaxis(found, 0, axis))
+        along = node_slopes(line, lines, metric, len(line) < SPARSE_AXIS)
+        slopes.append(np.moveaxis(along, 0, axis))
         if long is not None:
-            shared = _shared(nodes[long], weighed, long, axis)
-            fading.append(_fading_power(shared))
-    parts = jnp.asarray(np.stack([smooth, *slopes, rough]), jnp.float32)
-    powers = np.reshape(fading, (len(fading), *values.shape[:-1]))
-    return parts, jnp.asarray(powers, jnp.float32)
+            correlation = _correlation(nodes[long], weighted, long, axis)
+            damping.append(_damping_exponent(correlation))
+    parts = jnp.asarray(np.stack([smooth, *slopes, sharp]), jnp.float32)
+    exponents = np.reshape(damping, (len(damping), *values.shape[:-1]))
+    return parts, jnp.asarray(exponents, jnp.float32)
 
 
-def _fading_power(shared: NDArray) -> NDArray:
-    """Return how fast fades what has so much in common, see `SmoothTable`."""
-    return 2.0 + _FADING * (1.0 - shared) ** 3
+def _damping_exponent(correlation: NDArray) -> NDArray:
+    """Return the exponent n of the damping, see `SmoothTable`."""
+    return 2.0 + _DAMPING * (1.0 - correlation) ** 3
 
 
-def _shared(
-    nodes: NDArray, rough: NDArray, long: int, axis: int
+def _correlation(
+    nodes: NDArray, sharp: NDArray, long: int, axis: int
 ) -> NDArray[np.float64]:
-    """Return what the rough has in common with that of the next node.
+    """Return the correlation of sharp parts at neighbouring nodes.
 
     Args:
         nodes (np.ndarray of float): The coordinates along the long axis.
-        rough (np.ndarray of float): The rough, (n1, ..., nd, k).
+        sharp (np.ndarray of float): The weighted sharp parts,
+            (n1, ..., nd, k).
         long (int): The long axis.
-        axis (int): The axis along which a node is the next.
+        axis (int): The axis along which the nodes are neighbours.
 
     Returns:
-        np.ndarray of float: The correlations around each node of the long
-            axis, from 0 to 1; at the last node of `axis` that of the one
-            before, (n1, ..., nd).
+        np.ndarray of float: The correlation of each node with the next, in a
+            window around the same node of the long axis, from 0 to 1,
+            (n1, ..., nd). The last node of `axis` repeats the one before.
     """
     before = (slice(None),) * axis
     left, right = (*before, slice(None, -1)), (*before, slice(1, None))
 
     def product(one: NDArray, other: NDArray) -> NDArray:
         each = np.einsum("...k,...k->...", one, other)
-        return gaussian_means(nodes, each, long, _COMPARED)
+        return gaussian_means(nodes, each, long, _CORRELATION_WINDOW)
 
-    squares = product(rough, rough)
+    squares = product(sharp, sharp)
     size = np.sqrt(squares[left] * squares[right])
-    common = np.divide(
-        product(rough[left], rough[right]),
+    correlation = np.divide(
+        product(sharp[left], sharp[right]),
         size,
         out=np.ones_like(size),
         where=size > 0,
     )
-    last = np.take(common, [-1], axis)
-    return np.clip(np.concatenate([common, last], axis), 0.0, 1.0)
+    last = np.take(correlation, [-1], axis)
+    return np.clip(np.concatenate([correlation, last], axis), 0.0, 1.0)
 
 
 def _beside_nodes(t: Any) -> Any:
-    """Return parts of cells of which those beside a node go beyond it."""
+    """Stretch positions in a cell, so that those beside a node are outside."""
     return (t - _ON_NODE) / (1.0 - 2.0 * _ON_NODE)
 
 
-def _fading_weights(t: Any, power: Any) -> tuple[Any, Any]:
-    """Return the weights of what is rough at both ends of a cell."""
+def _damped_weights(t: Any, n: Any) -> tuple[Any, Any]:
+    """Return the weights B of the sharp parts at both ends of a cell."""
     u = 1.0 - t
-    return u**power * (1.0 + power * t), t**power * (1.0 + power * u)
+    return u**n * (1.0 + n * t), t**n * (1.0 + n * u)
 
 
 def _combine(block: Array, pairs: Mapping[int, tuple[Array, Array]]) -> Array:
-    """Weigh the two entries along some axes of a block, which drops them."""
+    """Sum the two entries along some axes of a block with weights."""
     for axis in sorted(pairs, reverse=True):
         low, high = (
             jax.lax.index_in_dim(block, i, axis, keepdims=False)
