@@ -19,26 +19,23 @@ from jax import Array
 from numpy.typing import NDArray
 from synference import GalaxyBasis
 from synference.library import muv_filter
-from synference.utils import check_log_scaling, check_scaling
-from synthesizer.emissions import Sed
 from synthesizer.exceptions import (
     InconsistentArguments,
     UnimplementedFunctionality,
 )
 from synthesizer.grid import Grid
 from synthesizer.instruments import FilterCollection
-from synthesizer.parametric import Galaxy, Stars
-from unyt import Hz, Msun, erg, s, unyt_array, unyt_quantity
+from unyt import unyt_array, unyt_quantity
 
 from synthesizer_emulator.digests import digest
 from synthesizer_emulator.galaxies.batches import in_batches
 from synthesizer_emulator.galaxies.histories import (
-    native_sfzh,
     stack_parameters,
 )
 from synthesizer_emulator.galaxies.model import GalaxyModel
 from synthesizer_emulator.galaxies.terms import dot
 from synthesizer_emulator.library import metadata
+from synthesizer_emulator.library.synference.native import NativeGalaxies
 from synthesizer_emulator.library.synference.recorded import (
     Record,
     varying_parameters,
@@ -49,12 +46,6 @@ from synthesizer_emulator.library.synference.supplements import (
     translate_supplement,
 )
 from synthesizer_emulator.units import in_units
-
-# The mass of the galaxies in Synference's pipeline before scaling, Msun.
-_BASE_MASS = 1e9
-
-# The column of the mass among the parameters of a record.
-_LOG_MASS = 1
 
 # The prefixes of parameters of components other than stars.
 _OTHERS = ("bh_", "gas_")
@@ -124,6 +115,7 @@ class MockGalaxies:
         self._saved = list(basis.emission_model.saved_labels)
         self._output = output
         self._igm = igm
+        self._native = NativeGalaxies(basis, record, emission, igm)
         self._functions = {
             name: (given, ()) if callable(given) else (given[0], given[1:])
             for name, given in functions.items()
@@ -214,7 +206,7 @@ class MockGalaxies:
                 continue
             values = jax.tree.map(itemgetter(within), group.values)
             if group.histories["sf_hist"] is None:
-                values["sfzh"] = self._native_sfzh(members)
+                values["sfzh"] = self._native_fractions(members)
             rows = members - which.start
             observed[rows] = self._evaluated("observed", group, values)
             supplements[rows] = self._supplements(group, values, members)
@@ -265,7 +257,7 @@ class MockGalaxies:
             if np.ndim(values) == 1
         }
         every = {
-            "initial_mass": 10.0 ** self.record.parameters[:, _LOG_MASS],
+            "initial_mass": 10.0**self.record.log10_masses,
             "redshift": np.asarray(basis.redshifts, np.float64),
             "emission": emission,
         }
@@ -356,23 +348,12 @@ class MockGalaxies:
         batches = in_batches(model, values, function=function or _output)
         return np.concatenate([values for _, values in batches])
 
-    def _native_sfzh(self, members: NDArray) -> NDArray[np.float64]:
+    def _native_fractions(self, members: NDArray) -> NDArray[np.float64]:
         """Return mass fractions at the nodes by Synthesizer, (n, ...)."""
         model = self._models["observed"]
-        ages, metallicities = map(np.array, (model.ages, model.metallicities))
-        fractions = np.full((len(members), *model.emission.nodes), np.nan)
-        for row, i in zip(fractions, members, strict=True):
-            try:
-                row[...] = native_sfzh(
-                    ages,
-                    metallicities,
-                    self._basis.sfhs[i],
-                    self._basis.metal_dists[i],
-                )
-            except InconsistentArguments:
-                # It forms no stars: NaN, which makes it a bad galaxy.
-                continue
-        return fractions
+        return self._native.mass_fractions(
+            members, np.array(model.ages), np.array(model.metallicities)
+        )
 
     def _supplements(
         self, group: _Group, values: Mapping[str, Any], members: NDArray
@@ -409,59 +390,15 @@ class MockGalaxies:
     def _call(
         self, group: _Group, values: Mapping[str, Any], members: NDArray
     ) -> Iterator[dict[str, unyt_quantity]]:
-        """Call supplementary functions with each of Synthesizer's galaxies.
-
-        As in Synference's pipeline, all galaxies have the same mass, and the
-        results are scaled to the true one.
-        """
-        basis = self._basis
+        """Call supplementary functions galaxy by galaxy."""
         masses = self._evaluated("observed", group, values, _mass_at_nodes)
         spectra = {
             label: self._evaluated(label, group, values)
             for label in self._saved
         }
-        varying = varying_parameters(basis.galaxy_params)
         for row, i in enumerate(members):
-            scale = 10.0 ** self.record.parameters[i, _LOG_MASS] / _BASE_MASS
-            given = basis.galaxy_params | {k: v[i] for k, v in varying.items()}
-            sfzh = np.asarray(masses[row], np.float64) / scale
-            if not np.isfinite(sfzh).all():
-                yield {}
-                continue
-            stars = Stars(
-                basis.grid.log10ages,
-                basis.grid.metallicities,
-                sfzh=sfzh,
-                initial_mass=_BASE_MASS * Msun,
-                sf_hist=basis.sfhs[i],
-                metal_dist=basis.metal_dists[i],
-                **given,
-            )
-            galaxy = Galaxy(stars=stars, redshift=basis.redshifts[i])
-            galaxy.all_params = {
-                k: v[i] for k, v in self.record.columns.items()
-            }
-            for label, rows in spectra.items():
-                lnu = np.float64(rows[row]) / scale * erg / s / Hz
-                stars.spectra[label] = Sed(self._lam, lnu)
-            galaxy.get_observed_spectra(basis.cosmo, igm=self._igm)
-            if basis.instrument.can_do_photometry:
-                galaxy.get_photo_fnu(basis.instrument.filters)
-            yield {
-                name: self._scaled(function(galaxy, *arguments), scale)
-                for name, (function, arguments) in self._called.items()
-            }
-
-    def _scaled(self, result: Any, scale: float) -> unyt_quantity:
-        """Scale a supplementary parameter to the true mass."""
-        if isinstance(result, Mapping):
-            result = result[self._emission]
-        quantity = unyt_array(result) * 1.0
-        if check_scaling(quantity):
-            return quantity * scale
-        if check_log_scaling(quantity):
-            return quantity + unyt_quantity(np.log10(scale), quantity.units)
-        return quantity
+            one = {label: rows[row] for label, rows in spectra.items()}
+            yield self._native.call(self._called, i, masses[row], one)
 
     def _units_of_supplements(self) -> dict[str, str]:
         """Return the units of supplementary parameters, in file order."""
@@ -478,7 +415,7 @@ class MockGalaxies:
             for row, i in enumerate(group.members[:_TRIED_GALAXIES]):
                 values = jax.tree.map(itemgetter([row]), group.values)
                 if group.histories["sf_hist"] is None:
-                    values["sfzh"] = self._native_sfzh(np.array([i]))
+                    values["sfzh"] = self._native_fractions(np.array([i]))
                 for results in self._call(group, values, np.array([i])):
                     if results:
                         return results

@@ -37,6 +37,11 @@ class Record:
     names: list[str]
     units: list[str]
 
+    @property
+    def log10_masses(self) -> NDArray[np.float64]:
+        """log10 of the initial masses in Msun, (n,)."""
+        return self.parameters[:, self.names.index("log_mass")]
+
     @classmethod
     def from_basis(
         cls, basis: GalaxyBasis, log_stellar_masses: NDArray
