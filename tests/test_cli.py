@@ -50,7 +50,7 @@ def test_build_and_info(analytic_grid, tmp_path):
     assert weights.read_bytes() == before
 
 
-def test_info_says_what_is_not_verified(tmp_path):
+def test_info_tells_if_weights_are_not_verified(tmp_path):
     path = tmp_path / f"old{SUFFIX}"
     shipped = example_folder() / f"{EXAMPLE_NAME}{SUFFIX}"
     with h5py.File(shipped) as new, h5py.File(path, "w") as hdf:
@@ -111,7 +111,7 @@ def test_mistakes_end_in_a_message(
     assert not isinstance(result.exception, (KeyError, TypeError))
 
 
-def test_run_says_which_grids_were_emulated(tmp_path):
+def test_run_lists_the_emulated_grids(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
         "import sys\n"

@@ -82,7 +82,7 @@ THINGS = {
 }  # fmt: skip
 
 
-def test_what_differs_is_told_apart():
+def test_different_objects_have_different_digests():
     every = [thing for things in THINGS.values() for thing in things]
     digests = [digest(thing) for thing in every]
     assert len(set(digests)) == len(digests)
@@ -103,7 +103,7 @@ def test_what_differs_is_told_apart():
         ([Curve(1)] * 2, [Curve(1), Curve(1)]),
     ],
 )
-def test_what_is_the_same_is_not(one, other):
+def test_equal_objects_have_equal_digests(one, other):
     assert digest(one) == digest(other)
 
 
@@ -142,7 +142,7 @@ print(*(here.digest(t) for ts in here.THINGS.values() for t in ts))
 
 
 @pytest.mark.slow
-def test_another_process_finds_the_same():
+def test_digests_agree_between_processes():
     folder = Path(__file__).parent
     done = subprocess.run(
         [sys.executable, "-c", _OTHER],

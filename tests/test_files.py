@@ -61,7 +61,7 @@ def _mostly_unwritten(hdf, other):
         (_mostly_unwritten, "'vast' claims 8000000000000 bytes"),
     ],
 )
-def test_a_file_holds_all_of_itself(tmp_path, attack, message):
+def test_files_with_contents_elsewhere_are_refused(tmp_path, attack, message):
     path, other = tmp_path / "file.hdf5", tmp_path / "other.hdf5"
     with h5py.File(other, "w") as hdf:
         hdf["secret"] = np.ones(3)
@@ -110,7 +110,7 @@ def test_a_sealed_file_reads_back(sealed):
         assert hdf.attrs["b"] == "text"
 
 
-def test_every_flipped_bit_is_known(sealed):
+def test_every_flipped_bit_is_found(sealed):
     contents = sealed.read_bytes()
     for position in range(0, len(contents), 7):
         damaged = bytearray(contents)
@@ -135,13 +135,13 @@ def test_every_flipped_bit_is_known(sealed):
         lambda contents: contents[:1000] + bytes(len(contents) - 1000),
     ],
 )
-def test_cut_off_and_padded_files_are_known(sealed, damage):
+def test_cut_off_and_padded_files_are_found(sealed, damage):
     sealed.write_bytes(damage(sealed.read_bytes()))
     with pytest.raises(GridError, match="does not match its checksum"):
         read_sealed(sealed)
 
 
-def test_an_edited_file_is_known(sealed):
+def test_an_edited_file_is_found(sealed):
     with h5py.File(sealed, "r+") as hdf:
         hdf["a"][0] = 1.0
     with pytest.raises(GridError, match="damaged, cut off or edited"):

@@ -54,7 +54,7 @@ from synthesizer_emulator.library.parts import Parts
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
 EDGES = {"A/b.near": [9000, 12000], "A/b.far": [30000, 40000]}
-SAID = {
+CONFIG = {
     "file": "library.hdf5",
     "grid": {
         "name": "bc03-example",
@@ -87,10 +87,10 @@ SAID = {
 
 def write_config(folder, **changes):
     """Write a YAML file in which some entries are others, or are not."""
-    said = {**SAID, **changes}
-    said = {k: v for k, v in said.items() if v is not ...}
+    config = {**CONFIG, **changes}
+    config = {k: v for k, v in config.items() if v is not ...}
     path = folder / "library.yaml"
-    path.write_text(yaml.safe_dump(said, sort_keys=False))
+    path.write_text(yaml.safe_dump(config, sort_keys=False))
     return path
 
 
@@ -193,7 +193,9 @@ def make_library(grid, sf_hist=None, metal_dist=None, **kwargs):
     ("case", "metals"),
     [*((case, "delta") for case in HISTORIES), ("units", "normal")],
 )
-def test_histories_are_synthesizers(native, case, metals, double_precision):
+def test_histories_agree_with_synthesizer(
+    native, case, metals, double_precision
+):
     history, make = HISTORIES[case]
     distribution, make_metals = METALS[metals]
     library = make_library(native, history, distribution)
@@ -319,7 +321,7 @@ def test_units_and_names_of_parameters(native):
         ({"redshift": "high"}, "'redshift' must be a prior or a number"),
     ],
 )  # fmt: skip
-def test_parameters_that_make_no_sense_are_refused(native, changes, message):
+def test_invalid_parameters_are_refused(native, changes, message):
     with pytest.raises(InconsistentArguments, match=message):
         make_library(native, **changes).check()
 
@@ -343,7 +345,7 @@ def made(tmp_path_factory):
     return path
 
 
-def test_galaxies_of_the_file_are_synthesizers(made):
+def test_galaxies_agree_with_synthesizer(made):
     arrays = read(made)
     with h5py.File(made) as hdf:
         assert hdf["photometry/emergent"].attrs["Units"] == "nJy"
@@ -388,7 +390,7 @@ def test_galaxies_of_the_file_are_synthesizers(made):
         assert np.abs(magnitudes).max() < 1e-4
 
 
-def test_the_file_says_what_made_it(made):
+def test_the_file_holds_its_inputs(made):
     file = LibraryFile.open(made)
     assert (file.galaxies, file.skipped) == (11, ())
     about = file.about
@@ -407,7 +409,7 @@ def test_the_file_says_what_made_it(made):
     assert about["software"]["precision"] == "float32"
 
 
-def test_the_same_again_is_there_and_another_is_refused(made, tmp_path):
+def test_a_finished_library_is_kept_and_another_refused(made, tmp_path):
     before = made.stat().st_mtime_ns
     again = run("library", made.with_name("library.yaml"))
     assert again.exit_code == 0, again.output
@@ -420,7 +422,7 @@ def test_the_same_again_is_there_and_another_is_refused(made, tmp_path):
 
 
 @pytest.mark.slow
-def test_what_makes_another_library_is_told_from_it(emulated):
+def test_every_input_changes_the_digest(emulated):
     stars = {"log10initial_mass": Uniform(8, 12), "tau_v": Uniform(0, 1)}
     codes = list(EDGES)
 
@@ -458,9 +460,9 @@ def test_what_makes_another_library_is_told_from_it(emulated):
     assert digest() == digests[0]
 
 
-def test_parts_and_interruptions_do_not_show(made, tmp_path):
-    said = LibraryConfig.read(write_config(tmp_path))
-    library = said.library
+def test_an_interrupted_library_resumes(made, tmp_path):
+    config = LibraryConfig.read(write_config(tmp_path))
+    library = config.library
     made_before = library.make
 
     def interrupted(which):
@@ -470,14 +472,14 @@ def test_parts_and_interruptions_do_not_show(made, tmp_path):
 
     object.__setattr__(library, "make", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        library.write(said.path, part_size=2, progress=False)
-    assert len(list(parts_folder(said.path).glob("part-*"))) == 3
-    assert not said.path.exists()
+        library.write(config.path, part_size=2, progress=False)
+    assert len(list(parts_folder(config.path).glob("part-*"))) == 3
+    assert not config.path.exists()
     object.__delattr__(library, "make")
-    file = library.write(said.path, progress=False)
-    assert not parts_folder(said.path).exists()
+    file = library.write(config.path, progress=False)
+    assert not parts_folder(config.path).exists()
     assert file.galaxies == 11
-    expected, arrays = read(made), read(said.path)
+    expected, arrays = read(made), read(config.path)
     assert set(arrays) == set(expected)
     for name in arrays:
         if name == "filter_codes":
@@ -486,7 +488,7 @@ def test_parts_and_interruptions_do_not_show(made, tmp_path):
 
 
 @pytest.mark.slow
-def test_galaxies_beyond_the_grid_are_refused_or_left_out(tmp_path):
+def test_galaxies_beyond_the_grid_are_refused_or_skipped(tmp_path):
     wide = {"DeltaConstant": {"log10metallicity": {"uniform": [-4.5, -1.4]}}}
     path = write_config(tmp_path, metal_dist=wide)
     library = LibraryConfig.read(path).library
@@ -543,9 +545,9 @@ def test_spectra_and_several_emissions(tmp_path):
         sf_hist={"Constant": {"max_age": "100 Myr"}},
         draws={"n": 2, "method": "latin hypercube"},
     )
-    said = LibraryConfig.read(path)
-    said.library.write(said.path, progress=False)
-    arrays = read(said.path)
+    config = LibraryConfig.read(path)
+    config.library.write(config.path, progress=False)
+    arrays = read(config.path)
     lam = arrays["wavelength"]
     assert arrays["lnu/incident"].shape == (2, len(lam)) == (2, 232)
     assert arrays["luminosities/emergent"].shape == (2, 2)
@@ -700,7 +702,7 @@ def test_two_processes_make_the_same_file(tmp_path):
         ({"filters": ...}, "photometry need filters"),
     ],
 )  # fmt: skip
-def test_mistakes_are_named(tmp_path, changes, message):
+def test_mistakes_in_yaml_are_named(tmp_path, changes, message):
     with pytest.raises((InconsistentArguments, GridError), match=message):
         LibraryConfig.read(write_config(tmp_path, **changes))
 
@@ -738,7 +740,7 @@ HUGE = [10**12, 1e12, "1e300", 10**400]
     ],
     ids=["n", "n of a hypercube", "resolution", "size", "size and hypercube"],
 )  # fmt: skip
-def test_numbers_that_ask_for_too_much_memory(tmp_path, where, huge, message):
+def test_too_much_memory_is_refused(tmp_path, where, huge, message):
     """Or for what is infinite in double precision."""
     path = write_config(tmp_path, **where(huge))
     with pytest.raises(InconsistentArguments) as caught:
@@ -750,7 +752,7 @@ def test_numbers_that_ask_for_too_much_memory(tmp_path, where, huge, message):
 
 
 @pytest.mark.parametrize("method", ["sobol", "latin hypercube"])
-def test_a_whole_number_may_be_written_with_an_exponent(tmp_path, method):
+def test_integers_may_have_exponents(tmp_path, method):
     sizes = {"Continuity": {"logsfr_ratios": {
         "normal": [0, 0.3], "size": 2.0}}}  # fmt: skip
     draws = {"n": "1.1e1", "method": method, "seed": "1e0"}
@@ -762,7 +764,7 @@ def test_a_whole_number_may_be_written_with_an_exponent(tmp_path, method):
     assert ratios == Normal(0, 0.3, size=2)
 
 
-# Each misspelt, where it is said in YAML, and what is meant.
+# Each misspelt, where it is config in YAML, and what is meant.
 TYPOS = {
     "an entry": ({"filtres": 1}, "filters"),
     "an entry of grid": ({"grid": {"name": "bc03-example", "newlam": 1}},
@@ -801,7 +803,7 @@ TYPOS = {
 
 
 @pytest.mark.parametrize("typo", TYPOS)
-def test_a_typo_is_called_one(tmp_path, monkeypatch, typo):
+def test_typos_get_a_suggestion(tmp_path, monkeypatch, typo):
     """Before anything of the model is evaluated."""
     monkeypatch.setattr(
         module.GalaxyModel,
@@ -823,8 +825,8 @@ def test_a_typo_is_called_one(tmp_path, monkeypatch, typo):
     ["sfzh", "get_spectra", "__class__", "__dict__", "ages", "sf_hist",
      "log10", "tau_vs", "name", "tau v", ""],
 )  # fmt: skip
-def test_stars_have_no_names_but_those_asked_for(tmp_path, name):
-    stars = {**SAID["stars"], name: 1.0}
+def test_unknown_parameters_of_stars_are_refused(tmp_path, name):
+    stars = {**CONFIG["stars"], name: 1.0}
     with pytest.raises(InconsistentArguments, match=r"no parameter|no units"):
         LibraryConfig.read(write_config(tmp_path, stars=stars))
 
@@ -860,16 +862,14 @@ def test_stars_have_no_names_but_those_asked_for(tmp_path, name):
         ),
     ],
 )  # fmt: skip
-def test_lists_for_one_number_are_priors_that_were_meant(
-    tmp_path, changes, meant
-):
+def test_lists_for_scalars_get_a_suggestion(tmp_path, changes, meant):
     path = write_config(tmp_path, **changes)
     with pytest.raises(InconsistentArguments) as caught:
         LibraryConfig.read(path)
     assert f"Did you mean {meant}?" in str(caught.value)
 
 
-def test_lists_for_parameters_that_are_lists(native):
+def test_array_parameters_take_lists(native):
     """Two numbers are what some of these take."""
     flex = {
         "logsfr_ratios": [0.1, 0.2], "logsfr_ratio_young": 0.0,
@@ -934,8 +934,8 @@ LEAVING = {
     ),
     "escape fraction": (
         {
-            "emission_model": SAID["emission_model"],
-            "stars": {**SAID["stars"], "fesc": {"uniform": [0, 2]}},
+            "emission_model": CONFIG["emission_model"],
+            "stars": {**CONFIG["stars"], "fesc": {"uniform": [0, 2]}},
         },
         "stars: fesc", "{uniform: [0, 2]}", "fraction", 1.0,
     ),
@@ -943,7 +943,7 @@ LEAVING = {
 
 
 @pytest.mark.parametrize("case", LEAVING)
-def test_priors_that_leave_the_grid_are_known_beforehand(
+def test_priors_that_leave_the_grid_are_refused_first(
     tmp_path, monkeypatch, case
 ):
     monkeypatch.setattr(
@@ -961,7 +961,7 @@ def test_priors_that_leave_the_grid_are_known_beforehand(
     assert not (tmp_path / "library.parts").exists()
 
 
-def test_priors_without_ends_that_stay_inside_are_made(tmp_path):
+def test_unbounded_priors_may_stay_inside_the_grid(tmp_path):
     """What counts is the galaxies, not what a prior could do."""
     within = {"DeltaConstant": {"log10metallicity": {"normal": [-2.5, 0.1]}}}
     path = write_config(tmp_path, **LEAN, metal_dist=within)
@@ -983,7 +983,7 @@ def test_bad_redshifts_do_not_hide_the_others(native):
 
 
 @pytest.mark.parametrize("killed", [False, True])
-def test_a_library_that_never_had_a_galaxy_is_in_no_ones_way(tmp_path, killed):
+def test_an_empty_library_gives_way_to_another(tmp_path, killed):
     """Neither if it was refused, nor if it was killed while compiling."""
     wrong = LibraryConfig.read(write_config(tmp_path, **LEAN, draws={"n": 4}))
 
@@ -1004,7 +1004,7 @@ def test_a_library_that_never_had_a_galaxy_is_in_no_ones_way(tmp_path, killed):
 
 
 @pytest.mark.slow
-def test_what_is_said_in_short_is_what_is_said_in_full(emulated, tmp_path):
+def test_short_forms_equal_full_ones(emulated, tmp_path):
     code = "JWST/NIRCam.F115W"
     hat = FilterCollection(
         tophat_dict={code: {"lam_min": 1e4 * angstrom,
@@ -1078,7 +1078,7 @@ def test_filters_by_their_codes(emulated, tmp_path, monkeypatch):
         (slice(0, 4, 2), "without steps"),
     ],
 )
-def test_galaxies_that_there_are_not(emulated, which, message):
+def test_galaxies_out_of_range_are_refused(emulated, which, message):
     with pytest.raises(InconsistentArguments, match=message):
         make_library(emulated).make(which)
 
@@ -1098,12 +1098,12 @@ def test_galaxies_that_there_are_not(emulated, which, message):
         ({"igm": "Inoue"}, "igm must be one of .* mean 'Inoue14'"),
     ],
 )
-def test_what_can_not_be_said_in_short(emulated, changes, message):
+def test_invalid_short_forms_are_refused(emulated, changes, message):
     with pytest.raises(InconsistentArguments, match=message):
         make_library(emulated, **changes)
 
 
-def test_what_is_no_library_is_refused(tmp_path):
+def test_other_files_are_refused(tmp_path):
     path = tmp_path / "library.yaml"
     path.write_text("a: [")
     with pytest.raises(InconsistentArguments, match="is not valid YAML"):
@@ -1119,7 +1119,7 @@ def test_what_is_no_library_is_refused(tmp_path):
         merge(tmp_path, tmp_path / "library.h5")
 
 
-def test_processes_that_can_not_meet_are_refused(tmp_path):
+def test_processes_that_can_not_connect_are_refused(tmp_path):
     config = write_config(tmp_path)
     some = run("library", config, "--process", 1)
     assert some.exit_code == 1
@@ -1132,10 +1132,10 @@ def test_processes_that_can_not_meet_are_refused(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_page_says_a_library_that_can_be_made(tmp_path):
+def test_the_library_of_the_documentation_can_be_made(tmp_path):
     page = Path(__file__).parents[1] / "docs" / "library.md"
-    said = page.read_text().split("```yaml")[1].split("```")[0]
-    (tmp_path / "library.yaml").write_text(said)
+    config = page.read_text().split("```yaml")[1].split("```")[0]
+    (tmp_path / "library.yaml").write_text(config)
     read = LibraryConfig.read(tmp_path / "library.yaml")
     assert read.library.draws.n == 1000
     assert read.path == tmp_path / "library.hdf5"

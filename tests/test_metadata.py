@@ -175,7 +175,7 @@ CHANGES = {
 }
 
 
-def test_what_is_computed_otherwise_is_another(digest):
+def test_every_input_changes_the_digest(digest):
     found = {name: digest(**change) for name, change in CHANGES.items()}
     found["none"] = digest()
     assert len(set(found.values())) == len(found)
@@ -273,7 +273,7 @@ def test_nodes_of_another_axis_are_others(folder):
     assert middle == found(metallicities=[1e-3, 2e-3, 1e-2])
 
 
-def test_it_is_cheap():
+def test_digests_are_fast():
     """A spectrum of BC03 in full, some 20 million numbers, in a second."""
     values = np.random.default_rng(0).random((221, 7, 13216))
     taken = []

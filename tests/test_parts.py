@@ -46,7 +46,7 @@ def joined(collection, name):
     return np.concatenate([values for _, values in parts])
 
 
-def test_parts_make_the_whole(tmp_path):
+def test_parts_hold_all_galaxies(tmp_path):
     parts = begin(tmp_path / "parts")
     write_parts(parts, make, progress=False)
     collection = collect(parts.folder)
@@ -122,7 +122,7 @@ def test_bad_galaxies_are_skipped(tmp_path):
         collect(parts.folder, on_bad="refuse")
 
 
-def test_what_is_written_is_not_made_again(tmp_path):
+def test_written_parts_are_not_made_again(tmp_path):
     parts = begin(tmp_path / "parts")
     asked = []
 

@@ -76,13 +76,13 @@ def test_choices_and_fixed_values():
         (lambda: Draws(3, seed=-1), "seed of draws"),
     ],
 )
-def test_priors_that_make_no_sense_are_refused(make, message):
+def test_invalid_priors_are_refused(make, message):
     with pytest.raises(InconsistentArguments, match=message):
         make()
 
 
 @pytest.mark.parametrize("method", ["sobol", "latin hypercube"])
-def test_draws_do_not_depend_on_who_asks(method):
+def test_draws_do_not_depend_on_the_slice(method):
     whole = Draws(128, method, seed=4).rows(slice(0, 128), 6)
     for size in (1, 50):
         apart = [
@@ -101,7 +101,7 @@ def test_draws_do_not_depend_on_who_asks(method):
 @pytest.mark.parametrize(
     "cosmo", [Planck18, FlatLambdaCDM(H0=50, Om0=1.0)], ids=["Planck18", "EdS"]
 )
-def test_ages_are_the_cosmologys(cosmo):
+def test_ages_agree_with_the_cosmology(cosmo):
     parameters = Parameters.from_priors(
         {"galaxy": {"redshift": Uniform(0, 15)}}, cosmo
     )

@@ -257,7 +257,7 @@ def test_mixed_histories_and_parameters_by_other_names(compare):
     )
 
 
-def test_what_is_not_translated_is_named_all_of_it(create):
+def test_everything_untranslated_is_named(create):
     with pytest.raises(UnimplementedFunctionality) as error:
         create(
             EmulatedGalaxyBasis,
@@ -287,9 +287,9 @@ def test_falling_back_galaxy_by_galaxy(compare, log):
         {"untranslated": "fall back"},
         sfhs=list(unyt_array([1.0, 3, 5, 9, 20, 40, 70, 300], "Myr")),
     )  # fmt: skip
-    said = "".join(log)
-    assert "galaxy by galaxy" in said
-    assert "mass_in_band" in said and "unyt_quantity" in said
+    messages = "".join(log)
+    assert "galaxy by galaxy" in messages
+    assert "mass_in_band" in messages and "unyt_quantity" in messages
 
 
 @pytest.mark.slow
@@ -401,7 +401,7 @@ def test_unknown_redshifts_are_bad(create):
 
 
 @pytest.mark.slow
-def test_an_interrupted_library_is_taken_up(create, monkeypatch):
+def test_an_interrupted_library_resumes(create, monkeypatch):
     evaluate = MockGalaxies.evaluate
     made = []
 
@@ -482,7 +482,7 @@ def test_parts_only_and_a_library_that_is_there(create, log, monkeypatch):
         ),
     ],
 )
-def test_what_can_not_be_meant(create, how, different, error, message):
+def test_invalid_arguments_are_refused(create, how, different, error, message):
     with pytest.raises(error, match=message):
         create(EmulatedGalaxyBasis, how, **different)
 

@@ -66,7 +66,7 @@ def test_units_are_those_of_unyt(text):
 
 
 @pytest.mark.parametrize("text", ["", "None", "log10(yr)", "log10(Msun/yr)"])
-def test_what_has_no_dimension(text):
+def test_dimensionless_units(text):
     assert parse_unit(text) == dimensionless
 
 
@@ -92,6 +92,6 @@ def test_quantities():
 
 
 @pytest.mark.parametrize("text", ["Gyr", "nan Gyr", "1e999 Gyr", "", "5,5 K"])
-def test_what_is_no_quantity(text):
+def test_invalid_quantities_are_refused(text):
     with pytest.raises(InconsistentArguments, match=r"is no (number|unit)"):
         parse_quantity(text)

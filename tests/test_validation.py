@@ -16,7 +16,7 @@ NAMES = ("incident", "transmitted", "nebular", "nebular_continuum")
         ("transmited", "transmitted"),
     ],
 )
-def test_a_typo_is_answered_by_the_nearest_name(typo, meant):
+def test_typos_get_a_suggestion(typo, meant):
     assert nearest(typo, NAMES) == f" Did you mean '{meant}'?"
     with pytest.raises(InconsistentArguments, match=f"mean '{meant}'"):
         check_choice("spectrum", typo, NAMES)
@@ -25,5 +25,5 @@ def test_a_typo_is_answered_by_the_nearest_name(typo, meant):
 
 
 @pytest.mark.parametrize("name", ["", "xyz", 3, None, 1.5])
-def test_what_is_like_none_is_answered_by_nothing(name):
+def test_unlike_names_get_no_suggestion(name):
     assert nearest(name, NAMES) == nearest(name, ()) == ""

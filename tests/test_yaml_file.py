@@ -106,7 +106,7 @@ def test_tags_are_refused_and_nothing_runs(tmp_path, command, tag):
 
 
 @pytest.mark.parametrize("other", OTHERS)
-def test_what_is_no_plain_yaml_is_named_with_its_place(tmp_path, other):
+def test_invalid_yaml_is_named_with_its_line(tmp_path, other):
     contents, message = OTHERS[other]
     path = tmp_path / "other.yaml"
     path.write_bytes(contents)
@@ -117,7 +117,7 @@ def test_what_is_no_plain_yaml_is_named_with_its_place(tmp_path, other):
 
 
 @pytest.mark.parametrize("command", ["library", "generalise"])
-def test_what_is_no_file_is_named(tmp_path, command):
+def test_missing_files_are_named(tmp_path, command):
     for path in (tmp_path, tmp_path / "lost.yaml"):
         result = CliRunner().invoke(main, [command, str(path)])
         assert result.exit_code == 1
@@ -174,7 +174,7 @@ def test_numbers_are_pythons(tmp_path, number):
 
 
 @pytest.mark.parametrize("text", ["2024-13-45", "1:30", "0x1f", "=", "1__0"])
-def test_what_only_looks_like_a_number_is_text(tmp_path, text):
+def test_other_numbers_are_texts(tmp_path, text):
     path = tmp_path / "texts.yaml"
     path.write_text(f"a: {text}")
     assert read_yaml(path) == {"a": text}
