@@ -317,9 +317,17 @@ def test_lengths_that_do_not_fit(analytic_grid, entry, change):
     [
         ("spectra/wavelength", "Gyr", "in 'Gyr', which is no length"),
         ("lines/wavelength", "erg", "in 'erg', which is no length"),
-        ("lines/luminosity", "Gyr", "in 'Gyr', which is nothing like 'erg/s'"),
-        ("lines/transmitted", "erg/s", "is nothing like 'erg/s/Hz'"),
-        ("lines/nebular_continuum", "None", "is nothing like 'erg/s/Hz'"),
+        (
+            "lines/luminosity",
+            "Gyr",
+            "in 'Gyr', which can't be converted to 'erg/s'",
+        ),
+        ("lines/transmitted", "erg/s", "can't be converted to 'erg/s/Hz'"),
+        (
+            "lines/nebular_continuum",
+            "None",
+            "can't be converted to 'erg/s/Hz'",
+        ),
     ],
 )
 def test_units_that_can_not_be_converted(analytic_grid, entry, units, message):

@@ -16,15 +16,14 @@ from unyt import unyt_array, unyt_quantity
 from synthesizer_emulator.gridfile.emissions import LINES, SPECTRA
 from synthesizer_emulator.units import parse_unit
 
+# The paths of quantities that are stored at the nodes, besides emissions.
 IONISING = "log10_specific_ionising_luminosity"
 STAR_FRACTION = "star_fraction"
 
-
-# The weight variables of grids per luminosity.
+# The weight variables of grids per unit luminosity.
 _LUMINOSITIES = ("bolometric_luminosity", "bolometric_luminosities")
 
-
-# log10 of a rate stands in for that of none, as one photon a second.
+# The log10 of the photon rate that replaces -inf: one photon per second.
 _NO_PHOTONS = 0.0
 
 
@@ -33,10 +32,10 @@ class Axis:
     """One axis of a grid.
 
     Attributes:
-        name (str): The axis name, e.g. `ages`.
-        values (np.ndarray of float): The nodes, shape (n,), ascending.
-        units (str): The units as the file spells them.
-        log_on_read (bool): Whether Synthesizer extracts in log10 of it.
+        name (str): The name of the axis, e.g. `ages`.
+        values (np.ndarray of float): The nodes, ascending, (n,).
+        units (str): The units, as spelled in the file.
+        log_on_read (bool): Whether Synthesizer interpolates in log10 of it.
     """
 
     name: str
@@ -56,10 +55,10 @@ class LineList:
     """The lines of a reprocessed grid.
 
     Attributes:
-        ids (tuple of str): The line ids, e.g. `H 1 6562.80A`.
-        lams (np.ndarray of float): Their wavelengths, shape (nlines,).
+        ids (tuple of str): The ids of the lines, e.g. `H 1 6562.80A`.
+        lams (np.ndarray of float): The wavelengths of the lines, (nlines,).
         lam_units (str): The units of `lams`.
-        units (Mapping): The units of each stored line emission, by name.
+        units (Mapping): The units of each stored line quantity, by name.
     """
 
     ids: tuple[str, ...]
@@ -70,25 +69,25 @@ class LineList:
 
 @dataclass(frozen=True)
 class GridHeader:
-    """Everything a grid file holds but its spectra and line arrays.
+    """The contents of a grid file except for the spectra and line arrays.
 
     Attributes:
         axes (tuple of Axis): The axes, in the order of the arrays.
-        lam (np.ndarray of float): The wavelengths, shape (nlam,).
+        lam (np.ndarray of float): The wavelengths, (nlam,).
         lam_units (str): The units of `lam`.
         spectra_units (Mapping): The units of each stored spectrum, by name.
         spectra_group (str): `spectra`, or `extinction_curves` for dust.
-        lines (LineList): The lines, or None.
-        weight_variable (str): What an emitter is weighted by, e.g.
-            `initial_masses`.
-        attributes (Mapping): Further attributes of the file's root.
+        lines (LineList): The lines; None if the grid has none.
+        weight_variable (str): The attribute of an emitter that weights the
+            emission, e.g. `initial_masses`.
+        attributes (Mapping): Other attributes of the file.
         model (Mapping): The attributes of the group `Model`.
         cloudy (Mapping): The attributes of the group `CloudyParams`; None
             if the grid is not reprocessed.
-        log10_specific_ionising_luminosity (Mapping): For each ion the
-            log10 of the photon rate, shape of the axes.
-        star_fraction (np.ndarray of float): The surviving stellar mass
-            fraction, shape of the axes or of the leading ones; or None.
+        log10_specific_ionising_luminosity (Mapping): For each ion, log10 of
+            the ionising photon rate in 1/s per unit weight, (n1, ..., nd).
+        star_fraction (np.ndarray of float): The fraction of the initial mass
+            in living stars, (n1, ..., nk) of the first k axes; or None.
     """
 
     axes: tuple[Axis, ...]
@@ -108,12 +107,12 @@ class GridHeader:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The number of nodes along each axis."""
+        """The number of nodes of each axis, (n1, ..., nd)."""
         return tuple(len(axis.values) for axis in self.axes)
 
     @property
     def lam_angstrom(self) -> NDArray[np.float64]:
-        """The wavelengths in Angstrom."""
+        """The wavelengths in Angstrom, (nlam,)."""
         lam = unyt_array(self.lam, parse_unit(self.lam_units))
         return np.asarray(lam.to_value("angstrom"))
 
@@ -131,7 +130,7 @@ class GridHeader:
 
     @property
     def stored(self) -> dict[str, NDArray[np.float64]]:
-        """What else is stored at the nodes, by its path in the file."""
+        """The ionising luminosities and star fraction, by their paths."""
         stored = {
             f"{IONISING}/{ion}": values
             for ion, values in self.log10_specific_ionising_luminosity.items()
@@ -141,10 +140,11 @@ class GridHeader:
         return stored
 
     def with_stored(self, stored: Mapping[str, NDArray[np.float64]]) -> Self:
-        """Return the header with these values, and no others, at the nodes.
+        """Return the header with other ionising luminosities and fractions.
 
         Args:
-            stored (Mapping): The values by their paths, as in `stored`.
+            stored (Mapping): The arrays by their paths, as in `stored`; those
+                that are missing are removed.
         """
         group = f"{IONISING}/"
         return replace(
@@ -158,10 +158,10 @@ class GridHeader:
         )
 
     def size_of(self, emission: str) -> int:
-        """Return how many wavelengths or lines an emission has.
+        """Return the number of wavelengths or lines of an emission.
 
         Args:
-            emission (str): Its path, e.g. `spectra/incident`.
+            emission (str): The path of the emission.
         """
         if self.lines is not None and emission.startswith(f"{LINES}/"):
             return len(self.lines.ids)
@@ -169,14 +169,15 @@ class GridHeader:
 
     @property
     def reprocessed(self) -> bool:
-        """Whether the grid went through a photoionisation code."""
+        """Whether the grid was processed by a photoionisation code."""
         return self.cloudy is not None
 
     @property
     def internal_factor(self) -> float:
-        """What Synthesizer multiplies the emissions of the file by.
+        """The factor from the file's emissions to Synthesizer's own.
 
-        Grids per erg/s of bolometric luminosity become grids per Lsun.
+        Synthesizer converts grids per erg/s of bolometric luminosity to
+        grids per Lsun.
         """
         if self.weight_variable not in _LUMINOSITIES:
             return 1.0
@@ -185,18 +186,20 @@ class GridHeader:
 
 
 def interpolable(values: NDArray) -> NDArray[np.float64]:
-    """Return what is stored at nodes without logarithms of nothing."""
+    """Return a stored quantity with log10 of zero photons set to 0."""
     values = np.asarray(values, np.float64)
     return np.where(np.isneginf(values), _NO_PHOTONS, values)
 
 
 def node_name(axes: Sequence[Axis], node: Sequence[int]) -> str:
-    """Return where a node is, as a message says it.
+    """Return the indices and axis values of a node as text.
 
     Args:
         axes (sequence of Axis): The axes.
-        node (sequence of int): Its index along each of them, or along the
-            leading ones.
+        node (sequence of int): The index along each of the first k axes.
+
+    Returns:
+        str: For example `ages[3] = 1e+07, metallicities[0] = 0.0001`.
     """
     return ", ".join(
         f"{axis.name}[{i}] = {axis.values[i]:g}"

@@ -1,7 +1,7 @@
-"""Where the files of a grid are looked for, and in which order.
+"""The folders in which grids and weights are looked up, and their order.
 
-One order for all that takes the name of a grid, so that `EmulatedGrid(name)`
-finds what `build name` wrote.
+The order is the same everywhere, so that `EmulatedGrid(name)` finds the
+weights that `build name` wrote.
 """
 
 from importlib.resources import files
@@ -17,10 +17,7 @@ _DATA = "synthesizer_emulator.data"
 
 
 def example_folder() -> Path:
-    """Return the folder of the example grid that ships with the package.
-
-    The trained weights that do are there as well.
-    """
+    """Return the folder of the example grid and the shipped weights."""
     return Path(str(files(_DATA)))
 
 
@@ -40,24 +37,23 @@ def weights_path(grid: Path) -> Path:
 
 
 def plain_name(grid: str | Path) -> str:
-    """Return the name of a grid without what files of it end in.
+    """Return the name of a grid without `.hdf5` or `.emulator.hdf5`.
 
     Args:
-        grid (str/Path): The name of the grid, or of a file of it.
+        grid (str/Path): The name of the grid, or of its file or weights.
     """
     return str(grid).removesuffix(SUFFIX).removesuffix(".hdf5")
 
 
 def folders(grid_dir: str | Path | None = None) -> list[Path]:
-    """Return where a grid is looked for, in this order.
+    """Return the folders in which a grid is looked up, in this order.
 
     Args:
-        grid_dir (str/Path): The folder of the grid, and nowhere else.
+        grid_dir (str/Path): The only folder to look in.
 
     Returns:
-        list of Path: By default the working directory, which a path starts
-            from, then Synthesizer's grid folder, then what ships with the
-            package.
+        list of Path: `grid_dir`; by default the working directory,
+            Synthesizer's grid folder, and the data of the package.
     """
     if grid_dir is not None:
         return [Path(grid_dir)]
@@ -67,7 +63,7 @@ def folders(grid_dir: str | Path | None = None) -> list[Path]:
 def locate(
     grid: str | Path, grid_dir: str | Path | None = None
 ) -> tuple[Path | None, Path | None]:
-    """Return the weights of a grid, and the grid's own file.
+    """Return the paths of a grid's weights and of the grid itself.
 
     Args:
         grid (str/Path): The name of the grid, or a path to it or to its
@@ -75,23 +71,23 @@ def locate(
         grid_dir (str/Path): As for `folders`.
 
     Returns:
-        tuple: The first weights; and the first file of the grid, if there
-            is one where the weights are or before. None where there is none.
+        tuple: The first weights file, or None; and the first grid file up
+            to the folder of the weights, or None.
 
     Raises:
-        GridError: If it names no grid.
+        GridError: If `grid` is not the name of a file.
     """
     _check_named(grid)
-    own = None
+    native = None
     for folder in folders(grid_dir):
         stem = folder / plain_name(grid)
-        native = stem.with_name(f"{stem.name}.hdf5")
+        candidate = stem.with_name(f"{stem.name}.hdf5")
         weights = weights_path(stem)
-        if own is None and native.is_file():
-            own = native
+        if native is None and candidate.is_file():
+            native = candidate
         if weights.is_file():
-            return weights, own
-    return None, own
+            return weights, native
+    return None, native
 
 
 def find_grid(grid: str | Path, grid_dir: str | Path | None = None) -> Path:
@@ -106,7 +102,7 @@ def find_grid(grid: str | Path, grid_dir: str | Path | None = None) -> Path:
         Path: The path of the existing file.
 
     Raises:
-        GridError: If there is no such file; says where it looked.
+        GridError: If there is no such file; lists the paths searched.
     """
     _check_named(grid)
     given = Path(grid)
@@ -132,22 +128,18 @@ def find_grid(grid: str | Path, grid_dir: str | Path | None = None) -> Path:
 
 
 def _check_named(grid: str | Path) -> None:
-    """Refuse what names no grid, as a folder alone.
-
-    Raises:
-        GridError: Says so.
-    """
+    """Raise a GridError for a path without a name, such as a folder."""
     if not Path(plain_name(grid)).name:
         raise GridError(f"'{grid}' names no grid: pass a path or a name.")
 
 
 def similar(grid: str | Path, grid_dir: str | Path | None, ending: str) -> str:
-    """Return the question which grid was meant, for an error's end.
+    """Return a suggestion of a grid with a similar name, for errors.
 
     Args:
-        grid (str/Path): The name or path that is not there.
+        grid (str/Path): The name or path that was not found.
         grid_dir (str/Path): As for `folders`.
-        ending (str): What the files end in that are looked for.
+        ending (str): The ending of the files to search.
     """
     beside = [(f / plain_name(grid)).parent for f in folders(grid_dir)]
     known = [

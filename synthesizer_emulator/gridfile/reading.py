@@ -35,7 +35,7 @@ from synthesizer_emulator.units import parse_unit
 _NOT_SPECTRA = ("wavelength", "normalisation")
 _NOT_LINES = ("id", "wavelength")
 
-# What to do about a file that can't be read.
+# The remedy in errors about a file that can't be read.
 REMEDY = "Mend the file, or get or make it again."
 
 
@@ -44,14 +44,14 @@ def read_header(hdf: h5py.File, path: Path) -> GridHeader:
 
     Args:
         hdf (h5py.File): The open grid (or weights) file.
-        path (Path): Where it is from, for messages.
+        path (Path): The path of the file, for messages.
 
     Returns:
-        GridHeader: All but the spectra and line arrays.
+        GridHeader: The contents except for the spectra and line arrays.
 
     Raises:
-        GridError: If the file is not a Synthesizer grid, or holds what no
-            grid can hold; names what is missing or wrong.
+        GridError: If the file is not a Synthesizer grid, or an entry is
+            missing or wrong.
     """
     with report_damage(path, REMEDY):
         _check_current(hdf, path)
@@ -78,7 +78,7 @@ def read_header(hdf: h5py.File, path: Path) -> GridHeader:
 
 
 def _check_current(hdf: h5py.File, path: Path) -> None:
-    """Refuse grids in the formats of earlier versions of Synthesizer."""
+    """Raise an error for formats of earlier versions of Synthesizer."""
     names = [text(n) for n in np.atleast_1d(hdf.attrs.get("axes", ()))]
     lines = hdf.get(LINES, {})
     for outdated, what in (
@@ -105,20 +105,21 @@ def read_array(
     shape: tuple[int, ...],
     part: Any = ...,
 ) -> NDArray[np.float64]:
-    """Read the values of one emission, or a part of them.
+    """Read the array of an emission, or a part of it.
 
     Args:
         hdf (h5py.File): The open file, of a grid or of samples.
         name (str): The path of the array, e.g. `spectra/incident`.
-        path (Path): Where it is from, for messages.
-        shape (tuple of int): The shape that the whole must have.
-        part (index): The part to read, as h5py takes it.
+        path (Path): The path of the file, for messages.
+        shape (tuple of int): The expected shape of the whole array.
+        part (index): The part to read, as an index of h5py.
 
     Returns:
-        np.ndarray of float: The values, unchecked.
+        np.ndarray of float: The values, in double precision.
 
     Raises:
-        GridError: If they are missing, no numbers or of another shape.
+        GridError: If the array is missing, does not hold numbers, or has
+            another shape.
     """
     with report_damage(path, REMEDY):
         dataset = _numbers(hdf, name, path)
@@ -137,22 +138,20 @@ def read_contents(
     path: Path,
     samples: int | None = None,
 ) -> GridHeader:
-    """Read all of a header but the axes.
+    """Read the header of a grid or a file of samples, except the axes.
 
     Args:
         hdf (h5py.File): The open file.
-        axes (tuple of Axis): The axes.
-        path (Path): Where it is from, for messages.
-        samples (int): How many samples there are, where these take the
-            place of nodes.
+        axes (tuple of Axis): The axes of the header.
+        path (Path): The path of the file, for messages.
+        samples (int): The number of samples; None if it is a grid.
 
     Returns:
-        GridHeader: The header with these axes.
+        GridHeader: The header.
 
     Raises:
-        GridError: If there are no spectra, or something else is not what
-            it has to be.
-        KeyError: If something else is missing.
+        GridError: If there are no spectra, or an entry is wrong.
+        KeyError: If another entry is missing.
     """
     groups = [g for g in (SPECTRA, EXTINCTION_CURVES) if g in hdf]
     if not groups or "wavelength" not in hdf[groups[0]]:
@@ -201,7 +200,7 @@ def read_contents(
 
 
 def _read_axis(hdf: h5py.File, name: str, path: Path) -> Axis:
-    """Read one axis, which must ascend strictly."""
+    """Read an axis, and check that it ascends strictly."""
     if name not in hdf["axes"]:
         raise GridError(
             f"'{path}' lists the axis '{name}' but holds no 'axes/{name}'."
@@ -226,11 +225,18 @@ def make_axis(
     units: str,
     log_on_read: bool,
 ) -> Axis:
-    """Return an axis, its units as Synthesizer has them.
+    """Return an axis, with masses converted to Msun.
+
+    Args:
+        path (Path): The path of the file, for messages.
+        name (str): The name of the axis.
+        values (np.ndarray of float): The nodes, (n,).
+        units (str): The units of the nodes.
+        log_on_read (bool): Whether Synthesizer interpolates in log10 of it.
 
     Raises:
-        GridError: If it is to be logged and not positive, or its units are
-            none.
+        GridError: If the axis is logged and not positive, or its units
+            can't be parsed.
     """
     unit = file_unit(path, f"the axis '{name}'", units)
     if log_on_read and values.min() <= 0:
@@ -238,14 +244,14 @@ def make_axis(
             f"The axis '{name}' of '{path}' is to be logged, but "
             f"begins at {values.min():g}."
         )
-    # As Synthesizer does: kilograms would not fit float32.
+    # As in Synthesizer, since kilograms would exceed float32.
     if unit.dimensions == mass:
         values, units = unyt_array(values, unit).to_value("Msun"), "Msun"
     return Axis(name, values, units, log_on_read)
 
 
 def _read_lines(hdf: h5py.File, path: Path) -> LineList | None:
-    """Read the line list, if there is one in the present format."""
+    """Read the line list, or return None if there is none."""
     if LINES not in hdf or "luminosity" not in hdf[LINES]:
         return None
     group = hdf[LINES]
@@ -268,7 +274,7 @@ def _read_lines(hdf: h5py.File, path: Path) -> LineList | None:
         if dimensions != parse_unit(expected).dimensions:
             raise GridError(
                 f"'{LINES}/{name}' of '{path}' is in '{units[name]}', which "
-                f"is nothing like '{expected}'. {REMEDY}"
+                f"can't be converted to '{expected}'. {REMEDY}"
             )
     return LineList(ids, lams, lam_units, units)
 
@@ -276,7 +282,7 @@ def _read_lines(hdf: h5py.File, path: Path) -> LineList | None:
 def _read_wavelengths(
     hdf: h5py.File, name: str, path: Path
 ) -> tuple[NDArray[np.float64], str]:
-    """Read wavelengths, which must be positive lengths, and their units."""
+    """Read wavelengths and their units, and check both."""
     lam = read_numbers(hdf, name, path)
     units = _read_units(hdf[name], path, "angstrom")
     positive = np.isfinite(lam) & (lam > 0)
@@ -300,16 +306,17 @@ def _check_stored(
     path: Path,
     samples: int | None,
 ) -> None:
-    """Refuse ionising rates and star fractions that can't be.
+    """Check the shape and the values of a stored quantity.
 
     Raises:
-        GridError: Names the first node, or sample, that is wrong.
+        GridError: If the shape is wrong, or a value is; names the first
+            such node or sample.
     """
     fraction = name == STAR_FRACTION
     if samples is not None:
         shape: tuple[int, ...] = (samples,)
     elif fraction:
-        # Of ages and metallicities, whatever axes follow.
+        # Of the first axes, ages and metallicities.
         shape = header.shape[: max(values.ndim, 1)]
     else:
         shape = header.shape
@@ -321,10 +328,10 @@ def _check_stored(
             else f"'{name}' of '{path.name}' has shape {values.shape}, but "
             f"the axes have {shape}. {REMEDY}"
         )
-    # The logarithm of no photons is no fault.
-    known = np.isfinite(values) | (np.isneginf(values) & (not fraction))
+    # log10 of a photon rate may be -inf.
+    valid = np.isfinite(values) | (np.isneginf(values) & (not fraction))
     for wrong, what in (
-        (~known, "a value that is not finite"),
+        (~valid, "a value that is not finite"),
         (fraction & (values < 0), "a negative value"),
     ):
         if wrong.any():
@@ -341,7 +348,7 @@ def _check_stored(
 
 
 def _read_cloudy(hdf: h5py.File) -> dict[str, object] | None:
-    """Read the mark of a reprocessed grid, in its new or old form."""
+    """Read the Cloudy parameters, or return None if not reprocessed."""
     if "CloudyParams" in hdf:
         return dict(hdf["CloudyParams"].attrs)
     return {} if "cloudy_version" in hdf.attrs else None
@@ -350,14 +357,14 @@ def _read_cloudy(hdf: h5py.File) -> dict[str, object] | None:
 def _read_units(
     dataset: h5py.Dataset, path: Path, default: str = "None"
 ) -> str:
-    """Read the units that an array states, which must be units."""
+    """Read the units of an array, and check that they can be parsed."""
     units = text(dataset.attrs.get("Units", default))
     file_unit(path, f"'{dataset.name}'", units)
     return units
 
 
 def _numbers(hdf: h5py.File, name: str, path: Path) -> h5py.Dataset:
-    """Return an array of a file that must hold numbers, unread."""
+    """Return a dataset, checked to hold numbers."""
     dataset = hdf[name]
     if (
         not isinstance(dataset, h5py.Dataset)
@@ -371,33 +378,33 @@ def _numbers(hdf: h5py.File, name: str, path: Path) -> h5py.Dataset:
 
 
 def read_numbers(hdf: h5py.File, name: str, path: Path) -> NDArray[np.float64]:
-    """Read an array of a file that must hold numbers.
+    """Read a whole array of numbers.
 
     Args:
         hdf (h5py.File): The open file.
-        name (str): The path of the array in it.
-        path (Path): Where it is from, for messages.
+        name (str): The path of the array.
+        path (Path): The path of the file, for messages.
 
     Returns:
-        np.ndarray of float: The array.
+        np.ndarray of float: The array, in double precision.
 
     Raises:
-        GridError: If it is a group, or holds anything but numbers.
+        GridError: If it is a group, or does not hold numbers.
         KeyError: If it is missing.
     """
     return np.asarray(_numbers(hdf, name, path)[...], np.float64)
 
 
 def file_unit(path: Path, what: str, units: str) -> Unit:
-    """Return the unit that a file spells.
+    """Parse the units of an entry of a file.
 
     Args:
-        path (Path): The file, for the message.
-        what (str): What is in these units, for the message.
-        units (str): How it spells them.
+        path (Path): The path of the file, for messages.
+        what (str): The entry, for messages.
+        units (str): The units, as spelled in the file.
 
     Raises:
-        GridError: If it is no unit.
+        GridError: If the units can't be parsed.
     """
     try:
         return parse_unit(units)
@@ -408,26 +415,26 @@ def file_unit(path: Path, what: str, units: str) -> Unit:
 
 
 def text(value: object) -> str:
-    """Return a text of a file, which h5py may give as bytes.
+    """Return a string of a file, which h5py may return as bytes.
 
     Raises:
-        TypeError: If it is none.
-        UnicodeError: If it is not in UTF-8.
+        TypeError: If the value is not a string.
+        UnicodeError: If it is not UTF-8.
     """
     if isinstance(value, bytes):
         return value.decode("utf-8")
     if not isinstance(value, str):
         raise TypeError(f"expected a text, got {type(value).__name__}")
-    # What is not in UTF-8 h5py hides in surrogates, which this refuses.
+    # h5py returns surrogates for what is not UTF-8, which raise here.
     value.encode("utf-8")
     return str(value)
 
 
 def flag(value: object) -> bool:
-    """Return a truth value of a file, which may be 0 or 1.
+    """Return a boolean of a file, which may be stored as 0 or 1.
 
     Raises:
-        TypeError: If it is none.
+        TypeError: If the value is neither.
     """
     if not np.isscalar(value) or value not in (False, True):
         raise TypeError(f"expected true or false, got {value!r}")

@@ -1,13 +1,13 @@
-"""The file of scattered samples: spectra at points that form no grid.
+"""Files of scattered samples: spectra at points that are not a grid.
 
-For example the Cloudy runs of a Sobol sequence. It is laid out like a
-Synthesizer grid, but where a grid has axes it has one table of parameters,
-and every array has one row a sample:
+For example the Cloudy runs of a Sobol sequence. The file is laid out like a
+Synthesizer grid, but with a table of parameters in place of the axes, and
+arrays of one row per sample:
 
     parameters              (m, d), attributes `names`, `Units` and
-                            `log_on_read` (one entry a column each), and if
-                            known `low` and `high`, the ends of the box that
-                            was sampled
+                            `log_on_read` (one entry per column), and
+                            optionally `low` and `high`, the ends of the
+                            sampled box
     spectra/wavelength      (n,), attribute `Units`
     spectra/<name>          (m, n), attribute `Units`
     lines/id, wavelength    (l,)
@@ -16,8 +16,8 @@ and every array has one row a sample:
     star_fraction           (m,)
 
 with the attribute `WeightVariable` and the groups `Model` and `CloudyParams`
-as in a grid. All but the parameters, the wavelengths and one spectrum may be
-missing. Only the builder needs this.
+as in a grid. Only the parameters, the wavelengths and one spectrum are
+required.
 """
 
 from collections.abc import Sequence
@@ -47,17 +47,16 @@ PARAMETERS = "parameters"
 
 @dataclass(frozen=True)
 class SampleFile:
-    """One file of scattered samples.
+    """A file of m scattered samples of d parameters.
 
     Attributes:
         path (Path): The file.
-        parameters (tuple of Axis): Each parameter; its values are those of
-            the m samples, in their order.
-        low (np.ndarray of float): The lower end of the sampled range of
-            each, (d,).
-        high (np.ndarray of float): The upper end, (d,).
-        contents (GridHeader): What else it holds: the header of a grid
-            without axes, with values of (m,) where a grid has its nodes.
+        parameters (tuple of Axis): The parameters, each with its values at
+            the samples, (m,).
+        low (np.ndarray of float): The lower ends of the sampled box, (d,).
+        high (np.ndarray of float): The upper ends, (d,).
+        contents (GridHeader): The header, without axes; its stored
+            quantities are of shape (m,).
     """
 
     path: Path
@@ -68,16 +67,16 @@ class SampleFile:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Read all but the spectra and lines of a file.
+        """Read the parameters and the header of a file.
 
         Args:
             path (Path): The file.
 
         Returns:
-            SampleFile: What it holds.
+            SampleFile: The file, with no emission read yet.
 
         Raises:
-            GridError: If it is no file of samples; says what is wrong.
+            GridError: If it is not a file of samples, or damaged.
         """
         with open_hdf5(path) as hdf, report_damage(path, REMEDY):
             try:
@@ -105,13 +104,13 @@ class SampleFile:
         """Read the values of an emission at all samples.
 
         Args:
-            emission (str): Its path, e.g. `spectra/incident`.
+            emission (str): The path of the emission.
 
         Returns:
-            np.ndarray of float: Shape (m, n), unchecked.
+            np.ndarray of float: The values, (m, n).
 
         Raises:
-            GridError: If they are of another shape.
+            GridError: If the array has another shape.
         """
         shape = (self.size, self.contents.size_of(emission))
         with open_hdf5(self.path) as hdf:
@@ -119,16 +118,20 @@ class SampleFile:
 
 
 def is_sample_file(path: Path) -> bool:
-    """Return whether a file holds scattered samples, not a grid."""
+    """Return whether a file holds scattered samples and not a grid."""
     with open_hdf5(path) as hdf, report_damage(path, REMEDY):
         return PARAMETERS in hdf and "axes" not in hdf.attrs
 
 
 def check_joinable(files: Sequence[SampleFile]) -> None:
-    """Refuse files that hold different things.
+    """Raise an error if files can't be joined.
+
+    Args:
+        files (sequence of SampleFile): The files.
 
     Raises:
-        GridError: Names the first two that differ, and in what.
+        GridError: If parameters, spectra, wavelengths, lines or stored
+            quantities differ.
     """
     first = files[0]
     for other in files[1:]:
@@ -142,7 +145,7 @@ def check_joinable(files: Sequence[SampleFile]) -> None:
 
 
 def _kind(file: SampleFile) -> dict[str, object]:
-    """Return what files must share to be joined."""
+    """Return the properties that files must share to be joined."""
     contents = file.contents
     lines = contents.lines
     return {
@@ -160,7 +163,7 @@ def _kind(file: SampleFile) -> dict[str, object]:
 def _read_parameters(
     hdf: h5py.File, path: Path
 ) -> tuple[tuple[Axis, ...], NDArray[np.float64], NDArray[np.float64]]:
-    """Read the parameters and the ends of their sampled ranges."""
+    """Read the parameters and the ends of the sampled box."""
     table = hdf[PARAMETERS]
     values = read_numbers(hdf, PARAMETERS, path)
     names = [text(name) for name in np.atleast_1d(table.attrs["names"])]
@@ -188,14 +191,14 @@ def _read_parameters(
             f"'{PARAMETERS}' in '{path}' need one entry for each of "
             f"{', '.join(names)}."
         )
-    # Not the opposite, which NaN would pass.
+    # In this form, comparisons with NaN fail.
     boxed = (low <= values).all() and (values <= high).all()
     if not (boxed and (low < high).all() and np.isfinite(high - low).all()):
         raise GridError(
             f"The samples of '{path}' lie outside the box from low "
             "to high that its parameters state, or it has no width."
         )
-    # The ends go along, so that they change their units as the rest does.
+    # With the ends, so that their units are converted too.
     columns = np.vstack([values, low, high]).astype(np.float64)
     axes = tuple(
         make_axis(path, *axis)

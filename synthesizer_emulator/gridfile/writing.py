@@ -12,7 +12,7 @@ def write_header(hdf: h5py.File, header: GridHeader) -> None:
 
     Args:
         hdf (h5py.File): The file, open for writing.
-        header (GridHeader): What to write.
+        header (GridHeader): The header.
     """
     for key, value in header.attributes.items():
         hdf.attrs[key] = value
@@ -50,18 +50,19 @@ def create_emission(
     dtype: np.dtype | type = np.float64,
     compress: bool = False,
 ) -> h5py.Dataset:
-    """Create the array of one emission, to be filled in parts.
+    """Create the array of one emission, to be filled later.
 
     Args:
         hdf (h5py.File): The file, open for writing, with its header.
-        name (str): The path in the file, e.g. `spectra/incident`.
-        shape (tuple of int): The shape; wavelengths or lines come last.
-        units (str): The units to state.
-        dtype (np.dtype): The precision to store.
-        compress (bool): Whether to compress, which makes loading slower.
+        name (str): The path of the emission, e.g. `spectra/incident`.
+        shape (tuple of int): The shape, (n1, ..., nd, n); wavelengths or
+            lines come last.
+        units (str): The units.
+        dtype (np.dtype): The precision.
+        compress (bool): Whether to compress, which makes reading slower.
 
     Returns:
-        h5py.Dataset: The dataset, unfilled.
+        h5py.Dataset: The empty dataset.
     """
     storage = {"compression": "gzip", "shuffle": True} if compress else {}
     dataset = hdf.create_dataset(name, shape, dtype, **storage)
