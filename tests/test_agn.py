@@ -16,6 +16,8 @@ from synthesizer_emulator.evaluation.measures.baselines import (
 from synthesizer_emulator.gridfile.header import Axis, GridHeader
 from synthesizer_emulator.gridfile.native import NativeGrid
 
+pytestmark = pytest.mark.slow
+
 KG = 1.988409870698051e30
 MASSES = np.geomspace(1e6, 1e9, 7)
 RATES = np.geomspace(0.01, 1.0, 5)

@@ -313,6 +313,7 @@ def test_wavelengths_outside_are_synthesizers(pair, lam):
     )
 
 
+@pytest.mark.slow
 def test_other_default_units(other_units):
     """A grid in Angstrom is the same grid in micron."""
     emulated = EmulatedGrid.example()
@@ -474,6 +475,7 @@ def test_an_axis_of_one_node_collapses_to_it(pair, axis):
         )
 
 
+@pytest.mark.slow
 def test_collapse_by_the_emulator_is_the_emulator(pair):
     emulated, _ = pair
     grid = emulated.collapse("metallicities", "emulator", value=0.0071)
@@ -552,6 +554,7 @@ def test_between_the_nodes_as_synthesizer(pair, method, spectra_type):
             np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
 
 
+@pytest.mark.slow
 def test_between_the_nodes_by_the_emulator(pair):
     emulated, _ = pair
     ages = np.array([2e6, 3.1e6, 4e7])
@@ -578,6 +581,7 @@ def test_between_the_nodes_by_the_emulator(pair):
     assert len(ions) == len(emulated.log10_specific_ionising_lum)
 
 
+@pytest.mark.slow
 def test_at_the_nodes_the_emulator_says_what_the_arrays_say(pair):
     emulated, _ = pair
     mesh = np.meshgrid(

@@ -47,6 +47,7 @@ def function(kind, emulated, bands):
     return lambda u: give(jnp.exp(u))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_single_precision_by_default(kind, emulated, bands):
     f = function(kind, emulated, bands)

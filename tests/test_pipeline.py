@@ -26,6 +26,8 @@ from unyt import Msun, Myr, angstrom
 
 from synthesizer_emulator import EmulatedGrid
 
+pytestmark = pytest.mark.slow
+
 LINES = ["H 1 6562.80A", "O 3 5006.84A"]
 N_GALAXIES = 5  # which two ranks can't share evenly
 
