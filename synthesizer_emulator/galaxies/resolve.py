@@ -26,7 +26,6 @@ from synthesizer.exceptions import (
 )
 from synthesizer.grid import Grid
 from synthesizer.parametric import Stars
-from synthesizer.synth_warnings import warn
 
 from synthesizer_emulator.galaxies.remedies import check_parametric
 from synthesizer_emulator.galaxies.values import (
@@ -36,7 +35,6 @@ from synthesizer_emulator.galaxies.values import (
     Varying,
 )
 from synthesizer_emulator.units import (
-    PURE,
     in_stated_units,
     in_units,
     units_of,
@@ -108,33 +106,6 @@ class ParameterResolver:
                 f"the parameter '{name}', which Synthesizer derives from "
                 f"others: {error}"
             ) from error
-
-    def threshold(
-        self, mask: Mapping[str, Any], model: EmissionModel
-    ) -> Value | None:
-        """Return the threshold of a mask if it varies, else None."""
-        name, attribute = mask["thresh"], mask["attr"]
-        units = units_of(getattr(self.stars, attribute, None))
-        value, what = name, f"The threshold of the mask on '{attribute}'"
-        if isinstance(name, str):
-            what = f"'{name}'"
-            if isinstance(model.fixed_parameters.get(name), ParameterFunction):
-                computed = self.value(name, model, None, units)
-                return computed if computed.varying else None
-            value = self.quantity(name, model, None, None)
-        if isinstance(value, Varying):
-            return replace(value, units=units)
-        what = f"{what} of the model '{model.label}'"
-        if units_of(value) == PURE:
-            # Synthesizer refuses plain thresholds where units are needed.
-            return None
-        if not np.array_equal(in_units(what, value, units), np.asarray(value)):
-            warn(
-                f"{what} is {value}. Synthesizer compares the bare number "
-                f"with values in {units}, and so does the compiled model. "
-                f"Give it in {units}."
-            )
-        return None
 
     def _computed(
         self,

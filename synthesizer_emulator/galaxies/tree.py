@@ -38,10 +38,11 @@ from synthesizer.exceptions import (
     UnimplementedFunctionality,
 )
 from synthesizer.grid import Grid
-from unyt import angstrom, unyt_quantity, yr
+from unyt import angstrom, unyt_quantity
 
 from synthesizer_emulator.galaxies.attenuation import translate_curve
 from synthesizer_emulator.galaxies.dust import coldest_within, translate_dust
+from synthesizer_emulator.galaxies.masks import MaskKey, NodeMask, node_mask
 from synthesizer_emulator.galaxies.parameter_names import (
     is_used,
     parameter_names,
@@ -58,15 +59,13 @@ from synthesizer_emulator.galaxies.terms import (
     Factor,
     LuminosityRatio,
     Scaling,
-    ThresholdMask,
 )
-from synthesizer_emulator.galaxies.values import Constant, Value, Varying
+from synthesizer_emulator.galaxies.values import Constant, Varying
 from synthesizer_emulator.units import PURE, in_stated_units, with_units
 from synthesizer_emulator.validation import nearest
 
-# Equal masks have equal keys, and so have equal factors: the values that
-# define them. A factor's key begins with the kind of factor.
-MaskKey: TypeAlias = tuple[Any, ...]
+# The kind of a factor and the values that define it: equal factors have equal
+# keys.
 FactorKey: TypeAlias = tuple[Any, ...]
 
 # Whether a transformer returns the escaping fraction or the remainder.
@@ -76,9 +75,6 @@ _ESCAPED = {
     ProcessedFraction: False,
     EscapingFraction: False,
 }
-
-# The attributes that a mask with a varying threshold may be on.
-_MASKABLE = ("ages", "log10ages", "metallicities", "log10metallicities")
 
 # The units of the settings of dust emission generators.
 _GENERATOR_UNITS = {"lam_0": "angstrom", "emissivity": PURE, "alpha": PURE}
@@ -118,20 +114,6 @@ class TreeTerm:
     factors: tuple[FactorKey, ...]
     source: Source
     spectrum: str
-
-
-@dataclass(frozen=True, eq=False)
-class NodeMask:
-    """The nodes of a grid that an extraction uses.
-
-    Attributes:
-        kept (np.ndarray of bool): The nodes within constant thresholds,
-            (n_ages, n_Z); None for all.
-        varying (tuple of ThresholdMask): Masks with varying thresholds.
-    """
-
-    kept: NDArray[np.bool_] | None
-    varying: tuple[ThresholdMask, ...]
 
 
 class EmissionTree:
@@ -292,7 +274,9 @@ class EmissionTree:
         if model.lam_mask is not None:
             raise UnimplementedFunctionality("a wavelength mask")
         grid = next(i for i, g in enumerate(self.grids) if g is model.grid)
-        source = Extraction(grid, self._mask(model))
+        key, mask = node_mask(model, self._parameters)
+        self.masks[key] = mask
+        source = Extraction(grid, key)
         return [TreeTerm(np.array(1.0), (), source, model.extract)]
 
     def _transformation(self, model: EmissionModel) -> list[TreeTerm]:
@@ -456,43 +440,6 @@ class EmissionTree:
             replace(term, factors=ordered((*term.factors, key)))
             for term in terms
         ]
-
-    def _mask(self, model: EmissionModel) -> MaskKey:
-        """Return the key of the masks of an extraction."""
-        kept: NDArray | None = None
-        varying: dict[tuple[str, str, Value], ThresholdMask] = {}
-        for mask in model.masks:
-            threshold = self._parameters.threshold(mask, model)
-            if threshold is None:
-                kept = self._parameters.stars.get_mask(
-                    **mask, mask=kept, attr_override_obj=model
-                )
-            else:
-                key = (mask["attr"], mask["op"], threshold)
-                varying[key] = self._threshold_mask(*key)
-        mask_key = (*varying, array_key(kept))
-        self.masks[mask_key] = NodeMask(kept, tuple(varying.values()))
-        return mask_key
-
-    def _threshold_mask(
-        self, attribute: str, operator: str, threshold: Value
-    ) -> ThresholdMask:
-        if attribute not in _MASKABLE:
-            raise UnimplementedFunctionality(
-                f"a mask on '{attribute}' whose threshold varies; it can on "
-                f"{', '.join(_MASKABLE)}"
-            )
-        values = getattr(self._parameters.stars, attribute)
-        if attribute == "ages":
-            values = values.to(yr)
-        n_ages, n_metals = self.nodes
-        axis = np.asarray(values, np.float64)
-        at_nodes = (
-            np.repeat(axis, n_metals)
-            if attribute.endswith("ages")
-            else np.tile(axis, n_ages)
-        )
-        return ThresholdMask(jnp.asarray(at_nodes, float), threshold, operator)
 
 
 def grids_of(model: EmissionModel) -> list[Grid]:
