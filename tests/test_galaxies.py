@@ -28,11 +28,9 @@ from synthesizer.parametric import SFH, Galaxy, Stars, ZDist
 from unyt import K, Msun, Myr, angstrom, yr
 
 from synthesizer_emulator import EmulatedGrid
-from synthesizer_emulator.galaxies import batches
-from synthesizer_emulator.galaxies import model as engine
 from synthesizer_emulator.galaxies.batches import in_batches
 from synthesizer_emulator.galaxies.histories import native_sfzh
-from synthesizer_emulator.galaxies.model import GalaxyModel
+from synthesizer_emulator.galaxies.model import OUTPUTS, GalaxyModel
 from synthesizer_emulator.grid.emulated_grid import (
     EXAMPLE_NAME,
     example_folder,
@@ -141,6 +139,7 @@ def joined(model, values, **kwargs):
     return np.concatenate(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kept", [("metallicities",), ("ages",), ()])
 def test_axes_of_one_node(native, kept):
     """Whose only node is all that a history can form."""
@@ -209,6 +208,7 @@ def test_galaxies_are_synthesizers(native, filters, double_precision):
     compare(found, stars, outputs, 1e-6)
 
 
+@pytest.mark.slow
 def test_photometry_in_single_precision(native, filters, model):
     values = draw(8)
     emission = total(native)
@@ -238,11 +238,23 @@ def test_wavelengths_that_no_filter_sees_are_left_out(native, filters, model):
     assert len(whole.emission.lam) == len(native.lam)
 
 
+def counting(traces):
+    """Return `GalaxyModel.galaxy` with a record of its traces."""
+
+    def galaxy(model, values):
+        traces.append(values)
+        return GalaxyModel.galaxy(model, values)
+
+    return galaxy
+
+
 def test_one_compilation_for_any_number(model):
-    before = batches.evaluate_batch._cache_size()
+    traces = []
+    function = counting(traces)
     for n in (1, 7, 8, 9, 30):
-        assert joined(model, draw(n), batch_size=8).shape == (n, len(HATS))
-    assert batches.evaluate_batch._cache_size() <= before + 1
+        found = joined(model, draw(n), batch_size=8, function=function)
+        assert found.shape == (n, len(HATS))
+    assert len(traces) == 1
 
 
 def test_batches_do_not_mix_galaxies(model):
@@ -264,6 +276,7 @@ def test_memory_does_not_grow_with_galaxies(model):
     assert most_alive(400) <= most_alive(24)
 
 
+@pytest.mark.slow
 def test_several_devices_give_the_same(model, tmp_path):
     """In another process, as JAX counts processors once."""
     values = draw(19)
@@ -277,9 +290,11 @@ grid = Grid(EXAMPLE_NAME, grid_dir=example_folder())
 filters = here.FilterCollection(tophat_dict=here.HATS)
 model = here.make_model(grid, filters)
 placed = jax.local_devices()
-found = here.joined(model, here.draw(19), batch_size=6)
-print(json.dumps([len(placed), here.batches.evaluate_batch._cache_size(),
-                  found.tolist()]))
+traces = []
+found = here.joined(
+    model, here.draw(19), batch_size=6, function=here.counting(traces)
+)
+print(json.dumps([len(placed), len(traces), found.tolist()]))
 """
     flags = "--xla_force_host_platform_device_count=4"
     done = subprocess.run(
@@ -298,6 +313,7 @@ print(json.dumps([len(placed), here.batches.evaluate_batch._cache_size(),
     )
 
 
+@pytest.mark.slow
 def test_galaxies_that_bring_their_sfzh(native, filters, model):
     values = draw(4)
     ages = 10**native.log10ages
@@ -327,6 +343,7 @@ def test_what_is_not_known_is_nan(model):
     assert np.isfinite(found[[0, 5, 6, 7]]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("redshift", [-2.0, -1.0, np.nan, 5.5])
 def test_unknown_redshifts_are_nan_in_every_output(native, redshift):
     """In bands that overlap with the spectrum, or nowhere near it."""
@@ -338,12 +355,12 @@ def test_unknown_redshifts_are_nan_in_every_output(native, redshift):
     model = make_model(
         native,
         FilterCollection(tophat_dict=hats),
-        outputs=list(engine.OUTPUTS),
+        outputs=list(OUTPUTS),
     )
     values = draw(3)
     values["redshift"][:] = 1.0, redshift, 5.0
     ((_, found),) = in_batches(model, values, batch_size=3)
-    for output, units in engine.OUTPUTS.items():
+    for output, units in OUTPUTS.items():
         (known, unknown, last) = found[output]["emergent"]
         assert np.isfinite(known).all()
         assert np.isfinite(last).all()
@@ -353,6 +370,7 @@ def test_unknown_redshifts_are_nan_in_every_output(native, redshift):
         assert np.isfinite(unknown).all() != observed, output
 
 
+@pytest.mark.slow
 def test_cold_dust_is_warned_of_once(filters):
     grid = Grid(
         EXAMPLE_NAME,
@@ -482,6 +500,7 @@ def test_a_batch_beyond_the_memory_is_refused(model):
         in_batches(model, draw(2), batch_size=10**12)
 
 
+@pytest.mark.slow
 def test_other_default_units(request):
     """What is kept in micron, THz and Gyr is seen as in Angstrom and yr."""
     outputs = ["photometry", "luminosities", "lnu", "fnu"]

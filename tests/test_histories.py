@@ -282,6 +282,7 @@ def test_gradients_agree_with_finite_differences(case, double_precision):
             )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["log-normal", "double power law"])
 def test_gradients_are_finite_in_single_precision(case):
     name, stacked = stack_parameters([HISTORIES[case]])

@@ -169,7 +169,7 @@ def _batches(
     for start in range(0, n, size):
         rows = slice(start, min(start + size, n))
         batch = jax.tree.map(partial(_padded, rows, size), values)
-        outputs = evaluate_batch(
+        outputs = _evaluate(
             mesh, function, replicated, jax.device_put(batch, sharded)
         )
         if pending is not None:
@@ -180,7 +180,7 @@ def _batches(
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def evaluate_batch(
+def _evaluate(
     mesh: Mesh,
     function: Callable[[GalaxyModel, Any], Any],
     model: GalaxyModel,
