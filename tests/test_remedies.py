@@ -73,6 +73,7 @@ USES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("use", USES)
 def test_particles_without_an_axis_of_the_grid(use, grid):
     """Each remedy, as the message has it, is one."""
@@ -89,6 +90,7 @@ def test_particles_without_an_axis_of_the_grid(use, grid):
     USES[use](grid, particles())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "use",
     [

@@ -515,6 +515,7 @@ def test_one_compilation_a_shape(native):
         np.testing.assert_allclose(got[i], one, rtol=1e-5, atol=1e20)
 
 
+@pytest.mark.slow
 def test_photometry_of_galaxies_is_synthesizers(native):
     """The whole way, from histories to bands, in single precision."""
     rng = np.random.default_rng(5)
@@ -632,6 +633,7 @@ def test_energy_balance_where_wavelengths_end_early(make):
     compare(grid, *PREMADE[make], 2e-5)
 
 
+@pytest.mark.slow
 def test_dust_temperature_has_a_gradient_where_wavelengths_end_early():
     grid = cut_grid(5e4)
     model = PREMADE["total"][0](grid)
