@@ -47,12 +47,24 @@ def function(kind, emulated, bands):
     return lambda u: give(jnp.exp(u))
 
 
+def counting(f):
+    """Return a function, and a list that grows when it is traced."""
+    traces = []
+
+    def counted(*args):
+        traces.append(args)
+        return f(*args)
+
+    return counted, traces
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_single_precision_by_default(kind, emulated, bands):
     f = function(kind, emulated, bands)
     points = jnp.log(jnp.asarray(POINTS, jnp.float32))
-    batch, slopes = jax.jit(jax.vmap(f)), jax.jit(jax.jacfwd(f))
+    counted, traces = counting(f)
+    batch, slopes = jax.jit(jax.vmap(counted)), jax.jit(jax.jacfwd(counted))
     found = batch(points)
     assert found.dtype == jnp.float32
     for u, row in zip(points, found, strict=True):
@@ -62,7 +74,7 @@ def test_single_precision_by_default(kind, emulated, bands):
     # Other values compile nothing new.
     batch(points * 1.001)
     slopes(points[1])
-    assert batch._cache_size() == slopes._cache_size() == 1
+    assert len(traces) == 2
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -91,10 +103,11 @@ def test_gradients_reach_bands_at_any_redshift(emulated, bands):
         return bands.fluxes(lnu, redshift)
 
     u = jnp.log(jnp.asarray(POINTS[0], jnp.float32))
-    slopes = jax.jit(jax.jacfwd(flux))
+    counted, traces = counting(flux)
+    slopes = jax.jit(jax.jacfwd(counted))
     for redshift in (0.5, 2.0):
         assert np.isfinite(slopes(u, redshift)).all()
-    assert slopes._cache_size() == 1
+    assert len(traces) == 1
 
 
 @pytest.mark.parametrize("scale", [np.log10, lambda x: x])
