@@ -31,10 +31,9 @@ H_ALPHA, H_BETA = "H 1 6562.80A", "H 1 4861.32A"
 @pytest.fixture(autouse=True)
 def no_grids(tmp_path, monkeypatch):
     """Let there be no grid in Synthesizer's folder."""
-    monkeypatch.setattr(
-        "synthesizer_emulator.grid.emulated_grid.get_grids_dir",
-        lambda: tmp_path,
-    )
+    for module in ("gridfile.places", "grid.loading"):
+        name = f"synthesizer_emulator.{module}.get_grids_dir"
+        monkeypatch.setattr(name, lambda: tmp_path)
 
 
 def test_they_are_small_and_few():
