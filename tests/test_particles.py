@@ -86,6 +86,7 @@ def assert_close(got, true, rtol=3e-4):
     assert (np.abs(got - true) <= rtol * (true + 1e-4 * peak)).all()
 
 
+@pytest.mark.slow
 def test_each_particle_is_asked_at_its_own_place(emulated, anywhere):
     true = one_by_one(emulated, anywhere, "incident")
     model = extract_directly(IncidentEmission(emulated))
@@ -97,6 +98,7 @@ def test_each_particle_is_asked_at_its_own_place(emulated, anywhere):
     anywhere.clear_all_emissions()
 
 
+@pytest.mark.slow
 def test_masks_choose_particles(emulated, anywhere):
     true = one_by_one(emulated, anywhere, "nebular")
     model = NebularEmission(emulated, label="young")
@@ -177,6 +179,7 @@ def test_velocities_shift_as_synthesizer_shifts(
     on_nodes.clear_all_emissions()
 
 
+@pytest.mark.slow
 def test_lines(emulated, on_nodes):
     ids = ["H 1 4861.32A", "H 1 6562.80A,N 2 6583.45A"]
     for per_particle in (False, True):

@@ -48,6 +48,7 @@ def test_refined_axes_keep_the_nodes_and_put_others_between(emulated):
     )
 
 
+@pytest.mark.slow
 def test_between_the_nodes_are_the_networks(emulated):
     grid = EmulatedGrid.example(
         axes={"ages": AGES * Myr, "metallicities": [0.003, 0.017]}
@@ -155,6 +156,7 @@ def test_precision_and_wavelengths_go_with_other_axes():
     assert grid.stellar_fraction.dtype == np.float32
 
 
+@pytest.mark.slow
 def test_a_third_axis(three_axes):
     native = Grid("three", grid_dir=three_axes)
     fine = EmulatedGrid(

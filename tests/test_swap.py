@@ -212,6 +212,7 @@ def test_a_script_can_not_tell_that_it_runs_here(probe, tmp_path):
     assert ours == python
 
 
+@pytest.mark.slow
 def test_a_spawned_process_has_emulated_grids(folder, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(f"""
