@@ -9,7 +9,7 @@ Architectures differ in the regressor and the decoder alone.
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,7 @@ import numpy as np
 from flax import nnx
 from jax import Array
 from jax.typing import ArrayLike
+from jaxtyping import Float
 from numpy.typing import NDArray
 from synthesizer.exceptions import InconsistentArguments
 
@@ -27,20 +28,22 @@ from synthesizer_emulator.emulator.scaling import (
 from synthesizer_emulator.emulator.tables import LinearTable
 
 
+@runtime_checkable
 class Regressor(Protocol):
     """A function from coordinates (d,) to latents (k,).
 
     The first latent is ln of the norm of the spectrum.
     """
 
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Float[Array, " d"]) -> Float[Array, " k"]:
         """Return the latents (k,) at coordinates x (d,)."""
 
 
+@runtime_checkable
 class Decoder(Protocol):
     """A function from latents (k - 1,) to soft-log flux (n,)."""
 
-    def __call__(self, latents: Array) -> Array:
+    def __call__(self, latents: Float[Array, " k"]) -> Float[Array, " n"]:
         """Return the soft-log flux (n,) of latents (k - 1,)."""
 
     def restrict(self, indices: NDArray[np.intp]) -> "Decoder":
@@ -59,7 +62,7 @@ class LinearDecoder(nnx.Module):
         self.mean = Constant(jnp.asarray(mean, jnp.float32))
         self.components = Constant(jnp.asarray(components, jnp.float32))
 
-    def __call__(self, latents: Array) -> Array:
+    def __call__(self, latents: Float[Array, " k"]) -> Float[Array, " n"]:
         """Return the soft-log flux (n,) of latents (k,)."""
         return self.mean[...] + latents @ self.components[...]
 
@@ -83,16 +86,18 @@ class Ensemble(nnx.Module):
         self.members = nnx.List(list(members))
         self.factor = Constant(jnp.asarray(factor, jnp.float32))
 
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Float[Array, " d"]) -> Float[Array, " k"]:
         """Return the mean latents (k,) at coordinates x (d,)."""
         return jnp.mean(self.each(x), axis=0)
 
-    def each(self, x: Array) -> Array:
+    def each(self, x: Float[Array, " d"]) -> Float[Array, "members k"]:
         """Return the latents (members, k) of every member."""
         return jnp.stack([member(x) for member in self.members])
 
 
-def log_fluxes(decoder: Decoder, latents: Array) -> Array:
+def log_fluxes(
+    decoder: Decoder, latents: Float[Array, "members k"]
+) -> Float[Array, "members n"]:
     """Return the soft-log fluxes (members, n) of latents (members, k).
 
     With ln norm added, so that a difference is one of ln flux.
@@ -111,8 +116,8 @@ def _full_precision() -> AbstractContextManager:
 
 
 def encode(
-    regressor: Regressor, has_emission: LinearTable, x: Array
-) -> tuple[Array, Array]:
+    regressor: Regressor, has_emission: LinearTable, x: Float[Array, " d"]
+) -> tuple[Float[Array, " k"], Float[Array, "1"]]:
     """Return the latents (k,) at coordinates x (d,), and the mask ().
 
     The first half of an `EmissionEmulator`, which is the same for any
@@ -130,10 +135,10 @@ def encode(
 def decode(
     decoder: Decoder,
     soft_log: SoftLog,
-    support: Array,
-    latents: Array,
-    mask: Array,
-) -> Array:
+    support: Float[Array, " n"],
+    latents: Float[Array, " k"],
+    mask: Float[Array, "1"],
+) -> Float[Array, " n"]:
     """Return the flux (n,) of latents (k,) and mask () from `encode`."""
     with _full_precision():
         y = decoder(latents[1:])
@@ -167,14 +172,14 @@ class EmissionEmulator(nnx.Module):
         self.support = Constant(jnp.asarray(support, jnp.float32))
         self.has_emission = has_emission
 
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Float[Array, " d"]) -> Float[Array, " n"]:
         """Return the flux (n,) at coordinates x (d,), in the grid's units."""
         latents, mask = encode(self.regressor, self.has_emission, x)
         return decode(
             self.decoder, self.soft_log, self.support[...], latents, mask
         )
 
-    def spread(self, x: Array) -> Array:
+    def spread(self, x: Float[Array, " d"]) -> Float[Array, " n"]:
         """Return the uncertainty (n,) of the flux at coordinates x (d,).
 
         The standard deviation of the members' ln flux, times the calibrated

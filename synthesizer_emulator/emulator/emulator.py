@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax import Array
-from jax.typing import ArrayLike
-from numpy.typing import NDArray
+from jaxtyping import Bool, Float
+from numpy.typing import ArrayLike, NDArray
 from synthesizer.exceptions import InconsistentArguments, MissingSpectraType
 from synthesizer.synth_warnings import warn
 
@@ -131,12 +131,12 @@ class Emulator(nnx.Module):
             raise self._missing(name, emissions)
         return emissions[name]
 
-    def in_domain(self, values: ArrayLike) -> Array:
+    def in_domain(self, values: ArrayLike) -> Bool[Array, ""]:
         """Return whether axis values (d,) are within the training domain."""
         check_not_forked()
         return self.coordinates.contains(jnp.asarray(self._plain(values)))
 
-    def spectrum(self, name: str, values: ArrayLike) -> Array:
+    def spectrum(self, name: str, values: ArrayLike) -> Float[Array, " nlam"]:
         """Return one spectrum at one point.
 
         Args:
@@ -156,7 +156,7 @@ class Emulator(nnx.Module):
             return self.spectrum(first, values) + self.spectrum(second, values)
         return self._evaluate(self.spectra, name, values)
 
-    def lines(self, name: str, values: ArrayLike) -> Array:
+    def lines(self, name: str, values: ArrayLike) -> Float[Array, " nlines"]:
         """Return one quantity of all lines at one point.
 
         Args:
@@ -173,7 +173,7 @@ class Emulator(nnx.Module):
         """
         return self._evaluate(self.line_values, name, values)
 
-    def spread(self, name: str, values: ArrayLike) -> Array:
+    def spread(self, name: str, values: ArrayLike) -> Float[Array, " nlam"]:
         """Return the uncertainty of one spectrum at one point.
 
         From the scatter of an ensemble, calibrated so that 68% of the
@@ -199,7 +199,9 @@ class Emulator(nnx.Module):
             )
         return self._evaluate(self.spectra, name, values, spread=True)
 
-    def lines_spread(self, name: str, values: ArrayLike) -> Array:
+    def lines_spread(
+        self, name: str, values: ArrayLike
+    ) -> Float[Array, " nlines"]:
         """Return the uncertainty of one quantity of all lines at one point.
 
         Args:
@@ -258,7 +260,7 @@ class Emulator(nnx.Module):
             )
         return values
 
-    def _checked(self, values: ArrayLike) -> Array:
+    def _checked(self, values: ArrayLike) -> Float[Array, " d"]:
         """Return axis values (d,) as an array, checked for shape and range."""
         point = jnp.asarray(self._plain(values), dtype=float)
         if point.shape != (len(self.axes),):

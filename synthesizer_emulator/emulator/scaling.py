@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax import Array
+from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from synthesizer.exceptions import InconsistentArguments
 
@@ -48,7 +49,7 @@ class AxisDomain:
     scale: str
 
     @classmethod
-    def from_axis(cls, axis: Axis) -> Self:
+    def from_axis(cls, axis: Axis) -> "AxisDomain":
         """Return the domain that spans the nodes of a grid's axis.
 
         The scaling is log10 where Synthesizer logs the axis; otherwise the
@@ -134,12 +135,12 @@ class Coordinates(nnx.Module):
     def __init__(self, domain: Sequence[AxisDomain]) -> None:
         self.domain = tuple(domain)
 
-    def __call__(self, values: Array) -> Array:
+    def __call__(self, values: Float[Array, " d"]) -> Float[Array, " d"]:
         """Return the coordinates (d,) of axis values (d,)."""
         columns = [values[i] for i in range(len(self.domain))]
         return jnp.stack(self._scaled(columns, jnp))
 
-    def contains(self, values: Array) -> Array:
+    def contains(self, values: Float[Array, " d"]) -> Bool[Array, ""]:
         """Return whether axis values (d,) are within the domain.
 
         The ends are, to within the rounding of float32.
@@ -206,7 +207,9 @@ class SoftLog(nnx.Module):
         relative = flux / np.asarray(norm)[..., None]
         return np.log(relative + self.softening)
 
-    def inverse(self, y: Array, log_norm: Array) -> Array:
+    def inverse(
+        self, y: Float[Array, " n"], log_norm: Float[Array, ""]
+    ) -> Float[Array, " n"]:
         """Return the flux (n,) for y (n,) and ln of the norm ()."""
         # Add the logarithms first: exp(y) * norm could overflow.
         above = y - jnp.log(self.softening)

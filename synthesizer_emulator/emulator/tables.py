@@ -14,6 +14,7 @@ import numpy as np
 from flax import nnx
 from jax import Array
 from jax.typing import ArrayLike
+from jaxtyping import Float
 from numpy.typing import NDArray
 
 from synthesizer_emulator.emulator.cubics import (
@@ -67,7 +68,7 @@ class LinearTable(nnx.Module):
         self.nodes = nnx.List([Constant(jnp.asarray(n)) for n in nodes])
         self.values = Constant(jnp.asarray(values))
 
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Float[Array, " d"]) -> Float[Array, " k"]:
         """Return the values (k,) at one point x (d,)."""
         starts, weights = [], {}
         for axis, nodes in enumerate(self.nodes):
@@ -173,8 +174,10 @@ class SmoothTable(nnx.Module):
         )
 
     def __call__(
-        self, x: Array, added: Callable[[Array], Array] | None = None
-    ) -> Array:
+        self,
+        x: Float[Array, " d"],
+        added: Callable[[Array], Array] | None = None,
+    ) -> Float[Array, " k"]:
         """Return the values at one point.
 
         Args:

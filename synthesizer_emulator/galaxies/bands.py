@@ -10,7 +10,6 @@ rule between the first and the last sample that is not zero. So does `Bands`.
 """
 
 from dataclasses import dataclass, field, replace
-from typing import Self
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +17,7 @@ import numpy as np
 from jax import Array
 from jax.tree_util import register_dataclass
 from jax.typing import ArrayLike
+from jaxtyping import Float
 from numpy.typing import NDArray
 from synthesizer.emissions import Sed
 from synthesizer.exceptions import InconsistentArguments
@@ -78,7 +78,7 @@ class Band:
     window: int = field(metadata={"static": True})
 
     @classmethod
-    def from_filter(cls, filt: Filter, lam: NDArray[np.float64]) -> Self:
+    def from_filter(cls, filt: Filter, lam: NDArray[np.float64]) -> "Band":
         """Prepare a filter for spectra on given wavelengths.
 
         Args:
@@ -96,8 +96,12 @@ class Band:
         return cls(curve, window=min(longest + 2, len(lam)))
 
     def flux(
-        self, nu: Array, steps: Array, fnu: Array, redshift: Array
-    ) -> Array:
+        self,
+        nu: Float[Array, " nlam"],
+        steps: Float[Array, " nlam-1"],
+        fnu: Float[Array, " nlam"],
+        redshift: Float[Array, ""],
+    ) -> Float[Array, ""]:
         """Return the mean flux density of one galaxy.
 
         Args:
@@ -173,7 +177,7 @@ class Bands:
     codes: tuple[str, ...] = field(metadata={"static": True})
 
     @classmethod
-    def from_filters(cls, filters: FilterCollection, lam: NDArray) -> Self:
+    def from_filters(cls, filters: FilterCollection, lam: NDArray) -> "Bands":
         """Prepare filters for spectra on given wavelengths.
 
         Args:
@@ -200,7 +204,9 @@ class Bands:
     # The earlier name.
     of_filters = from_filters
 
-    def luminosities(self, lnu: Array) -> Array:
+    def luminosities(
+        self, lnu: Float[ArrayLike, " nlam"]
+    ) -> Float[Array, " nbands"]:
         """Return the mean luminosity density of one galaxy in each band.
 
         As Synthesizer's `Sed.get_photo_lnu`.
@@ -218,7 +224,9 @@ class Bands:
             precision="highest",
         )
 
-    def fluxes(self, fnu: Array, redshift: ArrayLike) -> Array:
+    def fluxes(
+        self, fnu: Float[ArrayLike, " nlam"], redshift: ArrayLike
+    ) -> Float[Array, " nbands"]:
         """Return the mean flux density of one galaxy in each band.
 
         As Synthesizer's `Sed.get_photo_fnu`: the part of a filter beyond

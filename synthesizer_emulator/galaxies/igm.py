@@ -6,7 +6,7 @@ the fraction transmitted. `observer` needs them.
 """
 
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,7 @@ _LYMAN_LIMIT = 911.8
 _ON_LINE = 5e-7
 
 
+@runtime_checkable
 class Transmission(Protocol):
     """A model of the intergalactic medium.
 
@@ -91,7 +92,7 @@ class Inoue14:
     scale_tau: Array
 
     @classmethod
-    def from_native(cls, model: Any) -> Self:
+    def from_native(cls, model: Any) -> "Inoue14":
         """Return the model with the coefficients of Synthesizer's."""
         return cls(
             lines=jnp.asarray(model.lam.value[:, 0], float),
@@ -166,7 +167,7 @@ class Asada25:
     add_cgm: Array
 
     @classmethod
-    def from_native(cls, model: Any) -> Self:
+    def from_native(cls, model: Any) -> "Asada25":
         """Return the model with the coefficients of Synthesizer's."""
         return cls(
             igm=Inoue14.from_native(model),
@@ -215,7 +216,7 @@ class Madau96:
     strengths: Array
 
     @classmethod
-    def from_native(cls, model: Any) -> Self:
+    def from_native(cls, model: Any) -> "Madau96":
         """Return the model with the coefficients of Synthesizer's."""
         return cls(
             lines=jnp.asarray(model.lams, float),

@@ -8,7 +8,7 @@ metal history, the emission model, redshift and absorption, and the filters.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -127,7 +127,7 @@ class GalaxyModel:
         emissions: str | Iterable[str] | None = None,
         varying: str | Iterable[str] = (),
         fixed: Mapping[str, Any] | None = None,
-    ) -> Self:
+    ) -> "GalaxyModel":
         """Make a model from Synthesizer's objects.
 
         Wavelengths beyond all filters are left out if only photometry is

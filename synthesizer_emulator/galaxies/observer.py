@@ -7,13 +7,14 @@ Redshifts are traced, so one compilation serves all of them.
 """
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.tree_util import register_dataclass
 from jax.typing import ArrayLike
+from jaxtyping import Float
 from numpy.polynomial import Chebyshev
 from numpy.typing import NDArray
 from unyt import Hz, Mpc, erg, nJy, pc, s
@@ -75,7 +76,7 @@ class Observer:
         cosmo: "FLRW",
         igm: Any = None,
         max_redshift: float = 20.0,
-    ) -> Self:
+    ) -> "Observer":
         """Prepare for spectra on given wavelengths.
 
         Args:
@@ -118,7 +119,9 @@ class Observer:
     # The earlier name.
     of_cosmology = from_cosmology
 
-    def fluxes(self, lnu: Array, redshift: ArrayLike) -> Array:
+    def fluxes(
+        self, lnu: Float[ArrayLike, " nlam"], redshift: ArrayLike
+    ) -> Float[Array, " nlam"]:
         """Return the observed flux density of one galaxy.
 
         As Synthesizer's `Sed.get_fnu`: at a redshift of exactly zero the
@@ -133,7 +136,7 @@ class Observer:
         """
         check_not_forked()
         redshift = plain_redshift(redshift)
-        lnu = in_units("lnu", lnu, "erg/s/Hz")
+        lnu = jnp.asarray(in_units("lnu", lnu, "erg/s/Hz"))
         near = redshift == 0.0
         one_plus = 1.0 + redshift
         fnu = lnu * (one_plus * self._dimming(redshift))
@@ -146,7 +149,7 @@ class Observer:
         blue = fnu[:n] * jnp.where(near, 1.0, transmission)
         return jnp.concatenate([blue, fnu[n:]])
 
-    def luminosity_distance(self, redshift: ArrayLike) -> Array:
+    def luminosity_distance(self, redshift: ArrayLike) -> Float[Array, ""]:
         """Return the luminosity distance in Mpc; NaN out of range."""
         check_not_forked()
         z = plain_redshift(redshift)
@@ -159,7 +162,7 @@ class Observer:
         in_range = (z >= 0.0) & (z <= self.max_redshift)
         return jnp.where(in_range, z * (1.0 + z) * jnp.exp(log_ratio), jnp.nan)
 
-    def _dimming(self, redshift: Array) -> Array:
+    def _dimming(self, redshift: Float[Array, ""]) -> Float[Array, ""]:
         """Return the flux, nJy, of a luminosity density of 1 erg/s/Hz."""
         near = redshift == 0.0
         distance = self.luminosity_distance(jnp.where(near, 1.0, redshift))
@@ -179,6 +182,6 @@ def plain_wavelengths(lam: NDArray) -> NDArray[np.float64]:
     return lam
 
 
-def plain_redshift(redshift: ArrayLike) -> Array:
+def plain_redshift(redshift: ArrayLike) -> Float[Array, ""]:
     """Return a redshift as a plain number."""
     return jnp.asarray(in_units("redshift", redshift, PURE), float)

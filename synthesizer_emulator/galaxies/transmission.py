@@ -6,7 +6,7 @@ points of the filter. `bands` needs it.
 """
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -44,7 +44,7 @@ class Table:
     @classmethod
     def from_points(
         cls, x: NDArray[np.float64], y: NDArray[np.float64], n: int
-    ) -> Self:
+    ) -> "Table":
         """Tabulate a curve.
 
         Args:
@@ -121,7 +121,7 @@ class Curve:
     between: Table | Points
 
     @classmethod
-    def from_filter(cls, filt: Filter) -> Self:
+    def from_filter(cls, filt: Filter) -> "Curve":
         """Return the curve of one of Synthesizer's filters."""
         nu, transmission = _support(filt)
         # A point at zero wavelength is at infinite frequency: up to it the

@@ -7,11 +7,12 @@ varying parameters that it depends on.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from jax.typing import ArrayLike
 
 
+@runtime_checkable
 class Value(Protocol):
     """The value of a parameter for one galaxy."""
 
