@@ -205,7 +205,7 @@ class Bands:
     of_filters = from_filters
 
     def luminosities(
-        self, lnu: Float[ArrayLike, " nlam"]
+        self, lnu: Float[ArrayLike, "..."]
     ) -> Float[Array, " nbands"]:
         """Return the mean luminosity density of one galaxy in each band.
 
@@ -225,7 +225,7 @@ class Bands:
         )
 
     def fluxes(
-        self, fnu: Float[ArrayLike, " nlam"], redshift: ArrayLike
+        self, fnu: Float[ArrayLike, "..."], redshift: ArrayLike
     ) -> Float[Array, " nbands"]:
         """Return the mean flux density of one galaxy in each band.
 

@@ -22,6 +22,7 @@ import numpy as np
 from jax import Array
 from jax.tree_util import register_dataclass
 from jax.typing import ArrayLike
+from jaxtyping import Float
 from synthesizer.exceptions import InconsistentArguments, MissingAttribute
 
 from synthesizer_emulator.forking import check_not_forked
@@ -141,7 +142,7 @@ class EmissionFunction:
 
     def spectra(
         self, sfzh: Array, parameters: Mapping[str, ArrayLike]
-    ) -> dict[str, Array]:
+    ) -> dict[str, Float[Array, " nlam"]]:
         """Return the emissions of one galaxy.
 
         Args:

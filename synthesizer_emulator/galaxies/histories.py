@@ -25,6 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
+from jaxtyping import Float
 from numpy.typing import NDArray
 from synthesizer.exceptions import (
     InconsistentArguments,
@@ -56,7 +57,7 @@ def sfzh(
     metal_dist: str,
     sf_parameters: Mapping[str, ArrayLike],
     metal_parameters: Mapping[str, ArrayLike],
-) -> Array:
+) -> Float[Array, "nages nmetals"]:
     """Return the fraction of a galaxy's initial mass at each node of a grid.
 
     Synthesizer's `Stars(...).sfzh` for an initial mass of one. All of it is

@@ -14,6 +14,7 @@ import numpy as np
 from jax import Array
 from jax.tree_util import register_dataclass
 from jax.typing import ArrayLike
+from jaxtyping import Float
 from synthesizer.emission_models.transformers import igm as native
 from synthesizer.exceptions import UnimplementedFunctionality
 
@@ -38,7 +39,9 @@ class Transmission(Protocol):
     def reddest(self) -> float:
         """The rest-frame wavelength redwards of which nothing is absorbed."""
 
-    def __call__(self, redshift: ArrayLike, lam_obs: ArrayLike) -> Array:
+    def __call__(
+        self, redshift: ArrayLike, lam_obs: Float[ArrayLike, " n"]
+    ) -> Float[Array, " n"]:
         """Return the fraction transmitted, of the shape of `lam_obs`.
 
         Args:
@@ -108,7 +111,9 @@ class Inoue14:
         """The wavelength of Lyman alpha, Angstrom."""
         return _LYMAN_ALPHA
 
-    def __call__(self, redshift: ArrayLike, lam_obs: ArrayLike) -> Array:
+    def __call__(
+        self, redshift: ArrayLike, lam_obs: Float[ArrayLike, " n"]
+    ) -> Float[Array, " n"]:
         """Return the fraction transmitted at observed wavelengths (n,)."""
         lam_obs = jnp.asarray(lam_obs, float)
         tau = (
@@ -180,7 +185,9 @@ class Asada25:
         """Infinity: damping wings have no end."""
         return float("inf")
 
-    def __call__(self, redshift: ArrayLike, lam_obs: ArrayLike) -> Array:
+    def __call__(
+        self, redshift: ArrayLike, lam_obs: Float[ArrayLike, " n"]
+    ) -> Float[Array, " n"]:
         """Return the fraction transmitted at observed wavelengths (n,)."""
         lam_obs = jnp.asarray(lam_obs, float)
         amplitude, slope, offset = self.column
@@ -228,7 +235,9 @@ class Madau96:
         """The wavelength of Lyman alpha as rounded by the model, Angstrom."""
         return 1216.0
 
-    def __call__(self, redshift: ArrayLike, lam_obs: ArrayLike) -> Array:
+    def __call__(
+        self, redshift: ArrayLike, lam_obs: Float[ArrayLike, " n"]
+    ) -> Float[Array, " n"]:
         """Return the fraction transmitted at observed wavelengths (n,)."""
         lam_obs = jnp.asarray(lam_obs, float)
         one_plus = 1.0 + jnp.asarray(redshift, float)

@@ -11,12 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
-from numpy.typing import NDArray
+from jaxtyping import Float
 
 from synthesizer_emulator.galaxies import integrals
 
 
-def delta_constant(nodes: NDArray, metallicity: ArrayLike) -> Array:
+def delta_constant(
+    nodes: Float[np.ndarray, " n"], metallicity: ArrayLike
+) -> Float[Array, " n"]:
     """Return the weights of a single metallicity, (n,).
 
     Divided between the two nodes around it, linearly in metallicity; beyond
@@ -36,7 +38,9 @@ def delta_constant(nodes: NDArray, metallicity: ArrayLike) -> Array:
     )
 
 
-def normal(nodes: NDArray, mean: ArrayLike, sigma: ArrayLike) -> Array:
+def normal(
+    nodes: Float[np.ndarray, " n"], mean: ArrayLike, sigma: ArrayLike
+) -> Float[Array, " n"]:
     """Return the weights of a normal distribution of metallicities, (n,)."""
     limits = integrals.bin_limits(nodes)
     scale = np.sqrt(2.0) * jnp.asarray(sigma)

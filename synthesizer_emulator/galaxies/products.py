@@ -11,11 +11,11 @@ from typing import Any, TypeAlias
 
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import NDArray
 
 from synthesizer_emulator.galaxies.remedies import check_spectra
 from synthesizer_emulator.galaxies.terms import Product
 from synthesizer_emulator.galaxies.tree import (
+    Coefficient,
     EmissionTree,
     Extraction,
     FactorKey,
@@ -25,7 +25,7 @@ from synthesizer_emulator.galaxies.tree import (
 )
 
 # A weighted sum of spectra: the coefficient of each, () or (nlam,).
-Weights: TypeAlias = dict[str, NDArray[np.float64]]
+Weights: TypeAlias = dict[str, Coefficient]
 # The sums that make up an emission, by source and factors.
 Sums: TypeAlias = dict[tuple[Source, tuple[FactorKey, ...]], Weights]
 
@@ -59,7 +59,7 @@ class Products:
 
     def of(
         self, source: Source, weights: Weights
-    ) -> list[tuple[NDArray[np.float64], int | str]]:
+    ) -> list[tuple[Coefficient, int | str]]:
         """Return pairs of a coefficient and a source that make up a sum.
 
         The source is the index of a product, or the label of a dust
@@ -116,7 +116,7 @@ def summed(terms: Iterable[TreeTerm]) -> Sums:
     return sums
 
 
-def _normalised(weights: Weights) -> tuple[NDArray[np.float64], Weights]:
+def _normalised(weights: Weights) -> tuple[Coefficient, Weights]:
     """Return a scale, and weights of which the first is one.
 
     Weights that depend on wavelength are returned as they are.

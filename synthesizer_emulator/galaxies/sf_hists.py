@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
+from jaxtyping import Float
 from numpy.typing import NDArray
 
 from synthesizer_emulator.galaxies import integrals
@@ -42,29 +43,31 @@ _YOUNGEST = 1e-15
 _BEND = 8.0
 
 
-def constant(limits: NDArray, max_age: Years, min_age: Years = 0.0) -> Array:
+def constant(
+    limits: Float[np.ndarray, " edges"], max_age: Years, min_age: Years = 0.0
+) -> Float[Array, " edges-1"]:
     """Return the masses of a constant star formation rate."""
     return integrals.clipped_bins(limits, min_age, max_age)[1]
 
 
 def gaussian(
-    limits: NDArray,
+    limits: Float[np.ndarray, " edges"],
     peak_age: Years,
     sigma: Years,
     max_age: Years = _NO_MAX_AGE,
     min_age: Years = 0.0,
-) -> Array:
+) -> Float[Array, " edges-1"]:
     r"""Return the masses of the rate $\exp(-((age - peak) / \sigma)^2)$."""
     young, width = integrals.clipped_bins(limits, min_age, max_age)
     return integrals.gaussian((young - peak_age) / sigma, width / sigma)
 
 
 def exponential(
-    limits: NDArray,
+    limits: Float[np.ndarray, " edges"],
     tau: Years,
     max_age: Years,
     min_age: Years = 0.0,
-) -> Array:
+) -> Float[Array, " edges-1"]:
     r"""Return the masses of $\exp(-t / \tau)$, with $t = max\_age - age$."""
     first, width = _times(limits, min_age, max_age)
     return integrals.scaled(
@@ -74,11 +77,11 @@ def exponential(
 
 
 def delayed_exponential(
-    limits: NDArray,
+    limits: Float[np.ndarray, " edges"],
     tau: Years,
     max_age: Years,
     min_age: Years = 0.0,
-) -> Array:
+) -> Float[Array, " edges-1"]:
     r"""Return the masses of the rate $t \exp(-t / \tau)$."""
     first, width = _times(limits, min_age, max_age)
     falling = jnp.asarray(tau) > 0
@@ -94,12 +97,12 @@ def delayed_exponential(
 
 
 def log_normal(
-    limits: NDArray,
+    limits: Float[np.ndarray, " edges"],
     tau: ArrayLike,
     peak_age: Years,
     max_age: Years,
     min_age: Years = 0.0,
-) -> Array:
+) -> Float[Array, " edges-1"]:
     r"""Return the masses of a normal distribution in $\ln t$.
 
     Its width is $\tau$. The star formation rate, which has a further
@@ -116,13 +119,13 @@ def log_normal(
 
 
 def double_power_law(
-    limits: NDArray,
+    limits: Float[np.ndarray, " edges"],
     peak_age: Years,
     alpha: ArrayLike,
     beta: ArrayLike,
     min_age: Years = 0.0,
     max_age: Years = _NO_MAX_AGE,
-) -> Array:
+) -> Float[Array, " edges-1"]:
     r"""Return the masses of the rate $1 / (x^\alpha + x^\beta)$.
 
     With $x = age / peak$. On either side of the peak one term dominates and
@@ -156,12 +159,12 @@ def double_power_law(
 
 
 def continuity(
-    limits: NDArray,
+    limits: Float[np.ndarray, " edges"],
     logsfr_ratios: ArrayLike,
     agebins: ArrayLike,
     min_age: Years = 0.0,
     max_age: Years = _NO_MAX_AGE,
-) -> Array:
+) -> Float[Array, " edges-1"]:
     """Return the masses of constant rates in fixed age bins.
 
     As in Leja et al. (2019, ApJ 876, 3).
@@ -179,7 +182,7 @@ def continuity(
 
 
 def continuity_flex(
-    limits: NDArray,
+    limits: Float[np.ndarray, " edges"],
     logsfr_ratio_young: ArrayLike,
     logsfr_ratio_old: ArrayLike,
     logsfr_ratios: ArrayLike,
@@ -187,7 +190,7 @@ def continuity_flex(
     fixed_old_bin: ArrayLike,
     min_age: Years = 0.0,
     max_age: Years = _NO_MAX_AGE,
-) -> Array:
+) -> Float[Array, " edges-1"]:
     """Return the masses of constant rates in age bins with flexible edges.
 
     As in Leja et al. (2019, ApJ 876, 3): the bins between the youngest and
@@ -225,7 +228,7 @@ def continuity_flex(
 
 
 def continuity_psb(
-    limits: NDArray,
+    limits: Float[np.ndarray, " edges"],
     logsfr_ratio_young: ArrayLike,
     logsfr_ratio_old: ArrayLike,
     logsfr_ratios: ArrayLike,
@@ -233,7 +236,7 @@ def continuity_psb(
     tflex: Years,
     max_age: Years,
     min_age: Years = 0.0,
-) -> Array:
+) -> Float[Array, " edges-1"]:
     """Return the masses of constant rates of a post-starburst galaxy.
 
     As in Suess et al. (2021, ApJ 915, 87), with bins that Synthesizer
@@ -270,12 +273,12 @@ def continuity_psb(
 
 
 def dirichlet(
-    limits: NDArray,
+    limits: Float[np.ndarray, " edges"],
     z_fraction: ArrayLike,
     agebins: ArrayLike,
     min_age: Years = 0.0,
     max_age: Years = _NO_MAX_AGE,
-) -> Array:
+) -> Float[Array, " edges-1"]:
     """Return the masses of constant rates with a Dirichlet prior.
 
     As in Leja et al. (2017, ApJ 837, 170).
@@ -321,12 +324,12 @@ def _times(
 
 
 def _stepwise(
-    limits: NDArray,
+    limits: Float[np.ndarray, " edges"],
     edges: Array,
     log_rates: Array,
     min_age: ArrayLike,
     max_age: ArrayLike,
-) -> Array:
+) -> Float[Array, " edges-1"]:
     """Return the masses of constant rates, ln (k,), between edges (k + 1,)."""
     formed = integrals.overlaps(limits, edges, min_age, max_age)
     return integrals.scaled(log_rates[:, None], formed).sum(axis=0)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.tree_util import register_dataclass
+from jaxtyping import Float
 from numpy.typing import NDArray
 from synthesizer.instruments.filters import Filter
 from unyt import c
@@ -73,7 +74,7 @@ class Table:
         )
         return cls(first=first, cell=cell, pieces=jnp.asarray(pieces, float))
 
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Float[Array, " n"]) -> Float[Array, " n"]:
         """Return the values at positions (n,); constant beyond the ends."""
         n = len(self.pieces)
         place = jnp.clip((x - self.first) / self.cell, 0.0, n)
@@ -98,7 +99,7 @@ class Points:
     x: Array
     y: Array
 
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Float[Array, " n"]) -> Float[Array, " n"]:
         """Return the values at positions (n,); constant beyond the ends."""
         return jnp.interp(x, self.x, self.y)
 
@@ -146,7 +147,7 @@ class Curve:
         leaves, kind = jax.tree.flatten(self)
         return kind, *map(jnp.shape, leaves)
 
-    def __call__(self, nu: Array) -> Array:
+    def __call__(self, nu: Float[Array, " n"]) -> Float[Array, " n"]:
         """Return the transmission at frequencies, Hz, (n,).
 
         Synthesizer integrates between the outermost frequencies whose

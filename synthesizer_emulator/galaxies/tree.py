@@ -80,6 +80,10 @@ _ESCAPED = {
 _GENERATOR_UNITS = {"lam_0": "angstrom", "emissivity": PURE, "alpha": PURE}
 
 
+# One number, or one for each wavelength, (nlam,).
+Coefficient: TypeAlias = NDArray[np.float64] | np.float64
+
+
 @dataclass(frozen=True)
 class Extraction:
     """The source of an extracted spectrum.
@@ -110,7 +114,7 @@ class TreeTerm:
             emission.
     """
 
-    coefficient: NDArray[np.float64]
+    coefficient: Coefficient
     factors: tuple[FactorKey, ...]
     source: Source
     spectrum: str
@@ -454,7 +458,7 @@ def ordered(keys: Iterable[FactorKey]) -> tuple[FactorKey, ...]:
     return tuple(sorted(keys, key=repr))
 
 
-def array_key(array: NDArray | None) -> str | float | None:
+def array_key(array: NDArray | np.floating | None) -> str | float | None:
     """Return a hashable value that equal arrays share."""
     if array is None:
         return None
@@ -491,9 +495,7 @@ def _label(model: EmissionModel | str) -> str:
     return model.label
 
 
-def _times(
-    terms: list[TreeTerm], coefficient: NDArray[np.float64]
-) -> list[TreeTerm]:
+def _times(terms: list[TreeTerm], coefficient: Coefficient) -> list[TreeTerm]:
     """Return terms times a coefficient common to all galaxies."""
     return [
         replace(term, coefficient=term.coefficient * coefficient)
