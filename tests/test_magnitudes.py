@@ -110,7 +110,7 @@ def test_filters_by_name(tmp_path):
     hats.write_filters(str(tmp_path / "mine.hdf5"))
     mine = filters.named_filters(str(tmp_path / "mine.hdf5"))
     assert list(mine.filter_codes) == list(hats.filter_codes)
-    with pytest.raises(UnrecognisedOption, match="No filters 'x'; there are"):
+    with pytest.raises(UnrecognisedOption, match="No filters 'x'"):
         filters.named_filters("x")
 
 

@@ -1,1 +1,1 @@
-"""The errors of an emulator: at the nodes, between them, and beyond."""
+"""The errors of an emulator at, between and outside its training nodes."""

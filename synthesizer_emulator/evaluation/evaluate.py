@@ -1,7 +1,7 @@
 """The errors of an emulator at the nodes of a grid.
 
-`evaluate` compares a grid with the weights of an emulator, and returns an
-`Evaluation`: numbers to print, to store as JSON, and to draw with
+`evaluate` compares the emulated spectra and lines with those of the grid. It
+returns an `Evaluation`, which can be printed, written as JSON, and drawn with
 `evaluation.report`.
 """
 
@@ -75,11 +75,11 @@ class Evaluation:
             spectrum and by name.
         photometry (dict): The PhotometryErrors of random galaxies, in
             `incident` and in `reprocessed` (transmitted and nebular) light;
-            empty if the first axes are not ages and metallicities.
+            empty unless the first axes are ages and metallicities.
         recovery (Recovery): The errors of labels fitted to native spectra;
-            None if not asked for.
-        derivatives (Derivatives): The derivatives of ln flux with the
-            labels; None if an axis has less than three nodes.
+            None if no spectra were fitted.
+        derivatives (Derivatives): The derivatives of ln flux with respect
+            to the labels; None if an axis has fewer than three nodes.
         axes (tuple of Axis): The axes of the grid.
         histories (Mapping): The losses of the training, by emission.
     """
@@ -107,32 +107,32 @@ class Evaluation:
         return self.derivatives
 
     def __str__(self) -> str:
-        """Return the main numbers as tables."""
+        """Return the tables of the main errors as text."""
         return "\n\n".join(str(table) for table in self.tables())
 
     def tables(self) -> list[tables.Table]:
-        """Return the main numbers as tables."""
-        numbers = [tables.emission_table(self.emissions)]
+        """Return the tables of the main errors."""
+        result = [tables.emission_table(self.emissions)]
         if any(self.quantities.values()):
-            numbers.append(tables.quantity_table(self.quantities))
-        numbers += [
+            result.append(tables.quantity_table(self.quantities))
+        result += [
             tables.photometry_table(light, errors)
             for light, errors in self.photometry.items()
         ]
         if self.recovery is not None:
-            numbers.append(tables.recovery_table(self.recovery))
+            result.append(tables.recovery_table(self.recovery))
         if self.derivatives is not None:
-            numbers.append(tables.derivative_table(self.derivatives))
-        return numbers
+            result.append(tables.derivative_table(self.derivatives))
+        return result
 
     def write_json(self, path: str | Path) -> None:
-        """Write all numbers to a JSON file, whole or not at all.
+        """Write all errors and settings to a JSON file, atomically.
 
         Args:
-            path (str/Path): The file; its folder is made if missing.
+            path (str/Path): The file; its folder is created if missing.
 
         Raises:
-            OSError: If it can't be written.
+            OSError: If the file can't be written.
         """
         write_json(Path(path), {"evaluation": self})
 
@@ -149,22 +149,23 @@ def evaluate(
     seed: int = 0,
     progress: bool = True,
 ) -> Evaluation:
-    """Compare an emulator with a grid, at the nodes of the grid.
+    """Measure the errors of an emulator at the nodes of a grid.
 
-    These may be the nodes that the emulator was trained on, or others
-    within its domain, such as those of a denser grid. Compares spectra and
-    lines, quantities derived from spectra, magnitudes of random galaxies,
-    labels fitted to native spectra, and derivatives with the labels.
+    The nodes may be those that the emulator was trained on, or others
+    within its domain, such as those of a denser grid. The comparison covers
+    spectra and lines, quantities derived from spectra, magnitudes of random
+    galaxies, labels fitted to native spectra, and derivatives with respect
+    to the labels.
 
     Args:
         grid (str/Path): The path of the grid, or its name in Synthesizer's
             grid folder.
-        weights (str/Path): The weights file; by default beside the grid,
+        weights (str/Path): The weights file; by default next to the grid,
             where `build` writes it.
-        grid_dir (str/Path): Another folder in which to find the grid.
+        grid_dir (str/Path): Another folder to search for the grid.
         spectra (iterable of str): The spectra to compare; by default all
-            that the grid and the emulator have.
-        filters (FilterCollection): The filters of magnitudes, by
+            that both the grid and the emulator have.
+        filters (FilterCollection): The filters of the magnitudes, sorted by
             wavelength; by default NIRCam's wide bands as top hats.
         galaxies (int): The number of random galaxies; 0 for none.
         recoveries (int): The number of spectra to fit; 0 for none.
@@ -177,9 +178,9 @@ def evaluate(
     Raises:
         GridError: If a file is missing or damaged, or if the weights are of
             a grid with other axes or wavelengths.
-        MissingSpectraType: If grid and emulator do not both have all of
+        MissingSpectraType: If the grid or the emulator lacks one of
             `spectra`.
-        InconsistentArguments: If a number is out of its range.
+        InconsistentArguments: If a number is out of range.
     """
     start = time.monotonic()
     check_whole("galaxies", galaxies, 0)
@@ -245,13 +246,10 @@ def evaluate(
 
 @dataclass(frozen=True)
 class _SpectrumComparison:
-    """The comparison of one spectrum in one pass over the nodes.
+    """The errors of one spectrum, measured in one pass over the nodes.
 
-    Attributes:
-        errors (EmissionErrors): Its errors; None if no pixel is scored.
-        quantities (dict): The errors of derived quantities, by name.
-        galaxies (tuple of np.ndarray): The native and the emulated spectra
-            of random galaxies, both (n, nlam); None if there are none.
+    `galaxies` has the native and the emulated spectra of random galaxies,
+    both (n, nlam). `errors` is None if no pixel is scored.
     """
 
     errors: EmissionErrors | None
@@ -262,7 +260,7 @@ class _SpectrumComparison:
 def _measure_spectrum(
     pair: GridPair, name: str, sfzh: NDArray[np.float64] | None
 ) -> _SpectrumComparison:
-    """Compare one spectrum at all nodes, and in galaxies of given SFZH."""
+    """Compare one spectrum at all nodes, and in galaxies with an SFZH."""
     header, scored = pair.native.header, pair.scored
     emission, lam = f"spectra/{name}", header.lam_angstrom
     residuals = np.empty((*header.shape, np.count_nonzero(scored)), np.float32)
@@ -298,7 +296,7 @@ def _measure_spectrum(
 def _examples(
     pair: GridPair, name: str, errors: EmissionErrors
 ) -> dict[str, Example]:
-    """Return the worst, the median and the best spectrum of a grid."""
+    """Return the spectra with the largest, median and smallest error."""
     nodes = example_nodes(errors.means)
     points = pair.axis_values(np.array(list(nodes.values())))
     view = identity(len(pair.scored))
@@ -320,7 +318,7 @@ def _examples(
 
 
 def _measure_lines(pair: GridPair, emission: str) -> EmissionErrors | None:
-    """Compare one quantity of the lines at all nodes."""
+    """Compare one line quantity, such as luminosity, at all nodes."""
     lines = pair.native.header.lines
     assert lines is not None
     residuals = [
@@ -333,7 +331,7 @@ def _measure_lines(pair: GridPair, emission: str) -> EmissionErrors | None:
 
 
 def _galaxy_spectra(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the spectra of which galaxies are made."""
+    """Return the names of the spectra that galaxies are composed of."""
     parts = (_STARS, *_REPROCESSED_PARTS)
     return tuple(name for name in names if name in parts) or names[:1]
 
@@ -344,7 +342,7 @@ def _photometry(
     spectra: Mapping[str, tuple[NDArray, NDArray]],
     filters: FilterCollection,
 ) -> dict[str, magnitudes.PhotometryErrors]:
-    """Return the errors of the magnitudes of galaxies, by their light."""
+    """Return the errors of the magnitudes of galaxies, by spectrum."""
     lights = dict(spectra)
     if all(part in lights for part in _REPROCESSED_PARTS):
         parts = [lights.pop(part) for part in _REPROCESSED_PARTS]
@@ -365,9 +363,10 @@ def _photometry(
 def _recover(
     pair: GridPair, name: str, means: NDArray, n: int, seed: int
 ) -> recovery.Recovery | None:
-    """Fit the labels of n native spectra.
+    """Fit the labels of n native spectra, at inner nodes.
 
-    At inner nodes only: fits end at the outermost for lack of others.
+    Outer nodes are left out because fits can't go beyond the edge of the
+    grid, which would make them look too good.
     """
     emitting = np.argwhere(inner_mask(means.shape) & ~np.isnan(means))
     rng = np.random.default_rng(seed)
@@ -386,7 +385,7 @@ def _recover(
 
 
 def _derivatives(pair: GridPair, name: str, seed: int) -> Derivatives | None:
-    """Compare the derivatives of a spectrum at inner nodes of the grid."""
+    """Compare the derivatives of a spectrum at the inner nodes."""
     columns = some_wavelengths(pair.scored, derivatives.PIXELS)
     native = [
         block[..., columns]

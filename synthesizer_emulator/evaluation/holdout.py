@@ -1,7 +1,7 @@
-"""Hold-out experiments: nodes are left out of a grid, and predicted.
+"""Hold-out experiments: the errors of predictions at left-out nodes.
 
-Each experiment thins a grid, builds an emulator of what is left, and
-compares its predictions of the missing nodes with those of the baselines.
+Each experiment removes nodes from a grid, trains an emulator on the remaining
+nodes, and compares its predictions at the removed nodes with the baselines.
 """
 
 import tempfile
@@ -61,18 +61,18 @@ from synthesizer_emulator.weights.weights import Weights
 EMULATOR, SYNTHESIZER, PCHIP = "emulator", "synthesizer", "pchip"
 METHODS = (SYNTHESIZER, PCHIP, EMULATOR)
 
-# The fractions of pixels at which the distribution of errors is stored: up
-# to 0.9999, evenly in the log of the remainder.
+# The fractions of pixels at which quantiles of the errors are stored, up to
+# 0.9999, evenly spaced in log(1 - fraction).
 _LEVELS = 1.0 - np.geomspace(1.0, 1e-4, 121)
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The errors of one method at the missing nodes, for one emission.
+    """The errors of one method at the left-out nodes, for one emission.
 
     Attributes:
         summary (ErrorSummary): Quantiles over spectra and over pixels.
-        by_wavelength (Profile): Along the wavelengths, or for each line.
+        by_wavelength (Profile): Quantiles by wavelength, or of each line.
         levels (np.ndarray of float): Fractions of the pixels, (q,).
         errors (np.ndarray of float): The quantiles of the absolute error at
             these fractions, (q,).
@@ -98,10 +98,10 @@ class HoldOut:
         training (dict): The settings of the training.
         seconds (float): The duration of the build.
         predictions (dict): For each emission the Prediction of each of
-            `emulator`, `synthesizer` (its linear interpolation of the
-            thinned grid) and `pchip` (of principal components).
-        recovery (Recovery): The errors of labels fitted to missing spectra;
-            None if not asked for.
+            `emulator`, `synthesizer` (Synthesizer's linear interpolation of
+            the thinned grid) and `pchip` (of principal components).
+        recovery (Recovery): The errors of labels fitted to the left-out
+            spectra; None if no spectra were fitted.
         axes (tuple of Axis): The axes of the whole grid.
     """
 
@@ -138,7 +138,7 @@ class HoldOut:
 
     @property
     def title(self) -> str:
-        """The nodes left out, and the number of predicted spectra."""
+        """The left-out nodes and the number of predicted spectra, as text."""
         numbers = ", ".join(
             f"{len(v)} of {name}" for name, v in self.left_out.items()
         )
@@ -148,7 +148,7 @@ class HoldOut:
         )
 
     def tables(self) -> list[Table]:
-        """Return the errors of all methods, in one table an emission."""
+        """Return the errors of all methods, one table for each emission."""
         tables = []
         for emission, predictions in self.predictions.items():
             rows = []
@@ -182,7 +182,7 @@ def hold_out(
     recoveries: int = 100,
     progress: bool = True,
 ) -> HoldOut:
-    """Build an emulator of a grid without some nodes, and predict these.
+    """Measure the errors of an emulator at nodes left out of its training.
 
     The baselines are Synthesizer's linear interpolation of the same thinned
     grid, and PCHIP of the coefficients of principal components of ln flux.
@@ -193,14 +193,14 @@ def hold_out(
         drop (str): The nodes to leave out, as in `Drop.parse`: `ages:2` for
             every second age, or `metallicities=0.004`; several axes are
             separated by spaces.
-        grid_dir (str/Path): Another folder in which to find the grid.
+        grid_dir (str/Path): Another folder to search for the grid.
         spectra (iterable of str): The spectra to predict; all by default.
         architecture (str): The architecture, a key of `ARCHITECTURES`.
         settings (Mapping): Settings of the architecture.
         training (Mapping): Training settings that differ from the defaults
             of the architecture, e.g. `{"epochs": 100}`; see
             `TrainingConfig`.
-        recoveries (int): The number of missing spectra to fit with the
+        recoveries (int): The number of left-out spectra to fit with the
             emulator; 0 for none.
         progress (bool): Whether to show a progress bar.
 
@@ -209,9 +209,9 @@ def hold_out(
 
     Raises:
         GridError: If the grid is missing, or can't be emulated.
-        MissingSpectraType: If it does not have all of `spectra`.
-        InconsistentArguments: If there are no such nodes, or a setting is
-            out of its range.
+        MissingSpectraType: If the grid lacks one of `spectra`.
+        InconsistentArguments: If the grid lacks the nodes in `drop`, or a
+            setting is out of range.
     """
     check_whole("recoveries", recoveries, 0)
     path = find_grid(grid, grid_dir)
@@ -264,15 +264,10 @@ def hold_out(
 def score(
     thinned: ThinnedGrid, emission: str, arrays: PointArrays
 ) -> dict[str, Prediction] | None:
-    """Return the errors of all methods at the missing nodes.
+    """Return the errors of all methods at the left-out nodes.
 
-    Args:
-        thinned (ThinnedGrid): The thinned grid.
-        emission (str): The path of the emission.
-        arrays (PointArrays): The emulator at the missing nodes.
-
-    Returns:
-        dict: The Prediction of each method; None if no pixel is scored.
+    The result is None if no pixel is scored. `arrays` has the emulator's
+    values at the left-out nodes.
     """
     group, name = emission.split("/")
     header = thinned.whole.header
@@ -324,7 +319,7 @@ def score(
 def _recover(
     thinned: ThinnedGrid, name: str, weights: Weights, most: int
 ) -> Recovery | None:
-    """Fit the labels of missing spectra, at most so many at random."""
+    """Fit the labels of left-out spectra, a random `most` of them."""
     header = thinned.whole.header
     spectra = thinned.whole.read(f"{SPECTRA}/{name}")[thinned.missing]
     emitting = np.flatnonzero(spectra.max(axis=-1) > 0)

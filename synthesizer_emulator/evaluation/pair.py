@@ -34,7 +34,7 @@ class GridPair:
     Attributes:
         native (NativeGrid): The native grid.
         weights_path (Path): The weights file.
-        weights (Weights): Its contents.
+        weights (Weights): The contents of the weights file.
     """
 
     native: NativeGrid
@@ -43,44 +43,47 @@ class GridPair:
 
     @classmethod
     def open(cls, path: Path, weights: str | Path | None) -> Self:
-        """Open a grid and the weights of an emulator.
+        """Open a grid and the weights of an emulator, and compare their axes.
 
         Args:
             path (Path): The grid file.
-            weights (str/Path): The weights file; by default beside the
+            weights (str/Path): The weights file; by default next to the
                 grid.
 
         Raises:
-            GridError: If a file is missing or damaged, or the axes or
+            GridError: If a file is missing or damaged, the axes or
                 wavelengths differ, or the grid extends beyond the domain of
                 the emulator.
         """
         file = weights_path(path) if weights is None else Path(weights)
         if not file.is_file():
             raise GridError(
-                f"No weights file at '{file}': build it with "
-                f"`synthesizer-emulator build {path}`, or give another with "
-                "--weights."
+                f"No weights file at '{file}'. Build it with "
+                f"`synthesizer-emulator build {path}`, or choose another "
+                "with --weights."
             )
         native = NativeGrid.open(path)
         pair = cls(native, file, read_weights(file))
-        pair._check_alike()
+        pair._check_axes()
         return pair
 
-    def _check_alike(self) -> None:
-        """Refuse other axes and wavelengths, and nodes beyond the domain."""
+    def _check_axes(self) -> None:
+        """Raise unless axes and wavelengths match, within the domain."""
         emulated, native = self.weights.header, self.native.header
         lams = emulated.lam_angstrom, native.lam_angstrom
-        alike = len(lams[0]) == len(lams[1]) and np.allclose(*lams, rtol=1e-6)
+        same_lam = len(lams[0]) == len(lams[1]) and np.allclose(
+            *lams, rtol=1e-6
+        )
         names = [
             [a.name for a in header.axes] for header in (emulated, native)
         ]
-        if names[0] != names[1] or not alike:
+        if names[0] != names[1] or not same_lam:
             raise GridError(
                 f"'{self.weights_path}' emulates a grid of "
-                f"{', '.join(names[0])} and {len(lams[0])} wavelengths, but "
-                f"'{self.native.path}' has {', '.join(names[1])} and "
-                f"{len(lams[1])} (or others): they can't be compared."
+                f"{', '.join(names[0])} with {len(lams[0])} wavelengths, but "
+                f"'{self.native.path}' has {', '.join(names[1])} with "
+                f"{len(lams[1])} wavelengths. Both must be the same: use the "
+                "weights built from this grid."
             )
         for domain, axis in zip(self.weights.domain, self.axes, strict=True):
             try:
@@ -88,10 +91,9 @@ class GridPair:
             except InconsistentArguments as error:
                 low, high = axis.values[0], axis.values[-1]
                 raise GridError(
-                    f"'{self.native.path}' extends from {low:g} to {high:g} "
-                    f"in {axis.name}, beyond the {domain.low:g} to "
-                    f"{domain.high:g} that '{self.weights_path}' was trained "
-                    "on."
+                    f"'{self.native.path}' must not extend beyond the domain "
+                    f"of '{self.weights_path}' in {axis.name}, {domain.low:g} "
+                    f"to {domain.high:g}; got {low:g} to {high:g}."
                 ) from error
 
     @property
@@ -101,7 +103,7 @@ class GridPair:
 
     @property
     def labels(self) -> list[Label]:
-        """The labels of the axes."""
+        """The axes as labels."""
         return [Label(axis) for axis in self.axes]
 
     @cached_property
@@ -111,13 +113,13 @@ class GridPair:
 
     @property
     def same_nodes(self) -> bool:
-        """Whether the emulator was trained on a grid of the same nodes."""
+        """Whether the emulator was trained on a grid with the same nodes."""
         both = zip(self.axes, self.weights.header.axes, strict=True)
         return all(np.array_equal(a.values, b.values) for a, b in both)
 
     @property
     def line_quantities(self) -> list[str]:
-        """The paths of the quantities of lines that both have."""
+        """The paths of the line quantities in both grid and emulator."""
         return [
             emission
             for emission in self.native.header.units
@@ -126,14 +128,11 @@ class GridPair:
         ]
 
     def spectra(self, wanted: tuple[str, ...] | None) -> tuple[str, ...]:
-        """Return the names of the spectra to compare.
-
-        Args:
-            wanted (tuple of str): The spectra; by default all that both
-                have.
+        """Return the names of the spectra to compare, by default all in both.
 
         Raises:
-            MissingSpectraType: If they do not both have all of them.
+            MissingSpectraType: If the grid or the emulator lacks one of
+                them.
         """
         common = [
             name
@@ -143,8 +142,9 @@ class GridPair:
         missing = [name for name in wanted or () if name not in common]
         if missing or not common:
             raise MissingSpectraType(
-                f"Grid and emulator do not both have {', '.join(missing)}; "
-                f"they have {', '.join(common) or 'nothing in common'}."
+                "Spectra to compare must be in both the grid and the "
+                f"emulator, which have {', '.join(common) or 'none'} in "
+                f"common; got {', '.join(missing) or 'all'}."
                 + "".join(nearest(name, common) for name in missing[:1])
             )
         return tuple(common) if wanted is None else wanted
@@ -152,14 +152,10 @@ class GridPair:
     def blocks(
         self, emission: str
     ) -> Iterator[tuple[slice, NDArray[np.float64], NDArray]]:
-        """Read an emission in blocks, and emulate it at their nodes.
+        """Yield the native and the emulated values of an emission in blocks.
 
-        Args:
-            emission (str): The path of the emission.
-
-        Yields:
-            tuple: A slice of the first axis, and the native and the
-                emulated values there, (k, n2, ..., nd, n).
+        Each block is a slice of the first axis; both arrays have shape
+        (k, n2, ..., nd, n).
         """
         group, name = emission.split("/")
         view = identity(self.native.header.size_of(emission))
@@ -174,6 +170,6 @@ class GridPair:
                 yield block, native, arrays.spectrum(name, view)
 
     def axis_values(self, nodes: NDArray[np.intp]) -> NDArray[np.float64]:
-        """Return the axis values (m, d) of nodes by their indices (m, d)."""
+        """Return the axis values (m, d) of nodes given by indices (m, d)."""
         columns = zip(self.axes, nodes.T, strict=True)
         return np.stack([axis.values[i] for axis, i in columns], axis=1)

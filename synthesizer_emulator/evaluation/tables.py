@@ -17,7 +17,7 @@ from synthesizer_emulator.evaluation.measures.quantities import (
 from synthesizer_emulator.evaluation.measures.recovery import Recovery
 from synthesizer_emulator.evaluation.measures.residuals import EmissionErrors
 
-# The fields of an ErrorSummary that are shown, and their titles.
+# The fields of an ErrorSummary in tables, and their headings.
 SUMMARY_COLUMNS = {
     "mean_median": "mean: median",
     "mean_p95": "p95",
@@ -34,8 +34,9 @@ class Table:
     """A table of formatted numbers.
 
     Attributes:
-        title (str): The title of the first column, with the units.
-        columns (tuple of str): The titles of the others, which may repeat.
+        title (str): The heading of the first column, with the units.
+        columns (tuple of str): The headings of the other columns, which may
+            repeat.
         rows (tuple of tuple): The name and the cells of each row.
     """
 
@@ -61,17 +62,17 @@ class Table:
 
 
 def number(value: float) -> str:
-    """Return a number with four significant digits."""
+    """Return a number as text with four significant digits."""
     return f"{value:.4g}"
 
 
 def summary_cells(summary: ErrorSummary) -> tuple[str, ...]:
-    """Return the cells of a summary, in per cent."""
+    """Return the quantiles of an error summary as text, in per cent."""
     return tuple(number(100 * getattr(summary, c)) for c in SUMMARY_COLUMNS)
 
 
 def emission_table(emissions: Mapping[str, EmissionErrors]) -> Table:
-    """Return a table of the errors of spectra and lines at nodes."""
+    """Return a table of the errors of spectra and lines at the nodes."""
     return Table(
         "error / %",
         tuple(SUMMARY_COLUMNS.values()),
@@ -83,7 +84,7 @@ def emission_table(emissions: Mapping[str, EmissionErrors]) -> Table:
 
 
 def line_table(name: str, errors: EmissionErrors) -> Table:
-    """Return a table of the errors of each line that is scored anywhere."""
+    """Return a table of the errors of each line scored at any node."""
     profile = errors.by_wavelength
     columns = (
         profile.at,
@@ -149,7 +150,7 @@ def recovery_table(recovered: Recovery) -> Table:
 
 
 def derivative_table(derivatives: Derivatives) -> Table:
-    """Return a table of the differences between derivatives."""
+    """Return a table of the differences between estimated derivatives."""
     rows = []
     for name, errors in derivatives.labels.items():
         label = f"d ln f / d {'log10 ' if errors.logged else ''}{name}"
@@ -163,9 +164,9 @@ def derivative_table(derivatives: Derivatives) -> Table:
         rows.append((label, tuple(number(value) for value in values)))
     columns = (
         "rms slope",
-        "from own differences: p50",
+        "emulator differences: p50",
         "p95",
-        "from those of nodes: p50",
+        "node differences: p50",
         "p95",
     )
     return Table(f"slopes of {derivatives.spectrum}", columns, tuple(rows))

@@ -20,11 +20,11 @@ class ThinnedGrid:
     """A grid without some of its nodes, and the whole grid.
 
     Attributes:
-        thin (NativeGrid): The grid without these nodes.
+        thin (NativeGrid): The grid without the left-out nodes.
         whole (NativeGrid): The grid with all nodes.
-        kept (tuple of np.ndarray): The indices of the nodes that are kept
-            along each axis, as `np.ix_` returns them.
-        missing (np.ndarray of bool): Mask of the nodes that are not kept,
+        kept (tuple of np.ndarray): The indices of the remaining nodes along
+            each axis, as `np.ix_` returns them.
+        missing (np.ndarray of bool): Mask of the left-out nodes,
             (n1, ..., nd).
     """
 
@@ -42,11 +42,7 @@ class ThinnedGrid:
     ) -> Self:
         """Write a grid without some nodes to `thinned.hdf5` in a folder.
 
-        Args:
-            whole (NativeGrid): The whole grid.
-            left_out (Mapping): The indices of the nodes to leave out, by
-                the position of the axis.
-            folder (Path): The folder.
+        `left_out` has the indices of the nodes, by the number of the axis.
 
         Raises:
             GridError: If an array of the whole grid can't be read.
@@ -81,6 +77,6 @@ class ThinnedGrid:
 
     @property
     def points(self) -> NDArray[np.float64]:
-        """The axis values of the m missing nodes, (m, d)."""
+        """The axis values of the m left-out nodes, (m, d)."""
         mesh = node_mesh([axis.values for axis in self.whole.header.axes])
         return np.asarray(mesh[self.missing])

@@ -1,5 +1,5 @@
-"""Generalisation studies: trained in one region of a grid, tested in others.
+"""Generalisation studies: training in one region of a grid, tests in others.
 
-They serve to choose or develop architectures; the error of a finished
-emulator is measured by `evaluate` and `hold_out`.
+They help to choose or develop architectures. Use `evaluate` and `hold_out`
+for the errors of a finished emulator.
 """

@@ -33,27 +33,28 @@ from synthesizer_emulator.records import write_json
 
 @dataclass(frozen=True)
 class Run:
-    """One training of a study, and its errors.
+    """The errors of one training of a study.
 
-    Regions are `trained`, the nodes trained on, and every test region.
+    The regions are `trained`, the training nodes, and all test regions.
 
     Attributes:
         architecture (str): The name of the candidate.
         region (str): The name of the training region.
-        fraction (float): The fraction of its nodes that was trained on.
+        fraction (float): The fraction of its nodes used for training.
         seed (int): The seed.
-        nodes (int): The number of nodes trained on.
+        nodes (int): The number of training nodes.
         epochs (np.ndarray of int): The epochs at which errors were measured,
             (l,).
         errors (dict): For each region the median over nodes of the mean
-            absolute error of a spectrum at these epochs, (l,).
-        components (dict): For each region and each part of the error of ln
-            flux its root mean square over nodes at these epochs, (l,).
-        final (dict): For each region the median error of the emulator that
-            the training returns.
-        means (np.ndarray of float): The mean absolute error of its spectrum
-            at each node, (n1, ..., nd).
-        trained (np.ndarray of bool): Mask of the nodes trained on.
+            absolute error of a spectrum, at these epochs, (l,).
+        components (dict): For each region and each component of the error
+            of ln flux the root mean square over nodes at these epochs, (l,).
+        final (dict): For each region the median error of the final
+            emulator.
+        means (np.ndarray of float): The mean absolute error of the final
+            spectrum at each node, (n1, ..., nd).
+        trained (np.ndarray of bool): Mask of the training nodes,
+            (n1, ..., nd).
     """
 
     architecture: str
@@ -74,7 +75,7 @@ class Generalisation:
     """The result of a study.
 
     Attributes:
-        study (Study): Its configuration.
+        study (Study): The configuration.
         axes (tuple of Axis): The axes of the grid.
         runs (tuple of Run): All runs.
     """
@@ -105,8 +106,8 @@ class Generalisation:
         Args:
             architecture (str): The name of the candidate.
             region (str): The name of the training region.
-            fraction (float): The fraction of its nodes; the largest by
-                default.
+            fraction (float): The fraction of the nodes of the region; by
+                default the largest.
         """
         wanted = max(self.study.fractions) if fraction is None else fraction
         return [
@@ -117,13 +118,13 @@ class Generalisation:
         ]
 
     def write_json(self, path: str | Path) -> None:
-        """Write all numbers to a JSON file, whole or not at all.
+        """Write the study and all errors to a JSON file, atomically.
 
         Args:
-            path (str/Path): The file; its folder is made if missing.
+            path (str/Path): The file; its folder is created if missing.
 
         Raises:
-            OSError: If it can't be written.
+            OSError: If the file can't be written.
         """
         axes = {axis.name: axis.values for axis in self.axes}
         contents = {"study": self.study, "axes": axes, "runs": self.runs}
@@ -133,7 +134,7 @@ class Generalisation:
 def generalise(
     study: str | Path | Study, progress: bool = True
 ) -> Generalisation:
-    """Train in regions of a grid, and test in others.
+    """Train architectures in some regions of a grid and test them in others.
 
     Args:
         study (str/Path/Study): The study, or the path of its YAML file.
@@ -144,9 +145,9 @@ def generalise(
 
     Raises:
         InconsistentArguments: If a setting of the study is invalid.
-        GridError: If there is no such grid, or it is damaged.
-        MissingSpectraType: If it does not have the spectrum.
-        UnrecognisedOption: If there is no such architecture.
+        GridError: If the grid is missing or damaged.
+        MissingSpectraType: If the grid lacks the spectrum.
+        UnrecognisedOption: If an architecture is not known.
     """
     if not isinstance(study, Study):
         study = Study.read(Path(study))
@@ -227,13 +228,13 @@ def _flux(emulator: EmissionEmulator, grid: StudyGrid) -> NDArray[np.float64]:
 
 
 def _median(errors: NDArray[np.float64]) -> float:
-    """Return the median of the errors that are not NaN, NaN if none is."""
+    """Return the median of the errors, ignoring NaN unless all are NaN."""
     known = errors[~np.isnan(errors)]
     return float(np.median(known)) if len(known) else float("nan")
 
 
 def _rms(errors: NDArray[np.float64]) -> float:
-    """Return the root mean square of the errors that are not NaN."""
+    """Return the root mean square error, ignoring NaN unless all are NaN."""
     known = errors[~np.isnan(errors)]
     return float(np.sqrt(np.mean(known**2))) if len(known) else float("nan")
 

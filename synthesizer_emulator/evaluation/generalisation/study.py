@@ -23,7 +23,7 @@ from synthesizer_emulator.validation import (
     nearest,
 )
 
-# The name, among the test regions, of the nodes that were trained on.
+# The region of the training nodes, reported with the test regions.
 TRAINED = "trained"
 
 _REQUIRED = ("architectures", "grid", "spectrum", "test", "training")
@@ -32,7 +32,7 @@ _OPTIONAL = ("fractions", "looks", "seeds", "wavelengths")
 
 @dataclass(frozen=True)
 class Candidate:
-    """An architecture that takes part in a study.
+    """An architecture and its settings, to be compared in a study.
 
     Attributes:
         architecture (str): The name of the architecture.
@@ -52,18 +52,15 @@ class Candidate:
     def make_config(self, seed: int) -> TrainingConfig:
         """Return the training settings with a seed.
 
-        Args:
-            seed (int): The seed.
-
         Raises:
-            InconsistentArguments: If there is no such setting, or one is
-                out of its range.
+            InconsistentArguments: If a setting is not known or out of
+                range.
         """
         config = get_training(self.make_architecture(), self.training)
         if "seed" in self.training:
             raise InconsistentArguments(
-                "The training of an architecture can't have a seed in a "
-                "study: give the seeds under 'seeds'."
+                "The training settings of a study must not contain 'seed'. "
+                "Use 'seeds' of the study."
             )
         return replace(config, seed=seed)
 
@@ -74,18 +71,19 @@ class Study:
 
     Attributes:
         grid (Path): The grid file.
-        spectrum (str): The spectrum that is emulated.
+        spectrum (str): The name of the emulated spectrum.
         architectures (dict): The Candidates by name.
         training (dict): The blocks of each training region by name, as in
             `region_mask`.
-        test (dict): The blocks of each test region by name; nodes that were
-            trained on are left out of it.
-        seeds (tuple of int): The seeds with which each run is repeated.
+        test (dict): The blocks of each test region by name; training nodes
+            are excluded.
+        seeds (tuple of int): The seeds; each run is repeated with each.
         fractions (tuple of float): The fractions of the nodes of a training
-            region that are trained on, drawn with the seed.
-        wavelengths (int): The number of scored wavelengths, evenly spread,
-            that are emulated.
-        looks (int): How often errors are measured during training.
+            region to train on, drawn with the seed.
+        wavelengths (int): The number of emulated wavelengths, evenly spread
+            over the scored ones.
+        looks (int): The number of times that errors are measured during
+            training.
     """
 
     grid: Path
@@ -99,11 +97,11 @@ class Study:
     looks: int = 12
 
     def __post_init__(self) -> None:
-        """Check the settings.
+        """Raise unless all settings are valid.
 
         Raises:
-            InconsistentArguments: If one is out of its range.
-            UnrecognisedOption: If there is no such architecture.
+            InconsistentArguments: If a setting is out of range.
+            UnrecognisedOption: If an architecture is not known.
         """
         for name in (
             "architectures",
@@ -113,7 +111,9 @@ class Study:
             "fractions",
         ):
             if not getattr(self, name):
-                raise InconsistentArguments(f"A study needs '{name}'.")
+                raise InconsistentArguments(
+                    f"'{name}' of a study must not be empty."
+                )
         for seed in self.seeds:
             check_whole("each of seeds", seed, 0)
         for fraction in self.fractions:
@@ -122,7 +122,8 @@ class Study:
         check_whole("looks", self.looks, 1)
         if TRAINED in self.test:
             raise InconsistentArguments(
-                f"'{TRAINED}' can't be the name of a test region."
+                f"A test region must not be called '{TRAINED}', the name of "
+                "the training nodes in the results. Use another name."
             )
         for candidate in self.architectures.values():
             candidate.make_config(0)
@@ -132,28 +133,28 @@ class Study:
         """Read a study from a YAML file.
 
         Args:
-            path (Path): The file. A relative path of a grid is also looked
-                up beside it.
+            path (Path): The file. A relative path of the grid is looked up
+                in the folder of this file first.
 
         Returns:
             Study: The study.
 
         Raises:
             OSError: If the file can't be read.
-            InconsistentArguments: If it does not describe a study.
-            GridError: If there is no such grid.
-            UnrecognisedOption: If there is no such architecture.
+            InconsistentArguments: If the file does not describe a study.
+            GridError: If the grid is missing.
+            UnrecognisedOption: If an architecture is not known.
         """
         with in_file(path):
             return cls._from_config(read_yaml(path), path.parent)
 
     @classmethod
     def _from_config(cls, config: Any, folder: Path) -> Self:
-        """Return a study from the contents of a YAML file in a folder."""
+        """Return the study in the contents of a YAML file in a folder."""
         if not isinstance(config, dict):
             raise InconsistentArguments(
-                "This is no study: expected 'grid', 'spectrum', "
-                "'architectures', 'training' and 'test'."
+                "A study must contain 'grid', 'spectrum', 'architectures', "
+                f"'training' and 'test'; got {str(config)[:60]!r}."
             )
         check_keys("The study", config, list(_REQUIRED), list(_OPTIONAL))
         for name in ("grid", "spectrum"):
@@ -161,10 +162,12 @@ class Study:
                 raise InconsistentArguments(
                     f"'{name}' must be a name, got {config[name]!r}."
                 )
-        beside = folder / config["grid"]
+        local_path = folder / config["grid"]
         settings = {
             **config,
-            "grid": find_grid(beside if beside.is_file() else config["grid"]),
+            "grid": find_grid(
+                local_path if local_path.is_file() else config["grid"]
+            ),
             "architectures": {
                 str(name): _candidate(str(name), candidate)
                 for name, candidate in _entries(config, "architectures")
@@ -185,7 +188,7 @@ class Study:
 
 
 def _candidate(name: str, config: Any) -> Candidate:
-    """Return a candidate from its entry in a YAML file."""
+    """Return the candidate in an entry of a YAML file."""
     config = {} if config is None else config
     known = sorted(f.name for f in fields(Candidate))
     unknown = [
@@ -202,11 +205,11 @@ def _candidate(name: str, config: Any) -> Candidate:
 
 
 def _entries(config: dict, name: str) -> Any:
-    """Return the names and contents of an entry that holds named entries."""
+    """Return the names and contents of the entries under a key."""
     entries = config[name]
     if not isinstance(entries, dict) or not entries:
         raise InconsistentArguments(
-            f"'{name}' must hold named entries, as in '{name}: {{name: "
+            f"'{name}' must contain named entries, as in '{name}: {{name: "
             f"...}}'; got {entries!r}."
         )
     return entries.items()

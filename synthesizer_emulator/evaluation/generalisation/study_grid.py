@@ -1,4 +1,4 @@
-"""The grid of a study: its spectra, its regions, and errors at its nodes."""
+"""The grid of a study: spectra, regions, and errors at the nodes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -27,29 +27,29 @@ from synthesizer_emulator.gridfile.native import NativeGrid
 from synthesizer_emulator.gridfile.nodes import Block, region_mask
 from synthesizer_emulator.validation import nearest
 
-# The parts of the error of ln flux: the mean over wavelengths, the first
+# The error of ln flux is split into the mean over wavelengths, the first
 # principal components of all spectra, and the remainder.
 _COMPONENTS = 3
 BRIGHTNESS, REST = "brightness", "rest"
 
-# The largest emulated flux over the peak of the native spectrum.
+# Emulated fluxes are clipped to this multiple of the native peak.
 _CEILING = 1e8
 
 
 @dataclass(frozen=True)
 class StudyGrid:
-    """The spectra of the grid of a study, and its regions.
+    """The spectra and the regions of the grid of a study.
 
     Attributes:
         axes (tuple of Axis): The axes.
         nodes (tuple of np.ndarray): The coordinates of the nodes along each
-            axis, as networks have them.
+            axis, scaled as inputs of the networks.
         values (np.ndarray of float): The spectra at the wavelengths of the
             study, (n1, ..., nd, k).
         has_emission (np.ndarray of bool): Mask of the nodes with emission,
             (n1, ..., nd).
-        basis (LinearBasis): The principal components of ln flux less its
-            mean.
+        basis (LinearBasis): The principal components of ln flux minus its
+            mean over wavelengths.
         training (dict): The mask of each training region.
         test (dict): The mask of each test region.
     """
@@ -64,16 +64,14 @@ class StudyGrid:
 
     @classmethod
     def from_study(cls, study: Study) -> Self:
-        """Read the grid of a study, and find its regions.
-
-        Args:
-            study (Study): The study.
+        """Read the grid of a study, and find the nodes of its regions.
 
         Raises:
             GridError: If the grid is damaged.
-            MissingSpectraType: If it does not have the spectrum.
-            InconsistentArguments: If there is no such axis or node, or if a
-                training region has less than two nodes with emission.
+            MissingSpectraType: If the grid lacks the spectrum.
+            InconsistentArguments: If the grid lacks an axis or node of a
+                region, or a training region has fewer than two nodes with
+                emission.
         """
         native = NativeGrid.open(study.grid)
         header = native.header
@@ -117,23 +115,19 @@ class StudyGrid:
         for name, mask in grid.training.items():
             if np.count_nonzero(mask) < 2:
                 raise InconsistentArguments(
-                    f"The training region '{name}' has "
-                    f"{np.count_nonzero(mask)} nodes with emission; training "
-                    "takes at least two."
+                    f"The training region '{name}' must have at least two "
+                    f"nodes with emission, got {np.count_nonzero(mask)}. "
+                    "Enlarge the region."
                 )
         return grid
 
     def samples(
         self, mask: NDArray[np.bool_], softening: float
     ) -> EmissionSamples:
-        """Return the nodes of a region as a training set.
+        """Return the nodes in a mask (n1, ..., nd) as a training set.
 
-        Its grid is the smallest that holds the region, so that an
-        architecture with a table at the nodes knows no other nodes.
-
-        Args:
-            mask (np.ndarray of bool): The region, (n1, ..., nd).
-            softening (float): The softening of the logarithm.
+        Its grid is the smallest that contains them, so that architectures
+        with a table at the nodes have no entries for other nodes.
         """
         indices = enclosing_grid(mask)
         samples = EmissionSamples.from_values(
@@ -158,24 +152,24 @@ class StudyGrid:
         """Return the errors of emulated spectra at all nodes.
 
         Args:
-            flux (np.ndarray of float): The emulated spectra, shaped as
-                `values`.
+            flux (np.ndarray of float): The emulated spectra,
+                (n1, ..., nd, k).
 
         Returns:
-            tuple: The mean absolute fractional error of each spectrum,
-                (n1, ..., nd); and for each part of the error of ln flux its
-                root mean square over wavelengths, (n1, ..., nd). Both are
-                NaN where there is no emission.
+            tuple: The mean absolute fractional error of each spectrum; and
+                for each component of the error of ln flux the root mean
+                square over wavelengths. All are (n1, ..., nd), and NaN at
+                nodes without emission.
         """
         means = mean_errors(fractional_residuals(flux, self.values))
         true = self.values[self.has_emission]
-        wrong = _soft_log(flux[self.has_emission], true)
-        wrong -= _soft_log(true, true)
-        coefficients = wrong @ self.basis.components.T
-        squares = {BRIGHTNESS: wrong.mean(axis=-1) ** 2}
+        error = _soft_log(flux[self.has_emission], true)
+        error -= _soft_log(true, true)
+        coefficients = error @ self.basis.components.T
+        squares = {BRIGHTNESS: error.mean(axis=-1) ** 2}
         for i, coefficient in enumerate(coefficients.T):
-            squares[f"component {i + 1}"] = coefficient**2 / wrong.shape[1]
-        rest = (wrong**2).mean(axis=-1) - sum(squares.values())
+            squares[f"component {i + 1}"] = coefficient**2 / error.shape[1]
+        rest = (error**2).mean(axis=-1) - sum(squares.values())
         squares[REST] = np.maximum(rest, 0.0)
         parts = {}
         for name, square in squares.items():
@@ -187,16 +181,7 @@ class StudyGrid:
 def draw_nodes(
     mask: NDArray[np.bool_], fraction: float, seed: int
 ) -> NDArray[np.bool_]:
-    """Draw a fraction of the nodes of a region, at least two.
-
-    Args:
-        mask (np.ndarray of bool): The region, (n1, ..., nd).
-        fraction (float): The fraction of its nodes.
-        seed (int): The seed of the draw.
-
-    Returns:
-        np.ndarray of bool: The mask of the drawn nodes.
-    """
+    """Draw a fraction of the nodes in a mask (n1, ..., nd), at least two."""
     nodes = np.flatnonzero(mask)
     n = min(len(nodes), max(2, round(fraction * len(nodes))))
     drawn = np.zeros(mask.shape, bool)
@@ -206,21 +191,18 @@ def draw_nodes(
 
 
 def enclosing_grid(mask: NDArray[np.bool_]) -> list[NDArray[np.intp]]:
-    """Return the nodes of the smallest grid that holds a region.
+    """Return the indices along each axis of the smallest enclosing grid.
 
-    Args:
-        mask (np.ndarray of bool): The region, (n1, ..., nd).
-
-    Returns:
-        list of np.ndarray: The indices along each axis, at least two.
+    It contains all nodes in a mask (n1, ..., nd), and at least two nodes
+    along each axis.
     """
     indices = []
     for i, n in enumerate(mask.shape):
         others = tuple(k for k in range(mask.ndim) if k != i)
         nodes = np.flatnonzero(mask.any(axis=others))
         if len(nodes) == 1:
-            beside = nodes[0] + (1 if nodes[0] + 1 < n else -1)
-            nodes = np.sort(np.append(nodes, beside))
+            neighbour = nodes[0] + (1 if nodes[0] + 1 < n else -1)
+            nodes = np.sort(np.append(nodes, neighbour))
         indices.append(nodes)
     return indices
 
@@ -228,7 +210,7 @@ def enclosing_grid(mask: NDArray[np.bool_]) -> list[NDArray[np.intp]]:
 def _soft_log(
     flux: NDArray[np.float64], true: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return ln(flux / peak of true + floor), so that faint pixels fade."""
+    """Return ln(flux / peak of true + floor), finite for zero flux."""
     relative = flux / true.max(axis=-1, keepdims=True)
     bounded = np.nan_to_num(relative, nan=_CEILING).clip(0.0, _CEILING)
     return np.log(bounded + SCORED_FLOOR)

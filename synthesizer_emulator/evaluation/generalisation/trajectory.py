@@ -1,7 +1,7 @@
-"""Networks at several epochs of a training, as monitors of the training.
+"""Training monitors that record networks at several epochs.
 
-A `NetworkRecorder` keeps networks while they are trained; fitting again with
-a `FinishedTraining` returns the emulator that they make, without training.
+A `NetworkRecorder` keeps networks while they are trained. Fitting again with
+a `FinishedTraining` assembles the emulator of such networks without training.
 """
 
 from collections.abc import Mapping
@@ -14,20 +14,21 @@ from synthesizer_emulator.architectures.training import (
     TrainingConfig,
 )
 
-# The most epochs at which errors are measured.
+# The largest number of epochs at which errors are measured.
 _MOST_LOOKS = 10_000
 
 
 class NetworkRecorder:
-    """A monitor that keeps the networks of an architecture.
+    """A training monitor that keeps the networks of an architecture.
 
-    The main network (of the first member of an ensemble) is kept at several
-    epochs, all others as they are in the end.
+    The main network (of the first ensemble member) is kept at several
+    epochs, the other networks after their training.
 
     Attributes:
         epochs (set of int): The epochs at which the main network is kept.
         looks (dict): The main network at these epochs.
-        finals (dict): The other networks, by the names of their trainings.
+        finals (dict): The other trained networks, by the names of their
+            trainings.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class NetworkRecorder:
         self._name = name
 
     def stage(self, name: str, epochs: int | None = None) -> "NetworkRecorder":
-        """Return the monitor of another network."""
+        """Return the monitor of another training of the architecture."""
         name = f"{self._name} {name}".strip()
         return NetworkRecorder(set(), name, self.finals)
 
@@ -50,7 +51,7 @@ class NetworkRecorder:
         """Return None, to train from the start."""
 
     def report(self, history: LossHistory, state: Any) -> None:
-        """Keep the network."""
+        """Keep the network of this epoch, and the best network so far."""
         epoch = history.epoch[-1]
         if epoch in self.epochs:
             self.looks[epoch] = state["network"]
@@ -59,11 +60,11 @@ class NetworkRecorder:
 
 
 class FinishedTraining:
-    """A monitor of trainings that have done all their epochs.
+    """A training monitor that returns trained networks at the last epoch.
 
     Args:
         networks (Mapping): The networks by the names of their trainings;
-            that of the main network is empty.
+            the name of the main training is empty.
         epochs (int): The number of epochs of the training.
         name (str): The name of this training.
     """
@@ -76,7 +77,7 @@ class FinishedTraining:
     def stage(
         self, name: str, epochs: int | None = None
     ) -> "FinishedTraining":
-        """Return the monitor of another network."""
+        """Return the monitor of another training of the architecture."""
         return FinishedTraining(
             self._networks,
             epochs or self._epochs,
@@ -90,18 +91,14 @@ class FinishedTraining:
         return state, LossHistory([self._epochs], [0.0], [0.0], [0.0])
 
     def report(self, history: LossHistory, state: Any) -> None:
-        """Do nothing: no epoch is left."""
+        """Do nothing, because all epochs are done."""
 
 
 def look_epochs(config: TrainingConfig, looks: int) -> set[int]:
-    """Return the epochs at which to measure errors, even in their log.
+    """Return at most `looks` epochs at which to measure errors.
 
-    Args:
-        config (TrainingConfig): The training settings.
-        looks (int): The most epochs.
-
-    Returns:
-        set of int: Multiples of `check_every`; the last includes `epochs`.
+    They are multiples of `check_every`, evenly spaced in log; the last is
+    the first multiple not before the end of the training.
     """
     last = -(-config.epochs // config.check_every)
     steps = np.geomspace(1, last, min(looks, _MOST_LOOKS)).round().astype(int)

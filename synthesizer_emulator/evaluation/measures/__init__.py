@@ -1,1 +1,1 @@
-"""Measures of an emulator: residuals, magnitudes, fits and derivatives."""
+"""Error measures: residuals, magnitudes, fitted labels and derivatives."""

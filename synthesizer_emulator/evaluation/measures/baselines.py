@@ -1,8 +1,8 @@
-"""Baselines that an emulator must beat between the nodes of a grid.
+"""Baselines for emulators between the nodes of a grid.
 
-Synthesizer's own linear interpolation, which users get without an emulator,
-and monotone cubics (PCHIP) through the coefficients of principal components,
-the best interpolation without a network.
+They are the linear interpolation of Synthesizer, which users have without an
+emulator, and monotone cubics (PCHIP) through the coefficients of principal
+components, the best interpolation without a network.
 """
 
 from collections.abc import Sequence
@@ -19,17 +19,16 @@ from synthesizer_emulator.gridfile.header import Axis
 from synthesizer_emulator.gridfile.labels import Label
 from synthesizer_emulator.gridfile.native import NativeGrid
 
-# Enough components, and a small enough remainder, that the interpolation
-# limits the accuracy.
+# With these values the interpolation limits the accuracy, and not the basis.
 _COMPONENTS = 256
 _TOLERANCE = 1e-5
 _SOFTENING = 1e-8
 
-# Points for each call of Synthesizer's interpolation.
+# The number of points in each call of Synthesizer's interpolation.
 _BATCH = 256
 
-# For each stored quantity of the lines, the spectrum under which Synthesizer
-# returns it, and the attribute of a LineCollection.
+# For each stored line quantity, the spectrum type for which Synthesizer
+# returns it, and the attribute of the LineCollection.
 _LINE_ATTRIBUTES = {
     "luminosity": ("nebular", "luminosity"),
     "nebular_continuum": ("nebular", "continuum"),
@@ -42,13 +41,8 @@ def synthesizer_interpolation(
 ) -> NDArray[np.float64]:
     """Interpolate a grid with `Grid.interpolate_grid_at_axes_value`.
 
-    Args:
-        native (NativeGrid): The grid.
-        emission (str): The path of the emission, e.g. `spectra/incident`.
-        points (np.ndarray of float): Axis values, (m, d).
-
-    Returns:
-        np.ndarray of float: The emission in the units of the file, (m, n).
+    Returns the emission at the axis values `points` (m, d), in the units of
+    the file, (m, n).
     """
     header = native.header
     group, name = emission.split("/")
@@ -89,14 +83,14 @@ def pchip_of_components(
 ) -> NDArray[np.float64]:
     """Interpolate the coefficients of principal components of ln flux.
 
-    By PCHIP (Fritsch & Butland 1984, SIAM J. Sci. Stat. Comput. 5, 300, as
-    in SciPy) along each axis from which nodes are missing, in its label.
+    Uses PCHIP (Fritsch & Butland 1984, SIAM J. Sci. Stat. Comput. 5, 300, as
+    in SciPy) along each axis with missing nodes, as a function of its label.
     The fraction of nodes with emission is interpolated linearly.
 
     Args:
         values (np.ndarray of float): The emission at the nodes of `axes`,
             (m1, ..., md, n).
-        axes (sequence of Axis): The axes with nodes missing.
+        axes (sequence of Axis): The axes without the missing nodes.
         wanted (sequence of Axis): The axes with all nodes.
         missing (np.ndarray of bool): Mask of the m nodes of `wanted` to
             predict, (n1, ..., nd).

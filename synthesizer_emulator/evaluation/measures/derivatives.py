@@ -1,8 +1,8 @@
-"""Derivatives of ln flux with the labels of a grid.
+"""Derivatives of ln flux with respect to the labels of a grid.
 
-The automatic derivatives of an emulator must agree with its own central
-differences; with the differences between nodes they agree as far as the
-grid is smooth on the scale of its nodes.
+The automatic derivatives of an emulator must agree with the central
+differences of the emulator. They agree with the differences between nodes as
+far as the grid is smooth on the scale of its nodes.
 """
 
 from collections.abc import Sequence
@@ -24,12 +24,12 @@ from synthesizer_emulator.evaluation.measures.subset import (
 from synthesizer_emulator.gridfile.labels import Label, labels_to_values
 from synthesizer_emulator.gridfile.nodes import inner_mask
 
-# The number of wavelengths, and the most nodes, at which derivatives are
-# compared.
+# The number of wavelengths, and the largest number of nodes, at which
+# derivatives are compared.
 PIXELS = 200
 _NODES = 400
 
-# The step of central differences, as a fraction of the distance of nodes.
+# The step of central differences, as a fraction of the node spacing.
 _STEP = 0.01
 
 
@@ -39,7 +39,7 @@ class DerivativeErrors:
 
     Attributes:
         logged (bool): Whether the label is log10 of the axis.
-        size (float): The root mean square derivative between nodes.
+        size (float): The root mean square of the differences between nodes.
         emulator (Quantiles): The automatic derivative minus the central
             difference of the emulator.
         grid (Quantiles): The automatic derivative minus the difference
@@ -54,7 +54,7 @@ class DerivativeErrors:
 
 @dataclass(frozen=True)
 class Derivatives:
-    """The derivatives of ln flux with each label, estimated in three ways.
+    """Three estimates of the derivatives of ln flux with each label.
 
     Attributes:
         spectrum (str): The name of the spectrum.
@@ -62,9 +62,12 @@ class Derivatives:
         lam (np.ndarray of float): Wavelengths in Angstrom, (k,).
         points (np.ndarray of float): Axis values of the nodes, (m, d).
         automatic (np.ndarray of float): Automatic derivatives of the
-            emulator, (m, k, d); NaN where it is too faint to be scored.
-        differences (np.ndarray of float): Its central differences.
-        native (np.ndarray of float): Differences between nodes.
+            emulator, (m, k, d); NaN where the flux is too faint to be
+            scored.
+        differences (np.ndarray of float): Central differences of the
+            emulator, (m, k, d).
+        native (np.ndarray of float): Differences between the nodes of the
+            grid, (m, k, d).
     """
 
     spectrum: str
@@ -85,21 +88,21 @@ def compare_derivatives(
     native: NDArray[np.float64],
     seed: int = 0,
 ) -> Derivatives | None:
-    """Estimate derivatives at the inner nodes of a grid in three ways.
+    """Return three estimates of derivatives at the inner nodes of a grid.
 
     Args:
         emulator (Emulator): The emulator.
         spectrum (str): The name of the spectrum.
         labels (sequence of Label): The axes of the grid.
-        columns (np.ndarray of int): The indices of k of the emulator's
-            wavelengths, (k,).
+        columns (np.ndarray of int): The indices of the compared
+            wavelengths of the emulator, (k,).
         lam (np.ndarray of float): These wavelengths in Angstrom, (k,).
-        native (np.ndarray of float): The native spectra there,
-            (n1, ..., nd, k).
-        seed (int): The seed that chooses among more nodes than 400.
+        native (np.ndarray of float): The native spectra at these
+            wavelengths, (n1, ..., nd, k).
+        seed (int): The seed for drawing 400 nodes if there are more.
 
     Returns:
-        Derivatives: The derivatives; None if an axis has less than three
+        Derivatives: The derivatives; None if an axis has fewer than three
             nodes, or no inner node is bright.
     """
     shape = native.shape[:-1]
@@ -148,9 +151,9 @@ def compare_derivatives(
 def node_derivatives(
     labels: Sequence[Label], native: NDArray
 ) -> tuple[NDArray, NDArray[np.bool_]]:
-    """Return derivatives of ln flux by differences between nodes.
+    """Return derivatives of ln flux from differences between nodes.
 
-    They are of second order in the distance of the nodes.
+    The differences are accurate to second order in the node spacing.
 
     Args:
         labels (sequence of Label): The d axes.
@@ -178,7 +181,7 @@ def _automatic(
     labels: Sequence[Label],
     nodes: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Return derivatives (m, k, d) by forward differentiation."""
+    """Return derivatives (m, k, d) by forward-mode differentiation."""
 
     def log_flux(at: Array) -> Array:
         values = labels_to_values(labels, at, jnp)

@@ -1,4 +1,4 @@
-"""The filters in which magnitudes are compared: JWST/NIRCam's wide bands."""
+"""The wide bands of JWST/NIRCam, the default filters of magnitudes."""
 
 from pathlib import Path
 
@@ -28,25 +28,25 @@ def named_filters(name: str) -> FilterCollection:
             path of a file written by `FilterCollection.write_filters`.
 
     Returns:
-        FilterCollection: The filters, by wavelength.
+        FilterCollection: The filters, sorted by wavelength.
 
     Raises:
-        UnrecognisedOption: If there is no such file.
-        UnmetDependency: If `curves` is chosen and astro-sedpy is missing.
+        UnrecognisedOption: If the file is missing.
+        UnmetDependency: If `name` is `curves` and astro-sedpy is missing.
     """
     known = {"top-hats": nircam_top_hats, "curves": nircam_curves}
     if name in known:
         return known[name]()
     if not Path(name).is_file():
         raise UnrecognisedOption(
-            f"No filters '{name}'; there are {', '.join(known)}, or give "
-            "the path of a file written by FilterCollection.write_filters."
+            f"No filters '{name}'. Use {' or '.join(known)}, or the path of "
+            "a file written by FilterCollection.write_filters."
         )
     return FilterCollection(path=name)
 
 
 def nircam_top_hats() -> FilterCollection:
-    """Return NIRCam's eight wide bands as top hats."""
+    """Return the eight wide bands of NIRCam as top hats."""
     return FilterCollection(
         tophat_dict={
             code: {"lam_min": low * angstrom, "lam_max": high * angstrom}
@@ -56,7 +56,7 @@ def nircam_top_hats() -> FilterCollection:
 
 
 def nircam_curves() -> FilterCollection:
-    """Return NIRCam's eight wide bands with measured transmission curves.
+    """Return the eight wide bands of NIRCam with measured curves.
 
     Raises:
         UnmetDependency: If the package astro-sedpy is not installed.
@@ -65,8 +65,8 @@ def nircam_curves() -> FilterCollection:
         from sedpy.observate import Filter as Curve
     except ImportError as error:
         raise UnmetDependency(
-            "The transmission curves of NIRCam are those of astro-sedpy: "
-            "install it with `pip install astro-sedpy`, or use the top hats."
+            "The transmission curves of NIRCam come with astro-sedpy. "
+            "Install it with `pip install astro-sedpy`, or use top-hats."
         ) from error
     filters = []
     for code in NIRCAM_WIDE:

@@ -1,7 +1,7 @@
-"""Magnitudes of composite galaxies, native against emulated.
+"""Errors of the magnitudes and colours of composite galaxies.
 
-Random star formation and metal enrichment histories (SFZH) are combined
-with the spectra of either grid; fluxes in filters are Synthesizer's.
+Random star formation and metal enrichment histories (SFZH) are combined with
+native and with emulated spectra; Synthesizer computes the fluxes in filters.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from synthesizer_emulator.galaxies.histories import sfzh
 from synthesizer_emulator.gridfile.header import Axis
 from synthesizer_emulator.units import parse_unit
 
-# Synthesizer takes all galaxies at one redshift in one call.
+# Few redshifts, because one call of Synthesizer takes a single redshift.
 _REDSHIFTS = np.linspace(0.0, 5.0, 26)
 
 _MASS = 1e10  # Msun
@@ -42,8 +42,8 @@ class Histories:
         max_age (np.ndarray of float): The age in yr at which it began, (n,).
         tau (np.ndarray of float): The width of the log-normal, (n,).
         metallicity (np.ndarray of float): The mean metallicity, (n,).
-        metallicity_sigma (np.ndarray of float): Its standard deviation,
-            (n,).
+        metallicity_sigma (np.ndarray of float): The standard deviation of
+            the metallicity, (n,).
     """
 
     sfzh: NDArray[np.float64] = field(repr=False)
@@ -60,13 +60,13 @@ class PhotometryErrors:
     """Errors of magnitudes and colours of composite galaxies, in mag.
 
     Attributes:
-        summary (Quantiles): Over all bands and galaxies.
+        summary (Quantiles): Quantiles over all bands and galaxies.
         magnitudes (dict): The Quantiles of each band over galaxies.
-        colours (dict): The same of each colour of neighbouring bands.
+        colours (dict): The Quantiles of each colour of neighbouring bands.
         redshift (np.ndarray of float): The redshifts of the galaxies, (n,).
         errors (np.ndarray of float): Emulated minus native magnitude,
-            (n, bands); NaN in bands fainter than `SCORED_FLOOR` of the
-            brightest.
+            (n, bands); NaN in bands fainter than `SCORED_FLOOR` times the
+            brightest band.
     """
 
     summary: Quantiles
@@ -84,9 +84,9 @@ def has_histories(axes: Sequence[Axis]) -> bool:
 def random_histories(axes: Sequence[Axis], n: int, seed: int) -> Histories:
     """Draw galaxies with log-normal star formation histories.
 
-    Histories are Synthesizer's `SFH.LogNormal` and `ZDist.Normal`, at
-    redshifts 0 to 5; no star is older than the Universe. Along further axes
-    all stars of a galaxy are at one node.
+    The histories are those of `SFH.LogNormal` and `ZDist.Normal` in
+    Synthesizer, at redshifts 0 to 5; no star is older than the Universe. All
+    stars of a galaxy are at one node of any further axes.
 
     Args:
         axes (sequence of Axis): The axes of the grid, ages and
@@ -95,7 +95,7 @@ def random_histories(axes: Sequence[Axis], n: int, seed: int) -> Histories:
         seed (int): The seed of the draw.
 
     Returns:
-        Histories: The galaxies, with 1e10 Msun each.
+        Histories: The galaxies, with an initial mass of 1e10 Msun each.
     """
     rng = np.random.default_rng(seed)
     ages = unyt_array(axes[0].values, parse_unit(axes[0].units)).to_value("yr")
@@ -130,19 +130,17 @@ def observed_fluxes(
     redshift: NDArray[np.float64],
     filters: FilterCollection,
 ) -> NDArray[np.float64]:
-    """Return observed fluxes in filters, by Synthesizer's `Sed`.
+    """Return observed fluxes in filters in nJy, (n, bands).
 
-    With the intergalactic absorption of Inoue et al. (2014, MNRAS 442,
-    1805) and the cosmology Planck18; at redshift zero, as seen from 10 pc.
+    Uses Synthesizer's `Sed` with the intergalactic absorption of Inoue et
+    al. (2014, MNRAS 442, 1805) and the cosmology Planck18; galaxies at
+    redshift zero are at 10 pc.
 
     Args:
         lam (np.ndarray of float): Rest wavelengths in Angstrom, (nlam,).
         lnu (np.ndarray of float): Spectra in erg/s/Hz, (n, nlam).
         redshift (np.ndarray of float): The redshifts, (n,).
         filters (FilterCollection): The filters.
-
-    Returns:
-        np.ndarray of float: Flux densities in nJy, (n, bands).
     """
     igm = Inoue14()
     fluxes = np.empty((len(lnu), len(filters.filter_codes)))
@@ -168,13 +166,14 @@ def photometry_errors(
 
     Args:
         native (np.ndarray of float): Fluxes of native spectra, (n, bands).
-        emulated (np.ndarray of float): The same of emulated spectra.
+        emulated (np.ndarray of float): Fluxes of emulated spectra,
+            (n, bands).
         redshift (np.ndarray of float): The redshifts of the galaxies, (n,).
-        codes (sequence of str): The filter codes, by wavelength.
+        codes (sequence of str): The filter codes, sorted by wavelength.
 
     Returns:
-        PhotometryErrors: The errors, by the last part of the filter codes
-            (`JWST/NIRCam.F070W` is `F070W`).
+        PhotometryErrors: The errors, by the name of the filter after the
+            last dot of its code (`F070W` for `JWST/NIRCam.F070W`).
     """
     ratio = np.divide(
         emulated,

@@ -1,4 +1,4 @@
-"""Quantiles and mean of errors: the summary that all measures share."""
+"""The summary of errors in all measures: quantiles and mean."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -14,8 +14,8 @@ class Quantiles:
     """Quantiles of the absolute value of errors, and their mean.
 
     Attributes:
-        number (int): The number of errors that are not NaN. If there are
-            none, all other values are NaN.
+        number (int): The number of errors that are not NaN. If it is 0,
+            all other values are NaN.
         p50 (float): The median absolute error.
         p95 (float): The 95th percentile.
         p99 (float): The 99th percentile.
@@ -32,12 +32,7 @@ class Quantiles:
 
     @classmethod
     def from_errors(cls, errors: NDArray) -> Self:
-        """Summarise errors of any shape.
-
-        Args:
-            errors (np.ndarray of float): Errors with their signs, NaN
-                where there is none.
-        """
+        """Summarise signed errors of any shape, ignoring NaN."""
         known = errors[~np.isnan(errors)]
         if not len(known):
             nan = float("nan")

@@ -1,7 +1,7 @@
-"""Errors of quantities derived from spectra, by the methods of `Sed`.
+"""Errors of quantities derived from spectra with the methods of `Sed`.
 
 Ionising photon rates, bolometric luminosities, the 4000 Angstrom break and
-the UV slope are integrals and ratios, whose errors do not follow from the
+the UV slope are integrals and ratios, whose errors can't be inferred from the
 errors of single pixels.
 """
 
@@ -16,8 +16,8 @@ from unyt import unyt_array
 from synthesizer_emulator.emulator.metrics import SCORED_FLOOR
 from synthesizer_emulator.evaluation.measures.quantiles import Quantiles
 
-# Ionising photon rates below this fraction of the largest, as those of old
-# stars, are not scored.
+# Ionising photon rates below this fraction of the largest, such as those of
+# old stars, are not scored.
 _PHOTON_FLOOR = 1e-8
 
 
@@ -26,14 +26,16 @@ class Quantity:
     """A quantity derived from a spectrum.
 
     Attributes:
-        title (str): Its name in tables and figures.
-        window (tuple of float): The wavelengths in Angstrom that it depends
-            on.
-        measure (callable): Maps an Sed (m, nlam) to values (m,).
-        fractional (bool): Whether its error is relative, or absolute.
+        title (str): The name in tables and figures.
+        window (tuple of float): The range of wavelengths in Angstrom that
+            the quantity depends on.
+        measure (callable): The function from an Sed (m, nlam) to values
+            (m,).
+        fractional (bool): Whether errors are relative; else absolute.
         bright (bool): Whether all pixels in the window must be brighter
-            than `SCORED_FLOOR` of the peak of the spectrum.
-        filled (float): The fraction of these pixels that must have flux.
+            than `SCORED_FLOOR` times the peak of the spectrum.
+        filled (float): The fraction of the pixels in the window that must
+            have flux.
     """
 
     title: str
@@ -92,12 +94,12 @@ class QuantityErrors:
     """The errors of a derived quantity at the nodes of a grid.
 
     Attributes:
-        fractional (bool): Whether errors are relative, or absolute.
-        summary (Quantiles): Their quantiles and mean.
-        true (np.ndarray of float): The values of the grid, (n1, ..., nd);
-            NaN where the quantity is not defined.
-        errors (np.ndarray of float): Emulated minus native, over native if
-            fractional, (n1, ..., nd).
+        fractional (bool): Whether errors are relative; else absolute.
+        summary (Quantiles): The quantiles and the mean of the errors.
+        true (np.ndarray of float): The native values, (n1, ..., nd); NaN
+            where the quantity is not defined.
+        errors (np.ndarray of float): Emulated minus native value, divided
+            by the native value if fractional, (n1, ..., nd).
     """
 
     fractional: bool
@@ -114,11 +116,11 @@ def measure(
     Args:
         lam (np.ndarray of float): The wavelengths in Angstrom, (nlam,).
         native (np.ndarray of float): Spectra in erg/s/Hz, (..., nlam).
-        emulated (np.ndarray of float): The same of the emulator.
+        emulated (np.ndarray of float): Spectra in erg/s/Hz, (..., nlam).
 
     Returns:
-        dict: For each quantity whose window the wavelengths cover, the
-            native and the emulated values, both (...,); NaN where the
+        dict: The native and the emulated values, both (...,), of each
+            quantity with a window within the wavelengths; NaN where the
             native spectrum is too faint.
     """
     shape = native.shape[:-1]
@@ -128,7 +130,7 @@ def measure(
     for name, quantity in QUANTITIES.items():
         low, high = quantity.window
         inside = (lam > low) & (lam < high)
-        # Wavelengths always cover the open end of a window.
+        # A limit of 0 or infinity is always covered.
         covered = (low == 0 or lam[0] <= low) and (
             np.isinf(high) or lam[-1] >= high
         )
@@ -151,14 +153,9 @@ def measure(
 def quantity_errors(
     values: dict[str, tuple[NDArray, NDArray]],
 ) -> dict[str, QuantityErrors]:
-    """Return the errors of derived quantities.
+    """Return the errors of derived quantities that `measure` returned.
 
-    Args:
-        values (dict): The native and the emulated values of each quantity
-            at all nodes, as `measure` returns them.
-
-    Returns:
-        dict: The QuantityErrors of each quantity that is defined anywhere.
+    Quantities that are not defined at any node are left out.
     """
     errors = {}
     for name, (native, emulated) in values.items():
@@ -166,16 +163,16 @@ def quantity_errors(
         if name == "ionising_photon_rate":
             true[~(native > _PHOTON_FLOOR * np.nanmax(native))] = np.nan
         fractional = QUANTITIES[name].fractional
-        wrong = emulated - true
+        error = emulated - true
         if fractional:
-            wrong = wrong / true
-        summary = Quantiles.from_errors(wrong)
+            error = error / true
+        summary = Quantiles.from_errors(error)
         if summary.number:
-            errors[name] = QuantityErrors(fractional, summary, true, wrong)
+            errors[name] = QuantityErrors(fractional, summary, true, error)
     return errors
 
 
 def _sed(lam: NDArray, lnu: NDArray) -> Sed:
-    """Return spectra in erg/s/Hz (m, nlam) as an `Sed` of Synthesizer."""
+    """Return an `Sed` of spectra in erg/s/Hz, (m, nlam)."""
     values = np.ascontiguousarray(lnu, np.float64)
     return Sed(unyt_array(lam, "angstrom"), unyt_array(values, "erg/s/Hz"))

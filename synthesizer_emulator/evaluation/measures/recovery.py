@@ -1,7 +1,7 @@
-"""Recovery of axis values: fits of an emulator to spectra of known labels.
+"""Recovery of labels: fits of an emulator to spectra with known axis values.
 
-An emulator serves inference if fits to spectra return the labels of these
-spectra. The fits use automatic derivatives.
+An emulator is suitable for inference if fits to spectra recover their labels.
+The fits use automatic derivatives.
 """
 
 from collections.abc import Sequence
@@ -26,22 +26,23 @@ from synthesizer_emulator.evaluation.measures.subset import (
 from synthesizer_emulator.gridfile.labels import Label
 from synthesizer_emulator.gridfile.nodes import node_mesh
 
-# The number of wavelengths that are fitted.
+# The number of fitted wavelengths.
 _PIXELS = 250
 
-# The size of the mesh of starting points, how many of the best are iterated,
-# and the number of iterations.
+# The number of points in the coarse mesh, the number of best points from which
+# fits start, and the number of iterations.
 _MESH = 1024
 _STARTS = 24
 _STEPS = 40
 
-# The initial damping, its factors after a step that did and did not improve
-# the fit, and the least curvature, which keeps labels without effect fixed.
+# The initial damping, the factors applied to it after a step that did and did
+# not improve the fit, and the least curvature, which fixes labels that have no
+# effect on the spectrum.
 _FIRST_DAMPING = 1e-2
 _DAMPING = (0.3, 5.0)
 _LEAST_CURVATURE = 1e-8
 
-# Fluxes are raised to this before the logarithm.
+# The smallest flux of which the logarithm is taken.
 _TINY = 1e-30
 
 
@@ -50,11 +51,11 @@ class Recovery:
     """True and recovered axis values of spectra.
 
     Attributes:
-        spectrum (str): The name of the spectrum that was fitted.
-        logged (dict): For each axis, whether its errors are in dex, or in
+        spectrum (str): The name of the fitted spectrum.
+        logged (dict): Whether the errors of each axis are in dex; else in
             the units of the axis.
         labels (dict): The Quantiles of the errors of each axis.
-        mass (Quantiles): Those of the mass, in dex.
+        mass (Quantiles): The Quantiles of the errors of the mass in dex.
         true (np.ndarray of float): True axis values, (n, d).
         recovered (np.ndarray of float): Recovered axis values, (n, d).
         log10_mass (np.ndarray of float): log10 of recovered over true mass,
@@ -82,19 +83,19 @@ def recover(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Fit the axis values and the mass of spectra.
 
-    Minimises the variance of ln flux between spectrum and emulator, which
-    does not depend on the mass, with the damped steps of Marquardt (1963, J.
-    SIAM 11, 431) from the best points of a mesh, in labels scaled to their
-    ranges.
+    Minimises the variance of the difference in ln flux between spectrum and
+    emulator, which does not depend on the mass, with the damped steps of
+    Marquardt (1963, J. SIAM 11, 431). The fits start from the best points
+    of a coarse mesh; labels are scaled to the unit cube.
 
     Args:
         emulator (Emulator): The emulator.
         spectrum (str): The name of the spectrum.
         labels (sequence of Label): The d axes of the emulator.
-        lnu (np.ndarray of float): Spectra of any mass, on the wavelengths
+        lnu (np.ndarray of float): Spectra of any mass, at the wavelengths
             of the emulator, (n, nlam).
-        scored (np.ndarray of bool): Mask of the wavelengths from which to
-            choose those that are fitted, (nlam,).
+        scored (np.ndarray of bool): Mask of the wavelengths, (nlam,); an
+            evenly spread subset is fitted.
 
     Returns:
         tuple: The axis values (n, d), log10 of the mass (n,), and the root
@@ -117,40 +118,29 @@ def recover(
     weight = bright / bright.sum(axis=1, keepdims=True)
     starts = np.stack(
         [
-            mesh[np.argsort(_variances(library - one, w))[:_STARTS]]
-            for one, w in zip(target, weight, strict=True)
+            mesh[np.argsort(_variances(library - log_flux, w))[:_STARTS]]
+            for log_flux, w in zip(target, weight, strict=True)
         ]
     )
     arrays = (jnp.asarray(a, jnp.float32) for a in (starts, target, weight))
-    scaled, shift, left = map(
+    scaled, shift, variance = map(
         np.asarray, _descend(part, spectrum, scale, *arrays)
     )
-    best = np.arange(len(lnu)), np.argmin(left, axis=1)
+    best = np.arange(len(lnu)), np.argmin(variance, axis=1)
     values = scale.values(scaled[best].astype(np.float64), np)
-    return values, -shift[best] / np.log(10.0), np.sqrt(left[best])
+    return values, -shift[best] / np.log(10.0), np.sqrt(variance[best])
 
 
 @dataclass(frozen=True)
 class _Scale:
-    """The scaling from the unit cube to axis values.
-
-    Attributes:
-        low (tuple of float): The lowest label of each axis.
-        high (tuple of float): The highest.
-        logged (tuple of bool): Whether labels are log10.
-    """
+    """The lowest and highest label of each axis, and whether it is log10."""
 
     low: tuple[float, ...]
     high: tuple[float, ...]
     logged: tuple[bool, ...]
 
     def values(self, scaled: Any, xp: Any) -> Any:
-        """Return the axis values of points (..., d) of the unit cube.
-
-        Args:
-            scaled (array): The points.
-            xp (module): The array library, `numpy` or `jax.numpy`.
-        """
+        """Return the axis values of points (..., d) in the unit cube."""
         columns = []
         for i, logged in enumerate(self.logged):
             label = self.low[i] + scaled[..., i] * (self.high[i] - self.low[i])
@@ -197,15 +187,15 @@ def recovery_errors(
 
 
 def _quantiles(errors: NDArray[np.float64]) -> Quantiles:
-    """Summarise errors; the error of a fit that ended in NaN is infinite."""
+    """Summarise errors, counting fits that ended in NaN as infinite."""
     return Quantiles.from_errors(np.where(np.isnan(errors), np.inf, errors))
 
 
 class _Fit(NamedTuple):
-    """The state of an iteration.
+    """The state of a fit after one iteration.
 
     Attributes:
-        scaled (Array): The labels, scaled to the unit cube, (d,).
+        scaled (Array): The labels scaled to the unit cube, (d,).
         mean (Array): The mean offset of ln flux, ().
         variance (Array): The variance of the offset, ().
         gradient (Array): Half the gradient of the variance, (d,).
@@ -220,7 +210,7 @@ class _Fit(NamedTuple):
 
 
 def _mesh(labels: Sequence[Label]) -> NDArray[np.float64]:
-    """Return starting points in the unit cube (m, d), as dense as nodes."""
+    """Return mesh points in the unit cube (m, d), spaced like the nodes."""
     side = max(2, round(_MESH ** (1 / len(labels))))
     lines = []
     for label in labels:
@@ -247,7 +237,7 @@ def _descend(
     target: Array,
     weight: Array,
 ) -> tuple[Array, Array, Array]:
-    """Fit n targets (n, k) from s starting points each (n, s, d).
+    """Fit n targets (n, k), each from s starting points (n, s, d).
 
     Returns:
         tuple: The scaled labels of least variance (n, s, d), the mean
@@ -259,11 +249,12 @@ def _descend(
             flux = part.spectrum(spectrum, scale.values(scaled, jnp))
             offset = jnp.log(jnp.maximum(flux, _TINY)) - target
             mean = jnp.sum(weight * offset)
-            left = jnp.sqrt(weight) * (offset - mean)
-            return left, (left, mean)
+            centred = jnp.sqrt(weight) * (offset - mean)
+            return centred, (centred, mean)
 
-        slopes, (left, mean) = jax.jacfwd(residual, has_aux=True)(scaled)
-        return _Fit(scaled, mean, jnp.sum(left**2), slopes.T @ left, slopes)
+        slopes, (centred, mean) = jax.jacfwd(residual, has_aux=True)(scaled)
+        variance = jnp.sum(centred**2)
+        return _Fit(scaled, mean, variance, slopes.T @ centred, slopes)
 
     def descend(start: Array, target: Array, weight: Array) -> _Fit:
         def step(carry: tuple, _: None) -> tuple[tuple, None]:

@@ -1,7 +1,7 @@
 """Residuals of an emission by wavelength, by node and along each axis.
 
-Residuals are those of `metrics.fractional_residuals`: emulated / native - 1,
-NaN where a value is too faint to be scored.
+Residuals are emulated / native - 1, as in `metrics.fractional_residuals`, and
+NaN where the native value is too faint to be scored.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,12 +21,12 @@ from synthesizer_emulator.emulator.metrics import (
 from synthesizer_emulator.evaluation.measures.quantiles import Quantiles
 from synthesizer_emulator.gridfile.header import Axis
 
-# The number of bins, of equal width in log wavelength, of profiles and of
-# correlation matrices.
+# The number of bins in profiles and in correlation matrices, of equal width in
+# log wavelength.
 _PROFILE_BINS = 160
 _CORRELATION_BINS = 80
 
-# The distances in pixels of the autocorrelation of residuals.
+# The lags in pixels of the autocorrelation of residuals.
 _LAGS = (1, 2, 3, 5, 8, 12, 20, 30, 50, 80, 120, 200, 300, 500, 800)
 
 _HISTOGRAM_BINS = 120
@@ -39,11 +39,11 @@ class Profile:
     Attributes:
         at (np.ndarray of float): Wavelengths in Angstrom or axis values,
             (n,).
-        p50 (np.ndarray of float): The median over all pixels there, (n,);
-            NaN where none is scored.
+        p50 (np.ndarray of float): The median over all pixels in the bin or
+            at the axis value, (n,); NaN if no pixel is scored.
         p95 (np.ndarray of float): The 95th percentile, (n,).
         p99 (np.ndarray of float): The 99th percentile, (n,).
-        bias (np.ndarray of float): The mean residual with its sign, (n,).
+        bias (np.ndarray of float): The mean signed residual, (n,).
     """
 
     at: NDArray[np.float64]
@@ -54,12 +54,9 @@ class Profile:
 
     @classmethod
     def from_groups(cls, at: NDArray, groups: Iterable[NDArray]) -> Self:
-        """Summarise groups of residuals.
+        """Summarise n groups of residuals of any shape.
 
-        Args:
-            at (np.ndarray of float): The wavelength or axis value of each
-                group, (n,).
-            groups (iterable of np.ndarray): The n groups, of any shape.
+        `at` has the wavelength or axis value of each group, (n,).
         """
         summaries = [Quantiles.from_errors(group) for group in groups]
         columns = (
@@ -71,19 +68,19 @@ class Profile:
 
 @dataclass(frozen=True)
 class Correlation:
-    """The correlation of residuals in wavelength.
+    """The correlation of residuals between wavelengths.
 
-    Averaging over a band does not reduce correlated residuals.
+    Correlated residuals are not reduced by averaging over a band.
 
     Attributes:
         lam (np.ndarray of float): The centres of bins in Angstrom, (b,).
         matrix (np.ndarray of float): The correlation over spectra of the
             mean residuals in two bins, (b, b).
-        lags (np.ndarray of int): Distances in pixels, (l,).
-        by_lag (np.ndarray of float): The autocorrelation of a spectrum's
-            residuals about zero at these distances, (l,).
-        length (float): The distance in pixels at which it falls to 1/e;
-            infinite if it does not.
+        lags (np.ndarray of int): Lags in pixels, (l,).
+        by_lag (np.ndarray of float): The autocorrelation of the residuals
+            of a spectrum about zero at these lags, (l,).
+        length (float): The lag in pixels at which the autocorrelation falls
+            to 1/e; infinite if it stays above.
     """
 
     lam: NDArray[np.float64]
@@ -95,13 +92,13 @@ class Correlation:
 
 @dataclass(frozen=True)
 class Histogram:
-    """The distribution of residuals with their signs.
+    """The distribution of signed residuals.
 
     Attributes:
         edges (np.ndarray of float): The edges of bins, (b + 1,), from minus
             to plus the 99.9th percentile of the absolute residuals.
-        density (np.ndarray of float): The fraction of pixels in each bin
-            over its width, (b,).
+        density (np.ndarray of float): The fraction of pixels in each bin,
+            divided by its width, (b,).
     """
 
     edges: NDArray[np.float64]
@@ -110,7 +107,7 @@ class Histogram:
 
 @dataclass(frozen=True)
 class Example:
-    """A spectrum of the grid and its emulation.
+    """The native and the emulated spectrum of one node.
 
     Attributes:
         node (dict): The axis values by name.
@@ -129,17 +126,17 @@ class Example:
 
 @dataclass(frozen=True)
 class EmissionErrors:
-    """The errors of a spectrum, or of a quantity of lines, at nodes.
+    """The errors of a spectrum, or of a line quantity, at the nodes.
 
     Attributes:
         summary (ErrorSummary): Quantiles over spectra and over pixels.
-        by_wavelength (Profile): Along the wavelengths, or for each line.
-        by_axis (dict): A Profile along each axis.
+        by_wavelength (Profile): Quantiles by wavelength, or of each line.
+        by_axis (dict): The Profile along each axis, by name.
         means (np.ndarray of float): The mean absolute residual of each
-            spectrum, (n1, ..., nd); NaN where there is no emission.
+            spectrum, (n1, ..., nd); NaN at nodes without emission.
         histogram (Histogram): The distribution of residuals.
-        correlation (Correlation): The correlation of residuals in
-            wavelength; None for lines.
+        correlation (Correlation): The correlation of residuals between
+            wavelengths; None for lines.
         lines (tuple of str): The line ids; empty for spectra.
         examples (dict): The `worst`, `median` and `best` spectrum as
             Example; empty for lines.
@@ -160,13 +157,8 @@ def spectrum_errors(
 ) -> EmissionErrors | None:
     """Return the errors of a spectrum, without examples.
 
-    Args:
-        residuals (np.ndarray of float): The residuals, (n1, ..., nd, n).
-        lam (np.ndarray of float): The scored wavelengths in Angstrom, (n,).
-        axes (sequence of Axis): The axes of the grid.
-
-    Returns:
-        EmissionErrors: The errors; None if no pixel is scored.
+    `residuals` are (n1, ..., nd, n) at the scored wavelengths (n,) in
+    Angstrom. Returns None if no pixel is scored.
     """
     summary = summarise(residuals)
     if summary is None:
@@ -187,16 +179,10 @@ def line_errors(
     lams: NDArray[np.float64],
     axes: Sequence[Axis],
 ) -> EmissionErrors | None:
-    """Return the errors of a quantity of lines.
+    """Return the errors of a line quantity.
 
-    Args:
-        residuals (np.ndarray of float): The residuals, (n1, ..., nd, n).
-        ids (sequence of str): The n line ids.
-        lams (np.ndarray of float): The wavelengths of the lines, (n,).
-        axes (sequence of Axis): The axes of the grid.
-
-    Returns:
-        EmissionErrors: The errors; None if no line is scored.
+    `residuals` are (n1, ..., nd, n) for the n lines. Returns None if no line
+    is scored.
     """
     summary = summarise(residuals)
     if summary is None:
@@ -215,12 +201,7 @@ def line_errors(
 def wavelength_profile(
     residuals: NDArray, lam: NDArray[np.float64]
 ) -> Profile:
-    """Return the profile of residuals in bins of log wavelength.
-
-    Args:
-        residuals (np.ndarray of float): The residuals, (..., n).
-        lam (np.ndarray of float): The wavelengths, ascending, (n,).
-    """
+    """Return the profile of residuals (..., n) in bins of log wavelength."""
     centres, bins = _log_bins(lam, _PROFILE_BINS)
     return Profile.from_groups(centres, (residuals[..., b] for b in bins))
 
@@ -228,12 +209,7 @@ def wavelength_profile(
 def axis_profiles(
     residuals: NDArray, axes: Sequence[Axis]
 ) -> dict[str, Profile]:
-    """Return the profile of residuals along each axis.
-
-    Args:
-        residuals (np.ndarray of float): The residuals, (n1, ..., nd, n).
-        axes (sequence of Axis): The d axes.
-    """
+    """Return the profile of residuals (n1, ..., nd, n) along each axis."""
     return {
         axis.name: Profile.from_groups(
             axis.values, np.moveaxis(residuals, i, 0)
@@ -252,12 +228,7 @@ def histogram(residuals: NDArray) -> Histogram:
 
 
 def correlation(residuals: NDArray, lam: NDArray[np.float64]) -> Correlation:
-    """Return the correlation of residuals in wavelength.
-
-    Args:
-        residuals (np.ndarray of float): The residuals, (..., n).
-        lam (np.ndarray of float): The wavelengths, ascending, (n,).
-    """
+    """Return the correlation of residuals (..., n) between wavelengths."""
     flat = residuals.reshape(-1, residuals.shape[-1])
     centres, bins = _log_bins(lam, _CORRELATION_BINS)
     means = np.column_stack([mean_residuals(flat[:, b]) for b in bins])
@@ -273,14 +244,10 @@ def correlation(residuals: NDArray, lam: NDArray[np.float64]) -> Correlation:
 
 
 def example_nodes(means: NDArray) -> dict[str, tuple[int, ...]]:
-    """Return the node of the worst, the median and the best spectrum.
+    """Return the nodes of the `worst`, `median` and `best` spectrum.
 
-    Args:
-        means (np.ndarray of float): The mean error of each spectrum,
-            (n1, ..., nd); NaN where there is no emission.
-
-    Returns:
-        dict: The index along each axis, by `worst`, `median` and `best`.
+    `means` has the mean error of each spectrum, (n1, ..., nd); NaN at nodes
+    without emission. Nodes are tuples of indices.
     """
     order = np.argsort(means, axis=None)
     order = order[: np.count_nonzero(~np.isnan(means))]
@@ -298,7 +265,7 @@ def example_nodes(means: NDArray) -> dict[str, tuple[int, ...]]:
 def _log_bins(
     lam: NDArray[np.float64], most: int
 ) -> tuple[NDArray[np.float64], list[slice]]:
-    """Return the centres and the pixels of bins that are not empty."""
+    """Return the centres and the slices of at most `most` non-empty bins."""
     edges = np.geomspace(lam[0], lam[-1], most + 1)[1:-1]
     cuts = np.unique([0, *np.searchsorted(lam, edges), len(lam)])
     bins = [slice(a, b) for a, b in pairwise(cuts)]
@@ -306,9 +273,10 @@ def _log_bins(
 
 
 def _pairwise_correlation(samples: NDArray) -> NDArray[np.float64]:
-    """Return the correlation (b, b) of columns (m, b) that have NaN.
+    """Return the correlation matrix (b, b) of columns (m, b) with NaN.
 
-    Each pair of columns over the rows that have both; NaN for less than two.
+    Each pair of columns is correlated over the rows where neither is NaN;
+    the correlation is NaN if there are fewer than two.
     """
     known = ~np.isnan(samples)
     weight = known.astype(np.float64)
@@ -327,7 +295,8 @@ def _pairwise_correlation(samples: NDArray) -> NDArray[np.float64]:
 def _lag_correlation(flat: NDArray, lag: int) -> float:
     """Return the autocorrelation about zero of residuals (m, n) at a lag.
 
-    The mean over spectra, each normalised by its own residuals.
+    This is the mean over spectra, each normalised by the power of its
+    residuals.
     """
     left, right = flat[:, :-lag], flat[:, lag:]
     product = np.asarray(np.nansum(left * right, axis=-1, dtype=np.float64))
@@ -343,7 +312,7 @@ def _lag_correlation(flat: NDArray, lag: int) -> float:
 
 
 def _crossing(at: NDArray, values: NDArray, level: float) -> float:
-    """Return where values first fall to a level, by linear interpolation."""
+    """Return the point at which values first fall to a level, interpolated."""
     below = np.flatnonzero(values <= level)
     if not len(below):
         return float("inf")

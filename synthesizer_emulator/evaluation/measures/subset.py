@@ -1,7 +1,6 @@
-"""One spectrum at some of its wavelengths.
+"""Emulators of one spectrum at a subset of its wavelengths.
 
-Fits and derivatives need so many gradients that all wavelengths would take
-too long.
+Fits and derivatives would take too long with all wavelengths.
 """
 
 from collections.abc import Sequence
@@ -22,30 +21,23 @@ from synthesizer_emulator.gridfile.emissions import DERIVED_SPECTRA, SPECTRA
 from synthesizer_emulator.gridfile.native import NativeGrid
 from synthesizer_emulator.validation import nearest
 
-# The shape of a spectrum depends on a label if ln flux, less its mean,
-# changes by this much along the axis.
+# The shape of a spectrum depends on a label if ln flux minus its mean changes
+# by more than this along the axis.
 _CHANGE = 1e-2
 
 
 def most_sensitive(native: NativeGrid, names: Sequence[str]) -> str:
-    """Return the spectrum whose shape depends on the most labels.
+    """Return the name of the spectrum whose shape depends on the most labels.
 
-    With an ionisation parameter that is `nebular`: starlight does not
-    depend on it, so that `incident` can't be fitted for it.
-
-    Args:
-        native (NativeGrid): The grid.
-        names (sequence of str): The spectra to choose from, not empty.
-
-    Returns:
-        str: The first of the most sensitive spectra. `linecont`, most
-            pixels of which are dark, comes last.
+    On a grid with an ionisation parameter this is `nebular`, because
+    starlight does not depend on it. The first of equally sensitive spectra
+    is chosen, and `linecont` last, because most of its pixels have no flux.
     """
     scored = scored_region(native.header.lam_angstrom)
     first = (0,) * len(native.header.shape)
 
     def sensitivity(name: str) -> int:
-        """Count the axes along which the shape changes, from node 0."""
+        """Return the number of axes along which the shape changes."""
         count = 0
         for i in range(len(first)):
             along = (*first[:i], slice(None), *first[i + 1 :])
@@ -62,14 +54,9 @@ def most_sensitive(native: NativeGrid, names: Sequence[str]) -> str:
 
 
 def some_wavelengths(scored: NDArray[np.bool_], most: int) -> NDArray[np.intp]:
-    """Return the indices of evenly spread scored wavelengths.
+    """Return the indices of at most `most` evenly spread scored wavelengths.
 
-    Args:
-        scored (np.ndarray of bool): Mask of the scored wavelengths, (nlam,).
-        most (int): The most wavelengths to choose.
-
-    Returns:
-        np.ndarray of int: The indices, ascending, (k,).
+    `scored` is their mask, (nlam,); the indices (k,) are ascending.
     """
     columns = np.flatnonzero(scored)
     if most >= len(columns):
@@ -81,22 +68,14 @@ def some_wavelengths(scored: NDArray[np.bool_], most: int) -> NDArray[np.intp]:
 def restricted(
     emulator: Emulator, spectrum: str, columns: NDArray[np.intp]
 ) -> Emulator:
-    """Return an emulator of one spectrum at some wavelengths.
-
-    Args:
-        emulator (Emulator): The whole emulator.
-        spectrum (str): The spectrum, stored or derived.
-        columns (np.ndarray of int): The indices of the wavelengths, (k,).
-
-    Returns:
-        Emulator: The emulator of that spectrum alone.
+    """Return an emulator of one spectrum at the wavelengths `columns`, (k,).
 
     Raises:
-        MissingSpectraType: If the emulator has no such spectrum.
+        MissingSpectraType: If the emulator lacks the spectrum.
     """
     if spectrum not in emulator.available_spectra:
         raise MissingSpectraType(
-            f"The emulator has no spectrum '{spectrum}'; it has: "
+            f"The emulator has no spectrum '{spectrum}'. Use one of "
             f"{', '.join(emulator.available_spectra)}."
             + nearest(spectrum, emulator.available_spectra)
         )
@@ -111,14 +90,5 @@ def restricted(
 
 @partial(jax.jit, static_argnames="spectrum")
 def spectra_at(part: Emulator, spectrum: str, points: Array) -> Array:
-    """Evaluate an emulator of one spectrum at many points.
-
-    Args:
-        part (Emulator): The emulator, as `restricted` returns it.
-        spectrum (str): The spectrum.
-        points (Array): Axis values, (m, d).
-
-    Returns:
-        Array: The spectra, (m, k).
-    """
+    """Return the spectra (m, k) of a restricted emulator at points (m, d)."""
     return jax.vmap(lambda point: part.spectrum(spectrum, point))(points)

@@ -1,6 +1,6 @@
-"""Reports of evaluations, hold-outs and studies: PNG figures and HTML.
+"""Reports of evaluations, hold-outs and studies: HTML and PNG figures.
 
-Results can't draw themselves; importing this package loads matplotlib.
+Separate from the results, because importing this package loads matplotlib.
 """
 
 from synthesizer_emulator.evaluation.report.page import (

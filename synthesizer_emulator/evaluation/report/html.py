@@ -1,4 +1,4 @@
-"""HTML pages with figures and tables, each a single file."""
+"""HTML reports with tables and embedded figures."""
 
 import base64
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ class Section:
 
     Attributes:
         title (str): The heading.
-        text (str): The description of the measurement.
+        text (str): A description of the measurement.
         tables (list of Table): The tables.
         figures (dict): The figures by name.
     """
@@ -50,13 +50,9 @@ def render(
     sections: list[Section],
     images: Mapping[str, bytes],
 ) -> str:
-    """Return a report as HTML that needs no other file.
+    """Return a report as HTML with embedded images.
 
-    Args:
-        title (str): The title.
-        summary (str): The text below the title.
-        sections (list of Section): The sections.
-        images (Mapping): The PNG files of the figures, by name.
+    `images` has the PNG files of the figures as bytes, by name.
     """
     links = " ".join(
         f'<a href="#s{i}">{escape(section.title)}</a>'

@@ -1,4 +1,4 @@
-"""Reports of evaluations and hold-outs, with figures, tables and settings."""
+"""Reports of evaluations and hold-outs: figures, tables and settings."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,21 +32,21 @@ _ERRORS = (
     "Errors are |emulated / grid - 1|, of spectra from "
     f"{SCORED_LAM[0]:g} to {SCORED_LAM[1]:g} Å where they are brighter than "
     f"{SCORED_FLOOR:g} of their peak, and of lines brighter than "
-    f"{SCORED_LINE_FLOOR:g} of the brightest. The left of each table has "
-    "quantiles over spectra of the mean over pixels, the right has "
-    "quantiles over all pixels."
+    f"{SCORED_LINE_FLOOR:g} of the brightest line. The left half of each "
+    "table has quantiles over spectra of the mean error of a spectrum, the "
+    "right half has quantiles over all pixels."
 )
 
 
 def write_report(evaluation: Evaluation, folder: str | Path) -> Path:
-    """Write the report of an evaluation, and its figures as PNG.
+    """Write the report of an evaluation and its figures.
 
     Args:
         evaluation (Evaluation): The errors of an emulator.
-        folder (str/Path): The output folder; made if missing.
+        folder (str/Path): The output folder; created if missing.
 
     Returns:
-        Path: The report `report.html`, which needs no other file.
+        Path: The path of `report.html`, which contains all figures.
 
     Raises:
         OSError: If a file can't be written.
@@ -70,15 +70,15 @@ def write_report(evaluation: Evaluation, folder: str | Path) -> Path:
 def write_hold_outs(
     experiments: Sequence[HoldOut], folder: str | Path
 ) -> Path:
-    """Write the report of hold-out experiments, and its figures as PNG.
+    """Write the report of hold-out experiments and its figures.
 
     Args:
-        experiments (sequence of HoldOut): Experiments with one grid, at
-            least one.
-        folder (str/Path): The output folder; made if missing.
+        experiments (sequence of HoldOut): One or more experiments with the
+            same grid.
+        folder (str/Path): The output folder; created if missing.
 
     Returns:
-        Path: The report `report.html`, which needs no other file.
+        Path: The path of `report.html`, which contains all figures.
 
     Raises:
         OSError: If a file can't be written.
@@ -101,7 +101,7 @@ def write_hold_outs(
             )
         )
     summary = (
-        "Nodes were left out of the grid and predicted: by Synthesizer's own "
+        "Nodes were left out of the grid and predicted by Synthesizer's "
         "interpolation of the thinned grid, by PCHIP of the coefficients of "
         "its principal components, and by an emulator that was trained "
         f"without them. {_ERRORS} Measured {_circumstances()}."
@@ -115,7 +115,7 @@ def write_figures(study_result: Generalisation, folder: str | Path) -> None:
 
     Args:
         study_result (Generalisation): The errors of all runs.
-        folder (str/Path): The output folder; made if missing.
+        folder (str/Path): The output folder; created if missing.
 
     Raises:
         OSError: If a file can't be written.
@@ -126,7 +126,7 @@ def write_figures(study_result: Generalisation, folder: str | Path) -> None:
 def _write(
     title: str, summary: str, sections: list[Section], folder: str | Path
 ) -> Path:
-    """Write the figures of all sections, and the report that has them all."""
+    """Write the figures of all sections, and the report."""
     figures = {n: f for s in sections for n, f in s.figures.items()}
     images = save(figures, Path(folder))
     target = Path(folder) / "report.html"
@@ -146,11 +146,12 @@ def _sections(evaluation: Evaluation) -> list[Section]:
             Section(
                 "Recovered labels",
                 "Axis values and mass were fitted to spectra at the inner "
-                "nodes of the grid, of the kind whose shape depends on the "
-                "most labels. The fits minimise the variance of ln flux "
-                "between spectrum and emulator, from the best points of a "
-                "coarse mesh. Where the spectra hardly change along an axis, "
-                "no fit can tell them apart, and the misfit is as small.",
+                "nodes of the grid, with the type of spectrum whose shape "
+                "depends on the most labels. The fits minimise the variance "
+                "of the difference in ln flux between spectrum and emulator, "
+                "starting from the best points of a coarse mesh. Where the "
+                "spectra hardly change along an axis, its label can't be "
+                "recovered although the misfit is small.",
                 [tables.recovery_table(evaluation.recovery)],
                 {
                     "recovery": fits.recovered_labels(
@@ -163,12 +164,12 @@ def _sections(evaluation: Evaluation) -> list[Section]:
         sections.append(
             Section(
                 "Derivatives",
-                "The derivatives of ln flux with the labels, by automatic "
-                "differentiation of the emulator, at inner nodes. They must "
-                "agree with the central differences of the emulator, and "
-                "agree with the differences between neighbouring nodes of "
-                "the grid as far as the grid is smooth on the scale of its "
-                "nodes.",
+                "The derivatives of ln flux with respect to the labels, by "
+                "automatic differentiation of the emulator, at inner nodes. "
+                "They must agree with the central differences of the "
+                "emulator. They agree with the differences between "
+                "neighbouring nodes as far as the grid is smooth on the "
+                "scale of its nodes.",
                 [tables.derivative_table(evaluation.derivatives)],
                 {
                     "derivatives": fits.slopes(
@@ -196,9 +197,10 @@ def _emissions(evaluation: Evaluation) -> Section:
         figures[f"{name}: residuals"] = residuals.distribution(errors)
     return Section(
         "Spectra and lines",
-        f"{_ERRORS} Correlations show how far averaging over pixels reduces "
-        "the residuals: between pixels of one spectrum by their distance, "
-        "and over spectra between the mean residuals in two bins.",
+        f"{_ERRORS} The correlations of residuals show how much averaging "
+        "over pixels reduces them: between pixels of one spectrum as a "
+        "function of their distance, and between the mean residuals in two "
+        "bins over all spectra.",
         [
             tables.emission_table(evaluation.emissions),
             *(
@@ -215,7 +217,7 @@ def _quantities(evaluation: Evaluation) -> Section:
     """Return the section on the errors of derived quantities."""
     return Section(
         "Quantities derived from spectra",
-        "As defined by Synthesizer's Sed: the rate of photons above 13.6 eV "
+        "As defined in Synthesizer's Sed: the rate of photons above 13.6 eV "
         "(where it exceeds 1e-8 of the largest), the bolometric luminosity, "
         "the 4000 Å break and the UV slope from 1250 to 3000 Å (where the "
         "spectrum is bright enough).",
@@ -236,8 +238,8 @@ def _photometry(evaluation: Evaluation) -> Section:
         "Random galaxies with log-normal star formation histories and "
         "normally distributed metallicities, at redshifts 0 to 5 with the "
         "intergalactic absorption of Inoue et al. (2014), made with both "
-        "grids; fluxes in filters by Synthesizer. The error is the emulated "
-        "minus the native magnitude or colour.",
+        "grids. Synthesizer computes the fluxes in filters. The error is the "
+        "emulated minus the native magnitude or colour.",
         [
             tables.photometry_table(light, errors)
             for light, errors in evaluation.photometry.items()
@@ -271,6 +273,6 @@ def _settings(result: Evaluation | HoldOut) -> list[tuple[str, Any]]:
 
 
 def _circumstances() -> str:
-    """Return the device and the versions of packages, as text."""
+    """Return the device and the package versions as text."""
     versions = ", ".join(f"{k} {v}" for k, v in current_versions().items())
     return f"on {machine()['device']}, with {versions}"

@@ -1,1 +1,1 @@
-"""Figures of measured errors, one module a subject."""
+"""Figures of measured errors, by subject."""

@@ -1,4 +1,4 @@
-"""Figures of recovered labels, of derivatives, and of training losses."""
+"""Figures of recovered labels, derivatives and training losses."""
 
 from collections.abc import Mapping, Sequence
 
@@ -90,18 +90,20 @@ def recovered_labels(recovery: Recovery, axes: Sequence[Axis]) -> Figure:
 
 @styled
 def slopes(derivatives: Derivatives, axes: Sequence[Axis]) -> Figure:
-    """Draw the derivatives with each label, emulated and between nodes."""
+    """Draw emulated derivatives, and differences between nodes, by label."""
     figure = new_figure(7.1, 2.3 * len(axes))
     panels = figure.subplots(
         len(axes), 2, squeeze=False, gridspec_kw={"width_ratios": (2, 1)}
     )
-    shown = _spread_points(derivatives.points[:, 0])
+    examples = _spread_points(derivatives.points[:, 0])
     for i, axis in enumerate(axes):
         label = Label(axis)
         name = SHORT_NAMES.get(axis.name, axis.name)
         name = f"log10 {name}" if label.logged else name
         curves, both = panels[i]
-        for point, colour in zip(shown, (BLUE, ORANGE, GREEN), strict=False):
+        for point, colour in zip(
+            examples, (BLUE, ORANGE, GREEN), strict=False
+        ):
             values = zip(axes, derivatives.points[point], strict=True)
             curves.plot(
                 derivatives.lam,
@@ -124,7 +126,7 @@ def slopes(derivatives: Derivatives, axes: Sequence[Axis]) -> Figure:
             derivatives.native[..., i],
         )
         known = ~np.isnan(automatic)
-        # Limits include both: native derivatives may all be zero.
+        # Both set the limits, because native derivatives may all be zero.
         either = np.concatenate([native[known], automatic[known]])
         limits = np.quantile(either, [0.002, 0.998])
         both.hexbin(
@@ -149,7 +151,7 @@ def slopes(derivatives: Derivatives, axes: Sequence[Axis]) -> Figure:
 
 @styled
 def losses(histories: Mapping[str, Mapping[str, list]]) -> Figure | None:
-    """Draw the losses of each training; None if there was none."""
+    """Draw the losses of each training; None without any training."""
     trained = {e: h for e, h in histories.items() if h.get("epoch")}
     if not trained:
         return None

@@ -1,4 +1,4 @@
-"""Figures of derived quantities, and of magnitudes of galaxies."""
+"""Figures of the errors of derived quantities and of magnitudes."""
 
 from collections.abc import Mapping, Sequence
 
@@ -31,9 +31,9 @@ def derived_quantities(
     quantities: Mapping[str, QuantityErrors],
     axes: Sequence[Axis],
 ) -> Figure:
-    """Draw errors of derived quantities along the first axis.
+    """Draw errors of derived quantities against the first axis.
 
-    Colours show the second axis.
+    Colours show the value of the second axis.
     """
     figure, panels, columns = tiled(len(quantities), 3.6, 2.2, most=2)
     first, second = Label(axes[0]), Label(axes[1])

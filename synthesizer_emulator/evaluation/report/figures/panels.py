@@ -1,4 +1,4 @@
-"""The style and the parts that figures of errors share; saving as PNG."""
+"""The style and the elements of figures of errors, and PNG files."""
 
 import io
 import re
@@ -23,7 +23,7 @@ from synthesizer_emulator.gridfile.labels import Label
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# Okabe & Ito's colours, which most colour-blind people can tell apart.
+# The palette of Okabe & Ito, which is safe for most colour-blind readers.
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 BLUE, RED, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
 
@@ -43,7 +43,7 @@ _STYLE = {
     "image.cmap": "viridis",
 }
 
-# The least width of a figure, in inches.
+# The smallest width of a figure, in inches.
 _NARROWEST = 3.4
 
 WAVELENGTH = "wavelength / Å"
@@ -69,10 +69,10 @@ def save(figures: Mapping[str, Figure], folder: Path) -> dict[str, bytes]:
 
     Args:
         figures (Mapping): The figures by name.
-        folder (Path): The output folder; made if missing.
+        folder (Path): The output folder; created if missing.
 
     Returns:
-        dict: The contents of the files, by the names of the figures.
+        dict: The contents of the files as bytes, by figure name.
 
     Raises:
         OSError: If a file can't be written.
@@ -87,14 +87,14 @@ def save(figures: Mapping[str, Figure], folder: Path) -> dict[str, bytes]:
 
 
 def png(figure: Figure) -> bytes:
-    """Return a figure as the contents of a PNG file."""
+    """Return the bytes of a figure as PNG."""
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=_STYLE["savefig.dpi"])
     return stream.getvalue()
 
 
 def styled(draw: Callable[P, R]) -> Callable[P, R]:
-    """Make a function draw in the style of these figures."""
+    """Return a drawing function that uses the style of these figures."""
 
     @wraps(draw)
     def styled(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -105,7 +105,7 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Return an empty figure of a size in inches."""
+    """Return an empty figure of a given size in inches."""
     return Figure(figsize=(width, height), layout="constrained")
 
 
@@ -118,20 +118,11 @@ def tiled(
     sharex: bool = False,
     sharey: bool = False,
 ) -> tuple[Figure, list[Axes], int]:
-    """Return a figure with panels in rows.
+    """Return a figure with n panels in rows, its panels and its columns.
 
-    Args:
-        n (int): The number of panels.
-        width (float): The width of a panel, in inches.
-        height (float): Its height, in inches.
-        margins (tuple of float): The additional width and height of the
-            figure, in inches.
-        most (int): The most panels in a row.
-        sharex (bool): Whether panels share the x axis.
-        sharey (bool): Whether panels share the y axis.
-
-    Returns:
-        tuple: The figure, its panels, and the number of columns.
+    `width` and `height` are those of a panel, and `margins` the additional
+    width and height of the figure, in inches; `most` is the largest number
+    of columns.
     """
     columns = min(most, n)
     rows = -(-n // columns)
@@ -165,16 +156,16 @@ def draw_map(
     axes: Sequence[Axis],
     norm: LogNorm | None = None,
 ) -> AxesImage:
-    """Draw mean errors over the first two axes, one cell a node.
+    """Draw mean errors over the first two axes, one cell for each node.
 
-    Each cell shows the median along further axes.
+    Each cell shows the median along the other axes.
     """
     flat = means.reshape(*means.shape[:2], -1)
     known = ~np.isnan(flat).all(axis=-1)
-    shown = np.full(flat.shape[:2], np.nan)
-    shown[known] = 100 * np.nanmedian(flat[known], axis=-1)
+    median = np.full(flat.shape[:2], np.nan)
+    median[known] = 100 * np.nanmedian(flat[known], axis=-1)
     image = panel.imshow(
-        shown.T,
+        median.T,
         origin="lower",
         aspect="auto",
         norm=norm or LogNorm(),
@@ -190,9 +181,9 @@ def draw_map(
 
 
 def shown_range(label: Label) -> tuple[float, float]:
-    """Return the limits of a plot along an axis.
+    """Return the limits of a plot along an axis of the grid.
 
-    They leave out a first node far from all others, such as age zero.
+    They exclude a first node far from all others, such as age zero.
     """
     nodes, values = label.nodes, label.axis.values
     distant = nodes[1] - nodes[0] > 0.25 * (nodes[-1] - nodes[0])
@@ -202,13 +193,13 @@ def shown_range(label: Label) -> tuple[float, float]:
 
 
 def spread_ticks(n: int, most: int) -> list[int]:
-    """Return at most so many evenly spread positions out of n."""
+    """Return at most `most` evenly spread indices of n ticks."""
     return np.unique(np.linspace(0, n - 1, min(n, most)).astype(int)).tolist()
 
 
 def short_text(name: str, value: float) -> str:
     """Return an axis value as short text, such as `Z = 0.02`."""
     unit = " yr" if name == "ages" else ""
-    # No line breaks within the text.
+    # No-break spaces, so that the text stays on one line.
     text = f"{SHORT_NAMES.get(name, name)} = {value:.3g}{unit}"
     return text.replace(" ", "\N{NO-BREAK SPACE}")

@@ -33,7 +33,7 @@ def hold_out(experiment: HoldOut) -> dict[str, Figure]:
     """Draw the errors of each emission, and the recovered labels.
 
     Args:
-        experiment (HoldOut): A hold-out experiment.
+        experiment (HoldOut): The hold-out experiment.
 
     Returns:
         dict: The figures by name.
@@ -52,10 +52,11 @@ def hold_out(experiment: HoldOut) -> dict[str, Figure]:
 
 @styled
 def predictions(experiment: HoldOut, emission: str) -> Figure:
-    """Draw the errors of all methods at the missing nodes.
+    """Draw the errors of all methods at the left-out nodes.
 
-    The left panel shows the fraction of pixels with larger errors, the right
-    panel the median and the 95th percentile by wavelength, or of each line.
+    The left panel shows the fraction of pixels with larger errors; the right
+    panel shows the median and the 95th percentile by wavelength, or of each
+    line.
     """
     figure = new_figure(7.1, 3.0)
     fractions, lams = figure.subplots(1, 2)
@@ -75,7 +76,7 @@ def predictions(experiment: HoldOut, emission: str) -> Figure:
         lams.loglog(profile.at, 100 * profile.p95, most, color=colour, ms=3)
     fractions.set(
         xlabel=ERROR,
-        ylabel="fraction of pixels with a larger one",
+        ylabel="fraction of pixels with larger errors",
         ylim=(1e-4, 1.2),
         title=f"{emission}, without {experiment.drop}",
     )

@@ -31,13 +31,13 @@ from synthesizer_emulator.evaluation.report.figures.panels import (
 from synthesizer_emulator.gridfile.header import Axis
 from synthesizer_emulator.gridfile.labels import Label
 
-# The most letters of a title over one of three panels.
+# The number of letters that fit into the title of one of three panels.
 _TITLE_WIDTH = 34
 
 
 @styled
 def spectra(examples: Mapping[str, Example]) -> Figure:
-    """Draw the worst, the median and the best spectrum, and residuals."""
+    """Draw example spectra from grid and emulator, and their residuals."""
     figure = new_figure(7.1, 3.6)
     axes = figure.subplots(
         2,
@@ -88,7 +88,7 @@ def spectra(examples: Mapping[str, Example]) -> Figure:
 
 @styled
 def profiles(errors: EmissionErrors, axes: Sequence[Axis]) -> Figure:
-    """Draw errors by wavelength, along each axis, and over the first two."""
+    """Draw errors by wavelength, by axis, and over the first two axes."""
     figure = new_figure(7.1, 4.6)
     below = [axis.name for axis in axes]
     panels: dict[str, Axes] = figure.subplot_mosaic(
@@ -106,7 +106,7 @@ def profiles(errors: EmissionErrors, axes: Sequence[Axis]) -> Figure:
     for axis in axes:
         label, panel = Label(axis), panels[axis.name]
         if axis is not axes[0]:
-            # Before anything is drawn, so that limits include all of it.
+            # Before drawing, so that the limits include all curves.
             panel.sharey(panels[axes[0].name])
             panel.tick_params(labelleft=False, which="both")
         draw_profile(panel, errors.by_axis[axis.name])
@@ -123,7 +123,7 @@ def profiles(errors: EmissionErrors, axes: Sequence[Axis]) -> Figure:
 
 @styled
 def maps(errors: EmissionErrors, axes: Sequence[Axis]) -> Figure:
-    """Draw errors over each pair of axes, the median along the others."""
+    """Draw errors over each pair of axes, as medians along the others."""
     pairs = list(combinations(range(len(axes)), 2))
     figure, panels, _ = tiled(len(pairs), 2.4, 2.4, (0.6, 0.0))
     known = errors.means[errors.means > 0]
@@ -141,7 +141,7 @@ def maps(errors: EmissionErrors, axes: Sequence[Axis]) -> Figure:
 
 @styled
 def distribution(errors: EmissionErrors) -> Figure:
-    """Draw the histogram of residuals and their correlation."""
+    """Draw the histogram of residuals and their correlations."""
     correlation = errors.correlation
     figure = new_figure(7.1 if correlation else 3.4, 2.6)
     panels = figure.subplots(1, 3 if correlation else 1, squeeze=False)[0]
@@ -164,7 +164,7 @@ def distribution(errors: EmissionErrors) -> Figure:
     panels[1].set(
         xlabel="distance / pixels",
         ylabel="correlation",
-        title="of two pixels",
+        title="between pixels",
         ylim=(min(-0.1, correlation.by_lag.min() - 0.05), 1.02),
     )
     image = panels[2].pcolormesh(

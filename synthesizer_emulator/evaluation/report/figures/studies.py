@@ -30,14 +30,7 @@ from synthesizer_emulator.gridfile.labels import Label
 
 
 def study_figures(outcome: Generalisation) -> dict[str, Figure]:
-    """Draw the errors of a study.
-
-    Args:
-        outcome (Generalisation): The result of the study.
-
-    Returns:
-        dict: The figures by name.
-    """
+    """Draw the errors of a study, and return the figures by name."""
     study = outcome.study
     drawn = {}
     for name in study.architectures:
@@ -57,7 +50,7 @@ def study_figures(outcome: Generalisation) -> dict[str, Figure]:
 def plane(outcome: Generalisation, name: str) -> Figure:
     """Draw the error over the first two axes for each training region.
 
-    Colours show the median over seeds, dots the nodes trained on.
+    Colours show the median over seeds; dots mark the training nodes.
     """
     regions = list(outcome.study.training)
     figure, panels, columns = tiled(
@@ -68,8 +61,8 @@ def plane(outcome: Generalisation, name: str) -> Figure:
         region: np.median([run.means for run in seeds], axis=0)
         for region, seeds in runs.items()
     }
-    shown = np.concatenate([m[np.isfinite(m)] for m in means.values()])
-    norm = LogNorm(*(100 * np.quantile(shown, [0.01, 0.99])))
+    finite = np.concatenate([m[np.isfinite(m)] for m in means.values()])
+    norm = LogNorm(*(100 * np.quantile(finite, [0.01, 0.99])))
     for panel, region in zip(panels, regions, strict=True):
         image = draw_map(panel, means[region], outcome.axes, norm)
         trained = runs[region][0].trained
@@ -81,15 +74,15 @@ def plane(outcome: Generalisation, name: str) -> Figure:
     for panel in panels[::columns]:
         panel.set_ylabel(Label(outcome.axes[1]).title)
     figure.colorbar(image, ax=panels, label="mean error / %", extend="both")
-    figure.suptitle(f"{name}: dots are trained on", fontsize=9)
+    figure.suptitle(f"{name}; dots: training nodes", fontsize=9)
     return figure
 
 
 @styled
 def trajectories(outcome: Generalisation, test: str) -> Figure:
-    """Draw errors during training, in the training and in a test region.
+    """Draw errors against epoch, in the training and in a test region.
 
-    Lines show the median over seeds, bands their range.
+    Lines show the median over seeds, bands the range.
     """
     figure, panels = _region_panels(outcome, f"solid: {test}; dotted: trained")
     for panel, region in zip(panels, outcome.study.training, strict=True):
@@ -111,7 +104,7 @@ def trajectories(outcome: Generalisation, test: str) -> Figure:
 
 @styled
 def components(outcome: Generalisation, name: str, test: str) -> Figure:
-    """Draw the parts of the error of ln flux during training."""
+    """Draw the components of the error of ln flux against epoch."""
     figure, panels = _region_panels(outcome, f"{name}, {test}")
     for panel, region in zip(panels, outcome.study.training, strict=True):
         runs = outcome.of(name, region)
@@ -131,7 +124,7 @@ def components(outcome: Generalisation, name: str, test: str) -> Figure:
 
 @styled
 def learning_curves(outcome: Generalisation, test: str) -> Figure:
-    """Draw the final error against the number of nodes trained on."""
+    """Draw the final error against the number of training nodes."""
     figure, panels = _region_panels(outcome, test)
     ticks = {}
     for panel, region in zip(panels, outcome.study.training, strict=True):
@@ -151,7 +144,7 @@ def learning_curves(outcome: Generalisation, test: str) -> Figure:
             )
         panel.set(xscale="log", yscale="log", title=region)
         ticks[panel] = nodes
-    _label_panels(figure, panels, "nodes trained on", "median error / %")
+    _label_panels(figure, panels, "training nodes", "median error / %")
     for panel, nodes in ticks.items():
         panel.set_xticks(nodes, [str(n) for n in nodes])
     return figure
@@ -170,7 +163,7 @@ def _region_panels(
 def _label_panels(
     figure: Figure, panels: Sequence[Axes], x: str, y: str
 ) -> None:
-    """Label the panels of a figure, with one legend for all."""
+    """Label the panels of a figure, and add one legend."""
     drawn = [panel for panel in panels if panel.lines]
     for panel in panels:
         if panel not in drawn:
@@ -179,7 +172,7 @@ def _label_panels(
             panel.text(0.5, 0.5, "no nodes", ha="center", transform=centre)
             continue
         panel.set_xlabel(x)
-        # Axes of few decades need more than one label a decade.
+        # One label per decade is too few for axes of one or two decades.
         panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=8))
         panel.xaxis.set_major_formatter("{x:g}")
         panel.xaxis.set_minor_formatter(NullFormatter())
@@ -187,7 +180,6 @@ def _label_panels(
     if drawn:
         drawn[0].set_ylabel(y)
         handles, titles = drawn[0].get_legend_handles_labels()
-        # As many columns as fit.
         columns = max(1, int(figure.get_figwidth() / 1.4))
         figure.legend(
             handles, titles, ncols=columns, loc="outside lower center"
@@ -195,7 +187,7 @@ def _label_panels(
 
 
 def _coloured(names: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Yield each name with a colour."""
+    """Yield pairs of name and colour."""
     colours = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, BLACK)
     return zip(names, cycle(colours), strict=False)
 
@@ -209,24 +201,24 @@ def _draw_band(
     title: str | None,
     marker: str = "",
 ) -> None:
-    """Draw the median over seeds and their range.
+    """Draw the median and the range over seeds.
 
-    Where trainings stopped early, up to the last epoch that all have.
+    If trainings stopped early, curves end at the last epoch of the shortest.
     """
     n = min(len(v) for v in values)
-    together = np.array([v[:n] for v in values])
-    if not np.isfinite(together).any():
+    stacked = np.array([v[:n] for v in values])
+    if not np.isfinite(stacked).any():
         return
     x = at[0][:n]
     panel.plot(
         x,
-        np.median(together, axis=0),
+        np.median(stacked, axis=0),
         color=colour,
         ls=style,
         label=title,
         marker=marker,
         ms=3,
     )
-    if len(together) > 1:
-        low, high = together.min(axis=0), together.max(axis=0)
+    if len(stacked) > 1:
+        low, high = stacked.min(axis=0), stacked.max(axis=0)
         panel.fill_between(x, low, high, color=colour, alpha=0.2, lw=0)
