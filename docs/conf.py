@@ -20,10 +20,10 @@ autodoc_typehints = "none"
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 nitpicky = False
-# It is an extra, and its classes are documented elsewhere.
+# An optional dependency, whose classes are documented by Synference.
 autodoc_mock_imports = ["synference"]
 
-# The error budget quotes the benchmarks' own output, so it can't go stale.
+# Tables are made from the results of the benchmarks, so that they agree.
 _benchmarks = Path(__file__).parent / "benchmarks"
 _measured = json.loads((_benchmarks / "main_job.json").read_text())
 _read_off = _measured["read_off"]
@@ -48,12 +48,12 @@ _dust = json.loads((_benchmarks / "synference_dust.json").read_text())
 
 
 def _table(head: str, *rows: str) -> str:
-    """Return a table in Markdown, with a line under its head."""
+    """Return a Markdown table of a heading and rows."""
     return "\n".join([head, "|---" * (head.count("|") - 1) + "|", *rows])
 
 
 def _percent(row: dict[str, float]) -> str:
-    """Return the cells of one row of the error table."""
+    """Return the cells of quantiles of an error, in per cent."""
     cells = (row[q] for q in ("p50", "p95", "p99", "worst"))
     return " | ".join(f"{100 * value:.3g}" for value in cells)
 
@@ -66,19 +66,19 @@ def _architecture(name: str, row: dict) -> str:
         *(f"{100 * nodes[q]:.3g}" for q in ("p50", "p95", "p99")),
         *(f"{1000 * magnitudes[q]:.2g}" for q in ("p50", "p99")),
         f"{row['weights_megabytes']:.1f} MB",
-        _taken(row["build_seconds"]),
+        _duration(row["build_seconds"]),
         *(f"{ms:.2g} ms" for ms in row["milliseconds"].values()),
     ]
     return f"| `{name}` | " + " | ".join(cells) + " |"
 
 
-def _taken(seconds: float | None) -> str:
-    """Return a time, which may not have been taken undisturbed."""
+def _duration(seconds: float | None) -> str:
+    """Return a time in seconds; None if other jobs disturbed it."""
     return "not timed" if seconds is None else f"{seconds:.0f} s"
 
 
-def _predicted() -> str:
-    """Return the table of nodes left out, for each architecture."""
+def _held_out_table() -> str:
+    """Return the table of errors at held-out nodes, by architecture."""
     rows = _architectures
     drops = list(rows["residual_table"]["held_out"])
     schemes = {
@@ -103,10 +103,10 @@ def _predicted() -> str:
     )
 
 
-def _hold_out(name: str, both: dict[str, dict[str, float]]) -> str:
-    """Return one row of the table of nodes left out."""
+def _hold_out(name: str, methods: dict[str, dict[str, float]]) -> str:
+    """Return one row of the errors of all methods at held-out nodes."""
     cells = [
-        f"{100 * both[scheme][q]:.3g}"
+        f"{100 * methods[scheme][q]:.3g}"
         for scheme in ("synthesizer", "pchip", "emulator")
         for q in ("p50", "p95", "p99")
     ]
@@ -114,7 +114,7 @@ def _hold_out(name: str, both: dict[str, dict[str, float]]) -> str:
 
 
 def _growth(libraries: dict) -> list[str]:
-    """Return the rows of the table of what a library's cost depends on."""
+    """Return the rows of CPU time and memory by size of a library."""
     growth = libraries["growth"]
     rows = [
         f"| {row['galaxies']:,} galaxies | "
@@ -122,28 +122,28 @@ def _growth(libraries: dict) -> list[str]:
         f"{row['megabytes']:.0f} |"
         for row in growth["galaxies"]
     ]
-    for what in ("wavelengths", "nodes", "bands"):
+    for unit in ("wavelengths", "nodes", "bands"):
         rows += [
-            f"| {row[what]:,} {what.removesuffix('s') + 's' * (row[what] > 1)}"
+            f"| {row[unit]:,} {unit.removesuffix('s') + 's' * (row[unit] > 1)}"
             f" | {row['processor_microseconds']:.0f} | |"
-            for row in growth[what]
+            for row in growth[unit]
         ]
     return rows
 
 
 def _rates(libraries: dict) -> list[str]:
-    """Return the rows of the table of galaxies a second."""
+    """Return the rows of galaxies per second, by method."""
     rates = libraries["galaxies_a_second"]
     rows = {
         "`GalaxyBasis`": rates["native"],
         "`EmulatedGalaxyBasis`": rates["emulated"],
-        "the bare matrix product, weights times grid": libraries[
+        "only the matrix product, weights times grid": libraries[
             "matrix product"
         ],
     }
-    for way, rate in (libraries["DSPS"] or {}).items():
+    for method, rate in (libraries["DSPS"] or {}).items():
         if isinstance(rate, dict):
-            rows[f"DSPS (no intergalactic medium), {way}"] = rate
+            rows[f"DSPS (no intergalactic absorption), {method}"] = rate
     return [
         f"| {name} | {rate['median']:,.0f} | {rate['lowest']:,.0f} to "
         f"{rate['highest']:,.0f} |"
@@ -152,27 +152,27 @@ def _rates(libraries: dict) -> list[str]:
 
 
 def _bands(library: dict) -> list[str]:
-    """Return the rows of a library's table, in millimagnitudes."""
+    """Return the rows of differences by band, in millimagnitudes."""
     return [
         f"| {band} | " + " | ".join(f"{v:.4f}" for v in row.values()) + " |"
         for band, row in library["bands"].items()
     ]
 
 
-def _pair(what: str, row: dict[str, dict[str, float]], digits: int) -> str:
-    """Return one row of what native and emulated grids take."""
+def _pair(title: str, row: dict[str, dict[str, float]], digits: int) -> str:
+    """Return one row of a native and an emulated measurement."""
     native, emulated = (
         f"{row[tool]['median']:,.{digits}f}" for tool in ("native", "emulated")
     )
     ratio = row["ratio"]
     return (
-        f"| {what} | {native} | {emulated} | {ratio['median']:.2g} "
+        f"| {title} | {native} | {emulated} | {ratio['median']:.2g} "
         f"({ratio['low']:.2g} to {ratio['high']:.2g}) |"
     )
 
 
 def _outcomes(name: str, attacked: dict) -> str:
-    """Return one row of what became of damaged files."""
+    """Return one row of the numbers of attempts by outcome."""
     outcomes = attacked["outcomes"].values()
     counts = [
         sum(counted.get(outcome, 0) for counted in outcomes)
@@ -183,26 +183,31 @@ def _outcomes(name: str, attacked: dict) -> str:
 
 
 _PAIRS = {
-    "load": ("load / s", 3),
-    "first galaxy": ("first galaxy, with loading / s", 2),
+    "load": ("loading / s", 3),
+    "first galaxy": ("first galaxy, including loading / s", 2),
     "next galaxy": ("each further galaxy / s", 3),
-    "megabytes loaded": ("most memory / MB, loaded", 0),
-    "megabytes at most": ("most memory / MB, with galaxies", 0),
+    "megabytes loaded": ("peak memory after loading / MB", 0),
+    "megabytes at most": ("peak memory after galaxies / MB", 0),
+}
+_TIMES = {
+    "load": "loading",
+    "first galaxy": "first galaxy",
+    "next galaxy": "each further galaxy",
 }
 _full = _speed["grids"]["full"]
 _one, _batch = (_speed["networks"][kind] for kind in ("one", "batch"))
 
 
-def _one_spectrum(n: str, way: str) -> str:
-    """Return one row of what one spectrum of n wavelengths takes."""
-    rows = _one[way][n].values()
+def _one_spectrum(n: str, dispatch: str) -> str:
+    """Return one row of times of one spectrum of n wavelengths."""
+    rows = _one[dispatch][n].values()
     cells = [f"{1e3 * row['seconds']['median']:.3f}" for row in rows]
     cells += [f"{row['ratio']['median']:.1f}" for row in rows][1:]
-    return f"| {int(n):,}, {way} | " + " | ".join(cells) + " |"
+    return f"| {int(n):,}, {dispatch} | " + " | ".join(cells) + " |"
 
 
 def _batches(n: str) -> str:
-    """Return one row of what batches of spectra of n wavelengths take."""
+    """Return one row of spectra per second, for n wavelengths."""
     rates = [
         f"{row['spectra_per_second']['median']:,.0f}"
         for row in _batch[n].values()
@@ -210,41 +215,42 @@ def _batches(n: str) -> str:
     return f"| {int(n):,} | " + " | ".join(rates) + " |"
 
 
-def _bound(what: str, most: float, reached: list[float], unit: str) -> str:
-    """Return one row of what is to be reached, bold where it is missed."""
+def _target(title: str, limit: float, values: list[float], unit: str) -> str:
+    """Return one row of a target and results, bold above the target."""
     cells = [
-        f"{value:.2g}{unit}" if value <= most else f"**{value:.2g}{unit}**"
-        for value in reached
+        f"{value:.2g}{unit}" if value <= limit else f"**{value:.2g}{unit}**"
+        for value in values
     ]
-    return f"| {what} | {most:g}{unit} | " + " | ".join(cells) + " |"
+    return f"| {title} | {limit:g}{unit} | " + " | ".join(cells) + " |"
 
 
-def _grid_bound(wavelengths: str, what: str, most: float) -> str:
-    """Return the bound of a ratio of emulated to native grids."""
+def _grid_target(wavelengths: str, quantity: str, limit: float) -> str:
+    """Return the row of a ratio of emulated to native grids."""
     label = "" if wavelengths == "full" else "R = 300: "
-    reached = [
-        rows[what]["ratio"]["median"]
+    values = [
+        rows[quantity]["ratio"]["median"]
         for rows in _speed["grids"][wavelengths].values()
     ]
-    return _bound(label + what, most, reached, "")
+    return _target(label + _TIMES[quantity], limit, values, "")
 
 
-def _spectrum_bound(n: str, most: float) -> str:
-    """Return the bound of one spectrum of n wavelengths."""
-    reached = [
+def _spectrum_target(n: str, limit: float) -> str:
+    """Return the row of the time of one spectrum of n wavelengths."""
+    values = [
         1e3 * rows[n]["spectrum"]["seconds"]["median"]
         for rows in _one.values()
     ]
-    return _bound(f"{int(n):,} wavelengths", most, reached, " ms")
+    return _target(f"{int(n):,} wavelengths", limit, values, " ms")
 
 
-def _gradient_bound(n: str, most: float) -> str:
-    """Return the bound of a gradient beside a spectrum."""
-    reached = [
+def _gradient_target(n: str, limit: float) -> str:
+    """Return the row of the time of a gradient relative to a spectrum."""
+    values = [
         rows[n]["gradient of the sum"]["ratio"]["median"]
         for rows in _one.values()
     ]
-    return _bound(f"gradient / spectrum, {int(n):,}", most, reached, "")
+    title = f"gradient / spectrum, {int(n):,} wavelengths"
+    return _target(title, limit, values, "")
 
 
 myst_substitutions = {
@@ -257,11 +263,11 @@ myst_substitutions = {
     ),
     "accuracy_batch": str(_accuracy["batch"]),
     "accuracy_nodes": _table(
-        "| | mean: median | p95 | pixels: p50 | p95 | p99 "
-        "| mags: p50 | p99 | size | training | alone | of many |",
+        "| | mean: median | p95 | pixels: p50 | p95 | p99 | magnitudes: p50 "
+        "| p99 | size | training | one spectrum | in a batch |",
         *(_architecture(name, row) for name, row in _architectures.items()),
     ),
-    "accuracy_held_out": _predicted(),
+    "accuracy_held_out": _held_out_table(),
     "limits_commit": _limits["commit"],
     "limits_table": _table(
         "| | p50 | p95 | p99 | training |",
@@ -327,7 +333,7 @@ myst_substitutions = {
     "libraries_native_us": f"{_processor['native']['median']:,.0f}",
     "libraries_emulated_us": f"{_processor['emulated']['median']:,.0f}",
     "libraries_growth": _table(
-        "| | processor µs a galaxy | largest memory, MB |",
+        "| | CPU time per galaxy / µs | peak memory / MB |",
         *_growth(_libraries),
     ),
     "libraries_first": f"{_seconds['first library, with compilation']:.1f}",
@@ -336,11 +342,11 @@ myst_substitutions = {
     "libraries_compared": str(_libraries["millimagnitudes"]["galaxies"]),
     "libraries_p50": f"{_libraries['millimagnitudes']['p50']:.4f}",
     "libraries_p99": f"{_libraries['millimagnitudes']['p99']:.4f}",
-    "libraries_table": _table("| | median | from, to |", *_rates(_libraries)),
+    "libraries_table": _table("| | median | range |", *_rates(_libraries)),
     "dust_commit": _dust["commit"],
     "dust_galaxies": str(_dust["galaxies"]),
     "dust_table": _table(
-        "| script | median | worst |",
+        "| script | median / mmag | largest / mmag |",
         *(
             f"| `{name}` | {row['p50']:.4f} | {row['worst']:.3f} |"
             for name, row in _dust["scripts"].items()
@@ -349,7 +355,10 @@ myst_substitutions = {
     "library_commit": _library["commit"],
     "library_galaxies": f"{_library['galaxies']:,}",
     "library_tables": "\n\n".join(
-        _table(f"| `{name}` | median | 99% | worst |", *_bands(library))
+        _table(
+            f"| `{name}` | median / mmag | 99% / mmag | largest / mmag |",
+            *_bands(library),
+        )
         for name, library in _library["libraries"].items()
     ),
     "speed_commit": _speed["commit"],
@@ -366,19 +375,19 @@ myst_substitutions = {
     "speed_grids": _table(
         "| | memory | native | emulated | ratio |",
         *(
-            _pair(f"{label}{words} | {memory}", rows[what], digits)
+            _pair(f"{label}{words} | {memory}", rows[quantity], digits)
             for label, wavelengths in (("", "full"), ("R = 300: ", "R300"))
-            for what, (words, digits) in _PAIRS.items()
+            for quantity, (words, digits) in _PAIRS.items()
             for memory, rows in _speed["grids"][wavelengths].items()
-            if what in rows
+            if quantity in rows
         ),
     ),
     "speed_grid_bounds": _table(
-        "| of native | at most | fresh memory | used memory |",
-        _grid_bound("full", "load", 0.1),
-        _grid_bound("R300", "load", 0.1),
-        _grid_bound("full", "first galaxy", 0.3),
-        _grid_bound("full", "next galaxy", 1.0),
+        "| emulated / native | target | fresh memory | used memory |",
+        _grid_target("full", "load", 0.1),
+        _grid_target("R300", "load", 0.1),
+        _grid_target("full", "first galaxy", 0.3),
+        _grid_target("full", "next galaxy", 1.0),
     ),
     "speed_floor": (
         f"{_full['used']['next over first']['native']['median']:.2f}"
@@ -386,15 +395,15 @@ myst_substitutions = {
     "speed_points": ", ".join(f"{int(m):,}" for m in _batch["13216"]),
     "speed_one": _table(
         "| wavelengths | spectrum / ms | gradient of its sum / ms "
-        "| slopes of every pixel / ms | gradient / spectrum "
-        "| slopes / spectrum |",
-        *(_one_spectrum(n, way) for n in _batch for way in _one),
+        "| derivatives of all pixels / ms | gradient / spectrum "
+        "| derivatives / spectrum |",
+        *(_one_spectrum(n, dispatch) for n in _batch for dispatch in _one),
     ),
     "speed_one_bounds": _table(
-        "| one spectrum | at most | " + " | ".join(_one) + " |",
-        _spectrum_bound("13216", 0.5),
-        _spectrum_bound("2500", 0.12),
-        *(_gradient_bound(n, 4.0) for n in _batch),
+        "| one spectrum | target | " + " | ".join(_one) + " |",
+        _spectrum_target("13216", 0.5),
+        _spectrum_target("2500", 0.12),
+        *(_gradient_target(n, 4.0) for n in _batch),
     ),
     "speed_waiting": "{:.0f}".format(
         1e6
@@ -424,9 +433,9 @@ myst_substitutions = {
     "host_native": f"{_host['native']['passed']:,}",
     "host_broken": str(len(_host["pass natively and not emulated"])),
     "host_table": _table(
-        "| test | why it fails emulated |",
+        "| test | reason for failing with the emulated grid |",
         *(
-            f"| `{test.split('::')[-1]}` | it {row['reason']} |"
+            f"| `{test.split('::')[-1]}` | {row['reason']} |"
             for test, row in _host["pass natively and not emulated"].items()
         ),
     ),
