@@ -1,16 +1,16 @@
 """The errors of every architecture on the full BC03 grid.
 
-Builds each architecture with its defaults and measures its errors at the
-nodes, and in the magnitudes of random galaxies, as `synthesizer-emulator
-evaluate` does. Then leaves out every second age, and one metallicity, and
-predicts them, beside Synthesizer's interpolation and PCHIP of principal
-components. No setting is chosen by these numbers.
+Builds each architecture with its default settings and measures the errors at
+the nodes and of the magnitudes of random galaxies, as `synthesizer-emulator
+evaluate` does. Then leaves out every second age, or one metallicity, and
+compares the predictions with Synthesizer's interpolation and with PCHIP of
+principal components. No setting was chosen with these numbers.
 
     python benchmarks/accuracy.py --json docs/benchmarks/accuracy.json
 
-It takes hours, most of them for two architectures. Results in the JSON file
-are kept, so that an interrupted run continues; `--architecture NAME` measures
-one architecture again.
+This takes hours, mostly for two of the architectures. Results in the JSON file
+are kept, so that an interrupted run can be continued; `--architecture NAME`
+repeats the measurements of one architecture.
 """
 
 import argparse
@@ -42,7 +42,7 @@ BATCH = 256
 
 
 def measure(grid: Path, architecture: str) -> dict[str, Any]:
-    """Build an architecture, and measure it at nodes and in galaxies."""
+    """Build an architecture, and return errors at nodes and of galaxies."""
     start = time.perf_counter()
     report = build(grid, architecture=architecture, resume=False)
     seconds = time.perf_counter() - start
@@ -61,7 +61,7 @@ def measure(grid: Path, architecture: str) -> dict[str, Any]:
 
 
 def evaluation_times(grid: Path) -> dict[str, float]:
-    """Return the times of one spectrum, alone and in a batch, in ms."""
+    """Return the times per spectrum in ms, alone and in a batch."""
     emulator = EmulatedGrid(grid.stem, grid_dir=grid.parent).emulator
     one = jax.jit(lambda e, p: e.spectrum("incident", p))
     many = jax.jit(
@@ -69,7 +69,7 @@ def evaluation_times(grid: Path) -> dict[str, float]:
     )
     rng = np.random.default_rng(0)
     points = 10 ** rng.uniform([6, -4], [10, -1], (BATCH, 2))
-    found = {}
+    milliseconds = {}
     for name, call, at, n in (
         ("alone", one, points[0], 1),
         ("of many", many, points, BATCH),
@@ -80,12 +80,12 @@ def evaluation_times(grid: Path) -> dict[str, float]:
             start = time.perf_counter()
             call(emulator, at).block_until_ready()
             times.append(time.perf_counter() - start)
-        found[name] = 1e3 * median(times) / n
-    return found
+        milliseconds[name] = 1e3 * median(times) / n
+    return milliseconds
 
 
 def leave_out(grid: Path, architecture: str, drop: str) -> dict[str, Any]:
-    """Return the errors of all methods at nodes that were left out."""
+    """Return the errors of all methods at left-out nodes."""
     experiment = hold_out(grid, drop, architecture=architecture, recoveries=0)
     print(f"{experiment}\n", flush=True)
     return {
@@ -95,11 +95,13 @@ def leave_out(grid: Path, architecture: str, drop: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure what the JSON file lacks, and write it after each step."""
+    """Measure results missing in the JSON file, writing after each step."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=Path, help="file to write")
     parser.add_argument(
-        "--architecture", choices=sorted(ARCHITECTURES), help="only this one"
+        "--architecture",
+        choices=sorted(ARCHITECTURES),
+        help="measure only this architecture",
     )
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -121,11 +123,11 @@ def main() -> None:
                 row.update(measure(grid, name))
                 print(name, json.dumps(row, indent=2), flush=True)
                 record.write(target, {"batch": BATCH, "architectures": rows})
-        for what, drop in DROPS.items():
+        for title, drop in DROPS.items():
             for name in names:
-                if what not in rows[name]["held_out"]:
-                    found = leave_out(grid, name, drop)
-                    rows[name]["held_out"][what] = found
+                held_out = rows[name]["held_out"]
+                if title not in held_out:
+                    held_out[title] = leave_out(grid, name, drop)
                     record.write(
                         target, {"batch": BATCH, "architectures": rows}
                     )

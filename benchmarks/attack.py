@@ -1,21 +1,21 @@
-"""Outcomes of reading damaged and hostile files, thousands of them.
+"""Outcomes of reading thousands of damaged and hostile files.
 
 Each attempt damages a copy of a file (weights, a grid, scattered samples, a
 part of a library, the checkpoint of a build, the YAML of a library) and reads
-it in a process of its own, as a user would. All damage is drawn from one
-seed. Allowed outcomes:
+it in a separate process, as a user would. All damage is drawn from one seed.
+Allowed outcomes:
 
     refused     an error of the package that names the file
     unchanged   the contents are those of the undamaged file
     made again  the file is ignored, and replaced by the next run
     another     a valid file with other contents, possible only without a
                 checksum (Synthesizer's grids, samples, YAML) or with a new
-                one after an edit
+                checksum after an edit
 
 Outcomes that are not allowed: `silent` (other numbers from a file whose
-checksum does not match), `executed` (code from the file ran), `traceback`
-(another error, or one that does not name the file), `hang` (no answer within
-a minute), `segfault`.
+checksum does not match), `executed` (code from the file was run), `traceback`
+(another error, or one that does not name the file), `hang` (not finished
+within a minute), `segfault`.
 
     python benchmarks/attack.py --json docs/benchmarks/attack.json
 """
@@ -84,9 +84,9 @@ ATTEMPTS = {
 }
 ALLOWED = ("refused", "unchanged", "made again", "another")
 NOT_ALLOWED = ("silent", "executed", "traceback", "hang", "segfault")
-_SECONDS = 60  # after which an attempt hangs
-_BYTES = 12 * 2**30  # that an attempt may address beyond the start
-_OWN_ERRORS = (
+_SECONDS = 60  # the time limit of an attempt
+_BYTES = 12 * 2**30  # the largest address space of an attempt
+_PACKAGE_ERRORS = (
     GridError,
     InconsistentArguments,
     InconsistentParameter,
@@ -102,15 +102,15 @@ Damage = Callable[[Path, Generator, Path], None]
 
 @dataclass(frozen=True)
 class Target:
-    """A kind of file under attack.
+    """A type of file to damage.
 
     Attributes:
-        name (str): The name of the kind.
+        name (str): The name of the type.
         original (Path): An undamaged file.
-        use (Callable): Reads the file at a path as a user would; returns its
-            contents, or None if the file is ignored.
-        damages (Mapping): The functions that damage it, by name.
-        known (tuple of str): The damages that its checksum detects.
+        use (Callable): A function that reads a file as a user would and
+            returns its contents, or None if the file is ignored.
+        damages (Mapping): The functions that damage the file, by name.
+        known (tuple of str): The damages that the checksum detects.
     """
 
     name: str
@@ -131,7 +131,7 @@ def flip_bit(path: Path, rng: Generator, _: Path) -> None:
 
 
 def garble(path: Path, rng: Generator, _: Path) -> None:
-    """Overwrite up to 64 bytes with random ones."""
+    """Overwrite up to 64 bytes with random bytes."""
     contents = bytearray(path.read_bytes())
     n = int(rng.integers(2, min(65, len(contents))))
     start = int(rng.integers(len(contents) - n))
@@ -140,20 +140,20 @@ def garble(path: Path, rng: Generator, _: Path) -> None:
 
 
 def truncate(path: Path, rng: Generator, _: Path) -> None:
-    """Cut off the end."""
+    """Cut off the end of the file."""
     contents = path.read_bytes()
     path.write_bytes(contents[: rng.integers(len(contents))])
 
 
 def pad(path: Path, rng: Generator, _: Path) -> None:
-    """Replace the end with zeros, as after an interrupted download."""
+    """Replace the end with zeros, as an interrupted download does."""
     contents = path.read_bytes()
     whole = int(rng.integers(len(contents)))
     path.write_bytes(contents[:whole].ljust(len(contents), b"\0"))
 
 
 def swap_blocks(path: Path, rng: Generator, _: Path) -> None:
-    """Exchange two blocks."""
+    """Exchange two blocks of up to 512 bytes."""
     contents = bytearray(path.read_bytes())
     size = min(512, len(contents) // 4)
     a, b = sorted(rng.choice(len(contents) // size, 2, replace=False) * size)
@@ -186,7 +186,7 @@ def _arrays(hdf: h5py.File) -> list[str]:
 
 
 def _replace(hdf: h5py.File, name: str, value: Any) -> None:
-    """Replace an array by another, with the same attributes."""
+    """Replace the values of an array, keeping its attributes."""
     attributes = dict(hdf[name].attrs)
     del hdf[name]
     hdf[name] = value
@@ -194,12 +194,12 @@ def _replace(hdf: h5py.File, name: str, value: Any) -> None:
 
 
 def _code(marker: Path) -> str:
-    """Return a Python expression that writes a file when evaluated."""
+    """Return a Python expression that creates a file when evaluated."""
     return f"__import__('pathlib').Path('{marker}').touch()"
 
 
 def evil_units(hdf: h5py.File, rng: Generator, marker: Path) -> None:
-    """Give units that are code, or that take very long to evaluate."""
+    """Set units that are code, or that take very long to evaluate."""
     text = str(
         rng.choice(
             [
@@ -220,7 +220,7 @@ def evil_units(hdf: h5py.File, rng: Generator, marker: Path) -> None:
 
 
 def other_attribute(hdf: h5py.File, rng: Generator, marker: Path) -> None:
-    """Replace an attribute by one of another type."""
+    """Replace an attribute by a value of another type."""
     holders = [n for n in ["/", *_entries(hdf)] if len(hdf[n].attrs)]
     attributes = hdf[str(rng.choice(holders))].attrs
     key = str(rng.choice(sorted(attributes)))
@@ -251,7 +251,7 @@ def missing_entry(hdf: h5py.File, rng: Generator, _: Path) -> None:
 
 
 def other_array(hdf: h5py.File, rng: Generator, _: Path) -> None:
-    """Replace an array by one of another shape, type or content."""
+    """Replace an array by another with other shape, type or values."""
     name = str(rng.choice(_arrays(hdf)))
     old = hdf[name][()]
     number = np.issubdtype(np.asarray(old).dtype, np.number)
@@ -273,7 +273,7 @@ def other_array(hdf: h5py.File, rng: Generator, _: Path) -> None:
 
 
 def elsewhere(hdf: h5py.File, rng: Generator, marker: Path) -> None:
-    """Store an array elsewhere: links, virtual and external datasets."""
+    """Replace an array by a link, or a virtual, external or huge dataset."""
     name = str(rng.choice(_arrays(hdf)))
     shape, dtype = hdf[name].shape, hdf[name].dtype
     attributes = dict(hdf[name].attrs)
@@ -303,7 +303,7 @@ def elsewhere(hdf: h5py.File, rng: Generator, marker: Path) -> None:
 
 
 def other_json(hdf: h5py.File, rng: Generator, marker: Path) -> None:
-    """Change one value of the JSON in a file."""
+    """Change one value of JSON stored in a file."""
     texts = []
     for holder in ["/", *_entries(hdf)]:
         for key, value in hdf[holder].attrs.items():
@@ -340,9 +340,9 @@ def _changed_json(text: str, rng: Generator, marker: Path) -> str:
         ]
         return str(rng.choice(broken))
     value = json.loads(text)
-    places: list[tuple[Any, Any]] = []
+    slots: list[tuple[Any, Any]] = []
 
-    def look(entry: Any) -> None:
+    def collect_slots(entry: Any) -> None:
         items = (
             entry.items()
             if isinstance(entry, dict)
@@ -351,13 +351,13 @@ def _changed_json(text: str, rng: Generator, marker: Path) -> str:
             else ()
         )
         for key, inner in items:
-            places.append((entry, key))
-            look(inner)
+            slots.append((entry, key))
+            collect_slots(inner)
 
-    look(value)
-    if not places:
+    collect_slots(value)
+    if not slots:
         return "[1, 2]"
-    holder, key = places[rng.integers(len(places))]
+    holder, key = slots[rng.integers(len(slots))]
     others: list[Any] = [
         None,
         -1,
@@ -389,7 +389,7 @@ CONTENTS: dict[str, Callable[[h5py.File, Generator, Path], None]] = {
 def edited(
     edit: Callable[[h5py.File, Generator, Path], None], reseal: bool
 ) -> Damage:
-    """Return a damage that edits a file, with or without a new checksum."""
+    """Return a function that edits a file, with or without a new checksum."""
 
     def damage(path: Path, rng: Generator, marker: Path) -> None:
         with h5py.File(path, "r+") as hdf:
@@ -401,9 +401,9 @@ def edited(
 
 
 def seal_again(path: Path) -> None:
-    """Give an edited file the checksum of its contents.
+    """Store the checksum of the contents in an edited file.
 
-    Written without the package, as an attacker would.
+    Does not use the package, like an attacker.
     """
     contents = path.read_bytes()
     start = b"synthesizer_emulator sha256 "
@@ -417,14 +417,14 @@ def seal_again(path: Path) -> None:
 
 
 def other_yaml(path: Path, rng: Generator, marker: Path) -> None:
-    """Change a value, a name or a unit."""
+    """Change one value of the YAML, which may be a name or a unit."""
     value = yaml.safe_load(path.read_text())
     text = _changed_json(json.dumps(value), rng, marker)
     path.write_text(text)
 
 
 def evil_yaml(path: Path, rng: Generator, marker: Path) -> None:
-    """Insert YAML that runs code, never ends or fills the memory."""
+    """Insert YAML that runs code, hangs or fills the memory."""
     text = path.read_text()
     bomb = "\n".join(
         [
@@ -462,11 +462,11 @@ def evil_yaml(path: Path, rng: Generator, marker: Path) -> None:
     path.write_text(chosen)
 
 
-# What a user does with a file ----------------------------------------------
+# Reading a file as a user does --------------------------------------------
 
 
 def use_weights(path: Path) -> Any:
-    """Swap the grid for its weights, and read all of its contents."""
+    """Load an emulated grid, and read all of its contents."""
     name = path.name.removesuffix(".emulator.hdf5")
     grid = EmulatedGrid(name, grid_dir=path.parent)
     weights = grid.weights
@@ -482,12 +482,12 @@ def use_weights(path: Path) -> Any:
 
 
 def use_samples(path: Path) -> Any:
-    """Check and read samples as `build` does before training."""
+    """Check and read samples, as `build` does before training."""
     return use_grid(path, {"ages": 8, "metallicities": 3})
 
 
 def use_grid(path: Path, axes: Mapping[str, int] | None = None) -> Any:
-    """Check and read a grid as `build` does before training."""
+    """Check and read a grid, as `build` does before training."""
     source = open_source([path], axes=axes)
     source.check()
     header = source.header
@@ -501,15 +501,15 @@ def use_grid(path: Path, axes: Mapping[str, int] | None = None) -> Any:
 
 
 def use_checkpoint(path: Path) -> Any:
-    """Resume a build."""
-    found = Checkpoint.open(path, FINGERPRINT)
-    if not found.finished and not found.trainings:
+    """Resume a build from its checkpoint."""
+    resumed = Checkpoint.open(path, FINGERPRINT)
+    if not resumed.finished and not resumed.trainings:
         return None
-    return found.finished, found.current, found.trainings
+    return resumed.finished, resumed.current, resumed.trainings
 
 
 def use_part(path: Path) -> Any:
-    """Merge the parts of a library, making damaged ones again."""
+    """Merge the parts of a library, after making damaged parts again."""
     folder = path.parent / "library_parts"
     shutil.copytree(PARTS_OF / "library_parts", folder)
     shutil.copy(path, folder / path.name)
@@ -523,7 +523,7 @@ def use_part(path: Path) -> Any:
 
 
 def use_yaml(path: Path) -> Any:
-    """Read the configuration of a library, and make its first galaxy."""
+    """Read the configuration of a library, and return its metadata."""
     config = LibraryConfig.read(path)
     return config.library.about
 
@@ -554,7 +554,7 @@ filters: {top/hat.one: [6000, 8000]}
 
 
 def galaxies_of(which: slice) -> dict[str, np.ndarray]:
-    """Return random galaxies of a library."""
+    """Return the galaxies of a slice of a random library."""
     numbers = np.arange(which.start, which.stop)
     rng = np.random.default_rng(7)
     return {
@@ -564,7 +564,7 @@ def galaxies_of(which: slice) -> dict[str, np.ndarray]:
 
 
 def small_grid(path: Path) -> Path:
-    """Write a small grid with gas, lines and all optional entries."""
+    """Write a small grid with lines and all optional entries."""
     ages, metallicities = np.geomspace(1e6, 1e10, 24), [1e-3, 1e-2, 4e-2]
     lam = np.geomspace(500, 1e5, 60)
     header = GridHeader(
@@ -639,11 +639,11 @@ def checkpoint(path: Path) -> Path:
 
 
 def part(path: Path) -> Path:
-    """Write the parts of a library, and return one."""
+    """Write the parts of a library, and return the path of one."""
     parts = Parts.begin(PARTS_OF / "library_parts", 40, 10, {"a": "library"})
     write_parts(parts, galaxies_of, progress=False)
-    found = sorted(parts.folder.glob("part-*.hdf5"))[1]
-    return Path(shutil.copy(found, path.with_name(found.name)))
+    second = sorted(parts.folder.glob("part-*.hdf5"))[1]
+    return Path(shutil.copy(second, path.with_name(second.name)))
 
 
 def library(path: Path) -> Path:
@@ -653,7 +653,7 @@ def library(path: Path) -> Path:
 
 
 def targets(folder: Path) -> list[Target]:
-    """Return the kinds of files to attack."""
+    """Write undamaged files, and return the types of files to damage."""
     edits = {
         name: edited(edit, reseal=False) for name, edit in CONTENTS.items()
     }
@@ -661,8 +661,8 @@ def targets(folder: Path) -> list[Target]:
         f"{name}, sealed again": edited(edit, reseal=True)
         for name, edit in CONTENTS.items()
     }
-    foreign = {**BYTES, **edits}
-    own = {**foreign, **sealed}
+    unsealed = {**BYTES, **edits}
+    with_checksum = {**unsealed, **sealed}
     weights = f"{EXAMPLE_NAME}.emulator.hdf5"
     shutil.copy(example_folder() / weights, folder / weights)
     yaml_damages = {
@@ -671,17 +671,19 @@ def targets(folder: Path) -> list[Target]:
         "evil YAML": evil_yaml,
         "evil YAML again": evil_yaml,
     }
-    known = tuple(foreign)
+    known = tuple(unsealed)
     return [
-        Target("weights", folder / weights, use_weights, own, known),
-        Target("grids", small_grid(folder / "g.hdf5"), use_grid, foreign),
-        Target("samples", samples(folder / "s.hdf5"), use_samples, foreign),
-        Target("parts", part(folder / "p.hdf5"), use_part, own, known),
+        Target("weights", folder / weights, use_weights, with_checksum, known),
+        Target("grids", small_grid(folder / "g.hdf5"), use_grid, unsealed),
+        Target("samples", samples(folder / "s.hdf5"), use_samples, unsealed),
+        Target(
+            "parts", part(folder / "p.hdf5"), use_part, with_checksum, known
+        ),
         Target(
             "checkpoints",
             checkpoint(folder / ".g.checkpoint"),
             use_checkpoint,
-            own,
+            with_checksum,
             known,
         ),
         Target("YAML", library(folder / "l.yaml"), use_yaml, yaml_damages),
@@ -694,11 +696,11 @@ def targets(folder: Path) -> list[Target]:
 def outcome_of(
     target: Target, damage: str | None, seed: Sequence[int], folder: Path
 ) -> tuple[str, str]:
-    """Damage and use one file in a process of its own.
+    """Damage one file and read it in a separate process.
 
     Args:
-        target (Target): The kind of file.
-        damage (str): The name of the damage; None for none.
+        target (Target): The type of file.
+        damage (str): The name of the damage; None to leave it undamaged.
         seed (sequence of int): The seed of this attempt.
         folder (Path): An empty folder.
 
@@ -728,7 +730,7 @@ def outcome_of(
 
 
 def _attempt(use: Callable[[Path], Any], path: Path, answer: Path) -> None:
-    """Use a file in this process, write the outcome, and exit."""
+    """Read a file in this process, write the outcome, and exit."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     os.dup2(null, 2)
@@ -736,26 +738,26 @@ def _attempt(use: Callable[[Path], Any], path: Path, answer: Path) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     warnings.simplefilter("ignore")
     try:
-        found = use(path)
-        if found is None:
-            said = "made again", ""
-        else:
-            said = "read", hashlib.sha256(pickle.dumps(found)).hexdigest()
-    except _OWN_ERRORS as error:
+        contents = use(path)
+        outcome = "made again", ""
+        if contents is not None:
+            digest = hashlib.sha256(pickle.dumps(contents)).hexdigest()
+            outcome = "read", digest
+    except _PACKAGE_ERRORS as error:
         named = path.name in str(error) or path.stem in str(error)
-        said = ("refused" if named else "traceback"), f"{error!r}"[:500]
+        outcome = ("refused" if named else "traceback"), f"{error!r}"[:500]
     except BaseException as error:
-        said = "traceback", f"{error!r}"[:500]
-    answer.write_bytes(pickle.dumps(said))
+        outcome = "traceback", f"{error!r}"[:500]
+    answer.write_bytes(pickle.dumps(outcome))
     os._exit(0)
 
 
 def _wait(child: int) -> int | None:
-    """Return the exit status of a process, None if it does not end in time."""
+    """Return the exit status of a process; None after the time limit."""
     end = time.monotonic() + _SECONDS
     while time.monotonic() < end:
-        found, status = os.waitpid(child, os.WNOHANG)
-        if found:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
             return status
         time.sleep(0.002)
     os.kill(child, signal.SIGKILL)
@@ -764,45 +766,45 @@ def _wait(child: int) -> int | None:
 
 
 def attack(target: Target, number: int) -> dict[str, Any]:
-    """Attack one kind of file with each damage.
+    """Read one type of file with all damages in turn.
 
     Args:
-        target (Target): The kind of file.
-        number (int): The number of attempts for each damage.
+        target (Target): The type of file.
+        number (int): The number of attempts.
 
     Returns:
-        dict: The number of attempts by damage and outcome, and the messages of
-            outcomes that are not allowed.
+        dict: The numbers of attempts by damage and outcome, and the messages
+            of outcomes that are not allowed.
     """
     names = list(target.damages)
-    found: dict[str, Counter[str]] = {name: Counter() for name in names}
+    counts: dict[str, Counter[str]] = {name: Counter() for name in names}
     wrong = []
     with tempfile.TemporaryDirectory() as folder:
-        how, truth = outcome_of(target, None, [], Path(folder))
-    assert how == "read", f"the undamaged file is {how}: {truth}"
+        outcome, intact = outcome_of(target, None, [], Path(folder))
+    assert outcome == "read", f"the undamaged file is {outcome}: {intact}"
     for attempt in tqdm(range(number), target.name, disable=None):
         damage = names[attempt % len(names)]
         seed = [SEED, list(ATTEMPTS).index(target.name), attempt]
         with tempfile.TemporaryDirectory() as folder:
-            how, said = outcome_of(target, damage, seed, Path(folder))
-        if how == "read":
-            another = "silent" if damage in target.known else "another"
-            how = "unchanged" if said == truth else another
-        found[damage][how] += 1
-        if how not in ALLOWED:
-            wrong.append(f"{damage}, attempt {attempt}: {how} {said}")
+            outcome, detail = outcome_of(target, damage, seed, Path(folder))
+        if outcome == "read":
+            changed = "silent" if damage in target.known else "another"
+            outcome = "unchanged" if detail == intact else changed
+        counts[damage][outcome] += 1
+        if outcome not in ALLOWED:
+            wrong.append(f"{damage}, attempt {attempt}: {outcome} {detail}")
     return {
         "attempts": number,
-        "outcomes": {name: dict(counts) for name, counts in found.items()},
+        "outcomes": {name: dict(counted) for name, counted in counts.items()},
         "wrong": wrong,
     }
 
 
 def table(results: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return the numbers of attempts by outcome as a table."""
+    """Return a table of the numbers of attempts by outcome."""
     totals = {
-        name: sum((Counter(c) for c in found["outcomes"].values()), Counter())
-        for name, found in results.items()
+        name: sum((Counter(c) for c in result["outcomes"].values()), Counter())
+        for name, result in results.items()
     }
     columns = [*ALLOWED, *NOT_ALLOWED]
     rows = [f"{'':12}{'attempts':>10}" + "".join(f"{c:>12}" for c in columns)]
@@ -815,7 +817,7 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def main() -> None:
-    """Attack, print the outcomes, and fail if one is not allowed."""
+    """Print the outcomes, and fail if one is not allowed."""
     path, share, only = _arguments()
     results = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -826,24 +828,27 @@ def main() -> None:
             results[target.name] = attack(target, number)
     shutil.rmtree(PARTS_OF)
     print(table(results))
-    for name, found in results.items():
-        for line in found["wrong"]:
+    for name, result in results.items():
+        for line in result["wrong"]:
             print(f"{name}: {line}")
     kinds = {"allowed": ALLOWED, "not allowed": NOT_ALLOWED}
     record.write(path, {"seed": SEED, **kinds, "attacked": results})
-    sys.exit(any(found["wrong"] for found in results.values()))
+    sys.exit(any(result["wrong"] for result in results.values()))
 
 
 def _arguments() -> tuple[Path | None, float, list[str]]:
-    """Return the JSON file, the number of attempts, and the kinds."""
+    """Return the JSON file, the share of attempts, and the file types."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=Path, help="file to write")
     parser.add_argument(
-        "--share", type=float, default=1.0, help="part of the attempts"
+        "--share",
+        type=float,
+        default=1.0,
+        help="fraction of the attempts to make",
     )
     parser.add_argument("--only", nargs="*", choices=list(ATTEMPTS))
-    given = parser.parse_args()
-    return given.json, given.share, given.only or []
+    arguments = parser.parse_args()
+    return arguments.json, arguments.share, arguments.only or []
 
 
 if __name__ == "__main__":

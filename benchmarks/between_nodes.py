@@ -1,9 +1,9 @@
-r"""Errors between the nodes: nodes are left out, and predicted.
+r"""Errors between the nodes, measured at left-out nodes.
 
 Builds the emulator of the full BC03 grid without some nodes, with default
-settings, and predicts these nodes, beside Synthesizer's interpolation of the
-same thinned grid and PCHIP of principal components. No setting is chosen by
-these numbers.
+settings, and compares its predictions at these nodes with Synthesizer's
+interpolation of the same thinned grid and with PCHIP of principal components.
+No setting was chosen with these numbers.
 
     python benchmarks/between_nodes.py \
         --json docs/benchmarks/between_nodes.json
@@ -30,7 +30,7 @@ DROPS = {
 
 
 def measure(folder: Path) -> dict[str, dict[str, dict[str, float]]]:
-    """Return the errors of each hold-out experiment by all methods."""
+    """Return the errors of each hold-out experiment, by method."""
     path = bc03.write_incident_grid(folder)
     results = {}
     for name, drop in DROPS.items():

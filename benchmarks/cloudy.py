@@ -1,8 +1,8 @@
-"""The three-axis BC03 Cloudy grid: lines, sizes, particles between nodes.
+"""The three-axis BC03 Cloudy grid: line errors, file sizes and particle times.
 
 Writes the grid of `synthesizer-emulator bc03 --grid cloudy`, builds its
 emulator, measures the errors of lines at the nodes, and times spectra of
-particles at their own axis values. Prints a table and writes JSON with the
+particles at their exact axis values. Prints a table and writes JSON with the
 commit and the machine.
 
     python benchmarks/cloudy.py --json docs/benchmarks/cloudy.json
@@ -26,7 +26,7 @@ from synthesizer_emulator.sources import bc03
 
 H_BETA = "H 1 4861.32A"
 BRIGHT = 1e-3  # of H beta
-PHYSICAL = 0.02  # above, nebular emission is unphysical in the source
+PHYSICAL = 0.02  # the source has unphysical nebular emission above this Z
 N_PARTICLES = 10_000
 
 
@@ -45,7 +45,7 @@ def line_errors(native: Grid, emulated: EmulatedGrid) -> dict[str, float]:
 
 
 def particle_seconds(grid: EmulatedGrid) -> dict[str, float]:
-    """Return the time a particle, on the nodes and at its own values."""
+    """Return the time per particle, at the nodes and at exact axis values."""
     rng = np.random.default_rng(0)
     stars = Stars(
         initial_masses=np.full(N_PARTICLES, 1e5) * Msun,
@@ -55,32 +55,33 @@ def particle_seconds(grid: EmulatedGrid) -> dict[str, float]:
     )
     model = IncidentEmission(grid)
     seconds = {}
-    for name, each in (("nodes", model), ("direct", extract_directly(model))):
-        stars.get_spectra(each)  # compiles, and fills the grid
+    direct = extract_directly(model)
+    for name, emission_model in (("nodes", model), ("direct", direct)):
+        stars.get_spectra(emission_model)  # compiles, and fills the grid
         start = time.perf_counter()
         stars._grid_weights = {"cic": {}, "ngp": {}}
         stars.clear_all_emissions()
-        stars.get_spectra(each)
+        stars.get_spectra(emission_model)
         seconds[name] = (time.perf_counter() - start) / N_PARTICLES
     return seconds
 
 
 def measure(folder: Path) -> dict:
-    """Write, build and measure in a folder, and return the results."""
+    """Write the grid, build the emulator, and return the measurements."""
     path = bc03.write_cloudy_grid(
         folder, bc03.moderately_thinned(bc03.Thinning())
     )
     start = time.perf_counter()
     report = build(path)
     seconds = time.perf_counter() - start
-    high_water = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak_memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     native = Grid(bc03.CLOUDY_NAME, grid_dir=folder)
     emulated = EmulatedGrid(bc03.CLOUDY_NAME, grid_dir=folder)
     return {
         "shape": [int(n) for n in emulated.shape],
         "n_lines": int(emulated.nlines),
         "build_seconds": seconds,
-        "build_gigabytes": high_water / 1e6,
+        "build_gigabytes": peak_memory / 1e6,
         "weights_megabytes": report.size / 1e6,
         "grid_megabytes": path.stat().st_size / 1e6,
         "nodes": report.provenance.errors,
@@ -97,7 +98,7 @@ def main() -> None:
         results = measure(Path(folder))
     print(f"grid       {results['shape']}, {results['n_lines']} lines")
     print(
-        f"build      {results['build_seconds']:.0f} s, at most "
+        f"build      {results['build_seconds']:.0f} s, peak memory "
         f"{results['build_gigabytes']:.1f} GB"
     )
     print(

@@ -1,10 +1,10 @@
-"""DSPS on the galaxies of `library.py`, in a process of its own.
+"""The speed of DSPS for the galaxies of `library.py`, in a separate process.
 
-DSPS switches JAX to double precision when imported; here it is switched
-back, so that both compute in single precision. DSPS has neither Synthesizer's
-intergalactic transmission nor its dust: a dust screen is applied to its
-spectra, intergalactic absorption is left out. Two ways are timed: its own
-functions, and its weights of the nodes followed by a matrix product.
+Importing DSPS switches JAX to double precision; it is switched back here, so
+that both codes compute in single precision. DSPS has neither the intergalactic
+transmission nor the dust of Synthesizer: a dust screen is applied to its
+spectra, and intergalactic absorption is left out. Two methods are timed: the
+functions of DSPS, and its weights of the nodes followed by a matrix product.
 
     python benchmarks/dsps_rival.py galaxies.npz
 """
@@ -27,7 +27,7 @@ jax.config.update("jax_enable_x64", False)
 
 N_THROUGH_API = 256
 
-# Galaxies a batch: its own sum holds all weighted spectra of each.
+# Galaxies per batch: the sum in DSPS needs memory for all weighted spectra.
 API_BATCH = 32
 PRODUCT_BATCH = 256
 REPEATS = 3
@@ -36,7 +36,7 @@ REPEATS = 3
 def magnitudes(
     sed: jax.Array, data: dict[str, jax.Array], galaxy: dict[str, jax.Array]
 ) -> jax.Array:
-    """Return apparent magnitudes of one galaxy behind a screen, (nband,)."""
+    """Return the magnitudes of a galaxy behind a dust screen, (nband,)."""
     screen = jnp.exp(-galaxy["tau_v"] * (data["lam"] / 5500.0) ** -0.7)
     return jax.vmap(
         lambda lam, transmission: calc_obs_mag(
@@ -53,7 +53,7 @@ def magnitudes(
 def through_api(
     data: dict[str, jax.Array], galaxy: dict[str, jax.Array]
 ) -> jax.Array:
-    """Return the magnitudes of one galaxy from DSPS's own spectrum."""
+    """Return the magnitudes of one galaxy from a spectrum of DSPS."""
     spectrum = calc_rest_sed_sfh_table_lognormal_mdf(
         galaxy["times"],
         galaxy["rates"],
@@ -70,7 +70,7 @@ def through_api(
 def by_matrix_product(
     data: dict[str, jax.Array], galaxy: dict[str, jax.Array]
 ) -> jax.Array:
-    """Return the magnitudes of one galaxy from DSPS's node weights."""
+    """Return the magnitudes of one galaxy from node weights of DSPS."""
     weights = calc_ssp_weights_sfh_table_lognormal_mdf(
         galaxy["times"],
         galaxy["rates"],
@@ -91,13 +91,13 @@ def measure(
     galaxies: dict[str, jax.Array],
     batch: int,
 ) -> dict[str, list]:
-    """Return repeated rates without compilation, and the magnitudes."""
+    """Return repeated galaxies per second, once compiled, and magnitudes."""
     evaluate = jax.jit(jax.vmap(function, (None, 0)))
     n = len(galaxies["redshift"])
     rates = []
     for _ in range(REPEATS + 1):
         start = time.perf_counter()
-        found = [
+        batches = [
             np.asarray(
                 evaluate(
                     data,
@@ -109,20 +109,20 @@ def measure(
         rates.append(n / (time.perf_counter() - start))
     return {
         "galaxies_a_second": rates[1:],
-        "magnitudes": np.concatenate(found).tolist(),
+        "magnitudes": np.concatenate(batches).tolist(),
     }
 
 
 def main() -> None:
     """Measure, and print the results as JSON."""
     with np.load(sys.argv[1]) as file:
-        given = {k: jnp.asarray(file[k], jnp.float32) for k in file}
+        arrays = {k: jnp.asarray(file[k], jnp.float32) for k in file}
     galaxies = {
         k.removeprefix("galaxy_"): v
-        for k, v in given.items()
+        for k, v in arrays.items()
         if k.startswith("galaxy_")
     }
-    data = {k: v for k, v in given.items() if not k.startswith("galaxy_")}
+    data = {k: v for k, v in arrays.items() if not k.startswith("galaxy_")}
     few = {k: v[:N_THROUGH_API] for k, v in galaxies.items()}
     print(
         json.dumps(

@@ -1,7 +1,7 @@
-"""Time and memory of a number of galaxies, in a process of its own.
+"""The time and peak memory of making a number of galaxies.
 
-`library.py` calls it for each number, so that its peak memory is that of this
-number alone. It needs neither Synference nor a grid.
+`library.py` runs this script once for each number, so that the peak memory is
+that of this number. It needs neither Synference nor a grid.
 
     python benchmarks/growth.py model.pickle 1000
 """
@@ -22,14 +22,14 @@ from synthesizer_emulator.galaxies.model import GalaxyModel
 
 
 def spread_out(values: Mapping[str, Any], n: int) -> dict[str, Any]:
-    """Return n galaxies, repeating those given."""
+    """Return the values of n galaxies, by repeating the input."""
     return jax.tree.map(lambda v: np.resize(v, (n, *v.shape[1:])), values)
 
 
 def seconds(
     model: GalaxyModel, values: Mapping[str, Any]
 ) -> tuple[float, float]:
-    """Return the wall-clock and the processor time of making galaxies."""
+    """Return the wall-clock and the CPU time of making galaxies."""
     start, before = time.perf_counter(), time.process_time()
     for _ in in_batches(model, values):
         pass
@@ -39,7 +39,7 @@ def seconds(
 def peak_megabytes() -> float:
     """Return the peak memory of this process, in MB.
 
-    Not from `getrusage`, which includes that of the parent process.
+    `getrusage` is not used, because it includes the parent process.
     """
     status = Path("/proc/self/status").read_text()
     (line,) = (row for row in status.splitlines() if row.startswith("VmHWM"))
@@ -51,11 +51,11 @@ def main() -> None:
     path, n = sys.argv[1:]
     model, values = pickle.loads(Path(path).read_bytes())
     first, _ = seconds(model, spread_out(values, 1))
-    taken, processor = seconds(model, spread_out(values, int(n)))
+    wall, processor = seconds(model, spread_out(values, int(n)))
     print(
         json.dumps(
             {
-                "seconds": taken,
+                "seconds": wall,
                 "processor_seconds": processor,
                 "first_seconds": first,
                 "megabytes": peak_megabytes(),

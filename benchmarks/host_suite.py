@@ -1,8 +1,8 @@
-r"""Synthesizer's own tests with its stellar test grid emulated.
+r"""The test suite of Synthesizer with its stellar test grid emulated.
 
 Runs the tests of Synthesizer with native grids, and again with `test_grid`
-replaced by an `EmulatedGrid` built from it, and reports which tests end
-otherwise and why. The tests come with the source distribution of the
+replaced by an `EmulatedGrid` built from it. Reports which tests have another
+result and why. The tests come with the source distribution of the
 installed version:
 
     pip download --no-deps --no-binary :all: cosmos-synthesizer==1.3.1
@@ -12,15 +12,15 @@ installed version:
     python benchmarks/host_suite.py cosmos_synthesizer-1.3.1 grids/bc03.hdf5 \
         --json docs/benchmarks/host_suite.json
 
-Any reprocessed grid of ages and metallicities will do. Stand-ins replace all
-that the tests would download: this grid, interpolated to nodes that some
-tests expect, is the stellar grid; AGN grids and filters are analytic; the
-reference of one test is made from the grid by Synthesizer's script. Random
-numbers are seeded, so that only the grid differs.
+Any reprocessed grid of ages and metallicities can be used. All files that the
+tests would download are replaced: the stellar grid by this grid, interpolated
+to the nodes that some tests expect; AGN grids and filters by analytic ones;
+the reference of one test by the output of Synthesizer's script for this grid.
+Random numbers are seeded, so that only the grid differs.
 
 A test that passes with the native and fails with the emulated grid is run
-once more with a native grid file of the emulated arrays. If it fails there as
-well, the values alone are the reason.
+again with a native grid file of the emulated arrays. If it fails again, only
+the emulated values are the reason.
 """
 
 import argparse
@@ -59,8 +59,8 @@ METALLICITIES = np.array(
     [1e-4, 1e-3, 2e-3, 3e-3, 4e-3, 6e-3, 8e-3, 0.01, 0.014, 0.02, 0.03, 0.04]
 )
 
-# Filters that conftest.py puts together, and those whose names have no
-# number: wavelengths in Angstrom.
+# Filters whose codes conftest.py composes, and wavelengths in Angstrom of
+# filters without a number in their name.
 NIRCAM = ("F090W", "F150W", "F200W", "F277W", "F356W", "F444W")
 UNNUMBERED = {
     "FUV": 1530.0,
@@ -83,8 +83,7 @@ class Outcome:
     Attributes:
         result (str): `passed`, `failed`, `skipped` or `missing`.
         message (str): The beginning of the error message.
-        reads_file (bool): Whether the traceback contains the file name of the
-            grid.
+        reads_file (bool): Whether the traceback contains `grid_filename`.
     """
 
     result: str = "missing"
@@ -92,23 +91,23 @@ class Outcome:
     reads_file: bool = False
 
 
-# What pytest loads by `-p host_suite`.
+# The pytest plugin, loaded with `-p host_suite`.
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the options of this plugin."""
+    """Add the command-line options of this plugin."""
     parser.addoption("--emulated", action="store_true")
     parser.addoption("--outcomes", type=Path)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Create the record of outcomes."""
+    """Create an empty dictionary of outcomes."""
     config.outcomes = {}
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtestloop(session: pytest.Session) -> Iterator[None]:
-    """Run the tests, with the stellar test grid emulated if asked for."""
+    """Run the tests, with the stellar test grid emulated if requested."""
     emulated = session.config.getoption("--emulated")
     with emulated_grids() if emulated else nullcontext():
         return (yield)
@@ -118,15 +117,15 @@ def pytest_runtestloop(session: pytest.Session) -> Iterator[None]:
 def pytest_runtest_setup() -> None:
     """Seed the random numbers of a test and of its fixtures.
 
-    Not with zero, which gives one of the imaging tests a galaxy that takes
-    longer than all other tests together.
+    The seed is not zero, because one of the imaging tests then has a galaxy
+    that takes longer than all other tests together.
     """
     np.random.seed(1)  # noqa: NPY002
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """Record the outcome of a test; any failing stage is a failure."""
+    """Record the outcome of a test, which fails if any stage fails."""
     report = yield
     if report.when == "call" or not report.passed:
         crash = getattr(report.longrepr, "reprcrash", None)
@@ -140,7 +139,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Write the outcomes."""
+    """Write the outcomes as JSON."""
     outcomes = json.dumps(session.config.outcomes)
     session.config.getoption("--outcomes").write_text(outcomes)
 
@@ -154,13 +153,13 @@ def run(
     """Run tests with the grids and filters in a folder.
 
     Args:
-        checkout (Path): Synthesizer's sources, with tests.
+        checkout (Path): The sources of Synthesizer, including tests.
         data (Path): The folder.
         tests (list of str): The tests, as arguments of pytest.
-        emulated (bool): Whether to swap the stellar test grid.
+        emulated (bool): Whether to emulate the stellar test grid.
 
     Returns:
-        dict: The outcome of each test by its id.
+        dict: The Outcome of each test by its id.
     """
     outcomes = data / "outcomes.json"
     options = "-p host_suite -p no:cacheprovider -q --tb=long -rN"
@@ -178,13 +177,13 @@ def run(
         },
         check=False,
     )
-    ended = json.loads(outcomes.read_text())
+    contents = json.loads(outcomes.read_text())
     outcomes.unlink()
-    return {test: Outcome(**fields) for test, fields in ended.items()}
+    return {test: Outcome(**fields) for test, fields in contents.items()}
 
 
 def environment(data: Path) -> dict[str, str]:
-    """Return an environment in which Synthesizer uses only a folder."""
+    """Return environment variables that restrict Synthesizer to a folder."""
     folders = ("DIR", "DATA_DIR", "GRID_DIR", "TEST_DATA_DIR")
     caches = ("INSTRUMENT_CACHE", "SVO_FILTER_CACHE")
     names = (f"SYNTHESIZER_{name}" for name in folders + caches)
@@ -192,17 +191,11 @@ def environment(data: Path) -> dict[str, str]:
 
 
 def prepare(checkout: Path, grid: Path, data: Path) -> None:
-    """Fill a folder with all files that the tests would download.
-
-    Args:
-        checkout (Path): Synthesizer's sources, with tests.
-        grid (Path): The stellar grid.
-        data (Path): The folder.
-    """
+    """Write replacements of all files that the tests would download."""
     write_stellar_grid(grid, data)
     write_agn_grids(data)
     write_filters(checkout, data)
-    # The script writes beside itself what is read from the grid folder.
+    # The script writes to its own folder, but tests read the grid folder.
     script = shutil.copy(
         checkout / "tests/data/create_golden_pipeline_reference.py", data
     )
@@ -222,25 +215,25 @@ def write_stellar_grid(grid: Path, data: Path) -> None:
     old = [np.log10(axis.values) for axis in header.axes]
     new = np.meshgrid(*(np.log10(a.values) for a in axes), indexing="ij")
 
-    def moved(values: np.ndarray) -> np.ndarray:
+    def interpolated(values: np.ndarray) -> np.ndarray:
         return RegularGridInterpolator(old, values)(np.stack(new, axis=-1))
 
     header = replace(header, axes=axes).with_stored(
-        {path: moved(values) for path, values in header.stored.items()}
+        {path: interpolated(values) for path, values in header.stored.items()}
     )
     write_grid(
         data / f"{GRID_NAME}.hdf5",
         header,
-        {name: moved(values) for name, values in emissions.items()},
+        {name: interpolated(values) for name, values in emissions.items()},
     )
 
 
 def write_agn_grids(data: Path) -> None:
     """Write AGN grids with the wavelengths and lines of the stellar grid.
 
-    Power laws, flatter for heavier black holes and brighter face on, per
-    erg/s of bolometric luminosity; gas that absorbs most ionising photons;
-    lines of equal luminosity.
+    Spectra are power laws per erg/s of bolometric luminosity, flatter for
+    heavier black holes and brighter if seen face on. Gas absorbs most
+    ionising photons; all lines have the same luminosity.
     """
     with open_hdf5(data / f"{GRID_NAME}.hdf5") as hdf:
         stellar = read_header(hdf, data / f"{GRID_NAME}.hdf5")
@@ -278,7 +271,7 @@ def write_agn_grids(data: Path) -> None:
 def write_grid(
     path: Path, header: GridHeader, emissions: dict[str, np.ndarray]
 ) -> None:
-    """Write a grid."""
+    """Write a grid file from a header and arrays of emissions."""
     with write_hdf5(path) as hdf:
         write_header(hdf, header)
         for name, values in emissions.items():
@@ -287,15 +280,15 @@ def write_grid(
 
 
 def write_filters(checkout: Path, data: Path) -> None:
-    """Write top hats for all filters named in sources and tests.
+    """Write top hats for all filters named in the sources and tests.
 
-    The number in the name of a filter is its wavelength, in 10 nm for JWST and
-    the infrared of HST, else in nm.
+    The number in the name of a filter is its wavelength, in units of 10 nm
+    for JWST and the infrared filters of HST, and of 1 nm otherwise.
     """
     code = re.compile(r"[\"'](JWST|HST|GALEX|Euclid)/(\w+)\.(\w+)[\"']")
     sources = [checkout / "conftest.py", *checkout.glob("tests/*.py")]
     sources += checkout.glob("src/synthesizer/instruments/*.py")
-    named = {found for s in sources for found in code.findall(s.read_text())}
+    named = {match for s in sources for match in code.findall(s.read_text())}
     named |= {("JWST", "NIRCam", name) for name in NIRCAM}
     for observatory, instrument, name in named:
         number = re.search(r"\d+", name)
@@ -367,7 +360,7 @@ def measure(checkout: Path, grid: Path, data: Path) -> dict:
 
 
 def reason(emulated: Outcome, control: Outcome) -> str:
-    """Return why a test fails only with the emulated grid."""
+    """Return the reason why a test fails only with the emulated grid."""
     if control.result != "passed":
         return ACCURACY
     return READS_FILE if emulated.reads_file else FAULT
@@ -376,7 +369,7 @@ def reason(emulated: Outcome, control: Outcome) -> str:
 def main() -> None:
     """Run, print and write the outcomes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("checkout", type=Path, help="Synthesizer's sources")
+    parser.add_argument("checkout", type=Path, help="sources of Synthesizer")
     parser.add_argument("grid", type=Path, help="a reprocessed stellar grid")
     parser.add_argument("--json", type=Path, help="file to write")
     arguments = parser.parse_args()
@@ -385,7 +378,7 @@ def main() -> None:
             arguments.checkout.resolve(), arguments.grid, Path(folder)
         )
     for test, row in results["fail natively"].items():
-        print(f"natively, too ({row['emulated']} emulated): {test}")
+        print(f"also fails natively ({row['emulated']} emulated): {test}")
         print(f"    {row['message']}")
     for test, row in results["pass natively and not emulated"].items():
         print(f"{row['reason']}: {test}")

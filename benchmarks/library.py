@@ -1,18 +1,18 @@
-"""Libraries of galaxies through Synference: in batches, and its own way.
+"""The speed of Synference libraries, native and in batches.
 
-The galaxies of Synference's page "Basic Library Generation" (as in
-`synference_library.py`) on a BC03 grid with gas at R = 300: TotalEmission
+Makes the galaxies of Synference's page "Basic Library Generation" (as in
+`synference_library.py`) with a BC03 grid with gas at R = 300: TotalEmission
 with power-law dust, intergalactic absorption of Inoue et al. (2014),
 redshifts up to 5, the eight wide bands of NIRCam. `GalaxyBasis` and
-`EmulatedGalaxyBasis` take turns with the same grid, as do DSPS, if
-installed, and the matrix product alone, which bounds every method that sums
-spectra. The growth of time and memory is measured without Synference, each
-number of galaxies in a process of its own.
+`EmulatedGalaxyBasis` are timed in turn with the same grid. DSPS, if installed,
+and a matrix product of the same size, the upper limit for all methods that
+sum spectra, are timed as well. The growth of time and memory is measured
+without Synference, for each number of galaxies in a separate process.
 
     python benchmarks/library.py --json docs/benchmarks/library.json
 
-Rates are wall-clock rates: run nothing else. Processor times, summed over
-cores, depend less on other processes.
+Rates are per second of wall-clock time, so run nothing else meanwhile. CPU
+times, summed over cores, depend less on other processes.
 """
 
 import importlib.util
@@ -46,7 +46,7 @@ from synthesizer_emulator.galaxies.histories import stack_parameters
 from synthesizer_emulator.galaxies.model import GalaxyModel
 from synthesizer_emulator.sources import bc03
 
-# Imported before Synference, of which it may replace a part.
+# Imported before Synference, because it may replace one of its modules.
 from synference_library import (  # isort: skip
     BANDS,
     create_library,
@@ -65,13 +65,13 @@ N_NATIVE = 40
 RACES = 8
 REPEATS = 3
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
-FASTER = 300.0  # than Synference alone
-WITHIN = 1.0  # mmag, 99% of magnitudes
+FASTER = 300.0  # target of the ratio of rates to those of Synference
+WITHIN = 1.0  # mmag, target of the 99th percentile of differences
 N_DSPS = 1024
 N_TIMES = 100
 N_GROWTH = 4096
 
-# The thinned wavelengths of BC03, before Synthesizer resamples it.
+# The thinned wavelengths of BC03, before Synthesizer resamples them.
 THINNING = bc03.Thinning(
     log10_ionisation_parameters=(-2.0,),
     resolution=600.0,
@@ -96,7 +96,7 @@ def clock(function: Callable[..., Any], *args: Any) -> tuple[float, Any]:
 
 
 def r300_grid(folder: Path) -> Grid:
-    """Write BC03 with gas, all ages, at R = 300, and return its path."""
+    """Write BC03 with gas and all ages, and return it at R = 300."""
     path = bc03.write_cloudy_grid(folder, THINNING, name="bc03-cloudy")
     lam = generate_constant_R(
         R=300, start=900 * angstrom, end=61_500 * angstrom
@@ -105,7 +105,7 @@ def r300_grid(folder: Path) -> Grid:
 
 
 def galaxy_model(grid: Grid, filters: Any) -> GalaxyModel:
-    """Return the model of the libraries, without Synference."""
+    """Return the GalaxyModel of the libraries, without Synference."""
     return GalaxyModel.from_model(
         emission_model(grid),
         sf_hist="LogNormal",
@@ -119,7 +119,7 @@ def galaxy_model(grid: Grid, filters: Any) -> GalaxyModel:
 
 
 def galaxy_values(basis: GalaxyBasis) -> dict[str, Any]:
-    """Return the galaxies of a basis as arguments of a `GalaxyModel`."""
+    """Return the parameters of the galaxies of a basis for a GalaxyModel."""
     return {
         "initial_mass": 10.0**basis.log_stellar_masses,
         "redshift": basis.redshifts,
@@ -130,7 +130,7 @@ def galaxy_values(basis: GalaxyBasis) -> dict[str, Any]:
 
 
 def race(grid: Grid, filters: Any, folder: Path) -> dict[str, Any]:
-    """Make libraries with both classes in turn."""
+    """Time libraries of both classes in turn, and compare magnitudes."""
     drawing, parameters = clock(draw_parameters, N_GALAXIES)
     making, basis = clock(
         make_basis, grid, filters, parameters, EmulatedGalaxyBasis
@@ -187,7 +187,7 @@ def race(grid: Grid, filters: Any, folder: Path) -> dict[str, Any]:
 
 
 def ceiling(model: GalaxyModel) -> dict[str, float]:
-    """Return the galaxies a second of a matrix product alone."""
+    """Return the galaxies per second of only the matrix product."""
     spectra = model.emission.products[0].spectra
     weights = jnp.ones((1024, len(spectra)))
     multiply = jax.jit(jnp.matmul)
@@ -206,10 +206,10 @@ def dsps(
     photometry: NDArray,
     folder: Path,
 ) -> dict[str, Any] | None:
-    """Return the rates and magnitudes of DSPS, None if not installed."""
+    """Return the rates and differences of DSPS; None if not installed."""
     if importlib.util.find_spec("dsps") is None:
         return None
-    # Its spectra are in solar luminosities per Hz and solar mass.
+    # DSPS expects spectra in solar luminosities per Hz and solar mass.
     ssps = (grid.spectra["transmitted"] + grid.spectra["nebular"]) / 3.828e33
     bands = [filters[code] for code in filters.filter_codes]
     longest = max(len(band.original_lam) for band in bands)
@@ -241,14 +241,14 @@ def dsps(
             )
         ],
     )
-    found = child("dsps_rival.py", path)
-    result: dict[str, Any] = {"version": found.pop("version")}
-    for way, measured in found.items():
+    output = child("dsps_rival.py", path)
+    result: dict[str, Any] = {"version": output.pop("version")}
+    for method, measured in output.items():
         got = np.array(measured["magnitudes"])
         true = 31.4 - 2.5 * np.log10(photometry[:, : len(got)].T)
-        result[way] = {
+        result[method] = {
             **spread(measured["galaxies_a_second"]),
-            # In the reddest band, without intergalactic absorption.
+            # The reddest band has no intergalactic absorption.
             "median difference in F444W, mag": float(
                 np.nanmedian(np.abs(got - true)[:, -1])
             ),
@@ -257,14 +257,14 @@ def dsps(
 
 
 def resampled(band: Any, n: int) -> tuple[NDArray, NDArray]:
-    """Return a filter resampled to n wavelengths."""
+    """Return the wavelengths and transmission of a filter, both (n,)."""
     lam = band.original_lam.to_value("angstrom")
     even = np.linspace(lam[0], lam[-1], n)
     return even, np.interp(even, lam, band.original_t)
 
 
 def star_formation_rates(history: Any, times: NDArray, mass: float) -> NDArray:
-    """Return a log-normal history in Msun/yr at times in Gyr."""
+    """Return star formation rates of a log-normal history, in Msun/yr."""
     age = 1e9 * (times[-1] - times)
     t = np.maximum(float(history.max_age) - age, 1.0)
     rates = np.exp(-0.5 * ((np.log(t) - history.t_0) / history.tau) ** 2) / t
@@ -273,7 +273,7 @@ def star_formation_rates(history: Any, times: NDArray, mass: float) -> NDArray:
 
 
 def child(script: str, *args: object) -> dict[str, Any]:
-    """Return the JSON that another script in this folder prints."""
+    """Run another script in this folder, and return its JSON output."""
     command = [sys.executable, Path(__file__).with_name(script), *args]
     done = subprocess.run(
         list(map(str, command)), stdout=subprocess.PIPE, text=True, check=True
@@ -282,14 +282,14 @@ def child(script: str, *args: object) -> dict[str, Any]:
 
 
 def with_number(model: GalaxyModel, values: dict, folder: Path) -> list[dict]:
-    """Return time and memory for numbers of galaxies."""
+    """Return the time and the memory for each number of galaxies."""
     path = folder / "model.pickle"
     path.write_bytes(pickle.dumps((model, values)))
     return [{"galaxies": n, **child("growth.py", path, n)} for n in SIZES]
 
 
 def with_size(folder: Path, filters: Any, values: dict) -> dict[str, list]:
-    """Return the growth of cost with wavelengths, nodes and bands."""
+    """Return the CPU time by number of wavelengths, nodes and bands."""
     few = jax.tree.map(lambda v: v[:N_GROWTH], values)
     codes = filters.filter_codes
 
@@ -305,7 +305,7 @@ def with_size(folder: Path, filters: Any, values: dict) -> dict[str, list]:
         some = filters.select(*codes[-bands:])
         model = galaxy_model(grid, some)
         seconds(model, few)
-        # Processor time, which depends less on other processes.
+        # CPU time, which depends less on other processes.
         taken = [seconds(model, few)[1] for _ in range(REPEATS)]
         return {
             "wavelengths": len(model.emission.lam),
@@ -314,11 +314,11 @@ def with_size(folder: Path, filters: Any, values: dict) -> dict[str, list]:
             "processor_microseconds": 1e6 * float(np.median(taken)) / N_GROWTH,
         }
 
-    every = measured()
+    full = measured()
     return {
-        "wavelengths": [measured(150.0), measured(300.0), every],
-        "nodes": [measured(ages=55), measured(ages=110), every],
-        "bands": [measured(bands=1), measured(bands=4), every],
+        "wavelengths": [measured(150.0), measured(300.0), full],
+        "nodes": [measured(ages=55), measured(ages=110), full],
+        "bands": [measured(bands=1), measured(bands=4), full],
     }
 
 
@@ -360,14 +360,17 @@ def main() -> None:
 
 
 def report(results: dict[str, Any]) -> None:
-    """Print the results, and whether the emulated basis is faster."""
+    """Print the results, and whether the targets are met."""
     for way, rate in results["galaxies_a_second"].items():
         print(f"{way}: {rate['median']:.0f} galaxies/s {rate}")
-    print("processor", results["processor_microseconds_a_galaxy"])
+    print(
+        "CPU microseconds per galaxy",
+        results["processor_microseconds_a_galaxy"],
+    )
     verdict = results["ratio"]["median"] >= FASTER
     print(f"ratio {results['ratio']} {'pass' if verdict else 'FAIL'}")
-    for what, taken in results["seconds"].items():
-        print(f"{what}: {taken:.2f} s")
+    for stage, seconds_taken in results["seconds"].items():
+        print(f"{stage}: {seconds_taken:.2f} s")
     differences = results["millimagnitudes"]
     verdict = differences["p99"] <= WITHIN
     print(f"mmag {differences} {'pass' if verdict else 'FAIL'}")

@@ -1,4 +1,4 @@
-r"""The cost of libraries, as a figure for the docs, from `library.json`.
+r"""The figure of the time and memory of libraries in the docs.
 
 python benchmarks/library_figure.py docs/benchmarks/library.json \
         docs/images/library_growth.png
@@ -14,7 +14,8 @@ import matplotlib.pyplot as plt
 def main() -> None:
     """Draw time and memory against the number of galaxies.
 
-    The time of Synference is its time a galaxy times their number.
+    The time of Synference is the number of galaxies times its median time
+    per galaxy.
     """
     source, target = map(Path, sys.argv[1:])
     results = json.loads(source.read_text())
@@ -28,19 +29,19 @@ def main() -> None:
     theirs = [native * 1e-6 * m for m in n]
     left.loglog(n, ours, "o-")
     left.loglog(n, theirs, "--")
-    # Beside the lines, below each, where both have room.
-    for seconds, label in ((ours, "in batches"), (theirs, "Synference alone")):
+    # Below each line, where there is space for text.
+    for seconds, label in ((ours, "in batches"), (theirs, "Synference")):
         left.annotate(
             label,
             (n[1], seconds[1]),
             xytext=(14, -10),
             textcoords="offset points",
         )
-    left.set_ylabel("processor time / s")
+    left.set_ylabel("CPU time / s")
     megabytes = [row["megabytes"] for row in rows]
     right.semilogx(n, megabytes, "o-")
     right.set_ylim(0, 1.25 * max(megabytes))
-    right.set_ylabel("largest memory / MB")
+    right.set_ylabel("peak memory / MB")
     for axes in (left, right):
         axes.set_xlabel("galaxies")
     figure.savefig(target, dpi=150)

@@ -1,11 +1,11 @@
 """The limits of accuracy between metallicities.
 
-Leaves out each inner metallicity of the full BC03 grid below 0.05, in turn.
-First, finds the best blend of the two neighbours, given the true spectra: the
-best weight at each age in log flux, and the best weight and shift in age of
-each neighbour. No emulator can do so without the truth. Second, measures the
-gain of larger and longer trained emulators. No setting is chosen by these
-numbers.
+Leaves out each inner metallicity of the full BC03 grid below 0.05 in turn.
+First finds the blend of the two neighbours that fits the true spectra best:
+with the best weight at each age in log flux, and with the best weight and
+shift in age of each neighbour. No emulator can find these without the true
+spectra. Then measures the gain from larger and longer trained emulators. No
+setting was chosen with these numbers.
 
     python benchmarks/limits.py --json docs/benchmarks/limits.json
 """
@@ -34,8 +34,8 @@ from synthesizer_emulator.sources import bc03
 EMISSION = "spectra/incident"
 LEFT_OUT = (0.0004, 0.004, 0.008, 0.02)
 QUANTILES = ("p50", "p95", "p99")
-FAINTEST = 1e-9  # of the peak; below, logarithms say nothing
-SHIFTS = (-8, -4, 0, 4, 8)  # nodes in age
+FAINTEST = 1e-9  # of the peak; fainter logarithms are meaningless
+SHIFTS = (-8, -4, 0, 4, 8)  # in nodes of age
 # Settings of the default architecture, and the epochs of its training.
 SIZES: dict[str, tuple[dict, int | None]] = {
     "64 components": ({"components": 64}, None),
@@ -58,22 +58,22 @@ def best_blends(
         shifts (tuple of int): The shifts in age to try for each neighbour.
 
     Returns:
-        np.ndarray of float: For each age the blend of log flux with the least
-            squared error over bright pixels, (n_ages, n).
+        np.ndarray of float: The blend of log flux with the least squared
+            error over bright pixels at each age, (n_ages, n).
     """
     n_ages = len(log_flux)
     weights = np.linspace(-0.2, 1.2, 29)
-    found = np.empty((n_ages, log_flux.shape[-1]))
+    blends = np.empty((n_ages, log_flux.shape[-1]))
     for age in range(n_ages):
         truth = log_flux[age, node]
         bright = truth > truth.max() + np.log(1e-5)
         least = np.inf
-        for one, other in itertools.product(shifts, repeat=2):
-            ends = age + one, age + other
-            if min(ends) < 0 or max(ends) >= n_ages:
+        for shift_below, shift_above in itertools.product(shifts, repeat=2):
+            ages = age + shift_below, age + shift_above
+            if min(ages) < 0 or max(ages) >= n_ages:
                 continue
-            below = log_flux[ends[0], node - 1]
-            above = log_flux[ends[1], node + 1]
+            below = log_flux[ages[0], node - 1]
+            above = log_flux[ages[1], node + 1]
             a, b = (below - truth)[bright], (above - truth)[bright]
             squares = (
                 (1 - weights) ** 2 * (a @ a)
@@ -83,12 +83,12 @@ def best_blends(
             best = squares.argmin()
             if squares[best] < least:
                 least, w = squares[best], weights[best]
-                found[age] = (1 - w) * below + w * above
-    return found
+                blends[age] = (1 - w) * below + w * above
+    return blends
 
 
 def oracles(path: Path) -> dict[str, dict[str, dict[str, float]]]:
-    """Return the errors of the blends that are chosen by the truth."""
+    """Return the errors of the best blends, chosen with the true spectra."""
     with open_hdf5(path) as hdf:
         header = read_header(hdf, path)
         scored = scored_region(header.lam_angstrom)
@@ -110,14 +110,14 @@ def oracles(path: Path) -> dict[str, dict[str, dict[str, float]]]:
 
 
 def emulators(path: Path) -> tuple[dict[str, dict], dict[str, dict]]:
-    """Return the errors of the interpolation and of several emulators."""
+    """Return the errors of linear interpolation and of several emulators."""
     native: dict[str, dict] = {}
     results: dict[str, dict] = {}
     for name, (settings, epochs) in SIZES.items():
         start = time.perf_counter()
         results[name] = {}
         for z in LEFT_OUT:
-            found = hold_out(
+            predictions = hold_out(
                 path,
                 f"metallicities={z}",
                 settings=settings,
@@ -125,8 +125,8 @@ def emulators(path: Path) -> tuple[dict[str, dict], dict[str, dict]]:
                 recoveries=0,
                 progress=False,
             ).predictions[EMISSION]
-            native[str(z)] = asdict(found["synthesizer"].summary)
-            results[name][str(z)] = asdict(found["emulator"].summary)
+            native[str(z)] = asdict(predictions["synthesizer"].summary)
+            results[name][str(z)] = asdict(predictions["emulator"].summary)
         seconds = (time.perf_counter() - start) / len(LEFT_OUT)
         results[name]["seconds"] = seconds
         print(f"{name}: {seconds:.0f} s each", flush=True)
@@ -136,7 +136,7 @@ def emulators(path: Path) -> tuple[dict[str, dict], dict[str, dict]]:
 def mean_ratios(
     native: dict[str, dict], rows: dict[str, dict]
 ) -> dict[str, float]:
-    """Return the mean ratios to Synthesizer's errors over metallicities."""
+    """Return ratios to Synthesizer's errors, averaged over metallicities."""
     return {
         q: float(
             np.mean([rows[str(z)][q] / native[str(z)][q] for z in LEFT_OUT])

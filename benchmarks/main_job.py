@@ -1,9 +1,9 @@
-"""The main use on the full BC03 grid, timed and measured.
+"""The times and errors of the main use case, on the full BC03 grid.
 
-Writes the BC03 grid, builds its emulator and evaluates it; moves the grid
-file away, loads `EmulatedGrid`, and makes parametric and particle galaxies
-with it and with the native grid. Prints a table and writes JSON with the
-commit and the machine.
+Writes the BC03 grid, builds its emulator and evaluates it. Then removes the
+grid file, loads `EmulatedGrid`, and makes parametric and particle galaxies
+with the emulated and with the native grid. Prints a table and writes JSON with
+the commit and the machine.
 
     python benchmarks/main_job.py --json docs/benchmarks/main_job.json
 """
@@ -34,7 +34,7 @@ N_PARTICLES = 1000
 
 
 def make_galaxies(grid: Grid, rng: np.random.Generator) -> dict[str, list]:
-    """Return random histories, as parametric and as particle stars."""
+    """Return stars of random histories, both parametric and particles."""
     galaxies: dict[str, list] = {"parametric": [], "particle": []}
     for seed in range(N_GALAXIES):
         peak = 10 ** rng.uniform(1.0, 4.0)
@@ -71,7 +71,7 @@ def spectra(grid: Grid, galaxies: list) -> np.ndarray:
 
 
 def measure(folder: Path) -> dict:
-    """Write, build and measure in a folder, and return the results."""
+    """Write the grid, build the emulator, and return the measurements."""
     start = time.perf_counter()
     path = bc03.write_incident_grid(folder)
     written = time.perf_counter()
@@ -82,7 +82,7 @@ def measure(folder: Path) -> dict:
     native = Grid(bc03.INCIDENT_NAME, grid_dir=folder)
     loaded = time.perf_counter()
     galaxies = make_galaxies(native, np.random.default_rng(0))
-    # Native grids read their file again, so their galaxies come first.
+    # First with the native grid, which reads its file again.
     true = {kind: spectra(native, stars) for kind, stars in galaxies.items()}
     path.rename(folder / "moved_away.hdf5")
     begin = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Arguments and records that all benchmarks share."""
+"""Command-line arguments and JSON records of the benchmarks."""
 
 import argparse
 import subprocess
@@ -12,20 +12,20 @@ from synthesizer_emulator.records import machine, write_json
 
 
 def json_argument(docstring: str) -> Path | None:
-    """Return the path of `--json` on the command line, if given."""
+    """Return the path of `--json` on the command line, or None."""
     parser = argparse.ArgumentParser(description=docstring.splitlines()[0])
     parser.add_argument("--json", type=Path, help="file to write")
     return parser.parse_args().json
 
 
 def magnitudes(errors: PhotometryErrors) -> dict:
-    """Return the quantiles of magnitude errors over all galaxies and bands."""
+    """Return quantiles of magnitude errors over all galaxies and bands."""
     quantiles = asdict(errors.summary)
     return {"galaxies": quantiles.pop("number"), **quantiles}
 
 
 def circumstances() -> dict:
-    """Return the commit, and the machine of the measurement."""
+    """Return the commit and the machine of the measurement."""
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"],
         capture_output=True,
@@ -40,6 +40,6 @@ def circumstances() -> dict:
 
 
 def write(path: Path | None, results: dict) -> None:
-    """Write results, commit and machine as JSON, if there is a path."""
+    """Write results, commit and machine as JSON unless path is None."""
     if path is not None:
         write_json(path, {**results, **circumstances()})

@@ -1,25 +1,25 @@
-"""The speed of emulated grids and their networks, beside native grids.
+"""The speed of emulated grids and their networks, compared with native grids.
 
 Writes the full BC03 grid with gas at one ionisation parameter (four spectra
 and 124 lines), builds its emulator, and times native and emulated grids in
-turn: loading, on their own wavelengths and at R = 300, and the first and
-further galaxies. Then it times the networks alone: one spectrum, derivatives,
-batches, and their growth with wavelengths and points. Prints a table and
-writes JSON with the commit and the machine.
+turn: loading at all wavelengths and at R = 300, and the first and further
+galaxies. Then times only the networks: one spectrum, derivatives and batches,
+for several numbers of wavelengths and points. Prints a table and writes JSON
+with the commit and the machine.
 
     python benchmarks/speed.py --json docs/benchmarks/speed.json
 
-Every case is measured in a fresh process, in turn with the case that it is
-compared with; ratios are those of one round. Two conditions matter more than
-what is measured, so each is measured both ways:
+Each case is measured in a fresh process, in turn with the case that it is
+compared with; ratios are taken within a round. Two conditions affect the times
+more than the differences between grids, so both settings are measured:
 
-- Memory. Many virtual machines return free memory to their host; touching it
-  again takes ten times as long as reusing it. `fresh` memory has been free
-  before it is timed, `used` memory was freed just before.
-- JAX on CPUs queues computations to another thread by default (`queued`), or
-  computes in the caller's thread (`inline`).
+- Memory. Many virtual machines return free memory to their host; allocating it
+  again takes ten times as long as reusing it. `fresh` memory has been free for
+  some seconds, `used` memory was freed immediately before.
+- Dispatch. By default, JAX on CPUs queues computations in another thread
+  (`queued`); it can also compute in the calling thread (`inline`).
 
-`--grids FOLDER` takes existing grids. The same command runs on a GPU.
+`--grids FOLDER` reuses the grids in a folder. The same command runs on a GPU.
 """
 
 import argparse
@@ -44,12 +44,12 @@ MEMORIES = ("fresh", "used")
 WAYS = ("queued", "inline")
 RESOLUTION = 300.0
 
-# A host takes free memory back within seconds. Used memory is more than any
-# case needs.
+# The host takes free memory back within these seconds. The used memory is more
+# than any case needs.
 SETTLING = 4.0
 USED_GIGABYTES = 2
 
-# The networks: how many spectra of how many wavelengths at a time.
+# The numbers of wavelengths and of spectra per batch for the networks.
 WAVELENGTHS = (500, 2500, 13216)
 AGE, METALLICITY = 3.3e7, 0.007
 POINTS = (1, 16, 256, 1547)
@@ -61,7 +61,8 @@ IN_A_ROW = 30
 def prepare_case(folder: str) -> None:
     """Write the grid and build its emulator, unless they exist.
 
-    The training is short: its length does not change evaluation times.
+    The training is short, because its length does not affect the times of
+    evaluation.
     """
     from synthesizer_emulator import build
     from synthesizer_emulator.sources import bc03
@@ -72,13 +73,13 @@ def prepare_case(folder: str) -> None:
             to, bc03.Thinning(log10_ionisation_parameters=(-2.0,)), NAME
         )
         build(path, training={"epochs": 20})
-    # So that no first round reads the file from disk.
+    # Cache the files, so that the first round does not read from disk.
     for path in to.glob(f"{NAME}*.hdf5"):
         path.read_bytes()
 
 
 def settle(memory: str) -> None:
-    """Wait until the host has taken back free memory, or use it."""
+    """Wait until the host has taken free memory back, or free used memory."""
     import numpy as np
 
     held = np.ones(USED_GIGABYTES * 10**9 // 8) if memory == "used" else None
@@ -87,7 +88,7 @@ def settle(memory: str) -> None:
 
 
 def grid_case(tool: str, wavelengths: str, memory: str, folder: str) -> dict:
-    """Return the times of loading a grid and of making galaxies."""
+    """Return the times and memory of loading a grid and making galaxies."""
     begin = time.perf_counter()
     import numpy as np
     from synthesizer.emission_models import TotalEmission
@@ -134,7 +135,7 @@ def grid_case(tool: str, wavelengths: str, memory: str, folder: str) -> dict:
         "next galaxy": further,
         "next over first": further / (loaded - start + first),
     }
-    # Memory used beforehand is not that of the grid.
+    # Peak memory includes the memory used before, so skip it then.
     if memory == "fresh":
         results["megabytes loaded"] = loaded_megabytes
         results["megabytes at most"] = megabytes()
@@ -151,9 +152,9 @@ def timed(
 ) -> dict[str, dict]:
     """Return the times of functions called in turn, and their ratios.
 
-    The first call of each compiles and is timed apart; all other times are
-    medians of single calls. Calls that a sampler would make in a row are made
-    in a row: each finds the caches as the one before left them.
+    The first call of each function compiles and is timed separately; other
+    times are medians of single calls. Functions are called several times in
+    a row, as by a sampler, so that caches are in the same state.
     """
     import jax
     import numpy as np
@@ -181,7 +182,7 @@ def timed(
 
 
 def spectrum_functions(folder: str) -> dict[int, Callable]:
-    """Return functions from a point to a spectrum, by wavelengths."""
+    """Return functions from a point to a spectrum of n wavelengths, by n."""
     import numpy as np
 
     from synthesizer_emulator import EmulatedGrid, Emulator
@@ -192,18 +193,18 @@ def spectrum_functions(folder: str) -> dict[int, Callable]:
 
     def function(n: int) -> Callable:
         kept = np.linspace(0, n_all - 1, n).round().astype(int)
-        part = {"incident": incident.restrict(kept)}
-        emulator = Emulator(whole.coordinates, part, {})
+        spectra = {"incident": incident.restrict(kept)}
+        emulator = Emulator(whole.coordinates, spectra, {})
         return lambda point: emulator.spectrum("incident", point)
 
     return {n: function(n) for n in WAVELENGTHS}
 
 
-def one_case(way: str, folder: str) -> dict:
+def one_case(dispatch: str, folder: str) -> dict:
     """Return the times of one spectrum and of its derivatives."""
     import jax
 
-    jax.config.update("jax_cpu_enable_async_dispatch", way == "queued")
+    jax.config.update("jax_cpu_enable_async_dispatch", dispatch == "queued")
     import jax.numpy as jnp
 
     point = jnp.array([AGE, METALLICITY])
@@ -224,7 +225,7 @@ def one_case(way: str, folder: str) -> dict:
 
 
 def batch_case(folder: str) -> dict:
-    """Return the times of batches of spectra."""
+    """Return the times of batches of spectra, by wavelengths and points."""
     import jax
     import jax.numpy as jnp
     import numpy as np
@@ -272,9 +273,10 @@ CASES = {
 
 
 def in_new_process(case: str, *arguments: str) -> Any:
-    """Return the results of a case, run in a process of its own.
+    """Return the results of a case, run in a new process.
 
-    This process stays small: its peak memory would count as that of the child.
+    This process uses little memory, because its peak memory would be counted
+    as that of the new process.
     """
     done = subprocess.run(
         [
@@ -289,7 +291,7 @@ def in_new_process(case: str, *arguments: str) -> Any:
 
 
 def rounds(cases: dict[str, tuple[str, ...]]) -> list[dict[str, Any]]:
-    """Return the results of several cases, round by round in turn."""
+    """Return the results of several cases, run in turn in each round."""
     return [
         {name: in_new_process(*case) for name, case in cases.items()}
         for _ in range(ROUNDS)
@@ -297,9 +299,9 @@ def rounds(cases: dict[str, tuple[str, ...]]) -> list[dict[str, Any]]:
 
 
 def over(results: list[Any]) -> dict:
-    """Return the median and the range of every number over rounds."""
+    """Return the median and the range of each number over rounds."""
     if isinstance(results[0], dict):
-        return {k: over([one[k] for one in results]) for k in results[0]}
+        return {k: over([r[k] for r in results]) for k in results[0]}
     return {
         "median": statistics.median(results),
         "low": min(results),
@@ -316,13 +318,13 @@ def grids(folder: Path) -> dict:
         return over(
             [
                 {
-                    what: {
-                        **{tool: one[tool][what] for tool in TOOLS},
-                        "ratio": one["emulated"][what] / one["native"][what],
+                    quantity: {
+                        **{tool: times[tool][quantity] for tool in TOOLS},
+                        "ratio": emulated / times["native"][quantity],
                     }
-                    for what in one["native"]
+                    for quantity, emulated in times["emulated"].items()
                 }
-                for one in done
+                for times in done
             ]
         )
 
@@ -341,45 +343,47 @@ def networks(folder: Path) -> dict:
 
 
 def show(results: dict) -> None:
-    """Print the results."""
+    """Print tables of the results."""
     for wavelengths, conditions in results["grids"].items():
         for memory, rows in conditions.items():
             title = f"{wavelengths}, {memory} memory"
             print(f"\n{title:<18}   native  emulated   ratio")
-            for what, row in rows.items():
+            for quantity, row in rows.items():
                 native, emulated = (row[tool]["median"] for tool in TOOLS)
                 ratio = row["ratio"]
                 print(
-                    f"{what:<18} {native:8.3f}  {emulated:8.3f}   "
+                    f"{quantity:<18} {native:8.3f}  {emulated:8.3f}   "
                     f"{ratio['median']:.3f} ({ratio['low']:.3f} to "
                     f"{ratio['high']:.3f})"
                 )
-    found = results["networks"]
-    for way, sizes in found["one"].items():
+    networks = results["networks"]
+    for dispatch, sizes in networks["one"].items():
         for n, rows in sizes.items():
-            print(f"\n{n} wavelengths, {way}")
+            print(f"\n{n} wavelengths, {dispatch}")
             for name, row in rows.items():
                 print(
                     f"{name:<22} {1e3 * row['seconds']['median']:.3f} ms, "
-                    f"{row['ratio']['median']:.2f} of a spectrum; first "
+                    f"{row['ratio']['median']:.2f} of a spectrum; first call "
                     f"{row['first_seconds']['median']:.2f} s"
                 )
-    for n, rows in found["batch"].items():
+    for n, rows in networks["batch"].items():
         print(f"\n{n} wavelengths")
         for m, row in rows.items():
             print(
                 f"{m:>6} points {1e3 * row['seconds']['median']:10.3f} ms, "
                 f"{row['spectra_per_second']['median']:.0f} spectra/s"
             )
-    took = found["interpolation"]["seconds"]["median"]
-    print(f"\nnative interpolation {1e3 * took:.3f} ms")
+    seconds = networks["interpolation"]["seconds"]["median"]
+    print(f"\nnative interpolation {1e3 * seconds:.3f} ms")
 
 
 def main() -> None:
-    """Measure, print and write."""
+    """Measure, print and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=Path, help="file to write")
-    parser.add_argument("--grids", type=Path, help="folder to reuse")
+    parser.add_argument(
+        "--grids", type=Path, help="folder with grids to reuse"
+    )
     parser.add_argument("--case", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")

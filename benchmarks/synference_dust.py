@@ -1,11 +1,11 @@
-r"""Synference's example scripts with dust emission, native against batched.
+r"""Magnitudes with dust emission, by Synference and in batches.
 
-The emission models, histories, priors and wavelengths of the scripts in
+Uses the emission models, histories, priors and wavelengths of the scripts in
 `examples/library_generation` and of the pages on libraries, with the example
-grid of this package and NIRCam's wide bands. Their wavelengths mostly end at
-the reddest filter, far bluewards of the dust emission, so that Synthesizer
-assigns all of its luminosity to them. Each library is made twice from one
-grid, by Synference's `GalaxyBasis` and by `EmulatedGalaxyBasis`; the
+grid of this package and the wide bands of NIRCam. Their wavelengths mostly
+end at the reddest filter, far bluewards of the dust emission, so that
+Synthesizer assigns all of the dust luminosity to them. Each library is made
+from one grid with Synference's `GalaxyBasis` and with `EmulatedGalaxyBasis`;
 differences are in millimagnitudes. Needs Synference and, for measured filter
 curves, astro-sedpy.
 
@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import record
 
-# Imported before Synference, of which it may replace a part.
+# Imported before Synference, because it may replace one of its modules.
 from synference_library import BANDS, millimagnitudes  # isort: skip
 
 from numpy.typing import NDArray
@@ -61,8 +61,8 @@ from synthesizer_emulator.grid.emulated_grid import (
 N_GALAXIES = 100
 BOUND = 1.0  # mmag
 
-# Fluxes below this fraction of a galaxy's brightest band are rounding errors
-# of the intergalactic transmission.
+# Fluxes fainter than this fraction of the brightest band of a galaxy are
+# rounding errors of the intergalactic transmission.
 FAINTEST = 1e-8
 
 PRIORS = {
@@ -86,11 +86,12 @@ class Script:
     """The settings of one script.
 
     Attributes:
-        model (Callable): Returns the emission model of a grid.
-        varying (tuple of str): The parameters of the model that are drawn.
+        model (Callable): The function from a grid to the emission model.
+        varying (tuple of str): The drawn parameters of the model.
         sfh (type): The class of star formation histories.
         ends (tuple of float): The first and last wavelength in Angstrom; None
-            for the bluest filter at redshift 15 to the reddest at 0.
+            for the range from the bluest filter at redshift 15 to the reddest
+            at 0.
     """
 
     model: Callable[[Grid], EmissionModel]
@@ -100,7 +101,7 @@ class Script:
 
 
 def pacman(**kwargs: Any) -> Callable[[Grid], EmissionModel]:
-    """Return a function that makes the `PacmanEmission` of a script."""
+    """Return a function from a grid to the `PacmanEmission` of a script."""
     return lambda grid: PacmanEmission(grid=grid, tau_v="tau_v", **kwargs)
 
 
@@ -178,7 +179,7 @@ def wavelengths(script: Script, filters: FilterCollection) -> unyt_array:
 def draw_parameters(n: int) -> dict[str, NDArray[np.float64]]:
     """Return n draws from the hypercube, by parameter."""
     draws = draw_from_hypercube(PRIORS, n, rng=42)
-    # Synthesizer refuses single precision beside a grid in double.
+    # Synthesizer refuses single precision with a grid in double precision.
     return {name: np.float64(values) for name, values in draws.items()}
 
 
@@ -192,16 +193,8 @@ def photometry(
 ) -> NDArray[np.float64]:
     """Make the library of a script, and return its photometry.
 
-    Args:
-        script (Script): The script.
-        filters (FilterCollection): The bands.
-        new_lam (unyt_array): The wavelengths.
-        draws (dict): The draws.
-        cls (type): The class of the basis.
-        folder (Path): A folder for this library alone.
-
-    Returns:
-        np.ndarray of float: The photometry in nJy, (n_bands, n).
+    The photometry is in nJy, (n_bands, n). The folder must be empty, because
+    Synference continues existing libraries.
     """
     grid = Grid(EXAMPLE_NAME, grid_dir=example_folder(), new_lam=new_lam)
     names = {
@@ -250,18 +243,11 @@ def differences(
 ) -> NDArray[np.float64]:
     """Return the differences of two libraries in mmag, (n_bands, n).
 
-    Args:
-        script (Script): The script.
-        filters (FilterCollection): The bands.
-        n (int): The number of galaxies.
-        folder (Path): The folder for both libraries.
-
-    Returns:
-        np.ndarray of float: The differences, NaN where a galaxy is too faint.
+    Differences are NaN in bands where a galaxy is too faint.
     """
     draws = draw_parameters(n)
     new_lam = wavelengths(script, filters)
-    # As the scripts do: later changes of filters would change them.
+    # As in the scripts, and before both libraries, because it changes filters.
     filters.resample_filters(new_lam=new_lam, verbose=False)
     true, got = (
         photometry(script, filters, new_lam, draws, cls, folder / cls.__name__)
@@ -278,13 +264,13 @@ def main() -> None:
     rows = {}
     for name, script in SCRIPTS.items():
         with tempfile.TemporaryDirectory() as folder:
-            found = differences(
+            mmag = differences(
                 script, nircam_curves(), N_GALAXIES, Path(folder)
             )
         rows[name] = {
-            "p50": np.nanmedian(found),
-            "worst": np.nanmax(found),
-            "fluxes": int(np.isfinite(found).sum()),
+            "p50": np.nanmedian(mmag),
+            "worst": np.nanmax(mmag),
+            "fluxes": int(np.isfinite(mmag).sum()),
         }
         verdict = "pass" if rows[name]["worst"] <= BOUND else "FAIL"
         cells = ", ".join(f"{key} {v:.4g}" for key, v in rows[name].items())

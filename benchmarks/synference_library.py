@@ -1,11 +1,11 @@
-r"""A library of galaxies through Synference, native against emulated.
+r"""Magnitudes of a Synference library with native and with emulated grids.
 
-The library of Synference's page "Basic Library Generation" on the BC03 grid:
-draws from a hypercube, log-normal histories, one metallicity a galaxy, a dust
-screen, redshifts up to 5 and the eight wide bands of NIRCam. Each library is
-made twice, with the native grid and with its emulator, at the same nodes; the
-differences are in millimagnitudes. Needs Synference and, for measured filter
-curves, astro-sedpy.
+Makes the library of Synference's page "Basic Library Generation" with the
+BC03 grid: draws from a hypercube, log-normal histories, one metallicity per
+galaxy, a dust screen, redshifts up to 5 and the eight wide bands of NIRCam.
+Each library is made with the native grid and with its emulator, at the same
+nodes; differences are in millimagnitudes. Needs Synference and, for measured
+filter curves, astro-sedpy.
 
     python benchmarks/synference_library.py \
         --json docs/benchmarks/synference_library.json
@@ -41,7 +41,7 @@ from synthesizer_emulator.evaluation.measures.filters import (
 from synthesizer_emulator.sources import bc03
 
 if importlib.util.find_spec("ili") is None:
-    # Synference imports its training code, which needs ltu-ili; that is not on
+    # Synference imports its training code, which needs ltu-ili. It is not on
     # PyPI, and not needed for libraries.
     runner = types.ModuleType("synference.custom_runner")
     runner.SBICustomRunner = None
@@ -70,13 +70,12 @@ BOUNDS = {"p50": 1.0, "p99": 10.0}  # mmag
 def draw_parameters(n: int) -> dict[str, NDArray[np.float64]]:
     """Return n draws from the hypercube, by parameter."""
     draws = draw_from_hypercube(PRIORS, n, rng=42)
-    # Synthesizer refuses the single precision of the draws beside a grid
-    # in double.
+    # Synthesizer refuses single precision with a grid in double precision.
     return {name: np.float64(values) for name, values in draws.items()}
 
 
 def emission_model(grid: Grid) -> EmissionModel:
-    """Return the page's emission model, without gas if the grid has none."""
+    """Return the emission model of the page; only stars for a stellar grid."""
     screen = PowerLaw(slope=-0.7)
     if grid.reprocessed:
         return TotalEmission(grid=grid, dust_curve=screen)
@@ -95,14 +94,7 @@ def make_basis(
     parameters: dict[str, NDArray[np.float64]],
     cls: type[GalaxyBasis] = GalaxyBasis,
 ) -> GalaxyBasis:
-    """Return the page's basis of galaxies.
-
-    Args:
-        grid (Grid): The native or emulated grid.
-        filters (FilterCollection): The bands.
-        parameters (dict): The draws.
-        cls (type): The class of the basis.
-    """
+    """Return the basis of the page for a grid and drawn parameters."""
     histories, _ = generate_sfh_basis(
         sfh_type=SFH.LogNormal,
         sfh_param_names=["peak_age_norm", "tau"],
@@ -128,15 +120,10 @@ def make_basis(
 
 
 def create_library(basis: GalaxyBasis, folder: Path) -> dict:
-    """Make a library with Synference, and return what it reads back.
+    """Make a library with Synference, and return its contents.
 
-    Args:
-        basis (GalaxyBasis): The basis.
-        folder (Path): A folder for this library alone, as Synference continues
-            what it finds there.
-
-    Returns:
-        dict: As Synference reads it, with `photometry` in nJy, (nband, n).
+    `photometry` is in nJy, (nband, n). The folder must be empty, because
+    Synference continues existing libraries.
     """
     basis.create_mock_library(
         "library",
@@ -155,7 +142,7 @@ def millimagnitudes(
 
 
 def write_grids(folder: Path) -> list[Path]:
-    """Write BC03: stars on all nodes, and with gas on a thinned grid."""
+    """Write BC03 for stars at all nodes, and thinned with gas."""
     with_gas = bc03.moderately_thinned(
         bc03.Thinning(log10_ionisation_parameters=(-2.0,))
     )
@@ -167,10 +154,10 @@ def write_grids(folder: Path) -> list[Path]:
 
 
 def measure(folder: Path) -> dict[str, dict]:
-    """Return the differences and the times of the library of each grid.
+    """Return the differences and the CPU times of the library of each grid.
 
-    Times are processor times: a library is made by one thread, and others
-    may be running.
+    CPU times are used because a library is made by one thread, and other
+    jobs may be running.
     """
     parameters = draw_parameters(N_GALAXIES)
     results = {}
