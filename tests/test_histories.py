@@ -335,7 +335,7 @@ def test_stacking_refuses_mixtures():
         )
     with pytest.raises(InconsistentArguments, match="got none"):
         stack_parameters([])
-    with pytest.raises(InconsistentArguments, match="has to have one shape"):
+    with pytest.raises(InconsistentArguments, match="must have the same"):
         stack_parameters(
             [HISTORIES["continuity"], HISTORIES["continuity, default"]]
         )

@@ -648,7 +648,7 @@ def test_two_processes_make_the_same_file(tmp_path):
         ),
         (
             {"grid": {"name": "bc03-example", "lam_lims": [5, 2]}},
-            "wavelengths of lam_lims have to ascend",
+            "wavelengths of lam_lims must ascend",
         ),
         (
             {"grid": {"name": "bc03-example", "collapse": {"ages": "old"}}},
@@ -694,7 +694,7 @@ def test_two_processes_make_the_same_file(tmp_path):
             {"sf_hist": {"Constant": {"max_age": "3 parsecs of fun"}}},
             "'sf_hist: max_age': 'parsecs of fun' is no unit",
         ),
-        ({"filters": {"a": [1]}}, "'filters': a takes two wavelengths"),
+        ({"filters": {"a": [1]}}, "'filters': a must be two wavelengths"),
         ({"filters": 3}, "'filters': codes must be a name, or a list"),
         ({"outputs": ["flux"]}, "each of outputs must be one of photometry"),
         ({"outputs": []}, "outputs must be a name, or a list"),
@@ -1091,8 +1091,8 @@ def test_galaxies_out_of_range_are_refused(emulated, which, message):
         ({"emissions": []}, "emissions must be a name, or a list"),
         ({"draws": "many"}, "n of draws .* got 'many'"),
         ({"sf_hist": 3}, "sf_hist must be a History, or the name of one"),
-        ({"filters": {"a": 3}}, "a takes two wavelengths"),
-        ({"filters": {"a": (1 * Gyr, 2 * Gyr)}}, "units such as Angstrom"),
+        ({"filters": {"a": 3}}, "a must be two wavelengths"),
+        ({"filters": {"a": (1 * Gyr, 2 * Gyr)}}, "length, such as Angstrom"),
         ({"filters": 3}, "codes must be a name, or a list of names"),
         ({"cosmo": "Planck1"}, "one of astropy's, .* mean 'Planck1"),
         ({"igm": "Inoue"}, "igm must be one of .* mean 'Inoue14'"),

@@ -457,7 +457,7 @@ def test_emissions_are_those_asked_for(native):
     assert some.parameters == ("tau_v",)
     # What an emission is not made from need not be known.
     assert compile_model(model, "incident").parameters == ()
-    with pytest.raises(MissingSpectraType, match="nosuch; it makes: total"):
+    with pytest.raises(MissingSpectraType, match=r"nosuch; .* are: total"):
         compile_model(model, "nosuch", varying=["tau_v"])
 
 
@@ -701,9 +701,9 @@ def test_wavelengths_that_filters_see_are_enough(native):
         fluxes.append(observe(lnu, np.array([0.0, 2.0, 6.0])))
     np.testing.assert_allclose(fluxes[1], fluxes[0], rtol=1e-5)
     limits = 2000 * angstrom, 1000 * angstrom
-    with pytest.raises(InconsistentArguments, match="have to ascend"):
+    with pytest.raises(InconsistentArguments, match="must ascend"):
         compile_model(make(native), varying=varying, lam_lims=limits)
-    with pytest.raises(InconsistentArguments, match="leave out lam_lims"):
+    with pytest.raises(InconsistentArguments, match="Omit lam_lims"):
         compile_model(
             PREMADE["total"][0](native),
             varying=["tau_v"],
@@ -740,11 +740,11 @@ def test_all_that_is_not_translated_is_named_at_once(native):
     with pytest.raises(UnimplementedFunctionality) as error:
         compile_model(everything, varying=["tau_v", "fesc"])
     for named in (
-        "Synthesizer's own pipeline",
+        "Synthesizer's pipeline",
         "everything: post-processing functions",
         "broad: the transformer DopplerBroadening",
         "behind: an IGM model in the tree",
-        "earlier: the emission 'somewhere' of an earlier run",
+        "earlier: the emission 'somewhere' from an earlier run",
         "strange: the ParameterFunction '<lambda>'",
         "masked: a variation",
     ):
@@ -764,9 +764,9 @@ def test_all_missing_parameters_are_named_at_once(native):
     assert "tau_v_birth" in str(error.value)
     compiled = compile_model(model, varying=["tau_v_ism", "tau_v_birth"])
     share = jnp.ones(compiled.nodes)
-    with pytest.raises(MissingAttribute, match="tau_v_birth missing"):
+    with pytest.raises(MissingAttribute, match="missing: tau_v_birth"):
         compiled.spectra(share, {"tau_v_ism": 1.0})
-    with pytest.raises(InconsistentArguments, match=r"use jax\.vmap"):
+    with pytest.raises(InconsistentArguments, match=r"Use jax\.vmap"):
         compiled.spectra(share[None], dict.fromkeys(compiled.parameters, 1.0))
 
 

@@ -1,7 +1,7 @@
-"""From the parameters of a galaxy to spectra and photometry, in JAX.
+"""Spectra and photometry of galaxies from their parameters, in JAX.
 
 Star formation histories, emission models, dust, intergalactic absorption and
-filters, each as a pure function; `GalaxyModel` joins them.
+filters are pure functions; `GalaxyModel` combines them.
 """
 
 import lazy_loader

@@ -1,10 +1,10 @@
-"""Dust curves whose shape differs from galaxy to galaxy.
+"""Dust curves whose shape varies from galaxy to galaxy.
 
-If only the optical depth varies, Synthesizer's own curve is evaluated once.
-If its slope or bump varies too, one of the functions below is used. A curve
-here is a `Partial` that holds the wavelengths, takes the parameters of one
-galaxy by Synthesizer's names (wavelengths in Angstrom), and returns the
-optical depth over that in the V band. `tree` needs this module.
+If only the optical depth varies, Synthesizer's curve is evaluated once. If
+the slope or the bump varies too, the curve is one of the functions below: a
+`Partial` that holds the wavelengths, takes the shape parameters of one galaxy
+under Synthesizer's names (wavelengths in Angstrom), and returns the optical
+depth relative to the V band, (nlam,).
 """
 
 from collections.abc import Callable
@@ -34,31 +34,23 @@ _NOLL_K_V = 4.05 + 2.659 * (
 def translate_curve(
     curve: native.AttenuationLaw, lam: NDArray[np.float64]
 ) -> Partial:
-    """Return a dust curve as a function of its shape parameters.
-
-    Args:
-        curve (AttenuationLaw): One of Synthesizer's dust curves.
-        lam (np.ndarray of float): The wavelengths, Angstrom, (nlam,).
-
-    Returns:
-        Partial: From the curve's parameters to its optical depth over that
-            in the V band, (nlam,).
+    """Return a dust curve, at wavelengths in Angstrom, as a JAX function.
 
     Raises:
-        UnimplementedFunctionality: If its parameters can't vary.
+        UnimplementedFunctionality: If the shape of this curve can't vary.
     """
     make = _CURVES.get(type(curve))
     if make is None:
         known = ", ".join(cls.__name__ for cls in _CURVES)
         raise UnimplementedFunctionality(
-            f"varying parameters of {type(curve).__name__}; those of {known} "
-            "can vary"
+            f"varying parameters of {type(curve).__name__} (only those of "
+            f"{known} can vary)"
         )
     return make(lam)
 
 
 def _power_law(lam: NDArray[np.float64]) -> Partial:
-    """Return Synthesizer's `PowerLaw`."""
+    """Return the curve of Synthesizer's `PowerLaw`."""
     return Partial(_power_law_tau, jnp.asarray(np.log(lam / 5500.0)))
 
 
@@ -67,18 +59,18 @@ def _power_law_tau(log_lam: Array, slope: ArrayLike) -> Array:
 
 
 def _calzetti(lam: NDArray[np.float64]) -> Partial:
-    """Return Synthesizer's `Calzetti2000`, interpolated as it does."""
-    place = np.clip(lam / 1e4, _NOLL_NODES[0], _NOLL_NODES[-1])
-    lower = np.searchsorted(_NOLL_NODES, place, side="right") - 1
+    """Return the curve of `Calzetti2000`, interpolated as in Synthesizer."""
+    micron = np.clip(lam / 1e4, _NOLL_NODES[0], _NOLL_NODES[-1])
+    lower = np.searchsorted(_NOLL_NODES, micron, side="right") - 1
     lower = np.minimum(lower, len(_NOLL_NODES) - 2)
     ends = _NOLL_NODES[lower], _NOLL_NODES[lower + 1]
-    part = (place - ends[0]) / (ends[1] - ends[0])
-    plain = native.Calzetti2000()
+    weight = (micron - ends[0]) / (ends[1] - ends[0])
+    curve = native.Calzetti2000()
     return Partial(
         _calzetti_tau,
         jnp.asarray(ends),
-        jnp.asarray([plain.get_tau(end * 1e4 * angstrom) for end in ends]),
-        jnp.asarray(part),
+        jnp.asarray([curve.get_tau(end * 1e4 * angstrom) for end in ends]),
+        jnp.asarray(weight),
     )
 
 
@@ -91,17 +83,22 @@ def _calzetti_tau(
     ampl: ArrayLike,
     gamma: ArrayLike,
 ) -> Array:
-    """Return the curve of Noll et al. (2009, A&A 507, 1793), equation 8."""
+    """Return the curve of Noll et al. (2009, A&A 507, 1793), equation 8.
+
+    The arrays `ends` (micron) and `plain` (the curve without slope and bump)
+    are at the two nodes around each wavelength, (2, nlam); `part` is the
+    weight of the second node, (nlam,).
+    """
     centre, width = jnp.asarray(cent_lam) / 1e4, jnp.asarray(gamma) / 1e4
-    across = jnp.square(ends * width)
-    away = jnp.square(jnp.square(ends) - jnp.square(centre))
-    bump = jnp.asarray(ampl) * across / (away + across) / _NOLL_K_V
+    damping = jnp.square(ends * width)
+    offset = jnp.square(jnp.square(ends) - jnp.square(centre))
+    bump = jnp.asarray(ampl) * damping / (offset + damping) / _NOLL_K_V
     tau = (plain + bump) * jnp.power(ends / _NOLL_V, slope)
     return tau[0] + part * (tau[1] - tau[0])
 
 
 def _li08(lam: NDArray[np.float64]) -> Partial:
-    """Return Synthesizer's `ParametricLi08` with free parameters."""
+    """Return the curve of `ParametricLi08` with free parameters."""
     return Partial(_li08_tau, jnp.asarray(lam / 1e4))
 
 
@@ -113,22 +110,22 @@ def _li08_tau(
     bump: ArrayLike,
 ) -> Array:
     """Return the curve of Li et al. (2008, ApJ 685, 1046), equation 1."""
-    near, n, far, strength = (
+    c1, c2, c3, c4 = (
         jnp.asarray(p) for p in (UV_slope, OPT_NIR_slope, FUV_slope, bump)
     )
-    # UV_slope / (x^n + x^-n + FUV_slope), so that no power overflows.
-    falling = jnp.exp(-jnp.abs(n * jnp.log(lam / 0.08)))
-    first = falling / (1.0 + jnp.square(falling) + far * falling)
-    at_v = 1.0 / (6.88**n + 0.145**n + far)
+    # 1 / (x^c2 + x^-c2 + c3), written so that no power overflows.
+    power = jnp.exp(-jnp.abs(c2 * jnp.log(lam / 0.08)))
+    first = power / (1.0 + jnp.square(power) + c3 * power)
+    at_v = 1.0 / (6.88**c2 + 0.145**c2 + c3)
     y = jnp.square(lam / 0.046)
-    second = 1.0 - near * at_v - strength / 4.6
+    second = 1.0 - c1 * at_v - c4 / 4.6
     second = 233.0 * second / (y + 1.0 / y + 90.0)
     z = jnp.square(lam / 0.2175)
-    return near * first + second + strength / (z + 1.0 / z - 1.95)
+    return c1 * first + second + c4 / (z + 1.0 / z - 1.95)
 
 
 def _sommovigo_bartlett(lam: NDArray[np.float64]) -> Partial:
-    """Return Synthesizer's `SommovigoBartlett2026`."""
+    """Return the curve of Synthesizer's `SommovigoBartlett2026`."""
     return Partial(_sommovigo_bartlett_tau, jnp.asarray(lam / 5542.0))
 
 

@@ -1,12 +1,12 @@
 """Photometry: flux densities and luminosities in filters.
 
-`Bands` integrates spectra over filters at any redshift. A small pytree whose
-methods are pure functions of one galaxy: batch them with `jax.vmap`.
-Redshifts are traced, so one compilation serves all of them.
+`Bands` is a pytree that integrates the spectrum of one galaxy over filters;
+use `jax.vmap` for many galaxies. Redshifts are traced, so the code is compiled
+only once.
 
-Synthesizer samples the transmission of a filter at the wavelengths of the
-shifted spectrum, linearly in frequency, and integrates by the trapezoidal
-rule between the first and the last sample that is not zero. So does `Bands`.
+Like Synthesizer, `Bands` interpolates the transmission of a filter to the
+wavelengths of the redshifted spectrum, linearly in frequency, and integrates
+by the trapezoidal rule between the first and the last nonzero transmission.
 """
 
 from dataclasses import dataclass, field, replace
@@ -34,11 +34,10 @@ from synthesizer_emulator.galaxies.transmission import Curve, open_range
 from synthesizer_emulator.units import in_units
 from synthesizer_emulator.validation import check_number
 
-# The largest ratio of the windows of bands that are evaluated in one loop.
+# The largest ratio of the window lengths of bands evaluated in one loop.
 _LARGEST_RATIO = 1.5
 
-# The rows of the identity matrix passed through Synthesizer's filters at a
-# time.
+# The number of unit spectra passed through Synthesizer's filters at a time.
 _ROWS = 256
 
 
@@ -47,20 +46,20 @@ def lam_lims(
 ) -> tuple[unyt_quantity, unyt_quantity]:
     """Return the range of rest-frame wavelengths that filters cover.
 
-    Pass it to `compile_model` if only photometry of galaxies up to some
-    redshift is wanted: wavelengths beyond it are not evaluated.
+    If only photometry is wanted, pass the range to `compile_model`, so that
+    no spectra are evaluated outside it.
 
     Args:
         filters (FilterCollection): Synthesizer's filters.
         max_redshift (float): The largest redshift of a galaxy.
 
     Returns:
-        tuple: The lowest and the highest wavelength.
+        tuple of unyt_quantity: The lowest and the highest wavelength.
     """
     check_number("max_redshift", max_redshift, 0)
-    ends = [open_range(filters[code]) for code in filters.filter_codes]
-    low = min(bluest for bluest, _ in ends) / (1.0 + max_redshift)
-    return low * angstrom, max(reddest for _, reddest in ends) * angstrom
+    ranges = [open_range(filters[code]) for code in filters.filter_codes]
+    low = min(bluest for bluest, _ in ranges) / (1.0 + max_redshift)
+    return low * angstrom, max(reddest for _, reddest in ranges) * angstrom
 
 
 @register_dataclass
@@ -69,9 +68,9 @@ class Band:
     """One filter, prepared for spectra on given wavelengths.
 
     Attributes:
-        curve (Curve): The transmission.
-        window (int): The most wavelengths of a spectrum that the filter
-            can cover.
+        curve (Curve): The transmission curve.
+        window (int): The largest number of wavelengths of a spectrum within
+            the filter at any redshift.
     """
 
     curve: Curve
@@ -79,15 +78,7 @@ class Band:
 
     @classmethod
     def from_filter(cls, filt: Filter, lam: NDArray[np.float64]) -> "Band":
-        """Prepare a filter for spectra on given wavelengths.
-
-        Args:
-            filt (Filter): Synthesizer's filter.
-            lam (np.ndarray of float): The wavelengths, Angstrom, (nlam,).
-
-        Returns:
-            Band: The filter.
-        """
+        """Prepare a filter for spectra on wavelengths in Angstrom, (nlam,)."""
         curve = Curve.from_filter(filt)
         bluest, reddest = open_range(filt)
         stretch = reddest / bluest if bluest > 0.0 else np.inf
@@ -102,45 +93,46 @@ class Band:
         fnu: Float[Array, " nlam"],
         redshift: Float[Array, ""],
     ) -> Float[Array, ""]:
-        """Return the mean flux density of one galaxy.
+        """Return the mean flux density of one galaxy in this band.
 
         Args:
             nu (Array): The rest-frame frequencies, Hz, descending, (nlam,).
-            steps (Array): The steps between them, (nlam - 1,).
-            fnu (Array): The flux density at `nu` over 1 + z, (nlam,).
+            steps (Array): The spacings of the frequencies, Hz, (nlam - 1,).
+            fnu (Array): The flux density at the frequencies `nu` / (1 + z),
+                (nlam,).
             redshift (Array): The redshift.
 
         Returns:
             Array: The flux density, (); zero if the filter covers fewer
-                than two frequencies, NaN if any flux density is.
+                than two frequencies, NaN if any flux density in it is NaN.
         """
-        # Only the few frequencies within the filter are read.
+        # Use only the few frequencies within the filter.
         one_plus = 1.0 + redshift
         start = jnp.searchsorted(-nu, -self.curve.highest * one_plus) - 1
         start = jnp.clip(start, 0, len(nu) - self.window)
 
-        def read(values: Array, size: int) -> Array:
+        def sliced(values: Array, size: int) -> Array:
             return jax.lax.dynamic_slice(values, (start,), (size,))
 
-        observed = read(nu, self.window) / one_plus
+        observed = sliced(nu, self.window) / one_plus
         transmission = self.curve(observed)
-        # Like Synthesizer, end at the last frequencies with transmission
-        # instead of integrating to the zero beyond.
-        is_open = transmission != 0.0
+        # Like Synthesizer, integrate between the outermost frequencies with
+        # transmission, not out to the adjacent zeros.
+        nonzero = transmission != 0.0
         index = jnp.arange(self.window)
-        within = (index >= jnp.argmax(is_open)) & (
-            index < self.window - jnp.argmax(is_open[::-1])
+        within = (index >= jnp.argmax(nonzero)) & (
+            index < self.window - jnp.argmax(nonzero[::-1])
         )
         width = jnp.where(
-            within[1:] & within[:-1], read(steps, self.window - 1), 0.0
+            within[1:] & within[:-1], sliced(steps, self.window - 1), 0.0
         )
-        # Photons are counted: the integral is over T / nu.
+        # Detectors count photons, so the weights are T / nu.
         weights = transmission / observed
         total = jnp.sum(width * (weights[1:] + weights[:-1]))
-        weighted = weights * read(fnu, self.window)
+        weighted = weights * sliced(fnu, self.window)
         flux = jnp.sum(width * (weighted[1:] + weighted[:-1]))
         flux = flux / jnp.where(total > 0.0, total, 1.0)
-        # The sum over fewer than two frequencies is zero even for NaN.
+        # The integral over fewer than two frequencies is zero even for NaN.
         return jnp.where(jnp.isnan(weighted).any(), jnp.nan, flux)
 
 
@@ -151,12 +143,12 @@ class Bands:
 
     Attributes:
         nu (Array): The rest-frame frequencies, Hz, descending, (nlam,).
-        steps (Array): The steps between them, (nlam - 1,).
-        rest_frame (Array): The weight of each wavelength in each band in
-            the rest frame, (n_bands, nlam).
-        bands (tuple of Band): The filters one by one, as a few with long
-            tails would slow down all of them.
-        codes (tuple of str): The filter codes, in order.
+        steps (Array): The spacings of the frequencies, Hz, (nlam - 1,).
+        rest_frame (Array): The weights of the wavelengths in each band at
+            redshift zero, (n_bands, nlam).
+        bands (tuple of Band): The filters, kept separate because a few with
+            long tails would slow down all of them.
+        codes (tuple of str): The filter codes, in the order of `bands`.
 
     Examples:
         >>> import jax, numpy as np
@@ -186,7 +178,7 @@ class Bands:
                 ascending, (nlam,).
 
         Returns:
-            Bands: The filters.
+            Bands: The prepared filters.
         """
         lam = plain_wavelengths(lam)
         nu = Sed(lam * angstrom).nu.to_value("Hz")
@@ -209,13 +201,13 @@ class Bands:
     ) -> Float[Array, " nbands"]:
         """Return the mean luminosity density of one galaxy in each band.
 
-        As Synthesizer's `Sed.get_photo_lnu`.
+        As in Synthesizer's `Sed.get_photo_lnu`.
 
         Args:
             lnu (Array): The luminosity density, (nlam,).
 
         Returns:
-            Array: Shape (n_bands,), in the units of `lnu`.
+            Array: The luminosity densities, in the units of `lnu`, (n_bands,).
         """
         check_not_forked()
         return jnp.matmul(
@@ -229,17 +221,18 @@ class Bands:
     ) -> Float[Array, " nbands"]:
         """Return the mean flux density of one galaxy in each band.
 
-        As Synthesizer's `Sed.get_photo_fnu`: the part of a filter beyond
-        the spectrum is left out, and a filter without any overlap gets
-        zero. Where the flux density is NaN, every filter gets NaN.
+        As in Synthesizer's `Sed.get_photo_fnu`, a filter is integrated only
+        where it overlaps the spectrum, and gives zero if it does not. If the
+        spectrum is NaN, so is the flux density in every filter.
 
         Args:
-            fnu (Array): The flux density at `lam` times 1 + z, (nlam,).
-            redshift (float): The redshift; NaN is returned unless it is
-                above -1.
+            fnu (Array): The flux density at the rest-frame wavelengths times
+                1 + z, (nlam,).
+            redshift (float): The redshift, above -1; otherwise the flux
+                densities are NaN.
 
         Returns:
-            Array: Shape (n_bands,), in the units of `fnu`.
+            Array: The flux densities, in the units of `fnu`, (n_bands,).
         """
         check_not_forked()
         fnu = self._checked(in_units("fnu", fnu, "nJy"))
@@ -253,8 +246,8 @@ class Bands:
         groups = _similar(self.bands)
         fluxes = [jax.lax.map(flux, _stacked(self.bands, g)) for g in groups]
         order = np.argsort(np.concatenate(groups))
-        # At redshift zero the weights are Synthesizer's own: where a filter
-        # ends on a wavelength, rounding decides.
+        # At redshift zero use Synthesizer's weights: where a filter ends on a
+        # wavelength, rounding decides whether it is included.
         return jnp.where(
             redshift == 0.0,
             self.luminosities(fnu),
@@ -262,18 +255,18 @@ class Bands:
         )
 
     def _checked(self, spectrum: Array) -> Array:
-        """Return a spectrum after a check of its shape."""
+        """Return a spectrum; raise unless its shape is (nlam,)."""
         if spectrum.shape != self.nu.shape:
             raise InconsistentArguments(
-                f"Expected a spectrum on the {len(self.nu)} wavelengths of "
-                f"these bands, got shape {spectrum.shape}. For many galaxies "
-                "use jax.vmap."
+                "The spectrum of one galaxy must have the "
+                f"{len(self.nu)} wavelengths of these bands, got the shape "
+                f"{spectrum.shape}. Use jax.vmap for many galaxies."
             )
         return spectrum
 
 
 def _similar(bands: tuple[Band, ...]) -> list[list[int]]:
-    """Return groups of bands, by index, that can share one window."""
+    """Group the indices of bands that can be evaluated in one loop."""
     groups: list[list[int]] = []
     for i in sorted(range(len(bands)), key=lambda i: bands[i].window):
         for group in groups:
@@ -290,7 +283,7 @@ def _similar(bands: tuple[Band, ...]) -> list[list[int]]:
 
 
 def _stacked(bands: tuple[Band, ...], indices: list[int]) -> Band:
-    """Return bands as one with a leading axis."""
+    """Stack bands along a new leading axis, with the largest window."""
     window = max(bands[i].window for i in indices)
     widened = [replace(bands[i], window=window) for i in indices]
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *widened)
@@ -299,10 +292,10 @@ def _stacked(bands: tuple[Band, ...], indices: list[int]) -> Band:
 def _rest_frame_weights(
     filters: FilterCollection, nu: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return the weights of frequencies, Hz, in Synthesizer's filters."""
+    """Return the weights of frequencies, Hz, in filters, (n_bands, nlam)."""
     n = len(nu)
     rows = []
     for start in range(0, n, _ROWS):
-        one = np.eye(min(_ROWS, n - start), n, start)
-        rows.append(filters.apply_filters(one, nu=nu))
+        unit_spectra = np.eye(min(_ROWS, n - start), n, start)
+        rows.append(filters.apply_filters(unit_spectra, nu=nu))
     return np.concatenate(rows, axis=1)

@@ -1,7 +1,7 @@
-"""Batches of galaxies, evaluated on all devices of a machine.
+"""Evaluation of many galaxies in batches, on all devices of a machine.
 
 `in_batches` evaluates a `GalaxyModel` for any number of galaxies with one
-compilation and bounded memory. Libraries are made with it.
+compilation and bounded memory.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,10 +19,10 @@ from synthesizer_emulator.forking import check_not_forked
 from synthesizer_emulator.galaxies.model import GalaxyModel
 from synthesizer_emulator.validation import check_memory, check_whole
 
-# The memory of a batch: enough to keep a processor's caches useful, or this
-# part of an accelerator's memory.
+# The memory of a batch: an amount that suits the caches of a CPU, or this
+# fraction of an accelerator's memory if that is larger.
 _BATCH_BYTES = 2**26
-_PART_OF_DEVICE = 0.2
+_DEVICE_FRACTION = 0.2
 _LARGEST_BATCH = 2**15
 
 _AXIS = "galaxies"
@@ -38,17 +38,18 @@ def in_batches(
     """Evaluate galaxies batch by batch on all devices of this machine.
 
     Each batch is divided evenly between the devices. The last batch is
-    padded, so any number of galaxies takes one compilation; memory does not
-    grow with their number.
+    padded, so that any number of galaxies needs one compilation. The memory
+    does not grow with the number of galaxies.
 
     Args:
         model (GalaxyModel): The model.
         values (Mapping): The parameters of n galaxies, as for
             `GalaxyModel.galaxy` with a leading axis of n.
-        batch_size (int): The galaxies per batch, rounded up to a multiple
-            of the number of devices; by default chosen by their memory.
-        devices (sequence of Device): The devices; by default all of JAX's
-            that belong to this process.
+        batch_size (int): The number of galaxies per batch, rounded up to a
+            multiple of the number of devices; by default chosen to suit
+            their memory.
+        devices (sequence of Device): The devices; by default all JAX devices
+            of this process.
         function (callable): A pure function of the model and the plain
             parameters of one galaxy.
 
@@ -58,9 +59,9 @@ def in_batches(
             leading axis.
 
     Raises:
-        InconsistentArguments: If parameters are of different lengths, or
-            the batch takes more memory than there is.
-        IncorrectUnits: If one has units that are not its own.
+        InconsistentArguments: If the parameters differ in length, or a batch
+            needs more memory than is available.
+        IncorrectUnits: If a parameter has the wrong units.
 
     Examples:
         >>> import numpy as np
@@ -98,7 +99,7 @@ def in_batches(
     size = len(used) * -(-size // len(used))
     emission, parameters = model.emission, values.get("emission", {})
     for label, dust in emission.dust.items():
-        # `compile_model` has warned of constant temperatures.
+        # `compile_model` has already warned of constant temperatures.
         if dust.names and dust.names <= parameters.keys():
             dust.warn_if_cold(label, parameters, emission.lam)
     mesh = Mesh(np.array(used), (_AXIS,))
@@ -109,8 +110,8 @@ def count(values: Mapping[str, Any]) -> int:
     """Return the number of galaxies in a tree of parameters.
 
     Raises:
-        InconsistentArguments: If the leading axes of the parameters differ,
-            or there are none.
+        InconsistentArguments: If the parameters differ in the length of
+            their leading axis, or no parameter is given.
     """
     leaves = jax.tree_util.tree_leaves_with_path(values)
     shapes = {
@@ -120,9 +121,12 @@ def count(values: Mapping[str, Any]) -> int:
     lengths = {shape[:1] for shape in shapes.values()}
     if len(lengths) != 1 or () in lengths:
         raise InconsistentArguments(
-            "Expected each parameter of n galaxies with a leading axis of n, "
-            "got the shapes "
-            + (", ".join(f"{k} {v}" for k, v in shapes.items()) or "of none")
+            "The parameters of n galaxies must have a leading axis of length "
+            "n, got "
+            + (
+                ", ".join(f"{k} of shape {v}" for k, v in shapes.items())
+                or "no parameters"
+            )
             + "."
         )
     return int(next(iter(lengths))[0])
@@ -131,22 +135,17 @@ def count(values: Mapping[str, Any]) -> int:
 def suitable_batch_size(
     model: GalaxyModel, devices: Sequence[jax.Device]
 ) -> int:
-    """Return the galaxies per batch that suit the memory of devices.
-
-    Args:
-        model (GalaxyModel): The model.
-        devices (sequence of Device): The devices, all of one kind.
-    """
+    """Return the number of galaxies per batch that suits the memory."""
     stats = devices[0].memory_stats() or {}
-    room = max(_PART_OF_DEVICE * stats.get("bytes_limit", 0), _BATCH_BYTES)
-    size = room / _bytes_per_galaxy(model)
-    # A power of two, so that similar models share a batch size.
+    memory = max(_DEVICE_FRACTION * stats.get("bytes_limit", 0), _BATCH_BYTES)
+    size = memory / _bytes_per_galaxy(model)
+    # Round down to a power of two, so that similar models share a batch size.
     size = 2 ** int(np.log2(max(size, 1.0)))
     return len(devices) * min(size, _LARGEST_BATCH)
 
 
 def _bytes_per_galaxy(model: GalaxyModel) -> int:
-    """Return the memory that one galaxy takes during evaluation."""
+    """Estimate the memory for the evaluation of one galaxy, in bytes."""
     emission = model.emission
     spectra = len(emission.products) + len(emission.factors)
     spectra += 3 * len(emission.emissions)
@@ -162,7 +161,7 @@ def _batches(
     mesh: Mesh,
     function: Callable[[GalaxyModel, Any], Any],
 ) -> Iterator[tuple[slice, Any]]:
-    """Evaluate batches and fetch each while the next is evaluated."""
+    """Yield the results of each batch while the next one is evaluated."""
     replicated = jax.device_put(model, NamedSharding(mesh, PartitionSpec()))
     sharded = NamedSharding(mesh, PartitionSpec(_AXIS))
     pending = None
@@ -197,13 +196,13 @@ def _evaluate(
 
 
 def _padded(rows: slice, size: int, values: Any) -> NDArray:
-    """Return rows of an array, the last repeated up to a size."""
-    kept = np.asarray(values[rows], jnp.dtype(float))
-    missing = size - len(kept)
-    return np.concatenate([kept, np.repeat(kept[-1:], missing, axis=0)])
+    """Return rows of an array, padded to `size` by repeating the last row."""
+    batch = np.asarray(values[rows], jnp.dtype(float))
+    missing = size - len(batch)
+    return np.concatenate([batch, np.repeat(batch[-1:], missing, axis=0)])
 
 
 def _fetched(rows: slice, outputs: Any) -> tuple[slice, Any]:
-    """Return outputs as NumPy arrays without the padding."""
+    """Return the outputs as NumPy arrays, without the padding."""
     n = rows.stop - rows.start
     return rows, jax.tree.map(lambda leaf: np.asarray(leaf)[:n], outputs)

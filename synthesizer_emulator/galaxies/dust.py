@@ -2,9 +2,9 @@
 
 A shape is a `Partial` that holds the wavelengths, takes the temperature of
 one galaxy in K, and returns the logarithm of the luminosity density up to a
-constant. The logarithm, because the density itself underflows single
-precision if the wavelengths end far bluewards of the peak, although it is
-later normalised to the luminosity of the dust. `tree` needs this module.
+constant, (nlam,). The luminosity density is normalised to the dust luminosity
+later; without the logarithm it would underflow single precision if the
+wavelengths end far bluewards of the peak.
 """
 
 from collections.abc import Callable
@@ -23,57 +23,43 @@ from unyt import c, h, kb, um
 
 _HC_OVER_K = float((h * c / kb).to_value("K*angstrom"))
 
-# Wavelengths, Angstrom, that cover all emission of dust, and temperatures,
-# K, in steps of 2%.
-_EVERYWHERE = np.geomspace(1e2, 1e9, 2000)
+# Wavelengths, Angstrom, that cover all dust emission, and temperatures, K, in
+# steps of 2%.
+_ALL_LAM = np.geomspace(1e2, 1e9, 2000)
 _TEMPERATURES = np.geomspace(1.0, 1e4, 465)
 
 
 def translate_dust(generator: Any, lam: NDArray[np.float64]) -> Partial:
-    """Return the shape of a dust emission as a function of temperature.
-
-    Args:
-        generator (DustEmission): One of Synthesizer's generators.
-        lam (np.ndarray of float): The wavelengths, Angstrom, (nlam,).
-
-    Returns:
-        Partial: From the temperature, K, to the logarithm of the shape, up
-            to a constant, (nlam,).
+    """Return the log shape of dust emission, at wavelengths in Angstrom.
 
     Raises:
-        UnimplementedFunctionality: If the generator is not translated.
+        UnimplementedFunctionality: If the generator is not supported.
     """
     make = _SHAPES.get(type(generator))
     if make is None:
         known = ", ".join(cls.__name__ for cls in _SHAPES)
         raise UnimplementedFunctionality(
-            f"the generator {type(generator).__name__}; supported are {known}"
+            f"the generator {type(generator).__name__} (supported: {known})"
         )
     return make(generator, lam)
 
 
 def coldest_within(generator: Any, lam: NDArray[np.float64]) -> float:
-    """Return the temperature above which most dust emission is in a range.
+    """Return the lowest temperature of dust that emits mostly within a range.
 
-    Args:
-        generator (DustEmission): One of Synthesizer's generators.
-        lam (np.ndarray of float): The wavelengths, Angstrom, ascending,
-            (nlam,).
-
-    Returns:
-        float: The temperature, K, accurate to 2%. Colder dust emits less
-            than half of its luminosity between the first and the last
-            wavelength. Infinity if dust of any temperature does.
+    Colder dust emits less than half of its luminosity between the first and
+    the last wavelength, Angstrom. The temperature, K, is accurate to 2%, and
+    infinite if dust of every temperature emits mostly outside the range.
     """
-    shape = translate_dust(generator, _EVERYWHERE)
+    shape = translate_dust(generator, _ALL_LAM)
     log_shapes = np.asarray(jax.vmap(shape)(jnp.asarray(_TEMPERATURES)))
-    # The steps in frequency are proportional to it.
-    log_energy = log_shapes - np.log(_EVERYWHERE)
+    # The spacings of the frequencies are proportional to frequency.
+    log_energy = log_shapes - np.log(_ALL_LAM)
     energy = np.exp(log_energy - log_energy.max(axis=1, keepdims=True))
-    within = (lam[0] <= _EVERYWHERE) & (lam[-1] >= _EVERYWHERE)
-    enough = energy[:, within].sum(axis=1) >= 0.5 * energy.sum(axis=1)
-    warm = _TEMPERATURES[enough]
-    return float(warm[0]) if len(warm) else np.inf
+    within = (lam[0] <= _ALL_LAM) & (lam[-1] >= _ALL_LAM)
+    mostly = energy[:, within].sum(axis=1) >= 0.5 * energy.sum(axis=1)
+    temperatures = _TEMPERATURES[mostly]
+    return float(temperatures[0]) if len(temperatures) else np.inf
 
 
 def _log_planck(
@@ -82,14 +68,14 @@ def _log_planck(
     """Return the logarithm of Planck's law times a factor, up to a constant.
 
     Args:
-        log_factor (Array): The logarithm of all that multiplies the
-            exponential function, (nlam,).
+        log_factor (Array): The logarithm of the factor in front of
+            1 / (exp(heat / temperature) - 1), (nlam,).
         heat (Array): h nu / k, K, (nlam,).
         above (Array): `heat` minus its minimum, K, (nlam,).
         temperature (float): The temperature, K.
     """
-    # The difference keeps the last digits of large exponents. log(exp(x) - 1)
-    # would overflow and have no derivative.
+    # Subtracting the minimum keeps the last digits of large exponents.
+    # log(exp(x) - 1) would overflow and have no derivative.
     return (
         log_factor
         - above / temperature
@@ -100,7 +86,7 @@ def _log_planck(
 def _planck_with(
     opaque: NDArray[np.float64], lam: NDArray[np.float64]
 ) -> Partial:
-    """Return the logarithm of Planck's law times an opacity (nlam,)."""
+    """Return the log shape of Planck's law times an opacity (nlam,)."""
     heat = _HC_OVER_K / lam
     return Partial(
         _log_planck,
@@ -111,15 +97,12 @@ def _planck_with(
 
 
 def _blackbody(generator: Any, lam: NDArray[np.float64]) -> Partial:
-    """Return Synthesizer's `Blackbody`."""
+    """Return the log shape of Synthesizer's `Blackbody`."""
     return _planck_with(np.ones_like(lam), lam)
 
 
 def _greybody(generator: Any, lam: NDArray[np.float64]) -> Partial:
-    """Return Synthesizer's `Greybody`.
-
-    Its emissivity is constant, that of the generator.
-    """
+    """Return the log shape of `Greybody`, with a constant emissivity."""
     opaque = (lam / lam[-1]) ** -generator.emissivity
     if not generator.optically_thin:
         lam_0 = generator.lam_0.to_value("angstrom")
@@ -128,7 +111,7 @@ def _greybody(generator: Any, lam: NDArray[np.float64]) -> Partial:
 
 
 def _casey12(generator: Any, lam: NDArray[np.float64]) -> Partial:
-    """Return Synthesizer's `Casey12`."""
+    """Return the log shape of Synthesizer's `Casey12`."""
     return Partial(
         _log_casey12,
         jnp.asarray(lam / 1e4, float),
@@ -146,7 +129,7 @@ def _casey12(generator: Any, lam: NDArray[np.float64]) -> Partial:
 def _log_casey12(lam: Array, settings: Array, temperature: ArrayLike) -> Array:
     """Return the logarithm of Casey (2012, MNRAS 425, 3094), equation 3."""
     emissivity, alpha, lam_0 = settings
-    # The turnover wavelength of the power law: table 1.
+    # The turnover wavelength of the power law, from table 1.
     slope = 26.68 + 6.246 * alpha
     heat = (0.0001905 + 0.00007243 * alpha) * temperature
     lam_c = 0.75 / (slope**-2 + heat)

@@ -1,16 +1,15 @@
-"""An emission model as one pure function of one galaxy's parameters.
+"""Emission models as pure functions of the parameters of one galaxy.
 
-`compile_model` makes an `EmissionFunction` from any tree of Synthesizer's
-stellar emission models; this module evaluates it and does not need
-Synthesizer's models. Every emission is a sum of terms
+`compile_model` translates a tree of Synthesizer's stellar emission models
+into an `EmissionFunction`, in which every emission is a sum of terms
 
     coefficient x factor x factor x ... x source
 
 whose factors vary between galaxies (escape fractions, transmission through
 dust), and whose source is either the SFZH times the spectra of a grid or the
-emission of dust. Whatever is common to all galaxies is summed into the
+emission of dust. Factors common to all galaxies are multiplied into the
 spectra beforehand, so a batch of galaxies costs one matrix product for each
-distinct sum, however many models the tree has.
+distinct sum of spectra, however many models the tree has.
 """
 
 from collections.abc import Callable, Mapping
@@ -42,7 +41,7 @@ from synthesizer_emulator.validation import nearest
 @register_dataclass
 @dataclass(frozen=True, eq=False)
 class EmissionFunction:
-    """An emission model as a pure function of one galaxy.
+    """An emission model as a pure function of one galaxy's parameters.
 
     A pytree, made by `compile_model`. Pass it as an argument to functions
     that you compile, rather than closing over it, so that its spectra are
@@ -56,8 +55,9 @@ class EmissionFunction:
         per_lsun (Array): The weights that integrate a luminosity density in
             erg/s/Hz to a luminosity in solar units by Synthesizer's
             trapezoidal rule, (nlam,).
-        products (tuple of Product): The matrix products.
-        factors (tuple): The factors of all terms.
+        products (tuple of Product): The matrix products of the SFZH with
+            spectra.
+        factors (tuple): The factors that vary between galaxies.
         dust (dict): The dust emissions, by label.
         terms (dict): The terms of each emission, by label.
         emissions (tuple of str): The labels of the emissions returned.
@@ -74,7 +74,7 @@ class EmissionFunction:
     nodes: tuple[int, ...] = field(metadata={"static": True})
 
     def __repr__(self) -> str:
-        """Return emissions, parameters and sizes, without the arrays."""
+        """Return the emissions, parameters and sizes, without the arrays."""
         return (
             f"EmissionFunction(emissions={self.emissions}, "
             f"parameters={self.parameters}, nodes={self.nodes}, "
@@ -91,16 +91,11 @@ class EmissionFunction:
     ) -> dict[str, ArrayLike]:
         """Return parameters as plain numbers in the model's units.
 
-        Args:
-            parameters (Mapping): The parameters of one galaxy or of many,
-                by name; plain numbers or quantities with units.
-
-        Returns:
-            dict: The same parameters; those that the model does not use are
-                unchanged.
+        The parameters are those of one galaxy or of many; parameters that the
+        model does not use are unchanged.
 
         Raises:
-            IncorrectUnits: If one has units that are not its own.
+            IncorrectUnits: If a parameter has the wrong units.
         """
         plain = dict(parameters)
         for name, units in self._units():
@@ -109,19 +104,17 @@ class EmissionFunction:
         return plain
 
     def check_stated(self, parameters: Mapping[str, ArrayLike]) -> None:
-        """Refuse quantities that Synthesizer would refuse for a galaxy.
+        """Raise unless parameters have the units that Synthesizer requires.
 
-        Args:
-            parameters (Mapping): The parameters, as for `plain`.
+        Thresholds of masks may be plain numbers.
 
         Raises:
-            MissingUnits: If one needs units and has none. Thresholds of
-                masks may be plain numbers.
-            IncorrectUnits: If one has units that are not its own.
+            MissingUnits: If a parameter lacks its units.
+            IncorrectUnits: If a parameter has the wrong units.
         """
         self.plain(parameters)
-        for part in (*self.factors, *self.dust.values()):
-            for varying in part.varying:
+        for component in (*self.factors, *self.dust.values()):
+            for varying in component.varying:
                 if varying.name in parameters:
                     in_stated_units(
                         f"'{varying.name}'",
@@ -132,26 +125,27 @@ class EmissionFunction:
     @property
     def _varying(self) -> frozenset[Varying]:
         masks = (mask for product in self.products for mask in product.masks)
-        parts = (*self.factors, *self.dust.values(), *masks)
-        return frozenset().union(*(part.varying for part in parts))
+        components = (*self.factors, *self.dust.values(), *masks)
+        return frozenset().union(*(c.varying for c in components))
 
     def _units(self) -> list[tuple[str, str | None]]:
-        """Return pairs of a parameter and its units, in a fixed order."""
+        """Return the names and units of parameters, in a fixed order."""
         ordered = sorted(self._varying, key=repr)
         return [(varying.name, varying.units) for varying in ordered]
 
     def spectra(
         self, sfzh: Array, parameters: Mapping[str, ArrayLike]
     ) -> dict[str, Float[Array, " nlam"]]:
-        """Return the emissions of one galaxy.
+        """Return the spectrum of each emission for one galaxy.
 
         Args:
             sfzh (Array): The initial stellar mass at each node of the grid,
                 solar masses, (n_ages, n_Z).
-            parameters (Mapping): The parameters by name: with units, or
-                as plain numbers, wavelengths in Angstrom, temperatures in K,
-                ages in yr. Others are ignored. Inside functions compiled by
-                JAX they have to be plain: JAX removes units silently.
+            parameters (Mapping): The parameters by name, with units or as
+                plain numbers (wavelengths in Angstrom, temperatures in K,
+                ages in yr). Unknown parameters are ignored. Inside functions
+                compiled by JAX they must be plain numbers, as JAX removes
+                units silently.
 
         Returns:
             dict: For each label of `emissions` the luminosity density,
@@ -160,16 +154,17 @@ class EmissionFunction:
 
         Raises:
             MissingAttribute: If a parameter is missing.
-            IncorrectUnits: If one has units that are not its own.
-            InconsistentArguments: If `sfzh` has another shape.
+            IncorrectUnits: If a parameter has the wrong units.
+            InconsistentArguments: If the shape of `sfzh` is not `nodes`.
         """
         check_not_forked()
         sfzh = in_units("sfzh", sfzh, "Msun")
         missing = [p for p in self.parameters if p not in parameters]
         if missing:
             raise MissingAttribute(
-                f"The model needs {', '.join(self.parameters)} of each "
-                f"galaxy; {', '.join(missing)} missing."
+                "The parameters of each galaxy must include "
+                f"{', '.join(self.parameters)}; missing: "
+                f"{', '.join(missing)}."
                 + "".join(
                     nearest(name, missing)
                     for name in parameters
@@ -178,8 +173,8 @@ class EmissionFunction:
             )
         if np.shape(sfzh) != self.nodes:
             raise InconsistentArguments(
-                f"Expected the SFZH of one galaxy, shape {self.nodes}, got "
-                f"{np.shape(sfzh)}. For many galaxies use jax.vmap."
+                f"The SFZH of one galaxy must have the shape {self.nodes}, "
+                f"got {np.shape(sfzh)}. Use jax.vmap for many galaxies."
             )
         galaxy = _Evaluation(self, jnp.ravel(sfzh), self.plain(parameters))
         return {label: galaxy.emission(label) for label in self.emissions}
@@ -190,7 +185,7 @@ CompiledModel = EmissionFunction
 
 
 class _Evaluation:
-    """The evaluation of one galaxy, with every part evaluated once."""
+    """The emissions of one galaxy, with each product and factor cached."""
 
     def __init__(
         self,
@@ -204,7 +199,7 @@ class _Evaluation:
         self._cache: dict[tuple[str, int | str], Array] = {}
 
     def emission(self, label: str) -> Array:
-        """Return an emission (nlam,)."""
+        """Return the luminosity density of an emission, (nlam,)."""
         return self._cached("emission", label, self._emission)
 
     def _cached(
@@ -245,8 +240,8 @@ class _Evaluation:
             return unit
         absorbed = self.emission(dust.intrinsic)
         if dust.attenuated is not None:
-            # Subtracted before integration: the difference of the
-            # luminosities would lose digits, as little is absorbed.
+            # Subtract before integrating: the difference of the luminosities
+            # would lose digits where little is absorbed.
             absorbed = absorbed - self.emission(dust.attenuated)
         return dot(absorbed, self._model.per_lsun) * unit
 

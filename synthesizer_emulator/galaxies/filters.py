@@ -1,6 +1,6 @@
-"""Filters given as a collection, by their codes, or as edges of top hats.
+"""Filters from a collection, from filter codes or from edges of top hats.
 
-For input from users: `GalaxyModel` and libraries, from Python or YAML.
+`GalaxyModel` and libraries accept all three, in Python and YAML.
 """
 
 import re
@@ -28,17 +28,14 @@ def as_filters(given: GivenFilters) -> FilterCollection:
     """Return a collection of filters.
 
     Args:
-        given (FilterCollection/str/list of str/Mapping): The collection
-            itself; or codes in the Spanish Virtual Observatory, such as
-            `JWST/NIRCam.F115W`; or top hats, a mapping from names to the
+        given (FilterCollection/str/list of str/Mapping): A collection; or
+            codes of the Spanish Virtual Observatory, such as
+            `JWST/NIRCam.F115W`; or top hats, as a mapping from names to the
             lowest and the highest wavelength (with units, or in Angstrom).
 
-    Returns:
-        FilterCollection: The filters.
-
     Raises:
-        InconsistentArguments: If it is none of these, or a filter does not
-            exist or can't be downloaded.
+        InconsistentArguments: If `given` has another form, or a filter does
+            not exist or can't be downloaded.
     """
     if isinstance(given, FilterCollection):
         return given
@@ -54,39 +51,36 @@ def as_filters(given: GivenFilters) -> FilterCollection:
     for code in codes:
         if not _CODE.fullmatch(code):
             raise InconsistentArguments(
-                f"'{code}' is not a filter code: expected one such as "
-                "JWST/NIRCam.F115W, or top hats, {code: [lowest, highest]}, "
-                "in Angstrom." + nearest(code, _cached())
+                "Filter codes must be such as JWST/NIRCam.F115W, got "
+                f"'{code}'. Use {{code: [lowest, highest]}}, in Angstrom, for "
+                "top hats." + nearest(code, _cached())
             )
     try:
         return FilterCollection(filter_codes=list(codes))
     except Exception as error:
-        # The text is that of a server or a proxy.
+        # The error comes from a server or a proxy.
         unknown = (code for code in codes if code not in _cached())
-        meant = "".join(nearest(code, _cached()) for code in unknown)
+        suggestions = "".join(nearest(code, _cached()) for code in unknown)
         raise InconsistentArguments(
-            f"{str(error).strip()}{meant} Without a connection, filters come "
-            "from the folder that SYNTHESIZER_SVO_FILTER_CACHE names, or are "
-            "top hats: {code: [lowest, highest]}, in Angstrom."
+            f"{str(error).strip()}{suggestions} Without a connection, use "
+            "filters in the folder SYNTHESIZER_SVO_FILTER_CACHE, or top hats: "
+            "{code: [lowest, highest]}, in Angstrom."
         ) from error
 
 
 def two_wavelengths(
     name: str, given: Any
 ) -> tuple[unyt_quantity, unyt_quantity]:
-    """Return two ascending wavelengths as quantities.
-
-    Args:
-        name (str): The name of the setting, for the error.
-        given (sequence): The wavelengths, with units or in Angstrom.
+    """Return two wavelengths, with units or in Angstrom, as quantities.
 
     Raises:
-        InconsistentArguments: If they are not two ascending wavelengths.
+        InconsistentArguments: Unless they are two ascending wavelengths; the
+            error starts with the name of the setting.
     """
     plain = given.to_value("angstrom") if _has_units(given) else given
     if not isinstance(plain, list | tuple | np.ndarray) or len(plain) != 2:
         raise InconsistentArguments(
-            f"{name} takes two wavelengths in Angstrom, as in [1000, 5000]; "
+            f"{name} must be two wavelengths in Angstrom, as in [1000, 5000]; "
             f"got {given!r}."
         )
     low, high = (v.to_value("angstrom") if _has_units(v) else v for v in plain)
@@ -94,7 +88,7 @@ def two_wavelengths(
         check_number(f"a wavelength of {name}", value, 0.0, open_ends=True)
     if not low < high:
         raise InconsistentArguments(
-            f"The wavelengths of {name} have to ascend, got {given}."
+            f"The wavelengths of {name} must ascend, got {given}."
         )
     return float(low) * angstrom, float(high) * angstrom
 
@@ -103,13 +97,13 @@ def _has_units(value: Any) -> bool:
     """Return whether wavelengths have units.
 
     Raises:
-        InconsistentArguments: If these are not units of length.
+        InconsistentArguments: If the units are not those of a length.
     """
     if not isinstance(value, unyt_array):
         return False
     if value.units.dimensions != angstrom.dimensions:
         raise InconsistentArguments(
-            "Expected a wavelength in units such as Angstrom, got "
+            "Wavelengths must have units of length, such as Angstrom, got "
             f"{value.units}."
         )
     return True

@@ -1,19 +1,18 @@
 r"""Star formation and metal histories as functions of their parameters.
 
-Synthesizer integrates a history over the bins around a grid's nodes, one
-`quad` a bin, which takes longer than the spectra. Here the same integrals
-are pure JAX functions of one galaxy's parameters, closed where a closed
-form exists: batch them with `jax.vmap`, differentiate them with `jax.grad`.
-Use them to make many galaxies; with an SFZH at hand they are not needed.
+Synthesizer integrates a history over the bin around each node of a grid with
+`quad`, which takes longer than the spectra. Here the same integrals are pure
+JAX functions of the parameters of one galaxy, in closed form where one exists:
+batch them with `jax.vmap`, differentiate them with `jax.grad`.
 
     history parameters -> masses in the age bins      \
                                                         outer product, SFZH
     metallicity parameters -> weights of the nodes    /
 
-Parameters have the names of Synthesizer's classes; times are in yr. The
-functions themselves, and their accuracy, are in `sf_hists` and
-`metal_dists`. Synthesizer's `quad` is accurate to 2e-8; it may miss a cut
-very near the edge of a bin, or a burst much narrower than a bin, altogether.
+Parameters are named as in Synthesizer's classes; times are in yr. The
+functions and their accuracy are described in `sf_hists` and `metal_dists`.
+Synthesizer's `quad` is accurate to 2e-8, but may miss a cut very near the edge
+of a bin, or a burst much narrower than a bin, altogether.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -40,13 +39,13 @@ from synthesizer_emulator.galaxies.sf_hists import SF_HISTS
 from synthesizer_emulator.units import PURE, in_units, units_of
 from synthesizer_emulator.validation import nearest
 
-# Histories by the names of Synthesizer's classes: `SF_HISTS`, `METAL_DISTS`.
+# Functions by the names of Synthesizer's classes: `SF_HISTS`, `METAL_DISTS`.
 Histories: TypeAlias = Mapping[str, Callable[..., Array]]
 
 # Parameters whose plain numbers are log10 of a time in yr.
 _LOGGED = ("agebins",)
 
-# Parameters under another name on Synthesizer's objects.
+# Parameters that Synthesizer's objects store under another name.
 _ATTRIBUTES = {"metallicity": "metallicity_"}
 
 
@@ -60,8 +59,8 @@ def sfzh(
 ) -> Float[Array, "nages nmetals"]:
     """Return the fraction of a galaxy's initial mass at each node of a grid.
 
-    Synthesizer's `Stars(...).sfzh` for an initial mass of one. All of it is
-    NaN if the history forms no stars within the grid's ages.
+    Equal to Synthesizer's `Stars(...).sfzh` for an initial mass of one. All
+    fractions are NaN if no stars form within the ages of the grid.
 
     Args:
         ages (np.ndarray of float): The ages of the grid, yr, (n_ages,).
@@ -70,16 +69,18 @@ def sfzh(
         metal_dist (str): The metallicity distribution, a key of
             `METAL_DISTS`.
         sf_parameters (Mapping): The parameters of the history, by name.
-        metal_parameters (Mapping): Those of the distribution.
+        metal_parameters (Mapping): The parameters of the metallicity
+            distribution, by name.
 
     Returns:
-        Array: Shape (n_ages, n_Z), of sum one.
+        Array: The mass fractions, (n_ages, n_Z), with a sum of one.
 
     Raises:
-        UnimplementedFunctionality: If the history is not translated.
-        InconsistentArguments: If it has no parameter of a given name.
-        MissingAttribute: If one of its parameters is missing.
-        IncorrectUnits: If something has units that are not its own.
+        UnimplementedFunctionality: If the history has no batched form.
+        InconsistentArguments: If the history has no parameter of a given
+            name.
+        MissingAttribute: If a parameter is missing.
+        IncorrectUnits: If an argument has the wrong units.
 
     Examples:
         >>> import numpy as np
@@ -109,9 +110,9 @@ def native_sfzh(
     sf_hist: SFH.Common,
     metal_dist: ZDist.Common,
 ) -> NDArray[np.float64]:
-    """Return Synthesizer's own SFZH of one galaxy, for any history.
+    """Return the SFZH of one galaxy from Synthesizer, for any history.
 
-    Hundreds of times slower than `sfzh`, and without derivatives.
+    This is hundreds of times slower than `sfzh`, and not differentiable.
 
     Args:
         ages (np.ndarray of float): The ages of the grid, yr, (n_ages,).
@@ -120,7 +121,8 @@ def native_sfzh(
         metal_dist (ZDist.Common): Any metallicity distribution.
 
     Returns:
-        np.ndarray of float: Shape (n_ages, n_Z), of sum one.
+        np.ndarray of float: The mass fractions, (n_ages, n_Z), with a sum
+            of one.
     """
     stars = Stars(
         np.log10(in_units("ages", ages, "yr")),
@@ -136,14 +138,9 @@ def plain_parameters(
 ) -> dict[str, Any]:
     """Return the parameters of a history as plain numbers, times in yr.
 
-    Args:
-        functions (Mapping): `SF_HISTS` or `METAL_DISTS`.
-        name (str): The history.
-        parameters (Mapping): Its parameters, by name.
-
     Raises:
-        UnimplementedFunctionality: If the history is not translated.
-        IncorrectUnits: If one has units that are not its own.
+        UnimplementedFunctionality: If the history has no batched form.
+        IncorrectUnits: If a parameter has the wrong units.
     """
     units = units_of_history(functions, name)
     plain = {}
@@ -151,7 +148,7 @@ def plain_parameters(
         what = f"'{parameter}' of {name}"
         unit = units.get(parameter, PURE)
         if parameter in _LOGGED and units_of(value) == "yr":
-            # As Synthesizer does; the first bin begins at age zero.
+            # As in Synthesizer; the first bin starts at age zero.
             ages = np.maximum(in_units(what, value, "yr"), 1.0)
             plain[parameter] = np.log10(ages)
         else:
@@ -162,27 +159,27 @@ def plain_parameters(
 def stack_parameters(
     histories: Sequence[SFH.Common] | Sequence[ZDist.Common],
 ) -> tuple[str, dict[str, NDArray[np.float64]]]:
-    """Return the name and the parameters of Synthesizer's own histories.
+    """Return the class and the stacked parameters of Synthesizer's histories.
 
     Args:
-        histories (sequence): Histories, or metallicity distributions, of n
-            galaxies, all of one class.
+        histories (sequence): Star formation histories, or metallicity
+            distributions, of n galaxies, all of one class.
 
     Returns:
-        tuple: The key in `SF_HISTS` or `METAL_DISTS`, and each parameter
-            of all galaxies, (n, ...), times in yr.
+        tuple: The name of the class, a key of `SF_HISTS` or `METAL_DISTS`,
+            and the parameters by name, (n, ...), times in yr.
 
     Raises:
-        UnimplementedFunctionality: If their class is not translated: use
+        UnimplementedFunctionality: If the class has no batched form; use
             `native_sfzh`.
-        InconsistentArguments: If they differ in class, or in the shape of
-            a parameter.
-        IncorrectUnits: If a parameter has units that are not its own.
+        InconsistentArguments: If the histories differ in class, or in the
+            shape of a parameter.
+        IncorrectUnits: If a parameter has the wrong units.
     """
     names = {type(history).__name__ for history in histories}
     if len(names) != 1:
         raise InconsistentArguments(
-            "Expected histories of one class to stack, got "
+            "The histories to stack must be of one class, got "
             f"{', '.join(sorted(names)) or 'none'}."
         )
     (name,) = names
@@ -200,7 +197,7 @@ def stack_parameters(
         shapes = {value.shape for value in values}
         if len(shapes) != 1:
             raise InconsistentArguments(
-                f"{what} has to have one shape, got "
+                f"{what} must have the same shape in all histories, got "
                 f"{', '.join(map(str, sorted(shapes)))}."
             )
         columns[parameter] = np.stack(values).astype(np.float64)
@@ -208,35 +205,31 @@ def stack_parameters(
 
 
 def find_history(functions: Histories, name: str) -> Callable[..., Array]:
-    """Return a history by the name of Synthesizer's class.
+    """Return the function of a history from the name of Synthesizer's class.
 
     Raises:
-        InconsistentArguments: If Synthesizer has no such history.
-        UnimplementedFunctionality: If it has, but it is not translated.
+        InconsistentArguments: If Synthesizer has no class of that name.
+        UnimplementedFunctionality: If the class has no batched form.
     """
     if name in functions:
         return functions[name]
     known = ", ".join(functions)
     if not hasattr(ZDist if functions is METAL_DISTS else SFH, name):
         raise InconsistentArguments(
-            f"Synthesizer has no '{name}' with a batched form; available: "
-            f"{known}.{nearest(name, functions)}"
+            f"The history must be one of {known}, got '{name}'."
+            f"{nearest(name, functions)}"
         )
     raise UnimplementedFunctionality(
-        f"'{name}' has no batched form; available: {known}. Make its SFZH "
-        "with native_sfzh."
+        f"'{name}' has no batched form; those with one are {known}. Use "
+        "native_sfzh for its SFZH."
     )
 
 
 def units_of_history(functions: Histories, name: str) -> dict[str, str]:
-    """Return the units of the parameters of a history, in their order.
-
-    Args:
-        functions (Mapping): `SF_HISTS` or `METAL_DISTS`.
-        name (str): The history.
+    """Return the units of the parameters of a history, in order.
 
     Raises:
-        UnimplementedFunctionality: If the history is not translated.
+        UnimplementedFunctionality: If the history has no batched form.
     """
     history = find_history(functions, name)
     _, *names = signature(history).parameters
@@ -249,15 +242,15 @@ def units_of_history(functions: Histories, name: str) -> dict[str, str]:
 def _with_parameters(
     functions: Histories, name: str, parameters: Mapping[str, ArrayLike]
 ) -> Callable[[NDArray], Array]:
-    """Return a history with its parameters, as a function of the nodes."""
+    """Return a history with given parameters, as a function of the nodes."""
     function = find_history(functions, name)
     _, *known = signature(function).parameters.values()
     names = [parameter.name for parameter in known]
     unknown = [key for key in parameters if key not in names]
     if unknown:
         raise InconsistentArguments(
-            f"{name} has no parameter {', '.join(unknown)}; it has: "
-            f"{', '.join(names)}."
+            f"{name} has no parameter {', '.join(unknown)}; its parameters "
+            f"are {', '.join(names)}."
             + "".join(nearest(key, names) for key in unknown)
         )
     missing = [
@@ -268,7 +261,7 @@ def _with_parameters(
     ]
     if missing:
         raise MissingAttribute(
-            f"{name} needs {', '.join(missing)} as well, got "
-            f"{', '.join(parameters) or 'nothing'}."
+            f"{name} needs {', '.join(missing)}, got only "
+            f"{', '.join(parameters) or 'no parameters'}."
         )
     return partial(function, **plain_parameters(functions, name, parameters))

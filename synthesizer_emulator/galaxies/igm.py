@@ -1,8 +1,7 @@
 r"""Absorption by the intergalactic medium.
 
-Synthesizer's models as pure functions of one galaxy's redshift. Each is a
-small pytree, called with a redshift and observed wavelengths, that returns
-the fraction transmitted. `observer` needs them.
+Synthesizer's models as pytrees. Each is called with the redshift of one
+galaxy and observed wavelengths, and returns the transmitted fraction.
 """
 
 from dataclasses import dataclass
@@ -21,8 +20,8 @@ from synthesizer.exceptions import UnimplementedFunctionality
 _LYMAN_ALPHA = 1215.67
 _LYMAN_LIMIT = 911.8
 
-# The relative distance within which a wavelength is on a line, despite
-# rounding; there Inoue14 does not absorb, and Madau96 does.
+# The relative distance within which a wavelength counts as that of a line,
+# despite rounding; there Inoue14 does not absorb, and Madau96 does.
 _ON_LINE = 5e-7
 
 
@@ -42,34 +41,29 @@ class Transmission(Protocol):
     def __call__(
         self, redshift: ArrayLike, lam_obs: Float[ArrayLike, " n"]
     ) -> Float[Array, " n"]:
-        """Return the fraction transmitted, of the shape of `lam_obs`.
-
-        Args:
-            redshift (float): The redshift of one galaxy.
-            lam_obs (array): The observed wavelengths, Angstrom, (n,).
-        """
+        """Return the transmitted fraction at wavelengths in Angstrom."""
 
 
 def translate_igm(igm: Any) -> Transmission:
-    """Return Synthesizer's model of the intergalactic medium in JAX.
+    """Translate Synthesizer's model of the intergalactic medium to JAX.
 
     Args:
-        igm (IGMBase): `Inoue14`, `Madau96` or `Asada25`; the class or an
-            instance of it, as Synthesizer takes them.
+        igm (IGMBase): `Inoue14`, `Madau96` or `Asada25`, as a class or an
+            instance.
 
     Returns:
-        Transmission: The same model.
+        Transmission: The translated model.
 
     Raises:
-        UnimplementedFunctionality: If the model is not translated.
+        UnimplementedFunctionality: If `igm` is another model.
     """
     model = igm() if isinstance(igm, type) else igm
     translated = _MODELS.get(type(model))
     if translated is None:
         known = ", ".join(cls.__name__ for cls in _MODELS)
         raise UnimplementedFunctionality(
-            f"The IGM model {type(model).__name__} is not translated; "
-            f"supported are {known}. Apply it with Synthesizer's get_fnu."
+            f"The IGM model {type(model).__name__} is not supported: use "
+            f"{known}, or apply it with Synthesizer's get_fnu."
         )
     return translated.from_native(model)
 
@@ -83,10 +77,11 @@ class Inoue14:
 
     Attributes:
         lines (Array): The wavelengths of the Lyman series, Angstrom, (m,).
-        forest (Array): The coefficients of the forest's optical depth in
-            its three ranges of redshift, (3, m).
-        damped (Array): Those of damped systems in two ranges, (2, m).
-        scale_tau (Array): A factor of the optical depth.
+        forest (Array): The coefficients of the optical depth of the Lyman
+            alpha forest in three redshift ranges, (3, m).
+        damped (Array): The coefficients of damped Lyman alpha systems in two
+            redshift ranges, (2, m).
+        scale_tau (Array): A factor by which the optical depth is multiplied.
     """
 
     lines: Array
@@ -96,7 +91,7 @@ class Inoue14:
 
     @classmethod
     def from_native(cls, model: Any) -> "Inoue14":
-        """Return the model with the coefficients of Synthesizer's."""
+        """Make the model with the coefficients of Synthesizer's instance."""
         return cls(
             lines=jnp.asarray(model.lam.value[:, 0], float),
             forest=jnp.asarray(
@@ -114,7 +109,7 @@ class Inoue14:
     def __call__(
         self, redshift: ArrayLike, lam_obs: Float[ArrayLike, " n"]
     ) -> Float[Array, " n"]:
-        """Return the fraction transmitted at observed wavelengths (n,)."""
+        """Return the transmitted fraction at observed wavelengths (n,)."""
         lam_obs = jnp.asarray(lam_obs, float)
         tau = (
             self._series(redshift, lam_obs)
@@ -136,8 +131,8 @@ class Inoue14:
         )
         x = _powers(lam_obs / _LYMAN_ALPHA, 1.2, 2.0, 3.0, 3.7, 5.5)
         end = (1.0 - _ON_LINE) * (1.0 + redshift)
-        # One line after the other, without arrays of size (m, n): twice as
-        # fast as counting lines and looking up cumulative sums.
+        # Add one line at a time, without arrays of size (m, n): twice as fast
+        # as counting lines and looking up cumulative sums.
         tau = jnp.zeros_like(lam_obs)
         for j in range(len(self.lines)):
             one_plus = lam_obs / self.lines[j]
@@ -161,7 +156,7 @@ class Asada25:
     et al. (2006, PASJ 58, 485), equation 1.
 
     Attributes:
-        igm (Inoue14): The intergalactic part.
+        igm (Inoue14): The intergalactic absorption.
         column (Array): Amplitude, slope and offset of the logarithm of the
             column density of hydrogen, a sigmoid in redshift, (3,).
         add_cgm (Array): 1 with the damping wing, 0 without.
@@ -173,7 +168,7 @@ class Asada25:
 
     @classmethod
     def from_native(cls, model: Any) -> "Asada25":
-        """Return the model with the coefficients of Synthesizer's."""
+        """Make the model with the coefficients of Synthesizer's instance."""
         return cls(
             igm=Inoue14.from_native(model),
             column=jnp.asarray(model.sigmoid_params, float),
@@ -182,13 +177,13 @@ class Asada25:
 
     @property
     def reddest(self) -> float:
-        """Infinity: damping wings have no end."""
+        """Infinity, as a damping wing extends to all wavelengths."""
         return float("inf")
 
     def __call__(
         self, redshift: ArrayLike, lam_obs: Float[ArrayLike, " n"]
     ) -> Float[Array, " n"]:
-        """Return the fraction transmitted at observed wavelengths (n,)."""
+        """Return the transmitted fraction at observed wavelengths (n,)."""
         lam_obs = jnp.asarray(lam_obs, float)
         amplitude, slope, offset = self.column
         log10_column = amplitude * jax.nn.sigmoid(slope * (redshift - 6.0))
@@ -224,7 +219,7 @@ class Madau96:
 
     @classmethod
     def from_native(cls, model: Any) -> "Madau96":
-        """Return the model with the coefficients of Synthesizer's."""
+        """Make the model with the coefficients of Synthesizer's instance."""
         return cls(
             lines=jnp.asarray(model.lams, float),
             strengths=jnp.asarray(model.coefficients, float),
@@ -238,7 +233,7 @@ class Madau96:
     def __call__(
         self, redshift: ArrayLike, lam_obs: Float[ArrayLike, " n"]
     ) -> Float[Array, " n"]:
-        """Return the fraction transmitted at observed wavelengths (n,)."""
+        """Return the transmitted fraction at observed wavelengths (n,)."""
         lam_obs = jnp.asarray(lam_obs, float)
         one_plus = 1.0 + jnp.asarray(redshift, float)
         limits = (1.0 + _ON_LINE) * one_plus * self.lines
@@ -273,11 +268,9 @@ def _powers(x: Array, *exponents: float) -> dict[float, Array]:
 
 
 def _damped_continuum(redshift: ArrayLike, x: Array) -> Array:
-    """Return the Lyman continuum optical depth of damped systems.
+    """Return the Lyman continuum optical depth of damped systems, (n,).
 
-    Args:
-        redshift (float): The redshift of the galaxy.
-        x (Array): Observed wavelengths over the Lyman limit, (n,).
+    The observed wavelengths `x` are in units of the Lyman limit.
     """
     one_plus = 1.0 + jnp.asarray(redshift, float)
     root = _powers(x, -0.3)[-0.3]
@@ -292,26 +285,24 @@ def _damped_continuum(redshift: ArrayLike, x: Array) -> Array:
 
 
 def _forest_continuum(redshift: ArrayLike, x: Array) -> Array:
-    """Return the Lyman continuum optical depth of the forest.
+    """Return the Lyman continuum optical depth of the forest, (n,).
 
-    Args:
-        redshift (float): The redshift of the galaxy.
-        x (Array): Observed wavelengths over the Lyman limit, (n,).
+    The observed wavelengths `x` are in units of the Lyman limit.
     """
     one_plus = 1.0 + jnp.asarray(redshift, float)
     low, middle, high, highest = _powers(x, 1.2, 2.1, 3.7, 5.5).values()
     near = 0.3248 * (low - one_plus**-0.9 * middle)
-    rest = jnp.where(
+    terms = jnp.where(
         x >= 2.2, -2.545e-2 * high, 0.3248 * low - 0.2496 * middle
     )
-    between = 2.545e-2 * one_plus**1.6 * middle + rest
-    rest = jnp.where(
+    between = 2.545e-2 * one_plus**1.6 * middle + terms
+    terms = jnp.where(
         x >= 2.2,
         0.2182 * middle - 2.545e-2 * high,
         0.3248 * low - 3.140e-2 * middle,
     )
-    rest = jnp.where(x >= 5.7, -5.221e-4 * highest, rest)
-    far = 5.221e-4 * one_plus**3.4 * middle + rest
+    terms = jnp.where(x >= 5.7, -5.221e-4 * highest, terms)
+    far = 5.221e-4 * one_plus**3.4 * middle + terms
     tau = jnp.where(one_plus < 5.7, between, far)
     tau = jnp.where(one_plus < 2.2, near, tau)
     return jnp.where(x < one_plus, tau, 0.0)

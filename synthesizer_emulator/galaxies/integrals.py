@@ -1,9 +1,9 @@
 """Integrals of star formation rates and metallicities over bins.
 
-Functions of JAX arrays behind `sf_hists` and `metal_dists`. Bins are given by
-their limits, (n + 1,); integrals are returned for each bin, (n,). Those of
-exponentials are returned up to a common factor, so that they neither
-overflow nor vanish in single precision.
+The functions of `sf_hists` and `metal_dists` are made of these. Bins are given
+by their limits, (n + 1,); integrals are returned for each bin, (n,). Integrals
+of exponentials are returned up to a common factor, so that they neither
+overflow nor underflow in single precision.
 """
 
 import jax
@@ -22,8 +22,8 @@ _NODES, _WEIGHTS = 0.5 * (_NODES + 1.0), 0.5 * _WEIGHTS
 def bin_limits(nodes: NDArray) -> NDArray[np.float64]:
     """Return the limits (n + 1,) of the bins Synthesizer integrates over.
 
-    They lie midway between the nodes, on a linear scale; the first bin
-    starts at zero, the last ends at its node.
+    The limits lie midway between the nodes, on a linear scale; the first bin
+    starts at zero, and the last one ends at the last node.
 
     Args:
         nodes (np.ndarray of float): Ages or metallicities, ascending, (n,).
@@ -36,10 +36,10 @@ def bin_limits(nodes: NDArray) -> NDArray[np.float64]:
 def clipped_bins(
     limits: NDArray, min_age: ArrayLike, max_age: ArrayLike
 ) -> tuple[Array, Array]:
-    """Return the younger ends and the widths of bins between two ages.
+    """Return the younger ends and the widths of bins clipped to an age range.
 
-    The width of a bin that is not cut is taken in double precision, before
-    its limits are rounded.
+    The widths of bins within the range are computed in double precision, as
+    rounding the limits first would lose digits.
     """
     low, high = jnp.asarray(limits[:-1]), jnp.asarray(limits[1:])
     whole = (low >= min_age) & (high <= max_age)
@@ -51,9 +51,10 @@ def clipped_bins(
 def overlaps(
     limits: NDArray, edges: Array, min_age: ArrayLike, max_age: ArrayLike
 ) -> Array:
-    """Return the overlap of k age bins, by k + 1 edges, with each bin, (k, n).
+    """Return the overlap of k age bins with n grid bins, in age, (k, n).
 
-    Only ages between `min_age` and `max_age` count.
+    The k + 1 edges of the age bins are first clipped to the range from
+    `min_age` to `max_age`.
     """
     edges = jnp.clip(edges, min_age, max_age)
     return jax.vmap(lambda young, old: clipped_bins(limits, young, old)[1])(
@@ -64,22 +65,22 @@ def overlaps(
 def scaled(exponents: Array, factors: Array) -> Array:
     """Return factors times exp(exponents), up to a common factor.
 
-    The largest exponential with a positive factor becomes one.
+    The largest exponential with a positive factor is scaled to one.
     """
     counted = jnp.where(factors > 0, exponents, -jnp.inf)
     largest = jax.lax.stop_gradient(counted.max())
     above = exponents - jnp.where(jnp.isfinite(largest), largest, 0.0)
-    # Exponents without a factor may be larger. Unlike a clip, this keeps the
-    # gradient of the largest.
+    # Exponents whose factor is zero may be larger. Unlike clipping, this keeps
+    # the gradient of the largest exponent.
     return factors * jnp.exp(jnp.where(above > 0, 0.0, above))
 
 
 def gaussian(start: Array, width: Array) -> Array:
     r"""Return the integrals of $\exp(-x^2)$ from `start` over `width`.
 
-    Up to a common factor. By quadrature over narrow bins, by error
-    functions (those that do not cancel) over wide ones, each relative to
-    the value at the point of the bin nearest to the peak.
+    The integrals share a common factor. Narrow bins are integrated by
+    quadrature, wide bins with those error functions that do not cancel, both
+    relative to the integrand at the point of the bin nearest to the peak.
     """
     end = start + width
     nearest = jnp.clip(0.0, start, end)
@@ -115,7 +116,7 @@ def largest_exponent(first: Array, width: Array, tau: ArrayLike) -> Array:
 
 
 def mean_decay(width: Array, tau: ArrayLike) -> Array:
-    """Return the mean of an exponential over its larger end value."""
+    """Return the mean of exp(-t / tau) over a bin, relative to its maximum."""
     x = jnp.abs(width / tau)
     small = x < 1e-4
     safe = jnp.where(small, 1.0, x)
@@ -139,7 +140,7 @@ def power_law(
 ) -> tuple[Array, Array]:
     """Return the integrals of x^(power - 1) / (1 + x^ratio).
 
-    By quadrature in x^power.
+    The integration is by Gauss-Legendre quadrature in x^power.
 
     Args:
         log_low (Array): The lower limits in ln x, (n,).
@@ -148,11 +149,11 @@ def power_law(
         ratio (Array): The power in the denominator, ().
 
     Returns:
-        tuple of Array: Exponents and factors, as for `scaled`, (n,) each.
+        tuple of Array: The exponents and the factors of `scaled`, (n,) each.
     """
     length = log_high - log_low
     rise = jnp.abs(power * length)
-    # From the brighter end towards the fainter one.
+    # Integrate from the end with the larger x^power towards the other.
     rising = power > 0
     bright = jnp.where(rising, log_high, log_low)
     direction = jnp.where(rising, -length, length)

@@ -1,7 +1,7 @@
-"""The masks of extractions: which nodes of a grid a model uses.
+"""Masks of extractions, which select the nodes of a grid that a model uses.
 
 Constant thresholds select nodes once; thresholds that vary between galaxies
-become `ThresholdMask`. `tree` needs this module.
+become `ThresholdMask`.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ from synthesizer_emulator.units import PURE, in_units, units_of
 # The values that define a mask: equal masks have equal keys.
 MaskKey: TypeAlias = tuple[Any, ...]
 
-# The attributes that a mask with a varying threshold may be on.
+# The attributes to which a mask with a varying threshold can apply.
 _MASKABLE = ("ages", "log10ages", "metallicities", "log10metallicities")
 
 
@@ -36,7 +36,7 @@ class NodeMask:
     Attributes:
         kept (np.ndarray of bool): The nodes within constant thresholds,
             (n_ages, n_Z); None for all.
-        varying (tuple of ThresholdMask): Masks with varying thresholds.
+        varying (tuple of ThresholdMask): The masks with varying thresholds.
     """
 
     kept: NDArray[np.bool_] | None
@@ -46,14 +46,10 @@ class NodeMask:
 def node_mask(
     model: EmissionModel, parameters: ParameterResolver
 ) -> tuple[MaskKey, NodeMask]:
-    """Return the mask of an extraction, with its key.
-
-    Args:
-        model (EmissionModel): The model that extracts.
-        parameters (ParameterResolver): The parameters of the tree.
+    """Return the key and the mask of an extraction.
 
     Raises:
-        UnimplementedFunctionality: If a varying threshold is on an
+        UnimplementedFunctionality: If a varying threshold applies to an
             attribute that is not an axis of the grid.
     """
     kept: NDArray | None = None
@@ -90,13 +86,13 @@ def _threshold(
         return replace(value, units=units)
     what = f"{what} of the model '{model.label}'"
     if units_of(value) == PURE:
-        # Synthesizer refuses plain thresholds where units are needed.
+        # Synthesizer rejects plain thresholds where units are needed.
         return None
     if not np.array_equal(in_units(what, value, units), np.asarray(value)):
         warn(
-            f"{what} is {value}. Synthesizer compares the bare number "
-            f"with values in {units}, and so does the compiled model. "
-            f"Give it in {units}."
+            f"{what} is {value}. Like Synthesizer, the compiled model "
+            f"compares the bare number with values in {units}. Use a "
+            f"threshold in {units}."
         )
     return None
 
@@ -104,11 +100,11 @@ def _threshold(
 def _threshold_mask(
     stars: Stars, attribute: str, operator: str, threshold: Value
 ) -> ThresholdMask:
-    """Return a mask with a varying threshold on an axis of stars."""
+    """Return a mask on a stellar attribute with a varying threshold."""
     if attribute not in _MASKABLE:
         raise UnimplementedFunctionality(
-            f"a mask on '{attribute}' whose threshold varies; it can on "
-            f"{', '.join(_MASKABLE)}"
+            f"a mask on '{attribute}' with a varying threshold (possible on "
+            f"{', '.join(_MASKABLE)})"
         )
     values = getattr(stars, attribute)
     if attribute == "ages":

@@ -1,6 +1,6 @@
 """Metallicity distributions as functions of their parameters.
 
-Each takes the metallicities of a grid, (n,), and the parameters of
+Each function takes the metallicities of a grid, (n,), and the parameters of
 Synthesizer's class, and returns the weight of each node, (n,), up to a
 constant factor.
 """
@@ -21,20 +21,20 @@ def delta_constant(
 ) -> Float[Array, " n"]:
     """Return the weights of a single metallicity, (n,).
 
-    Divided between the two nodes around it, linearly in metallicity; beyond
-    the nodes all of it is at the last.
+    The weight is divided between the two nodes around the metallicity,
+    linearly in metallicity. Outside the grid it is all at the nearest node.
     """
     grid = jnp.asarray(nodes)
     last = len(nodes) - 1
     cell = jnp.searchsorted(grid, metallicity, side="right") - 1
     cell = jnp.clip(cell, 0, max(last - 1, 0))
-    # The only node of an axis is both ends of a cell without width.
-    following = jnp.minimum(cell + 1, last)
-    width = jnp.where(following > cell, grid[following] - grid[cell], 1.0)
-    part = jnp.clip((metallicity - grid[cell]) / width, 0.0, 1.0)
+    # On an axis with a single node, the cell has zero width.
+    upper = jnp.minimum(cell + 1, last)
+    width = jnp.where(upper > cell, grid[upper] - grid[cell], 1.0)
+    weight = jnp.clip((metallicity - grid[cell]) / width, 0.0, 1.0)
     index = jnp.arange(len(nodes))
-    return jnp.where(index == cell, 1.0 - part, 0.0) + jnp.where(
-        index == following, part, 0.0
+    return jnp.where(index == cell, 1.0 - weight, 0.0) + jnp.where(
+        index == upper, weight, 0.0
     )
 
 

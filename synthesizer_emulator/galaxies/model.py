@@ -1,7 +1,7 @@
-"""One galaxy, from its parameters to its photometry or spectrum.
+"""Photometry and spectra of one galaxy from its parameters.
 
-`GalaxyModel` joins pure functions of one galaxy: the star formation and
-metal history, the emission model, redshift and absorption, and the filters.
+`GalaxyModel` combines pure functions of one galaxy: its star formation and
+metal history, emission model, redshift, intergalactic absorption and filters.
 `batches` evaluates it for many galaxies.
 """
 
@@ -42,7 +42,7 @@ from synthesizer_emulator.validation import (
 if TYPE_CHECKING:
     from astropy.cosmology import FLRW
 
-# The outputs of a galaxy, and their units.
+# The outputs of a galaxy and their units.
 OUTPUTS: Mapping[str, str] = {
     "photometry": "nJy",
     "luminosities": "erg/s/Hz",
@@ -52,7 +52,7 @@ OUTPUTS: Mapping[str, str] = {
 IN_BANDS = ("photometry", "luminosities")
 _OBSERVED = ("photometry", "fnu")
 
-# The parameters of a galaxy, and the units of those that are single numbers.
+# The parameters of a galaxy, and the units of those that are not mappings.
 _PARAMETERS = (
     "initial_mass",
     "redshift",
@@ -75,14 +75,14 @@ class GalaxyModel:
     Attributes:
         emission (EmissionFunction): The emission model.
         observer (Observer): Distance, redshift and intergalactic
-            absorption; None for rest-frame outputs alone.
+            absorption; None if all outputs are in the rest frame.
         bands (Bands): The filters, or None.
         ages (tuple of float): The ages of the grid, yr.
         metallicities (tuple of float): The metallicities of the grid.
         sf_hist (str): The star formation history of all galaxies, a key of
-            `histories.SF_HISTS`; None if each galaxy has its own SFZH.
+            `histories.SF_HISTS`; None if galaxies are given by their SFZH.
         metal_dist (str): The metallicity distribution, a key of
-            `histories.METAL_DISTS`; None in that case.
+            `histories.METAL_DISTS`; None if galaxies are given by their SFZH.
         outputs (tuple of str): The outputs, keys of `OUTPUTS`.
 
     Examples:
@@ -130,27 +130,28 @@ class GalaxyModel:
     ) -> "GalaxyModel":
         """Make a model from Synthesizer's objects.
 
-        Wavelengths beyond all filters are left out if only photometry is
-        wanted and no emission depends on them.
+        If only photometry is wanted, wavelengths outside all filters are left
+        out, unless an emission depends on them.
 
         Args:
             model (EmissionModel): The emission model.
             sf_hist (str): The star formation history, a key of
-                `histories.SF_HISTS`; None if each galaxy has its own SFZH.
+                `histories.SF_HISTS`; None if galaxies are given by their
+                SFZH.
             metal_dist (str): The metallicity distribution, a key of
                 `histories.METAL_DISTS`.
             filters (FilterCollection): The filters; or codes of filters or
                 edges of top hats, as for `filters.as_filters`.
             cosmo (FLRW): A cosmology of astropy.
             igm (IGMBase): Synthesizer's model of the intergalactic medium;
-                none by default.
-            max_redshift (float): The largest redshift; galaxies beyond it
-                get NaN.
+                no absorption by default.
+            max_redshift (float): The largest redshift; the outputs of
+                galaxies beyond it are NaN.
             outputs (str/list of str): The outputs, keys of `OUTPUTS`:
                 `photometry` and `fnu` (nJy), `luminosities` in the bands and
                 `lnu` in the rest frame (erg/s/Hz).
             emissions (str/list of str): The labels of the emissions wanted;
-                the model's own by default.
+                that of `model` by default.
             varying (list of str): As for `compile_model`.
             fixed (dict): As for `compile_model`.
 
@@ -160,28 +161,30 @@ class GalaxyModel:
         Raises:
             InconsistentArguments: If outputs need filters or a cosmology
                 that are missing, or the arguments contradict each other.
-            UnimplementedFunctionality: If the emission model or a history
-                is not translated.
+            UnimplementedFunctionality: If the emission model can't be
+                compiled, or a history has no batched form.
             MissingAttribute: If parameters are neither varying nor fixed.
-            IncorrectUnits: If one has units that are not its own.
-            MissingUnits: If one has none where Synthesizer requires them.
+            IncorrectUnits: If a parameter has the wrong units.
+            MissingUnits: If a parameter lacks units that Synthesizer
+                requires.
         """
         outputs = check_outputs(outputs)
         filters = None if filters is None else as_filters(filters)
         if filters is None and set(outputs).intersection(IN_BANDS):
             raise InconsistentArguments(
-                f"{' and '.join(outputs)} need filters: give a "
-                "FilterCollection."
+                f"{' and '.join(outputs)} need filters, got filters=None. Use "
+                "a FilterCollection or filter codes."
             )
         if cosmo is None and set(outputs).intersection(_OBSERVED):
             raise InconsistentArguments(
-                f"{' and '.join(outputs)} need a cosmology: give cosmo, e.g. "
-                "astropy's Planck18."
+                f"{' and '.join(outputs)} need a cosmology, got cosmo=None. "
+                "Use one of astropy's, e.g. Planck18."
             )
         if (sf_hist is None) != (metal_dist is None):
             raise InconsistentArguments(
-                "A galaxy has both sf_hist and metal_dist, or its own SFZH; "
-                f"got sf_hist={sf_hist!r}, metal_dist={metal_dist!r}."
+                "sf_hist and metal_dist must both be given, or neither for "
+                f"galaxies given by their SFZH; got sf_hist={sf_hist!r}, "
+                f"metal_dist={metal_dist!r}."
             )
         if sf_hist is not None and metal_dist is not None:
             find_history(SF_HISTS, sf_hist)
@@ -191,7 +194,7 @@ class GalaxyModel:
             try:
                 emission = translate(lam_lims(filters, max_redshift))
             except InconsistentArguments:
-                # Energy balance needs all wavelengths.
+                # Energy balance needs luminosities over all wavelengths.
                 emission = translate()
         else:
             emission = translate()
@@ -218,7 +221,7 @@ class GalaxyModel:
     of_model = from_model
 
     def galaxy(self, values: Mapping[str, Any]) -> dict[str, dict[str, Array]]:
-        """Return the outputs of one galaxy.
+        """Return the photometry and spectra of one galaxy.
 
         Args:
             values (Mapping): The parameters: `initial_mass` (solar masses);
@@ -226,9 +229,9 @@ class GalaxyModel:
                 the parameters of the histories by name (times in yr, plain
                 `agebins` in log10 yr), or `sfzh`, the fraction of the mass
                 at each node, (n_ages, n_Z); `emission`, the parameters of
-                the emission model. Plain numbers or with units; inside
-                functions compiled by JAX they have to be plain, as JAX
-                removes units silently.
+                the emission model. They may have units or be plain numbers;
+                inside functions compiled by JAX they must be plain numbers,
+                as JAX removes units silently.
 
         Returns:
             dict: For each of `outputs` and each emission an array, (nlam,)
@@ -238,22 +241,24 @@ class GalaxyModel:
 
         Raises:
             MissingAttribute: If a parameter is missing.
-            InconsistentArguments: If there is an unknown parameter.
-            IncorrectUnits: If one has units that are not its own.
+            InconsistentArguments: If a parameter is unknown.
+            IncorrectUnits: If a parameter has the wrong units.
         """
         check_not_forked()
         missing = [name for name in self.parameters if name not in values]
         unknown = [name for name in values if name not in _PARAMETERS]
-        meant = "".join(nearest(name, _PARAMETERS) for name in unknown)
+        suggestions = "".join(nearest(name, _PARAMETERS) for name in unknown)
         if missing:
             raise MissingAttribute(
-                f"A galaxy needs {', '.join(self.parameters)}; "
-                f"{', '.join(missing)} missing.{meant}"
+                "The parameters of a galaxy must include "
+                f"{', '.join(self.parameters)}; missing: "
+                f"{', '.join(missing)}.{suggestions}"
             )
         if unknown:
             raise InconsistentArguments(
-                f"A galaxy has no {', '.join(unknown)}; its parameters are "
-                f"{', '.join(_PARAMETERS)}.{meant}"
+                "The parameters of a galaxy must be among "
+                f"{', '.join(_PARAMETERS)}; got {', '.join(unknown)}."
+                f"{suggestions}"
             )
         values = self.plain(values)
         spectra = self.emission.spectra(
@@ -269,27 +274,26 @@ class GalaxyModel:
         }
 
     def plain(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return parameters as plain numbers in the model's units.
+        """Return the parameters of galaxies as plain numbers.
 
-        Args:
-            values (Mapping): The parameters of one galaxy, as for `galaxy`,
-                or of many.
+        The parameters are those of one galaxy, as for `galaxy`, or of many.
 
         Raises:
-            IncorrectUnits: If one has units that are not its own.
-            InconsistentArguments: If the emission does not vary with one.
+            IncorrectUnits: If a parameter has the wrong units.
+            InconsistentArguments: If a parameter of the emission model is
+                not one that varies.
         """
         plain = dict(values)
         for name, units in _UNITS.items():
             if name in values:
                 plain[name] = in_units(f"'{name}'", values[name], units)
-        for place, functions, history in (
+        for argument, functions, history in (
             ("sf_hist", SF_HISTS, self.sf_hist),
             ("metal_dist", METAL_DISTS, self.metal_dist),
         ):
-            if history is not None and place in values:
-                plain[place] = plain_parameters(
-                    functions, history, values[place]
+            if history is not None and argument in values:
+                plain[argument] = plain_parameters(
+                    functions, history, values[argument]
                 )
         if "emission" in values:
             _check_varying(values["emission"], self.emission.parameters)
@@ -309,13 +313,9 @@ class GalaxyModel:
         return ("initial_mass", *redshift, *history, *emission)
 
     def mass_fractions(self, values: Mapping[str, Any]) -> Array:
-        """Return the fraction of a galaxy's mass at each node of the grid.
+        """Return the fraction of the initial mass at each node, (n_ages, n_Z).
 
-        Args:
-            values (Mapping): Plain parameters of a galaxy, as for `galaxy`.
-
-        Returns:
-            Array: The fractions of the initial mass, (n_ages, n_Z).
+        The parameters are those of one galaxy, as for `galaxy`, without units.
         """
         if self.sf_hist is None or self.metal_dist is None:
             return jnp.asarray(values["sfzh"])
@@ -331,7 +331,7 @@ class GalaxyModel:
     def _observe(
         self, lnu: Array, values: Mapping[str, Any]
     ) -> dict[str, Array]:
-        """Return the outputs of one spectrum."""
+        """Return the outputs for the luminosity density of one emission."""
         outputs = {"lnu": lnu}
         if "luminosities" in self.outputs:
             assert self.bands is not None
@@ -350,7 +350,7 @@ def check_outputs(outputs: str | Iterable[str]) -> tuple[str, ...]:
     """Return one or several outputs as a tuple.
 
     Raises:
-        InconsistentArguments: If one is not a key of `OUTPUTS`.
+        InconsistentArguments: If an output is not a key of `OUTPUTS`.
     """
     names = check_names("outputs", outputs)
     for name in names:
@@ -372,18 +372,20 @@ def _exact_wavelengths(
 
 
 def _check_varying(names: Iterable[str], known: Sequence[str]) -> None:
-    """Refuse parameters that an emission does not vary with.
+    """Raise unless all parameters of an emission model are varying ones.
 
     Raises:
-        InconsistentArguments: Names them; they would have no effect. Not
-            raised if others are missing, as they may be typos of those.
+        InconsistentArguments: If a parameter would have no effect. This is
+            left to `spectra` if a varying parameter is missing, as the name
+            may be a typo of that.
     """
     names = list(names)
     unknown = [name for name in names if name not in known]
     if unknown and all(name in names for name in known):
         raise InconsistentArguments(
-            f"The emission does not vary with {', '.join(unknown)}; it varies "
-            f"with: {', '.join(known) or 'nothing'}. Name parameters that "
-            "differ between galaxies in varying=, those that they share in "
-            "fixed=." + "".join(nearest(name, known) for name in unknown)
+            f"The emission does not vary with {', '.join(unknown)}; its "
+            f"varying parameters are: {', '.join(known) or 'none'}. Use "
+            "varying= for parameters that differ between galaxies, fixed= for "
+            "those that do not."
+            + "".join(nearest(name, known) for name in unknown)
         )

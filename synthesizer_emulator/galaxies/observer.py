@@ -1,9 +1,9 @@
-"""Flux densities of galaxies at their redshifts.
+"""Observed flux densities of galaxies.
 
-`Observer` turns a rest-frame spectrum into the flux density that reaches us:
-luminosity distance, redshift and intergalactic absorption. A small pytree
-whose methods are pure functions of one galaxy: batch them with `jax.vmap`.
-Redshifts are traced, so one compilation serves all of them.
+`Observer` is a pytree that converts the rest-frame luminosity density of one
+galaxy to an observed flux density, with its luminosity distance, redshift and
+intergalactic absorption; use `jax.vmap` for many galaxies. Redshifts are
+traced, so the code is compiled only once.
 """
 
 from dataclasses import dataclass, field
@@ -32,19 +32,19 @@ if TYPE_CHECKING:
 FLUX_AT_MPC = float((1.0 * erg / s / Hz / (4 * np.pi * Mpc**2)).to_value(nJy))
 _NEAREST = float((10 * pc).to_value("Mpc"))
 
-# The degree of the polynomial in place of the distance; accurate to 1e-9.
+# The degree of the polynomial fit to the distance, which is accurate to 1e-9.
 _DEGREE = 30
 
 
 @register_dataclass
 @dataclass(frozen=True, eq=False)
 class Observer:
-    """Flux densities in a cosmology, behind an intergalactic medium.
+    """Observed flux densities in a cosmology, with intergalactic absorption.
 
     Attributes:
         lam (Array): The rest-frame wavelengths, Angstrom, (nlam,).
-        distance (Array): Chebyshev coefficients of the logarithm of the
-            luminosity distance over z (1 + z), Mpc, in ln(1 + z).
+        distance (Array): The Chebyshev coefficients, in ln(1 + z), of the
+            logarithm of the luminosity distance, Mpc, over z (1 + z).
         igm (Transmission): The intergalactic medium, or None.
         max_redshift (float): The largest redshift; beyond it fluxes are
             NaN.
@@ -77,14 +77,14 @@ class Observer:
         igm: Any = None,
         max_redshift: float = 20.0,
     ) -> "Observer":
-        """Prepare for spectra on given wavelengths.
+        """Make an observer of spectra on given wavelengths.
 
         Args:
             lam (np.ndarray of float): The rest-frame wavelengths, Angstrom,
                 ascending, (nlam,).
             cosmo (FLRW): A cosmology of astropy.
             igm (IGMBase): Synthesizer's model of the intergalactic medium,
-                as class or instance; none by default.
+                as a class or an instance; no absorption by default.
             max_redshift (float): The largest redshift of a galaxy.
 
         Returns:
@@ -93,7 +93,7 @@ class Observer:
         Raises:
             InconsistentArguments: If `max_redshift` is not positive.
             UnimplementedFunctionality: If the model of the intergalactic
-                medium is not translated.
+                medium is not supported.
         """
         check_not_forked()
         check_number("max_redshift", max_redshift, 0, 1e4, open_ends=True)
@@ -124,15 +124,16 @@ class Observer:
     ) -> Float[Array, " nlam"]:
         """Return the observed flux density of one galaxy.
 
-        As Synthesizer's `Sed.get_fnu`: at a redshift of exactly zero the
-        galaxy is at 10 pc and nothing is absorbed.
+        As in Synthesizer's `Sed.get_fnu`, a galaxy at a redshift of exactly
+        zero is at 10 pc and is not absorbed.
 
         Args:
             lnu (Array): The luminosity density, erg/s/Hz, (nlam,).
             redshift (float): The redshift.
 
         Returns:
-            Array: The flux density, nJy, at `lam` times 1 + z, (nlam,).
+            Array: The flux density, nJy, at the wavelengths `lam` times
+                1 + z, (nlam,).
         """
         check_not_forked()
         redshift = plain_redshift(redshift)
@@ -142,7 +143,7 @@ class Observer:
         fnu = lnu * (one_plus * self._dimming(redshift))
         if self.igm is None or not self.n_absorbed:
             return fnu
-        # Concatenation compiles to six times faster code than a factor
+        # Concatenating is six times faster than multiplying by a transmission
         # that is one redwards.
         n = self.n_absorbed
         transmission = self.igm(redshift, self.lam[:n] * one_plus)
@@ -150,7 +151,7 @@ class Observer:
         return jnp.concatenate([blue, fnu[n:]])
 
     def luminosity_distance(self, redshift: ArrayLike) -> Float[Array, ""]:
-        """Return the luminosity distance in Mpc; NaN out of range."""
+        """Return the luminosity distance, Mpc; NaN out of range."""
         check_not_forked()
         z = plain_redshift(redshift)
         x = 2.0 * jnp.log1p(z) / np.log1p(self.max_redshift) - 1.0
@@ -163,19 +164,19 @@ class Observer:
         return jnp.where(in_range, z * (1.0 + z) * jnp.exp(log_ratio), jnp.nan)
 
     def _dimming(self, redshift: Float[Array, ""]) -> Float[Array, ""]:
-        """Return the flux, nJy, of a luminosity density of 1 erg/s/Hz."""
+        """Return the flux density, nJy, of a source of 1 erg/s/Hz."""
         near = redshift == 0.0
         distance = self.luminosity_distance(jnp.where(near, 1.0, redshift))
         return FLUX_AT_MPC / jnp.where(near, _NEAREST, distance) ** 2
 
 
 def plain_wavelengths(lam: NDArray) -> NDArray[np.float64]:
-    """Return wavelengths in Angstrom.
+    """Return wavelengths as plain numbers in Angstrom.
 
     Raises:
-        InconsistentArguments: If they are not positive, finite and
-            ascending.
-        IncorrectUnits: If they have units of another kind.
+        InconsistentArguments: Unless the wavelengths are positive, finite
+            and ascending.
+        IncorrectUnits: If their units are not those of a length.
     """
     lam = np.asarray(in_units("lam", lam, "angstrom"), np.float64)
     check_wavelengths("lam", lam)

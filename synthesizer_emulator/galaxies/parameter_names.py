@@ -1,7 +1,7 @@
 """The names of the parameters that an emission model uses.
 
-They follow from the tree of models alone, so the names that users give can
-be checked before anything is evaluated.
+The names depend only on the tree of models, so that the names given by users
+can be checked before any evaluation.
 """
 
 from collections.abc import Iterable, Mapping
@@ -20,14 +20,10 @@ _LOG10 = "log10"
 def required_labels(
     model: EmissionModel, emissions: Iterable[str]
 ) -> tuple[str, ...]:
-    """Return the labels of emissions and of all models they are made from.
-
-    Args:
-        model (EmissionModel): The root of the tree.
-        emissions (iterable of str): The labels of the emissions wanted.
+    """Return the labels of emissions and of all models they depend on.
 
     Raises:
-        MissingSpectraType: If there is no emission of a given label.
+        MissingSpectraType: If the model has no emission of a given label.
     """
     queue = ModelQueue(model)
     labels: list[str] = []
@@ -35,8 +31,8 @@ def required_labels(
     unknown = [label for label in pending if label not in queue.models]
     if unknown:
         raise MissingSpectraType(
-            f"The model makes no emission {', '.join(unknown)}; it makes: "
-            f"{', '.join(queue.models)}."
+            f"The model has no emission {', '.join(unknown)}; its emissions "
+            f"are: {', '.join(queue.models)}."
             + "".join(nearest(label, queue.models) for label in unknown)
         )
     while pending:
@@ -54,8 +50,8 @@ def parameter_names(
 ) -> tuple[str, ...]:
     """Return the attributes of stars that an emission model may look up.
 
-    The parameters of its transformers, generators, scalings and masks,
-    except those that the model fixes itself.
+    These are the parameters of its transformers, generators, scalings and
+    masks, except those that the model fixes.
 
     Args:
         model (EmissionModel): The root of the tree.
@@ -68,7 +64,7 @@ def parameter_names(
         tuple of str: The names, sorted.
 
     Raises:
-        MissingSpectraType: If there is no emission of a given label.
+        MissingSpectraType: If the model has no emission of a given label.
     """
     models = ModelQueue(model).models
     labels = models if emissions is None else emissions
@@ -81,30 +77,22 @@ def parameter_names(
 
 
 def is_used(name: str, used: Iterable[str]) -> bool:
-    """Return whether a name is among those that a model uses.
+    """Return whether a name is, or stands for, one from `parameter_names`.
 
     Synthesizer's `get_param` also accepts the singular, the plural, and the
     quantity whose logarithm is used.
-
-    Args:
-        name (str): The name.
-        used (iterable of str): The names from `parameter_names`.
     """
     return any(name in _variants(other) for other in used)
 
 
 def check_used(names: Iterable[str], used: Iterable[str]) -> None:
-    """Refuse parameters that a model does not use.
-
-    Args:
-        names (iterable of str): The names of parameters.
-        used (iterable of str): The names from `parameter_names`.
+    """Raise unless all names are among those from `parameter_names`.
 
     Raises:
-        InconsistentArguments: Lists the known names and suggests one.
+        InconsistentArguments: If a name is not; the error suggests one.
     """
     used = list(used)
-    # A mistaken plural would not be looked up.
+    # Plurals are excluded, as a mistaken one would not be looked up.
     known = {*used, *(name.replace(_LOG10, "") for name in used)}
     for name in names:
         if name not in known:
@@ -118,22 +106,22 @@ def check_used(names: Iterable[str], used: Iterable[str]) -> None:
 def _names_in(model: EmissionModel) -> set[str]:
     """Return the names that one model of a tree looks up."""
     names: list[Any] = list(model.scale_by)
-    for part in (model.transformer, model.generator):
-        names += getattr(part, "_required_params", ())
+    for operation in (model.transformer, model.generator):
+        names += getattr(operation, "_required_params", ())
     for mask in model.masks:
         names += (mask["attr"], mask["thresh"])
     return {name for name in names if isinstance(name, str)}
 
 
 def _aliases_of(generator: Any) -> set[str]:
-    """Return the attributes a generator points to, as Blackbody("T_dust")."""
+    """Return the attributes named by a generator, e.g. Blackbody("T_dust")."""
     required = getattr(generator, "_required_params", ())
     values = (getattr(generator, name, None) for name in required)
     return {value for value in values if isinstance(value, str)}
 
 
 def _resolved(name: str, fixed: Mapping[str, Any]) -> set[str]:
-    """Return the attributes of stars that a parameter of a model leads to."""
+    """Return the stellar attributes from which a parameter is derived."""
     attributes: set[str] = set()
     pending, seen = [name], set()
     while pending:
@@ -153,6 +141,6 @@ def _resolved(name: str, fixed: Mapping[str, Any]) -> set[str]:
 
 
 def _variants(name: str) -> set[str]:
-    """Return the other names under which a parameter is looked up."""
+    """Return all names under which Synthesizer looks up a parameter."""
     names = {name, name.replace(_LOG10, "")}
     return {f(n) for n in names for f in (str, depluralize, pluralize)}

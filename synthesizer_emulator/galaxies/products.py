@@ -1,9 +1,8 @@
-"""The matrix products that the terms of an emission model need.
+"""The matrix products that evaluate the terms of an emission model.
 
-Terms with different factors need different sums of a grid's spectra. Where
-there are fewer such sums than spectra in them, each sum is one product; else
-each spectrum is one, and they are summed galaxy by galaxy. `translate` needs
-this module.
+Terms with different factors need different sums of a grid's spectra. If there
+are no more such sums than spectra, each sum is one product. Otherwise each
+spectrum is one product, and the products are summed for each galaxy.
 """
 
 from collections.abc import Iterable, Mapping
@@ -24,7 +23,7 @@ from synthesizer_emulator.galaxies.tree import (
     array_key,
 )
 
-# A weighted sum of spectra: the coefficient of each, () or (nlam,).
+# A weighted sum of spectra: the coefficients by spectrum, () or (nlam,).
 Weights: TypeAlias = dict[str, Coefficient]
 # The sums that make up an emission, by source and factors.
 Sums: TypeAlias = dict[tuple[Source, tuple[FactorKey, ...]], Weights]
@@ -38,7 +37,7 @@ class Products:
         sums (Mapping): The sums of each emission, by label.
 
     Attributes:
-        products (list of Product): The products that `of` returned so far.
+        products (list of Product): The products made by calls of `of`.
     """
 
     def __init__(self, tree: EmissionTree, sums: Mapping[str, Sums]) -> None:
@@ -60,10 +59,9 @@ class Products:
     def of(
         self, source: Source, weights: Weights
     ) -> list[tuple[Coefficient, int | str]]:
-        """Return pairs of a coefficient and a source that make up a sum.
+        """Return the coefficients and sources of the terms of a sum.
 
-        The source is the index of a product, or the label of a dust
-        emission.
+        A source is the index of a product, or the label of a dust emission.
         """
         if isinstance(source, str):
             return [(weights[source], source)]
@@ -76,7 +74,7 @@ class Products:
         ]
 
     def _product(self, source: Extraction, weights: Weights) -> int:
-        """Return the index of a product, which is made if need be."""
+        """Return the index of a product, made on first use."""
         key = source, _key(weights)
         if key not in self._index:
             self._index[key] = len(self.products)
@@ -91,8 +89,7 @@ class Products:
         for name, coefficient in weights.items():
             spectra = np.asarray(grid.spectra[name])[..., self._tree.kept]
             total += coefficient * np.reshape(spectra, total.shape)
-        # Nodes without emission, as old nodes of nebular spectra, are left
-        # out.
+        # Leave out nodes without emission, e.g. old nodes of nebular spectra.
         used = total.any(axis=1)
         if mask.kept is not None:
             used &= np.ravel(mask.kept)
@@ -105,7 +102,7 @@ class Products:
 
 
 def summed(terms: Iterable[TreeTerm]) -> Sums:
-    """Return terms with equal source and factors as one sum each."""
+    """Sum the coefficients of terms with equal source and factors."""
     sums: Sums = {}
     for term in terms:
         if not np.any(term.coefficient):
@@ -117,9 +114,9 @@ def summed(terms: Iterable[TreeTerm]) -> Sums:
 
 
 def _normalised(weights: Weights) -> tuple[Coefficient, Weights]:
-    """Return a scale, and weights of which the first is one.
+    """Return a scale, and the weights divided by it, the first of them one.
 
-    Weights that depend on wavelength are returned as they are.
+    Weights that depend on wavelength are returned unchanged.
     """
     scale = weights[min(weights)]
     if any(np.ndim(v) for v in weights.values()) or not scale:
@@ -128,5 +125,5 @@ def _normalised(weights: Weights) -> tuple[Coefficient, Weights]:
 
 
 def _key(weights: Weights) -> tuple[Any, ...]:
-    """Return a hashable value that equal sums share."""
+    """Return a hashable value, the same for equal sums."""
     return tuple((name, array_key(v)) for name, v in sorted(weights.items()))

@@ -1,7 +1,7 @@
-"""Errors, with remedies, for grids that do not suit a model or its emitter.
+"""Errors with remedies for grids that do not suit a model or its emitter.
 
-Synthesizer finds a missing axis or spectrum deep in an extraction, without
-saying what to do. These checks name what is missing, and the remedies.
+Synthesizer's errors for missing axes and spectra are raised deep within an
+extraction. The errors here name the axes or spectra and suggest remedies.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -28,38 +28,32 @@ _MISSING = (AttributeError, InconsistentArguments, MissingAttribute)
 
 
 def check_parametric(grid: Grid) -> None:
-    """Refuse a grid whose axes are not those of parametric stars.
-
-    Args:
-        grid (Grid): The grid.
+    """Raise unless the axes of a grid are ages and metallicities.
 
     Raises:
-        InconsistentArguments: Names the axes and the remedy.
+        InconsistentArguments: If the axes differ; the error has the remedy.
     """
     if tuple(grid.axes) != _PARAMETRIC:
         others = [axis for axis in grid.axes if axis not in _PARAMETRIC]
-        refused = (
-            "Parametric stars have ages and metallicities; the grid "
-            f"'{grid.grid_name}' has the axes {', '.join(grid.axes)}."
+        message = (
+            "The grid of parametric stars must have the axes "
+            f"{', '.join(_PARAMETRIC)}; the grid '{grid.grid_name}' has the "
+            f"axes {', '.join(grid.axes)}."
         )
         if len(grid.axes) != len(_PARAMETRIC) + len(others) or not others:
-            raise InconsistentArguments(refused)
+            raise InconsistentArguments(message)
         values = ", ".join(f"{a}: {_central(grid, a)}" for a in others)
         raise InconsistentArguments(
-            f"{refused} Collapse the others: {_collapses(grid, others)}; in "
+            f"{message} Collapse the others: {_collapses(grid, others)}; in "
             f"YAML `grid: {{name: {grid.grid_name}, collapse: {{{values}}}}}`."
         )
 
 
 def check_spectra(grid: Grid, names: Iterable[str]) -> None:
-    """Refuse a grid without some of the spectra that a model extracts.
-
-    Args:
-        grid (Grid): The grid.
-        names (iterable of str): The spectra.
+    """Raise unless a grid has the named spectra.
 
     Raises:
-        MissingSpectraType: Names those that are missing and the remedy.
+        MissingSpectraType: If spectra are missing; the error has the remedy.
     """
     missing = [name for name in names if name not in grid.spectra]
     if missing:
@@ -67,21 +61,13 @@ def check_spectra(grid: Grid, names: Iterable[str]) -> None:
             f"The model extracts {', '.join(missing)}, which the grid "
             f"'{grid.grid_name}' does not have; it has: "
             f"{', '.join(grid.spectra) or 'none'}. Add them to "
-            "spectra_to_read or leave that out; spectra without weights are "
-            "built with `synthesizer-emulator build`."
+            "spectra_to_read, or omit spectra_to_read. If they have no "
+            "weights, use `synthesizer-emulator build`."
         )
 
 
 def extracted_spectra(model: EmissionModel, grid: Grid) -> list[str]:
-    """Return the names of the spectra that a model extracts from a grid.
-
-    Args:
-        model (EmissionModel): The root of the model.
-        grid (Grid): The grid.
-
-    Returns:
-        list of str: The names, each once, sorted.
-    """
+    """Return the sorted names of the spectra that a model extracts."""
     nodes = (m for m in model._models.values() if m.grid is grid)
     return sorted({m.extract for m in nodes if m.extract is not None})
 
@@ -90,17 +76,17 @@ def extracted_spectra(model: EmissionModel, grid: Grid) -> list[str]:
 def with_remedies(
     grid: Grid, model: EmissionModel, emitter: Any, spectra: Iterable[str]
 ) -> Iterator[None]:
-    """Replace errors of an extraction by those that name the remedies.
+    """Replace errors of an extraction by errors with remedies.
 
     Args:
-        grid (Grid): The grid that is extracted from.
-        model (EmissionModel): The model that extracts.
+        grid (Grid): The grid of the extraction.
+        model (EmissionModel): The model of the extraction.
         emitter (Stars/BlackHoles/Gas): The emitter.
-        spectra (iterable of str): The spectra that are needed of the grid.
+        spectra (iterable of str): The spectra that the grid must have.
 
     Raises:
         InconsistentArguments: If parametric stars lack an axis of the grid.
-        MissingAttribute: If another emitter does.
+        MissingAttribute: If another emitter lacks an axis of the grid.
         MissingSpectraType: If the grid lacks some of the spectra.
     """
     try:
@@ -118,11 +104,7 @@ def with_remedies(
 
 
 def add_remedies(kind: type[Grid]) -> None:
-    """Make Synthesizer's extractions from a class of grids name remedies.
-
-    Args:
-        kind (type): The class of the grids.
-    """
+    """Patch Synthesizer's extraction from a class of grids with remedies."""
     for name in ("_extract_spectra", "_extract_lines"):
         extract = getattr(Extraction, name)
         setattr(Extraction, name, _wrapped(extract, kind))
@@ -131,7 +113,7 @@ def add_remedies(kind: type[Grid]) -> None:
 def _wrapped(
     extract: Callable[..., Any], kind: type[Grid]
 ) -> Callable[..., Any]:
-    """Return an extraction whose errors name remedies."""
+    """Wrap an extraction, so that its errors have remedies."""
     parameters = signature(extract)
 
     @wraps(extract)
@@ -153,34 +135,35 @@ def _wrapped(
 
 
 def _raise_from(error: Exception, check: Callable[[], None]) -> None:
-    """Run a check, and raise its error as the consequence of another."""
+    """Run a check, and chain its error to an earlier one."""
     try:
         check()
-    except Exception as better:
-        raise better from error
+    except Exception as explained:
+        raise explained from error
 
 
 def _check_axes(grid: Grid, model: EmissionModel, emitter: Any) -> None:
-    """Refuse an emitter without values on some axis of a grid.
+    """Raise unless an emitter or its model has values for all axes of a grid.
 
     Raises:
-        MissingAttribute: Names the axes and the remedies.
+        MissingAttribute: If values are missing; the error has the remedies.
     """
     missing = [a for a in grid.axes if not _has(emitter, model, a)]
     if missing:
         kind = type(emitter).__name__
         values = [f"{axis}={_central(grid, axis)}" for axis in missing]
         raise MissingAttribute(
-            f"The grid '{grid.grid_name}' depends on {', '.join(missing)}, "
-            f"of which neither the {kind} nor the model '{model.label}' have "
-            f"values. Set them on the {kind} (an attribute, one value or one "
-            f"for each particle) or on the model ({', '.join(values)}), or "
-            f"collapse the axes: {_collapses(grid, missing)}."
+            f"Values of {', '.join(missing)} must be set, as the grid "
+            f"'{grid.grid_name}' depends on them; neither the {kind} nor the "
+            f"model '{model.label}' has any. Set them as attributes of the "
+            f"{kind} (one value, or one per particle) or on the model "
+            f"({', '.join(values)}), or collapse the axes: "
+            f"{_collapses(grid, missing)}."
         )
 
 
 def _has(emitter: Any, model: EmissionModel, axis: str) -> bool:
-    """Return whether an emitter or its model has values on an axis."""
+    """Return whether an emitter or its model has values for an axis."""
     try:
         get_param(f"log10{axis}", model, None, emitter)
     except MissingAttribute:
@@ -189,7 +172,7 @@ def _has(emitter: Any, model: EmissionModel, axis: str) -> bool:
 
 
 def _collapses(grid: Grid, axes: Iterable[str]) -> str:
-    """Return the calls that collapse axes of a grid."""
+    """Return the code that collapses axes of a grid."""
     return "; ".join(
         f"grid.collapse('{axis}', method='emulator', "
         f"value={_central(grid, axis)}, inplace=True)"
@@ -198,6 +181,6 @@ def _collapses(grid: Grid, axes: Iterable[str]) -> str:
 
 
 def _central(grid: Grid, axis: str) -> str:
-    """Return the value at the middle of an axis."""
+    """Return the middle node of an axis, to three digits."""
     nodes = grid._axes_values[axis]
     return f"{nodes[len(nodes) // 2]:.3g}"

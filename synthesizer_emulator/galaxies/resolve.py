@@ -1,7 +1,7 @@
-"""The values of an emission model's parameters, and their units.
+"""The values and units of the parameters of an emission model.
 
-`ParameterResolver` looks parameters up with Synthesizer's own `get_param`, on
-stars whose varying attributes are placeholders. `tree` needs it.
+`ParameterResolver` looks up parameters with Synthesizer's `get_param`, on
+stars whose varying attributes are placeholders.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,7 +12,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import NDArray
 from synthesizer.emission_models import EmissionModel, ParameterFunction
 from synthesizer.emission_models.transformers.dust_attenuation import (
     AttenuationLaw,
@@ -40,7 +39,7 @@ from synthesizer_emulator.units import (
     units_of,
 )
 
-# Attributes that stars have by default and that may be overridden.
+# Attributes that stars have by default and that can be overridden.
 _SETTABLE = ("fesc", "fesc_ly_alpha")
 
 
@@ -65,19 +64,19 @@ class ParameterResolver:
         units: str | None,
         obj: Any = None,
     ) -> Value:
-        """Return a parameter, from where Synthesizer would take it.
+        """Return the value of a parameter, looked up as in Synthesizer.
 
         Args:
             name (str): The name of the parameter.
             model (EmissionModel): The model that uses it.
-            emission (Sed): The emission that it applies to, if any.
+            emission (Sed): The emission that the model applies to, if any.
             units (str): The units of the plain number; None if not known.
-            obj (Any): An object to look on last, e.g. a dust curve.
+            obj (Any): The object searched last, e.g. a dust curve.
 
         Raises:
             UnimplementedFunctionality: If it can't be translated.
-            MissingAttribute: If it is not there.
-            IncorrectUnits: If it has units that are not its own.
+            MissingAttribute: If it is missing.
+            IncorrectUnits: If it has the wrong units.
             MissingUnits: If it lacks units that Synthesizer requires.
         """
         stored = model.fixed_parameters.get(name)
@@ -92,7 +91,7 @@ class ParameterResolver:
     def quantity(
         self, name: str, model: EmissionModel, emission: Sed | None, obj: Any
     ) -> Any:
-        """Return a parameter as Synthesizer finds it, with its units."""
+        """Return a parameter with units, looked up as in Synthesizer."""
         emitter: Any = self.stars
         if model.emitter != "stellar":
             emitter = SimpleNamespace(model_param_cache={}, **self.attributes)
@@ -101,7 +100,7 @@ class ParameterResolver:
                 name, model, emission, emitter, obj=obj, preserve_units=True
             )
         except (TypeError, ParameterFunctionError) as error:
-            # Arithmetic with a placeholder.
+            # Caused by arithmetic with a placeholder.
             raise UnimplementedFunctionality(
                 f"the parameter '{name}', which Synthesizer derives from "
                 f"others: {error}"
@@ -147,43 +146,44 @@ class ParameterResolver:
 def make_stars(grids: Iterable[Grid], attributes: Mapping[str, Any]) -> Stars:
     """Return parametric stars at the nodes of grids, with attributes.
 
-    Args:
-        grids (iterable of Grid): The grids that a model extracts from.
-        attributes (Mapping): The attributes to set.
-
     Raises:
-        UnimplementedFunctionality: If there is no grid.
-        InconsistentArguments: If the axes are not those of parametric
-            stars or differ between the grids, or if Synthesizer derives one
-            of the attributes itself.
+        UnimplementedFunctionality: If no grids are given.
+        InconsistentArguments: If the axes are not those of parametric stars,
+            or differ between the grids, or if Synthesizer derives one of the
+            attributes from the stars.
     """
-    axes = [_stellar_axes(grid) for grid in grids]
+    axes = []
+    for grid in grids:
+        check_parametric(grid)
+        axes.append((grid.log10ages, grid.metallicities))
     if not axes:
         raise UnimplementedFunctionality(
-            "This emission model extracts nothing from a grid."
+            "The emission model must extract spectra from a grid; this one "
+            "does not."
         )
-    if any(not _equal(axes[0], other) for other in axes[1:]):
-        raise InconsistentArguments(
-            "The grids of the emission model have different axes; expected "
-            "the same axes, as one SFZH serves all of them."
-        )
+    for other_axes in axes[1:]:
+        if not all(map(np.array_equal, axes[0], other_axes)):
+            raise InconsistentArguments(
+                "The grids of the emission model must have the same axes, as "
+                "they share one SFZH."
+            )
     shape = tuple(len(axis) for axis in axes[0])
     stars = Stars(*axes[0], sfzh=np.ones(shape))
     for name, value in attributes.items():
         if hasattr(stars, name) and name not in _SETTABLE:
             raise InconsistentArguments(
-                f"'{name}' can't be varying or fixed: Synthesizer's stars "
-                "derive it themselves."
+                f"'{name}' can't be varying or fixed, as Synthesizer derives "
+                "it from the stars."
             )
         setattr(stars, name, value)
     return stars
 
 
 def curve_units(law: AttenuationLaw, name: str) -> str | None:
-    """Return the units of a dust curve's parameter as a plain number.
+    """Return the units in which a dust curve takes a parameter.
 
-    Taken from its default; None for a parameter without a default of a
-    curve that is not one of Synthesizer's.
+    These are the units of its default; None for a parameter without default
+    of a curve that is not one of Synthesizer's.
     """
     default = getattr(law, law._name_transforms.get(name, name), None)
     native = type(law).__module__ == AttenuationLaw.__module__
@@ -192,23 +192,11 @@ def curve_units(law: AttenuationLaw, name: str) -> str | None:
     return units_of(default)
 
 
-def _stellar_axes(grid: Grid) -> tuple[NDArray, NDArray]:
-    """Return log10 of the ages and the metallicities of a grid."""
-    check_parametric(grid)
-    return grid.log10ages, grid.metallicities
-
-
-def _equal(one: Iterable[NDArray], other: Iterable[NDArray]) -> bool:
-    """Return whether two sets of axes are the same."""
-    pairs = zip(one, other, strict=True)
-    return all(np.array_equal(a, b) for a, b in pairs)
-
-
 def _one_number(name: str, value: Any) -> float:
-    """Return a parameter of one galaxy as a number."""
+    """Return the single value of a parameter as a number."""
     array = np.asarray(value, np.float64)
     if array.size != 1:
         raise UnimplementedFunctionality(
-            f"the parameter '{name}', which has {array.size} values"
+            f"the parameter '{name}', which has {array.size} values, not one"
         )
     return float(array.ravel()[0])

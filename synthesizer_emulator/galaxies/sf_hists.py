@@ -1,14 +1,14 @@
 r"""Star formation histories as functions of their parameters.
 
-Each takes the limits of the age bins of a grid, yr, (n + 1,), and the
-parameters of Synthesizer's class, times in yr, and returns the mass formed
-in each bin, (n,), up to a constant factor. `min_age` and `max_age` are the
-ages of the youngest and the oldest stars.
+Each function takes the limits of the age bins of a grid, yr, (n + 1,), and the
+parameters of Synthesizer's class, times in yr, and returns the mass formed in
+each bin, (n,), up to a constant factor. The ages of the youngest and the
+oldest stars are `min_age` and `max_age`; in formulae, $t$ is the time since
+`max_age`.
 
-Summed over the bins, they differ from the exact integrals by less than 1e-8
-of the mass formed in double precision (1e-7 for a double power law with
-slopes beyond 100), and by less than 1e-5 in single precision, where the ages
-themselves are rounded.
+Summed over the bins, the errors are less than 1e-8 of the mass formed in
+double precision (1e-7 for a double power law with slopes beyond 100), and less
+than 1e-5 in single precision, where the ages are rounded.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,10 +24,10 @@ from numpy.typing import NDArray
 
 from synthesizer_emulator.galaxies import integrals
 
-# A time; other parameters are pure numbers.
+# The type of times; parameters of other types are pure numbers.
 Years: TypeAlias = Annotated[ArrayLike, "yr"]
 
-# Synthesizer's own default of `max_age`, where it has one.
+# Synthesizer's default of `max_age`, for the histories with a default.
 _NO_MAX_AGE = 1e11
 
 # log10 of ratios of star formation rates are clipped, as in Synthesizer.
@@ -38,15 +38,15 @@ _LN_10 = np.log(10.0)
 # The smallest age over that of the peak of a double power law.
 _YOUNGEST = 1e-15
 
-# How far from the peak of a double power law, in e-folds of the ratio of its
-# two terms, the fainter term still bends the brighter one.
+# The distance from the peak of a double power law, in e-folds of the ratio of
+# its two terms, within which the smaller term matters.
 _BEND = 8.0
 
 
 def constant(
     limits: Float[np.ndarray, " edges"], max_age: Years, min_age: Years = 0.0
 ) -> Float[Array, " edges-1"]:
-    """Return the masses of a constant star formation rate."""
+    """Return the masses formed at a constant star formation rate."""
     return integrals.clipped_bins(limits, min_age, max_age)[1]
 
 
@@ -57,7 +57,7 @@ def gaussian(
     max_age: Years = _NO_MAX_AGE,
     min_age: Years = 0.0,
 ) -> Float[Array, " edges-1"]:
-    r"""Return the masses of the rate $\exp(-((age - peak) / \sigma)^2)$."""
+    r"""Return the masses formed at $\exp(-((age - peak) / \sigma)^2)$."""
     young, width = integrals.clipped_bins(limits, min_age, max_age)
     return integrals.gaussian((young - peak_age) / sigma, width / sigma)
 
@@ -68,7 +68,7 @@ def exponential(
     max_age: Years,
     min_age: Years = 0.0,
 ) -> Float[Array, " edges-1"]:
-    r"""Return the masses of $\exp(-t / \tau)$, with $t = max\_age - age$."""
+    r"""Return the masses formed at the rate $\exp(-t / \tau)$."""
     first, width = _times(limits, min_age, max_age)
     return integrals.scaled(
         integrals.largest_exponent(first, width, tau),
@@ -82,10 +82,10 @@ def delayed_exponential(
     max_age: Years,
     min_age: Years = 0.0,
 ) -> Float[Array, " edges-1"]:
-    r"""Return the masses of the rate $t \exp(-t / \tau)$."""
+    r"""Return the masses formed at the rate $t \exp(-t / \tau)$."""
     first, width = _times(limits, min_age, max_age)
     falling = jnp.asarray(tau) > 0
-    # The mean time, counted from the brighter end to avoid overflow.
+    # The mean time, from the end with the higher rate to avoid overflow.
     end = jnp.where(falling, first, first + width)
     direction = jnp.where(falling, width, -width)
     mean = end * integrals.mean_decay(
@@ -103,10 +103,10 @@ def log_normal(
     max_age: Years,
     min_age: Years = 0.0,
 ) -> Float[Array, " edges-1"]:
-    r"""Return the masses of a normal distribution in $\ln t$.
+    r"""Return the masses of a normal distribution of width $\tau$ in $\ln t$.
 
-    Its width is $\tau$. The star formation rate, which has a further
-    $1 / t$, is largest at `peak_age`.
+    The star formation rate, with a further factor of $1 / t$, peaks at
+    `peak_age`.
     """
     first, width = _times(limits, min_age, max_age)
     # The mass formed in the first year is negligible.
@@ -126,11 +126,11 @@ def double_power_law(
     min_age: Years = 0.0,
     max_age: Years = _NO_MAX_AGE,
 ) -> Float[Array, " edges-1"]:
-    r"""Return the masses of the rate $1 / (x^\alpha + x^\beta)$.
+    r"""Return the masses formed at the rate $1 / (x^\alpha + x^\beta)$.
 
-    With $x = age / peak$. On either side of the peak one term dominates and
-    is integrated in closed form; the other reduces it by a smooth factor,
-    integrated over the first by Gauss-Legendre quadrature, separately near
+    Here $x = age / peak$. The term that dominates on one side of the peak is
+    integrated in closed form. The other term reduces the rate by a smooth
+    factor, which is averaged by Gauss-Legendre quadrature, separately near
     the peak and far from it.
     """
     young, width = integrals.clipped_bins(limits, min_age, max_age)
@@ -165,17 +165,17 @@ def continuity(
     min_age: Years = 0.0,
     max_age: Years = _NO_MAX_AGE,
 ) -> Float[Array, " edges-1"]:
-    """Return the masses of constant rates in fixed age bins.
+    """Return the masses formed at constant rates in fixed age bins.
 
-    As in Leja et al. (2019, ApJ 876, 3).
+    The history is that of Leja et al. (2019, ApJ 876, 3).
 
     Args:
         limits (np.ndarray of float): The limits of the grid's bins, (n + 1,).
         logsfr_ratios (array): log10 of each rate over the next older one,
             (k - 1,).
         agebins (array): The ends of the age bins, log10 yr, (k, 2).
-        min_age (float): The age of the youngest stars.
-        max_age (float): The age of the oldest.
+        min_age (float): The age of the youngest stars, yr.
+        max_age (float): The age of the oldest stars, yr.
     """
     log_rates = _log_rates(_clipped(logsfr_ratios))
     return _stepwise(limits, _edges(agebins), log_rates, min_age, max_age)
@@ -191,23 +191,24 @@ def continuity_flex(
     min_age: Years = 0.0,
     max_age: Years = _NO_MAX_AGE,
 ) -> Float[Array, " edges-1"]:
-    """Return the masses of constant rates in age bins with flexible edges.
+    """Return the masses formed at constant rates in flexible age bins.
 
-    As in Leja et al. (2019, ApJ 876, 3): the bins between the youngest and
-    the oldest form equal masses, and their edges follow from the ratios of
-    their rates.
+    The history is that of Leja et al. (2019, ApJ 876, 3). The k bins between
+    the youngest and the oldest form equal masses; their edges follow from the
+    ratios of their rates.
 
     Args:
         limits (np.ndarray of float): The limits of the grid's bins, (n + 1,).
         logsfr_ratio_young (float): log10 of the rate in the youngest bin
-            over that in the next.
-        logsfr_ratio_old (float): The same of the oldest bin.
-        logsfr_ratios (array): log10 of each rate between over the next older
-            one, (k - 1,).
+            over that in the adjacent bin.
+        logsfr_ratio_old (float): log10 of the rate in the oldest bin over
+            that in the adjacent bin.
+        logsfr_ratios (array): log10 of each rate in the bins between over the
+            next older one, (k - 1,).
         fixed_young_bin (array): The ends of the youngest bin, log10 yr, (2,).
-        fixed_old_bin (array): Those of the oldest, (2,).
-        min_age (float): The age of the youngest stars.
-        max_age (float): The age of the oldest.
+        fixed_old_bin (array): The ends of the oldest bin, log10 yr, (2,).
+        min_age (float): The age of the youngest stars, yr.
+        max_age (float): The age of the oldest stars, yr.
     """
     young = 10.0 ** jnp.asarray(fixed_young_bin)
     old = 10.0 ** jnp.asarray(fixed_old_bin)
@@ -237,21 +238,24 @@ def continuity_psb(
     max_age: Years,
     min_age: Years = 0.0,
 ) -> Float[Array, " edges-1"]:
-    """Return the masses of constant rates of a post-starburst galaxy.
+    """Return the masses of constant rates in a post-starburst galaxy.
 
-    As in Suess et al. (2021, ApJ 915, 87), with bins that Synthesizer
-    spaces evenly: one up to `tlast`, then up to `tflex`, then to the end.
+    The history is that of Suess et al. (2021, ApJ 915, 87), in bins spaced as
+    in Synthesizer: one up to `tlast`, k_flex of equal width up to `tflex`, and
+    k_fixed of equal width up to `max_age`.
 
     Args:
         limits (np.ndarray of float): The limits of the grid's bins, (n + 1,).
         logsfr_ratio_young (float): log10 of the rate in the youngest bin
-            over that in the next.
-        logsfr_ratio_old (array): The same of the oldest bins, (k_fixed,).
-        logsfr_ratios (array): The same of those between, (k_flex - 1,).
-        tlast (float): The age at which the youngest bin ends.
-        tflex (float): The age at which the flexible bins end.
-        max_age (float): The age of the oldest stars.
-        min_age (float): The age of the youngest.
+            over that in the next older one.
+        logsfr_ratio_old (array): log10 of the rate in the bin before each of
+            the fixed bins over that in the fixed bin, (k_fixed,).
+        logsfr_ratios (array): log10 of each rate in the flexible bins over
+            the next older one, (k_flex - 1,).
+        tlast (float): The age at which the youngest bin ends, yr.
+        tflex (float): The age at which the flexible bins end, yr.
+        max_age (float): The age of the oldest stars, yr.
+        min_age (float): The age of the youngest stars, yr.
     """
     ratios = jnp.concatenate(
         [
@@ -281,14 +285,14 @@ def dirichlet(
 ) -> Float[Array, " edges-1"]:
     """Return the masses of constant rates with a Dirichlet prior.
 
-    As in Leja et al. (2017, ApJ 837, 170).
+    The history is that of Leja et al. (2017, ApJ 837, 170).
 
     Args:
         limits (np.ndarray of float): The limits of the grid's bins, (n + 1,).
         z_fraction (array): The latent variables, 0 to 1, (k - 1,).
         agebins (array): The ends of the age bins, log10 yr, (k, 2).
-        min_age (float): The age of the youngest stars.
-        max_age (float): The age of the oldest.
+        min_age (float): The age of the youngest stars, yr.
+        max_age (float): The age of the oldest stars, yr.
     """
     latent = jnp.asarray(z_fraction, float)
     remaining = jnp.concatenate([jnp.ones(1), jnp.cumprod(latent)])
@@ -318,7 +322,7 @@ SF_HISTS: Mapping[str, Callable[..., Array]] = {
 def _times(
     limits: NDArray, min_age: ArrayLike, max_age: ArrayLike
 ) -> tuple[Array, Array]:
-    """Return the times since `max_age` at which bins start, and the widths."""
+    """Return the start times of bins, since `max_age`, and their widths."""
     young, width = integrals.clipped_bins(limits, min_age, max_age)
     return jnp.asarray(max_age) - young - width, width
 
@@ -330,7 +334,7 @@ def _stepwise(
     min_age: ArrayLike,
     max_age: ArrayLike,
 ) -> Float[Array, " edges-1"]:
-    """Return the masses of constant rates, ln (k,), between edges (k + 1,)."""
+    """Return the masses formed at rates, ln (k,), between edges (k + 1,)."""
     formed = integrals.overlaps(limits, edges, min_age, max_age)
     return integrals.scaled(log_rates[:, None], formed).sum(axis=0)
 
@@ -345,7 +349,7 @@ def _edges(agebins: ArrayLike) -> Array:
 
 
 def _log_rates(log10_ratios: Array) -> Array:
-    """Return ln of rates (k,), from log10 of each over the next (k - 1,)."""
+    """Return ln of rates (k,) from log10 of each over the next (k - 1,)."""
     return -_LN_10 * jnp.concatenate([jnp.zeros(1), jnp.cumsum(log10_ratios)])
 
 

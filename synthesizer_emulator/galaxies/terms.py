@@ -1,9 +1,9 @@
-"""The parts of an `EmissionFunction`: sources, factors and terms.
+"""The terms of an `EmissionFunction`, with their factors and sources.
 
 A term is a coefficient times factors times a source. Sources are products
 of the SFZH with the spectra of a grid (`Product`) and dust emission
 (`DustEmission`); factors are escape fractions, attenuation and scalings.
-All are pytrees, called with the plain parameters of one galaxy.
+All are pytrees, evaluated for the plain parameters of one galaxy.
 """
 
 from collections.abc import Callable, Mapping
@@ -26,14 +26,14 @@ Parameters: TypeAlias = Mapping[str, ArrayLike]
 @register_dataclass
 @dataclass(frozen=True, eq=False)
 class EscapeFraction:
-    """The fraction of an emission that escapes, or that does not.
+    """The escaping fraction of an emission, or one minus that fraction.
 
     Attributes:
-        mask (Array): The wavelengths that the fraction applies to, boolean
+        mask (Array): The wavelengths that the fraction applies to, boolean,
             (nlam,); None for all.
-        fractions (tuple of Value): Fractions to add up.
+        fractions (tuple of Value): The fractions, which are added up.
         escaped (bool): True for the escaping fraction, False for one minus
-            that.
+            that fraction.
     """
 
     mask: Array | None
@@ -43,10 +43,10 @@ class EscapeFraction:
     @property
     def varying(self) -> frozenset[Varying]:
         """The varying parameters that it depends on."""
-        return frozenset().union(*(part.varying for part in self.fractions))
+        return frozenset().union(*(f.varying for f in self.fractions))
 
     def __call__(self, parameters: Parameters) -> Array:
-        """Return the factor, () or (nlam,); NaN for fractions beyond 0-1."""
+        """Return the factor, () or (nlam,); NaN unless within 0 to 1."""
         total = sum(jnp.asarray(f(parameters), float) for f in self.fractions)
         total = jnp.where((total < 0.0) | (total > 1.0), jnp.nan, total)
         factor = total if self.escaped else 1.0 - total
@@ -61,7 +61,7 @@ class Attenuation:
     """Transmission through dust.
 
     Attributes:
-        curve (Array): The optical depth over that in the V band, (nlam,);
+        curve (Array): The optical depth relative to the V band, (nlam,);
             if its shape varies, a `Partial` that returns it.
         tau_v (Value): The optical depth in the V band.
         shape (tuple): The arguments of `curve`, pairs of a name and a
@@ -109,10 +109,10 @@ class Scaling:
 @register_dataclass
 @dataclass(frozen=True, eq=False)
 class LuminosityRatio:
-    """The factor that gives one emission the luminosity of another.
+    """The factor that scales one emission to the luminosity of another.
 
     Attributes:
-        target (str): The label of the emission with the wanted luminosity.
+        target (str): The label of the emission with that luminosity.
         unscaled (str): The label of the emission to scale.
     """
 
@@ -121,7 +121,7 @@ class LuminosityRatio:
 
     @property
     def varying(self) -> frozenset[Varying]:
-        """The empty set."""
+        """An empty set, as the ratio depends on emissions only."""
         return frozenset()
 
 
@@ -140,7 +140,7 @@ OPERATORS: Mapping[str, Callable[[Array, Array], Array]] = {
 @register_dataclass
 @dataclass(frozen=True, eq=False)
 class ThresholdMask:
-    """A mask on the nodes of a grid whose threshold varies.
+    """A mask on the nodes of a grid with a varying threshold.
 
     Attributes:
         attribute (Array): The masked attribute at each node, (n_nodes,).
@@ -158,9 +158,9 @@ class ThresholdMask:
         return self.threshold.varying
 
     def __call__(self, parameters: Parameters) -> Array:
-        """Return 1 for nodes that are kept, else 0, (n_nodes,).
+        """Return 1 for selected nodes and 0 for others, (n_nodes,).
 
-        All are NaN if the threshold is.
+        All values are NaN if the threshold is NaN.
         """
         threshold = jnp.asarray(self.threshold(parameters), float)
         kept = OPERATORS[self.operator](self.attribute, threshold)
@@ -173,9 +173,10 @@ class Product:
     """The matrix product of the SFZH and a weighted sum of grid spectra.
 
     Attributes:
-        spectra (Array): Per initial solar mass, erg/s/Hz, (n_rows, nlam).
-        rows (Array): The flat indices of their nodes, (n_rows,); None for
-            all nodes.
+        spectra (Array): The summed spectra per initial solar mass, erg/s/Hz,
+            (n_rows, nlam).
+        rows (Array): The flat indices of the nodes of these spectra,
+            (n_rows,); None for all nodes.
         masks (tuple of ThresholdMask): Masks with varying thresholds.
     """
 
@@ -203,11 +204,11 @@ class DustEmission:
         temperature (Value): The temperature, K.
         coldest (float): The temperature, K, below which less than half of
             the luminosity falls within the wavelengths. Like Synthesizer,
-            the model emits all of it there.
+            the model normalises the spectrum to the full luminosity there.
         intrinsic (str): The label of the emission whose luminosity heats
-            the dust; None for a luminosity of one solar luminosity.
-        attenuated (str): The label of an emission to subtract from that,
-            as in energy balance; None for none.
+            the dust; None for one solar luminosity.
+        attenuated (str): The label of the emission to subtract from
+            `intrinsic`, for energy balance; None to subtract nothing.
     """
 
     log_shape: Partial
@@ -229,15 +230,9 @@ class DustEmission:
     def unit_spectrum(
         self, parameters: Parameters, luminosity_weights: Array
     ) -> Array:
-        """Return the spectrum of one solar luminosity.
+        """Return the spectrum of one solar luminosity, erg/s/Hz, (nlam,).
 
-        Args:
-            parameters (Mapping): The plain parameters of the galaxy.
-            luminosity_weights (Array): The quadrature weights of
-                `EmissionFunction.per_lsun`, (nlam,).
-
-        Returns:
-            Array: The luminosity density, erg/s/Hz, (nlam,).
+        The weights are those of `EmissionFunction.per_lsun`.
         """
         log_shape = self.log_shape(temperature=self.temperature(parameters))
         # The maximum cancels. Dividing by it keeps the numbers, and the
@@ -249,10 +244,10 @@ class DustEmission:
     def warn_if_cold(
         self, label: str, parameters: Parameters, lam: ArrayLike
     ) -> None:
-        """Warn if most of the luminosity is beyond the wavelengths.
+        """Warn if most of the luminosity is emitted outside the wavelengths.
 
         Args:
-            label (str): The label of this emission.
+            label (str): The label of the dust emission.
             parameters (Mapping): The parameters of one galaxy, or of many
                 with a leading axis.
             lam (array): The wavelengths, Angstrom, (nlam,).
@@ -270,8 +265,8 @@ class DustEmission:
                 f"'{label}': dust colder than {self.coldest:.3g} K emits "
                 "less than half of its luminosity within the model's "
                 f"wavelengths, {' to '.join(ends)} micron. Like Synthesizer, "
-                "the model puts all of the luminosity there, which is too "
-                "bright. Use a grid that reaches further into the infrared."
+                "the model emits the full luminosity there, which is too "
+                "bright. Use a grid that extends further into the infrared."
             )
 
 
@@ -281,7 +276,7 @@ class Term:
     """One term of an emission: coefficient x factors x source.
 
     Attributes:
-        coefficient (Array): The part common to all galaxies, () or (nlam,).
+        coefficient (Array): The factor common to all galaxies, () or (nlam,).
         factors (tuple of int): Indices into `EmissionFunction.factors`.
         source (int or str): An index into `EmissionFunction.products`, or
             the label of a dust emission.

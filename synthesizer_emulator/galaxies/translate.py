@@ -1,7 +1,7 @@
-"""From Synthesizer's emission models to an `EmissionFunction`.
+"""Translation of Synthesizer's emission models to an `EmissionFunction`.
 
-`compile_model` walks the tree of a model (`tree`), decides which sums of
-spectra become matrix products (`products`), and puts the function together.
+`compile_model` walks the tree of a model (`tree`), chooses the sums of spectra
+that become matrix products (`products`), and assembles the function.
 """
 
 from collections.abc import Iterable, Mapping
@@ -40,42 +40,42 @@ def compile_model(
 
     Supports any tree of Synthesizer's stellar models for parametric stars:
     extraction, with masks on age and metallicity; combination; escape
-    fractions; attenuation; dust emission; scaling. Parameters come from
-    where Synthesizer takes them: the model's fixed parameters first, then
-    the emitter's attributes, then the dust curve or generator itself.
+    fractions; attenuation; dust emission; scaling. As in Synthesizer,
+    parameters are looked up first in the model's fixed parameters, then in
+    the emitter's attributes, then in the dust curve or generator.
 
-    Constant factors are multiplied into the spectra, so pass as `fixed`
-    what all galaxies share: each distinct sum of spectra costs a matrix
-    product.
+    Constant factors are multiplied into the spectra, and each distinct sum of
+    spectra costs one matrix product, so pass parameters shared by all
+    galaxies as `fixed`.
 
     Args:
         model (EmissionModel): The model; its grid's spectra are read.
         emissions (str/list of str): The labels of the emissions to return;
-            the model's own by default.
+            that of `model` by default.
         varying (str/list of str): The emitter's attributes that differ from
             galaxy to galaxy, e.g. `tau_v`. A warning names those that the
             model does not use.
-        fixed (dict): The emitter's attributes that are the same for all.
-            As in Synthesizer, `fesc` is 0 and `fesc_ly_alpha` is 1 by
-            default.
+        fixed (dict): The emitter's attributes that are the same for all
+            galaxies. As in Synthesizer, `fesc` is 0 and `fesc_ly_alpha` is 1
+            by default.
         lam_lims (tuple): The lowest and the highest wavelength needed, for
-            example those that filters cover (`bands.lam_lims`); all by
-            default.
+            example those that filters cover (`bands.lam_lims`); all
+            wavelengths by default.
 
     Returns:
-        EmissionFunction: The function. It holds copies of the spectra:
+        EmissionFunction: The function. It holds copies of the spectra, so
             later changes of the model do not affect it.
 
     Raises:
-        UnimplementedFunctionality: If the emissions need something that is
-            not translated; the error lists all of it. Use Synthesizer's own
-            pipeline.
-        IncorrectUnits: If a parameter has units that are not its own.
-        MissingUnits: If one has none where Synthesizer requires them, as
-            for a temperature.
+        UnimplementedFunctionality: If operations of the model are not
+            supported; the error lists all of them. Use Synthesizer's
+            pipeline instead.
+        IncorrectUnits: If a parameter has the wrong units.
+        MissingUnits: If a parameter, such as a temperature, lacks units that
+            Synthesizer requires.
         MissingAttribute: If parameters are neither varying nor fixed; the
             error lists all of them.
-        MissingSpectraType: If there is no emission of a given label.
+        MissingSpectraType: If the model has no emission of a given label.
         InconsistentArguments: If the model is not saved, its grids' axes
             are not those of parametric stars or differ, or `lam_lims` are
             given although luminosities over all wavelengths are needed.
@@ -101,8 +101,8 @@ def compile_model(
     tree, labels = _walk(model, emissions, varying, fixed, lam_lims)
     if tree.unused:
         warn(
-            f"The emission model does not use {', '.join(tree.unused)}, "
-            f"which has no effect.{tree.suggestions}"
+            "Parameters that the emission model does not use have no effect: "
+            f"{', '.join(tree.unused)}.{tree.suggestions}"
         )
     return _assemble(tree, labels)
 
@@ -115,36 +115,28 @@ def recipe(
 ) -> dict[str, Any]:
     """Return the operations of a compiled model on the spectra of its grids.
 
-    Two models with equal recipes, on grids with equal spectra, give equal
-    emissions: compare recipes to tell models apart without evaluating them.
-
-    Args:
-        model (EmissionModel): The model.
-        emissions (str/list of str): As for `compile_model`.
-        varying (str/list of str): As for `compile_model`.
-        fixed (dict): As for `compile_model`.
+    Models with equal recipes, on grids with equal spectra, give equal
+    emissions, so models can be compared without evaluating them. The arguments
+    and the errors are those of `compile_model`.
 
     Returns:
-        dict: `terms`: for each emission that is needed a list of sources
-            (an index of the grid and its masks, or the label of a dust
-            emission), varying factors, and coefficients of the spectra;
-            `lam`: the wavelengths, Angstrom, (nlam,); `dust`: the dust
-            emissions; `emissions`: the labels of the emissions returned.
-
-    Raises:
-        UnimplementedFunctionality: As `compile_model`, like other errors.
+        dict: `terms`: for each emission needed a list of sources (an index of
+            the grid and its masks, or the label of a dust emission), varying
+            factors, and coefficients of the spectra; `lam`: the wavelengths,
+            Angstrom, (nlam,); `dust`: the dust emissions; `emissions`: the
+            labels of the emissions returned.
     """
     tree, labels = _walk(model, emissions, varying, fixed)
     required = tree.required(labels)
 
-    def spelled(source: Source) -> Any:
+    def described(source: Source) -> Any:
         if isinstance(source, str):
             return source
         return source.grid, tree.masks[source.mask]
 
     terms = {
         label: [
-            (spelled(source), [tree.factors[key] for key in keys], weights)
+            (described(source), [tree.factors[key] for key in keys], weights)
             for (source, keys), weights in summed(tree.terms[label]).items()
         ]
         for label in required
@@ -154,14 +146,9 @@ def recipe(
 
 
 def luminosity_weights(lam: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return weights of the trapezoidal rule over frequency.
+    """Return the weights that integrate erg/s/Hz to Lsun, (nlam,).
 
-    Args:
-        lam (np.ndarray of float): The wavelengths, Angstrom, (nlam,).
-
-    Returns:
-        np.ndarray of float: The weights (nlam,) that integrate erg/s/Hz to
-            solar luminosities.
+    The integral over frequency is by the trapezoidal rule.
     """
     nu = Sed(lam * angstrom).nu.to_value("Hz")
     steps = -np.diff(nu)
@@ -178,12 +165,12 @@ def _walk(
     fixed: Mapping[str, Any] | None = None,
     lam_lims: tuple[unyt_quantity, unyt_quantity] | None = None,
 ) -> tuple[EmissionTree, tuple[str, ...]]:
-    """Return the translated tree of a model and the labels wanted."""
+    """Return the translated tree of a model and the labels to return."""
     check_not_forked()
     if not model.save:
         raise InconsistentArguments(
-            f"'{model.label}' is not saved, so there is nothing to return: "
-            "compile a model that is."
+            f"The model to compile must be saved, but '{model.label}' is not "
+            "saved. Use one with save=True."
         )
     wanted = [emissions] if isinstance(emissions, str) else emissions
     labels = tuple(wanted or (model.label,))
@@ -202,7 +189,7 @@ def _walk(
 
 
 def _assemble(tree: EmissionTree, labels: tuple[str, ...]) -> EmissionFunction:
-    """Return the function of the emissions that the labels need."""
+    """Return the function that evaluates the emissions with given labels."""
     tree.check_luminosities(labels)
     sums = {
         label: summed(tree.terms[label]) for label in tree.required(labels)
@@ -217,10 +204,10 @@ def _assemble(tree: EmissionTree, labels: tuple[str, ...]) -> EmissionFunction:
             Term(
                 jnp.asarray(coefficient, float),
                 tuple(index[key] for key in factors),
-                part,
+                term_source,
             )
             for (source, factors), weights in emission.items()
-            for coefficient, part in products.of(source, weights)
+            for coefficient, term_source in products.of(source, weights)
         )
         for label, emission in sums.items()
     }

@@ -1,8 +1,7 @@
 """Transmission curves of filters as functions of frequency.
 
-Synthesizer interpolates a filter's curve linearly in frequency, with zero
-beyond its ends. `Curve` does the same for traced frequencies, with all the
-points of the filter. `bands` needs it.
+Like Synthesizer, `Curve` interpolates linearly between all the points of a
+filter, with zero beyond the ends, but for traced frequencies.
 """
 
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from synthesizer.instruments.filters import Filter
 from unyt import c
 
-# The largest number of cells of a table.
+# The largest number of cells in a table.
 _MOST_CELLS = 2**16
 
 _DOUBLE = 64
@@ -46,16 +45,9 @@ class Table:
     def from_points(
         cls, x: NDArray[np.float64], y: NDArray[np.float64], n: int
     ) -> "Table":
-        """Tabulate a curve.
-
-        Args:
-            x (np.ndarray of float): The positions of its points, ascending,
-                (m,).
-            y (np.ndarray of float): The values there, (m,).
-            n (int): The number of cells.
-        """
-        # The edges are those of the rounded start and width, which the
-        # look-up uses.
+        """Tabulate values y (m,) at ascending positions x (m,) on n cells."""
+        # Compute the edges from the rounded start and width, as the look-up
+        # does.
         first = jnp.asarray(x[0], float)
         cell = jnp.asarray((x[-1] - x[0]) / n, float)
         edges = float(first) + float(cell) * np.arange(n + 1)
@@ -77,13 +69,15 @@ class Table:
     def __call__(self, x: Float[Array, " n"]) -> Float[Array, " n"]:
         """Return the values at positions (n,); constant beyond the ends."""
         n = len(self.pieces)
-        place = jnp.clip((x - self.first) / self.cell, 0.0, n)
-        index = jnp.clip(place.astype(int), 0, n - 1)
-        # The index of the cell that was read: XLA may compute `index` twice
-        # and round positions on an edge differently.
+        position = jnp.clip((x - self.first) / self.cell, 0.0, n)
+        index = jnp.clip(position.astype(int), 0, n - 1)
+        # Read the index of the cell too: XLA may compute `index` twice and
+        # round positions on an edge differently.
         start, value, slope, change, bend = self.pieces[index].T
-        part = place - start
-        return value + slope * part + change * jnp.maximum(part - bend, 0.0)
+        offset = position - start
+        return (
+            value + slope * offset + change * jnp.maximum(offset - bend, 0.0)
+        )
 
 
 @register_dataclass
@@ -92,8 +86,8 @@ class Points:
     """A piecewise linear curve whose points are too close for a table.
 
     Attributes:
-        x (Array): The positions of its points, ascending, (m,).
-        y (Array): The values there, (m,).
+        x (Array): The positions of the points, ascending, (m,).
+        y (Array): The values at the points, (m,).
     """
 
     x: Array
@@ -112,7 +106,7 @@ class Curve:
     Attributes:
         lowest (Array): The lowest frequency, Hz, ().
         highest (Array): The highest frequency, Hz, ().
-        ends (Array): The transmission at these two, (2,).
+        ends (Array): The transmission at these two frequencies, (2,).
         between (Table or Points): The transmission between them.
     """
 
@@ -125,8 +119,8 @@ class Curve:
     def from_filter(cls, filt: Filter) -> "Curve":
         """Return the curve of one of Synthesizer's filters."""
         nu, transmission = _support(filt)
-        # A point at zero wavelength is at infinite frequency: up to it the
-        # transmission of the point before applies.
+        # A point at zero wavelength has infinite frequency; up to it the
+        # transmission is that of the point before.
         finite = np.isfinite(nu)
         x, y = nu[finite], transmission[finite]
         n = _cells_needed(x)
@@ -151,8 +145,8 @@ class Curve:
         """Return the transmission at frequencies, Hz, (n,).
 
         Synthesizer integrates between the outermost frequencies whose
-        transmission is not exactly zero, so at an end of the curve it is
-        exactly the value there.
+        transmission is not exactly zero, so the transmission at an end of the
+        curve must be exactly the value there.
         """
         slack = _slack(nu.dtype)
         low, high = self.ends
@@ -166,11 +160,7 @@ class Curve:
 
 
 def open_range(filt: Filter) -> tuple[float, float]:
-    """Return the bluest and the reddest wavelength of a filter, Angstrom.
-
-    Args:
-        filt (Filter): Synthesizer's filter.
-    """
+    """Return the bluest and the reddest wavelength of a filter, Angstrom."""
     nu, _ = _support(filt)
     low, high = _C_ANGSTROM / nu[[0, -1]]
     return float(high), float(low)
@@ -179,9 +169,9 @@ def open_range(filt: Filter) -> tuple[float, float]:
 def _slack(dtype: np.dtype) -> float:
     """Return the relative tolerance for a frequency at the end of a curve.
 
-    In single precision both are rounded, and the frequency once more by the
-    redshift. In double precision it is zero: Synthesizer's own rounding
-    decides.
+    In single precision both are rounded, and the frequency again when it is
+    redshifted. In double precision the tolerance is zero, as Synthesizer has
+    none.
     """
     info = jnp.finfo(dtype)
     return 2.0 * float(info.eps) if info.bits < _DOUBLE else 0.0
@@ -192,7 +182,7 @@ def _support(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return frequencies, Hz, ascending, and transmissions, (n,) each.
 
-    From the last zero before the transmission to the first after it.
+    Zeros at either end are left out, except the innermost one.
     """
     # Filters keep their frequencies in Hz under any default units.
     nu = np.asarray(filt.original_nu.value, np.float64)[::-1]
@@ -205,7 +195,7 @@ def _support(
 def _cells_needed(x: NDArray[np.float64]) -> float:
     """Return the number of cells with at most one point inside each.
 
-    Infinity if two points coincide, as at a jump.
+    It is infinite if two points coincide, as at a jump.
     """
     closest = np.min(np.diff(x), initial=np.inf)
     if not 0.0 < closest < np.inf:

@@ -1,8 +1,8 @@
-"""The tree of an emission model, walked and written as sums of terms.
+"""Translation of a tree of emission models to sums of terms.
 
-`EmissionTree` takes the models of a tree in the order in which Synthesizer
-runs them. What can't be translated is collected, so that the error lists all
-of it. `translate` needs this module.
+`EmissionTree` translates the models of a tree in the order in which
+Synthesizer runs them. Operations that can't be translated are collected, so
+that one error lists all of them.
 """
 
 from collections.abc import Iterable, Mapping
@@ -68,7 +68,7 @@ from synthesizer_emulator.validation import nearest
 # keys.
 FactorKey: TypeAlias = tuple[Any, ...]
 
-# Whether a transformer returns the escaping fraction or the remainder.
+# Whether a transformer applies the escaping fraction or one minus it.
 _ESCAPED = {
     EscapedFraction: True,
     CoveringFraction: True,
@@ -106,7 +106,7 @@ class TreeTerm:
     """A term of an emission, before equal terms are summed.
 
     Attributes:
-        coefficient (np.ndarray of float): The part common to all galaxies,
+        coefficient (np.ndarray of float): The factor common to all galaxies,
             () or (nlam,).
         factors (tuple): Keys of `EmissionTree.factors`, ordered.
         source (Extraction or str): The source.
@@ -126,8 +126,9 @@ class EmissionTree:
     Args:
         root (EmissionModel): The root of the tree.
         varying (iterable of str): The attributes that vary.
-        fixed (Mapping): The attributes that do not; None is left out.
-        lam_lims (tuple): The wavelengths to keep; all by default.
+        fixed (Mapping): The attributes that do not vary; values of None are
+            ignored.
+        lam_lims (tuple): The wavelengths to keep; None for all.
 
     Attributes:
         grids (list of Grid): The grids that models extract from.
@@ -138,7 +139,8 @@ class EmissionTree:
         masks (dict): The masks of extractions, by key.
         dust (dict): The dust emissions, by label.
         unused (list of str): The attributes that no model uses.
-        suggestions (str): For each of them a line with the nearest name.
+        suggestions (str): A line for each unused attribute, with the nearest
+            name in use.
         nodes (tuple of int): The shape of an SFZH.
     """
 
@@ -166,7 +168,7 @@ class EmissionTree:
         }
         used = parameter_names(root, attributes=attributes)
         self.unused = [k for k in attributes if not is_used(k, used)]
-        # A name that is not used may be a typo of one that is missing.
+        # An unused name may be a typo of a missing one.
         self.suggestions = "".join(
             f"\nThe model has no parameter '{name}'.{nearest(name, used)}"
             for name in self.unused
@@ -181,16 +183,17 @@ class EmissionTree:
             self._refuse(root, "post-processing functions")
 
     def check(self) -> None:
-        """Raise if part of the tree was not translated.
+        """Raise unless the whole tree was translated.
 
         Raises:
-            UnimplementedFunctionality: Lists what has no translation.
-            MissingAttribute: Lists the missing parameters.
+            UnimplementedFunctionality: If operations can't be translated; the
+                error lists them.
+            MissingAttribute: If parameters are missing; the error lists them.
         """
         if self._problems:
             raise UnimplementedFunctionality(
-                "This emission model can't be compiled; use Synthesizer's "
-                "own pipeline for it. Not translated:\n- "
+                "This emission model can't be compiled. Use Synthesizer's "
+                "pipeline for it. Not supported:\n- "
                 + "\n- ".join(self._problems)
             )
         if self._missing:
@@ -200,7 +203,7 @@ class EmissionTree:
             )
 
     def required(self, labels: Iterable[str]) -> list[str]:
-        """Return labels of emissions and of those that they depend on."""
+        """Return labels of emissions and of all emissions they depend on."""
         required: list[str] = []
         pending = list(labels)
         while pending:
@@ -211,19 +214,18 @@ class EmissionTree:
             for term in self.terms[label]:
                 if isinstance(term.source, str):
                     dust = self.dust[term.source]
-                    ends = (term.source, dust.intrinsic, dust.attenuated)
-                    pending += [end for end in ends if end is not None]
+                    used = (term.source, dust.intrinsic, dust.attenuated)
+                    pending += [name for name in used if name is not None]
                 for factor in map(self.factors.__getitem__, term.factors):
                     if isinstance(factor, LuminosityRatio):
                         pending += [factor.target, factor.unscaled]
         return required
 
     def check_luminosities(self, labels: Iterable[str]) -> None:
-        """Refuse wavelength limits if luminosities are needed.
+        """Raise if luminosities are needed but wavelengths are left out.
 
         Raises:
-            InconsistentArguments: If an emission depends on a luminosity,
-                and some of the wavelengths are left out.
+            InconsistentArguments: If an emission depends on a luminosity.
         """
         if self.kept == slice(None):
             return
@@ -234,19 +236,19 @@ class EmissionTree:
             isinstance(factor, LuminosityRatio) for factor in factors
         ):
             raise InconsistentArguments(
-                f"{', '.join(labels)} depend on luminosities over all "
-                "wavelengths (dust emits what it absorbs, or one emission is "
-                "scaled to another): leave out lam_lims."
+                "All wavelengths must be kept for luminosities, on which "
+                f"{', '.join(labels)} depend (energy balance of dust, or one "
+                "emission scaled to another). Omit lam_lims."
             )
 
     def translate(self, model: EmissionModel) -> None:
-        """Write one emission as terms, or note why it can't be."""
+        """Translate one emission to terms, or record why that fails."""
         self.terms[model.label] = []
         for unsupported, what in (
             (model.emitter not in ("stellar", "galaxy"), "its emitter"),
             (model.per_particle, "emission per particle"),
             (model.vel_shift, "velocity shifts"),
-            (bool(find_variations(model)), "a variation: expand_models first"),
+            (bool(find_variations(model)), "a variation (use expand_models)"),
         ):
             if unsupported:
                 self._refuse(model, what)
@@ -286,8 +288,8 @@ class EmissionTree:
     def _transformation(self, model: EmissionModel) -> list[TreeTerm]:
         """Return the terms of a transformation.
 
-        Masks on it have no effect: Synthesizer applies them to emission per
-        particle only.
+        Its masks have no effect, as Synthesizer applies them only to emission
+        per particle.
         """
         terms = self._terms_of(model.apply_to)
         transformer = model.transformer
@@ -297,8 +299,8 @@ class EmissionTree:
             return self._times_attenuation(model, terms)
         if isinstance(transformer, IGMBase):
             raise UnimplementedFunctionality(
-                "an IGM model in the tree, which has no observed wavelengths "
-                "in Synthesizer either; give it to Observer as igm="
+                "an IGM model in the tree, where Synthesizer has no observed "
+                "wavelengths (use igm= of Observer)"
             )
         raise UnimplementedFunctionality(
             f"the transformer {type(transformer).__name__}"
@@ -333,7 +335,7 @@ class EmissionTree:
         return [TreeTerm(np.array(1.0), (), model.label, model.label)]
 
     def _scale(self, model: EmissionModel, scaler: str | None) -> None:
-        """Scale an emission by an attribute, or to another's luminosity."""
+        """Scale an emission by an attribute or to another luminosity."""
         if scaler is None:
             return
         label = model.label
@@ -357,7 +359,7 @@ class EmissionTree:
     def _times_fraction(
         self, model: EmissionModel, terms: list[TreeTerm]
     ) -> list[TreeTerm]:
-        """Return terms times the fraction that escapes, or the remainder."""
+        """Return terms times the escaping fraction, or one minus it."""
         fractions = tuple(
             self._parameters.value(name, model, self._sed, PURE)
             for name in model.transformer._required_params
@@ -369,8 +371,8 @@ class EmissionTree:
             total = sum(float(value({})) for value in fractions)
             if not 0.0 <= total <= 1.0:
                 raise InconsistentParameter(
-                    f"An escape fraction is between 0 and 1, got {total:g} in "
-                    f"the model '{model.label}'."
+                    "An escape fraction must be between 0 and 1, got "
+                    f"{total:g} in the model '{model.label}'."
                 )
             constant = np.array(total if escaped else 1.0 - total)
             if mask is not None:
@@ -403,7 +405,7 @@ class EmissionTree:
             for name in units
         }
         tau_v = shape.pop("tau_v")
-        # The templates of Li et al. ignore the parameters.
+        # The templates of Li et al. do not depend on the parameters.
         if isinstance(law, ParametricLi08) and law.model != "Custom":
             shape = {}
         if not all(isinstance(value, Constant) for value in shape.values()):
@@ -459,7 +461,7 @@ def ordered(keys: Iterable[FactorKey]) -> tuple[FactorKey, ...]:
 
 
 def array_key(array: NDArray | np.floating | None) -> str | float | None:
-    """Return a hashable value that equal arrays share."""
+    """Return a hashable value, the same for equal arrays."""
     if array is None:
         return None
     if not np.ndim(array):
@@ -471,7 +473,7 @@ def _kept_wavelengths(
     lam: NDArray[np.float64],
     lam_lims: tuple[unyt_quantity, unyt_quantity] | None,
 ) -> slice:
-    """Return the wavelengths within limits and one beyond each end."""
+    """Return the wavelengths within limits and one more at each end."""
     if lam_lims is None:
         return slice(None)
     low, high = (
@@ -479,7 +481,7 @@ def _kept_wavelengths(
     )
     if not low < high:
         raise InconsistentArguments(
-            f"lam_lims have to ascend, got {lam_lims[0]} and {lam_lims[1]}."
+            f"lam_lims must ascend, got {lam_lims[0]} and {lam_lims[1]}."
         )
     first = np.searchsorted(lam, low, side="right") - 1
     last = np.searchsorted(lam, high) + 1
@@ -490,7 +492,7 @@ def _label(model: EmissionModel | str) -> str:
     """Return the label of a model in the tree."""
     if isinstance(model, str):
         raise UnimplementedFunctionality(
-            f"the emission '{model}' of an earlier run"
+            f"the emission '{model}' from an earlier run"
         )
     return model.label
 

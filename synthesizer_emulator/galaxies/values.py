@@ -1,8 +1,8 @@
 """Parameter values of an emission model: constant, varying or computed.
 
 `resolve` makes them from Synthesizer's models. Each is called with the
-parameters of one galaxy and returns a plain number, and each lists the
-varying parameters that it depends on.
+parameters of one galaxy and returns a plain number, and each lists the varying
+parameters that it depends on.
 """
 
 from collections.abc import Callable, Mapping
@@ -36,7 +36,7 @@ class Constant:
 
     @property
     def varying(self) -> "frozenset[Varying]":
-        """The empty set."""
+        """An empty set."""
         return frozenset()
 
     def __call__(self, parameters: Mapping[str, ArrayLike]) -> Any:
@@ -51,7 +51,7 @@ class Varying:
     Attributes:
         name (str): The name of the parameter.
         units (str): The units of the plain number; None for an argument of
-            a function, which is passed on in the units that it comes in.
+            a function, which is passed on in whatever units it has.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Varying:
 
     @property
     def varying(self) -> "frozenset[Varying]":
-        """This parameter alone."""
+        """The set of this parameter."""
         return frozenset({self})
 
     def __call__(self, parameters: Mapping[str, ArrayLike]) -> Any:

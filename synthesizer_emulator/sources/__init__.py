@@ -1,5 +1,4 @@
-"""Grids in Synthesizer's format from data that ship with other packages.
+"""Grids in Synthesizer's format, made from data shipped with other packages.
 
-Emulators are built from any grid file, so these modules are needed only to
-make the grids themselves.
+Emulators can be built from any grid file; these modules make such files.
 """

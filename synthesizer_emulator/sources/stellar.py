@@ -20,8 +20,8 @@ _YOUNGEST_AGE = 1.0
 
 _H = 6.62607015e-27  # erg s
 
-# A few old populations have no helium-ionising photons at all; one photon
-# a second instead keeps the logarithm finite.
+# A few old populations emit no helium-ionising photons; a floor of one photon
+# per second keeps the logarithm finite.
 _LOWEST_RATE = 1.0
 
 # Ionisation edges in Angstrom, from the ionisation energies of the NIST
@@ -75,18 +75,14 @@ def read_stellar_models() -> StellarModels:
 def lnu_from_llam(
     llam: NDArray[np.float64], lam: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return erg/s/Hz of Lsun/Angstrom at wavelengths `lam` in Angstrom."""
+    """Convert Lsun/Angstrom at wavelengths in Angstrom to erg/s/Hz."""
     return llam * (LSUN * lam**2 / SPEED_OF_LIGHT)
 
 
 def ionising_energy(models: StellarModels) -> NDArray[np.float64]:
-    """Return the stellar luminosity below 911.8 Angstrom.
+    """Return the stellar luminosity below 911.8 Angstrom, (nage, nmetal).
 
-    Args:
-        models (StellarModels): The stellar models.
-
-    Returns:
-        np.ndarray of float: In Lsun per initial Msun, (nage, nmetal).
+    The units are Lsun per initial Msun.
     """
     ionising = models.lam <= LYMAN_LIMIT
     return np.asarray(
@@ -99,17 +95,12 @@ def ionising_photon_rates(
 ) -> dict[str, NDArray[np.float64]]:
     """Return log10 of the rates of photons that ionise HI, HeI and HeII.
 
-    Args:
-        models (StellarModels): The stellar models.
-
-    Returns:
-        dict: For each ion log10 of photons/s per initial Msun, (nage,
-            nmetal).
+    The rates are in photons/s per initial Msun, (nage, nmetal), by ion.
     """
     photons = models.llam * (LSUN * models.lam / (_H * SPEED_OF_LIGHT))
     rates = {}
     for ion, edge in _IONISATION_EDGES.items():
-        # The edge falls between two wavelengths: end the integral on it.
+        # End the integral at the edge, which is between two wavelengths.
         below = models.lam < edge
         lam = np.append(models.lam[below], edge)
         upper = below.sum()

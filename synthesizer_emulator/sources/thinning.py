@@ -1,4 +1,4 @@
-"""Which ages, wavelengths and ionisation parameters a BC03 grid keeps."""
+"""Selection of the ages, wavelengths and log10 U that a BC03 grid keeps."""
 
 from dataclasses import dataclass
 
@@ -16,13 +16,13 @@ from synthesizer_emulator.wavelengths import (
 
 @dataclass(frozen=True)
 class Thinning:
-    """The part of the full models to keep.
+    """The data of the full models that a grid keeps.
 
     Attributes:
         ages (int): The number of ages, evenly spread over the list; None
             for all.
         resolution (float): The resolving power lam/dlam to rebin to; None
-            for the models' own wavelengths.
+            for no rebinning.
         lam_lims (tuple of float): Wavelength limits in Angstrom.
         log10_ionisation_parameters (tuple of float): The ionisation
             parameters. A single one gives a grid without that axis.
@@ -41,7 +41,7 @@ class Thinning:
         """Check the settings.
 
         Raises:
-            InconsistentArguments: If one is out of its range.
+            InconsistentArguments: If a setting is out of range.
         """
         if self.ages is not None and self.ages < 2:
             raise InconsistentArguments(
@@ -62,22 +62,21 @@ class Thinning:
             if not np.any(np.isclose(LOG10_IONISATION_PARAMETERS, log10u)):
                 known = (f"{u:g}" for u in LOG10_IONISATION_PARAMETERS)
                 raise InconsistentArguments(
-                    f"No Cloudy run at log10 U = {log10u:g}; the models "
-                    f"have {', '.join(known)}."
+                    "log10_ionisation_parameters must be among "
+                    f"{', '.join(known)}, got {log10u:g}."
                 )
 
     def age_indices(self, n_ages: int) -> NDArray[np.intp]:
-        """Return the indices of the ages to keep, always with both ends."""
+        """Return the indices of the ages to keep, including both ends."""
         if self.ages is None or self.ages >= n_ages:
             return np.arange(n_ages)
         return np.round(np.linspace(0, n_ages - 1, self.ages)).astype(int)
 
     def wavelengths(self, lam: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the wavelengths of the thinned grid, in Angstrom.
+        """Return the wavelengths of the thinned grid, Angstrom.
 
-        Evenly spaced in log wavelength by the resolution, but nowhere finer
-        than the models, as rebinning adds no detail; without a resolution
-        those of the models.
+        They are those of the models or, given a resolution, evenly spaced in
+        log wavelength, but nowhere finer than those of the models.
         """
         low, high = self.lam_lims or (lam[0], lam[-1])
         lam = lam[(lam >= low) & (lam <= high)]
@@ -95,19 +94,15 @@ class Thinning:
     ) -> tuple[NDArray[np.float64], WavelengthMap]:
         """Return the new wavelengths and the map of spectra onto them.
 
-        Args:
-            lam (np.ndarray of float): The wavelengths of the models,
-                Angstrom, (nlam,).
-
         Raises:
-            InconsistentArguments: If fewer than two wavelengths are left.
+            InconsistentArguments: If fewer than two wavelengths are kept.
         """
         new_lam = self.wavelengths(lam)
         if len(new_lam) < 2:
             raise InconsistentArguments(
-                f"The limits {self.lam_lims} Angstrom leave "
-                f"{len(new_lam)} wavelengths; the models reach from "
-                f"{lam[0]:g} to {lam[-1]:g} Angstrom."
+                "The grid must keep at least two wavelengths, got "
+                f"{len(new_lam)} with lam_lims={self.lam_lims}. Use limits "
+                f"within {lam[0]:g} to {lam[-1]:g} Angstrom."
             )
         if self.resolution is not None:
             return new_lam, flux_conserving(lam, new_lam)
