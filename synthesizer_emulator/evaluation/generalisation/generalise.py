@@ -72,7 +72,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Generalisation:
-    """The result of a study.
+    """The errors of all runs of a generalisation study.
 
     Attributes:
         study (Study): The configuration.

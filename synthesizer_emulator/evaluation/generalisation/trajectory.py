@@ -48,7 +48,7 @@ class NetworkRecorder:
         return NetworkRecorder(set(), name, self.finals)
 
     def resume(self, template: Any) -> None:
-        """Return None, to train from the start."""
+        """Return None, so that the training starts at the first epoch."""
 
     def report(self, history: LossHistory, state: Any) -> None:
         """Keep the network of this epoch, and the best network so far."""

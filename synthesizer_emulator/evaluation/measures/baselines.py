@@ -81,11 +81,12 @@ def pchip_of_components(
     wanted: Sequence[Axis],
     missing: NDArray[np.bool_],
 ) -> NDArray[np.float64]:
-    """Interpolate the coefficients of principal components of ln flux.
+    """Interpolate an emission by PCHIP of its principal components.
 
-    Uses PCHIP (Fritsch & Butland 1984, SIAM J. Sci. Stat. Comput. 5, 300, as
-    in SciPy) along each axis with missing nodes, as a function of its label.
-    The fraction of nodes with emission is interpolated linearly.
+    The coefficients of the components of ln flux are interpolated by PCHIP
+    (Fritsch & Butland 1984, SIAM J. Sci. Stat. Comput. 5, 300, as in SciPy)
+    along each axis with missing nodes, as a function of its label. The
+    fraction of nodes with emission is interpolated linearly.
 
     Args:
         values (np.ndarray of float): The emission at the nodes of `axes`,

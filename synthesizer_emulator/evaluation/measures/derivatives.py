@@ -35,7 +35,7 @@ _STEP = 0.01
 
 @dataclass(frozen=True)
 class DerivativeErrors:
-    """Differences between estimates of a derivative d ln flux / d label.
+    """Differences between the estimates of a derivative d ln flux / d label.
 
     Attributes:
         logged (bool): Whether the label is log10 of the axis.
