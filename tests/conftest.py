@@ -11,7 +11,33 @@ import h5py
 import jax
 import numpy as np
 import pytest
+from jaxtyping import install_import_hook
 from scipy.stats import qmc
+
+# The shapes and types of the jitted core are checked at every call; this has
+# to come before the package is imported.
+install_import_hook(
+    [
+        "synthesizer_emulator.emulator",
+        *(
+            f"synthesizer_emulator.galaxies.{module}"
+            for module in (
+                "attenuation",
+                "bands",
+                "dust",
+                "igm",
+                "integrals",
+                "metal_dists",
+                "observer",
+                "sf_hists",
+                "terms",
+                "transmission",
+                "values",
+            )
+        ),
+    ],
+    "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
+)
 
 # The classic mistake of normalising (n, k) by (n,) must not pass.
 jax.config.update("jax_numpy_rank_promotion", "raise")

@@ -9,7 +9,7 @@ import numpy as np
 from flax import nnx
 from jax import Array
 from jaxtyping import Bool, Float
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from synthesizer.exceptions import InconsistentArguments
 
 from synthesizer_emulator.gridfile.header import Axis
@@ -89,9 +89,7 @@ class AxisDomain:
             return scaled ** (1.0 / _WIDE_POWER) - self._shift
         return scaled
 
-    def require_inside(
-        self, values: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
+    def require_inside(self, values: ArrayLike) -> NDArray[np.float64]:
         """Return axis values within the domain, raising an error otherwise.
 
         Values that are outside by rounding are moved to the end.
@@ -114,7 +112,8 @@ class AxisDomain:
                 f"{np.max(values):g}: the emulator does not "
                 "extrapolate."
             )
-        return clipped
+        # Of one value NumPy makes a number.
+        return np.asarray(clipped)
 
     @property
     def _shift(self) -> float:

@@ -254,8 +254,9 @@ class Bands:
             jnp.concatenate(fluxes)[order],
         )
 
-    def _checked(self, spectrum: Array) -> Array:
+    def _checked(self, spectrum: ArrayLike) -> Float[Array, " nlam"]:
         """Return a spectrum; raise unless its shape is (nlam,)."""
+        spectrum = jnp.asarray(spectrum)
         if spectrum.shape != self.nu.shape:
             raise InconsistentArguments(
                 "The spectrum of one galaxy must have the "

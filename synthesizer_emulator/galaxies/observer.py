@@ -183,6 +183,6 @@ def plain_wavelengths(lam: NDArray) -> NDArray[np.float64]:
     return lam
 
 
-def plain_redshift(redshift: ArrayLike) -> Float[Array, ""]:
+def plain_redshift(redshift: ArrayLike) -> Float[Array, "..."]:
     """Return a redshift as a plain number."""
     return jnp.asarray(in_units("redshift", redshift, PURE), float)
