@@ -66,15 +66,15 @@ def _architecture(name: str, row: dict) -> str:
         *(f"{100 * nodes[q]:.3g}" for q in ("p50", "p95", "p99")),
         *(f"{1000 * magnitudes[q]:.2g}" for q in ("p50", "p99")),
         f"{row['weights_megabytes']:.1f} MB",
-        _duration(row["build_seconds"]),
+        _duration(row["build_seconds"], row.get("build_undisturbed", True)),
         *(f"{ms:.2g} ms" for ms in row["milliseconds"].values()),
     ]
     return f"| `{name}` | " + " | ".join(cells) + " |"
 
 
-def _duration(seconds: float | None) -> str:
-    """Return a time in seconds; None if other jobs disturbed it."""
-    return "not timed" if seconds is None else f"{seconds:.0f} s"
+def _duration(seconds: float, undisturbed: bool) -> str:
+    """Return a time, marked if other programs ran at the same time."""
+    return f"{seconds:.0f} s" + ("" if undisturbed else " (busy machine)")
 
 
 def _held_out_table() -> str:
