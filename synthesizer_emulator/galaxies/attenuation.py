@@ -34,7 +34,9 @@ _NOLL_K_V = 4.05 + 2.659 * (
 def translate_curve(
     curve: native.AttenuationLaw, lam: NDArray[np.float64]
 ) -> Partial:
-    """Return a dust curve, at wavelengths in Angstrom, as a JAX function.
+    """Return a dust curve as a function of its shape parameters.
+
+    The wavelengths are in Angstrom.
 
     Raises:
         UnimplementedFunctionality: If the shape of this curve can't vary.

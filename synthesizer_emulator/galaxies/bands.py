@@ -95,16 +95,10 @@ class Band:
     ) -> Float[Array, ""]:
         """Return the mean flux density of one galaxy in this band.
 
-        Args:
-            nu (Array): The rest-frame frequencies, Hz, descending, (nlam,).
-            steps (Array): The spacings of the frequencies, Hz, (nlam - 1,).
-            fnu (Array): The flux density at the frequencies `nu` / (1 + z),
-                (nlam,).
-            redshift (Array): The redshift.
-
-        Returns:
-            Array: The flux density, (); zero if the filter covers fewer
-                than two frequencies, NaN if any flux density in it is NaN.
+        The frequencies `nu`, Hz, are in the rest frame, descending, with the
+        spacings `steps`; `fnu` is the flux density at `nu` / (1 + z). The
+        result is zero if the filter covers fewer than two frequencies, and
+        NaN if any flux density in it is NaN.
         """
         # Use only the few frequencies within the filter.
         one_plus = 1.0 + redshift

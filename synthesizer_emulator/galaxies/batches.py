@@ -135,7 +135,7 @@ def count(values: Mapping[str, Any]) -> int:
 def suitable_batch_size(
     model: GalaxyModel, devices: Sequence[jax.Device]
 ) -> int:
-    """Return the number of galaxies per batch that suits the memory."""
+    """Choose the number of galaxies per batch to suit the devices' memory."""
     stats = devices[0].memory_stats() or {}
     memory = max(_DEVICE_FRACTION * stats.get("bytes_limit", 0), _BATCH_BYTES)
     size = memory / _bytes_per_galaxy(model)

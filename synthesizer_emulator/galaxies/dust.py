@@ -30,7 +30,9 @@ _TEMPERATURES = np.geomspace(1.0, 1e4, 465)
 
 
 def translate_dust(generator: Any, lam: NDArray[np.float64]) -> Partial:
-    """Return the log shape of dust emission, at wavelengths in Angstrom.
+    """Return the log shape of dust emission as a function of temperature.
+
+    The wavelengths are in Angstrom.
 
     Raises:
         UnimplementedFunctionality: If the generator is not supported.
@@ -67,12 +69,8 @@ def _log_planck(
 ) -> Array:
     """Return the logarithm of Planck's law times a factor, up to a constant.
 
-    Args:
-        log_factor (Array): The logarithm of the factor in front of
-            1 / (exp(heat / temperature) - 1), (nlam,).
-        heat (Array): h nu / k, K, (nlam,).
-        above (Array): `heat` minus its minimum, K, (nlam,).
-        temperature (float): The temperature, K.
+    The factor multiplies 1 / (exp(heat / temperature) - 1), where `heat` is
+    h nu / k in K; `above` is `heat` minus its minimum.
     """
     # Subtracting the minimum keeps the last digits of large exponents.
     # log(exp(x) - 1) would overflow and have no derivative.

@@ -91,8 +91,8 @@ class EmissionFunction:
     ) -> dict[str, ArrayLike]:
         """Return parameters as plain numbers in the model's units.
 
-        The parameters are those of one galaxy or of many; parameters that the
-        model does not use are unchanged.
+        They may be parameters of one galaxy or of many. Parameters that the
+        model does not use are returned unchanged.
 
         Raises:
             IncorrectUnits: If a parameter has the wrong units.

@@ -25,7 +25,7 @@ _CODE = re.compile(r"[^/\s]+/[^/.\s]+\.[^/\s]+")
 
 
 def as_filters(given: GivenFilters) -> FilterCollection:
-    """Return a collection of filters.
+    """Return a collection of filters from their codes or top-hat edges.
 
     Args:
         given (FilterCollection/str/list of str/Mapping): A collection; or
@@ -51,9 +51,10 @@ def as_filters(given: GivenFilters) -> FilterCollection:
     for code in codes:
         if not _CODE.fullmatch(code):
             raise InconsistentArguments(
-                "Filter codes must be such as JWST/NIRCam.F115W, got "
-                f"'{code}'. Use {{code: [lowest, highest]}}, in Angstrom, for "
-                "top hats." + nearest(code, _cached())
+                "Filter codes must have the form Observatory/Instrument.Band, "
+                f"e.g. JWST/NIRCam.F115W, got '{code}'. For top hats use "
+                "{code: [lowest, highest]}, in Angstrom."
+                + nearest(code, _cached())
             )
     try:
         return FilterCollection(filter_codes=list(codes))

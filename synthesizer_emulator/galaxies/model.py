@@ -276,12 +276,12 @@ class GalaxyModel:
     def plain(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the parameters of galaxies as plain numbers.
 
-        The parameters are those of one galaxy, as for `galaxy`, or of many.
+        They may be parameters of one galaxy, as for `galaxy`, or of many.
 
         Raises:
             IncorrectUnits: If a parameter has the wrong units.
-            InconsistentArguments: If a parameter of the emission model is
-                not one that varies.
+            InconsistentArguments: If the emission model does not vary with a
+                parameter.
         """
         plain = dict(values)
         for name, units in _UNITS.items():
@@ -315,7 +315,7 @@ class GalaxyModel:
     def mass_fractions(self, values: Mapping[str, Any]) -> Array:
         """Return the fraction of the initial mass at each node, (n_ages, n_Z).
 
-        The parameters are those of one galaxy, as for `galaxy`, without units.
+        The parameters are as for `galaxy`, without units.
         """
         if self.sf_hist is None or self.metal_dist is None:
             return jnp.asarray(values["sfzh"])
@@ -372,12 +372,12 @@ def _exact_wavelengths(
 
 
 def _check_varying(names: Iterable[str], known: Sequence[str]) -> None:
-    """Raise unless all parameters of an emission model are varying ones.
+    """Raise if an emission model does not vary with a parameter.
 
     Raises:
-        InconsistentArguments: If a parameter would have no effect. This is
-            left to `spectra` if a varying parameter is missing, as the name
-            may be a typo of that.
+        InconsistentArguments: If a parameter would have no effect. If varying
+            parameters are missing, `spectra` raises an error instead, as the
+            name may be a typo of one of them.
     """
     names = list(names)
     unknown = [name for name in names if name not in known]

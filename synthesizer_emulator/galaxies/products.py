@@ -1,8 +1,8 @@
 """The matrix products that evaluate the terms of an emission model.
 
 Terms with different factors need different sums of a grid's spectra. If there
-are no more such sums than spectra, each sum is one product. Otherwise each
-spectrum is one product, and the products are summed for each galaxy.
+are no more sums than spectra, each sum is one product. Otherwise each spectrum
+is one product, and the products are summed for each galaxy.
 """
 
 from collections.abc import Iterable, Mapping
@@ -30,7 +30,7 @@ Sums: TypeAlias = dict[tuple[Source, tuple[FactorKey, ...]], Weights]
 
 
 class Products:
-    """The matrix products of a model.
+    """The matrix products of an emission model, without duplicates.
 
     Args:
         tree (EmissionTree): The model.

@@ -1,7 +1,7 @@
-"""Errors with remedies for grids that do not suit a model or its emitter.
+"""Error messages that suggest remedies for missing axes and spectra of grids.
 
 Synthesizer's errors for missing axes and spectra are raised deep within an
-extraction. The errors here name the axes or spectra and suggest remedies.
+extraction, without a remedy.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -31,7 +31,7 @@ def check_parametric(grid: Grid) -> None:
     """Raise unless the axes of a grid are ages and metallicities.
 
     Raises:
-        InconsistentArguments: If the axes differ; the error has the remedy.
+        InconsistentArguments: If they differ; the error suggests a remedy.
     """
     if tuple(grid.axes) != _PARAMETRIC:
         others = [axis for axis in grid.axes if axis not in _PARAMETRIC]
@@ -53,7 +53,7 @@ def check_spectra(grid: Grid, names: Iterable[str]) -> None:
     """Raise unless a grid has the named spectra.
 
     Raises:
-        MissingSpectraType: If spectra are missing; the error has the remedy.
+        MissingSpectraType: If one is missing; the error suggests a remedy.
     """
     missing = [name for name in names if name not in grid.spectra]
     if missing:
@@ -67,7 +67,7 @@ def check_spectra(grid: Grid, names: Iterable[str]) -> None:
 
 
 def extracted_spectra(model: EmissionModel, grid: Grid) -> list[str]:
-    """Return the sorted names of the spectra that a model extracts."""
+    """Return the sorted names of spectra that a model extracts from a grid."""
     nodes = (m for m in model._models.values() if m.grid is grid)
     return sorted({m.extract for m in nodes if m.extract is not None})
 
@@ -76,18 +76,12 @@ def extracted_spectra(model: EmissionModel, grid: Grid) -> list[str]:
 def with_remedies(
     grid: Grid, model: EmissionModel, emitter: Any, spectra: Iterable[str]
 ) -> Iterator[None]:
-    """Replace errors of an extraction by errors with remedies.
-
-    Args:
-        grid (Grid): The grid of the extraction.
-        model (EmissionModel): The model of the extraction.
-        emitter (Stars/BlackHoles/Gas): The emitter.
-        spectra (iterable of str): The spectra that the grid must have.
+    """Replace the errors of an extraction by errors that suggest remedies.
 
     Raises:
         InconsistentArguments: If parametric stars lack an axis of the grid.
         MissingAttribute: If another emitter lacks an axis of the grid.
-        MissingSpectraType: If the grid lacks some of the spectra.
+        MissingSpectraType: If the grid lacks one of `spectra`.
     """
     try:
         yield
@@ -104,7 +98,7 @@ def with_remedies(
 
 
 def add_remedies(kind: type[Grid]) -> None:
-    """Patch Synthesizer's extraction from a class of grids with remedies."""
+    """Patch Synthesizer to suggest remedies for grids of a class."""
     for name in ("_extract_spectra", "_extract_lines"):
         extract = getattr(Extraction, name)
         setattr(Extraction, name, _wrapped(extract, kind))
@@ -113,7 +107,7 @@ def add_remedies(kind: type[Grid]) -> None:
 def _wrapped(
     extract: Callable[..., Any], kind: type[Grid]
 ) -> Callable[..., Any]:
-    """Wrap an extraction, so that its errors have remedies."""
+    """Wrap an extraction so that its errors suggest remedies."""
     parameters = signature(extract)
 
     @wraps(extract)
@@ -146,7 +140,7 @@ def _check_axes(grid: Grid, model: EmissionModel, emitter: Any) -> None:
     """Raise unless an emitter or its model has values for all axes of a grid.
 
     Raises:
-        MissingAttribute: If values are missing; the error has the remedies.
+        MissingAttribute: If one is missing; the error suggests remedies.
     """
     missing = [a for a in grid.axes if not _has(emitter, model, a)]
     if missing:

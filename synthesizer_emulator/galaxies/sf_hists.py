@@ -35,7 +35,7 @@ _LARGEST_RATIO = 10.0
 
 _LN_10 = np.log(10.0)
 
-# The smallest age over that of the peak of a double power law.
+# The smallest ratio of an age to the peak age of a double power law.
 _YOUNGEST = 1e-15
 
 # The distance from the peak of a double power law, in e-folds of the ratio of
@@ -57,7 +57,7 @@ def gaussian(
     max_age: Years = _NO_MAX_AGE,
     min_age: Years = 0.0,
 ) -> Float[Array, " edges-1"]:
-    r"""Return the masses formed at $\exp(-((age - peak) / \sigma)^2)$."""
+    r"""Return the masses formed at rate $\exp(-((age - peak) / \sigma)^2)$."""
     young, width = integrals.clipped_bins(limits, min_age, max_age)
     return integrals.gaussian((young - peak_age) / sigma, width / sigma)
 
@@ -140,7 +140,7 @@ def double_power_law(
     steep, shallow = jnp.maximum(alpha, beta), jnp.minimum(alpha, beta)
     ratio = steep - shallow
     bend = _BEND / jnp.maximum(ratio, _YOUNGEST)
-    parts = [
+    integrated = [
         integrals.power_law(
             jnp.clip(log_low, start, end),
             jnp.clip(log_high, start, end),
@@ -154,7 +154,7 @@ def double_power_law(
             (bend, jnp.inf, steep, -1.0),
         )
     ]
-    exponents, factors = map(jnp.stack, zip(*parts, strict=True))
+    exponents, factors = map(jnp.stack, zip(*integrated, strict=True))
     return integrals.scaled(exponents, factors).sum(axis=0)
 
 
@@ -167,7 +167,7 @@ def continuity(
 ) -> Float[Array, " edges-1"]:
     """Return the masses formed at constant rates in fixed age bins.
 
-    The history is that of Leja et al. (2019, ApJ 876, 3).
+    As in Leja et al. (2019, ApJ 876, 3).
 
     Args:
         limits (np.ndarray of float): The limits of the grid's bins, (n + 1,).
@@ -193,9 +193,9 @@ def continuity_flex(
 ) -> Float[Array, " edges-1"]:
     """Return the masses formed at constant rates in flexible age bins.
 
-    The history is that of Leja et al. (2019, ApJ 876, 3). The k bins between
-    the youngest and the oldest form equal masses; their edges follow from the
-    ratios of their rates.
+    As in Leja et al. (2019, ApJ 876, 3), the k bins between the youngest and
+    the oldest form equal masses; their edges follow from the ratios of their
+    rates.
 
     Args:
         limits (np.ndarray of float): The limits of the grid's bins, (n + 1,).
@@ -238,11 +238,10 @@ def continuity_psb(
     max_age: Years,
     min_age: Years = 0.0,
 ) -> Float[Array, " edges-1"]:
-    """Return the masses of constant rates in a post-starburst galaxy.
+    """Return the masses formed at constant rates in a post-starburst galaxy.
 
-    The history is that of Suess et al. (2021, ApJ 915, 87), in bins spaced as
-    in Synthesizer: one up to `tlast`, k_flex of equal width up to `tflex`, and
-    k_fixed of equal width up to `max_age`.
+    As in Suess et al. (2021, ApJ 915, 87), with Synthesizer's evenly spaced
+    bins: one up to `tlast`, k_flex up to `tflex`, and k_fixed up to `max_age`.
 
     Args:
         limits (np.ndarray of float): The limits of the grid's bins, (n + 1,).
@@ -283,9 +282,9 @@ def dirichlet(
     min_age: Years = 0.0,
     max_age: Years = _NO_MAX_AGE,
 ) -> Float[Array, " edges-1"]:
-    """Return the masses of constant rates with a Dirichlet prior.
+    """Return the masses formed at constant rates with a Dirichlet prior.
 
-    The history is that of Leja et al. (2017, ApJ 837, 170).
+    As in Leja et al. (2017, ApJ 837, 170).
 
     Args:
         limits (np.ndarray of float): The limits of the grid's bins, (n + 1,).
@@ -334,7 +333,7 @@ def _stepwise(
     min_age: ArrayLike,
     max_age: ArrayLike,
 ) -> Float[Array, " edges-1"]:
-    """Return the masses formed at rates, ln (k,), between edges (k + 1,)."""
+    """Return the masses formed at rates exp(log_rates) between k + 1 edges."""
     formed = integrals.overlaps(limits, edges, min_age, max_age)
     return integrals.scaled(log_rates[:, None], formed).sum(axis=0)
 
@@ -349,7 +348,7 @@ def _edges(agebins: ArrayLike) -> Array:
 
 
 def _log_rates(log10_ratios: Array) -> Array:
-    """Return ln of rates (k,) from log10 of each over the next (k - 1,)."""
+    """Return ln of k rates from log10 of the ratio of each to the next."""
     return -_LN_10 * jnp.concatenate([jnp.zeros(1), jnp.cumsum(log10_ratios)])
 
 

@@ -246,11 +246,8 @@ class DustEmission:
     ) -> None:
         """Warn if most of the luminosity is emitted outside the wavelengths.
 
-        Args:
-            label (str): The label of the dust emission.
-            parameters (Mapping): The parameters of one galaxy, or of many
-                with a leading axis.
-            lam (array): The wavelengths, Angstrom, (nlam,).
+        The parameters are those of one galaxy, or of many with a leading axis;
+        the wavelengths are in Angstrom.
         """
         temperature = self.temperature
         if self.names:

@@ -170,8 +170,7 @@ def _slack(dtype: np.dtype) -> float:
     """Return the relative tolerance for a frequency at the end of a curve.
 
     In single precision both are rounded, and the frequency again when it is
-    redshifted. In double precision the tolerance is zero, as Synthesizer has
-    none.
+    redshifted. In double precision the tolerance is zero, as in Synthesizer.
     """
     info = jnp.finfo(dtype)
     return 2.0 * float(info.eps) if info.bits < _DOUBLE else 0.0

@@ -180,7 +180,7 @@ class EmissionTree:
         self._parameters = ParameterResolver(stars, attributes)
         self.nodes: tuple[int, int] = stars.sfzh.shape
         if root._post_processing:
-            self._refuse(root, "post-processing functions")
+            self._record_problem(root, "post-processing functions")
 
     def check(self) -> None:
         """Raise unless the whole tree was translated.
@@ -244,14 +244,14 @@ class EmissionTree:
     def translate(self, model: EmissionModel) -> None:
         """Translate one emission to terms, or record why that fails."""
         self.terms[model.label] = []
-        for unsupported, what in (
+        for unsupported, problem in (
             (model.emitter not in ("stellar", "galaxy"), "its emitter"),
             (model.per_particle, "emission per particle"),
             (model.vel_shift, "velocity shifts"),
             (bool(find_variations(model)), "a variation (use expand_models)"),
         ):
             if unsupported:
-                self._refuse(model, what)
+                self._record_problem(model, problem)
                 return
         try:
             if model._is_extracting:
@@ -266,12 +266,12 @@ class EmissionTree:
             for scaler in model.scale_by:
                 self._scale(model, scaler)
         except UnimplementedFunctionality as error:
-            self._refuse(model, str(error))
+            self._record_problem(model, str(error))
         except MissingAttribute as error:
             self._missing.append(f"{model.label}: {error}")
 
-    def _refuse(self, model: EmissionModel, what: str) -> None:
-        self._problems.append(f"{model.label}: {what}")
+    def _record_problem(self, model: EmissionModel, problem: str) -> None:
+        self._problems.append(f"{model.label}: {problem}")
 
     def _terms_of(self, model: EmissionModel | str) -> list[TreeTerm]:
         return self.terms[_label(model)]

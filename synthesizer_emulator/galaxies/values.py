@@ -59,7 +59,7 @@ class Varying:
 
     @property
     def varying(self) -> "frozenset[Varying]":
-        """The set of this parameter."""
+        """A set with this parameter only."""
         return frozenset({self})
 
     def __call__(self, parameters: Mapping[str, ArrayLike]) -> Any:

@@ -1,4 +1,4 @@
 """Grids in Synthesizer's format, made from data shipped with other packages.
 
-Emulators can be built from any grid file; these modules make such files.
+Emulators can be built from any grid file, so these modules are optional.
 """

@@ -75,8 +75,9 @@ class Thinning:
     def wavelengths(self, lam: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the wavelengths of the thinned grid, Angstrom.
 
-        They are those of the models or, given a resolution, evenly spaced in
-        log wavelength, but nowhere finer than those of the models.
+        Without a resolution they are the wavelengths of the models. Otherwise
+        they are evenly spaced in log wavelength, but nowhere finer than the
+        models, as rebinning adds no detail.
         """
         low, high = self.lam_lims or (lam[0], lam[-1])
         lam = lam[(lam >= low) & (lam <= high)]
