@@ -1,8 +1,8 @@
 """Emulated grids for Synthesizer.
 
-Change `Grid` to `EmulatedGrid` and the rest of a script stays as it is.
-The public names are listed in `__init__.pyi`; they load when first used, so
-that importing the package costs nothing.
+In a script, replace `Grid` by `EmulatedGrid`; nothing else changes. The
+public names are listed in `__init__.pyi` and imported on first use, so that
+importing the package is fast.
 """
 
 import lazy_loader
@@ -10,5 +10,5 @@ import lazy_loader
 __version__ = "0.1.0"
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
-# Left out of `import *`, since it needs the extra `synference`.
+# Excluded from `import *`, because it needs the extra `synference`.
 __all__.remove("EmulatedGalaxyBasis")

@@ -266,7 +266,7 @@ WHOLE = {
         (
             {"training": {"all": "x"}},
             InconsistentArguments,
-            "'training: all' takes blocks",
+            "'training: all' must be a block",
         ),
         (
             {"training": {"x": {"ages": "old"}}},

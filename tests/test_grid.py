@@ -312,7 +312,7 @@ def test_where_weights_are_found(tmp_path, monkeypatch):
     for spelling in (EXAMPLE_NAME, f"{EXAMPLE_NAME}.hdf5"):
         grid = EmulatedGrid(spelling, grid_dir=tmp_path)
         assert grid.grid_name == EXAMPLE_NAME
-    with pytest.warns(RuntimeWarning, match=r"(?s)built from.*serve as"):
+    with pytest.warns(RuntimeWarning, match=r"(?s)built from.*same name"):
         grid = EmulatedGrid("mine", weights=tmp_path / name)
     assert grid.grid_name == "mine"
     monkeypatch.setenv("SYNTHESIZER_GRID_DIR", str(tmp_path))

@@ -653,7 +653,7 @@ def test_no_photons_are_no_fault(sealed):
 def test_lines_that_synthesizer_needs_are_named(sealed):
     with edited(sealed) as hdf:
         del hdf["lines/transmitted"]
-    with pytest.raises(GridError, match=r"no lines' transmitted.*ignore_li"):
+    with pytest.raises(GridError, match=r"lacks transmitted.*ignore_li"):
         EmulatedGrid("g", weights=sealed)
     grid = EmulatedGrid("g", weights=sealed, ignore_lines=True)
     assert grid.available_spectra_emissions == ["incident", "linecont"]

@@ -1,7 +1,7 @@
 """Emulators as pure JAX functions from axis values to fluxes, without units.
 
-For gradients, batches of spectra and samplers. Here are also the scaling of
-axes and fluxes, the tables, and the measures of error.
+For gradients, batches of spectra and samplers. Also the scaling of axes and
+fluxes, interpolation in tables, and measures of error.
 """
 
 import lazy_loader

@@ -1,8 +1,8 @@
 """Cubic Hermite interpolation along one axis, in NumPy and in JAX.
 
-A cubic in a cell follows from the values and slopes at its two nodes. Slopes
-are those of PCHIP on axes of few nodes, and of Akima elsewhere. Values are
-vectors of k components; the metric gives each component its weight.
+The cubic in a cell follows from the values and slopes at its two nodes. Slopes
+are those of PCHIP on axes of few nodes, and of Akima on others. Values are
+vectors of k components, with the weights of the metric in norms.
 """
 
 from collections.abc import Callable
@@ -30,7 +30,7 @@ STENCIL = 6
 def through_nodes(
     nodes: Array, around: Callable[[Array], Array], x: Array, metric: Array
 ) -> Array:
-    """Interpolate by the cubic of `akima_slopes` around a point, in JAX.
+    """Interpolate to a point with the slopes of `akima_slopes`, in JAX.
 
     Args:
         nodes (Array): Ascending coordinates, at least six, (n,).
@@ -55,7 +55,8 @@ def through_nodes(
         [[1], [2]]
     )
     extended = jnp.concatenate([before, secants, after])
-    # The secant of the cell has index `middle`, and two on each side count.
+    # The slopes depend on the secant of the cell, at index `middle`, and on
+    # two secants on each side.
     middle = 2 + cell - first
     near = jax.lax.dynamic_slice_in_dim(extended, middle - 2, 5)
     on_left = _akima_slope(near[:4], metric, jnp)
@@ -91,7 +92,7 @@ def akima_slopes(nodes: NDArray, values: NDArray, metric: NDArray) -> NDArray:
         first = 2 * secants[:1] - secants[1:2]
         last = 2 * secants[-1:] - secants[-2:-1]
         secants = np.concatenate([first, secants, last])
-    # The secants beside node j have the indices j + 1 and j + 2.
+    # The secants on the two sides of node j have indices j + 1 and j + 2.
     n = len(nodes)
     around = [secants[i : n + i] for i in range(4)]
     return _akima_slope(around, metric, np)
@@ -100,8 +101,8 @@ def akima_slopes(nodes: NDArray, values: NDArray, metric: NDArray) -> NDArray:
 def monotone_slopes(nodes: NDArray, values: NDArray) -> NDArray:
     """Return the slopes of monotone cubics (PCHIP) at the nodes of an axis.
 
-    Of Fritsch & Butland (1984, SIAM J. Sci. Stat. Comput. 5, 300), as in
-    SciPy. The cubic in a cell stays between the values at its ends.
+    The scheme of Fritsch & Butland (1984, SIAM J. Sci. Stat. Comput. 5, 300),
+    as in SciPy. The cubic in a cell stays between the values at its ends.
 
     Args:
         nodes (np.ndarray of float): Ascending coordinates, (n,).
@@ -117,7 +118,7 @@ def monotone_slopes(nodes: NDArray, values: NDArray) -> NDArray:
 def gaussian_means(
     nodes: NDArray, values: NDArray, axis: int, width: float
 ) -> NDArray[np.float64]:
-    """Smooth values along an axis by a Gaussian.
+    """Smooth values along an axis with a Gaussian.
 
     Args:
         nodes (np.ndarray of float): The coordinates of the axis, (n,).
@@ -130,7 +131,7 @@ def gaussian_means(
     """
     x = np.asarray(nodes, np.float64)
     distance = (x[:, None] - x) / (width * (x[-1] - x[0]))
-    # Weighted by the spacing of the nodes.
+    # Nodes are weighted by their spacing.
     kernel = np.exp(-0.5 * distance**2) * np.gradient(x)
     kernel /= kernel.sum(axis=1, keepdims=True)
     return np.moveaxis(np.tensordot(kernel, values, (1, axis)), 0, axis)
@@ -139,24 +140,21 @@ def gaussian_means(
 def node_slopes(
     nodes: NDArray, values: NDArray, metric: NDArray, sparse: bool
 ) -> NDArray:
-    """Return PCHIP slopes on a sparse axis, and Akima slopes elsewhere."""
+    """Return PCHIP slopes on a sparse axis, and Akima slopes on others."""
     if sparse:
         return monotone_slopes(nodes, values)
     return akima_slopes(nodes, values, metric)
 
 
 def _akima_slope(secants: Any, metric: Any, xp: Any) -> Any:
-    """Return the Akima slope (..., k) at a node from the secants around it.
+    """Return the Akima slope (..., k) at a node from four secants (..., k).
 
-    Args:
-        secants (sequence of array): Two on each side, each (..., k).
-        metric (array): The weight of each component, (k,).
-        xp (module): The array library, `numpy` or `jax.numpy`.
+    The secants are two on each side of the node, in order.
     """
 
-    def change(one: Any, other: Any) -> Any:
-        size = _norm(other - one, metric, xp)
-        return (size + 0.5 * _norm(other + one, metric, xp)) ** _AKIMA_POWER
+    def change(left: Any, right: Any) -> Any:
+        size = _norm(right - left, metric, xp)
+        return (size + 0.5 * _norm(right + left, metric, xp)) ** _AKIMA_POWER
 
     on_left = change(secants[0], secants[1])
     on_right = change(secants[2], secants[3])
@@ -167,11 +165,11 @@ def _akima_slope(secants: Any, metric: Any, xp: Any) -> Any:
 
 
 def locate(nodes: Array, x: Array) -> tuple[Array, Array, Array]:
-    """Return the index of a point's cell, its position in it, and the width.
+    """Return the cell of a point, the position in it, and its width.
 
-    The position is from 0 to 1, in the finer precision of point and nodes: by
-    mixing precisions it could be rounded above 1, where a power of 1 - t is
-    not defined. Points outside are moved to the end of the axis.
+    The position, from 0 to 1, is computed in the finer precision of point and
+    nodes: mixed precisions could round it above 1, where a power of 1 - t is
+    undefined. Points outside the axis are moved to its end.
     """
     nodes, x = _one_precision(nodes, x)
     # Unlike a clip, this keeps the gradient of a point at an end.
@@ -181,12 +179,12 @@ def locate(nodes: Array, x: Array) -> tuple[Array, Array, Array]:
     cell = jnp.sum(nodes[1:-1] <= x)
     low, high = jax.lax.dynamic_slice_in_dim(nodes, cell, 2)
     t = (x - low) / (high - low)
-    # Division is not exact on every device.
+    # Division is inexact on some devices, and could exceed 1.
     return cell, jnp.where(t > 1.0, 1.0, t), high - low
 
 
 def locate_numpy(nodes: NDArray, x: float) -> tuple[int, float, float]:
-    """Return the same as `locate`, computed by NumPy."""
+    """Return the cell, position and width as in `locate`, in NumPy."""
     line = np.asarray(nodes, np.float64)
     x = float(np.clip(x, line[0], line[-1]))
     cell = int(np.searchsorted(line[1:-1], x, side="right"))
@@ -195,7 +193,7 @@ def locate_numpy(nodes: NDArray, x: float) -> tuple[int, float, float]:
 
 
 def _one_precision(nodes: Array, x: Array) -> tuple[Array, Array]:
-    """Convert both to the finer precision of the two."""
+    """Convert nodes and point to the finer precision of the two."""
     dtype = jnp.result_type(nodes, x)
     return nodes.astype(dtype), x.astype(dtype)
 

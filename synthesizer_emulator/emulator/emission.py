@@ -1,10 +1,10 @@
-"""The emulator of one emission, a spectrum or a quantity of all lines.
+"""The emulator of one emission: a spectrum, or a quantity of all lines.
 
-Every emission is the same chain:
+Every emission is evaluated by the same steps:
 
     coordinates -> regressor -> latents -> decoder -> soft-log flux -> flux
 
-Architectures differ in the regressor and the decoder alone.
+Architectures differ only in the regressor and the decoder.
 """
 
 from collections.abc import Sequence
@@ -47,7 +47,7 @@ class Decoder(Protocol):
         """Return the soft-log flux (n,) of latents (k - 1,)."""
 
     def restrict(self, indices: NDArray[np.intp]) -> "Decoder":
-        """Return the decoder of some of the n outputs."""
+        """Return the decoder of the outputs at some indices."""
 
 
 class LinearDecoder(nnx.Module):
@@ -67,7 +67,7 @@ class LinearDecoder(nnx.Module):
         return self.mean[...] + latents @ self.components[...]
 
     def restrict(self, indices: NDArray[np.intp]) -> "LinearDecoder":
-        """Return the decoder of the outputs `indices`."""
+        """Return the decoder of the outputs at some indices."""
         return LinearDecoder(
             self.mean[...][indices], self.components[...][:, indices]
         )
@@ -91,7 +91,7 @@ class Ensemble(nnx.Module):
         return jnp.mean(self.each(x), axis=0)
 
     def each(self, x: Float[Array, " d"]) -> Float[Array, "members k"]:
-        """Return the latents (members, k) of every member."""
+        """Return the latents (members, k) of all members."""
         return jnp.stack([member(x) for member in self.members])
 
 
@@ -100,7 +100,7 @@ def log_fluxes(
 ) -> Float[Array, "members n"]:
     """Return the soft-log fluxes (members, n) of latents (members, k).
 
-    With ln norm added, so that a difference is one of ln flux.
+    They include ln norm, so that their differences are those of ln flux.
     """
     with _full_precision():
         return latents[:, :1] + jax.vmap(lambda z: decoder(z))(latents[:, 1:])
@@ -109,8 +109,8 @@ def log_fluxes(
 def _full_precision() -> AbstractContextManager:
     """Return a context in which products have full single precision.
 
-    By default a GPU keeps 10 of the 23 bits of the factors, too few for the
-    sum of a network's trend and the residuals from it.
+    By default, GPUs round the factors to 10 of 23 bits, too few for the sum
+    of a network's trend and the residuals from it.
     """
     return jax.default_matmul_precision("highest")
 
@@ -120,14 +120,13 @@ def encode(
 ) -> tuple[Float[Array, " k"], Float[Array, "1"]]:
     """Return the latents (k,) at coordinates x (d,), and the mask ().
 
-    The first half of an `EmissionEmulator`, which is the same for any
-    wavelengths. The mask is one where there is emission, and zero where
-    there is none.
+    The first half of an `EmissionEmulator`, which does not depend on the
+    wavelengths. The mask is one at points with emission, and zero at others.
     """
     mask = has_emission(x)
     with _full_precision():
         latents = regressor(x)
-    # Without emission there were no training data, and latents of a network
+    # At points without emission, a network was not trained, and its latents
     # could overflow.
     return jnp.where(mask > 0, latents, 0.0), mask
 
@@ -190,8 +189,8 @@ class EmissionEmulator(nnx.Module):
         """
         if not isinstance(self.regressor, Ensemble):
             raise InconsistentArguments(
-                "Only an ensemble has a spread: build the emulator with "
-                "`--ensemble 5` (or ensemble=5)."
+                "The spread needs an ensemble, got a single emulator: build "
+                "it with `--ensemble 5` (or ensemble=5)."
             )
         with _full_precision():
             latents = self.regressor.each(x)
@@ -208,14 +207,7 @@ class EmissionEmulator(nnx.Module):
         return int(self.support[...].shape[0])
 
     def restrict(self, indices: NDArray[np.intp]) -> "EmissionEmulator":
-        """Return the emulator of some of the wavelengths or lines.
-
-        Args:
-            indices (np.ndarray of int): The indices to keep, in order.
-
-        Returns:
-            EmissionEmulator: An emulator with the same regressor.
-        """
+        """Return the emulator of the wavelengths or lines at some indices."""
         return EmissionEmulator(
             self.regressor,
             self.decoder.restrict(indices),

@@ -29,20 +29,21 @@ from synthesizer_emulator.gridfile.emissions import (
 )
 from synthesizer_emulator.validation import nearest
 
-# The relative error of a value from its logarithm in single precision.
+# The relative error of a value computed from its float32 logarithm.
 _ROUNDING = 1e-5
 
 
 class Emulator(nnx.Module):
     """The spectra and lines of a grid as functions of axis values.
 
-    A pytree, for `jax.jit`, `jax.vmap` and `jax.grad`. Axis values (d,) are
-    in the order of `axes`, in the units of the grid's axes, and never logged.
-    Fluxes are in the units of the grid, per unit of its weight (for stars,
-    per solar mass initially formed).
+    An emulator is a pytree, for use in `jax.jit`, `jax.vmap` and `jax.grad`.
+    Axis values (d,) are in the order of `axes`, in the units of the grid's
+    axes, and never logged. Fluxes are in the units of the grid, per unit of
+    its weight (for stars, per solar mass initially formed).
 
-    There is no extrapolation beyond the training domain: concrete values
-    raise an error, and traced ones (under `jit`, `vmap`, `grad`) give NaN.
+    The emulator does not extrapolate beyond the training domain: concrete
+    values outside raise an error, and traced values (under `jit`, `vmap`,
+    `grad`) give NaN.
 
     Attributes:
         coordinates (Coordinates): The scaling of the axes, with the domain.
@@ -83,7 +84,7 @@ class Emulator(nnx.Module):
             f"lines={tuple(self.line_values)})"
         )
 
-    # Otherwise flax prints every layer.
+    # Flax would print every layer.
     __str__ = __repr__
 
     @property
@@ -103,7 +104,7 @@ class Emulator(nnx.Module):
 
     @property
     def line_ids(self) -> tuple[str, ...]:
-        """The ids of the lines, in the order of their values."""
+        """The ids of the lines, in the order of `lines`."""
         return self.metadata.line_ids
 
     @property
@@ -117,13 +118,10 @@ class Emulator(nnx.Module):
         return self.metadata.units
 
     def emission(self, path: str) -> EmissionEmulator:
-        """Return the emulator of one trained emission.
-
-        Args:
-            path (str): The path, e.g. `spectra/incident`.
+        """Return the emulator of a trained emission, e.g. `spectra/incident`.
 
         Raises:
-            MissingSpectraType: If there is no such emission.
+            MissingSpectraType: If the emission is unknown or derived.
         """
         group, _, name = path.partition("/")
         emissions = self.spectra if group == "spectra" else self.line_values
@@ -147,8 +145,8 @@ class Emulator(nnx.Module):
             Array: The luminosity density per unit frequency, (nlam,).
 
         Raises:
-            MissingSpectraType: If there is no such spectrum.
-            InconsistentArguments: If `values` has another shape or has
+            MissingSpectraType: If the spectrum is unknown.
+            InconsistentArguments: If `values` has the wrong shape or has
                 units, or is concrete and outside the domain.
         """
         if name not in self.spectra and name in self.available_spectra:
@@ -168,16 +166,16 @@ class Emulator(nnx.Module):
             Array: The value of each line, (nlines,).
 
         Raises:
-            MissingSpectraType: If there is no such quantity.
-            InconsistentArguments: As `spectrum`.
+            MissingSpectraType: If the quantity is unknown.
+            InconsistentArguments: As in `spectrum`.
         """
         return self._evaluate(self.line_values, name, values)
 
     def spread(self, name: str, values: ArrayLike) -> Float[Array, " nlam"]:
         """Return the uncertainty of one spectrum at one point.
 
-        From the scatter of an ensemble, calibrated so that 68% of the
-        held-out values are within one standard deviation.
+        The uncertainty is the scatter of an ensemble, calibrated so that 68%
+        of the held-out values are within one standard deviation.
 
         Args:
             name (str): The spectrum, e.g. `incident`.
@@ -188,9 +186,9 @@ class Emulator(nnx.Module):
                 (nlam,).
 
         Raises:
-            InconsistentArguments: As `spectrum`, and if the emulator is not
-                an ensemble.
-            MissingSpectraType: If there is no such spectrum.
+            InconsistentArguments: As in `spectrum`, and if the emulator is
+                not an ensemble.
+            MissingSpectraType: If the spectrum is unknown.
         """
         if name not in self.spectra and name in self.available_spectra:
             first, second = DERIVED_SPECTRA[name]
@@ -213,8 +211,8 @@ class Emulator(nnx.Module):
                 (nlines,).
 
         Raises:
-            InconsistentArguments: As `spread`.
-            MissingSpectraType: If there is no such quantity.
+            InconsistentArguments: As in `spread`.
+            MissingSpectraType: If the quantity is unknown.
         """
         return self._evaluate(self.line_values, name, values, spread=True)
 
@@ -232,21 +230,21 @@ class Emulator(nnx.Module):
         point = self._checked(values)
         x = self.coordinates(point)
         inside = self.coordinates.contains(point)
-        # Move points outside by rounding to the edge. Unlike a clip, this
-        # keeps the gradient of a point on the edge.
+        # Points outside by rounding are moved to the edge. Unlike a clip,
+        # this keeps the gradient of a point on the edge.
         x = jnp.where(jnp.abs(x) > 1.0, jnp.sign(x), x)
         emission = emissions[name]
         result = emission.spread(x) if spread else emission(x)
         return jnp.where(inside, result, jnp.nan)
 
     def _missing(self, name: str, emissions: nnx.Dict) -> MissingSpectraType:
-        """Return the error for an emission that is not emulated."""
+        """Return the error for an emission that the emulator lacks."""
         is_spectrum = emissions is self.spectra
         known = self.available_spectra if is_spectrum else tuple(emissions)
         return MissingSpectraType(
             f"The emulator has no emission '{name}'; it has: "
-            f"{', '.join(known) or 'none'}.{nearest(name, known)} Others "
-            "have to be built with `synthesizer-emulator build`."
+            f"{', '.join(known) or 'none'}.{nearest(name, known)} To add "
+            "emissions, use `synthesizer-emulator build`."
         )
 
     def _plain(self, values: ArrayLike) -> ArrayLike:
@@ -254,14 +252,14 @@ class Emulator(nnx.Module):
         parts = values if isinstance(values, list | tuple) else [values]
         if any(hasattr(part, "units") for part in parts):
             raise InconsistentArguments(
-                "The emulator takes plain numbers, in the units of the "
-                f"grid's axes ({', '.join(self.axes)}): convert with "
-                "unyt's to_value() first."
+                "Axis values must be plain numbers in the units of the axes "
+                f"({', '.join(self.axes)}), got values with units. Convert "
+                "them with unyt's to_value() first."
             )
         return values
 
     def _checked(self, values: ArrayLike) -> Float[Array, " d"]:
-        """Return axis values (d,) as an array, checked for shape and range."""
+        """Return axis values (d,) as an array of checked shape and range."""
         point = jnp.asarray(self._plain(values), dtype=float)
         if point.shape != (len(self.axes),):
             raise InconsistentArguments(
@@ -274,7 +272,7 @@ class Emulator(nnx.Module):
         return point
 
     def _check_concrete(self, point: NDArray) -> None:
-        """Raise an error outside the domain, and warn of logged values."""
+        """Raise outside the domain, and warn of values that look logged."""
         pairs = list(zip(self.coordinates.domain, point, strict=True))
         logged = [
             f"{a.name} = {v:.6g} looks like a log10, of {10.0 ** float(v):.6g}"
@@ -296,20 +294,20 @@ class Emulator(nnx.Module):
             )
         if logged:
             units = "; ".join(f"{v:.6g}{self._unit(a.name)}" for a, v in pairs)
-            warn(f"The emulator is asked at {units}.{hint}")
+            warn(f"The emulator is evaluated at {units}.{hint}")
 
     def _looks_logged(self, axis: AxisDomain, value: float) -> bool:
         """Return whether an axis value looks like a logarithm.
 
-        It does if its power of ten is within the domain, and the value itself
-        is not, or is below the second node of an axis whose first node stands
-        for zero.
+        True if ten to the value is within the domain, and the value is not,
+        or is below the second node of an axis whose first node represents
+        zero.
         """
         low = self.metadata.second_nodes.get(axis.name, axis.low)
         inside = low <= value <= axis.high or value == axis.low
         with np.errstate(over="ignore"):
             power = np.power(10.0, value)
-        # The logarithm of an end may be rounded to the outside.
+        # The logarithm of an end may be rounded outside the domain.
         low, high = axis.low * (1 - _ROUNDING), axis.high * (1 + _ROUNDING)
         return not inside and bool(low <= power <= high)
 

@@ -13,7 +13,7 @@ from synthesizer_emulator.gridfile.emissions import (
 from synthesizer_emulator.gridfile.header import GridHeader
 
 # If the second node of a logged axis exceeds the first by more than this
-# factor, the first stands for zero (the youngest age of many grids).
+# factor, the first represents zero (the youngest age of many grids).
 _GAP = 1e3
 
 
@@ -21,8 +21,8 @@ _GAP = 1e3
 class EmulatorMetadata:
     """The wavelengths, lines and units of an emulator.
 
-    Two are equal if their digests are: JAX compares the static part of a
-    pytree at every call.
+    Instances are compared by their digests, because JAX compares the static
+    part of a pytree at every call.
 
     Attributes:
         digest (str): A hash of the other attributes.
@@ -32,7 +32,7 @@ class EmulatorMetadata:
         units (Mapping): The units of each emission by its path, e.g.
             `spectra/incident` or `lines/luminosity`.
         second_nodes (Mapping): The second node of each axis whose first node
-            stands for zero, by the name of the axis.
+            represents zero, by the name of the axis.
     """
 
     digest: str = ""
@@ -50,12 +50,7 @@ class EmulatorMetadata:
     def from_header(
         cls, header: GridHeader, emissions: Iterable[str]
     ) -> "EmulatorMetadata":
-        """Return the metadata of the emulator of a grid.
-
-        Args:
-            header (GridHeader): The header of the grid.
-            emissions (iterable of str): The paths of the emulated emissions.
-        """
+        """Return the metadata of a grid's emulator of some emissions."""
         paths = [e.split("/", maxsplit=1) for e in emissions]
         spectra = with_derived(n for group, n in paths if group == "spectra")
         available = [f"spectra/{name}" for name in spectra]
@@ -86,11 +81,7 @@ class EmulatorMetadata:
         )
 
     def at(self, columns: NDArray[np.intp]) -> "EmulatorMetadata":
-        """Return the metadata of an emulator of some of the wavelengths.
-
-        Args:
-            columns (np.ndarray of int): The indices of the wavelengths.
-        """
+        """Return the metadata for the wavelengths at some indices."""
         digest = sha256(f"{self.digest}{np.asarray(columns)}".encode())
         digest.update(np.asarray(columns).tobytes())
         return replace(self, digest=digest.hexdigest(), lam=self.lam[columns])

@@ -1,7 +1,7 @@
 """Fractional errors of emulated spectra and lines, and their quantiles.
 
-Errors are emulated / true - 1 in scored pixels: within the scored region,
-and brighter than a fraction of the peak of their spectrum.
+Errors are emulated / true - 1 in scored pixels: those within the scored
+region and brighter than a fraction of the peak of their spectrum.
 """
 
 from dataclasses import dataclass
@@ -52,7 +52,7 @@ def scored_region(lam: NDArray[np.float64]) -> NDArray[np.bool_]:
         lam (np.ndarray of float): Wavelengths in Angstrom, (n,).
 
     Returns:
-        np.ndarray of bool: The mask, (n,); all wavelengths if none is in
+        np.ndarray of bool: The mask, (n,), of all wavelengths if none is in
             `SCORED_LAM`.
     """
     inside = (lam >= SCORED_LAM[0]) & (lam <= SCORED_LAM[1])
@@ -97,34 +97,25 @@ def fractional_residuals(
 
 
 def mean_errors(residuals: NDArray) -> NDArray[np.float64]:
-    """Return the mean absolute residual of each spectrum.
+    """Return the mean absolute residual of each spectrum, (...,).
 
-    Args:
-        residuals (np.ndarray of float): Residuals as of
-            `fractional_residuals`, (..., n).
-
-    Returns:
-        np.ndarray of float: The means, (...,); NaN without scored pixels.
+    Maps `fractional_residuals` (..., n) to the means, which are NaN for
+    spectra without scored pixels.
     """
     return mean_residuals(np.abs(residuals))
 
 
 def mean_residuals(residuals: NDArray) -> NDArray[np.float64]:
-    """Return the mean residual with its sign, as `mean_errors`."""
+    """Return the mean signed residual of each spectrum, (...,)."""
     counted = np.count_nonzero(~np.isnan(residuals), axis=-1)
     total = np.nansum(residuals, axis=-1, dtype=np.float64)
     return np.where(counted > 0, total / np.maximum(counted, 1), np.nan)
 
 
 def summarise(residuals: NDArray) -> ErrorSummary | None:
-    """Return the quantiles of residuals.
+    """Return the quantiles of `fractional_residuals` (..., n).
 
-    Args:
-        residuals (np.ndarray of float): Residuals as of
-            `fractional_residuals`, (..., n).
-
-    Returns:
-        ErrorSummary: The quantiles; None without scored pixels.
+    The result is None without scored pixels.
     """
     means = mean_errors(residuals)
     means = means[~np.isnan(means)]

@@ -1,4 +1,4 @@
-"""Invertible scalings of axis values and fluxes to the range of networks."""
+"""Invertible scalings of the axis values and fluxes of emulators."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ from synthesizer.exceptions import InconsistentArguments
 
 from synthesizer_emulator.gridfile.header import Axis
 
-# An axis that spans more than a decade and is not logged by the grid, as
+# An axis that spans more than a decade and is not logged by the grid, such as
 # metallicities, is raised to this power: between the nodes of BC03, errors
 # are smaller in Z^0.4 than in Z or in log Z (docs/accuracy).
 _WIDE_POWER = 0.4
 _ZERO_SHIFT = 1e-4
 
-# Soft-log fluxes below ln of this multiple of the softening are zero: there
-# the flux is less than the error of the emulator.
+# Soft-log fluxes below ln of this multiple of the softening are set to zero,
+# since fluxes this faint are smaller than the error of the emulator.
 ZERO_BELOW = 1.1
 
 # Values outside the domain by less than this fraction are due to rounding.
@@ -34,7 +34,7 @@ class Constant(nnx.Variable):
 
 @dataclass(frozen=True)
 class AxisDomain:
-    """The range of an axis in which an emulator is trained, and its scaling.
+    """The training range of an axis, and its scaling.
 
     Attributes:
         name (str): The axis.
@@ -52,8 +52,8 @@ class AxisDomain:
     def from_axis(cls, axis: Axis) -> "AxisDomain":
         """Return the domain that spans the nodes of a grid's axis.
 
-        The scaling is log10 where Synthesizer logs the axis; otherwise the
-        power 0.4 if the axis is not negative and spans more than a decade;
+        The scaling is log10 if Synthesizer logs the axis; otherwise the power
+        0.4 if the nodes are non-negative and span more than a decade;
         otherwise linear.
         """
         low, high = float(axis.values[0]), float(axis.values[-1])
@@ -66,14 +66,9 @@ class AxisDomain:
         return cls(axis.name, low, high, scale)
 
     def scaled(self, values: Any, xp: Any) -> Any:
-        """Scale axis values: their log10, power 0.4, or no change.
+        """Return log10 of axis values, their power 0.4, or the values.
 
-        Args:
-            values (array): The values, in the units of the axis.
-            xp (module): The array library, `numpy` or `jax.numpy`.
-
-        Returns:
-            array: The scaled values.
+        The array library `xp` is NumPy or `jax.numpy`.
         """
         if self.scale == "log10":
             return xp.log10(values)
@@ -82,7 +77,7 @@ class AxisDomain:
         return values
 
     def unscaled(self, scaled: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Invert `scaled`: return axis values in the units of the axis."""
+        """Return the axis values of scaled values, the inverse of `scaled`."""
         if self.scale == "log10":
             return 10.0**scaled
         if self.scale == "power":
@@ -90,19 +85,12 @@ class AxisDomain:
         return scaled
 
     def require_inside(self, values: ArrayLike) -> NDArray[np.float64]:
-        """Return axis values within the domain, raising an error otherwise.
+        """Return axis values, or raise if some are outside the domain.
 
         Values that are outside by rounding are moved to the end.
 
-        Args:
-            values (np.ndarray of float): The values, in the units of the
-                axis.
-
-        Returns:
-            np.ndarray of float: The values, of the same shape.
-
         Raises:
-            InconsistentArguments: If some are outside, or NaN.
+            InconsistentArguments: If a value is outside the domain, or NaN.
         """
         clipped = np.clip(values, self.low, self.high)
         if not np.allclose(values, clipped, rtol=_ROUNDING, atol=0.0):
@@ -117,10 +105,7 @@ class AxisDomain:
 
     @property
     def _shift(self) -> float:
-        """The shift before the power of an axis that starts at zero.
-
-        There the slope of the power would be infinite.
-        """
+        """The shift of an axis from zero, where a power has infinite slope."""
         return 0.0 if self.low > 0 else _ZERO_SHIFT * self.high
 
 
@@ -142,17 +127,17 @@ class Coordinates(nnx.Module):
     def contains(self, values: Float[Array, " d"]) -> Bool[Array, ""]:
         """Return whether axis values (d,) are within the domain.
 
-        The ends are, to within the rounding of float32.
+        The ends are included, to within the rounding of float32.
         """
         return jnp.all(jnp.abs(self(values)) <= 1.0 + 1e-5)
 
     def scale_nodes(self, axes: Sequence[Axis]) -> tuple[NDArray, ...]:
-        """Return the coordinates (n,) of the nodes of each axis, float32."""
+        """Return the float32 coordinates (n,) of the nodes of each axis."""
         lines = self._scaled([axis.values for axis in axes], np)
         return tuple(line.astype(np.float32) for line in lines)
 
     def scale_points(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the coordinates (m, d) of axis values (m, d), in double."""
+        """Return the float64 coordinates (m, d) of axis values (m, d)."""
         return np.stack(self._scaled(values.T, np), axis=-1)
 
     def to_values(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -190,7 +175,8 @@ class SoftLog(nnx.Module):
     $$ y = \ln(f / n + \epsilon), \qquad f = n\,(e^y - \epsilon) $$
 
     For fluxes $f \gg \epsilon n$ this is the logarithm, so that errors are
-    fractional. Fainter fluxes approach the finite $\ln\epsilon$ of zero flux.
+    fractional. For fainter fluxes it approaches the finite $\ln\epsilon$ of
+    zero flux.
 
     Attributes:
         softening (float): The parameter $\epsilon$.

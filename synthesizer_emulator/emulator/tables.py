@@ -1,8 +1,8 @@
 """Interpolation in tables of vectors at the nodes of a rectilinear grid.
 
-Tables are evaluated at one point in JAX; use `jax.vmap` for many. The
-functions `smooth_along` and `linear_along` evaluate them by NumPy, at all
-nodes but along one axis between them.
+Tables are evaluated at one point in JAX; use `jax.vmap` for many points. The
+functions `smooth_along` and `linear_along` interpolate them along one axis in
+NumPy, at all nodes of the other axes.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -29,9 +29,9 @@ from synthesizer_emulator.emulator.cubics import (
 )
 from synthesizer_emulator.emulator.scaling import Constant
 
-# The standard deviation of the Gaussian that separates the smooth part along
-# a long axis from the sharp one, as a fraction of the axis. Sharp features in
-# age shift by about as much between metallicities.
+# The standard deviation of the Gaussian that separates the smooth from the
+# sharp part along a long axis, as a fraction of the axis. Sharp features in
+# age shift by about this fraction between metallicities.
 _SMOOTHING = 1 / 128
 
 # The standard deviation of the Gaussian window along a long axis in which the
@@ -39,25 +39,25 @@ _SMOOTHING = 1 / 128
 _CORRELATION_WINDOW = 1 / 50
 
 # The damping of a sharp part that is uncorrelated with its neighbour, see
-# `SmoothTable`. Several times more is as accurate between the nodes, but bends
-# sharply beside them.
+# `SmoothTable`. A value several times larger is as accurate between the nodes,
+# but bends sharply next to them.
 _DAMPING = 10.0
 
-# A point within this fraction of a cell from a node counts as on it, in a
-# linear table.
+# In a linear table, points within this fraction of a cell from a node are
+# moved to the node.
 _ON_NODE = 1e-3
 
 
 class Derived(nnx.Variable):
-    """An array that is computed from others of a module, and not stored."""
+    """An array that is computed from other arrays, and not stored."""
 
 
 class LinearTable(nnx.Module):
     """A table with multilinear interpolation.
 
-    Points outside get the value at the nearest edge. A point within a
-    thousandth of a cell from a node counts as on it, so that rounding in
-    float32 does not turn an exact zero at a node into another number.
+    Points outside have the value at the nearest edge. Points within a
+    thousandth of a cell from a node are moved to it, so that float32 rounding
+    does not change an exact zero at a node.
 
     Attributes:
         nodes (nnx.List of Constant): The coordinates along each axis.
@@ -73,7 +73,7 @@ class LinearTable(nnx.Module):
         starts, weights = [], {}
         for axis, nodes in enumerate(self.nodes):
             cell, t, _ = locate(nodes[...], x[axis])
-            t = jnp.clip(_beside_nodes(t), 0.0, 1.0)
+            t = jnp.clip(_stretched(t), 0.0, 1.0)
             starts.append(cell)
             weights[axis] = 1.0 - t, t
         k, zero = self.values[...].shape[-1], jnp.zeros_like(starts[0])
@@ -87,7 +87,7 @@ class SmoothTable(nnx.Module):
     r"""A table with cubic interpolation, damped where it is sharp.
 
     It passes through the values at the nodes, and its first derivatives along
-    the axes are continuous. Points outside get the value at the nearest edge.
+    the axes are continuous. Points outside have the value at the nearest edge.
 
     The longest axis, unless it is sparse, is interpolated last: first the
     table is interpolated along the other axes at the six nodes around the
@@ -114,7 +114,7 @@ class SmoothTable(nnx.Module):
     with the correlation $\rho \ge 0$ of the sharp parts at the two ends of
     the cell, around the same node of the long axis. For equal sharp parts
     $B = H$; the less they are correlated, the faster $B$ falls. Without a long
-    axis, nothing is sharp.
+    axis, the sharp part is zero.
 
     Attributes:
         nodes (nnx.List of Constant): The coordinates along each axis.
@@ -207,11 +207,11 @@ class SmoothTable(nnx.Module):
     def _multicubic(
         self, x: Array, long: int | None = None, first: Array | None = None
     ) -> Array:
-        """Interpolate along all axes, or at six nodes of the long one.
+        """Interpolate along all axes, or at six nodes of the long axis.
 
         Args:
             x (Array): The point, (d,).
-            long (int): The long axis, if there is one.
+            long (int): The long axis; None if no axis is long.
             first (Array): The index of the first of the six nodes, ().
 
         Returns:
@@ -226,7 +226,7 @@ class SmoothTable(nnx.Module):
             sizes[a] = 2
             values_at[a], slopes_at[a] = hermite_weights(t, width)
             position[a] = t
-        # One slice takes a fraction of the time of several look-ups.
+        # One slice is several times faster than separate look-ups.
         k, zero = self.values[...].shape[-1], jnp.zeros_like(starts[0])
         smooth, *slopes, sharp = jax.lax.dynamic_slice(
             self.parts[...],
@@ -249,14 +249,7 @@ class SmoothTable(nnx.Module):
 
 
 def long_axis(shape: Sequence[int]) -> int | None:
-    """Return the index of the longest axis of a table, unless it is sparse.
-
-    Args:
-        shape (sequence of int): The shape of the table, (n1, ..., nd, k).
-
-    Returns:
-        int: The index, or None.
-    """
+    """Return the longest axis of a table (n1, ..., nd, k), None if sparse."""
     *lengths, _ = shape
     longest = max(lengths)
     return lengths.index(longest) if longest >= SPARSE_AXIS else None
@@ -288,7 +281,7 @@ def smooth_along(
     x: float,
     added: Callable[[Sequence[NDArray]], NDArray],
 ) -> NDArray[np.float64]:
-    """Interpolate a `SmoothTable` along one axis, by NumPy.
+    """Interpolate a `SmoothTable` along one axis, in NumPy.
 
     Args:
         nodes (sequence of np.ndarray): The coordinates along each axis.
@@ -306,13 +299,13 @@ def smooth_along(
     long = long_axis(values.shape)
     sparse = len(nodes[axis]) < SPARSE_AXIS
     cell, t, width = locate_numpy(nodes[axis], x)
-    # The slopes at both ends of the cell depend on the nodes beside it.
-    beside = 1 if sparse else 2
-    near = slice(max(cell - beside, 0), cell + beside + 2)
+    # The slopes at both ends of the cell depend on the nodes around it.
+    margin = 1 if sparse else 2
+    near = slice(max(cell - margin, 0), cell + margin + 2)
     ends = slice(cell - near.start, cell - near.start + 2)
     line = np.asarray(nodes[axis], np.float64)[near]
     lines = list(nodes)
-    # With the axis first, and the others in their order.
+    # The axis comes first, and the others in order.
     block = np.moveaxis(values, axis, 0)[near].astype(np.float64)
     if axis == long:
         lines[axis] = nodes[axis][near]
@@ -321,10 +314,10 @@ def smooth_along(
     if long is None or axis == long:
         smooth, damped = block, 0.0
     else:
-        place = long + (long < axis)
-        smooth = gaussian_means(nodes[long], block, place, _SMOOTHING)
+        moved = long + (long < axis)
+        smooth = gaussian_means(nodes[long], block, moved, _SMOOTHING)
         sharp = block[ends] - smooth[ends]
-        correlation = _correlation(nodes[long], sharp * metric, place, 0)[0]
+        correlation = _correlation(nodes[long], sharp * metric, moved, 0)[0]
         weights = _damped_weights(t, _damping_exponent(correlation))
         damped = (np.stack(weights)[..., None] * sharp).sum(axis=0)
     slopes = node_slopes(line, smooth, metric, sparse)[ends]
@@ -339,7 +332,7 @@ def smooth_along(
 def linear_along(
     nodes: NDArray, values: NDArray, axis: int, x: float
 ) -> NDArray:
-    """Interpolate a `LinearTable` along one axis, by NumPy.
+    """Interpolate a `LinearTable` along one axis, in NumPy.
 
     Args:
         nodes (np.ndarray of float): The coordinates along that axis, (n,).
@@ -352,7 +345,7 @@ def linear_along(
             (n1, ..., nd, k) without the axis.
     """
     first, t, _ = locate_numpy(nodes, x)
-    t = np.clip(_beside_nodes(t), 0.0, 1.0)
+    t = np.clip(_stretched(t), 0.0, 1.0)
     low, high = values.take(first, axis), values.take(first + 1, axis)
     return (1.0 - t) * low + t * high
 
@@ -381,7 +374,7 @@ def _parts_and_damping(
 
 
 def _damping_exponent(correlation: NDArray) -> NDArray:
-    """Return the exponent n of the damping, see `SmoothTable`."""
+    """Return the exponent n of the damping, as in `SmoothTable`."""
     return 2.0 + _DAMPING * (1.0 - correlation) ** 3
 
 
@@ -398,21 +391,21 @@ def _correlation(
         axis (int): The axis along which the nodes are neighbours.
 
     Returns:
-        np.ndarray of float: The correlation of each node with the next, in a
-            window around the same node of the long axis, from 0 to 1,
-            (n1, ..., nd). The last node of `axis` repeats the one before.
+        np.ndarray of float: The correlation of each node with the next, from
+            0 to 1, in a window around the same node of the long axis,
+            (n1, ..., nd). The last along `axis` repeats the one before.
     """
     before = (slice(None),) * axis
     left, right = (*before, slice(None, -1)), (*before, slice(1, None))
 
-    def product(one: NDArray, other: NDArray) -> NDArray:
-        each = np.einsum("...k,...k->...", one, other)
-        return gaussian_means(nodes, each, long, _CORRELATION_WINDOW)
+    def mean_product(a: NDArray, b: NDArray) -> NDArray:
+        products = np.einsum("...k,...k->...", a, b)
+        return gaussian_means(nodes, products, long, _CORRELATION_WINDOW)
 
-    squares = product(sharp, sharp)
+    squares = mean_product(sharp, sharp)
     size = np.sqrt(squares[left] * squares[right])
     correlation = np.divide(
-        product(sharp[left], sharp[right]),
+        mean_product(sharp[left], sharp[right]),
         size,
         out=np.ones_like(size),
         where=size > 0,
@@ -421,19 +414,19 @@ def _correlation(
     return np.clip(np.concatenate([correlation, last], axis), 0.0, 1.0)
 
 
-def _beside_nodes(t: Any) -> Any:
-    """Stretch positions in a cell, so that those beside a node are outside."""
+def _stretched(t: Any) -> Any:
+    """Return positions in a cell, stretched to be outside close to a node."""
     return (t - _ON_NODE) / (1.0 - 2.0 * _ON_NODE)
 
 
 def _damped_weights(t: Any, n: Any) -> tuple[Any, Any]:
-    """Return the weights B of the sharp parts at both ends of a cell."""
+    """Return the weights B of the sharp part at both ends of a cell."""
     u = 1.0 - t
     return u**n * (1.0 + n * t), t**n * (1.0 + n * u)
 
 
 def _combine(block: Array, pairs: Mapping[int, tuple[Array, Array]]) -> Array:
-    """Sum the two entries along some axes of a block with weights."""
+    """Return the weighted sum of the two entries along some axes."""
     for axis in sorted(pairs, reverse=True):
         low, high = (
             jax.lax.index_in_dim(block, i, axis, keepdims=False)

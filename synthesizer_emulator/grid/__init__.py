@@ -1,7 +1,7 @@
-"""`EmulatedGrid`, which takes the place of Synthesizer's `Grid`.
+"""`EmulatedGrid`, the replacement for Synthesizer's `Grid`.
 
-With it come other nodes than those of the weights, particles evaluated at
-their own ages and metallicities, and the exchange of grids in scripts.
+Also grids on new nodes, the extraction of particles at their exact ages and
+metallicities, and the replacement of `Grid` in existing scripts.
 """
 
 import lazy_loader

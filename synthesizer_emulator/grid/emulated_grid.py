@@ -1,7 +1,7 @@
-"""`EmulatedGrid`: Synthesizer's `Grid`, evaluated by an emulator on demand.
+"""`EmulatedGrid`: Synthesizer's `Grid`, with emissions from an emulator.
 
-The class that most users need. Units and Synthesizer's conventions are added
-here; the emulator behind it is pure JAX.
+This class adds units and Synthesizer's conventions to the emulator, which is
+pure JAX.
 """
 
 import copy
@@ -36,13 +36,13 @@ EXAMPLE_NAME = "bc03-example"
 class EmulatedGrid(WavelengthMethods, InterpolationMethods):
     """A Synthesizer grid whose emissions are evaluated by an emulator.
 
-    It takes the place of `synthesizer.grid.Grid` in emission models and
-    scripts, and needs no grid file. A spectrum is evaluated when it is first
-    read, on the wavelengths then in force.
+    It replaces `synthesizer.grid.Grid` in emission models and scripts, and
+    needs no grid file. Each spectrum is evaluated on first access, at the
+    wavelengths that the grid has then.
 
     Attributes:
-        original_name (str): The name that the grid was loaded by. Where the
-            axes are not those of the weights, `grid_name` differs.
+        original_name (str): The name under which the grid was loaded;
+            `grid_name` differs if the axes are not those of the weights.
 
     Examples:
         >>> from synthesizer_emulator import EmulatedGrid
@@ -68,7 +68,7 @@ class EmulatedGrid(WavelengthMethods, InterpolationMethods):
         axes: Mapping[str, ArrayLike] | None = None,
         refine: Mapping[str, int] | None = None,
     ) -> None:
-        """Load the weights of a grid.
+        """Load an emulated grid from its weights.
 
         Args:
             grid_name (str): The name of the grid, as for `Grid`; or a path
@@ -76,36 +76,35 @@ class EmulatedGrid(WavelengthMethods, InterpolationMethods):
             grid_dir (str/Path): The folder of the grid; by default the
                 working directory, then Synthesizer's grid folder, then the
                 weights that ship with the package.
-            ignore_spectra (bool): Whether to leave out the spectra.
-            spectra_to_read (list of str): The spectra to offer; all by
+            ignore_spectra (bool): Whether to load no spectra.
+            spectra_to_read (list of str): The spectra to load; all by
                 default.
-            ignore_lines (bool): Whether to leave out the lines.
+            ignore_lines (bool): Whether to load no lines.
             new_lam (unyt_array): Wavelengths to rebin to, conserving flux,
                 (nlam,).
-            lam_lims (tuple): The lower and upper wavelength to keep;
-                ignored where `new_lam` is given.
+            lam_lims (tuple): The lowest and highest wavelengths to keep;
+                ignored if `new_lam` is given.
             use_precision (type): np.float32 or np.float64 (the default).
             weights (str/Path): The weights file; by default
                 `grid_dir/grid_name.emulator.hdf5`.
-            axes (mapping): New nodes for some of the axes, anywhere in the
-                training domain, with units or in those of the axis; also
-                as `log10ages` and the like.
-            refine (mapping): For some of the axes, the number of parts to
-                divide each interval into, e.g. `{"metallicities": 4}`.
+            axes (mapping): New nodes within the training domain, by the
+                name of their axis (or `log10ages` and the like), with units
+                or in those of the axis.
+            refine (mapping): The number of parts into which to divide each
+                interval of an axis, e.g. `{"metallicities": 4}`.
 
         Raises:
-            GridError: If the weights are missing, damaged, of a newer
-                format, or those of another grid than the grid file in the
-                same place.
+            GridError: If the weights are missing, damaged or in a newer
+                format, or do not match the grid file in the same folder.
             MissingSpectraType: If the emulator lacks one of
                 `spectra_to_read`.
-            InconsistentArguments: If an argument is of the wrong kind, or
-                new nodes do not ascend within the training domain.
+            InconsistentArguments: If an argument has the wrong type, or new
+                nodes are not ascending and within the training domain.
         """
         if len(lam_lims) not in (0, 2):
             raise InconsistentArguments(
-                "lam_lims takes two wavelengths, the lower and the upper, "
-                f"got {lam_lims}."
+                "lam_lims must be two wavelengths, the lowest and the "
+                f"highest, got {lam_lims}."
             )
         name = plain_name(grid_name)
         if weights is not None:
@@ -118,13 +117,14 @@ class EmulatedGrid(WavelengthMethods, InterpolationMethods):
             self._weights = read_weights(path)
             check_fits(self._weights, native)
             if grid_dir is None and path == weights_path(Path(name)):
-                # A path, or a name in the working directory.
+                # `grid_name` is a path, or a name in the working directory.
                 grid_dir, name = path.parent, Path(name).name
         if Path(name).name != self.provenance.grid_name:
             warn(
-                f"These weights were built from '{self.provenance.grid_name}',"
-                f" and serve as '{name}'. Synthesizer keeps particle weights "
-                "by this name: two grids of one name need the same axes."
+                f"The weights of the grid '{name}' were built from "
+                f"'{self.provenance.grid_name}'. Synthesizer caches particle "
+                "weights by the name of the grid: grids with the same name "
+                "must have the same axes."
             )
         self.original_name = name
         self._collapsed = {}
@@ -143,8 +143,8 @@ class EmulatedGrid(WavelengthMethods, InterpolationMethods):
             use_precision=use_precision,
         )
         del self._nodes_header
-        # Nothing is read from a file any more. For the user it is the path
-        # of the native grid, which need not exist.
+        # No file is read after this: users expect the path of the native
+        # grid, which need not exist.
         self.grid_filename = f"{self.grid_dir}/{name}.{self.grid_ext}"
         self._reprocessed = header.reprocessed
         self._lines_available = header.lines is not None
@@ -153,13 +153,14 @@ class EmulatedGrid(WavelengthMethods, InterpolationMethods):
 
     @classmethod
     def example(cls, **kwargs: Any) -> Self:
-        """Return the emulated grid that ships with the package.
+        """Load the example grid that ships with the package.
 
         BC03 with Cloudy at log10 U = -2, thinned in age and wavelength:
-        for trying things out and for tests, not for science.
+        for tutorials and tests, not for science.
 
         Args:
-            **kwargs: Any argument of the constructor but the name.
+            **kwargs: Any argument of the constructor except `grid_name` and
+                `grid_dir`.
 
         Returns:
             EmulatedGrid: The grid `bc03-example`.
@@ -167,11 +168,11 @@ class EmulatedGrid(WavelengthMethods, InterpolationMethods):
         return cls(EXAMPLE_NAME, grid_dir=example_folder(), **kwargs)
 
     def __getattr__(self, name: str) -> Any:
-        """Return an axis, as `ages`, `log10ages`, or `_ages` without units.
+        """Return an axis: `ages`, `log10ages`, or `_ages` without units.
 
         Python also calls this after a property has raised an
-        AttributeError. The property is then read once more, so that its own
-        error reaches the user and not one that denies the property.
+        AttributeError. The property is then evaluated again, so that the
+        user gets its error and not that of a missing attribute.
         """
         for kind in type(self).__mro__:
             if name in vars(kind):
@@ -185,7 +186,7 @@ class EmulatedGrid(WavelengthMethods, InterpolationMethods):
 
     @property
     def provenance(self) -> Provenance:
-        """How the weights were built, and their errors."""
+        """The record of how the weights were built, and of their errors."""
         return self._weights.provenance
 
     @property
@@ -195,7 +196,7 @@ class EmulatedGrid(WavelengthMethods, InterpolationMethods):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of a spectrum, or of the lines where there are none."""
+        """The shape of the spectra, or of the lines of a grid without."""
         if not (self.has_spectra or self.has_lines):
             return super().shape
         nodes = tuple(len(self._axes_values[axis]) for axis in self.axes)
@@ -206,7 +207,7 @@ class EmulatedGrid(WavelengthMethods, InterpolationMethods):
         """The fraction of the initial mass in living stars, at the nodes.
 
         Raises:
-            GridError: If the grid has none.
+            GridError: If the grid has no stellar fractions.
         """
         if self._stellar_frac is None:
             raise GridError(
@@ -217,25 +218,25 @@ class EmulatedGrid(WavelengthMethods, InterpolationMethods):
 
     @property
     def new_line_format(self) -> bool:
-        """Whether there are lines, always in Synthesizer's new format."""
+        """Whether the grid has lines, always in Synthesizer's new format."""
         return self.lines_available
 
     def convert_precision(
         self, precision: type, inplace: bool = False
     ) -> Self | None:
-        """Convert the grid to a floating point precision.
+        """Convert the grid to single or double precision.
 
         Args:
             precision (type): np.float32 or np.float64.
-            inplace (bool): Whether to change this grid or a copy.
+            inplace (bool): Whether to change this grid.
 
         Returns:
             EmulatedGrid/None: The converted copy, unless in place.
         """
         grid = self if inplace else copy.deepcopy(self)
         mappings = grid.spectra, grid.line_lums, grid.line_conts
-        # Synthesizer converts the rest. It would evaluate the emissions,
-        # which convert themselves instead.
+        # Synthesizer's method would evaluate all emissions, so it converts
+        # only the other arrays.
         grid.spectra, grid.line_lums, grid.line_conts = {}, {}, {}
         Grid.convert_precision(grid, precision, inplace=True)
         grid.spectra, grid.line_lums, grid.line_conts = mappings

@@ -1,4 +1,4 @@
-"""Changes of the axes of an emulated grid: a shorter axis, or one fewer."""
+"""Methods of an emulated grid that limit or remove an axis."""
 
 import copy
 from collections.abc import Callable, Mapping
@@ -25,13 +25,13 @@ _COLLAPSES = ("marginalize", "interpolate", "nearest", "emulator")
 
 
 class AxisMethods(WeightsGrid):
-    """The methods that limit an axis, or take it away.
+    """The methods that limit or remove an axis.
 
-    Unlike Synthesizer's own, they change the stellar fractions and ionising
-    luminosities along with the emissions, and rename the grid.
+    Unlike Synthesizer's methods, they also change the stellar fractions and
+    ionising luminosities, and rename the grid.
     """
 
-    # The values of axes that were taken away, None if averaged over.
+    # The values of removed axes; None if averaged over or interpolated.
     _collapsed: dict[str, float | None]
 
     def reduce_axis(
@@ -53,8 +53,8 @@ class AxisMethods(WeightsGrid):
             EmulatedGrid/None: The reduced copy, unless in place.
 
         Raises:
-            InconsistentArguments: If there is no such axis, or the limits
-                do not ascend within it.
+            InconsistentArguments: If the axis is unknown, or the limits are
+                not ascending and within it.
         """
         axis = self._where_axis(axis_name)
         nodes = self._nodes_of(axis_name)
@@ -67,7 +67,10 @@ class AxisMethods(WeightsGrid):
             )
         )
         if axis_low >= axis_high:
-            raise InconsistentArguments("axis_low must be less than axis_high")
+            raise InconsistentArguments(
+                "axis_low must be less than axis_high, got "
+                f"{axis_low} and {axis_high}."
+            )
         if axis_low < np.min(values) or axis_high > np.max(values):
             raise InconsistentArguments(
                 f"axis_low ({axis_low}) and axis_high ({axis_high}) must be "
@@ -96,9 +99,9 @@ class AxisMethods(WeightsGrid):
         pre_interp_function: Callable[[Any], Any] | None = None,
         inplace: bool = False,
     ) -> Self | None:
-        """Take an axis away.
+        """Remove an axis by averaging, interpolation or selection.
 
-        Unlike Synthesizer's own, this keeps the units of lines, and works
+        Unlike Synthesizer's method, this keeps the units of lines, and works
         without lines, without spectra and at the last node.
 
         Args:
@@ -108,8 +111,8 @@ class AxisMethods(WeightsGrid):
                 the `emulator` at a value.
             value (float): The value, with units or in those of the axis.
             marginalize_function (function): Maps an array and `axis=` to
-                the array without that axis. It is applied to ionising rates,
-                not to their logarithms.
+                the array without that axis. It is applied to ionising photon
+                rates, not to their logarithms.
             pre_interp_function (function): Applied to axis values before
                 the interpolation, e.g. `np.log10`.
             inplace (bool): Whether to change this grid.
@@ -118,8 +121,8 @@ class AxisMethods(WeightsGrid):
             EmulatedGrid/None: The collapsed copy, unless in place.
 
         Raises:
-            InconsistentParameter: If there is no such axis or method, or
-                the value is missing or outside the axis.
+            InconsistentParameter: If the axis or method is unknown, or the
+                value is missing or outside the axis.
         """
         if not self._have_axis(axis):
             raise InconsistentParameter(
@@ -159,12 +162,12 @@ class AxisMethods(WeightsGrid):
         return None if inplace else grid
 
     def _where_axis(self, axis_name: str) -> int:
-        """Return the index of an axis, named as `ages` or `log10ages`."""
+        """Return the index of an axis, given as `ages` or `log10ages`."""
         plain = axis_name.removeprefix("log10")
         return super()._where_axis(plain if plain in self.axes else axis_name)
 
     def _nodes_of(self, axis_name: str) -> unyt_array | NDArray:
-        """Return the nodes of an axis, or of `log10ages` the logarithms."""
+        """Return the nodes of an axis, or their log10 for `log10ages`."""
         name = self.axes[self._where_axis(axis_name)]
         logged = axis_name.startswith("log10")
         return getattr(self, f"log10{name}" if logged else name)
@@ -182,19 +185,17 @@ class AxisMethods(WeightsGrid):
         number, low, high = float(value), float(nodes[0]), float(nodes[-1])
         if not low <= number <= high:
             raise InconsistentParameter(
-                f"Value {number:g} is outside the bounds of the axis {axis}: "
-                f"{low:g} to {high:g}."
+                f"value must be within the axis {axis}, {low:g} to {high:g}, "
+                f"got {number:g}."
             )
         return number
 
     def _emulator_axes(
         self, values: Mapping[str, ArrayLike]
     ) -> list[NDArray[np.float64]]:
-        """Return values of every axis of the emulator, within its domain.
+        """Return the values of all axes of the emulator, within its domain.
 
-        Args:
-            values (mapping): The values of each axis of this grid. Axes
-                that were collapsed are filled in.
+        The values of collapsed axes are added to those of this grid's axes.
         """
         known = {**self._collapsed, **values}
         columns = []
@@ -212,10 +213,7 @@ class AxisMethods(WeightsGrid):
         return columns
 
     def _stored(self) -> dict[str, NDArray]:
-        """Return the ionising luminosities and stellar fractions.
-
-        By their path in a grid file, each with the axes first.
-        """
+        """Return the ionising luminosities and stellar fractions, by path."""
         ions = getattr(self, "log10_specific_ionising_lum", {})
         stored = {f"{IONISING}/{ion}": v for ion, v in ions.items()}
         if self._stellar_frac is not None:
@@ -223,7 +221,7 @@ class AxisMethods(WeightsGrid):
         return stored
 
     def _set_stored(self, stored: Mapping[str, NDArray]) -> None:
-        """Replace some of the arrays that `_stored` returns."""
+        """Replace some of the arrays that `_stored` returns, by path."""
         for path, values in stored.items():
             if path == STAR_FRACTION:
                 self._stellar_frac = as_contiguous(values)
@@ -232,7 +230,7 @@ class AxisMethods(WeightsGrid):
                 self.log10_specific_ionising_lum[ion] = as_contiguous(values)
 
     def _take_nodes(self, indices: NDArray | int, axis: int) -> None:
-        """Keep some nodes along an axis; one integer drops the axis."""
+        """Keep some nodes of an axis; a single integer removes the axis."""
         for emissions in self._lazy_emissions():
             emissions.take(indices, axis)
         self._set_stored(
@@ -246,7 +244,7 @@ class AxisMethods(WeightsGrid):
     def _combine_nodes(
         self, axis: int, function: Callable[[NDArray], NDArray]
     ) -> None:
-        """Apply a function that drops an axis to all arrays."""
+        """Reduce all arrays along an axis by a function that removes it."""
         for emissions in self._lazy_emissions():
             emissions.evaluate_all()
             emissions.transform(partial(_keeping_units, function))
@@ -261,7 +259,7 @@ class AxisMethods(WeightsGrid):
         self._set_stored(stored)
 
     def _evaluate_at(self, name: str, value: float) -> None:
-        """Evaluate all arrays anew, at one value of an axis."""
+        """Evaluate all arrays again, at one value of an axis."""
         columns = self._emulator_axes({**self._axes_values, name: value})
         header, domain = self._weights.header, self._weights.domain
         arrays = PointArrays.at_nodes(
@@ -285,7 +283,7 @@ class AxisMethods(WeightsGrid):
         )
 
     def _drop_axis(self, axis: int, collapsed_to: float | None) -> None:
-        """Remove an axis that the arrays no longer have."""
+        """Remove an axis from the attributes, after it left the arrays."""
         name = self.axes.pop(axis)
         self._axes_values.pop(name)
         self._axes_units.pop(name)
@@ -306,25 +304,22 @@ def _linear_interpolation(
     axis: int,
     scale: Callable[[Any], Any] | None,
 ) -> Callable[[NDArray], NDArray]:
-    """Return the function that interpolates arrays to a point of an axis.
+    """Return a function that interpolates arrays linearly along an axis.
 
-    Args:
-        nodes (np.ndarray of float): The nodes of the axis, (n,).
-        point (float): The point.
-        axis (int): The axis of the arrays.
-        scale (function): Applied to nodes and point first, if not None.
+    Before the weights are computed from the nodes (n,) and the point on the
+    axis, `scale` is applied to both, if it is not None.
     """
     last = len(nodes) - 1
-    # An axis of one node has it on both sides.
+    # On an axis of one node, that node is on both sides of the point.
     above = int(np.clip(np.searchsorted(nodes, point, "right"), 0, last))
     below = max(above - 1, 0)
     scale = scale or (lambda x: x)
     low, high = scale(nodes[below]), scale(nodes[above])
-    part = float((scale(point) - low) / (high - low)) if above else 0.0
+    fraction = float((scale(point) - low) / (high - low)) if above else 0.0
 
     def interpolate(values: NDArray) -> NDArray:
         ends = values.take(below, axis), values.take(above, axis)
-        return (1.0 - part) * ends[0] + part * ends[1]
+        return (1.0 - fraction) * ends[0] + fraction * ends[1]
 
     return interpolate
 
@@ -332,7 +327,7 @@ def _linear_interpolation(
 def _keeping_units(
     function: Callable[[NDArray], NDArray], values: NDArray
 ) -> NDArray:
-    """Apply a function to values without their units, and restore these."""
+    """Apply a function to values without units, then restore the units."""
     result = np.ascontiguousarray(
         function(np.asarray(values)), dtype=values.dtype
     )

@@ -1,4 +1,4 @@
-"""Emissions of an emulated grid between its nodes."""
+"""Interpolation of an emulated grid between its nodes."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -30,7 +30,7 @@ class InterpolationMethods(AxisMethods):
         out_dtype: type | None = None,
         **kwargs: ArrayLike,
     ) -> dict[str, Any]:
-        """Return spectra, lines and stored quantities between the nodes.
+        """Interpolate spectra, lines and stored quantities between nodes.
 
         Args:
             method (str): As in Synthesizer, `cic` interpolates linearly
@@ -38,30 +38,30 @@ class InterpolationMethods(AxisMethods):
                 evaluates the emulator at the points, and interpolates
                 ionising luminosities and stellar fractions by monotone
                 cubics.
-            spectra_type (str): The spectrum, and the emission of the lines.
+            spectra_type (str): The spectrum to interpolate, with its lines;
+                if None, spectra are left out and lines are zero.
             out_dtype (type): The precision of the results; Synthesizer's
                 default if None.
-            **kwargs: The values of every axis, with units or in those of
-                the axis; also as `log10ages` and the like. Arrays are
+            **kwargs: The values of all axes by name (or `log10ages` and the
+                like), with units or in those of the axis. Arrays are
                 broadcast against each other, to (...,).
 
         Returns:
             dict: `spectra`, a Sed (..., nlam), and `lines`, a
-                LineCollection (..., nlines), as far as the grid has them;
-                and the stored quantities (...,) by their paths in a grid
-                file, e.g. `log10_specific_ionising_luminosity/HI`.
+                LineCollection (..., nlines), if the grid has them; and the
+                stored quantities (...,) by their paths in a grid file, e.g.
+                `log10_specific_ionising_luminosity/HI`.
 
         Raises:
-            InconsistentParameter: If there is no such method or spectrum.
+            InconsistentParameter: If the method or spectrum is unknown.
             TypeError: If an axis is missing, unknown or given twice.
-            InconsistentArguments: If the emulator is evaluated outside its
-                domain, or after an axis was averaged away.
+            InconsistentArguments: If a point is outside the domain of the
+                emulator, or an axis was averaged away, for `emulator`.
         """
         if method not in _METHODS:
             raise InconsistentParameter(
-                f"Interpolation method must be one of "
-                f"{', '.join(_METHODS)}, not {method}."
-                + nearest(method, _METHODS)
+                f"method must be one of {', '.join(_METHODS)}, got "
+                f"'{method}'." + nearest(method, _METHODS)
             )
         if spectra_type is None:
             warn(
@@ -132,7 +132,7 @@ class InterpolationMethods(AxisMethods):
         return results
 
     def point_arrays(self, values: Mapping[str, ArrayLike]) -> PointArrays:
-        """Return the emissions at any points, not evaluated yet.
+        """Return the unevaluated emissions at any points.
 
         Args:
             values (mapping): The values of each axis of this grid, in its
@@ -140,7 +140,7 @@ class InterpolationMethods(AxisMethods):
                 other, to (...,).
 
         Returns:
-            PointArrays: At the points (...,).
+            PointArrays: The emissions at the points (...,).
 
         Raises:
             InconsistentArguments: If a point is outside the training
@@ -155,18 +155,13 @@ class InterpolationMethods(AxisMethods):
     def _extract_coordinates(
         self, values: Mapping[str, ArrayLike]
     ) -> dict[str, NDArray[np.float64]]:
-        """Return points in the coordinates of extraction, broadcast.
+        """Return the values of each axis for extraction, broadcast to (...,).
 
-        Args:
-            values (mapping): The values of all axes, as the user names
-                them, with units or without.
-
-        Returns:
-            dict: For each axis its values, logged where extraction logs
-                them, (...,).
+        They are logged on the axes that Synthesizer interpolates in log10,
+        whichever the user gave.
         """
         coordinates: dict[str, NDArray[np.float64]] = {}
-        for key, given in values.items():
+        for key, value in values.items():
             if not self._have_axis(key):
                 raise TypeError(
                     f"Invalid grid axis name: '{key}'; the grid has: "
@@ -175,8 +170,8 @@ class InterpolationMethods(AxisMethods):
             axis = self.axes[self._where_axis(key)]
             if axis in coordinates:
                 raise TypeError(f"Multiple values provided for axis '{axis}'.")
-            given = in_units(f"'{key}'", given, units_on(self._nodes_of(key)))
-            x = np.asarray(given, np.float64)
+            value = in_units(f"'{key}'", value, units_on(self._nodes_of(key)))
+            x = np.asarray(value, np.float64)
             given_logged = key.startswith("log10")
             if self._is_logged(axis):
                 coordinates[axis] = x if given_logged else np.log10(x)
@@ -191,7 +186,7 @@ class InterpolationMethods(AxisMethods):
         return dict(zip(self.axes, arrays, strict=True))
 
     def _stored_at(self, path: str, points: NDArray) -> NDArray:
-        """Interpolate a stored quantity to points (..., d) of all axes."""
+        """Interpolate a stored quantity to points (..., d)."""
         header = self._weights.header
         flat = points.reshape(-1, points.shape[-1])
         values = at_points(

@@ -1,7 +1,7 @@
-"""Dictionaries of emissions that are evaluated when they are first read.
+"""Dictionaries of emissions that are evaluated on first access.
 
-They take the place of the dictionaries `spectra`, `line_lums` and
-`line_conts` of Synthesizer's `Grid`.
+They replace the dictionaries `spectra`, `line_lums` and `line_conts` of
+Synthesizer's `Grid`.
 """
 
 from abc import ABC, abstractmethod
@@ -27,32 +27,32 @@ from synthesizer_emulator.validation import nearest
 from synthesizer_emulator.wavelengths import WavelengthMap
 from synthesizer_emulator.weights.points import PointArrays
 
-# The largest array that is evaluated only because the process forks, bytes.
+# The largest array to evaluate before the process forks, in bytes.
 _LARGEST = 2**30
 
-# The relative difference of two computations of the same spectrum.
+# The largest relative difference between evaluations of the same spectrum.
 _TOLERANCE = 1e-4
 
 
 class MissingEmissionError(MissingSpectraType, KeyError):
-    """An emission that a grid does not have was read from its mapping."""
+    """The error for an emission that a grid does not have."""
 
 
 class LazyEmissions(MutableMapping, ABC):
-    """A dictionary of arrays that are evaluated when first read.
+    """A dictionary of arrays that are evaluated on first access.
 
-    Arrays are kept once evaluated. They can be replaced and deleted, as in
-    any dictionary, and copied and pickled before or after evaluation.
+    Evaluated arrays are kept. They can be replaced and deleted, as in any
+    dictionary, and copied and pickled before or after evaluation.
 
     Attributes:
-        arrays (PointArrays): Evaluates emissions at the nodes of the grid.
+        arrays (PointArrays): The emissions at the nodes of the grid.
         view (WavelengthMap): From the emulator's wavelengths or lines to
-            those in force.
+            those of the grid.
         dtype (np.dtype): The precision of the arrays.
     """
 
     def __new__(cls, *_: Any, **__: Any) -> Self:
-        """Return an empty mapping that is evaluated before forks."""
+        """Return an empty mapping, to be evaluated before forks."""
         new = super().__new__(cls)
         settle_before_forks(new)
         return new
@@ -74,14 +74,14 @@ class LazyEmissions(MutableMapping, ABC):
         """Evaluate one emission at the points of `arrays`, (..., n)."""
 
     def __getitem__(self, name: str) -> NDArray:
-        """Return an array (n1, ..., nd, n), evaluated at the first read.
+        """Return an array (n1, ..., nd, n), evaluated on first access.
 
         Raises:
             MissingEmissionError: If the grid has no emission of that name.
         """
         if name not in self._values:
             raise MissingEmissionError(
-                f"There is no '{name}' in this grid, which has: "
+                f"The grid has no emission '{name}'; it has: "
                 f"{', '.join(self) or 'none'}.{nearest(name, self)}"
             )
         value = self._values[name]
@@ -122,7 +122,7 @@ class LazyEmissions(MutableMapping, ABC):
             self._values[name] = function(self[name])
 
     def convert(self, dtype: np.dtype) -> None:
-        """Convert all arrays to a precision, evaluated or not."""
+        """Convert all arrays to a precision, now or when evaluated."""
         self.dtype = dtype
         self.transform(lambda array: array.astype(dtype, copy=False))
 
@@ -132,39 +132,39 @@ class LazyEmissions(MutableMapping, ABC):
         self.transform(change)
 
     def take(self, indices: NDArray | int, axis: int) -> None:
-        """Keep some nodes of all arrays, see `PointArrays.take`."""
+        """Keep some nodes of all arrays, as in `PointArrays.take`."""
         self.arrays = self.arrays.take(indices, axis)
         self.transform(lambda array: as_contiguous(array.take(indices, axis)))
 
     def move(self, arrays: PointArrays) -> None:
-        """Discard all arrays, and evaluate them at other points."""
+        """Discard all arrays, to be evaluated again at other points."""
         self.arrays = arrays
         self._values = dict.fromkeys(self._values)
 
     def settle(self) -> None:
-        """Evaluate arrays that a forked process could not, below 1 GiB."""
+        """Evaluate arrays below 1 GiB that forked processes can't evaluate."""
         size = self.arrays.points[..., 0].size * self.view.matrix.shape[0]
         if size * self.dtype.itemsize <= _LARGEST and self.arrays.needs_jax:
             self.evaluate_all()
 
     def evaluate_all(self) -> None:
-        """Evaluate all arrays that have not been read."""
+        """Evaluate all arrays that have not been evaluated."""
         for name in self:
             _ = self[name]
 
 
 class LazySpectra(LazyEmissions):
-    """The spectra of a grid."""
+    """The spectra of a grid, evaluated on first access."""
 
     def evaluate(self, name: str, arrays: PointArrays) -> NDArray:
-        """Evaluate a spectrum on the wavelengths in force, (..., nlam)."""
+        """Evaluate a spectrum at the grid's wavelengths, (..., nlam)."""
         return arrays.spectrum(name, self.view, self.dtype)
 
     def digest(self, name: str) -> str:
         """Return a digest of a spectrum.
 
-        Of the weights, the nodes and the wavelengths. Where an array was
-        replaced, or an axis collapsed, also of the values, rounded.
+        It covers the weights, nodes and wavelengths, and the rounded values
+        if the array was replaced or an axis collapsed.
         """
         matrix = self.view.matrix
         source = digest(
@@ -180,29 +180,22 @@ class LazySpectra(LazyEmissions):
         return digest(source, sketch(values))
 
     def at(self, name: str, change: WavelengthMap) -> NDArray:
-        """Return a spectrum after one more change of the wavelengths.
+        """Return a spectrum (n1, ..., nd, n) on changed wavelengths.
 
         Only the wavelengths that the change needs are evaluated.
-
-        Args:
-            name (str): The spectrum.
-            change (WavelengthMap): From the wavelengths in force.
-
-        Returns:
-            np.ndarray of float: The values, (n1, ..., nd, n_new).
         """
         if name in self.evaluated:
             return change(self[name])
         return self.arrays.spectrum(name, change.after(self.view), self.dtype)
 
 
-def _is_close(values: NDArray, others: NDArray) -> bool:
-    """Return whether spectra differ by rounding alone."""
-    return values.shape == others.shape and np.allclose(
+def _is_close(values: NDArray, expected: NDArray) -> bool:
+    """Return whether spectra are equal to within rounding."""
+    return values.shape == expected.shape and np.allclose(
         values,
-        others,
+        expected,
         rtol=_TOLERANCE,
-        atol=_TOLERANCE**3 * np.max(others, initial=0),
+        atol=_TOLERANCE**3 * np.max(expected, initial=0),
     )
 
 
@@ -226,20 +219,20 @@ class LazyLineValues(LazyEmissions):
         self._sources = dict(sources)
 
     def evaluate(self, name: str, arrays: PointArrays) -> unyt_array:
-        """Evaluate the values of the lines in force, (..., nlines)."""
+        """Evaluate the values of the grid's lines, (..., nlines)."""
         values = self.view(self._sources[name](arrays))
         return unyt_array(values.astype(self.dtype, copy=False), self.units)
 
 
 class Maxima(Mapping):
-    """The largest absolute value of each array, computed when read."""
+    """The largest absolute value of each array, computed on access."""
 
     def __init__(self, arrays: Mapping[str, NDArray]) -> None:
         self._arrays = arrays
         self._known: dict[str, tuple[NDArray, float]] = {}
 
     def __getitem__(self, name: str) -> float:
-        """Return the maximum of an array, computed anew if it changed."""
+        """Return the maximum of an array, updated if it was replaced."""
         array = self._arrays[name]
         known = self._known.get(name)
         if known is None or known[0] is not array:

@@ -1,7 +1,7 @@
-"""How an emulated grid is read: the hooks of `Grid.__init__`.
+"""Loading of emulated grids: the methods that `Grid.__init__` calls.
 
-Synthesizer's constructor reads a grid file through a dozen methods. Here they
-read the weights instead, and offer emissions that are evaluated later.
+Synthesizer's constructor reads a grid file by a dozen methods. Here they read
+the weights instead, and set up emissions that are evaluated later.
 """
 
 from functools import partial
@@ -57,9 +57,9 @@ from synthesizer_emulator.weights.weights import Weights
 class WeightsGrid(Grid):
     """A grid whose emissions come from an emulator's weights.
 
-    `_nodes_header`, the header on the nodes of this grid, has to be set
-    before `Grid.__init__` is called, and is deleted after it: from then on
-    Synthesizer's own attributes hold the axes.
+    `_nodes_header`, the header at the nodes of this grid, must be set before
+    `Grid.__init__` is called, and is deleted after it: from then on the
+    attributes of `Grid` hold the axes.
     """
 
     _weights: Weights
@@ -69,7 +69,7 @@ class WeightsGrid(Grid):
     # In Synthesizer's wavelength unit.
     lam: Any
 
-    # Lazy mappings; empty dictionaries where they are ignored.
+    # Lazy mappings; empty dictionaries if not loaded.
     spectra: Any
     line_lums: Any
     line_conts: Any
@@ -77,9 +77,9 @@ class WeightsGrid(Grid):
     def _parse_grid_path(
         self, grid_dir: str | Path | None, grid_name: str
     ) -> None:
-        """Set the names, and the contents of the weights as the file.
+        """Set the names, and the contents of the weights as the grid file.
 
-        Not its path, since the file may have been replaced since.
+        The path is not used, because the file may have been replaced since.
         """
         self.grid_dir = str(get_grids_dir() if grid_dir is None else grid_dir)
         self.grid_name = grid_name
@@ -87,7 +87,7 @@ class WeightsGrid(Grid):
         self.grid_filename: Any = BytesIO(self._weights.contents)
 
     def _get_axes(self) -> None:
-        """Set the axes, whose nodes need not be those of the weights."""
+        """Set the axes, whose nodes may differ from those of the weights."""
         super()._get_axes()
         if self._nodes_header is self._weights.header:
             return
@@ -110,7 +110,7 @@ class WeightsGrid(Grid):
             }
 
     def _get_spectra_grid(self, spectra_to_read: list[str] | None) -> None:
-        """Set the wavelengths and the spectra, none evaluated."""
+        """Set the wavelengths and the unevaluated spectra."""
         names = choose_spectra(
             self._weights.available_spectra, spectra_to_read
         )
@@ -122,18 +122,18 @@ class WeightsGrid(Grid):
         )
 
     def _get_lines_grid(self) -> None:
-        """Set the lines and their luminosities, none evaluated."""
+        """Set the lines, with unevaluated luminosities and continua."""
         lines = self._weights.header.lines
         if lines is None:
-            # The emulator was built from stellar spectra alone.
+            # The emulator was built from stellar spectra only.
             return
         missing = [name for name in LINE_UNITS if name not in lines.units]
         if missing:
             raise GridError(
-                f"The weights '{self._weights.path}' have no lines' "
-                f"{', '.join(missing)}, without which Synthesizer has no "
-                "lines at all: build them from a grid that has, or pass "
-                "ignore_lines=True."
+                "To load lines, the weights must include their "
+                f"{', '.join(LINE_UNITS)}; '{self._weights.path}' lacks "
+                f"{', '.join(missing)}. Build the weights from a grid with "
+                "these, or pass ignore_lines=True."
             )
         self.available_lines = np.array(lines.ids)
         lams = unyt_array(lines.lams, parse_unit(lines.lam_units)).to(angstrom)
@@ -156,16 +156,11 @@ class WeightsGrid(Grid):
     def _line_sources(
         self, factor: float
     ) -> tuple[dict[str, methodcaller], dict[str, methodcaller]]:
-        """Return how to evaluate the luminosity and continuum of lines.
+        """Return the calls that evaluate line luminosities and continua.
 
-        As in a native grid, only gas has lines, and every spectrum has the
-        continuum below them.
-
-        Args:
-            factor (float): Converts the luminosities.
-
-        Returns:
-            tuple: For each spectrum, the call of `PointArrays`.
+        As in a native grid, only nebular spectra have lines, and all spectra
+        have a continuum at the lines. Each spectrum has one call of a method
+        of `PointArrays`; luminosities are multiplied by `factor`.
         """
         zero = methodcaller("zeros", self.nlines)
         luminosity = methodcaller("lines", "luminosity", factor)
@@ -200,15 +195,15 @@ class WeightsGrid(Grid):
         return lums, conts
 
     def _lines_outside(self) -> NDArray[np.bool_]:
-        """Return a mask of the lines beyond the wavelengths, (nlines,)."""
+        """Return the mask of lines outside the wavelengths, (nlines,)."""
         return np.asarray(
             (self.line_lams < self.lam[0]) | (self.line_lams > self.lam[-1])
         )
 
     def _convert_grid_to_internal_units(self) -> None:
-        """Convert the ionising luminosities alone.
+        """Convert only the ionising luminosities to Synthesizer's units.
 
-        The emissions are evaluated in Synthesizer's units.
+        The emissions are evaluated in these units.
         """
         factor = self._weights.header.internal_factor
         for log10_lum in getattr(
@@ -217,7 +212,7 @@ class WeightsGrid(Grid):
             log10_lum += np.log10(factor).astype(self._dtype)
 
     def _compute_max_grid_values(self) -> None:
-        """Set the maxima of the emissions, computed when they are read."""
+        """Set the maxima of the emissions, computed on access."""
         self._max_grid_values = {
             "spectra": Maxima(self.spectra),
             "line_lum": Maxima(self.line_lums),
@@ -225,14 +220,14 @@ class WeightsGrid(Grid):
         }
 
     def _ensure_spectra_data_contiguous(self) -> None:
-        """Make the spectra that were evaluated contiguous."""
+        """Make the wavelengths and evaluated spectra contiguous."""
         if self.lam is not None:
             self.lam = as_contiguous(self.lam)
         if isinstance(self.spectra, LazyEmissions):
             self.spectra.transform(as_contiguous)
 
     def _ensure_line_data_contiguous(self) -> None:
-        """Make the line values that were evaluated contiguous."""
+        """Make the evaluated line values contiguous."""
         if self.line_lams is not None:
             self.line_lams = as_contiguous(self.line_lams)
         for emissions in (self.line_lums, self.line_conts):
@@ -240,7 +235,7 @@ class WeightsGrid(Grid):
                 emissions.transform(as_contiguous)
 
     def _node_arrays(self) -> PointArrays:
-        """Return the arrays at the nodes of the header."""
+        """Return the unevaluated emissions at the nodes of this grid."""
         return PointArrays.at_nodes(
             self._weights,
             [axis.values for axis in self._nodes_header.axes],
@@ -248,16 +243,16 @@ class WeightsGrid(Grid):
         )
 
     def _lazy_emissions(self) -> list[LazyEmissions]:
-        """Return the mappings that evaluate on demand."""
+        """Return the mappings whose arrays are evaluated on access."""
         mappings = self.spectra, self.line_lums, self.line_conts
         return [m for m in mappings if isinstance(m, LazyEmissions)]
 
     def _is_logged(self, axis: str) -> bool:
-        """Return whether extraction takes the logarithm of an axis."""
+        """Return whether Synthesizer interpolates in log10 of an axis."""
         return f"log10{axis}" in self._extract_axes
 
     def _update_name(self) -> None:
-        """Set `grid_name`, which differs where the nodes do.
+        """Set `grid_name`, with a hash if the nodes are not the weights'.
 
         Synthesizer caches particle weights under this name.
         """
@@ -276,27 +271,23 @@ class WeightsGrid(Grid):
 def find_weights(
     grid: str, grid_dir: str | Path | None
 ) -> tuple[Path, Path | None]:
-    """Return the weights file of a grid, and the grid's own file if any.
-
-    Args:
-        grid (str): The name of the grid, or a path to it or to its weights.
-        grid_dir (str/Path): As for `folders`.
+    """Return the paths of a grid's weights and of the native grid, if any.
 
     Raises:
-        GridError: If there are no weights; names the places searched.
+        GridError: If no weights are found; lists the paths searched.
     """
     weights, native = locate(grid, grid_dir)
     if weights is None:
         name = plain_name(grid)
-        looked = ", ".join(
+        searched = ", ".join(
             f"'{weights_path(folder / name)}'" for folder in folders(grid_dir)
         )
         raise GridError(
-            f"No weights for the grid '{name}': looked for {looked}."
+            f"No weights for the grid '{name}': looked for {searched}."
             f"{similar(grid, grid_dir, SUFFIX)} Build them with "
             f"`synthesizer-emulator build {native or f'{name}.hdf5'}`, or "
-            "pass weights=. Without grid_dir there are also: "
-            f"{', '.join(pretrained())}."
+            "pass weights=. The package ships with weights, loaded without "
+            f"grid_dir, for: {', '.join(pretrained())}."
         )
     return weights, native
 
@@ -304,15 +295,12 @@ def find_weights(
 def choose_spectra(
     available: tuple[str, ...], wanted: list[str] | None
 ) -> list[str]:
-    """Return the names of the spectra to offer, in a native grid's order.
-
-    Args:
-        available (tuple of str): The spectra that the weights can give.
-        wanted (list of str): Those to offer; all if None.
+    """Return the names of the spectra to load, in a native grid's order.
 
     Raises:
-        InconsistentArguments: If `wanted` is neither None nor a list.
-        MissingSpectraType: If one of them is not available.
+        InconsistentArguments: If `wanted` is neither None, for all available
+            spectra, nor a list.
+        MissingSpectraType: If one of the spectra is not available.
     """
     if wanted is not None and not isinstance(wanted, list):
         raise InconsistentArguments(
@@ -326,7 +314,7 @@ def choose_spectra(
             f"{', '.join(available)}.{nearest(missing[0], available)}"
         )
     chosen = list(available if wanted is None else wanted)
-    # A native grid appends this one wherever it can be derived.
+    # A native grid appends the nebular continuum if it can be derived.
     if NEBULAR in chosen or NEBULAR_CONTINUUM in chosen:
         chosen = [name for name in chosen if name != NEBULAR_CONTINUUM]
         chosen.append(NEBULAR_CONTINUUM)
@@ -334,5 +322,5 @@ def choose_spectra(
 
 
 def in_angstrom(lam: unyt_array) -> NDArray[np.float64]:
-    """Return wavelengths in Angstrom, whatever the default units are."""
+    """Return wavelengths as plain numbers in Angstrom."""
     return np.asarray(lam.to_value(angstrom), np.float64)

@@ -1,8 +1,8 @@
-"""Emissions of particles, evaluated at their own age and metallicity.
+"""Emissions of particles, evaluated at their exact ages and metallicities.
 
-Synthesizer spreads each particle over the nodes around it, which amounts to
-linear interpolation of the grid. After `extract_directly`, every extraction
-of an emission model evaluates the emulator for each particle instead.
+Synthesizer distributes each particle over the nodes around it, which is
+linear interpolation of the grid. After `extract_directly`, the extractions of
+an emission model evaluate the emulator for each particle instead.
 """
 
 from collections.abc import Iterator, Sequence
@@ -37,18 +37,18 @@ from synthesizer_emulator.galaxies.remedies import (
 from synthesizer_emulator.grid.emulated_grid import EmulatedGrid
 from synthesizer_emulator.grid.lazy import LazyEmissions
 
-# The number of particles in one evaluation, which bounds the memory.
-_PART_SIZE = 1024
+# The number of particles evaluated at once, to limit the memory.
+_BATCH_SIZE = 1024
 
 
 def extract_directly(model: EmissionModel) -> EmissionModel:
     """Return a model that evaluates the emulator for each particle.
 
-    All extractions from an `EmulatedGrid` in the tree are replaced, with
-    their masks and velocity shifts; the rest of the tree (escape fractions,
-    dust, combinations) is unchanged. Particles beyond an axis are clipped to
-    its end, as Synthesizer does. Parametric stars, whose history is given at
-    the nodes, are still extracted from the nodes.
+    All extractions from an `EmulatedGrid` in the model tree are replaced,
+    including masks and velocity shifts; other models of the tree (escape
+    fractions, dust, combinations) are unchanged. Particles outside the range
+    of an axis are clipped to its ends, as in Synthesizer. Parametric stars,
+    whose history is given at the nodes, are still extracted from the nodes.
 
     Args:
         model (EmissionModel): Any emission model.
@@ -76,12 +76,12 @@ def extract_directly(model: EmissionModel) -> EmissionModel:
     ]
     if not extracting:
         raise InconsistentArguments(
-            f"The model '{model.label}' extracts nothing from an "
-            "EmulatedGrid: pass one as its grid."
+            f"The model '{model.label}' must extract from an EmulatedGrid, "
+            "got none in its tree: pass one as its grid."
         )
     for node in extracting:
-        # By private attributes, since the public `replace_model` loses
-        # models that are combined.
+        # The public `replace_model` would lose combined models, so private
+        # attributes are set.
         node._generator = DirectGenerator(node.grid, node.extract)
         node._is_extracting, node._is_generating = False, True
     copied.unpack_model()
@@ -93,12 +93,12 @@ class DirectExtractor(Extractor):
 
     Attributes:
         grid (EmulatedGrid): The grid.
-        extract (str): The spectrum.
+        extract (str): The name of the spectrum to extract.
     """
 
     def __init__(self, grid: EmulatedGrid, extract: str) -> None:
-        # What `get_emitter_attrs` needs. Synthesizer's constructor would
-        # evaluate all nodes.
+        # Only the attributes for `get_emitter_attrs`: Synthesizer's
+        # constructor would evaluate the emissions at all nodes.
         self.grid, self.extract = grid, extract
         self._emitter_attributes = grid._extract_axes
         self._axes_units = tuple(grid._axes_units[a] for a in grid.axes)
@@ -115,20 +115,10 @@ class DirectExtractor(Extractor):
         lam_mask: NDArray[np.bool_] | None,
         out_dtype: type | None = None,
     ) -> Sed:
-        """Return the spectra of an emitter.
+        """Return spectra per particle (n, nlam), or integrated (nlam,).
 
-        Args:
-            emitter (Stars/BlackHoles): The n particles.
-            model (EmissionModel): The model that extracts.
-            mask (np.ndarray of bool): The particles that emit, (n,); all if
-                None.
-            lam_mask (np.ndarray of bool): The wavelengths to keep, (nlam,);
-                the spectra are zero at the others.
-            out_dtype (type): The precision of the result.
-
-        Returns:
-            Sed: Per particle (n, nlam), or integrated (nlam,), depending on
-                the model.
+        Only particles in the mask (n,) emit, and spectra are zero outside
+        the wavelength mask (nlam,); without masks, all are included.
         """
         check_spectra(self.grid, [self.extract])
         spectra = self.grid.spectra
@@ -148,27 +138,18 @@ class DirectExtractor(Extractor):
         mask: NDArray[np.bool_] | None,
         out_dtype: type | None = None,
     ) -> LineCollection:
-        """Return all lines of an emitter.
+        """Return all lines per particle (n, nlines), or integrated (nlines,).
 
-        Args:
-            emitter (Stars/BlackHoles): The n particles.
-            model (EmissionModel): The model that extracts.
-            mask (np.ndarray of bool): The particles that emit, (n,); all if
-                None.
-            out_dtype (type): The precision of the result.
-
-        Returns:
-            LineCollection: Per particle (n, nlines), or integrated
-                (nlines,), depending on the model.
+        Only particles in the mask (n,) emit; without a mask, all do.
 
         Raises:
-            UnimplementedFunctionality: If the model shifts by velocities,
+            UnimplementedFunctionality: If the model applies velocity shifts,
                 which Synthesizer does not support for lines either.
         """
         if model.vel_shift:
             raise UnimplementedFunctionality(
-                "Lines have no width to be shifted: extract them from the "
-                "spectra to include the effects of velocities."
+                "Velocity shifts can't be applied to lines, which have no "
+                "width. Measure the lines in the spectra instead."
             )
         lum, cont = (
             self._evaluate(values, emitter, model, mask, _scale, out_dtype)
@@ -188,37 +169,34 @@ class DirectExtractor(Extractor):
         emitter: Any,
         model: EmissionModel,
         mask: NDArray[np.bool_] | None,
-        weighted: Any,
+        apply_weights: Any,
         out_dtype: type | None,
     ) -> NDArray:
-        """Evaluate an emission for some particles at a time."""
+        """Evaluate an emission, one batch of particles at a time."""
         dtype = resolve_out_dtype(out_dtype)
         size = emissions.view.matrix.shape[0]
         shape = (emitter.nparticles, size) if model.per_particle else (size,)
         total = np.zeros(shape, dtype if model.per_particle else np.float64)
-        for which, values, weights in self._parts(emitter, model, mask):
+        for indices, values, weights in self._batches(emitter, model, mask):
             arrays = self.grid.point_arrays(values)
             lnu = emissions.evaluate(self.extract, arrays)
-            lnu = weighted(np.asarray(lnu), weights, which)
+            lnu = apply_weights(np.asarray(lnu), weights, indices)
             if model.per_particle:
-                total[which] = lnu
+                total[indices] = lnu
             else:
                 total += lnu.sum(axis=0, dtype=np.float64)
         return total.astype(dtype, copy=False)
 
-    def _parts(
+    def _batches(
         self,
         emitter: Any,
         model: EmissionModel,
         mask: NDArray[np.bool_] | None,
     ) -> Iterator[tuple[NDArray[np.intp], dict[str, NDArray], NDArray]]:
-        """Yield indices, axis values and weights of some particles each.
-
-        Only of the particles in the mask.
-        """
+        """Yield the indices, axis values and weights of masked particles."""
         n = emitter.nparticles
-        which = np.arange(n) if mask is None else np.flatnonzero(mask)
-        if not len(which):
+        emitting = np.arange(n) if mask is None else np.flatnonzero(mask)
+        if not len(emitting):
             return
         with with_remedies(self.grid, model, emitter, ()):
             attributes, weights = self.get_emitter_attrs(emitter, model, False)
@@ -233,28 +211,29 @@ class DirectExtractor(Extractor):
         ):
             x = np.clip(attribute.astype(np.float64), limits[0], limits[-1])
             values[axis] = np.broadcast_to(10.0**x if logged else x, n)
-        for first in range(0, len(which), _PART_SIZE):
-            part = which[first : first + _PART_SIZE]
-            yield part, {a: v[part] for a, v in values.items()}, weights[part]
+        for first in range(0, len(emitting), _BATCH_SIZE):
+            batch = emitting[first : first + _BATCH_SIZE]
+            at_batch = {axis: v[batch] for axis, v in values.items()}
+            yield batch, at_batch, weights[batch]
 
     def _doppler_shift(
         self, emitter: Any, lam_mask: NDArray[np.bool_] | None
     ) -> Any:
-        """Return the function that weights and Doppler-shifts spectra.
+        """Return a function that weights and Doppler-shifts spectra.
 
-        By Synthesizer's kernel, on a grid whose nodes are the particles.
+        It calls Synthesizer's kernel on a grid whose nodes are the particles.
         """
         if emitter._velocities is None:
             raise InconsistentArguments(
-                "velocity shifted spectra requested but no star velocities "
-                "provided."
+                "Velocity-shifted spectra need the velocities of the "
+                "particles, got none: set them, or pass vel_shift=False."
             )
         light = c.to(get_quantity_unit(emitter, "velocities")).ndview
 
         def shifted(
-            lnu: NDArray, weights: NDArray, which: NDArray[np.intp]
+            lnu: NDArray, weights: NDArray, indices: NDArray[np.intp]
         ) -> NDArray:
-            # The kernel interpolates between nodes, so there must be two.
+            # The kernel interpolates, so it needs at least two nodes.
             lnu = np.concatenate([lnu, lnu[-1:]])
             numbers = np.arange(len(lnu), dtype=lnu.dtype)
             spectra, _ = compute_part_seds_with_vel_shift(
@@ -263,10 +242,10 @@ class DirectExtractor(Extractor):
                 (numbers,),
                 (numbers[:-1],),
                 np.ascontiguousarray(weights, lnu.dtype),
-                np.ascontiguousarray(emitter._velocities[which], lnu.dtype),
+                np.ascontiguousarray(emitter._velocities[indices], lnu.dtype),
                 np.array(lnu.shape, np.int32),
                 1,
-                len(which),
+                len(indices),
                 lnu.shape[1],
                 "ngp",
                 1,
@@ -282,10 +261,7 @@ class DirectExtractor(Extractor):
 
 
 class DirectGenerator(Generator):
-    """A generator that calls a `DirectExtractor`.
-
-    Its methods are called by Synthesizer.
-    """
+    """A Synthesizer generator that calls a `DirectExtractor`."""
 
     def __init__(self, grid: EmulatedGrid, extract: str) -> None:
         super().__init__()
@@ -299,7 +275,7 @@ class DirectGenerator(Generator):
         emissions: dict[str, Sed],
         out_dtype: type | None = None,
     ) -> Sed:
-        """Generate the spectra of an emitter."""
+        """Return the spectra of an emitter."""
         mask = _mask_of(model, emitter)
         direct = self._extractor
         if _at_nodes(emitter):
@@ -331,7 +307,7 @@ class DirectGenerator(Generator):
         spectra: dict[str, Sed],
         out_dtype: type | None = None,
     ) -> LineCollection:
-        """Generate the requested lines of an emitter."""
+        """Return the requested lines of an emitter, or all lines."""
         mask = _mask_of(model, emitter)
         direct = self._extractor
         if _at_nodes(emitter):
@@ -358,7 +334,7 @@ class DirectGenerator(Generator):
         return lines
 
 
-def _scale(lnu: NDArray, weights: NDArray, which: NDArray) -> NDArray:
+def _scale(lnu: NDArray, weights: NDArray, indices: NDArray) -> NDArray:
     """Return spectra (n, nlam) times weights (n,)."""
     return lnu * weights[:, None].astype(lnu.dtype)
 
@@ -369,8 +345,8 @@ def _at_nodes(emitter: Any) -> bool:
 
 
 def _mask_of(model: EmissionModel, emitter: Any) -> NDArray[np.bool_] | None:
-    """Return the combined mask of a model, (n,), or None."""
+    """Return the combined mask of a model, (n,), or None without masks."""
     mask = None
-    for this in model.masks:
-        mask = emitter.get_mask(**this, mask=mask, attr_override_obj=model)
+    for limit in model.masks:
+        mask = emitter.get_mask(**limit, mask=mask, attr_override_obj=model)
     return mask

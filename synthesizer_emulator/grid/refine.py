@@ -1,7 +1,4 @@
-"""Grids on other nodes than those of the training grid.
-
-For the arguments `axes` and `refine` of `EmulatedGrid`.
-"""
+"""New nodes for grids: the arguments `axes` and `refine` of `EmulatedGrid`."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -17,8 +14,8 @@ from synthesizer_emulator.gridfile.header import Axis, GridHeader, interpolable
 from synthesizer_emulator.units import PURE, in_units
 from synthesizer_emulator.validation import check_whole, nearest
 
-# The number of scattered points in one interpolation.
-_PART_SIZE = 64
+# The number of scattered points interpolated at once.
+_BATCH_SIZE = 64
 
 
 def with_axes(
@@ -27,26 +24,15 @@ def with_axes(
     axes: Mapping[str, ArrayLike] | None,
     refine: Mapping[str, int] | None,
 ) -> GridHeader:
-    """Return the header of a grid on new nodes.
+    """Return the header of a grid on new nodes, given as in `EmulatedGrid`.
 
     Ionising luminosities and stellar fractions, which are stored and not
     emulated, are interpolated; they are unchanged at the old nodes.
 
-    Args:
-        header (GridHeader): The header of the training grid.
-        domain (sequence of AxisDomain): The training domain.
-        axes (mapping): New nodes for some of the axes, with units or in
-            those of the axis; also as `log10ages` and the like.
-        refine (mapping): For some of the axes, the number of parts to
-            divide each interval into.
-
-    Returns:
-        GridHeader: The header with new axes and stored quantities.
-
     Raises:
         InconsistentArguments: If an axis is unknown or given twice, or its
-            nodes do not ascend within the domain.
-        IncorrectUnits: If nodes have units of another kind.
+            nodes are not ascending and within the domain.
+        IncorrectUnits: If the units of nodes can't be converted.
     """
     changed = dict(header_axes(header))
     for given, values in (axes or {}).items():
@@ -86,17 +72,17 @@ def on_mesh(
     domain: Sequence[AxisDomain],
     points: Sequence[NDArray],
 ) -> NDArray[np.float64]:
-    """Interpolate a stored quantity to other nodes.
+    """Interpolate a stored quantity to new nodes.
 
-    Along one axis after the other, from the last, by monotone cubics
-    (PCHIP; Fritsch & Butland 1984, SIAM J. Sci. Stat. Comput. 5, 300), in
-    the scaled coordinates of the emulator.
+    One axis at a time, from the last, by monotone cubics (PCHIP; Fritsch &
+    Butland 1984, SIAM J. Sci. Stat. Comput. 5, 300), in the scaled
+    coordinates of the emulator.
 
     Args:
         values (np.ndarray of float): The values at the nodes of the first k
             axes, (n1, ..., nk).
-        header (GridHeader): The header of that grid.
-        domain (sequence of AxisDomain): The scaling of its axes.
+        header (GridHeader): The header with the old nodes.
+        domain (sequence of AxisDomain): The scaling of the axes.
         points (sequence of np.ndarray): The new nodes of each axis, scaled.
 
     Returns:
@@ -117,44 +103,37 @@ def at_points(
     domain: Sequence[AxisDomain],
     points: NDArray,
 ) -> NDArray[np.float64]:
-    """Interpolate a stored quantity to scattered points, as `on_mesh`.
+    """Interpolate a stored quantity to scattered points, as in `on_mesh`.
 
-    Args:
-        values (np.ndarray of float): The values at the nodes of the first k
-            axes, (n1, ..., nk).
-        header (GridHeader): The header of that grid.
-        domain (sequence of AxisDomain): The scaling of its d axes.
-        points (np.ndarray of float): Axis values, (m, d).
-
-    Returns:
-        np.ndarray of float: The values at the points, (m,).
+    Maps values (n1, ..., nk) at the nodes, and points (m, d) in the units of
+    the axes, to the values (m,) at the points.
     """
     nodes = scaled_nodes(header, domain)
     scaled = [
-        # Rounding could move a point at an end outside.
+        # Rounding could move a point at the end of an axis outside it.
         np.clip(d.scaled(points[:, i], np), nodes[i][0], nodes[i][-1])
         for i, d in enumerate(domain[: values.ndim])
     ]
     values = interpolable(values)
     result = np.empty(len(points))
-    for first in range(0, len(points), _PART_SIZE):
-        part = slice(first, first + _PART_SIZE)
+    for first in range(0, len(points), _BATCH_SIZE):
+        batch = slice(first, first + _BATCH_SIZE)
         line = PchipInterpolator(nodes[values.ndim - 1], values, axis=-1)(
-            scaled[-1][part]
+            scaled[-1][batch]
         )
         for axis in reversed(range(values.ndim - 1)):
-            # Each point has a curve of its own: of the curves at all points,
-            # keep the diagonal.
+            # Each point has a different curve: the diagonal is that of each
+            # curve at its point.
             curves = PchipInterpolator(nodes[axis], line, axis=-2)
-            line = np.diagonal(curves(scaled[axis][part]), axis1=-2, axis2=-1)
-        result[part] = line
+            line = np.diagonal(curves(scaled[axis][batch]), axis1=-2, axis2=-1)
+        result[batch] = line
     return result
 
 
 def scaled_nodes(
     header: GridHeader, domain: Sequence[AxisDomain]
 ) -> list[NDArray[np.float64]]:
-    """Return the nodes of each axis, as log10 or power of the emulator."""
+    """Return the nodes of each axis, scaled as in the emulator."""
     return [
         d.scaled(axis.values, np)
         for d, axis in zip(domain, header.axes, strict=True)
@@ -162,16 +141,10 @@ def scaled_nodes(
 
 
 def name_for_axes(name: str, axes: Mapping[str, NDArray]) -> str:
-    """Return a name for a grid that is unique to its nodes.
+    """Return the name of a grid with eight hexadecimal digits of its nodes.
 
-    Synthesizer caches the weights of particles by the name of the grid.
-
-    Args:
-        name (str): The name of the training grid.
-        axes (mapping): The nodes of each axis.
-
-    Returns:
-        str: The name with eight hexadecimal digits, a hash of the axes.
+    Synthesizer caches particle weights by the name of the grid, so that
+    grids with different nodes need different names.
     """
     digest = hashlib.sha256()
     for axis, values in axes.items():
@@ -192,11 +165,11 @@ def _axis_name(given: str, axes: Mapping[str, Axis]) -> str:
 
 
 def _check_unchanged(name: str, axis: Axis, header: GridHeader) -> None:
-    """Raise an error if an axis was given twice."""
+    """Raise if an axis was given twice."""
     if axis is not header_axes(header)[name]:
         raise InconsistentArguments(
-            f"The axis '{name}' was given twice: pass it either in axes= or "
-            "in refine=, once."
+            f"The axis '{name}' was given twice: pass it once, in either "
+            "axes= or refine=."
         )
 
 
@@ -212,7 +185,7 @@ def _plain(given: str, values: ArrayLike, axis: Axis) -> NDArray[np.float64]:
 def _divided(
     axis: Axis, domain: AxisDomain, parts: int
 ) -> NDArray[np.float64]:
-    """Divide each interval of an axis into equal parts, when scaled."""
+    """Divide each interval of an axis equally in scaled coordinates."""
     nodes = axis.values
     steps = np.arange(len(nodes) * parts - parts + 1) / parts
     fine = domain.unscaled(
@@ -223,7 +196,7 @@ def _divided(
 
 
 def _check_ascending(axis: Axis) -> None:
-    """Raise an error if nodes do not ascend strictly."""
+    """Raise unless the nodes are strictly ascending."""
     values = axis.values
     if values.ndim != 1 or not values.size or not np.all(np.diff(values) > 0):
         raise InconsistentArguments(

@@ -1,7 +1,7 @@
-"""Makes `Grid(...)` an `EmulatedGrid` in scripts and libraries of others.
+"""Replacement of `Grid` by `EmulatedGrid` in existing code.
 
-For scripts that are run unedited, and for libraries that construct their own
-`Grid`.
+For scripts that are run unedited, and for libraries that call `Grid(...)`
+internally.
 """
 
 import builtins
@@ -22,19 +22,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from synthesizer.grid import Grid
 
-# The module of the class that is swapped. It is not imported here: a script
-# may set the environment before it loads Synthesizer or JAX.
+# The module of the replaced class. It is not imported here: a script may set
+# environment variables before it imports Synthesizer or JAX.
 _GRID_MODULE = "synthesizer.grid"
 
 
 @dataclass
 class Swaps:
-    """The names of the grids that were loaded while grids were swapped.
+    """The names of the grids loaded within `emulated_grids`.
 
     Attributes:
-        emulated (list of str): The grids that were emulated.
+        emulated (list of str): The emulated grids.
         native (list of str): The grids without weights, read from files.
-        failed (list of str): The grids that did not load.
+        failed (list of str): The grids that could not be loaded.
     """
 
     emulated: list[str] = field(default_factory=list)
@@ -42,7 +42,7 @@ class Swaps:
     failed: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        """Return the names as one line."""
+        """Return the names of the grids in one line."""
         loaded = (
             f"Emulated grids: {', '.join(self.emulated) or 'none'}; "
             f"native grids: {', '.join(self.native) or 'none'}"
@@ -53,19 +53,19 @@ class Swaps:
 
 _in_force: list[Swaps] = []
 
-# The attribute of a grid that marks it as swapped until it has loaded.
+# The attribute that marks a grid as swapped until it is loaded.
 _LOADING = "_swap_loading"
 
 
 @contextmanager
 def emulated_grids() -> Iterator[Swaps]:
-    """Make `Grid(...)` an `EmulatedGrid` wherever there are weights.
+    """Make `Grid(...)` return an `EmulatedGrid` if its weights exist.
 
     Within the block, `Grid(name, grid_dir, ...)` returns an `EmulatedGrid`
-    if the folder holds weights of that name, and a native grid otherwise,
-    whichever module calls it and however that imported `Grid`. It holds for
-    other threads too, and for processes that `multiprocessing` starts in the
-    block, whose grids are not recorded.
+    if the folder contains weights of that name, and a native grid otherwise,
+    regardless of the module that calls it and of how that imported `Grid`.
+    This includes other threads, and processes that `multiprocessing` starts
+    in the block; the grids of these processes are not recorded.
 
     Yields:
         Swaps: The grids loaded so far.
@@ -93,9 +93,9 @@ def run_script(
     arguments: Sequence[str],
     report: Callable[[Swaps], None] | None = None,
 ) -> Swaps:
-    """Run a Python script with emulated grids, as `python script` would.
+    """Run a Python script with emulated grids, as in `python script`.
 
-    An exception of the script is printed as Python does, and raised again.
+    An exception in the script is printed as in Python, and raised again.
 
     Args:
         script (str/Path): The script.
@@ -111,7 +111,7 @@ def run_script(
         try:
             _execute(main)
         finally:
-            # Not in a process that the script forked.
+            # Skip the report in processes that the script forked.
             if report is not None and os.getpid() == process:
                 report(swaps)
     return swaps
@@ -121,9 +121,9 @@ def run_script(
 def _as_main(
     script: str | Path, arguments: Sequence[str]
 ) -> Iterator[ModuleType]:
-    """Make a script the main module, as `python script` does."""
+    """Make a script the main module, as in `python script`."""
     before = sys.argv, sys.orig_argv, sys.path, sys.modules["__main__"]
-    # Absolute, but with links and dots unresolved, unlike a Path.
+    # Absolute, with links and dots unresolved: a Path would drop the dots.
     path = os.path.join(Path.cwd(), script)  # noqa: PTH118
     main = ModuleType("__main__")
     main.__dict__.update(
@@ -136,7 +136,7 @@ def _as_main(
     sys.argv = [str(script), *arguments]
     sys.orig_argv = [sys.executable, *sys.argv]
     if not sys.flags.safe_path:
-        # In place of the folder of the command.
+        # Replace the folder of the command.
         sys.path = [str(Path(path).resolve().parent), *sys.path[1:]]
     sys.modules["__main__"] = main
     try:
@@ -156,7 +156,7 @@ def _execute(main: ModuleType) -> None:
     except SystemExit:
         raise
     except BaseException as error:
-        # The traceback from the script on, without this function.
+        # Start the traceback at the script, without this function.
         trace = error.__traceback__
         error.with_traceback(trace and trace.tb_next)
         sys.excepthook(type(error), error, error.__traceback__)
@@ -164,7 +164,7 @@ def _execute(main: ModuleType) -> None:
 
 
 def _start() -> Swaps:
-    """Swap grids from now on."""
+    """Start replacing grids, and return the record of the grids loaded."""
     module = sys.modules.get(_GRID_MODULE)
     if module is None:
         sys.meta_path.insert(0, _OnImport())
@@ -177,12 +177,12 @@ def _start() -> Swaps:
 
 
 class _OnImport(MetaPathFinder):
-    """Patches Synthesizer's `Grid` when it is first imported."""
+    """A finder that patches Synthesizer's `Grid` on its first import."""
 
     def find_spec(
         self, name: str, path: Any = None, target: Any = None
     ) -> ModuleSpec | None:
-        """Return the module's own spec, with a loader that patches."""
+        """Return the spec of the module, with a loader that patches."""
         if name != _GRID_MODULE:
             return None
         sys.meta_path.remove(self)
@@ -199,10 +199,10 @@ class _OnImport(MetaPathFinder):
 
 
 def _patch(grid: type["Grid"]) -> None:
-    """Let `Grid(...)` choose its class, and record what loads.
+    """Patch `Grid(...)` to choose its class and record the loaded grids.
 
-    For good: in CPython, a class whose __new__ was set and deleted can't be
-    called with arguments any more.
+    The patch is permanent: in CPython, a class whose __new__ was set and
+    deleted can no longer be called with arguments.
     """
     if grid.__new__ is not _new_grid:
         grid.__new__ = staticmethod(_new_grid)  # type: ignore[assignment]
@@ -216,9 +216,9 @@ def _new_grid(
     *_: Any,
     **__: Any,
 ) -> "Grid":
-    """Return a new grid, emulated or native, for `__init__` to fill."""
+    """Return an uninitialised grid, emulated or native."""
     native = sys.modules[_GRID_MODULE].Grid
-    # Copying and unpickling give no name.
+    # Copying and unpickling pass no name.
     if cls is not native or grid_name is None or not _in_force:
         return object.__new__(cls)
     from synthesizer_emulator.grid.emulated_grid import EmulatedGrid
@@ -233,7 +233,7 @@ def _new_grid(
 
 
 def _recording(load: Callable[..., None]) -> Callable[..., None]:
-    """Return a grid's `__init__` that records that the grid has loaded."""
+    """Return an `__init__` that also records that the grid is loaded."""
 
     @wraps(load)
     def load_and_record(grid: "Grid", *args: Any, **kwargs: Any) -> None:
@@ -248,7 +248,7 @@ def _recording(load: Callable[..., None]) -> Callable[..., None]:
 
 
 def _add_once(name: str, names: list[str]) -> None:
-    """Append a name to a list that does not contain it."""
+    """Append a name to a list, unless the list contains it."""
     if name not in names:
         names.append(name)
 
@@ -257,7 +257,7 @@ _prepare = spawn.get_preparation_data
 
 
 def _preparation(name: str) -> dict[str, Any]:
-    """Return the start-up data of a spawned process, which swaps too."""
+    """Return the start-up data of a process that also replaces grids."""
     data = _prepare(name)
     if _in_force:
         data["emulated_grids"] = _StartWhenUnpickled()
@@ -265,7 +265,7 @@ def _preparation(name: str) -> dict[str, Any]:
 
 
 class _StartWhenUnpickled:
-    """Swaps grids in the process in which it is unpickled."""
+    """An object that starts replacing grids where it is unpickled."""
 
     def __reduce__(self) -> tuple[Callable[[], Swaps], tuple[()]]:
         return _start, ()

@@ -1,7 +1,8 @@
-"""Changes of the wavelengths of an emulated grid.
+"""Methods of an emulated grid that change its wavelengths.
 
-They compose one sparse matrix from the emulator's wavelengths to those in
-force, so that spectra can be evaluated before or after.
+The changes are composed into one sparse matrix from the emulator's
+wavelengths to those of the grid, so that spectra can be evaluated before or
+after them.
 """
 
 import copy
@@ -29,9 +30,9 @@ from synthesizer_emulator.wavelengths import (
 
 
 class WavelengthMethods(WeightsGrid):
-    """The methods that rebin spectra, or keep some of the wavelengths.
+    """The methods that rebin spectra or limit their wavelengths.
 
-    All but `interp_spectra` return a changed copy, or with `inplace` change
+    All but `interp_spectra` return a changed copy or, with `inplace`, change
     the grid and return None.
     """
 
@@ -43,12 +44,12 @@ class WavelengthMethods(WeightsGrid):
 
         Args:
             new_lam (unyt_array): The new wavelengths, (nlam,).
-            loop_grid (bool): Without effect: one sparse product needs no
-                loop to save memory.
+            loop_grid (bool): Ignored: rebinning is one sparse product, which
+                needs no loop to save memory.
 
         Raises:
-            InconsistentArguments: If there are not at least two
-                wavelengths, positive, finite and ascending.
+            InconsistentArguments: If the wavelengths are not at least two,
+                positive, finite and ascending.
         """
         if isinstance(self.spectra, LazySpectra):
             self.spectra.rebin(
@@ -73,8 +74,8 @@ class WavelengthMethods(WeightsGrid):
             EmulatedGrid/None: The rebinned copy, unless in place.
 
         Raises:
-            InconsistentArguments: As `interp_spectra`, or if the redshift
-                is out of range.
+            InconsistentArguments: As in `interp_spectra`, or if the redshift
+                is not above -1.
         """
         return self.reduce_rest_frame_lam(lam / _one_plus(redshift), inplace)
 
@@ -85,7 +86,7 @@ class WavelengthMethods(WeightsGrid):
         lam_max: unyt_quantity,
         inplace: bool = False,
     ) -> Self | None:
-        """Limit the wavelength range of the grid.
+        """Limit the rest-frame wavelength range of the grid.
 
         Args:
             lam_min (unyt_quantity): The lowest wavelength to keep.
@@ -96,8 +97,8 @@ class WavelengthMethods(WeightsGrid):
             EmulatedGrid/None: The reduced copy, unless in place.
 
         Raises:
-            InconsistentArguments: If the limits do not ascend, or lie
-                beyond the wavelengths of the grid.
+            InconsistentArguments: If the limits are not ascending, or do not
+                overlap the wavelengths of the grid.
         """
         lam = in_angstrom(self.lam)
         limits = np.array([lam_min.value, lam_max.value], np.float64)
@@ -108,9 +109,9 @@ class WavelengthMethods(WeightsGrid):
             )
         if limits[1] < lam[0] or limits[0] > lam[-1]:
             raise InconsistentArguments(
-                f"No wavelength of the grid, {lam[0]:g} to {lam[-1]:g} "
-                f"Angstrom, is near {lam_min} to {lam_max}: give lam_min and "
-                "lam_max between which there are some."
+                "lam_min and lam_max must overlap the wavelengths of the "
+                f"grid, {lam[0]:g} to {lam[-1]:g} Angstrom, got {lam_min} and "
+                f"{lam_max}."
             )
         first, last = (
             int(np.abs(lam - end).argmin())
@@ -137,8 +138,8 @@ class WavelengthMethods(WeightsGrid):
             EmulatedGrid/None: The reduced copy, unless in place.
 
         Raises:
-            InconsistentArguments: As `reduce_rest_frame_range`, or if the
-                redshift is out of range.
+            InconsistentArguments: As in `reduce_rest_frame_range`, or if the
+                redshift is not above -1.
         """
         stretch = _one_plus(redshift)
         return self.reduce_rest_frame_range(
@@ -148,7 +149,7 @@ class WavelengthMethods(WeightsGrid):
     def reduce_rest_frame_filters(
         self, filters: FilterCollection, inplace: bool = False
     ) -> Self | None:
-        """Keep only the wavelengths that filters transmit.
+        """Keep only the rest-frame wavelengths that filters transmit.
 
         Args:
             filters (FilterCollection): The filters.
@@ -158,7 +159,7 @@ class WavelengthMethods(WeightsGrid):
             EmulatedGrid/None: The reduced copy, unless in place.
 
         Raises:
-            InconsistentArguments: If no filter overlaps with the grid.
+            InconsistentArguments: If no filter overlaps the wavelengths.
         """
         return self.reduce_observed_filters(filters, 0.0, inplace)
 
@@ -168,7 +169,7 @@ class WavelengthMethods(WeightsGrid):
         redshift: float,
         inplace: bool = False,
     ) -> Self | None:
-        """Keep only the wavelengths that filters transmit, when redshifted.
+        """Keep only the wavelengths that filters transmit after redshifting.
 
         Args:
             filters (FilterCollection): The filters.
@@ -179,8 +180,8 @@ class WavelengthMethods(WeightsGrid):
             EmulatedGrid/None: The reduced copy, unless in place.
 
         Raises:
-            InconsistentArguments: If no filter overlaps with the grid, or
-                the redshift is out of range.
+            InconsistentArguments: If no filter overlaps the wavelengths, or
+                the redshift is not above -1.
         """
         lam = filters.lam / _one_plus(redshift)
         transmissions = spectres(
@@ -208,16 +209,15 @@ class WavelengthMethods(WeightsGrid):
 
         Returns:
             dict: The values of each spectrum at the nodes, (n1, ..., nd,
-                1) as in Synthesizer. Nothing else is evaluated.
+                1) as in Synthesizer. No other wavelengths are evaluated.
 
         Raises:
-            InconsistentArguments: If it is not one finite wavelength.
+            InconsistentArguments: If `lam` is not one finite wavelength.
         """
         points = np.atleast_1d(in_angstrom(lam))
         if points.size != 1 or not np.isfinite(points).all():
             raise InconsistentArguments(
-                "get_spectra_at_lam expects exactly one wavelength, a finite "
-                f"one, got {lam}."
+                f"lam must be one finite wavelength, got {lam}."
             )
         at_lam = linear_interpolation(in_angstrom(self.lam), points)
         return {
@@ -226,7 +226,7 @@ class WavelengthMethods(WeightsGrid):
         }
 
     def _remove_lines_outside_lam(self) -> None:
-        """Remove the lines beyond the wavelengths, evaluated or not."""
+        """Remove the lines outside the wavelengths, evaluated or not."""
         if self.line_lams is None:
             return
         outside = self._lines_outside()
@@ -246,7 +246,7 @@ class WavelengthMethods(WeightsGrid):
     def _with_wavelengths(
         self, kept: NDArray[np.intp], inplace: bool
     ) -> Self | None:
-        """Keep some of the wavelengths, and the lines between them."""
+        """Keep some of the wavelengths, and the lines in their range."""
         grid = self if inplace else copy.deepcopy(self)
         if isinstance(grid.spectra, LazySpectra):
             grid.spectra.rebin(selection(kept, grid.nlam))
@@ -257,7 +257,7 @@ class WavelengthMethods(WeightsGrid):
 
 
 def _one_plus(redshift: float) -> float:
-    """Return 1 + z, refusing redshifts of -1 and below."""
+    """Return 1 + z, or raise unless the redshift is above -1."""
     z = float(in_units("redshift", redshift, PURE))
     check_number("redshift", z, -1.0, open_ends=True)
     return 1.0 + z

@@ -1,5 +1,5 @@
-"""Synthesizer's HDF5 grid format as data.
+"""Synthesizer's HDF5 grid format.
 
 Headers, axes, arrays of spectra and lines, files of samples, and the folders
-in which grids are looked up.
+that are searched for grids.
 """

@@ -1,4 +1,4 @@
-"""The emissions of a grid: groups, names and units in a grid file.
+"""The emissions in a grid file: their groups, names and units.
 
 An emission is a spectrum or a quantity of the lines, and is named by its
 path in the file, e.g. `spectra/incident` or `lines/luminosity`.
@@ -11,16 +11,16 @@ SPECTRA = "spectra"
 LINES = "lines"
 EXTINCTION_CURVES = "extinction_curves"
 
-# The line quantities that Synthesizer reads from a reprocessed grid, and the
-# units that it expects.
+# The line quantities that Synthesizer reads from a reprocessed grid, with
+# their expected units.
 LINE_UNITS = {
     "luminosity": "erg/s",
     "nebular_continuum": "erg/s/Hz",
     "transmitted": "erg/s/Hz",
 }
 
-# The spectra of gas. Lines stand out of a smooth continuum, so continuum and
-# lines are emulated apart, and `nebular` is their sum.
+# The nebular spectra. Lines are narrow peaks on a smooth continuum, so lines
+# and continuum are emulated separately, and `nebular` is their sum.
 NEBULAR = "nebular"
 NEBULAR_CONTINUUM = "nebular_continuum"
 LINECONT = "linecont"
@@ -30,15 +30,11 @@ DERIVED_SPECTRA = {NEBULAR: (NEBULAR_CONTINUUM, LINECONT)}
 
 
 def with_derived(names: Iterable[str]) -> tuple[str, ...]:
-    """Return the names of spectra, and of their sums in `DERIVED_SPECTRA`.
-
-    Args:
-        names (iterable of str): The names of the spectra.
-    """
+    """Return the names of spectra, then of their sums, `DERIVED_SPECTRA`."""
     names = tuple(names)
     derived = (
         name
-        for name, parts in DERIVED_SPECTRA.items()
-        if set(parts).issubset(names)
+        for name, summands in DERIVED_SPECTRA.items()
+        if set(summands).issubset(names)
     )
     return (*names, *derived)

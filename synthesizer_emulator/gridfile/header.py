@@ -16,7 +16,7 @@ from unyt import unyt_array, unyt_quantity
 from synthesizer_emulator.gridfile.emissions import LINES, SPECTRA
 from synthesizer_emulator.units import parse_unit
 
-# The paths of quantities that are stored at the nodes, besides emissions.
+# The paths of the other quantities that are stored at the nodes.
 IONISING = "log10_specific_ionising_luminosity"
 STAR_FRACTION = "star_fraction"
 
@@ -35,7 +35,8 @@ class Axis:
         name (str): The name of the axis, e.g. `ages`.
         values (np.ndarray of float): The nodes, ascending, (n,).
         units (str): The units, as spelled in the file.
-        log_on_read (bool): Whether Synthesizer interpolates in log10 of it.
+        log_on_read (bool): Whether Synthesizer interpolates in log10 of the
+            values.
     """
 
     name: str
@@ -45,7 +46,7 @@ class Axis:
 
     @property
     def spans_decade(self) -> bool:
-        """Whether the nodes are not negative and span more than a decade."""
+        """Whether the nodes are non-negative and span more than a decade."""
         low, high = self.values[0], self.values[-1]
         return bool(low >= 0 and high > 10.0 * low)
 
@@ -69,7 +70,7 @@ class LineList:
 
 @dataclass(frozen=True)
 class GridHeader:
-    """The contents of a grid file except for the spectra and line arrays.
+    """The contents of a grid file except the arrays of spectra and lines.
 
     Attributes:
         axes (tuple of Axis): The axes, in the order of the arrays.
@@ -142,9 +143,7 @@ class GridHeader:
     def with_stored(self, stored: Mapping[str, NDArray[np.float64]]) -> Self:
         """Return the header with other ionising luminosities and fractions.
 
-        Args:
-            stored (Mapping): The arrays by their paths, as in `stored`; those
-                that are missing are removed.
+        The arrays are given by path; those not in `stored` are removed.
         """
         group = f"{IONISING}/"
         return replace(
@@ -158,11 +157,7 @@ class GridHeader:
         )
 
     def size_of(self, emission: str) -> int:
-        """Return the number of wavelengths or lines of an emission.
-
-        Args:
-            emission (str): The path of the emission.
-        """
+        """Return the number of wavelengths or lines of an emission."""
         if self.lines is not None and emission.startswith(f"{LINES}/"):
             return len(self.lines.ids)
         return len(self.lam)
@@ -174,7 +169,7 @@ class GridHeader:
 
     @property
     def internal_factor(self) -> float:
-        """The factor from the file's emissions to Synthesizer's own.
+        """The factor from the file's emissions to Synthesizer's units.
 
         Synthesizer converts grids per erg/s of bolometric luminosity to
         grids per Lsun.
@@ -186,7 +181,7 @@ class GridHeader:
 
 
 def interpolable(values: NDArray) -> NDArray[np.float64]:
-    """Return a stored quantity with log10 of zero photons set to 0."""
+    """Return a stored quantity with -inf, log10 of no photons, set to 0."""
     values = np.asarray(values, np.float64)
     return np.where(np.isneginf(values), _NO_PHOTONS, values)
 
@@ -194,12 +189,8 @@ def interpolable(values: NDArray) -> NDArray[np.float64]:
 def node_name(axes: Sequence[Axis], node: Sequence[int]) -> str:
     """Return the indices and axis values of a node as text.
 
-    Args:
-        axes (sequence of Axis): The axes.
-        node (sequence of int): The index along each of the first k axes.
-
-    Returns:
-        str: For example `ages[3] = 1e+07, metallicities[0] = 0.0001`.
+    For example `ages[3] = 1e+07, metallicities[0] = 0.0001`, for the node
+    (3, 0) of the first two axes.
     """
     return ", ".join(
         f"{axis.name}[{i}] = {axis.values[i]:g}"

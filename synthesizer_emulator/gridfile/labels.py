@@ -1,6 +1,6 @@
-"""Axes as labels of spectra: logged where an axis spans decades.
+"""Labels of spectra: axis values, logged if the axis spans decades.
 
-Fits, derivatives, PCHIP interpolation and figures work in these labels.
+Fits, derivatives, PCHIP interpolation and figures use these labels.
 """
 
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ class Label:
     def logged(self) -> bool:
         """Whether the label is log10 of the axis values.
 
-        True where the grid logs the axis, and of any positive axis that
+        True if Synthesizer logs the axis, and for any positive axis that
         spans more than a decade.
         """
         axis = self.axis
@@ -54,34 +54,17 @@ class Label:
         return name if plain else f"{name} / {units}"
 
     def to_labels(self, values: Any, xp: Any) -> Any:
-        """Return the labels of axis values.
-
-        Args:
-            values (array): Values in the units of the axis.
-            xp (module): The array library, `numpy` or `jax.numpy`.
-
-        Returns:
-            array: The labels, of the same shape.
-        """
+        """Return the labels of axis values; `xp` is NumPy or `jax.numpy`."""
         return xp.log10(values) if self.logged else values
 
     def to_values(self, labels: Any) -> Any:
-        """Return the axis values of labels."""
+        """Return the axis values with these labels."""
         return 10.0**labels if self.logged else labels
 
 
-def labels_to_values(labels: Sequence[Label], at: Any, xp: Any) -> Any:
-    """Return the axis values at points given by their labels.
-
-    Args:
-        labels (sequence of Label): The d axes.
-        at (array): The labels of the points, (..., d).
-        xp (module): The array library, `numpy` or `jax.numpy`.
-
-    Returns:
-        array: The axis values, (..., d).
-    """
+def labels_to_values(labels: Sequence[Label], points: Any, xp: Any) -> Any:
+    """Return the axis values (..., d) of points given as labels (..., d)."""
     return xp.stack(
-        [label.to_values(at[..., i]) for i, label in enumerate(labels)],
+        [label.to_values(points[..., i]) for i, label in enumerate(labels)],
         axis=-1,
     )

@@ -1,7 +1,7 @@
-"""Grid files that store arrays of spectra and lines, not an emulator.
+"""Native grid files, which store arrays of spectra and lines.
 
-Everything that reads the arrays of a grid (training, evaluation, hold-out
-experiments) reads them through `NativeGrid`, a block at a time if need be.
+Training, evaluation and hold-out experiments read the arrays through
+`NativeGrid`, in blocks if they are large.
 """
 
 from collections.abc import Iterable, Iterator
@@ -19,7 +19,7 @@ from synthesizer_emulator.gridfile.header import GridHeader
 from synthesizer_emulator.gridfile.places import grid_name_of
 from synthesizer_emulator.gridfile.reading import read_array, read_header
 
-# The size of a block in memory, bytes.
+# The size of a block in memory, in bytes.
 _BLOCK_SIZE = 3e8
 
 
@@ -33,7 +33,7 @@ class NativeGrid:
 
     Attributes:
         path (Path): The grid file.
-        header (GridHeader): Its header.
+        header (GridHeader): The header of the grid.
     """
 
     path: Path
@@ -41,13 +41,7 @@ class NativeGrid:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Read the header of a grid file.
-
-        Args:
-            path (Path): The grid file.
-
-        Returns:
-            NativeGrid: The grid, with no array read yet.
+        """Open a grid file, reading only its header.
 
         Raises:
             GridError: If the file is missing, damaged or not a Synthesizer
@@ -67,23 +61,15 @@ class NativeGrid:
         return grid_name_of(self.path)
 
     def shape_of(self, emission: str) -> tuple[int, ...]:
-        """Return the shape of an emission's array, (n1, ..., nd, n).
-
-        Args:
-            emission (str): The path of the emission.
-        """
+        """Return the shape of the array of an emission, (n1, ..., nd, n)."""
         return (*self.header.shape, self.header.size_of(emission))
 
     def read(self, emission: str, part: Any = ...) -> NDArray[np.float64]:
-        """Read the values of an emission, or a part of them.
+        """Read the array of an emission, (n1, ..., nd, n), or part of it.
 
         Args:
             emission (str): The path of the emission.
-            part (index): The part to read, as h5py takes it; all by
-                default.
-
-        Returns:
-            np.ndarray of float: The values, (n1, ..., nd, n) or that part.
+            part (index): The h5py index of the part; all by default.
 
         Raises:
             GridError: If the array is missing, does not hold numbers, or
@@ -95,18 +81,10 @@ class NativeGrid:
     def read_nodes(
         self, emission: str, nodes: Iterable[tuple[int, ...]]
     ) -> NDArray[np.float64]:
-        """Read the values of an emission at some nodes.
-
-        Args:
-            emission (str): The path of the emission.
-            nodes (iterable of tuple): The index of each of the m nodes
-                along every axis.
-
-        Returns:
-            np.ndarray of float: The values, (m, n).
+        """Read the values (m, n) of an emission at m nodes, given by index.
 
         Raises:
-            GridError: As `read`.
+            GridError: As in `read`.
         """
         return np.array(list(self._read(emission, nodes)))
 
@@ -115,15 +93,12 @@ class NativeGrid:
     ) -> Iterator[tuple[slice, NDArray[np.float64]]]:
         """Read an emission in blocks of a few hundred MB.
 
-        Args:
-            emission (str): The path of the emission.
-
         Yields:
-            tuple: A slice of the first axis, and the values of its k nodes,
+            tuple: A slice of the first axis, and the values at its k nodes,
                 (k, n2, ..., nd, n).
 
         Raises:
-            GridError: As `read`.
+            GridError: As in `read`.
         """
         shape = self.shape_of(emission)
         count = min(ceil(8 * prod(shape) / _BLOCK_SIZE), shape[0])

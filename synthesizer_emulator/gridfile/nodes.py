@@ -1,4 +1,4 @@
-"""Which nodes of a grid: read from text or YAML, and found on its axes.
+"""Selections of the nodes of a grid, from text or YAML.
 
 Hold-out experiments name nodes as text (`ages:2`, `metallicities=0.004`),
 generalisation studies as blocks (`{ages: {from: 1e7, every: 2}}`).
@@ -15,10 +15,10 @@ from synthesizer.exceptions import InconsistentArguments
 from synthesizer_emulator.gridfile.header import Axis
 from synthesizer_emulator.validation import check_whole, nearest
 
-# A value names a node if it differs by less than this fraction.
+# The largest fractional difference between a value and the node it selects.
 _TOLERANCE = 1e-3
 
-# A block of nodes: by axis, a value, a list of values, or a range with
+# A block of nodes: for each axis a value, a list of values, or a range with
 # these keys.
 Block: TypeAlias = Mapping[str, Any]
 _RANGE_KEYS = ("from", "to", "every")
@@ -29,8 +29,8 @@ class Drop:
     """The nodes that a hold-out experiment leaves out.
 
     Attributes:
-        parts (Mapping): For each axis either a whole number k, for every
-            k-th node, or the values of the nodes.
+        parts (Mapping): For each axis either a whole number k, to leave out
+            every k-th node, or the values of the nodes to leave out.
     """
 
     parts: Mapping[str, int | tuple[float, ...]]
@@ -45,11 +45,11 @@ class Drop:
                 several axes are separated by spaces.
 
         Returns:
-            Drop: The nodes to leave out; with several axes, all nodes at
-                one of these values of any of them.
+            Drop: The nodes to leave out: all nodes at a selected value of
+                any of the axes.
 
         Raises:
-            InconsistentArguments: If the text has another form.
+            InconsistentArguments: If the text does not have this form.
         """
         parts: dict[str, int | tuple[float, ...]] = {}
         try:
@@ -67,24 +67,18 @@ class Drop:
                 raise ValueError
         except (ValueError, InconsistentArguments) as error:
             raise InconsistentArguments(
-                "Nodes to leave out are given as AXIS:K (every k-th, K at "
-                "least 2) or AXIS=VALUE,..., for example ages:2; got "
-                f"'{text}'."
+                "Nodes to leave out must be given as AXIS:K (every K-th "
+                "node, K at least 2) or AXIS=VALUE,..., for example ages:2; "
+                f"got '{text}'."
             ) from error
         return cls(parts)
 
     def left_out(self, axes: tuple[Axis, ...]) -> dict[int, NDArray[np.intp]]:
-        """Return the indices of the nodes to leave out along each axis.
-
-        Args:
-            axes (tuple of Axis): The axes of the grid.
-
-        Returns:
-            dict: The indices, by the position of the axis.
+        """Return the indices of the nodes to leave out, by axis index.
 
         Raises:
-            InconsistentArguments: If there is no such axis or node, if an
-                end of an axis would be left out, or if no node would.
+            InconsistentArguments: If an axis or node does not exist, an end
+                of an axis would be left out, or no node would be left out.
         """
         indices = {}
         for name, part in self.parts.items():
@@ -109,20 +103,16 @@ class Drop:
 
 
 def as_blocks(name: str, region: Any) -> tuple[Block, ...]:
-    """Return the blocks of a region of a study.
-
-    Args:
-        name (str): The name of the region, for messages.
-        region (Mapping/list): A block, or a list of blocks.
+    """Return the blocks of a region, given as one block or a list of them.
 
     Raises:
-        InconsistentArguments: If it is neither.
+        InconsistentArguments: If the region is neither.
     """
     blocks = region if isinstance(region, list) else [region]
     if not blocks or not all(isinstance(block, dict) for block in blocks):
         raise InconsistentArguments(
-            f"'{name}' takes blocks such as {{metallicities: 0.004}}, or a "
-            f"list of them ({{}} is the whole grid); got {region!r}."
+            f"'{name}' must be a block such as {{metallicities: 0.004}}, or "
+            f"a list of blocks ({{}} is the whole grid); got {region!r}."
         )
     return tuple(blocks)
 
@@ -130,20 +120,20 @@ def as_blocks(name: str, region: Any) -> tuple[Block, ...]:
 def region_mask(
     axes: Sequence[Axis], blocks: Sequence[Block]
 ) -> NDArray[np.bool_]:
-    """Return a mask of the nodes that lie in any of some blocks.
+    """Return the mask of the nodes in any of several blocks.
 
     Args:
         axes (sequence of Axis): The axes of the grid.
         blocks (sequence of Mapping): For each axis the value of a node, a
             list of values, or a range with any of `from` and `to` (values,
             both included) and `every` (k, for every k-th node from the
-            first); an axis that is not named is not restricted.
+            first); other axes are not restricted.
 
     Returns:
         np.ndarray of bool: The mask, (n1, ..., nd).
 
     Raises:
-        InconsistentArguments: If there is no such axis or node.
+        InconsistentArguments: If an axis or node does not exist.
     """
     mask = np.zeros([len(axis.values) for axis in axes], bool)
     for block in blocks:
@@ -163,7 +153,7 @@ def _block_nodes(axis: Axis, part: Any) -> NDArray[np.intp]:
             return nodes_at(axis, [float(v) for v in values])
         if set(part).difference(_RANGE_KEYS):
             raise ValueError
-        # YAML 1.1 reads 1e6 as text, for lack of a point.
+        # YAML 1.1 reads 1e6 as text, because it has no decimal point.
         low = float(part.get("from", axis.values[0]))
         high = float(part.get("to", axis.values[-1]))
         step = int(part.get("every", 1))
@@ -176,21 +166,17 @@ def _block_nodes(axis: Axis, part: Any) -> NDArray[np.intp]:
             if key not in _RANGE_KEYS
         ]
         raise InconsistentArguments(
-            f"Nodes of {axis.name} are a value, a list of values, or a range "
-            f"{{from: , to: , every: }}; got {part!r}."
+            f"Nodes of {axis.name} must be a value, a list of values, or a "
+            f"range {{from: , to: , every: }}; got {part!r}."
             + "".join(nearest(key, _RANGE_KEYS) for key in unknown)
         ) from error
 
 
 def find_axis(axes: Sequence[Axis], name: str) -> int:
-    """Return the position of an axis by its name.
-
-    Args:
-        axes (sequence of Axis): The axes of the grid.
-        name (str): The name.
+    """Return the index of an axis, given by name.
 
     Raises:
-        InconsistentArguments: If there is no such axis.
+        InconsistentArguments: If the grid lacks the axis.
     """
     names = [axis.name for axis in axes]
     if name not in names:
@@ -202,14 +188,10 @@ def find_axis(axes: Sequence[Axis], name: str) -> int:
 
 
 def nodes_at(axis: Axis, values: Sequence[float]) -> NDArray[np.intp]:
-    """Return the indices of the nodes of given values, ascending.
-
-    Args:
-        axis (Axis): The axis.
-        values (sequence of float): The values, to within 0.1 %.
+    """Return the ascending indices of the nodes within 0.1 % of the values.
 
     Raises:
-        InconsistentArguments: If there is no node at one of the values.
+        InconsistentArguments: If a value does not match a node.
     """
     indices = []
     for value in values:
@@ -233,12 +215,12 @@ def nodes_between(axis: Axis, low: float, high: float) -> NDArray[np.intp]:
 
 
 def inner_mask(shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Return a mask of the nodes that are at no end of any axis."""
+    """Return the mask of the nodes that are not at the end of any axis."""
     mask = np.zeros(shape, bool)
     mask[(slice(1, -1),) * len(shape)] = True
     return mask
 
 
 def node_mesh(nodes: Sequence[NDArray]) -> NDArray:
-    """Return every combination of values along axes, (n1, ..., nd, d)."""
+    """Return all combinations of the nodes of axes, (n1, ..., nd, d)."""
     return np.stack(np.meshgrid(*nodes, indexing="ij"), axis=-1)

@@ -1,7 +1,7 @@
-"""The folders in which grids and weights are looked up, and their order.
+"""The folders that are searched for grids and weights, and their order.
 
-The order is the same everywhere, so that `EmulatedGrid(name)` finds the
-weights that `build name` wrote.
+The order is the same everywhere, so that `EmulatedGrid(name)` loads the
+weights that `build name` writes.
 """
 
 from importlib.resources import files
@@ -23,37 +23,25 @@ def example_folder() -> Path:
 
 def pretrained() -> tuple[str, ...]:
     """Return the names of the grids whose weights ship with the package."""
-    found = example_folder().glob(f"*{SUFFIX}")
-    return tuple(sorted(plain_name(path.name) for path in found))
+    paths = example_folder().glob(f"*{SUFFIX}")
+    return tuple(sorted(plain_name(path.name) for path in paths))
 
 
 def weights_path(grid: Path) -> Path:
-    """Return the default path of a grid's weights: beside the grid.
-
-    Args:
-        grid (Path): The path of the grid, with or without `.hdf5`.
-    """
+    """Return the default path of a grid's weights, in the grid's folder."""
     return grid.with_name(f"{plain_name(grid.name)}{SUFFIX}")
 
 
 def plain_name(grid: str | Path) -> str:
-    """Return the name of a grid without `.hdf5` or `.emulator.hdf5`.
-
-    Args:
-        grid (str/Path): The name of the grid, or of its file or weights.
-    """
+    """Return the name of a grid without `.hdf5` or `.emulator.hdf5`."""
     return str(grid).removesuffix(SUFFIX).removesuffix(".hdf5")
 
 
 def folders(grid_dir: str | Path | None = None) -> list[Path]:
-    """Return the folders in which a grid is looked up, in this order.
+    """Return the folders to search for a grid, in order.
 
-    Args:
-        grid_dir (str/Path): The only folder to look in.
-
-    Returns:
-        list of Path: `grid_dir`; by default the working directory,
-            Synthesizer's grid folder, and the data of the package.
+    Only `grid_dir` if given; by default the working directory, Synthesizer's
+    grid folder, and the data of the package.
     """
     if grid_dir is not None:
         return [Path(grid_dir)]
@@ -63,16 +51,11 @@ def folders(grid_dir: str | Path | None = None) -> list[Path]:
 def locate(
     grid: str | Path, grid_dir: str | Path | None = None
 ) -> tuple[Path | None, Path | None]:
-    """Return the paths of a grid's weights and of the grid itself.
+    """Return the paths of a grid's weights and of the native grid, or None.
 
-    Args:
-        grid (str/Path): The name of the grid, or a path to it or to its
-            weights.
-        grid_dir (str/Path): As for `folders`.
-
-    Returns:
-        tuple: The first weights file, or None; and the first grid file up
-            to the folder of the weights, or None.
+    The grid is given by name, or by a path to it or to its weights. Both
+    paths are the first in `folders`; folders after that of the weights are
+    not searched for the native grid.
 
     Raises:
         GridError: If `grid` is not the name of a file.
@@ -91,22 +74,16 @@ def locate(
 
 
 def find_grid(grid: str | Path, grid_dir: str | Path | None = None) -> Path:
-    """Return the path of a grid file given as a path or a name.
+    """Return the path of a grid file, given by path or name.
 
-    Args:
-        grid (str/Path): A path, or a name, with or without the extension
-            `.hdf5`.
-        grid_dir (str/Path): As for `folders`.
-
-    Returns:
-        Path: The path of the existing file.
+    The extension `.hdf5` may be omitted.
 
     Raises:
-        GridError: If there is no such file; lists the paths searched.
+        GridError: If the file does not exist; lists the paths searched.
     """
     _check_named(grid)
     given = Path(grid)
-    # Official names hold dots and commas, so only `.hdf5` is taken off.
+    # Official names contain dots, so only `.hdf5` is removed.
     named = given.with_name(f"{given.name.removesuffix('.hdf5')}.hdf5")
     candidates = list(
         dict.fromkeys(
@@ -118,33 +95,29 @@ def find_grid(grid: str | Path, grid_dir: str | Path | None = None) -> Path:
     for candidate in candidates:
         if candidate.is_file():
             return candidate
-    looked = ", ".join(f"'{c}'" for c in candidates)
+    searched = ", ".join(f"'{c}'" for c in candidates)
     raise GridError(
-        f"No grid file '{grid}': looked for {looked}."
+        f"No grid file '{grid}': looked for {searched}."
         f"{similar(given, grid_dir, '.hdf5')} Pass the path of a Synthesizer "
-        "grid, or its name and the folder it is in; `synthesizer-emulator "
-        "bc03 --out DIR` makes one from BC03."
+        "grid, or its name and folder; `synthesizer-emulator bc03 --out DIR` "
+        "makes a grid from BC03."
     )
 
 
 def _check_named(grid: str | Path) -> None:
-    """Raise a GridError for a path without a name, such as a folder."""
+    """Raise unless a path has a file name."""
     if not Path(plain_name(grid)).name:
-        raise GridError(f"'{grid}' names no grid: pass a path or a name.")
+        raise GridError(
+            f"'{grid}' is not the path or name of a grid file: pass either."
+        )
 
 
 def similar(grid: str | Path, grid_dir: str | Path | None, ending: str) -> str:
-    """Return a suggestion of a grid with a similar name, for errors.
-
-    Args:
-        grid (str/Path): The name or path that was not found.
-        grid_dir (str/Path): As for `folders`.
-        ending (str): The ending of the files to search.
-    """
-    beside = [(f / plain_name(grid)).parent for f in folders(grid_dir)]
+    """Suggest a grid of similar name, with a file of this ending, in text."""
+    parents = [(f / plain_name(grid)).parent for f in folders(grid_dir)]
     known = [
         plain_name(path.name)
-        for folder in beside
+        for folder in parents
         if folder.is_dir()
         for path in folder.glob(f"*{ending}")
     ]
@@ -152,8 +125,5 @@ def similar(grid: str | Path, grid_dir: str | Path | None, ending: str) -> str:
 
 
 def grid_name_of(path: Path) -> str:
-    """Return the name of a grid: its file name without the extension.
-
-    Official names hold dots and commas, so only `.hdf5` is taken off.
-    """
+    """Return the name of a grid: its file name without `.hdf5`."""
     return path.name.removesuffix(".hdf5")

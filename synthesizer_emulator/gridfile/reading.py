@@ -1,7 +1,7 @@
-"""Reads and checks the header and the arrays of HDF5 grid files.
+"""Reading and checking of the headers and arrays of HDF5 grid files.
 
-Every entry is checked for its type, shape, units and range. Errors name the
-file, the entry, and how to mend it.
+The type, shape, units and range of each entry are checked. Errors name the
+file, the entry and a remedy.
 """
 
 from pathlib import Path
@@ -36,18 +36,11 @@ _NOT_SPECTRA = ("wavelength", "normalisation")
 _NOT_LINES = ("id", "wavelength")
 
 # The remedy in errors about a file that can't be read.
-REMEDY = "Mend the file, or get or make it again."
+REMEDY = "Repair the file, or download or create it again."
 
 
 def read_header(hdf: h5py.File, path: Path) -> GridHeader:
-    """Read the header of a grid.
-
-    Args:
-        hdf (h5py.File): The open grid (or weights) file.
-        path (Path): The path of the file, for messages.
-
-    Returns:
-        GridHeader: The contents except for the spectra and line arrays.
+    """Read the header of an open file of a grid or of weights.
 
     Raises:
         GridError: If the file is not a Synthesizer grid, or an entry is
@@ -72,16 +65,16 @@ def read_header(hdf: h5py.File, path: Path) -> GridHeader:
             return read_contents(hdf, axes, path)
         except KeyError as error:
             raise GridError(
-                f"'{path}' is no complete Synthesizer grid: "
+                f"'{path}' is not a complete Synthesizer grid: "
                 f"{error.args[0]}. {REMEDY}"
             ) from error
 
 
 def _check_current(hdf: h5py.File, path: Path) -> None:
-    """Raise an error for formats of earlier versions of Synthesizer."""
+    """Raise if the format is that of an earlier version of Synthesizer."""
     names = [text(n) for n in np.atleast_1d(hdf.attrs.get("axes", ()))]
     lines = hdf.get(LINES, {})
-    for outdated, what in (
+    for outdated, reason in (
         (SPECTRA in hdf and not names, "it has no list of axes"),
         (any("log10" in name for name in names), "its axes are logarithms"),
         (
@@ -92,9 +85,9 @@ def _check_current(hdf: h5py.File, path: Path) -> None:
     ):
         if outdated:
             raise GridError(
-                f"'{path}' is a grid in an outdated format ({what}), "
-                "which Synthesizer itself does not read any more: fetch it "
-                "again, or make it with a current version."
+                f"'{path}' is a grid in an outdated format ({reason}), "
+                "which Synthesizer no longer reads: download it again, or "
+                "create it with a current version."
             )
 
 
@@ -105,29 +98,18 @@ def read_array(
     shape: tuple[int, ...],
     part: Any = ...,
 ) -> NDArray[np.float64]:
-    """Read the array of an emission, or a part of it.
-
-    Args:
-        hdf (h5py.File): The open file, of a grid or of samples.
-        name (str): The path of the array, e.g. `spectra/incident`.
-        path (Path): The path of the file, for messages.
-        shape (tuple of int): The expected shape of the whole array.
-        part (index): The part to read, as an index of h5py.
-
-    Returns:
-        np.ndarray of float: The values, in double precision.
+    """Read the array of an emission, or an h5py index of it, as float64.
 
     Raises:
-        GridError: If the array is missing, does not hold numbers, or has
-            another shape.
+        GridError: If the array is missing, does not contain numbers, or does
+            not have the expected shape.
     """
     with report_damage(path, REMEDY):
         dataset = _numbers(hdf, name, path)
         if dataset.shape != shape:
             raise GridError(
-                f"'{name}' of '{path.name}' is not an array of shape "
-                f"{shape}, as the rest of the file has it, but of "
-                f"{dataset.shape}. {REMEDY}"
+                f"'{name}' of '{path.name}' must have the shape {shape} to "
+                f"match the header, got {dataset.shape}. {REMEDY}"
             )
         return dataset[part].astype(np.float64)
 
@@ -138,26 +120,19 @@ def read_contents(
     path: Path,
     samples: int | None = None,
 ) -> GridHeader:
-    """Read the header of a grid or a file of samples, except the axes.
+    """Read the header of a grid or of a file of samples, with given axes.
 
-    Args:
-        hdf (h5py.File): The open file.
-        axes (tuple of Axis): The axes of the header.
-        path (Path): The path of the file, for messages.
-        samples (int): The number of samples; None if it is a grid.
-
-    Returns:
-        GridHeader: The header.
+    For a grid, the number of samples is None.
 
     Raises:
-        GridError: If there are no spectra, or an entry is wrong.
+        GridError: If the file has no spectra, or an entry is wrong.
         KeyError: If another entry is missing.
     """
     groups = [g for g in (SPECTRA, EXTINCTION_CURVES) if g in hdf]
     if not groups or "wavelength" not in hdf[groups[0]]:
         raise GridError(
-            f"'{path}' holds no spectra: expected the group "
-            "'spectra' (or 'extinction_curves') with a 'wavelength'."
+            f"'{path}' must contain spectra, in a group 'spectra' (or "
+            "'extinction_curves') with a 'wavelength', got none."
         )
     group = groups[0]
     lam, lam_units = _read_wavelengths(hdf, f"{group}/wavelength", path)
@@ -200,10 +175,10 @@ def read_contents(
 
 
 def _read_axis(hdf: h5py.File, name: str, path: Path) -> Axis:
-    """Read an axis, and check that it ascends strictly."""
+    """Read an axis, and check that it is strictly ascending."""
     if name not in hdf["axes"]:
         raise GridError(
-            f"'{path}' lists the axis '{name}' but holds no 'axes/{name}'."
+            f"'{path}' lists the axis '{name}' but lacks 'axes/{name}'."
         )
     values = read_numbers(hdf, f"axes/{name}", path)
     finite = values.ndim == 1 and values.size and np.isfinite(values).all()
@@ -227,13 +202,6 @@ def make_axis(
 ) -> Axis:
     """Return an axis, with masses converted to Msun.
 
-    Args:
-        path (Path): The path of the file, for messages.
-        name (str): The name of the axis.
-        values (np.ndarray of float): The nodes, (n,).
-        units (str): The units of the nodes.
-        log_on_read (bool): Whether Synthesizer interpolates in log10 of it.
-
     Raises:
         GridError: If the axis is logged and not positive, or its units
             can't be parsed.
@@ -241,8 +209,8 @@ def make_axis(
     unit = file_unit(path, f"the axis '{name}'", units)
     if log_on_read and values.min() <= 0:
         raise GridError(
-            f"The axis '{name}' of '{path}' is to be logged, but "
-            f"begins at {values.min():g}."
+            f"The logged axis '{name}' of '{path}' must be positive, got "
+            f"values from {values.min():g}."
         )
     # As in Synthesizer, since kilograms would exceed float32.
     if unit.dimensions == mass:
@@ -251,7 +219,7 @@ def make_axis(
 
 
 def _read_lines(hdf: h5py.File, path: Path) -> LineList | None:
-    """Read the line list, or return None if there is none."""
+    """Read the list of lines, or return None if the file has no lines."""
     if LINES not in hdf or "luminosity" not in hdf[LINES]:
         return None
     group = hdf[LINES]
@@ -259,8 +227,8 @@ def _read_lines(hdf: h5py.File, path: Path) -> LineList | None:
     ids = tuple(text(i) for i in np.atleast_1d(group["id"][...]))
     if len(ids) != len(lams) or len(set(ids)) != len(ids):
         raise GridError(
-            f"The lines of '{path}' need one wavelength for each id, and no "
-            f"id twice; got {len(ids)} ids ({len(set(ids))} different) and "
+            f"The lines of '{path}' must have unique ids and a wavelength "
+            f"for each id, got {len(ids)} ids ({len(set(ids))} unique) and "
             f"{len(lams)} wavelengths. {REMEDY}"
         )
     units = {
@@ -293,8 +261,8 @@ def _read_wavelengths(
         )
     if parse_unit(units).dimensions != length:
         raise GridError(
-            f"The wavelengths '{name}' of '{path}' are in '{units}', which "
-            f"is no length. {REMEDY}"
+            f"The wavelengths '{name}' of '{path}' must be in units of "
+            f"length, got '{units}'. {REMEDY}"
         )
     return lam, units
 
@@ -309,8 +277,8 @@ def _check_stored(
     """Check the shape and the values of a stored quantity.
 
     Raises:
-        GridError: If the shape is wrong, or a value is; names the first
-            such node or sample.
+        GridError: If the shape or a value is wrong; names the first node or
+            sample with a wrong value.
     """
     fraction = name == STAR_FRACTION
     if samples is not None:
@@ -322,7 +290,7 @@ def _check_stored(
         shape = header.shape
     if values.shape != shape:
         raise GridError(
-            f"'{name}' of '{path.name}' must have one value a sample, got "
+            f"'{name}' of '{path.name}' must have one value per sample, got "
             f"shape {values.shape} for {samples} samples. {REMEDY}"
             if samples is not None
             else f"'{name}' of '{path.name}' has shape {values.shape}, but "
@@ -330,7 +298,7 @@ def _check_stored(
         )
     # log10 of a photon rate may be -inf.
     valid = np.isfinite(values) | (np.isneginf(values) & (not fraction))
-    for wrong, what in (
+    for wrong, problem in (
         (~valid, "a value that is not finite"),
         (fraction & (values < 0), "a negative value"),
     ):
@@ -342,13 +310,13 @@ def _check_stored(
                 else f"sample {node[0]}"
             )
             raise GridError(
-                f"'{name}' of '{path.name}' has {what} at {where} "
+                f"'{name}' of '{path.name}' has {problem} at {where} "
                 f"({int(wrong.sum())} in all). {REMEDY}"
             )
 
 
 def _read_cloudy(hdf: h5py.File) -> dict[str, object] | None:
-    """Read the Cloudy parameters, or return None if not reprocessed."""
+    """Read the Cloudy parameters; None if the grid is not reprocessed."""
     if "CloudyParams" in hdf:
         return dict(hdf["CloudyParams"].attrs)
     return {} if "cloudy_version" in hdf.attrs else None
@@ -364,7 +332,7 @@ def _read_units(
 
 
 def _numbers(hdf: h5py.File, name: str, path: Path) -> h5py.Dataset:
-    """Return a dataset, checked to hold numbers."""
+    """Return a dataset, checked to contain numbers."""
     dataset = hdf[name]
     if (
         not isinstance(dataset, h5py.Dataset)
@@ -378,30 +346,17 @@ def _numbers(hdf: h5py.File, name: str, path: Path) -> h5py.Dataset:
 
 
 def read_numbers(hdf: h5py.File, name: str, path: Path) -> NDArray[np.float64]:
-    """Read a whole array of numbers.
-
-    Args:
-        hdf (h5py.File): The open file.
-        name (str): The path of the array.
-        path (Path): The path of the file, for messages.
-
-    Returns:
-        np.ndarray of float: The array, in double precision.
+    """Read an array of numbers, as float64.
 
     Raises:
-        GridError: If it is a group, or does not hold numbers.
-        KeyError: If it is missing.
+        GridError: If the entry is a group, or does not contain numbers.
+        KeyError: If the entry is missing.
     """
     return np.asarray(_numbers(hdf, name, path)[...], np.float64)
 
 
 def file_unit(path: Path, what: str, units: str) -> Unit:
-    """Parse the units of an entry of a file.
-
-    Args:
-        path (Path): The path of the file, for messages.
-        what (str): The entry, for messages.
-        units (str): The units, as spelled in the file.
+    """Parse the units of an entry, described by `what`, of a file.
 
     Raises:
         GridError: If the units can't be parsed.
@@ -415,26 +370,26 @@ def file_unit(path: Path, what: str, units: str) -> Unit:
 
 
 def text(value: object) -> str:
-    """Return a string of a file, which h5py may return as bytes.
+    """Return a string read by h5py, which may be bytes.
 
     Raises:
         TypeError: If the value is not a string.
-        UnicodeError: If it is not UTF-8.
+        UnicodeError: If the string is not UTF-8.
     """
     if isinstance(value, bytes):
         return value.decode("utf-8")
     if not isinstance(value, str):
-        raise TypeError(f"expected a text, got {type(value).__name__}")
-    # h5py returns surrogates for what is not UTF-8, which raise here.
+        raise TypeError(f"expected text, got {type(value).__name__}")
+    # h5py replaces bytes that are not UTF-8 by surrogates, which raise here.
     value.encode("utf-8")
     return str(value)
 
 
 def flag(value: object) -> bool:
-    """Return a boolean of a file, which may be stored as 0 or 1.
+    """Return a boolean read by h5py, which may be stored as 0 or 1.
 
     Raises:
-        TypeError: If the value is neither.
+        TypeError: If the value is not a boolean, 0 or 1.
     """
     if not np.isscalar(value) or value not in (False, True):
         raise TypeError(f"expected true or false, got {value!r}")

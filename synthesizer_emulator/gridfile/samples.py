@@ -1,7 +1,7 @@
-"""Files of scattered samples: spectra at points that are not a grid.
+"""Files of scattered samples: spectra at points that do not form a grid.
 
-For example the Cloudy runs of a Sobol sequence. The file is laid out like a
-Synthesizer grid, but with a table of parameters in place of the axes, and
+For example, Cloudy runs at the points of a Sobol sequence. The layout is that
+of a Synthesizer grid, but with a table of parameters instead of axes, and
 arrays of one row per sample:
 
     parameters              (m, d), attributes `names`, `Units` and
@@ -51,12 +51,12 @@ class SampleFile:
 
     Attributes:
         path (Path): The file.
-        parameters (tuple of Axis): The parameters, each with its values at
-            the samples, (m,).
+        parameters (tuple of Axis): The parameters, with their values at the
+            samples, (m,).
         low (np.ndarray of float): The lower ends of the sampled box, (d,).
         high (np.ndarray of float): The upper ends, (d,).
-        contents (GridHeader): The header, without axes; its stored
-            quantities are of shape (m,).
+        contents (GridHeader): The header, without axes, and with stored
+            quantities of shape (m,).
     """
 
     path: Path
@@ -67,16 +67,10 @@ class SampleFile:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Read the parameters and the header of a file.
-
-        Args:
-            path (Path): The file.
-
-        Returns:
-            SampleFile: The file, with no emission read yet.
+        """Open a file of samples, reading only its parameters and header.
 
         Raises:
-            GridError: If it is not a file of samples, or damaged.
+            GridError: If the file is not a file of samples, or damaged.
         """
         with open_hdf5(path) as hdf, report_damage(path, REMEDY):
             try:
@@ -85,7 +79,7 @@ class SampleFile:
                 contents = read_contents(hdf, (), path, size)
             except KeyError as error:
                 raise GridError(
-                    f"'{path}' is no complete file of samples: "
+                    f"'{path}' is not a complete file of samples: "
                     f"{error.args[0]}. {REMEDY}"
                 ) from error
             return cls(path, parameters, low, high, contents)
@@ -101,16 +95,10 @@ class SampleFile:
         return np.column_stack([axis.values for axis in self.parameters])
 
     def read(self, emission: str) -> NDArray[np.float64]:
-        """Read the values of an emission at all samples.
-
-        Args:
-            emission (str): The path of the emission.
-
-        Returns:
-            np.ndarray of float: The values, (m, n).
+        """Read the values of an emission at all samples, (m, n).
 
         Raises:
-            GridError: If the array has another shape.
+            GridError: If the array does not have this shape.
         """
         shape = (self.size, self.contents.size_of(emission))
         with open_hdf5(self.path) as hdf:
@@ -118,34 +106,31 @@ class SampleFile:
 
 
 def is_sample_file(path: Path) -> bool:
-    """Return whether a file holds scattered samples and not a grid."""
+    """Return whether a file contains scattered samples and not a grid."""
     with open_hdf5(path) as hdf, report_damage(path, REMEDY):
         return PARAMETERS in hdf and "axes" not in hdf.attrs
 
 
 def check_joinable(files: Sequence[SampleFile]) -> None:
-    """Raise an error if files can't be joined.
-
-    Args:
-        files (sequence of SampleFile): The files.
+    """Raise unless files can be joined into one training set.
 
     Raises:
-        GridError: If parameters, spectra, wavelengths, lines or stored
+        GridError: If the parameters, spectra, wavelengths, lines or stored
             quantities differ.
     """
     first = files[0]
-    for other in files[1:]:
-        kinds = zip(_kind(first).items(), _kind(other).values(), strict=True)
-        for (what, one), another in kinds:
-            if one != another:
+    expected = _shared_properties(first)
+    for file in files[1:]:
+        for name, value in _shared_properties(file).items():
+            if value != expected[name]:
                 raise GridError(
-                    f"'{first.path.name}' and '{other.path.name}' can't be "
-                    f"joined: their {what} differ."
+                    f"'{first.path.name}' and '{file.path.name}' can't be "
+                    f"joined: their {name} differ."
                 )
 
 
-def _kind(file: SampleFile) -> dict[str, object]:
-    """Return the properties that files must share to be joined."""
+def _shared_properties(file: SampleFile) -> dict[str, object]:
+    """Return the properties that must be equal in files to be joined."""
     contents = file.contents
     lines = contents.lines
     return {
@@ -176,8 +161,8 @@ def _read_parameters(
         )
     if len(values) < 2 or not np.isfinite(values).all():
         raise GridError(
-            f"'{PARAMETERS}' of '{path}' must hold at least two "
-            "samples, all finite."
+            f"'{PARAMETERS}' of '{path}' must contain at least two samples "
+            f"and finite values only, got {len(values)} samples."
         )
     units = [text(u) for u in np.atleast_1d(table.attrs["Units"])]
     logged = [flag(f) for f in np.atleast_1d(table.attrs["log_on_read"])]
@@ -188,17 +173,17 @@ def _read_parameters(
     if any(len(given) != d for given in (units, logged, low, high)):
         raise GridError(
             f"The attributes Units, log_on_read, low and high of "
-            f"'{PARAMETERS}' in '{path}' need one entry for each of "
+            f"'{PARAMETERS}' in '{path}' must have one entry for each of "
             f"{', '.join(names)}."
         )
     # In this form, comparisons with NaN fail.
     boxed = (low <= values).all() and (values <= high).all()
     if not (boxed and (low < high).all() and np.isfinite(high - low).all()):
         raise GridError(
-            f"The samples of '{path}' lie outside the box from low "
-            "to high that its parameters state, or it has no width."
+            f"The samples of '{path}' must lie within the attributes 'low' "
+            f"and 'high' of '{PARAMETERS}', and 'low' below 'high'. {REMEDY}"
         )
-    # With the ends, so that their units are converted too.
+    # The ends are appended so that their units are converted too.
     columns = np.vstack([values, low, high]).astype(np.float64)
     axes = tuple(
         make_axis(path, *axis)

@@ -1,4 +1,4 @@
-"""Writes grid files in Synthesizer's HDF5 format."""
+"""Writing of grid files in Synthesizer's HDF5 format."""
 
 import h5py
 import numpy as np
@@ -8,12 +8,7 @@ from synthesizer_emulator.gridfile.header import GridHeader
 
 
 def write_header(hdf: h5py.File, header: GridHeader) -> None:
-    """Write the header of a grid into an empty file.
-
-    Args:
-        hdf (h5py.File): The file, open for writing.
-        header (GridHeader): The header.
-    """
+    """Write the header of a grid to an empty file."""
     for key, value in header.attributes.items():
         hdf.attrs[key] = value
     hdf.attrs["axes"] = [axis.name for axis in header.axes]
