@@ -66,7 +66,7 @@ def test_official_names_survive(tmp_path, spelling):
 def test_a_missing_grid_is_looked_for_and_named(tmp_path):
     with pytest.raises(GridError, match=r"No grid file 'nosuch'.*looked for"):
         find_grid("nosuch", tmp_path)
-    with pytest.raises(GridError, match="is not the path or name"):
+    with pytest.raises(GridError, match="path or name of a grid"):
         find_grid(".", tmp_path)
 
 

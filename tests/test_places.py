@@ -198,5 +198,5 @@ def test_the_shipped_grids_are_themselves(places):
 
 @pytest.mark.parametrize("name", ["", ".", "/", "..", "grids/.."])
 def test_what_names_no_grid(name):
-    with pytest.raises(GridError, match=r"not the path or name|No weights"):
+    with pytest.raises(GridError, match=r"path or name of a grid|No weights"):
         EmulatedGrid(name)

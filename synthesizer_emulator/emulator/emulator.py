@@ -243,8 +243,8 @@ class Emulator(nnx.Module):
         known = self.available_spectra if is_spectrum else tuple(emissions)
         return MissingSpectraType(
             f"The emulator has no emission '{name}'; it has: "
-            f"{', '.join(known) or 'none'}.{nearest(name, known)} To add "
-            "emissions, use `synthesizer-emulator build`."
+            f"{', '.join(known) or 'none'}.{nearest(name, known)} Build "
+            "others with `synthesizer-emulator build`."
         )
 
     def _plain(self, values: ArrayLike) -> ArrayLike:

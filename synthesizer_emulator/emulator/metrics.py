@@ -99,8 +99,8 @@ def fractional_residuals(
 def mean_errors(residuals: NDArray) -> NDArray[np.float64]:
     """Return the mean absolute residual of each spectrum, (...,).
 
-    Maps `fractional_residuals` (..., n) to the means, which are NaN for
-    spectra without scored pixels.
+    The mean of `fractional_residuals` (..., n) is NaN for a spectrum without
+    scored pixels.
     """
     return mean_residuals(np.abs(residuals))
 
@@ -113,9 +113,9 @@ def mean_residuals(residuals: NDArray) -> NDArray[np.float64]:
 
 
 def summarise(residuals: NDArray) -> ErrorSummary | None:
-    """Return the quantiles of `fractional_residuals` (..., n).
+    """Return the quantiles of residuals (..., n), None if no pixel is scored.
 
-    The result is None without scored pixels.
+    The residuals are those of `fractional_residuals`.
     """
     means = mean_errors(residuals)
     means = means[~np.isnan(means)]

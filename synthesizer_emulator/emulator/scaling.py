@@ -105,7 +105,10 @@ class AxisDomain:
 
     @property
     def _shift(self) -> float:
-        """The shift of an axis from zero, where a power has infinite slope."""
+        """The shift before the power, for axes that start at zero.
+
+        The power has infinite slope there.
+        """
         return 0.0 if self.low > 0 else _ZERO_SHIFT * self.high
 
 

@@ -226,7 +226,7 @@ class SmoothTable(nnx.Module):
             sizes[a] = 2
             values_at[a], slopes_at[a] = hermite_weights(t, width)
             position[a] = t
-        # One slice is several times faster than separate look-ups.
+        # One slice is faster than several look-ups.
         k, zero = self.values[...].shape[-1], jnp.zeros_like(starts[0])
         smooth, *slopes, sharp = jax.lax.dynamic_slice(
             self.parts[...],

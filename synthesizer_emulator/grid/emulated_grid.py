@@ -196,7 +196,7 @@ class EmulatedGrid(WavelengthMethods, InterpolationMethods):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of the spectra, or of the lines of a grid without."""
+        """The shape of the spectra, or of the lines without spectra."""
         if not (self.has_spectra or self.has_lines):
             return super().shape
         nodes = tuple(len(self._axes_values[axis]) for axis in self.axes)

@@ -283,7 +283,7 @@ class AxisMethods(WeightsGrid):
         )
 
     def _drop_axis(self, axis: int, collapsed_to: float | None) -> None:
-        """Remove an axis from the attributes, after it left the arrays."""
+        """Remove an axis that the arrays no longer have."""
         name = self.axes.pop(axis)
         self._axes_values.pop(name)
         self._axes_units.pop(name)

@@ -55,8 +55,8 @@ class InterpolationMethods(AxisMethods):
         Raises:
             InconsistentParameter: If the method or spectrum is unknown.
             TypeError: If an axis is missing, unknown or given twice.
-            InconsistentArguments: If a point is outside the domain of the
-                emulator, or an axis was averaged away, for `emulator`.
+            InconsistentArguments: With `emulator`, if a point is outside the
+                training domain or an axis was averaged away.
         """
         if method not in _METHODS:
             raise InconsistentParameter(
@@ -157,8 +157,8 @@ class InterpolationMethods(AxisMethods):
     ) -> dict[str, NDArray[np.float64]]:
         """Return the values of each axis for extraction, broadcast to (...,).
 
-        They are logged on the axes that Synthesizer interpolates in log10,
-        whichever the user gave.
+        They are converted to log10 on the axes that Synthesizer interpolates
+        in log10, and from log10 on others.
         """
         coordinates: dict[str, NDArray[np.float64]] = {}
         for key, value in values.items():

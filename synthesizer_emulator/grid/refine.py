@@ -141,7 +141,7 @@ def scaled_nodes(
 
 
 def name_for_axes(name: str, axes: Mapping[str, NDArray]) -> str:
-    """Return the name of a grid with eight hexadecimal digits of its nodes.
+    """Return the name of a grid with an eight-digit hash of its nodes.
 
     Synthesizer caches particle weights by the name of the grid, so that
     grids with different nodes need different names.

@@ -51,7 +51,8 @@ class Swaps:
         return f"{loaded}{failed if self.failed else ''}."
 
 
-_in_force: list[Swaps] = []
+# The records of the `emulated_grids` blocks that have not ended.
+_active: list[Swaps] = []
 
 # The attribute that marks a grid as swapped until it is loaded.
 _LOADING = "_swap_loading"
@@ -85,7 +86,7 @@ def emulated_grids() -> Iterator[Swaps]:
     try:
         yield swaps
     finally:
-        _in_force.remove(swaps)
+        _active.remove(swaps)
 
 
 def run_script(
@@ -172,7 +173,7 @@ def _start() -> Swaps:
         _patch(module.Grid)
     spawn.get_preparation_data = _preparation
     swaps = Swaps()
-    _in_force.append(swaps)
+    _active.append(swaps)
     return swaps
 
 
@@ -219,12 +220,12 @@ def _new_grid(
     """Return an uninitialised grid, emulated or native."""
     native = sys.modules[_GRID_MODULE].Grid
     # Copying and unpickling pass no name.
-    if cls is not native or grid_name is None or not _in_force:
+    if cls is not native or grid_name is None or not _active:
         return object.__new__(cls)
     from synthesizer_emulator.grid.emulated_grid import EmulatedGrid
     from synthesizer_emulator.weights.grid_match import find_weights
 
-    swaps, name = _in_force[-1], str(grid_name)
+    swaps, name = _active[-1], str(grid_name)
     emulated = find_weights(name, grid_dir) is not None
     grid: Grid = object.__new__(EmulatedGrid if emulated else native)
     _add_once(name, swaps.failed)
@@ -259,7 +260,7 @@ _prepare = spawn.get_preparation_data
 def _preparation(name: str) -> dict[str, Any]:
     """Return the start-up data of a process that also replaces grids."""
     data = _prepare(name)
-    if _in_force:
+    if _active:
         data["emulated_grids"] = _StartWhenUnpickled()
     return data
 

@@ -143,7 +143,7 @@ class GridHeader:
     def with_stored(self, stored: Mapping[str, NDArray[np.float64]]) -> Self:
         """Return the header with other ionising luminosities and fractions.
 
-        The arrays are given by path; those not in `stored` are removed.
+        They are given by path; the quantities not in `stored` are removed.
         """
         group = f"{IONISING}/"
         return replace(

@@ -107,13 +107,11 @@ def find_grid(grid: str | Path, grid_dir: str | Path | None = None) -> Path:
 def _check_named(grid: str | Path) -> None:
     """Raise unless a path has a file name."""
     if not Path(plain_name(grid)).name:
-        raise GridError(
-            f"'{grid}' is not the path or name of a grid file: pass either."
-        )
+        raise GridError(f"Pass the path or name of a grid file, not '{grid}'.")
 
 
 def similar(grid: str | Path, grid_dir: str | Path | None, ending: str) -> str:
-    """Suggest a grid of similar name, with a file of this ending, in text."""
+    """Return the hint that a file of this ending has a similar name, or ''."""
     parents = [(f / plain_name(grid)).parent for f in folders(grid_dir)]
     known = [
         plain_name(path.name)

@@ -181,7 +181,8 @@ def _read_parameters(
     if not (boxed and (low < high).all() and np.isfinite(high - low).all()):
         raise GridError(
             f"The samples of '{path}' must lie within the attributes 'low' "
-            f"and 'high' of '{PARAMETERS}', and 'low' below 'high'. {REMEDY}"
+            f"and 'high' of '{PARAMETERS}', which must be finite, with 'low' "
+            f"below 'high'. {REMEDY}"
         )
     # The ends are appended so that their units are converted too.
     columns = np.vstack([values, low, high]).astype(np.float64)
