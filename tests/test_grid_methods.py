@@ -518,7 +518,7 @@ def test_bad_collapses_are_refused(pair):
             (("masses",), "not a valid axis"),
             (("ages", "median"), "not a valid collapse method"),
             (("ages", "nearest"), "Must provide kwarg `value`"),
-            (("metallicities", "interpolate", 0.9), "must be within the axis"),
+            (("metallicities", "interpolate", 0.9), "outside the bounds"),
         ):
             with pytest.raises(InconsistentParameter, match=message):
                 grid.collapse(*arguments)

@@ -185,8 +185,8 @@ class AxisMethods(WeightsGrid):
         number, low, high = float(value), float(nodes[0]), float(nodes[-1])
         if not low <= number <= high:
             raise InconsistentParameter(
-                f"value must be within the axis {axis}, {low:g} to {high:g}, "
-                f"got {number:g}."
+                f"Value {number:g} is outside the bounds of the axis {axis}: "
+                f"{low:g} to {high:g}."
             )
         return number
 
