@@ -371,7 +371,7 @@ def test_the_former_name_of_an_architecture_is_accepted(tmp_path):
 
 
 def test_unknown_architectures_and_settings_are_named():
-    with pytest.raises(UnrecognisedOption, match=r"No architecture 'x'.*pca"):
+    with pytest.raises(UnrecognisedOption, match=r"one of .*pca.*; got 'x'"):
         get_architecture("x")
     with pytest.raises(InconsistentArguments, match=r"no setting depth.*hidd"):
         get_architecture("pca", {"depth": 3})
@@ -388,7 +388,7 @@ def test_unknown_architectures_and_settings_are_named():
             get_architecture("pca", {setting: value})
     with pytest.raises(InconsistentArguments, match="tolerance must be"):
         get_architecture("residual_table", {"tolerance": -1})
-    with pytest.raises(UnrecognisedOption, match=r"No activation 'step'"):
+    with pytest.raises(UnrecognisedOption, match=r"one of .*; got 'step'"):
         get_architecture("pca", {"activation": "step"})
     with pytest.raises(
         InconsistentArguments, match="trend must be a number from 0 to 1"
@@ -404,9 +404,9 @@ def test_a_training_is_the_architectures_own_but_for_what_is_said():
     assert changed == replace(default, epochs=7)
     assert changed.batch_size != TrainingConfig().batch_size
     for changes, message in (
-        ({"steps": 3}, "A training has no setting steps; it has .*epochs"),
+        ({"steps": 3}, "The training has no setting steps; its .*epochs"),
         ({"epochs": 0}, "epochs must be a whole number"),
-        (TrainingConfig(), r"only the settings.*\{'epochs': 100\}; got Tr"),
+        (TrainingConfig(), r"of the settings.*\{'epochs': 100\}; got Tr"),
     ):
         with pytest.raises(InconsistentArguments, match=message):
             get_training(default_architecture, changes)

@@ -325,11 +325,11 @@ def test_bad_values_are_named_with_their_node(analytic_grid, value, message):
 def test_other_bad_input(analytic_grid, tmp_path):
     with pytest.raises(GridError, match="No grid file"):
         build(tmp_path / "nosuch.hdf5", **QUICK)
-    with pytest.raises(MissingSpectraType, match=r"no spectra x.*incident"):
+    with pytest.raises(MissingSpectraType, match=r"incident.*; got x"):
         build(analytic_grid, spectra=["x"], **QUICK)
-    with pytest.raises(UnrecognisedOption, match="No architecture 'x'"):
+    with pytest.raises(UnrecognisedOption, match=r"one of .*; got 'x'"):
         build(analytic_grid, architecture="x")
-    with pytest.raises(InconsistentArguments, match=r"\*\.emulator\.hdf5"):
+    with pytest.raises(InconsistentArguments, match=r"in '\.emulator\.hdf5"):
         build(analytic_grid, out=tmp_path / "weights.h5", **QUICK)
     with pytest.raises(OSError, match="Can't write"):
         build(analytic_grid, out=tmp_path / "no" / "w.emulator.hdf5", **QUICK)
@@ -386,13 +386,13 @@ def test_a_build_in_double_precision_gives_the_same_file(tmp_path):
 def test_grids_that_are_not_emission_are_refused(analytic_grid):
     with h5py.File(analytic_grid, "a") as hdf:
         hdf.move("spectra", "extinction_curves")
-    with pytest.raises(GridError, match=r"extinction_curves.*own Grid"):
+    with pytest.raises(GridError, match=r"extinction_curves\. Use"):
         build(analytic_grid, **QUICK)
 
 
 def test_one_node_is_no_axis(tmp_path):
     path = write_analytic_grid(tmp_path / "thin.hdf5", n_metals=1)
-    with pytest.raises(GridError, match=r"metallicities \(1\).*two nodes"):
+    with pytest.raises(GridError, match=r"two nodes.*metallicities \(1\)"):
         build(path, **QUICK)
 
 
@@ -448,8 +448,8 @@ def test_better_weights_are_kept(with_weights):
     path, weights = with_weights
     good = weights.read_bytes()
     message = (
-        r"g.emulator.hdf5' has smaller errors .*spectra/\w+ is within .*% at "
-        r".* of its pixels, and was within .*kept\. The new weights are "
+        r"g.emulator.hdf5' have smaller errors .*spectra/\w+ is within .*% "
+        r"at .* of its pixels, and was within .*kept\. The new weights are in "
         r"'.*g.new.emulator.hdf5': load them with EmulatedGrid\(.*--overwrite"
     )
     with pytest.raises(InconsistentArguments, match=message):
@@ -484,7 +484,7 @@ def test_better_weights_are_overwritten_if_told(with_weights):
             {"architecture": "pca"},
             r"architecture 'residual_table', not 'pca'",
         ),
-        ({"spectra": ["incident"]}, "It holds spectra/transmitted as well"),
+        ({"spectra": ["incident"]}, "It also contains spectra/transmitted"),
     ],
 )
 def test_other_weights_are_kept(with_weights, untrained, arguments, message):
@@ -544,7 +544,7 @@ def test_newer_and_foreign_files_are_kept(with_weights, untrained):
                 old.copy(name, hdf)
             damage(hdf)
         image = kept.read_bytes()
-        with pytest.raises(InconsistentArguments, match=rf"{message}.*Keep b"):
+        with pytest.raises(InconsistentArguments, match=rf"{message}.*keep b"):
             build(path, out=kept, progress=False)
         assert kept.read_bytes() == image
 
@@ -593,7 +593,7 @@ def test_the_verdict_goes_by_the_worst(with_weights):
     assert f"{100 * worst:.2g}% at 95%" in said
     for error, word in ((0.001, "good"), (0.05, "coarse"), (5842.0, "poor")):
         errors = {**card.errors, "x": {"p50": error / 2, "p95": error}}
-        assert verdict(errors).startswith(f"Verdict: {word}. The worst, x, ")
+        assert f"Verdict: {word}. The worst emission, x, " in verdict(errors)
     assert "584,200% at 95%" in verdict(errors)
     assert "no emission" in verdict({})
     report = BuildReport(with_weights[1], card, 1)
@@ -644,7 +644,7 @@ def test_what_can_not_be_kept_is_known_before_training(
         # More than HDF5 takes in an attribute of a file of the usual kind.
         del hdf["Model"]
         hdf.create_group("Model").attrs["history"] = np.ones(10_000)
-    with pytest.raises(GridError, match=r"'g.hdf5' holds besides.*Mend the g"):
+    with pytest.raises(GridError, match=r"of 'g.hdf5' can't.*Correct the"):
         build(path, **QUICK)
 
 
@@ -670,5 +670,5 @@ def test_numbers_of_numpy_are_settings(with_weights):
 def test_units_of_another_kind_are_refused(analytic_grid, entry, units):
     with h5py.File(analytic_grid, "r+") as hdf:
         hdf[entry].attrs["Units"] = units
-    with pytest.raises(GridError, match=f"'{entry}' of .* is in '{units}'"):
+    with pytest.raises(GridError, match=f"'{entry}' of .* got '{units}'"):
         build(analytic_grid, **QUICK)

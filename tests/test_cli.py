@@ -75,7 +75,7 @@ def test_build_from_samples(tmp_path):
         "--check-every", 5, "--author", "Cecilia", "--notes", "a thesis",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
-    assert "Learned from 32 scattered samples of 2 files" in result.output
+    assert "Trained on 32 scattered samples of 2 files" in result.output
     shown = run("info", tmp_path / f"runs{SUFFIX}").output
     for text in ("32 scattered", "Cecilia", "a thesis", "'ensemble': 2"):
         assert text in shown
@@ -87,13 +87,13 @@ def test_build_from_samples(tmp_path):
     ("arguments", "message"),
     [
         (["build", "nosuch"], "No grid file 'nosuch'"),
-        (["build", "GRID", "--architecture", "x"], "No architecture 'x'"),
-        (["build", "GRID", "--spectra", "x"], "no spectra x"),
+        (["build", "GRID", "--architecture", "x"], "got 'x'"),
+        (["build", "GRID", "--spectra", "x"], "got x"),
         (["build", "GRID", "--set", "hidden"], "NAME=VALUE"),
         (["build", "GRID", "--set", "width=3"], "no setting width"),
         (["build", "GRID", "--schedule", "x"], "cosine, plateau"),
         (["build", "GRID", "--axes", "ages"], "--axes takes NAME=VALUE"),
-        (["build", "GRID", "--axes", "ages=5"], "is for scattered samples"),
+        (["build", "GRID", "--axes", "ages=5"], "needs scattered samples"),
         (["build", "GRID", "--latin-hypercube", "9"], "--architecture payne"),
         (["build", "GRID", "GRID"], "only files of scattered samples"),
         (["info", "nosuch"], "No file at"),

@@ -251,7 +251,7 @@ WHOLE = {
         (
             {"architectures": {"x": {}}},
             UnrecognisedOption,
-            "No architecture 'x'",
+            "architecture must be one of .*; got 'x'",
         ),
         (
             {"architectures": {"pca": {"width": 3}}},
@@ -342,10 +342,10 @@ HUGE = 10**12
         ({"grid": ["x"]}, "'grid' must be a name"),
         ({"spectrum": 3}, "'spectrum' must be a name"),
         ({"architectures": {"a": {"architecture": ["pca"]}}},
-         "No architecture"),
+         "architecture must be"),
         ({"architectures": {"pca": {"settings": 3}}}, "settings by name"),
         ({"architectures": {"pca": {"settings": [1]}}}, "settings by name"),
-        ({"architectures": {"pca": {"training": [1]}}}, "only the settings"),
+        ({"architectures": {"pca": {"training": [1]}}}, "must be a mapping"),
         (
             {"architectures": {"pca": {"settings": {"hidden": [HUGE]}}}},
             "would take .* GB of memory",

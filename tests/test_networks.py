@@ -156,5 +156,5 @@ def test_layers_that_no_network_can_have():
         check_layers(5, "relu", "encoder")
     with pytest.raises(InconsistentArguments, match="each width in hidden"):
         check_layers([0], "relu")
-    with pytest.raises(UnrecognisedOption, match=r"'step'.*parametric_gated"):
+    with pytest.raises(UnrecognisedOption, match=r"gated; got 'step'"):
         check_layers([2], "step")

@@ -167,7 +167,7 @@ def test_the_payne_sees_labels_from_minus_to_plus_a_half(samples, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "setting", "value", "message"),
     [
-        ("payne", "hidden", [], "hidden needs at least one width"),
+        ("payne", "hidden", [], "hidden must have at least one"),
         ("payne", "bounded", 1, "bounded must be true or false, got 1"),
         ("pca", "normalisation", "x", "global, zscore, got 'x'"),
         ("three_component", "autoencoder", "x", "dense, convolutional, got"),

@@ -137,7 +137,7 @@ def test_it_stops_when_nothing_gets_better():
 
 def test_a_training_that_diverges_says_so():
     config = replace(CONFIG, learning_rate=1e30)
-    with pytest.raises(InconsistentArguments, match=r"diverged.*lower the"):
+    with pytest.raises(InconsistentArguments, match=r"diverged.*Use a lower"):
         train(network(), X, Y, config)
 
 

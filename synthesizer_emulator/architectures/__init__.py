@@ -1,8 +1,8 @@
-"""Architectures: the ways to emulate one emission.
+"""Architectures: models that emulate one emission of a grid.
 
-To add one, write a frozen dataclass that derives from `Architecture`, in a
-module of its own, and add one line to `ARCHITECTURES` in `registry`. The
-builder, the weights file and the laws in the tests need no other change.
+To add one, write a frozen dataclass that derives from `Architecture` in a new
+module, and add it to `ARCHITECTURES` in `registry`. The builder, the weights
+file and the tests of all architectures need no other change.
 """
 
 import lazy_loader

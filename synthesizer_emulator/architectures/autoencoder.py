@@ -1,7 +1,4 @@
-"""Normalised log spectra, and the decoder from an autoencoder's code.
-
-The parts of `ThreeComponent` that remain after its autoencoder was trained.
-"""
+"""Normalisation, encoding and decoding of log spectra for `ThreeComponent`."""
 
 from dataclasses import dataclass
 from typing import Self, TypeAlias
@@ -22,19 +19,19 @@ from synthesizer_emulator.emulator.scaling import Constant
 
 NORMALISATIONS = ("per_spectrum", "global", "zscore")
 
-# The fixed layer from the output of a decoder to normalised log flux.
+# The fixed layer from the output of a network to normalised log flux.
 LastLayer: TypeAlias = "LinearDecoder | PixelScaling"
 
-# The number of samples that are encoded at once.
+# The number of samples encoded at once.
 _CHUNK = 256
 
 
 class PixelScaling(nnx.Module):
-    """The last layer of a decoder whose outputs are wavelengths.
+    """The scaling of a network's outputs to log flux at each wavelength.
 
     Attributes:
-        shift (Constant): Added to each scaled output, (n,).
-        scale (Constant): Multiplies each output, (n,).
+        shift (Constant): The offset at each wavelength, (n,).
+        scale (Constant): The factor at each wavelength, (n,).
         kept (Constant): The indices of the outputs to return; None for all.
     """
 
@@ -49,27 +46,27 @@ class PixelScaling(nnx.Module):
         self.kept = None if kept is None else Constant(jnp.asarray(kept))
 
     def __call__(self, values: Array) -> Array:
-        """Scale values (n,)."""
+        """Scale the outputs (n,) of a network."""
         if self.kept is not None:
             values = values[self.kept[...]]
         return self.shift[...] + self.scale[...] * values
 
     def restrict(self, indices: NDArray[np.intp]) -> "PixelScaling":
-        """Return the scaling of the outputs `indices` alone."""
-        before = None if self.kept is None else np.asarray(self.kept[...])
+        """Return the scaling of the wavelengths with these indices."""
+        kept = indices
+        if self.kept is not None:
+            kept = np.asarray(self.kept[...])[indices]
         return PixelScaling(
-            self.shift[...][indices],
-            self.scale[...][indices],
-            indices if before is None else before[indices],
+            self.shift[...][indices], self.scale[...][indices], kept
         )
 
 
 class CodeDecoder(nnx.Module):
-    """From the norms and the code of a spectrum to its soft-log flux.
+    """A decoder from the norms and code of a spectrum to soft-log flux.
 
     Attributes:
         network (Network): The decoder of an autoencoder.
-        last (LastLayer): From its output to normalised log flux.
+        last (LastLayer): The layer from its output to normalised log flux.
         per_spectrum (bool): Whether the first two latents are the mean and
             the standard deviation of the log flux.
     """
@@ -89,7 +86,7 @@ class CodeDecoder(nnx.Module):
         return latents[0] + latents[1] * normalised
 
     def restrict(self, indices: NDArray[np.intp]) -> "CodeDecoder":
-        """Return the decoder of the outputs `indices` alone."""
+        """Return the decoder of the wavelengths with these indices."""
         return CodeDecoder(
             self.network, self.last.restrict(indices), self.per_spectrum
         )
@@ -97,18 +94,18 @@ class CodeDecoder(nnx.Module):
 
 @dataclass(frozen=True)
 class NormalisedSpectra:
-    """Log spectra without their norms.
+    """Log spectra normalised to zero mean and unit variance.
 
-    Soft-log flux is `shift + scale * values`. If each spectrum is normalised
-    by itself, it is the mean of the spectrum plus its standard deviation
-    times that.
+    The soft-log flux is `shift + scale * values`. If each spectrum is
+    normalised separately, this is multiplied by the spectrum's standard
+    deviation, and its mean is added.
 
     Attributes:
         values (np.ndarray of float): The normalised spectra, (m, n).
-        shift (np.ndarray of float): Subtracted at each wavelength, (n,).
-        scale (np.ndarray of float): Divides at each wavelength, (n,).
+        shift (np.ndarray of float): The offset at each wavelength, (n,).
+        scale (np.ndarray of float): The factor at each wavelength, (n,).
         norms (np.ndarray of float): The ln norm of each spectrum, (m, 1); if
-            each is normalised by itself also its mean and standard
+            each is normalised separately, also its mean and standard
             deviation, (m, 3).
     """
 
@@ -121,16 +118,16 @@ class NormalisedSpectra:
     def from_samples(
         cls, samples: EmissionSamples, normalisation: str
     ) -> Self:
-        """Normalise samples in one of the `NORMALISATIONS`."""
+        """Normalise the log spectra of samples by one of `NORMALISATIONS`."""
         y, n = samples.y, samples.y.shape[1]
         if normalisation == "per_spectrum":
             mean = y.mean(axis=1, keepdims=True)
             spread = np.maximum(y.std(axis=1, keepdims=True), LEAST_SPREAD)
             norms = np.hstack([samples.log_norm[:, None], mean, spread])
             return cls((y - mean) / spread, np.zeros(n), np.ones(n), norms)
-        along = 0 if normalisation == "zscore" else None
-        shift = np.broadcast_to(y.mean(axis=along), n)
-        scale = np.maximum(np.broadcast_to(y.std(axis=along), n), LEAST_SPREAD)
+        axis = 0 if normalisation == "zscore" else None
+        shift = np.broadcast_to(y.mean(axis=axis), n)
+        scale = np.maximum(np.broadcast_to(y.std(axis=axis), n), LEAST_SPREAD)
         norms = samples.log_norm[:, None]
         return cls((y - shift) / scale, shift, scale, norms)
 

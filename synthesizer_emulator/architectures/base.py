@@ -1,9 +1,9 @@
-"""The interface of an architecture, and how its parts are assembled.
+"""The interface of architectures, and the assembly of their emulators.
 
 An architecture is a frozen dataclass of settings that derives from
-`Architecture`. `fit` trains the emulator of one emission on its samples;
-`skeleton` builds the same modules without values, to be filled from a weights
-file.
+`Architecture`. `fit` trains the emulator of one emission on samples;
+`skeleton` builds the same modules with placeholder values, to be filled from a
+weights file.
 """
 
 from abc import ABC, abstractmethod
@@ -38,14 +38,14 @@ from synthesizer_emulator.validation import check_number, check_whole
 
 @dataclass(frozen=True)
 class EmissionShape:
-    """The sizes that fix the shapes of all tensors of one emission.
+    """The sizes that determine the shapes of an emission's tensors.
 
     Attributes:
         nodes (tuple of int): The number of nodes along each axis.
         size (int): The number of wavelengths or lines.
-        latents (int): The number of latents, ln norm included.
-        inner (int): The width of a layer between the latents and the
-            output, for decoders that have one.
+        latents (int): The number of latents, including ln norm.
+        inner (int): The number of outputs of an autoencoder, before its
+            fixed last layer; zero for other architectures.
     """
 
     nodes: tuple[int, ...]
@@ -59,24 +59,24 @@ class EmissionShape:
 
         Raises:
             TypeError: If a field is missing, unknown or of the wrong type.
-            ValueError: If the text is not JSON, or a size is impossible.
+            ValueError: If the text is not JSON, or a size is out of range.
         """
         shape = typed(cls, parse_json(text), "its shape")
         sizes = (*shape.nodes, shape.size, shape.latents)
         if not shape.nodes or min(sizes) < 1 or shape.inner < 0:
-            raise ValueError(f"there is no {shape}")
+            raise ValueError(f"its sizes must be positive, got {shape}")
         return shape
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A fitted emission.
+    """The emulator of one emission, and the losses of its trainings.
 
     Attributes:
         emulator (EmissionEmulator): The trained emulator.
         shape (EmissionShape): The sizes from which `skeleton` rebuilds it.
-        histories (Mapping): The losses of each training by its name; the
-            name of the (first) regressor's training is empty.
+        histories (Mapping): The losses of each training, by its name; the
+            name is empty for the (first) regressor.
     """
 
     emulator: EmissionEmulator
@@ -85,15 +85,16 @@ class Fit:
 
 
 class Architecture(ABC):
-    """A way to emulate an emission; subclasses are frozen dataclasses.
+    """The base class of architectures, which are frozen dataclasses.
 
-    A subclass needs `fit` and `skeleton`; everything else has a default.
+    A subclass must implement `fit` and `skeleton`; the other methods and the
+    attributes have defaults.
 
     Attributes:
         needs_nodes (bool): Whether the samples must be the nodes of a grid.
-        default_training (TrainingConfig): A training that works well.
-        storage (Mapping): How tensors that are rounded are stored, by the
-            end of their names; all others are stored in float32.
+        default_training (TrainingConfig): The default training settings.
+        storage (Mapping): The integer format of each rounded tensor, by the
+            end of the tensor's name; other tensors are stored in float32.
         ensemble (int): The number of regressors (see `Ensemble`).
         softening (float): The softening of the logarithm of flux.
     """
@@ -118,8 +119,9 @@ class Architecture(ABC):
 
         Args:
             samples (EmissionSamples): The emission at the samples.
-            training (TrainingConfig): How to train the networks.
-            monitor (Monitor): Shows progress and keeps checkpoints.
+            training (TrainingConfig): The settings of the training.
+            monitor (Monitor): The monitor, which shows progress and saves
+                checkpoints.
 
         Returns:
             Fit: The emulator and the losses of its trainings.
@@ -127,24 +129,19 @@ class Architecture(ABC):
 
     @abstractmethod
     def skeleton(self, shape: EmissionShape) -> EmissionEmulator:
-        """Build an emulator of this shape with arbitrary values."""
+        """Build an emulator of this shape with placeholder values."""
 
     def derive(self, emulator: EmissionEmulator) -> EmissionEmulator:
-        """Compute the `Derived` arrays of an emulator, which are not stored.
+        """Compute the `Derived` arrays, which a weights file does not store.
 
-        Called after the stored tensors were loaded into a skeleton.
-
-        Args:
-            emulator (EmissionEmulator): The emulator, changed in place.
-
-        Returns:
-            EmissionEmulator: The same emulator.
+        The emulator, a skeleton filled with the stored tensors, is changed in
+        place and returned.
         """
         return emulator
 
     @property
     def has_node_table(self) -> bool:
-        """Whether `node_table` works for these settings."""
+        """Whether NumPy can evaluate these settings at the nodes."""
         return False
 
     def node_table(
@@ -153,36 +150,32 @@ class Architecture(ABC):
         columns: NDArray[np.intp],
         between: tuple[int, float] | None = None,
     ) -> NodeTable | None:
-        """Evaluate an emission at the nodes of its own grid without JAX.
+        """Evaluate the latents of an emission at the nodes without JAX.
 
         Args:
-            tensors (Mapping): The tensors of the emission, named as in a
-                weights file.
-            columns (np.ndarray of int): Indices of the wavelengths or
+            tensors (Mapping): The tensors of the emission, by their names in
+                a weights file.
+            columns (np.ndarray of int): The indices of the wavelengths or
                 lines to evaluate, (n,).
-            between (tuple): The number of an axis and a coordinate on it
-                (between -1 and 1) that replaces the nodes of that axis;
-                None for the nodes of all axes.
+            between (tuple): The index of an axis, and a coordinate (-1 to 1)
+                that replaces the nodes of this axis; by default none.
 
         Returns:
-            NodeTable: None if only JAX can evaluate the emission, or if
-                the tensors do not fit the architecture.
+            NodeTable: The latents and their decoder; None if only JAX can
+                evaluate the emission, or if the tensors do not fit the
+                architecture.
         """
         return None
 
     def storage_of(self, tensor: str) -> Storage | None:
-        """Return how the tensor of this name is rounded, None if it isn't."""
+        """Return the integer format of a tensor, or None if not rounded."""
         endings = (end for end in self.storage if tensor.endswith(end))
         ending = next(endings, None)
         return None if ending is None else self.storage[ending]
 
 
 def check_settings(softening: float, ensemble: int) -> None:
-    """Check the settings that all architectures share.
-
-    Raises:
-        InconsistentArguments: If one is out of range.
-    """
+    """Raise unless the settings of all architectures are within bounds."""
     check_number("softening", softening, 0, 1e-2, open_ends=True)
     check_whole("ensemble", ensemble, 1)
 
@@ -194,17 +187,10 @@ def assemble(
     n_latents: int,
     histories: Mapping[str, LossHistory],
 ) -> Fit:
-    """Assemble the emulator of an emission from its fitted parts.
+    """Assemble the emulator of an emission from its trained networks.
 
-    Args:
-        samples (EmissionSamples): The samples that were fitted.
-        regressor (Regressor): Coordinates to latents.
-        decoder (Decoder): Latents to soft-log flux.
-        n_latents (int): The number of latents, ln norm included.
-        histories (Mapping): The losses of each training by its name.
-
-    Returns:
-        Fit: The emulator and the losses of its trainings.
+    The regressor maps coordinates to `n_latents` latents, of which the first
+    is ln norm; the decoder maps these to soft-log flux.
     """
     emulator = EmissionEmulator(
         regressor,
@@ -223,7 +209,7 @@ def assemble_skeleton(
     decoder: Decoder,
     softening: float,
 ) -> EmissionEmulator:
-    """Assemble an emulator as `assemble` does, with arbitrary values."""
+    """Assemble an emulator with placeholder values."""
     return EmissionEmulator(
         regressor,
         decoder,

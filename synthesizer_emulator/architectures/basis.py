@@ -7,8 +7,8 @@ import scipy.linalg
 from numpy.typing import NDArray
 
 # The order of the largest matrix that is diagonalised exactly, which takes a
-# minute. Of larger ones only the leading directions are computed, with some
-# to spare.
+# minute. For larger ones only the leading directions are computed, and a few
+# more for accuracy.
 EXACT_UP_TO = 3000
 SPARE_DIRECTIONS = 20
 _SUBSPACE_ITERATIONS = 3
@@ -16,14 +16,14 @@ _SUBSPACE_ITERATIONS = 3
 
 @dataclass(frozen=True)
 class LinearBasis:
-    """A mean and components that are orthonormal under weights.
+    """A linear basis: a mean, and components orthonormal in a weighted norm.
 
     Attributes:
         mean (np.ndarray of float): The mean of the samples, (n,).
-        components (np.ndarray of float): The components in order of falling
-            variance, (k, n).
-        weights (np.ndarray of float): The weight of an error in each of
-            the n numbers, (n,).
+        components (np.ndarray of float): The components in order of
+            decreasing variance, (k, n).
+        weights (np.ndarray of float): The weight of an error in each
+            column, (n,).
     """
 
     mean: NDArray[np.float64]
@@ -41,21 +41,21 @@ class LinearBasis:
 def principal_components(
     samples: NDArray[np.float64],
     weights: NDArray[np.float64],
-    most: int,
+    max_components: int,
     tolerance: float,
 ) -> LinearBasis:
     """Compute the leading principal components of samples.
 
-    Diagonalises the smaller of the two Gram matrices, in float64: in
-    float32 rounding would limit the accuracy.
+    The smaller of the two Gram matrices is diagonalised in float64, as
+    rounding in float32 would limit the accuracy.
 
     Args:
         samples (np.ndarray of float): The samples, (m, n).
-        weights (np.ndarray of float): The weight of an error in each of
-            the n numbers, positive, (n,).
-        most (int): The largest number of components.
+        weights (np.ndarray of float): The weight of an error in each
+            column, positive, (n,).
+        max_components (int): The largest number of components.
         tolerance (float): The weighted root mean square of the residuals
-            below which no further components are needed.
+            below which further components are left out.
 
     Returns:
         LinearBasis: The basis, with at least one component.
@@ -65,16 +65,16 @@ def principal_components(
     total = np.sum(scaled**2)
     allowed = tolerance**2 * len(scaled) * np.sum(weights**2)
     if min(scaled.shape) > EXACT_UP_TO:
-        scaled = _along_leading_directions(scaled, most)
+        scaled = _along_leading_directions(scaled, max_components)
     m, n = scaled.shape
     gram = scaled @ scaled.T if m <= n else scaled.T @ scaled
     variances, vectors = scipy.linalg.eigh(gram)
     variances, vectors = variances[::-1], vectors[:, ::-1].T
     enough = total - np.cumsum(variances) <= allowed
-    # Directions below the rounding of the largest are noise.
-    real = np.count_nonzero(variances > variances[0] * 1e-14)
+    # Smaller variances are rounding errors of the largest.
+    significant = np.count_nonzero(variances > variances[0] * 1e-14)
     needed = int(np.argmax(enough)) + 1 if enough.any() else len(enough)
-    k = max(1, min(most, real, needed))
+    k = max(1, min(max_components, significant, needed))
     components = vectors[:k] @ scaled if m <= n else vectors[:k]
     norms = np.linalg.norm(components, axis=1, keepdims=True)
     components = components / np.where(norms > 0, norms, 1.0)
@@ -82,17 +82,18 @@ def principal_components(
 
 
 def _along_leading_directions(
-    matrix: NDArray[np.float64], most: int
+    matrix: NDArray[np.float64], n_directions: int
 ) -> NDArray[np.float64]:
-    """Project a matrix (m, n) onto its leading left singular directions.
+    """Project a matrix (m, n) onto its leading left singular vectors.
 
-    By subspace iteration from a random start (Halko, Martinsson & Tropp
-    2011, SIAM Rev. 53, 217, algorithm 4.4). The result (k, n), with k a
-    little larger than `most`, has the leading singular values and right
+    Uses subspace iteration from a random start (Halko, Martinsson & Tropp
+    2011, SIAM Rev. 53, 217, algorithm 4.4). The result (k, n), with k slightly
+    larger than `n_directions`, has the leading singular values and right
     singular vectors of the matrix.
     """
     rng = np.random.default_rng(0)
-    start = rng.normal(size=(matrix.shape[1], most + SPARE_DIRECTIONS))
+    k = n_directions + SPARE_DIRECTIONS
+    start = rng.normal(size=(matrix.shape[1], k))
     basis, _ = np.linalg.qr(matrix @ start)
     for _ in range(_SUBSPACE_ITERATIONS):
         basis, _ = np.linalg.qr(matrix.T @ basis)

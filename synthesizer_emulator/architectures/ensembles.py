@@ -1,8 +1,8 @@
 """Ensembles of regressors, and the calibration of their scatter.
 
 The members share the validation samples, the scaling and the decoder. They
-differ in their initial weights and in the order in which they are trained on
-the samples. A single member is not wrapped in an `Ensemble`.
+differ in their initial weights and in the order of the training samples. A
+single regressor is not wrapped in an `Ensemble`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -42,16 +42,11 @@ def fit_members(
     fit_one: Callable[[int, Monitor], tuple[R, Mapping[str, LossHistory]]],
     monitor: Monitor,
 ) -> tuple[list[R], dict[str, LossHistory]]:
-    """Fit the members of an ensemble.
+    """Train the n members of an ensemble.
 
-    Args:
-        n (int): The number of members.
-        fit_one (callable): Takes the index of a member and its monitor,
-            and returns the fitted member and its losses by name.
-        monitor (Monitor): The monitor of the whole ensemble.
-
-    Returns:
-        tuple: The members, and their losses by name.
+    `fit_one` takes the index of a member and its monitor, and returns the
+    member and its losses by the name of the training. Returns all members and
+    losses, with the number of each member but the first in the names.
     """
     members, histories = [], {}
     for index in range(n):
@@ -71,16 +66,10 @@ def join(
     samples: EmissionSamples,
     training: TrainingConfig,
 ) -> Regressor:
-    """Join trained networks to an ensemble, calibrated on held-out samples.
+    """Combine regressors into an ensemble, calibrated on held-out samples.
 
-    Args:
-        members (sequence of Regressor): Networks trained on the samples.
-        decoder (Decoder): Latents to soft-log flux.
-        samples (EmissionSamples): The samples.
-        training (TrainingConfig): The training, which holds out samples.
-
-    Returns:
-        Regressor: The ensemble, or the only member.
+    A single regressor is returned unchanged. `training` determines the samples
+    that were held out of its training.
     """
     if len(members) == 1:
         return members[0]
@@ -92,7 +81,7 @@ def join(
 
 
 def ensemble_skeleton(n: int, member: Callable[[], Regressor]) -> Regressor:
-    """Build the ensemble of `join` from skeletons of its members."""
+    """Build an ensemble with placeholder values, or its only member."""
     return member() if n == 1 else Ensemble([member() for _ in range(n)], 1.0)
 
 
@@ -102,16 +91,16 @@ def spread_factor(
     decoder: Decoder,
     samples: EmissionSamples,
 ) -> float:
-    """Return the factor that turns the members' scatter into an uncertainty.
+    """Return the ratio of the 1-sigma uncertainty to the members' scatter.
 
-    With it, 68% of the errors in log flux lie within one scatter, over the
-    bright values of samples held out of training.
+    The scatter times this factor exceeds 68% of the errors in log flux, at the
+    bright wavelengths of samples held out of training.
 
     Args:
         latents (np.ndarray): The members' latents at the held-out samples,
             (members, m, k).
         held_out (np.ndarray of int): The indices of these samples, (m,).
-        decoder (Decoder): Latents to soft-log flux.
+        decoder (Decoder): The decoder from latents to soft-log flux.
         samples (EmissionSamples): All samples, with the true fluxes.
 
     Returns:
@@ -119,15 +108,15 @@ def spread_factor(
     """
     floor = np.log(SCORED_FLOOR)
     ratios = []
-    for index, of_members in zip(
+    for index, member_latents in zip(
         held_out, latents.swapaxes(0, 1), strict=True
     ):
         bright = samples.support & (samples.y[index] > floor)
-        logs, mean = _log_fluxes(decoder, of_members)
+        logs, mean = _log_fluxes(decoder, member_latents)
         error = np.abs(mean - samples.y[index] - samples.log_norm[index])
         scatter = np.std(logs, axis=0)
-        used = bright & (scatter > 0)
-        ratios.append(error[used] / scatter[used])
+        scored = bright & (scatter > 0)
+        ratios.append(error[scored] / scatter[scored])
     all_ratios = np.concatenate(ratios)
     if not all_ratios.size:
         return 1.0
@@ -136,6 +125,9 @@ def spread_factor(
 
 @jax.jit
 def _log_fluxes(decoder: Decoder, latents: Array) -> tuple[Array, Array]:
-    """Return the log fluxes of all members (members, n), and of their mean."""
+    """Decode latents (members, k) to the log fluxes of each, and of the mean.
+
+    The shapes are (members, n) and (n,).
+    """
     mean = jnp.mean(latents, axis=0, keepdims=True)
     return log_fluxes(decoder, latents), log_fluxes(decoder, mean)[0]

@@ -1,4 +1,4 @@
-"""Principal components of log flux: latents, their scaling, the decoder."""
+"""Principal components of log flux: latents, their scaling and decoder."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from synthesizer_emulator.architectures.samples import EmissionSamples
 from synthesizer_emulator.emulator.emission import LinearDecoder
 
 # The smallest standard deviation by which log flux is divided, so that
-# wavelengths that never change are not amplified.
+# wavelengths of constant flux are not amplified.
 LEAST_SPREAD = 1e-3
 
 
@@ -23,12 +23,12 @@ def latent_targets(
     components: int,
     tolerance: float = 0.0,
 ) -> tuple[LinearBasis, NDArray[np.float64]]:
-    """Return the basis of samples and their latents in it.
+    """Return the principal components of samples, and their latents.
 
     Args:
         samples (EmissionSamples): The emission at m samples.
         weights (np.ndarray of float): The weight of an error at each
-            wavelength in the choice of the basis, (n,).
+            wavelength, (n,).
         components (int): The largest number of components.
         tolerance (float): The root mean square of ln flux below which
             further components are left out.
@@ -45,11 +45,11 @@ def latent_targets(
 
 
 def latent_metric(basis: LinearBasis) -> NDArray[np.float64]:
-    """Return the weight of one unit of each latent, (1 + k,).
+    """Return the weighted change of ln flux per unit of each latent, (1 + k,).
 
     The components are orthonormal, so the summed squared error of their
-    coefficients is that of ln flux over all wavelengths. An error of ln norm
-    appears at every wavelength.
+    coefficients equals that of ln flux over all wavelengths. An error in ln
+    norm affects every wavelength.
     """
     metric = np.ones(1 + len(basis.components))
     metric[0] = np.sqrt(np.sum(basis.weights**2))
@@ -61,13 +61,13 @@ def latent_scale(
     metric: NDArray[np.float64],
     whiten: bool = False,
 ) -> NDArray[np.float64]:
-    """Return the factors from a network's outputs to latents, (k,).
+    """Return the factor from each output of a network to its latent, (k,).
 
     Args:
-        latents (np.ndarray of float): The targets, (m, k).
-        metric (np.ndarray of float): The weight of one unit of each, (k,).
-        whiten (bool): Whether all latents count equally in training;
-            otherwise each counts by its effect on ln flux.
+        latents (np.ndarray of float): The training targets, (m, k).
+        metric (np.ndarray of float): The weight of a unit of each, (k,).
+        whiten (bool): Whether all latents have the same weight in training;
+            otherwise they are weighted by their effect on ln flux.
     """
     spread = latents.std(axis=0)
     if whiten:
@@ -81,18 +81,16 @@ def linear_decoder(
     components: NDArray[np.float64],
     support: NDArray[np.bool_],
 ) -> LinearDecoder:
-    """Return a decoder with components rounded to 16 bits.
+    """Return a decoder with components (k, n) rounded to 16 bits.
 
-    Args:
-        mean (np.ndarray of float): The mean, (n,).
-        components (np.ndarray of float): The components, (k, n).
-        support (np.ndarray of bool): Which wavelengths have emission, (n,).
+    The `mean` and the mask `support`, true at wavelengths with emission, have
+    shape (n,).
     """
     return LinearDecoder(mean, round_to_int16(components * support))
 
 
 def linear_skeleton(shape: EmissionShape) -> LinearDecoder:
-    """Build the decoder of `linear_decoder` with arbitrary values."""
+    """Build a linear decoder with placeholder values."""
     return LinearDecoder(
         np.zeros(shape.size), np.zeros((shape.latents - 1, shape.size))
     )

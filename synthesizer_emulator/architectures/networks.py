@@ -1,8 +1,8 @@
-"""Neural networks, for one input or a batch of them.
+"""Neural networks, which evaluate one input or a batch.
 
-In training a network is called with a random key, which draws the dropout
-and makes batch norms use the statistics of the batch (the leading axis).
-Without a key there is no dropout, and batch norms use running averages.
+In training, a network is called with a random key: features are dropped at
+random, and batch norms use the statistics of the batch (the leading axis).
+Without a key no features are dropped, and batch norms use running averages.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,10 +17,10 @@ from synthesizer.exceptions import InconsistentArguments, UnrecognisedOption
 
 from synthesizer_emulator.validation import check_memory, check_whole
 
-# The bytes of a weight in training: its value, gradient and two moments.
+# The memory per weight in training, bytes: value, gradient and two moments.
 _WEIGHT_BYTES = 16
 
-# The activation whose shape is trained, see `ParametricGatedActivation`.
+# The name of `ParametricGatedActivation`, whose shape is trained.
 GATED = "parametric_gated"
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
@@ -46,13 +46,13 @@ def check_layers(
 
     Args:
         hidden (sequence of int): The widths of the hidden layers.
-        activation (str): The activation after each.
+        activation (str): The activation after each layer.
         name (str): The name of the setting, for messages.
 
     Raises:
-        InconsistentArguments: If a width is out of range, or the layers
-            need more memory than there is.
-        UnrecognisedOption: If there is no such activation.
+        InconsistentArguments: If a width is out of range, or the layers do
+            not fit into memory.
+        UnrecognisedOption: If the activation is unknown.
     """
     if not isinstance(hidden, list | tuple):
         raise InconsistentArguments(
@@ -62,25 +62,26 @@ def check_layers(
         check_whole(f"each width in {name}", width, 1)
     matrices = sum(a * b for a, b in pairwise((1, *hidden, 1)))
     check_memory(
-        f"Layers of the widths {', '.join(map(str, hidden))}, in {name},",
+        f"The widths {', '.join(map(str, hidden))} in {name}",
         _WEIGHT_BYTES * matrices,
-        "give smaller ones",
+        "use smaller ones",
     )
     known = (*ACTIVATIONS, GATED)
     if activation not in known:
         raise UnrecognisedOption(
-            f"No activation '{activation}'; there are {', '.join(known)}."
+            f"The activation must be one of {', '.join(known)}; got "
+            f"'{activation}'."
         )
 
 
 class ParametricGatedActivation(nnx.Module):
-    r"""An activation whose shape is trained for each feature.
+    r"""The activation of Speculator, with a trained shape for each feature.
 
     $$ a(x) = [\gamma + \sigma(\beta x)(1 - \gamma)]\,x $$
 
-    It ranges from linear ($\gamma = 1$) to a gate; the activation of
-    Speculator (Alsing et al. 2020, ApJS 249, 5). The initial values
-    $\beta = 1$ and $\gamma = 0$ give SiLU.
+    It is linear for $\gamma = 1$ and gated for smaller values (Alsing et al.
+    2020, ApJS 249, 5). The initial values $\beta = 1$ and $\gamma = 0$ give
+    SiLU.
 
     Attributes:
         beta (nnx.Param): The steepness, (features,).
@@ -105,9 +106,9 @@ class Activation(nnx.Module):
     Attributes:
         name (str): The activation, a key of `ACTIVATIONS` or `GATED`.
         gate (ParametricGatedActivation): The activation if it is trained,
-            or None.
-        norm (nnx.BatchNorm): Standardises each feature; or None.
-        dropout (nnx.Dropout): Leaves out features in training.
+            else None.
+        norm (nnx.BatchNorm): The standardisation of each feature, or None.
+        dropout (nnx.Dropout): The random dropping of features in training.
     """
 
     def __init__(
@@ -162,8 +163,8 @@ class MLP(nnx.Module):
     Attributes:
         layers (nnx.List of nnx.Linear): The layers; the last may be a
             `FixedLinear`.
-        activations (nnx.List of Activation): Applied after all layers but
-            the last.
+        activations (nnx.List of Activation): The activations after all
+            layers except the last.
     """
 
     def __init__(
@@ -199,7 +200,7 @@ class MLP(nnx.Module):
 
 
 class Features(nnx.Module):
-    """The output of a perceptron, and the inputs of its last layer.
+    """A perceptron that also returns the inputs of its last layer.
 
     Attributes:
         network (MLP): The perceptron.
@@ -209,7 +210,7 @@ class Features(nnx.Module):
         self.network = network
 
     def __call__(self, x: Array, key: Array | None = None) -> Array:
-        """Map x (..., n_in) to (..., n_out + the last width)."""
+        """Map x (..., n_in) to (..., n_out + the last hidden width)."""
         features = self.network.features(x, key)
         return jnp.concatenate(
             [self.network.layers[-1](features), features], axis=-1
@@ -217,12 +218,12 @@ class Features(nnx.Module):
 
 
 class ConvolutionalEncoder(nnx.Module):
-    """From a long vector to a short one by strided convolutions.
+    """An encoder of spectra by strided convolutions.
 
     Attributes:
         layers (nnx.List of nnx.Conv): The convolutions.
-        activations (nnx.List of Activation): Applied after each.
-        last (nnx.Linear): From the shortened vector to the output.
+        activations (nnx.List of Activation): The activation after each.
+        last (nnx.Linear): The layer from the shortened vector to the code.
     """
 
     def __init__(
@@ -262,18 +263,19 @@ class ConvolutionalEncoder(nnx.Module):
 
 
 class ConvolutionalDecoder(nnx.Module):
-    """From a short vector to a long one by upsampling convolutions.
+    """A decoder of spectra by upsampling convolutions.
 
-    Each convolution lengthens the vector by `stride`. It is a transposed
-    convolution in the equivalent form of Shi et al. (2016,
-    arXiv:1609.07009), which CPUs evaluate many times faster.
+    Each convolution lengthens the vector by the factor `stride`. It is a
+    transposed convolution in the equivalent form of Shi et al. (2016,
+    arXiv:1609.07009), which is many times faster on CPUs.
 
     Attributes:
-        first (nnx.Linear): From the input to a coarse vector.
+        first (nnx.Linear): The layer from the code to a coarse vector.
         layers (nnx.List of nnx.Conv): The convolutions.
-        activations (nnx.List of Activation): Applied before each.
+        activations (nnx.List of Activation): The activation before each.
         n_out (int): The length of the output.
-        stride (int): The factor by which each convolution lengthens.
+        stride (int): The factor by which each convolution lengthens the
+            vector.
     """
 
     def __init__(
@@ -324,8 +326,9 @@ class Autoencoder(nnx.Module):
     """An encoder, and a decoder that reconstructs its inputs.
 
     Attributes:
-        encoder (Network): Inputs (..., n) to a code (..., k).
-        decoder (Network): The code (..., k) to the inputs (..., n).
+        encoder (Network): The network from inputs (..., n) to a code
+            (..., k).
+        decoder (Network): The network from the code back to the inputs.
     """
 
     def __init__(self, encoder: Network, decoder: Network) -> None:
@@ -333,7 +336,7 @@ class Autoencoder(nnx.Module):
         self.decoder = decoder
 
     def __call__(self, x: Array, key: Array | None = None) -> Array:
-        """Encode x (..., n) and decode it again."""
+        """Encode and decode x (..., n)."""
         first, second = _split(key, 2)
         return self.decoder(self.encoder(x, first), second)
 
@@ -355,12 +358,12 @@ def _activations(
 
 
 def _split(key: Array | None, n: int) -> list[Array | None]:
-    """Split a key for n layers; without one, return None for each."""
+    """Split a key into n keys, or return n times None without a key."""
     return [None] * n if key is None else list(jax.random.split(key, n))
 
 
 def _strided_lengths(n: int, stride: int, layers: int) -> list[int]:
-    """Return the lengths of a vector before and after each layer."""
+    """Return the lengths of a vector before and after each strided layer."""
     lengths = [n]
     for _ in range(layers):
         lengths.append(-(-lengths[-1] // stride))

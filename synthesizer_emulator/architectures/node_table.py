@@ -1,9 +1,10 @@
-"""Fluxes of the default architecture at its own nodes, by NumPy alone.
+"""Fluxes of the default architecture at the nodes of its grid, without JAX.
 
-At a node there is nothing to interpolate, and with one value in place of an
-axis only along that axis. What remains is a perceptron and a matrix product,
-which take NumPy a fraction of the seconds that JAX needs to compile. Used by
-`PointArrays`; other points, other architectures and gradients need JAX.
+The table of residuals needs no interpolation at the nodes, or only along one
+axis if a single value replaces the nodes of this axis. A perceptron and a
+matrix product remain, which take NumPy a fraction of the seconds that JAX
+takes to compile. Used by `PointArrays`; other points, other architectures and
+gradients need JAX.
 """
 
 import math
@@ -32,11 +33,12 @@ class NodeTable:
         latents (np.ndarray of float): The latents at each node, (m, 1 + k);
             the first is ln norm.
         has_emission (np.ndarray of float): One at nodes with emission, zero
-            at those without, (m,).
-        columns (np.ndarray of int): Which of the requested wavelengths have
-            emission anywhere, (n,).
-        mean (np.ndarray of float): The mean soft-log flux at those, (n,).
-        components (np.ndarray of float): Its components, (k, n).
+            at nodes without, (m,).
+        columns (np.ndarray of int): The indices of the requested
+            wavelengths with emission at any node, (n,).
+        mean (np.ndarray of float): The mean soft-log flux at these
+            wavelengths, (n,).
+        components (np.ndarray of float): The principal components, (k, n).
         softening (float): The softening of the logarithm.
     """
 
@@ -48,7 +50,7 @@ class NodeTable:
     softening: float
 
     def fluxes(self, nodes: NDArray[np.intp]) -> NDArray[np.float32]:
-        """Return the fluxes at some nodes (p,) and all `columns`, (p, n)."""
+        """Return the fluxes of nodes (p,) at all `columns`, (p, n)."""
         latents = self.latents[nodes]
         # The steps of `SoftLog.inverse`, in place.
         flux = latents[:, 1:] @ self.components
@@ -75,7 +77,8 @@ def residual_node_table(
 
     Args:
         tensors (Mapping): The tensors of an emission, by their names.
-        columns (np.ndarray of int): Indices of the requested wavelengths.
+        columns (np.ndarray of int): The indices of the requested
+            wavelengths.
         between (tuple): As for `Architecture.node_table`.
         hidden (sequence of int): The widths of the hidden layers.
         activation (str): One of `ACTIVATIONS`.
@@ -84,7 +87,8 @@ def residual_node_table(
         softening (float): The softening of the logarithm.
 
     Returns:
-        NodeTable: None if the tensors do not fit these settings.
+        NodeTable: The latents and their decoder; None if the tensors do not
+            fit these settings.
     """
     prefixes = ["regressor"]
     if ensemble > 1:
@@ -120,7 +124,11 @@ def _expected_shapes(
     prefixes: Sequence[str],
     tensors: Mapping[str, NDArray],
 ) -> dict[str, tuple[int, ...]]:
-    """Return the shape of each tensor, given those of two of them."""
+    """Return the shape of each tensor that the settings imply.
+
+    The shape of the grid and the size of the basis are read from the mask of
+    emission and from the components.
+    """
     empty = np.empty((0, 0))
     nodes = tensors.get("alive/values", empty).shape[:-1]
     components = tensors.get("decoder/components", empty)
@@ -129,8 +137,8 @@ def _expected_shapes(
     layers = list(pairwise((d, *hidden, k + 1)))
 
     def table(name: str, width: int) -> dict[str, tuple[int, ...]]:
-        lines = {f"{name}/nodes/{i}": (m,) for i, m in enumerate(nodes)}
-        return {f"{name}/values": (*nodes, width), **lines}
+        axes = {f"{name}/nodes/{i}": (m,) for i, m in enumerate(nodes)}
+        return {f"{name}/values": (*nodes, width), **axes}
 
     shapes: dict[str, tuple[int, ...]] = {
         "support": (n,),
@@ -162,25 +170,25 @@ def _latents(
 ) -> NDArray[np.float32]:
     """Return the latents (m, k) of one `TrendPlusResiduals`."""
     table = tensors["residual/values"]
-    lines = [tensors[f"residual/nodes/{a}"] for a in range(table.ndim - 1)]
+    nodes = [tensors[f"residual/nodes/{a}"] for a in range(table.ndim - 1)]
 
-    def scaled_trend(lines: Sequence[NDArray]) -> NDArray:
-        return trend * _trend(tensors, lines, activation)
+    def scaled_trend(nodes: Sequence[NDArray]) -> NDArray:
+        return trend * _trend(tensors, nodes, activation)
 
     if between is None:
-        latents = table + scaled_trend(lines)
+        latents = table + scaled_trend(nodes)
     else:
         metric = tensors["residual/metric"]
-        latents = smooth_along(lines, table, metric, *between, scaled_trend)
+        latents = smooth_along(nodes, table, metric, *between, scaled_trend)
     return latents.reshape(-1, table.shape[-1]).astype(np.float32, copy=False)
 
 
 def _trend(
-    tensors: Mapping[str, NDArray], lines: Sequence[NDArray], activation: str
+    tensors: Mapping[str, NDArray], nodes: Sequence[NDArray], activation: str
 ) -> NDArray[np.float32]:
-    """Evaluate the network on a mesh of coordinates, (n1, ..., nd, k)."""
-    mesh = node_mesh(lines)
-    x = mesh.reshape(-1, len(lines))
+    """Evaluate the network on a mesh of nodes, (n1, ..., nd, k)."""
+    mesh = node_mesh(nodes)
+    x = mesh.reshape(-1, len(nodes))
     x = (x - tensors["trend/centre"]) / tensors["trend/width"]
     layers = _subset(tensors, "trend/network/layers")
     last = len(layers) // 2 - 1
@@ -193,7 +201,7 @@ def _trend(
 
 
 def _subset(tensors: Mapping[str, NDArray], prefix: str) -> dict[str, NDArray]:
-    """Return the tensors below a prefix, without it in their names."""
+    """Return the tensors with a prefix, which is removed from their names."""
     return {
         name.removeprefix(f"{prefix}/"): tensor
         for name, tensor in tensors.items()

@@ -1,10 +1,10 @@
-"""The Payne's architecture: one network from labels to all pixels.
+"""The architecture of The Payne: one network from labels to all pixels.
 
-Ting et al. (2019, ApJ 879, 69) emulate stellar spectra by networks. This is
-the form of their later code and of one_payne (Storm et al. 2025,
-arXiv:2512.15888): a single network for all pixels, whose hidden layers they
-share, and no linear basis. Here the output is log flux, because the spectra
-of stellar populations span decades.
+Ting et al. (2019, ApJ 879, 69) emulate stellar spectra with networks. This
+architecture follows their later code and one_payne (Storm et al. 2025,
+arXiv:2512.15888): a single network predicts all pixels, which share its hidden
+layers, without a linear basis. Here the output is log flux, because the
+spectra of stellar populations span orders of magnitude.
 """
 
 from collections.abc import Sequence
@@ -64,7 +64,7 @@ from synthesizer_emulator.emulator.emission import (
 from synthesizer_emulator.emulator.scaling import Constant
 from synthesizer_emulator.validation import check_flag
 
-# Coordinates span [-1, 1]; divided by this, labels span [-0.5, 0.5].
+# The ratio of coordinates, in [-1, 1], to labels, in [-0.5, 0.5].
 _LABEL_WIDTH = 2.0
 
 
@@ -96,12 +96,14 @@ class Payne(Architecture):
         """Check the settings.
 
         Raises:
-            InconsistentArguments: If one is out of range.
-            UnrecognisedOption: If there is no such activation.
+            InconsistentArguments: If a setting is out of range.
+            UnrecognisedOption: If the activation is unknown.
         """
         check_layers(self.hidden, self.activation)
         if not self.hidden:
-            raise InconsistentArguments("hidden needs at least one width.")
+            raise InconsistentArguments(
+                f"hidden must have at least one width, got {self.hidden!r}."
+            )
         check_flag("bounded", self.bounded)
         check_settings(self.softening, self.ensemble)
 
@@ -113,8 +115,8 @@ class Payne(Architecture):
     ) -> Fit:
         """Train an emulator of one emission; see `Architecture.fit`.
 
-        The first member of an ensemble is trained as a whole, the others
-        below its last layer.
+        The other members of an ensemble keep the last layer of the first, and
+        only their hidden layers are trained.
         """
         scaling = _Scaling.from_samples(samples)
         labels = samples.points / _LABEL_WIDTH
@@ -154,7 +156,7 @@ class Payne(Architecture):
         return assemble(samples, regressor, decoder, n_latents, histories)
 
     def skeleton(self, shape: EmissionShape) -> EmissionEmulator:
-        """Build an emulator of this shape with arbitrary values."""
+        """Build an emulator of this shape with placeholder values."""
         d, k = len(shape.nodes), shape.latents
         perceptron = Perceptron(self.hidden, self.activation)
         regressor = ensemble_skeleton(
@@ -173,7 +175,7 @@ class Payne(Architecture):
     def _decoder(
         self, last: FixedLinear, scaling: "_Scaling", samples: EmissionSamples
     ) -> Decoder:
-        """Turn the last layer into the decoder of the layers before it."""
+        """Convert the last layer of the network to a decoder."""
         kernel = np.asarray(last.kernel[...], np.float64)[:, 1:]
         bias = np.asarray(last.bias[...], np.float64)[1:]
         if self.bounded:
@@ -186,11 +188,11 @@ class Payne(Architecture):
 
 
 class BoundedDecoder(nnx.Module):
-    """A linear decoder whose outputs a sigmoid confines to a range.
+    """A linear decoder with a sigmoid that confines each output to a range.
 
     Attributes:
-        linear (LinearDecoder): Latents (k,) to the arguments of the
-            sigmoid, (n,).
+        linear (LinearDecoder): The decoder from latents (k,) to the
+            arguments of the sigmoid, (n,).
         low (Constant): The lower bounds, (n,).
         span (Constant): The upper bounds minus the lower, (n,).
     """
@@ -207,7 +209,7 @@ class BoundedDecoder(nnx.Module):
         return _bounded(self.linear(latents), self.low[...], self.span[...])
 
     def restrict(self, indices: NDArray[np.intp]) -> "BoundedDecoder":
-        """Return the decoder of the outputs `indices` alone."""
+        """Return the decoder of the wavelengths with these indices."""
         return BoundedDecoder(
             self.linear.restrict(indices),
             self.low[...][indices],
@@ -217,12 +219,12 @@ class BoundedDecoder(nnx.Module):
 
 @dataclass(frozen=True)
 class _Scaling:
-    """Shifts and units in which errors of all outputs count equally.
+    """The scaling of ln norm and soft-log flux y to targets of equal weight.
 
     Attributes:
         shift (np.ndarray of float): The means of ln norm and of y at each
             pixel, (1 + n,).
-        unit (np.ndarray of float): The unit of each output, about the
+        unit (np.ndarray of float): The unit of each target, about the
             standard deviation of a pixel, (1 + n,).
         norm_spread (float): The standard deviation of ln norm.
         low (np.ndarray of float): The minimum of y at each pixel, (n,).
@@ -240,7 +242,7 @@ class _Scaling:
         """Compute the scaling of samples."""
         weights = samples.weights
         typical = np.sqrt(np.mean((samples.y.std(axis=0) * weights) ** 2))
-        # An error of ln norm appears at every pixel.
+        # An error in ln norm affects every pixel.
         all_weights = np.append(np.sqrt(np.sum(weights**2)), weights)
         return cls(
             np.append(samples.log_norm.mean(), samples.y.mean(axis=0)),
@@ -260,8 +262,8 @@ class _Pixels(nnx.Module):
     """A network from labels to scaled ln norm and pixels, to be trained.
 
     Attributes:
-        network (MLP): Labels to ln norm and all pixels.
-        gain (Constant): Multiplies the network's ln norm.
+        network (MLP): The network from labels to ln norm and all pixels.
+        gain (Constant): The factor from the network's output to ln norm.
         low (Constant): The lower bounds of the pixels, (n,); or None.
         span (Constant): The upper bounds minus the lower, (n,); or None.
     """
@@ -296,7 +298,7 @@ def _bounded(pixels: Array, low: Array, span: Array) -> Array:
 def _hidden_layers(
     network: MLP, last: FixedLinear, scaling: _Scaling
 ) -> ScaledNetwork:
-    """Return the regressor from labels to ln norm and the last features."""
+    """Return the regressor from labels to ln norm and last hidden layer."""
     d, width = network.layers[0].in_features, last.kernel[...].shape[0]
     network.layers[-1] = FixedLinear(
         last.kernel[...][:, :1], last.bias[...][:1]

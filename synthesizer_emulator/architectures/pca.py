@@ -1,9 +1,9 @@
-"""Speculator's architecture: principal components and a perceptron.
+"""The architecture of Speculator: principal components and a perceptron.
 
-As in Alsing et al. (2020, ApJS 249, 5): the log flux at each wavelength is
+As in Alsing et al. (2020, ApJS 249, 5), the log flux at each wavelength is
 scaled to zero mean and unit variance, principal components form a linear
 basis, and a network with a gated activation predicts the coefficients, which
-are scaled in the same way. Other settings give simulacra's baseline.
+are scaled in the same way. Other settings give the baseline of simulacra.
 """
 
 from collections.abc import Sequence
@@ -58,11 +58,12 @@ class PCA(Architecture):
         components (int): The number of components.
         hidden (tuple of int): The widths of the hidden layers.
         activation (str): The activation after each hidden layer.
-        normalisation (str): `zscore`: the components are those of log flux
-            divided by its standard deviation at each wavelength (as in
-            Speculator); `global`: of log flux itself (as in simulacra).
-        whiten (bool): Whether all coefficients count equally in training
-            (as in Speculator) or by their contribution to the flux.
+        normalisation (str): `zscore` for components of log flux divided by
+            its standard deviation at each wavelength (as in Speculator), or
+            `global` for components of log flux itself (as in simulacra).
+        whiten (bool): Whether all coefficients have the same weight in
+            training (as in Speculator), or are weighted by their
+            contribution to the flux.
         ensemble (int): The number of regressors, which share the
             components.
         softening (float): The softening of the logarithm of flux.
@@ -84,8 +85,8 @@ class PCA(Architecture):
         """Check the settings.
 
         Raises:
-            InconsistentArguments: If one is out of range.
-            UnrecognisedOption: If there is no such activation.
+            InconsistentArguments: If a setting is out of range.
+            UnrecognisedOption: If the activation is unknown.
         """
         check_whole("components", self.components, 1)
         check_layers(self.hidden, self.activation)
@@ -127,7 +128,7 @@ class PCA(Architecture):
         )
 
     def skeleton(self, shape: EmissionShape) -> EmissionEmulator:
-        """Build an emulator of this shape with arbitrary values."""
+        """Build an emulator of this shape with placeholder values."""
         perceptron = Perceptron(self.hidden, self.activation)
         regressor = ensemble_skeleton(
             self.ensemble,

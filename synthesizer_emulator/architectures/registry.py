@@ -1,8 +1,4 @@
-"""The architectures by name.
-
-To add one, write a frozen dataclass that derives from `Architecture`, in a
-module of its own, and add one line to `ARCHITECTURES`.
-"""
+"""The architectures by name, and their settings."""
 
 from collections.abc import Mapping
 from dataclasses import fields, replace
@@ -27,42 +23,37 @@ ARCHITECTURES: dict[str, type[Architecture]] = {
 
 DEFAULT_ARCHITECTURE = "residual_table"
 
-# Former names, which older weights files and configurations have.
+# Former names, still found in older weights files and configurations.
 _RENAMED = {"corrected": "residual_table"}
 
 
 def architecture_name(name: str) -> str:
-    """Return the current name of an architecture.
-
-    Args:
-        name (str): A current or former name, e.g. `corrected`.
-    """
-    # A tuple, as what a YAML file holds may not be hashable.
+    """Return the current name of an architecture with a former name."""
+    # In a tuple, because a value from a YAML file may not be hashable.
     return _RENAMED[name] if name in tuple(_RENAMED) else name
 
 
 def get_architecture(
     name: str, config: Mapping[str, Any] | None = None
 ) -> Architecture:
-    """Return an architecture by its name.
+    """Return the architecture of a name, with settings that are not default.
 
     Args:
-        name (str): A key of `ARCHITECTURES`, or a former name of one.
+        name (str): A key of `ARCHITECTURES`, or a former name.
         config (Mapping): Settings that differ from the defaults.
 
     Returns:
-        Architecture: The architecture with these settings.
+        Architecture: The architecture.
 
     Raises:
-        UnrecognisedOption: If there is no such architecture.
-        InconsistentArguments: If a setting does not exist or is out of
-            range.
+        UnrecognisedOption: If the name is unknown.
+        InconsistentArguments: If a setting is unknown or out of range.
     """
     name = architecture_name(name)
     if name not in tuple(ARCHITECTURES):
         raise UnrecognisedOption(
-            f"No architecture '{name}'; there are {', '.join(ARCHITECTURES)}."
-            + nearest(name, ARCHITECTURES)
+            f"The architecture must be one of {', '.join(ARCHITECTURES)}; got "
+            f"'{name}'." + nearest(name, ARCHITECTURES)
         )
     architecture = ARCHITECTURES[name]
     _check_settings(f"The architecture '{name}'", config or {}, architecture)
@@ -72,7 +63,7 @@ def get_architecture(
 def get_training(
     architecture: Architecture, changes: Mapping[str, Any] | None = None
 ) -> TrainingConfig:
-    """Return the training of an architecture.
+    """Return the training settings of an architecture.
 
     Args:
         architecture (Architecture): The architecture.
@@ -80,37 +71,35 @@ def get_training(
             see `TrainingConfig`.
 
     Returns:
-        TrainingConfig: The training with these changes.
+        TrainingConfig: The default training with these changes.
 
     Raises:
-        InconsistentArguments: If a setting does not exist or is out of
-            range.
+        InconsistentArguments: If a setting is unknown or out of range.
     """
     if not isinstance(changes, Mapping | None):
         raise InconsistentArguments(
-            "Give only the settings of the training that differ from the "
-            f"architecture's default, as {{'epochs': 100}}; got {changes!r}."
+            "The training must be a mapping of the settings that differ from "
+            "the architecture's defaults, as in {'epochs': 100}; got "
+            f"{changes!r}."
         )
-    _check_settings("A training", changes or {}, TrainingConfig)
+    _check_settings("The training", changes or {}, TrainingConfig)
     return replace(architecture.default_training, **(changes or {}))
 
 
-def _check_settings(owner: str, given: Mapping[str, Any], known: type) -> None:
-    """Check that settings are fields of a dataclass.
-
-    Raises:
-        InconsistentArguments: If one is not; lists those that are.
-    """
-    settings = {f.name for f in fields(known)}
-    if not isinstance(given, Mapping):
+def _check_settings(
+    subject: str, settings: Mapping[str, Any], config: type
+) -> None:
+    """Raise unless settings are a mapping of the fields of a dataclass."""
+    if not isinstance(settings, Mapping):
         raise InconsistentArguments(
-            f"{owner} takes settings by name, as in {{name: value}}; got "
-            f"{given!r}."
+            f"{subject} must have settings by name, as in {{name: value}}; "
+            f"got {settings!r}."
         )
-    unknown = sorted(set(given) - settings)
+    known = sorted(f.name for f in fields(config))
+    unknown = sorted(set(settings) - set(known))
     if unknown:
         raise InconsistentArguments(
-            f"{owner} has no setting {', '.join(unknown)}; it has "
-            f"{', '.join(sorted(settings))}."
-            + "".join(nearest(name, sorted(settings)) for name in unknown)
+            f"{subject} has no setting {', '.join(unknown)}; its settings are "
+            f"{', '.join(known)}."
+            + "".join(nearest(name, known) for name in unknown)
         )

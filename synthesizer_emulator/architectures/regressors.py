@@ -24,15 +24,14 @@ from synthesizer_emulator.emulator.tables import SmoothTable
 
 
 class ScaledNetwork(nnx.Module):
-    """A network between standardised coordinates and latents.
+    """A network from coordinates to latents, both standardised.
 
     Attributes:
-        network (Network): The network; its inputs and outputs are of order
-            one.
-        centre (Constant): Subtracted from the coordinates, (d,).
-        width (Constant): Divides the coordinates after that, (d,).
-        shift (Constant): Added to the scaled outputs, (k,).
-        scale (Constant): Multiplies the outputs, (k,).
+        network (Network): The network, with inputs and outputs of order one.
+        centre (Constant): The coordinates at which the inputs are zero, (d,).
+        width (Constant): The unit of each input, (d,).
+        shift (Constant): The latents at which the outputs are zero, (k,).
+        scale (Constant): The unit of each output, (k,).
     """
 
     def __init__(
@@ -59,9 +58,10 @@ class JoinedRegressors(nnx.Module):
     """Two regressors whose latents are concatenated.
 
     Attributes:
-        norm (ScaledNetwork): Coordinates (d,) to the norms, of which the
-            first is ln norm.
-        code (ScaledNetwork): Coordinates (d,) to the other latents.
+        norm (ScaledNetwork): The network from coordinates (d,) to the norms,
+            of which the first is ln norm.
+        code (ScaledNetwork): The network from coordinates (d,) to the other
+            latents.
     """
 
     def __init__(self, norm: ScaledNetwork, code: ScaledNetwork) -> None:
@@ -74,58 +74,48 @@ class JoinedRegressors(nnx.Module):
 
 
 class TrendPlusResiduals(nnx.Module):
-    """A fraction of a smooth network, plus a table of residuals.
+    """A network multiplied by a factor, plus a table of residuals.
 
-    The network gives the trend between the nodes of sparse axes; the table
+    The network gives the trend between the nodes of sparse axes, and the table
     makes the sum exact at the nodes. Along an axis with many nodes a network
     would only add noise, so there the sum is evaluated at the nodes and
     interpolated by a cubic.
 
     Attributes:
-        trend (ScaledNetwork): Coordinates (d,) to latents (k,).
-        residual (SmoothTable): Latents at the nodes minus `part` times
-            the trend.
-        part (float): The factor of the network.
+        trend (ScaledNetwork): The network from coordinates (d,) to latents
+            (k,).
+        residual (SmoothTable): The latents at the nodes, minus the network
+            times `factor`.
+        factor (float): The factor of the network.
     """
 
     def __init__(
-        self, trend: ScaledNetwork, residual: SmoothTable, part: float
+        self, trend: ScaledNetwork, residual: SmoothTable, factor: float
     ) -> None:
         self.trend = trend
         self.residual = residual
-        self.part = part
+        self.factor = factor
 
     def __call__(self, x: Array) -> Array:
         """Map coordinates (d,) to latents (k,)."""
-        return self.residual(x, lambda at: self.part * self.trend(at))
+        return self.residual(x, lambda point: self.factor * self.trend(point))
 
     def without(self, axis: int, node: int) -> "TrendPlusResiduals":
-        """Return the regressor with one node of an axis left out."""
+        """Return the regressor without one node of an axis."""
         return TrendPlusResiduals(
-            self.trend, self.residual.without(axis, node), self.part
+            self.trend, self.residual.without(axis, node), self.factor
         )
 
 
 @dataclass(frozen=True)
 class Perceptron:
-    """The layers of a multilayer perceptron.
-
-    Attributes:
-        hidden (sequence of int): The widths of the hidden layers.
-        activation (str): The activation after each.
-    """
+    """The hidden widths and the activation of a multilayer perceptron."""
 
     hidden: Sequence[int]
     activation: str
 
     def network(self, n_in: int, n_out: int, rngs: nnx.Rngs) -> MLP:
-        """Build an untrained network.
-
-        Args:
-            n_in (int): The number of inputs.
-            n_out (int): The number of outputs.
-            rngs (nnx.Rngs): Draws the initial weights.
-        """
+        """Build an untrained network with random initial weights."""
         return MLP(
             n_in, self.hidden, n_out, activation=self.activation, rngs=rngs
         )
@@ -145,12 +135,12 @@ class Perceptron:
         Args:
             samples (EmissionSamples): The samples, with coordinates (m, d).
             latents (np.ndarray of float): The targets, (m, k).
-            scale (np.ndarray of float): One unit of each latent for the
+            scale (np.ndarray of float): The unit of each output of the
                 network, (k,).
-            width (np.ndarray of float): One unit of each axis for the
+            width (np.ndarray of float): The unit of each input of the
                 network, (d,).
-            training (TrainingConfig): How to train.
-            monitor (Monitor): Shows progress and keeps checkpoints.
+            training (TrainingConfig): The settings of the training.
+            monitor (Monitor): The monitor of the training.
             member (int): The index of the network in an ensemble.
 
         Returns:
@@ -174,7 +164,7 @@ class Perceptron:
         return regressor, {"": losses}
 
     def skeleton(self, n_axes: int, n_latents: int) -> ScaledNetwork:
-        """Build the regressor of `fit` with arbitrary values."""
+        """Build a regressor with placeholder values."""
         return scaled_skeleton(
             self.network(n_axes, n_latents, nnx.Rngs(0)), n_axes, n_latents
         )
@@ -183,7 +173,7 @@ class Perceptron:
 def scaled_skeleton(
     network: Network, n_axes: int, n_latents: int
 ) -> ScaledNetwork:
-    """Wrap a network in scalings with arbitrary values."""
+    """Build a `ScaledNetwork` with placeholder scalings."""
     return ScaledNetwork(
         network,
         np.zeros(n_axes),
@@ -200,5 +190,5 @@ def standard_width(samples: EmissionSamples) -> NDArray[np.float64]:
 
 
 def initial_weights(training: TrainingConfig, member: int = 0) -> nnx.Rngs:
-    """Return the generator of the initial weights of an ensemble member."""
+    """Return the random generator of an ensemble member's initial weights."""
     return nnx.Rngs(member_key(training, member))

@@ -2,9 +2,9 @@
 
 The network predicts principal components of log flux over the grid; a table
 holds the residuals at the nodes, with smooth curves between them. The nodes
-are therefore reproduced to the precision of the basis, and between nodes the
-prediction is 0.3 times the network plus the interpolated residuals
-(docs/accuracy has the measurements behind the numbers below).
+are therefore reproduced to the precision of the basis. Between nodes the
+prediction is 0.3 times the network plus the interpolated residuals. The
+default settings are based on the measurements in docs/accuracy.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -69,8 +69,8 @@ from synthesizer_emulator.emulator.tables import (
 )
 from synthesizer_emulator.validation import check_number, check_whole
 
-# The unit of the integers of the table, in ln norm. The rounding of all its
-# columns adds at most four times as much to the error of ln flux.
+# The unit of the integers in the table, in ln norm. Rounding all columns adds
+# at most four times this unit to the error in ln flux.
 _TABLE_STEP = 4e-6
 
 # The factor by which a sparse axis is narrowed for the network.
@@ -89,8 +89,8 @@ class ResidualTable(Architecture):
             to 1.
         tolerance (float): The root mean square of ln flux below which
             further components are left out.
-        ensemble (int): The number of networks, each with a table. They
-            differ between nodes, except along a long axis.
+        ensemble (int): The number of networks, each with a table. Their
+            predictions differ between nodes, except along a long axis.
         softening (float): The softening of the logarithm of flux.
     """
 
@@ -115,8 +115,8 @@ class ResidualTable(Architecture):
         """Check the settings.
 
         Raises:
-            InconsistentArguments: If one is out of range.
-            UnrecognisedOption: If there is no such activation.
+            InconsistentArguments: If a setting is out of range.
+            UnrecognisedOption: If the activation is unknown.
         """
         check_whole("components", self.components, 1)
         check_layers(self.hidden, self.activation)
@@ -136,7 +136,7 @@ class ResidualTable(Architecture):
         )
         metric = latent_metric(basis)
         table = samples.at_all_nodes(latents)
-        # To a network, small-scale structure along a long axis is noise.
+        # A network can't fit small-scale structure along a long axis.
         targets = smoothed(samples.nodes, table)[np.asarray(samples.sampled)]
         scale = latent_scale(targets, metric, whiten=False)
         width = _input_width(samples)
@@ -184,7 +184,7 @@ class ResidualTable(Architecture):
         )
 
     def skeleton(self, shape: EmissionShape) -> EmissionEmulator:
-        """Build an emulator of this shape with arbitrary values."""
+        """Build an emulator of this shape with placeholder values."""
         k = shape.latents
         perceptron = Perceptron(self.hidden, self.activation)
 
@@ -206,7 +206,7 @@ class ResidualTable(Architecture):
         )
 
     def derive(self, emulator: EmissionEmulator) -> EmissionEmulator:
-        """Compute the slopes and smooth parts of the tables."""
+        """Compute the arrays of the tables that are not stored."""
         for _, module in nnx.iter_modules(emulator):
             if isinstance(module, SmoothTable):
                 module.derive()
@@ -214,7 +214,7 @@ class ResidualTable(Architecture):
 
     @property
     def has_node_table(self) -> bool:
-        """Whether NumPy has the activation of the network."""
+        """Whether the activation is implemented in NumPy."""
         return self.activation in ACTIVATIONS
 
     def node_table(
@@ -223,7 +223,7 @@ class ResidualTable(Architecture):
         columns: NDArray[np.intp],
         between: tuple[int, float] | None = None,
     ) -> NodeTable | None:
-        """Evaluate an emission at its nodes; see `Architecture`."""
+        """Evaluate latents at the nodes; see `Architecture.node_table`."""
         if not self.has_node_table:
             return None
         return residual_node_table(
@@ -243,20 +243,21 @@ def _leave_one_out(
     members: Sequence[TrendPlusResiduals],
     held_out: NDArray[np.intp],
 ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """Predict held-out samples from tables without the samples' own nodes.
+    """Predict held-out samples from tables that lack the samples' nodes.
 
-    At its own nodes a table has no error, and an ensemble no scatter. So one
-    node is left out at a time, along each axis but a long one, along which
-    the members always agree.
+    At its nodes a table has no error, and an ensemble no scatter. One node is
+    therefore left out at a time, along each axis except a long one, where the
+    members always agree.
 
     Args:
         samples (EmissionSamples): The emission at the nodes.
         members (sequence of TrendPlusResiduals): The members.
-        held_out (np.ndarray of int): Samples that no trend was trained on.
+        held_out (np.ndarray of int): The indices of the samples that were
+            held out of training.
 
     Returns:
-        tuple: The latents (members, m, k) at m of these samples, some of
-            them more than once, and the indices of the samples (m,).
+        tuple: The latents, (members, m, k), and the indices of the samples,
+            (m,). A sample can occur once for each axis.
     """
     nodes = np.argwhere(np.asarray(samples.sampled))[held_out]
     n_latents = members[0].residual.values[...].shape[-1]
@@ -279,18 +280,18 @@ def _leave_one_out(
 
 
 def _inner_nodes(nodes: Sequence[NDArray]) -> Iterator[tuple[int, int]]:
-    """Yield (axis, node) for the inner nodes of all axes but a long one."""
-    lengths = [len(line) for line in nodes]
+    """Yield (axis, node) for all inner nodes, except along a long axis."""
+    lengths = [len(axis_nodes) for axis_nodes in nodes]
     for axis, length in enumerate(lengths):
         if axis != long_axis((*lengths, 0)):
             yield from ((axis, node) for node in range(1, length - 1))
 
 
 def _input_width(samples: EmissionSamples) -> NDArray[np.float64]:
-    """Return one unit along each axis for the network, (d,).
+    """Return the unit of each input of the network, (d,).
 
-    The standard deviation of the samples; on a sparse axis a multiple of it,
-    so that the network bends less between the few nodes.
+    This is the standard deviation of the samples, or a multiple of it along a
+    sparse axis, so that the network varies less between the few nodes.
     """
     sparse = np.array(samples.shape) < SPARSE_AXIS
     return standard_width(samples) * np.where(sparse, _SPARSE_WIDTH, 1.0)

@@ -1,7 +1,7 @@
-"""Arrays rounded to integers times powers of two, to be stored compactly.
+"""Rounding of arrays to integers times powers of two, for compact storage.
 
-Rounding happens once, when an architecture is fitted, to well below its
-errors. The integers then stand for the rounded numbers without any loss.
+Arrays are rounded when an architecture is fitted, by much less than its
+errors. The integers then represent the rounded numbers exactly.
 """
 
 from enum import Enum
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 
 class Storage(Enum):
-    """The integers as which a rounded array is stored.
+    """The integer format in which a rounded array is stored.
 
     Attributes:
         INT16_ROWS: A matrix rounded by `round_to_int16`: 16-bit integers
@@ -26,20 +26,13 @@ class Storage(Enum):
 
 
 def round_to_int16(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Round each row of a matrix to 16-bit integers times a power of two.
-
-    Args:
-        matrix (np.ndarray of float): Shape (k, n).
-
-    Returns:
-        np.ndarray of float: The rounded matrix.
-    """
+    """Round rows of a matrix (k, n) to 16-bit integers times powers of two."""
     unit = int16_units(matrix)
     return np.round(matrix / unit) * unit
 
 
 def int16_units(matrix: NDArray) -> NDArray[np.float64]:
-    """Return the power of two of which each row is a multiple, (k, 1)."""
+    """Return the power of two that is the unit of each row, (k, 1)."""
     largest = np.abs(matrix).max(axis=1, keepdims=True)
     exponent = np.ceil(np.log2(np.where(largest > 0, largest, 1.0) / 32767.0))
     return 2.0**exponent
@@ -48,16 +41,9 @@ def int16_units(matrix: NDArray) -> NDArray[np.float64]:
 def round_table(
     table: NDArray[np.float64], metric: NDArray[np.float64], step: float
 ) -> NDArray[np.float64]:
-    """Round each column of a table to integers times a power of two.
+    """Round columns of a table (..., k) to integers times powers of two.
 
-    Args:
-        table (np.ndarray of float): Shape (..., k).
-        metric (np.ndarray of float): The weight of one unit of each column,
-            (k,).
-        step (float): The largest unit of the integers, in these weights.
-
-    Returns:
-        np.ndarray of float: The rounded table.
+    The unit of each column times its `metric` (k,) is at most `step`.
     """
     unit = 2.0 ** np.floor(np.log2(step / metric))
     return np.round(table / unit) * unit
@@ -66,7 +52,7 @@ def round_table(
 def common_units(table: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return the largest power of two that divides each column, (k,)."""
     mantissa, exponent = np.frexp(table)
-    # As integers of 24 bits, of which the lowest that is set counts.
+    # The lowest set bit of the 24-bit mantissas gives the common unit.
     whole = np.round(mantissa * 2.0**24).astype(np.int64)
     trailing = np.log2(np.where(whole == 0, 1, whole & -whole))
     exponent = np.where(whole == 0, 127, exponent - 24 + trailing)

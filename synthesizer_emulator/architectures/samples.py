@@ -1,4 +1,4 @@
-"""The values of one emission at its samples, prepared for fitting."""
+"""The fluxes of one emission at samples, scaled for training."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -16,24 +16,24 @@ from synthesizer_emulator.gridfile.nodes import node_mesh
 
 @dataclass(frozen=True)
 class EmissionSamples:
-    """One emission at m samples, prepared for fitting.
+    """The scaled log fluxes of one emission at m samples.
 
-    The samples are the nodes of a grid, or lie anywhere in its domain.
-    Coordinates are scaled to between -1 and 1 along each axis.
+    The samples are the nodes of a grid, or points anywhere in its domain.
+    Coordinates are between -1 and 1 along each axis.
 
     Attributes:
         nodes (tuple of np.ndarray): The coordinates of the grid's nodes
             along each axis.
-        has_emission (np.ndarray of bool): Which nodes have emission, shape
-            of the grid.
-        sampled (np.ndarray of bool): Which nodes are the samples, shape of
-            the grid; None if the samples are not nodes.
+        has_emission (np.ndarray of bool): A mask of the nodes with emission,
+            (n1, ..., nd).
+        sampled (np.ndarray of bool): A mask of the nodes that are samples,
+            (n1, ..., nd); None if the samples are not nodes.
         points (np.ndarray of float): The coordinates of each sample, (m, d).
-        support (np.ndarray of bool): Which wavelengths have emission in any
-            sample, (n,).
+        support (np.ndarray of bool): A mask of the wavelengths with emission
+            in any sample, (n,).
         weights (np.ndarray of float): The weight of an error at each
             wavelength, (n,).
-        log_norm (np.ndarray of float): The ln of the largest flux of each
+        log_norm (np.ndarray of float): The ln of the maximum flux of each
             sample, (m,).
         y (np.ndarray of float): The soft-log fluxes, (m, n).
         soft_log (SoftLog): The flux transform.
@@ -57,7 +57,7 @@ class EmissionSamples:
         weights: NDArray[np.float64],
         softening: float,
     ) -> Self:
-        """Prepare fluxes at the nodes of a grid.
+        """Scale fluxes at the nodes of a grid.
 
         Args:
             nodes (tuple of np.ndarray): The coordinates along each axis.
@@ -68,8 +68,7 @@ class EmissionSamples:
             softening (float): The softening of the logarithm.
 
         Returns:
-            EmissionSamples: The samples, without nodes that have no
-                emission.
+            EmissionSamples: The samples, which are the nodes with emission.
         """
         has_emission = values.max(axis=-1) > 0
         sampled = _with_emission_or_first(has_emission)
@@ -93,13 +92,13 @@ class EmissionSamples:
         weights: NDArray[np.float64],
         softening: float,
     ) -> Self:
-        """Prepare fluxes at points that are not the nodes of a grid.
+        """Scale fluxes at points that are not the nodes of a grid.
 
         Args:
             nodes (tuple of np.ndarray): The coordinates along each axis of
                 the emulated grid.
-            has_emission (np.ndarray of bool): Which of its nodes have
-                emission; by default those whose nearest sample has.
+            has_emission (np.ndarray of bool): A mask of its nodes with
+                emission; by default from the nearest sample of each node.
             points (np.ndarray of float): The coordinates of the samples,
                 (m, d).
             values (np.ndarray of float): The fluxes, finite and not
@@ -108,7 +107,7 @@ class EmissionSamples:
             softening (float): As for `from_values`.
 
         Returns:
-            EmissionSamples: The samples that have emission.
+            EmissionSamples: The samples with emission.
         """
         emits = values.max(axis=-1) > 0
         if has_emission is None:
@@ -136,7 +135,7 @@ class EmissionSamples:
         weights: NDArray[np.float64],
         softening: float,
     ) -> Self:
-        """Transform fluxes (m, n) at points (m, d)."""
+        """Scale fluxes (m, n) at points (m, d)."""
         soft_log = SoftLog(softening)
         norm = values.max(axis=-1)
         norm = np.where(norm > 0, norm, 1.0)
@@ -154,7 +153,7 @@ class EmissionSamples:
 
     @property
     def mesh(self) -> NDArray[np.float64]:
-        """The coordinates of every node, (n1, ..., nd, d)."""
+        """The coordinates of all nodes, (n1, ..., nd, d)."""
         return node_mesh(self.nodes)
 
     @property
@@ -163,16 +162,16 @@ class EmissionSamples:
         return self.has_emission.shape
 
     def emission_table(self) -> LinearTable:
-        """Return the table that is one at nodes with emission, else zero."""
+        """Return a table with one at nodes with emission, zero at others."""
         return LinearTable(
             self.nodes, self.has_emission[..., None].astype(np.float32)
         )
 
     def at_all_nodes(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Spread values at the samples over all nodes.
+        """Extend values at the samples to all nodes of the grid.
 
-        Nodes without emission take the values of the nearest sample, so
-        that interpolation tables stay smooth.
+        Nodes without emission have the values of the nearest sample, which
+        keeps tables smooth.
 
         Args:
             values (np.ndarray of float): Values at the samples, (m, k).
@@ -185,7 +184,8 @@ class EmissionSamples:
         """
         if self.sampled is None:
             raise InconsistentArguments(
-                "These samples are not the nodes of a grid."
+                "The samples must be nodes of the grid, got other points. Use "
+                "EmissionSamples.from_values."
             )
         full = np.zeros((*self.sampled.shape, values.shape[-1]))
         full[self.sampled] = values
@@ -196,7 +196,7 @@ class EmissionSamples:
 
 
 def _with_emission_or_first(emits: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return the samples to fit: those with emission, or else the first."""
+    """Return a mask of samples with emission, or of the first without any."""
     if emits.any():
         return emits
     first = np.zeros_like(emits)

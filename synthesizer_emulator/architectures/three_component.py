@@ -1,13 +1,13 @@
-"""simulacra's architecture: an autoencoder and two regressors.
+"""The architecture of simulacra: an autoencoder and two regressors.
 
-After simulacra (github.com/synthesizer-project/simulacra): an autoencoder
-learns a short code of normalised log spectra (zero mean and unit variance),
-one network predicts the norms that were removed, and one the code. The
+As in simulacra (github.com/synthesizer-project/simulacra), an autoencoder
+learns a short code of normalised log spectra (zero mean and unit variance);
+one network predicts the norms of the spectra, and another the code. The
 encoder is needed only for training.
 
-The dense autoencoder works on principal components, through a fixed first
-and last layer, and trains in minutes; the convolutional one works on the
-wavelengths themselves.
+The dense autoencoder encodes principal components, with a fixed first and last
+layer, and trains in minutes. The convolutional autoencoder encodes the fluxes
+at all wavelengths.
 """
 
 from collections.abc import Sequence
@@ -78,8 +78,8 @@ from synthesizer_emulator.validation import (
     check_whole,
 )
 
-# The kinds of autoencoder, with the default widths or channels of the encoder
-# and the default number of epochs.
+# The autoencoders, with the default widths or channels of the encoder and the
+# default number of epochs.
 AUTOENCODERS = {
     "dense": ((512, 256), 1000),
     "convolutional": ((16, 32, 64), 150),
@@ -88,31 +88,34 @@ AUTOENCODERS = {
 
 @dataclass(frozen=True)
 class ThreeComponent(Architecture):
-    """An autoencoder, a norm network and a regressor to the code.
+    """An autoencoder of log spectra, and networks for its code and the norms.
 
     Attributes:
         autoencoder (str): `dense` or `convolutional`.
         code (int): The size of the code.
-        encoder (tuple of int): The widths of the encoder's hidden layers,
-            or their channels; the decoder has them in reverse order. By
-            default widths of (512, 256), or (16, 32, 64) channels.
-        components (int): The number of principal components on which a
-            dense autoencoder works.
-        kernel (int): The width of the kernels of a convolutional one.
-        stride (int): The factor by which each of its layers shortens.
-        normalisation (str): The mean and standard deviation that are
-            removed from log spectra: those of each spectrum
-            (`per_spectrum`), of all (`global`) or of each wavelength
-            (`zscore`).
-        hidden (tuple of int): The widths of the regressor's hidden layers.
-        norm_hidden (tuple of int): Those of the norm network.
+        encoder (tuple of int): The widths or channels of the encoder's
+            hidden layers, which the decoder has in reverse order. By default
+            widths of (512, 256), or (16, 32, 64) channels.
+        components (int): The number of principal components that a dense
+            autoencoder encodes.
+        kernel (int): The width of the kernels of a convolutional
+            autoencoder.
+        stride (int): The factor by which each convolution of the encoder
+            shortens the spectrum.
+        normalisation (str): The normalisation of log spectra to zero mean
+            and unit variance: of each spectrum (`per_spectrum`), of all
+            fluxes (`global`) or at each wavelength (`zscore`).
+        hidden (tuple of int): The widths of the hidden layers of the network
+            that predicts the code.
+        norm_hidden (tuple of int): The widths of the hidden layers of the
+            network that predicts the norms.
         activation (str): The activation after all hidden layers.
         dropout (float): The fraction of the autoencoder's features that is
-            left out at each training step.
+            dropped in each training step.
         batch_norm (bool): Whether the autoencoder standardises its features
             over each batch.
-        autoencoder_epochs (int): The largest number of epochs of its
-            training; by default 1000, or 150 if convolutional.
+        autoencoder_epochs (int): The largest number of epochs for the
+            autoencoder; by default 1000, or 150 if convolutional.
         ensemble (int): The number of norm networks and regressors.
         softening (float): The softening of the logarithm of flux.
     """
@@ -146,8 +149,8 @@ class ThreeComponent(Architecture):
         """Check the settings.
 
         Raises:
-            InconsistentArguments: If one is out of range.
-            UnrecognisedOption: If there is no such activation.
+            InconsistentArguments: If a setting is out of range.
+            UnrecognisedOption: If the activation is unknown.
         """
         check_choice("autoencoder", self.autoencoder, tuple(AUTOENCODERS))
         for name, default in zip(
@@ -165,7 +168,10 @@ class ThreeComponent(Architecture):
         for name in ("encoder", "hidden", "norm_hidden"):
             check_layers(getattr(self, name), self.activation, name)
         if self.autoencoder == "convolutional" and not self.encoder:
-            raise InconsistentArguments("encoder needs at least one layer.")
+            raise InconsistentArguments(
+                "encoder must have at least one layer if convolutional, got "
+                f"{self.encoder!r}."
+            )
         check_number("dropout", self.dropout, 0, 0.9)
         check_flag("batch_norm", self.batch_norm)
         check_settings(self.softening, self.ensemble)
@@ -217,7 +223,7 @@ class ThreeComponent(Architecture):
         return replace(fit, shape=replace(fit.shape, inner=inputs.shape[1]))
 
     def skeleton(self, shape: EmissionShape) -> EmissionEmulator:
-        """Build an emulator of this shape with arbitrary values."""
+        """Build an emulator of this shape with placeholder values."""
         d, n_norms = len(shape.nodes), shape.latents - self.code
         zeros = np.zeros(shape.size)
         last: LastLayer = PixelScaling(zeros, zeros)
@@ -242,7 +248,7 @@ class ThreeComponent(Architecture):
     ) -> tuple[LastLayer, NDArray[np.float64]]:
         """Return the fixed last layer, and the autoencoder's inputs.
 
-        The inputs (m, inner) are of order one.
+        The inputs, (m, inner), are of order one.
         """
         if self.autoencoder == "convolutional":
             scaling = PixelScaling(normalised.shift, normalised.scale)
@@ -268,7 +274,7 @@ class ThreeComponent(Architecture):
         monitor: Monitor,
         member: int,
     ) -> tuple[JoinedRegressors, dict[str, LossHistory]]:
-        """Train one norm network and one regressor to the code."""
+        """Train one network for the norms and one for the code."""
         width = standard_width(samples)
         norm, norm_losses = self._norm_network.fit(
             samples,
@@ -293,22 +299,22 @@ class ThreeComponent(Architecture):
 
     @property
     def _norm_network(self) -> Perceptron:
-        """The layers from coordinates to the norms."""
+        """The layers of the network from coordinates to the norms."""
         return Perceptron(self.norm_hidden, self.activation)
 
     @property
     def _code_network(self) -> Perceptron:
-        """The layers from coordinates to the code."""
+        """The layers of the network from coordinates to the code."""
         return Perceptron(self.hidden, self.activation)
 
     def _encoder(self, n_in: int, rngs: nnx.Rngs) -> Network:
-        """Build the encoder, untrained."""
+        """Build an untrained encoder."""
         return self._coder(
             ConvolutionalEncoder, n_in, self.encoder, self.code, rngs
         )
 
     def _decoder(self, n_out: int, rngs: nnx.Rngs) -> Network:
-        """Build the decoder before its last layer, untrained."""
+        """Build an untrained decoder, without the fixed last layer."""
         channels = tuple(reversed(self.encoder))
         return self._coder(
             ConvolutionalDecoder, self.code, channels, n_out, rngs
@@ -322,7 +328,7 @@ class ThreeComponent(Architecture):
         n_out: int,
         rngs: nnx.Rngs,
     ) -> Network:
-        """Build one half of the autoencoder, dense or convolutional."""
+        """Build an untrained encoder or decoder, dense or convolutional."""
         shared: dict[str, Any] = {
             "activation": self.activation,
             "dropout": self.dropout,

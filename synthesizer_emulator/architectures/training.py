@@ -1,7 +1,7 @@
-"""Training of a network by least squares, on the device.
+"""Training of a network by least squares.
 
-Epochs are scanned on the device; the loop around them sets learning rates,
-stops early and saves checkpoints.
+The epochs between two validations run without leaving the device; the loop
+over these sets the learning rate, stops early and saves checkpoints.
 """
 
 from dataclasses import dataclass, field
@@ -29,8 +29,8 @@ N = TypeVar("N", bound=Network)
 
 SCHEDULES = ("cosine", "plateau")
 
-# A plateau lowers the learning rate by this factor, after a third of the
-# patience that stops the training.
+# The factor on the learning rate at a plateau, which is reached after a third
+# of the patience.
 _PLATEAU_FACTOR = 0.5
 
 # The largest seed that JAX accepts.
@@ -43,18 +43,17 @@ class TrainingConfig:
 
     Attributes:
         epochs (int): The largest number of passes over the samples.
-        batch_size (int): The number of samples in one step.
+        batch_size (int): The number of samples in a training step.
         learning_rate (float): The initial learning rate of AdamW.
         weight_decay (float): The weight decay of AdamW.
         schedule (str): The learning rate: `cosine` (falls to zero at the
             last epoch) or `plateau` (halved when the validation loss
             stalls).
-        patience (int): Training stops after so many epochs without a lower
-            validation loss.
-        check_every (int): The number of epochs between two computations of
-            the validation loss.
+        patience (int): The number of epochs without a lower validation loss
+            after which the training stops.
+        check_every (int): The number of epochs between validations.
         validation_fraction (float): The fraction of the samples that is
-            held out of training for validation, drawn at random.
+            held out of training for validation, at random.
         seed (int): The seed of all random numbers.
     """
 
@@ -72,7 +71,7 @@ class TrainingConfig:
         """Check the settings.
 
         Raises:
-            InconsistentArguments: If one is out of range.
+            InconsistentArguments: If a setting is out of range.
         """
         for name in ("epochs", "batch_size", "patience", "check_every"):
             check_whole(name, getattr(self, name), 1)
@@ -87,10 +86,10 @@ class TrainingConfig:
 
 @dataclass
 class LossHistory:
-    """The losses of one training, one entry per validation.
+    """The losses of one training, with one entry for each validation.
 
     Attributes:
-        epoch (list of int): The number of epochs so far.
+        epoch (list of int): The number of completed epochs.
         training (list of float): The mean training loss over the epochs
             since the previous entry.
         validation (list of float): The loss of the validation samples.
@@ -110,14 +109,14 @@ class LossHistory:
 
 
 class Monitor(Protocol):
-    """Follows a training: shows progress, saves and restores its state."""
+    """The progress of a training, and its checkpoints."""
 
     def stage(self, name: str, epochs: int | None = None) -> "Monitor":
         """Return the monitor of another training of the same emission.
 
         Args:
             name (str): The name of the training.
-            epochs (int): Its number of epochs, if it differs.
+            epochs (int): The number of epochs, if it differs.
         """
 
     def resume(self, template: Any) -> tuple[Any, LossHistory] | None:
@@ -128,7 +127,7 @@ class Monitor(Protocol):
         """
 
     def report(self, history: LossHistory, state: Any) -> None:
-        """Show the newest losses, and save the state if it is time to."""
+        """Show the latest losses, and save the state at intervals."""
 
 
 class Silent:
@@ -139,7 +138,7 @@ class Silent:
         return self
 
     def resume(self, template: Any) -> None:
-        """Return None: there is no saved state."""
+        """Return None, as no state is saved."""
 
     def report(self, history: LossHistory, state: Any) -> None:
         """Do nothing."""
@@ -153,16 +152,17 @@ def train(
     monitor: Monitor | None = None,
     member: int = 0,
 ) -> tuple[N, LossHistory]:
-    """Fit `model(inputs)` to targets by least squares.
+    """Train a network by least squares from inputs to targets.
 
     Args:
-        model (Network): Maps inputs (m, d) to (m, k). Its `nnx.Param` are
-            trained and its `nnx.BatchStat` updated.
+        model (Network): The network from (m, d) to (m, k). Its `nnx.Param`
+            are trained and its `nnx.BatchStat` updated.
         inputs (np.ndarray of float): The inputs, (m, d).
         targets (np.ndarray of float): The targets, (m, k), in units in
-            which the squared errors of all columns count equally.
-        config (TrainingConfig): How to train.
-        monitor (Monitor): Shows progress and keeps checkpoints.
+            which the squared errors of all columns have the same weight.
+        config (TrainingConfig): The settings of the training.
+        monitor (Monitor): The monitor, which shows progress and saves
+            checkpoints; by default none.
         member (int): The index of the network in an ensemble. Members are
             trained on the samples in different orders, but share the
             validation samples.
@@ -171,7 +171,7 @@ def train(
         tuple: The model with the lowest validation loss, and the losses.
 
     Raises:
-        InconsistentArguments: If the loss is no longer finite.
+        InconsistentArguments: If a loss is not finite.
     """
     monitor = monitor or Silent()
     fitted, held_out = split_samples(len(inputs), config)
@@ -198,11 +198,11 @@ def train(
         loss, _ = _loss(graph, *state["network"], constants, *validation_set)
         validation_loss = float(loss)
         epoch = config.check_every + (history.epoch or [0])[-1]
-        # Before the state is saved, from which a resumed training starts.
+        # Checked before the state is saved, so that it is never resumed.
         if not np.isfinite([validation_loss, float(mean_loss)]).all():
             raise InconsistentArguments(
-                f"The training diverged at epoch {epoch}: lower the learning "
-                f"rate ({config.learning_rate})."
+                f"The training diverged at epoch {epoch} with the learning "
+                f"rate {config.learning_rate}. Use a lower learning_rate."
             )
         if validation_loss < min(history.validation, default=np.inf):
             state["best"] = state["network"]
@@ -227,7 +227,7 @@ def split_samples(
 
     Args:
         n (int): The number of samples.
-        config (TrainingConfig): Sets the fraction and the seed.
+        config (TrainingConfig): The validation fraction and the seed.
 
     Returns:
         tuple: The indices of the training and of the validation samples,
@@ -272,15 +272,15 @@ def _run_epochs(
     x: Array,
     y: Array,
 ) -> tuple[dict[str, Any], Array]:
-    """Run `check_every` epochs; return the new state and the mean loss."""
+    """Train for `check_every` epochs; return the state and the mean loss."""
     n = len(x)
     batch = min(config.batch_size, n)
     n_batches = n // batch
     optimiser = _optimiser(config)
 
-    def step(carry: tuple, now: tuple[Array, Array]) -> tuple[tuple, Array]:
+    def step(carry: tuple, xs: tuple[Array, Array]) -> tuple[tuple, Array]:
         params, statistics, optimiser_state = carry
-        index, key = now
+        index, key = xs
         (value, statistics), gradient = jax.value_and_grad(
             _loss, argnums=1, has_aux=True
         )(graph, params, statistics, constants, x[index], y[index], key)
@@ -291,7 +291,8 @@ def _run_epochs(
         return (params, statistics, optimiser_state), value
 
     def epoch(carry: tuple, key: Array) -> tuple[tuple, Array]:
-        # Each epoch leaves out the remainder of another permutation.
+        # The samples after the last full batch are left out, and differ
+        # between epochs.
         order = jax.random.permutation(key, n)[: n_batches * batch]
         keys = jax.random.split(jax.random.fold_in(key, 0), n_batches)
         return jax.lax.scan(
@@ -317,16 +318,9 @@ def _learning_rate(
 ) -> float | None:
     """Return the learning rate until the next validation.
 
-    It depends on the losses so far alone, so that a resumed training
-    continues as if it had not been interrupted.
-
-    Args:
-        history (LossHistory): The losses so far.
-        config (TrainingConfig): The schedule, the patience and the largest
-            number of epochs.
-
-    Returns:
-        float: The learning rate, or None if the training is over.
+    Returns None if the training is over. The rate depends only on the losses
+    so far, so that a resumed training continues as if it had not been
+    interrupted.
     """
     epoch = history.epoch[-1] if history.epoch else 0
     stalled = epoch - history.best_epoch if history.epoch else 0
@@ -338,11 +332,11 @@ def _learning_rate(
     rates = history.learning_rate
     if not rates:
         return config.learning_rate
-    constant = next(
+    checks_since_drop = next(
         (n for n in range(1, len(rates)) if rates[-1 - n] != rates[-1]),
         len(rates),
     )
-    since_drop = constant * config.check_every
+    since_drop = checks_since_drop * config.check_every
     if min(stalled, since_drop) >= config.patience / 3:
         return rates[-1] * _PLATEAU_FACTOR
     return rates[-1]

@@ -1,7 +1,7 @@
-"""Building an emulator: from a grid, or samples of one, to a weights file.
+"""Building of emulators: training on a grid or samples, and weights files.
 
-Training sets on the grid's nodes, on a Latin hypercube or scattered; the
-build itself with its checkpoints; the report and the verdict on its errors.
+The training sets are the nodes of a grid, a Latin hypercube or scattered
+samples. A build saves checkpoints, and reports the errors of its weights.
 """
 
 import lazy_loader

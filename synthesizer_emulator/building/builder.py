@@ -1,8 +1,8 @@
-"""Building an emulator: from a grid or samples to a weights file.
+"""Building of an emulator, from a grid or samples to a weights file.
 
-For each emission a `SampleSource` reads `EmissionSamples`, `Architecture.fit`
-trains on them, and the tensors go to the file, with a checkpoint after each
-emission and during long trainings.
+For each emission, a `SampleSource` reads `EmissionSamples`, `Architecture.fit`
+trains on these, and the tensors are written to the file. A checkpoint is saved
+after each emission and during long trainings.
 """
 
 import json
@@ -92,11 +92,11 @@ def build(
     overwrite: bool = False,
     progress: bool = True,
 ) -> BuildReport:
-    """Train an emulator of a grid or of samples and write its weights.
+    """Train an emulator on a grid or on samples, and write its weights.
 
     An interrupted build leaves a checkpoint next to the target, from which
-    the same call resumes. Existing weights are replaced only when the new
-    ones are complete and were read back; better or different ones are kept
+    the same call resumes. Existing weights are replaced only after the new
+    ones were written and read back, and not if they are better or different
     (see `overwrite`).
 
     Args:
@@ -107,26 +107,26 @@ def build(
         out (str/Path): The weights file to write, or its folder; by default
             `<grid_name>.emulator.hdf5` next to the grid.
         spectra (iterable of str): The spectra to learn; all by default.
-            Lines are learned with the spectra of gas.
+            Lines are learned together with nebular spectra.
         axes (Mapping): For scattered samples, the nodes of the grid along
             each parameter: values, a number of nodes, or text (see
             `choose_nodes`).
-        latin_hypercube (int): The number of samples to draw between the
-            nodes of the grid, interpolated by Synthesizer, for training on
-            these instead of the nodes.
+        latin_hypercube (int): The number of samples between the nodes of
+            the grid, interpolated by Synthesizer, on which to train instead
+            of the nodes.
         architecture (str): The name of an architecture, see
             `ARCHITECTURES`.
         settings (Mapping): Settings of the architecture.
-        ensemble (int): The number of regressors, whose scatter is an
-            uncertainty; the same as the setting `ensemble`.
+        ensemble (int): The number of regressors, whose scatter gives an
+            uncertainty; sets `ensemble` in `settings`.
         training (Mapping): Settings that differ from the architecture's
             default training, e.g. `{"epochs": 100}`; see `TrainingConfig`.
         author (str): The author, stored with the weights.
         notes (str): Notes, stored with the weights.
         resume (bool): Whether to resume an interrupted build.
         overwrite (bool): Whether to replace existing weights even if they
-            have smaller errors, are of another architecture or grid, or
-            hold more emissions.
+            have smaller errors, belong to another architecture or grid, or
+            contain more emissions.
         progress (bool): Whether to show progress.
 
     Returns:
@@ -136,11 +136,11 @@ def build(
         GridError: If the grid is missing, not a grid, or has values that
             are negative or not finite; or if files can't be joined.
         MissingSpectraType: If the grid lacks one of `spectra`.
-        UnrecognisedOption: If there is no such architecture.
+        UnrecognisedOption: If the architecture is unknown.
         InconsistentArguments: If a setting is out of range or does not
             suit the training set; or if existing weights must not be
             replaced. If these have smaller errors, the new weights are
-            written next to them, and the message names their path.
+            written next to them, and the message gives their path.
         OSError: If the target can't be written, or another build is
             writing it.
     """
@@ -209,10 +209,11 @@ def build(
         checkpoint.remove()
         if worse is not None:
             raise InconsistentArguments(
-                f"'{target}' has smaller errors than what was trained now "
-                f"({worse}), and was kept. The new weights are '{written}': "
-                "load them with EmulatedGrid(..., weights=), or move them "
-                "there; --overwrite (overwrite=True) does not ask."
+                f"The existing weights '{target}' have smaller errors than "
+                f"the new ones ({worse}), and were kept. The new weights are "
+                f"in '{written}': load them with EmulatedGrid(..., weights=), "
+                "or move them to replace the existing ones. Use --overwrite "
+                "(overwrite=True) to always replace existing weights."
             )
         return BuildReport(target, provenance, target.stat().st_size)
 
@@ -246,8 +247,9 @@ def open_source(
     if all(scattered):
         if latin_hypercube is not None:
             raise InconsistentArguments(
-                "A Latin hypercube is drawn between the nodes of a grid; "
-                f"'{paths[0].name}' holds scattered samples, which have none."
+                "--latin-hypercube (latin_hypercube=) needs a grid, but "
+                f"'{paths[0].name}' contains scattered samples. Use it "
+                "without this option."
             )
         return ScatteredSamples.open(paths, axes, spectra)
     if len(paths) > 1:
@@ -258,9 +260,9 @@ def open_source(
         )
     if axes is not None:
         raise InconsistentArguments(
-            f"axes= is for scattered samples; the grid '{paths[0].name}' has "
-            "its own. The emulator can be evaluated at other nodes with "
-            "EmulatedGrid(..., axes=...)."
+            "--axes (axes=) needs scattered samples, but "
+            f"'{paths[0].name}' is a grid with nodes. To evaluate the "
+            "emulator at other nodes, use EmulatedGrid(..., axes=...)."
         )
     grid_nodes = GridNodes.from_grid(paths[0], spectra)
     if latin_hypercube is None:
@@ -271,17 +273,11 @@ def open_source(
 def errors_of(
     weights: Weights, source: SampleSource, training: TrainingConfig
 ) -> dict[str, dict[str, float]]:
-    """Compute the errors of every emission at the nodes or held-out samples.
+    """Compute the errors of all emissions at the nodes or held-out samples.
 
-    Args:
-        weights (Weights): The trained weights.
-        source (SampleSource): The training set.
-        training (TrainingConfig): The training.
-
-    Returns:
-        dict: For each stored spectrum that is emulated, and each line
-            quantity, the fields of its `ErrorSummary` at the points of
-            `SampleSource.truth`.
+    Returns the fields of an `ErrorSummary`, at the points of
+    `SampleSource.truth`, for each stored spectrum that is emulated and each
+    line quantity.
     """
     header = source.header
     scored = scored_region(header.lam_angstrom).nonzero()[0]
@@ -314,16 +310,7 @@ def fit_emission(
     checkpoint: Checkpoint,
     progress: bool,
 ) -> FinishedEmission:
-    """Fit one emission, from a checkpoint if there is one.
-
-    Args:
-        emission (str): The path of the emission.
-        source (SampleSource): The training set.
-        architecture (Architecture): The architecture.
-        training (TrainingConfig): How to train.
-        checkpoint (Checkpoint): The checkpoint of the build.
-        progress (bool): Whether to show progress.
-    """
+    """Train an emulator of one emission, or resume an interrupted training."""
     samples = source.samples(emission, architecture.softening)
     monitor = BuildMonitor(emission, checkpoint, training.epochs, progress)
     fit = architecture.fit(samples, training, monitor)
@@ -333,7 +320,7 @@ def fit_emission(
 def _open_checkpoint(
     target: Path, provenance: Provenance, source: SampleSource, resume: bool
 ) -> Checkpoint:
-    """Open the checkpoint next to the target, or an empty one."""
+    """Open the checkpoint next to the target, or start an empty one."""
     path = target.with_name(f".{target.name}.checkpoint")
     if not resume:
         path.unlink(missing_ok=True)
@@ -346,7 +333,7 @@ def _assemble(
     provenance: Provenance,
     training: TrainingConfig,
 ) -> Weights:
-    """Join fitted emissions to weights, with their losses and errors."""
+    """Combine trained emissions into weights with losses and errors."""
     weights = Weights(
         header=source.header,
         domain=source.domain,
@@ -369,27 +356,27 @@ def _assemble(
 def _check_can_learn(
     name: str, architecture: Architecture, source: SampleSource
 ) -> None:
-    """Check that an architecture can be trained on these samples."""
+    """Raise if an architecture needs nodes, and the samples are not nodes."""
     if architecture.needs_nodes and not source.on_nodes:
-        able = [
-            other
+        others = [
+            f"--architecture {other}"
             for other, kind in ARCHITECTURES.items()
             if not kind.needs_nodes
         ]
         raise InconsistentArguments(
-            f"The architecture '{name}' keeps a table at the nodes of a "
-            f"grid, and can't learn from {source.description}. Choose one "
-            f"that can: {', '.join(f'--architecture {a}' for a in able)}."
+            f"The architecture '{name}' must be trained on the nodes of a "
+            f"grid, got {source.description}. Use one of "
+            f"{', '.join(others)}."
         )
 
 
 def _finite(emulated: NDArray, emission: str) -> NDArray:
-    """Return emulated values if they are finite, else raise."""
+    """Return emulated values; raise unless they are finite."""
     if not np.isfinite(emulated).all():
         raise GridError(
-            f"The emulator of '{emission}' gives values that are not finite "
-            "at the nodes it was trained on. Please report this, with the "
-            "grid; another --architecture may do."
+            f"The emulated values of '{emission}' must be finite, got NaN or "
+            "infinity in the training set. Please report this, with the grid; "
+            "another --architecture may work."
         )
     return emulated
 
@@ -400,8 +387,8 @@ def _target(path: Path, out: str | Path | None) -> Path:
     if out is None:
         if path.parent == example_folder():
             raise InconsistentArguments(
-                f"'{path.name}' ships with the package, and so do its "
-                "weights: give another path with --out (or out=)."
+                f"The weights of '{path.name}' are part of the package and "
+                "can't be replaced. Use another path with --out (out=)."
             )
         return default
     target = Path(out)
@@ -409,14 +396,14 @@ def _target(path: Path, out: str | Path | None) -> Path:
         return target / default.name
     if not target.name.endswith(SUFFIX):
         raise InconsistentArguments(
-            f"The weights file must be called *{SUFFIX}, or --out be an "
-            f"existing folder; got '{target}'."
+            f"--out (out=) must be an existing folder, or a file name ending "
+            f"in '{SUFFIX}'; got '{target}'."
         )
     return target
 
 
 def _fingerprint(provenance: Provenance, source: SampleSource) -> str:
-    """Return the sources and settings that a resumed build must share."""
+    """Return the source and settings that a resumed build must share."""
     return json.dumps(
         [
             provenance.source_hash,

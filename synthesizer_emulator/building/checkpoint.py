@@ -24,13 +24,13 @@ from synthesizer_emulator.files.locks import exclusive
 from synthesizer_emulator.files.sealed import open_sealed, write_sealed
 from synthesizer_emulator.weights.tensors import read_tensors, write_tensors
 
-# What happens if a checkpoint is damaged.
+# The end of the warning about a damaged checkpoint.
 _FRESH = "The build starts over."
 
 
 @dataclass(frozen=True)
 class FinishedEmission:
-    """One emission that is fitted.
+    """The trained emulator of one emission.
 
     Attributes:
         shape (EmissionShape): The sizes from which its skeleton is built.
@@ -49,7 +49,7 @@ class SavedTraining:
 
     Attributes:
         leaves (list of np.ndarray): The arrays of the state.
-        history (LossHistory): Its losses until then.
+        history (LossHistory): The losses so far.
     """
 
     leaves: list[NDArray]
@@ -62,8 +62,8 @@ class Checkpoint:
 
     Attributes:
         path (Path): The file.
-        fingerprint (str): Identifies the source and the settings; a file
-            with another fingerprint belongs to another build.
+        fingerprint (str): The source and settings of the build; a file with
+            another fingerprint belongs to another build.
         finished (dict): The finished emissions by their paths.
         current (str): The emission in training.
         trainings (dict): Its trainings, running or finished, by their names.
@@ -79,12 +79,8 @@ class Checkpoint:
     def open(cls, path: Path, fingerprint: str) -> "Checkpoint":
         """Open the checkpoint of an interrupted build, or an empty one.
 
-        A damaged file, or one of another build, is ignored; a damaged one
-        with a warning.
-
-        Args:
-            path (Path): The file.
-            fingerprint (str): Identifies the source and the settings.
+        The checkpoint of another build is ignored, and a damaged one is
+        ignored with a warning.
         """
         if path.exists():
             try:
@@ -135,16 +131,16 @@ class Checkpoint:
             template (pytree): A state of the same structure.
 
         Returns:
-            tuple: The state and the losses, or None if there are none of this
-                structure.
+            tuple: The state and the losses; None if no state of this
+                structure is saved.
         """
         saved = self.trainings.get(training)
         if self.current != emission or saved is None:
             return None
-        like, tree = jax.tree.flatten(template)
-        fits = len(like) == len(saved.leaves) and all(
+        expected, tree = jax.tree.flatten(template)
+        fits = len(expected) == len(saved.leaves) and all(
             jnp.shape(a) == b.shape
-            for a, b in zip(like, saved.leaves, strict=True)
+            for a, b in zip(expected, saved.leaves, strict=True)
         )
         if not fits:
             return None
@@ -162,7 +158,7 @@ class Checkpoint:
         self._write()
 
     def save_finished(self, emission: str, result: FinishedEmission) -> None:
-        """Save a finished emission, and drop the state of its training."""
+        """Save a finished emission, and delete the state of its training."""
         self.finished[emission] = result
         self.current, self.trainings = "", {}
         self._write()
@@ -174,7 +170,7 @@ class Checkpoint:
             self.path.unlink(missing_ok=True)
 
     def _write(self) -> None:
-        """Write everything, whole or not at all."""
+        """Write the file, completely or not at all."""
         with write_sealed(self.path) as hdf:
             hdf["fingerprint"] = self.fingerprint
             hdf.attrs["current"] = self.current
@@ -196,15 +192,15 @@ class Checkpoint:
 
 
 def _escaped(name: str) -> str:
-    """Return a name for a single HDF5 entry: `/` would nest groups."""
+    """Return a name without `/`, which would nest groups in HDF5."""
     return "|" + name.replace("/", "|")
 
 
 def _unescaped(entry: str) -> str:
-    """Return the name of an entry."""
+    """Return the name from which `_escaped` made an entry."""
     return entry.removeprefix("|").replace("|", "/")
 
 
 def _read_history(dataset: h5py.Dataset) -> LossHistory:
-    """Read losses."""
+    """Read the losses of one training."""
     return LossHistory(**json.loads(dataset[()]))

@@ -32,7 +32,7 @@ class GridNodes:
 
     Attributes:
         path (Path): The grid file.
-        header (GridHeader): Its header.
+        header (GridHeader): The header of the grid.
         emissions (tuple of str): The paths of the emissions to learn, e.g.
             `spectra/incident` or `lines/luminosity`.
     """
@@ -50,8 +50,8 @@ class GridNodes:
         Args:
             path (Path): The grid file.
             spectra (tuple of str): The spectra to learn, by their names in
-                the grid; all by default. Lines are learned with the
-                spectra of gas.
+                the grid; all by default. Lines are learned together with
+                nebular spectra.
 
         Returns:
             GridNodes: The training set.
@@ -96,8 +96,8 @@ class GridNodes:
             np.ndarray of float: The values, (n1, ..., nd, n).
 
         Raises:
-            GridError: If a value is not finite or negative; names the
-                emission and the first such node.
+            GridError: If a value is negative or not finite; the message
+                gives the emission and the first node with one.
         """
         return read_learned(self._read, emission)
 
@@ -111,7 +111,7 @@ class GridNodes:
         return file_digest(self.path)
 
     def samples(self, emission: str, softening: float) -> EmissionSamples:
-        """Read one emission at the nodes and prepare it for fitting."""
+        """Read one emission at the nodes, and scale it for training."""
         return EmissionSamples.from_values(
             Coordinates(self.domain).scale_nodes(self.header.axes),
             self.read(emission),
@@ -131,11 +131,11 @@ class GridNodes:
         )
 
     def _read(self, emission: str) -> NDArray[np.float64]:
-        """Read an array of the file and check it."""
+        """Read and check an array of the file."""
         values = NativeGrid(self.path, self.header).read(emission)
-        check_values(values, emission, self.path.name, self._place)
+        check_values(values, emission, self.path.name, self._node_name)
         return values
 
-    def _place(self, node: Sequence[int]) -> str:
-        """Describe a node, for messages."""
+    def _node_name(self, node: Sequence[int]) -> str:
+        """Return the axis values of a node as text."""
         return node_name(self.header.axes, node)

@@ -1,7 +1,4 @@
-"""Samples of a Latin hypercube between the nodes of a grid.
-
-Their values are those of Synthesizer's own linear interpolation.
-"""
+"""A Latin hypercube of samples between the nodes of a grid."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,9 +25,8 @@ from synthesizer_emulator.validation import check_whole
 class Hypercube:
     """A Latin hypercube of samples between the nodes of a grid.
 
-    It is drawn in the scaled coordinates of the axes. The fluxes between
-    the nodes are those of Synthesizer's linear interpolation, as in
-    simulacra.
+    It is drawn in the scaled coordinates of the axes. The fluxes are
+    interpolated linearly between the nodes by Synthesizer, as in simulacra.
 
     Attributes:
         grid (GridNodes): The grid.
@@ -46,7 +42,7 @@ class Hypercube:
         """Check the number of samples.
 
         Raises:
-            InconsistentArguments: If there are fewer than two.
+            InconsistentArguments: If it is smaller than two.
         """
         check_whole("latin_hypercube", self.size, 2)
 
@@ -89,15 +85,15 @@ class Hypercube:
         return self.grid.source_hash()
 
     def samples(self, emission: str, softening: float) -> EmissionSamples:
-        """Interpolate one emission to the samples, prepared for fitting."""
+        """Interpolate one emission to the samples, scaled for training."""
         values = self.grid.read(emission)
         coordinates = Coordinates(self.domain)
         nodes = coordinates.scale_nodes(self.header.axes)
         has_emission = values.max(axis=-1) > 0
         draw = qmc.LatinHypercube(len(nodes), rng=self.seed).random(self.size)
         points = 2.0 * draw - 1.0
-        # Towards nodes without emission the interpolation falls to zero; the
-        # emulator does that by itself.
+        # Next to nodes without emission the interpolated fluxes fall to zero,
+        # which the emulator models with a separate mask.
         points = points[_all_corners(nodes, has_emission, points)]
         return EmissionSamples.from_points(
             nodes,
@@ -128,8 +124,8 @@ class Hypercube:
             axis.name: np.log10(column) if axis.log_on_read else column
             for axis, column in zip(self.header.axes, points.T, strict=True)
         }
-        # The public method only takes the grid's own arrays, and would have to
-        # load all of them.
+        # The public method interpolates only arrays that belong to the grid,
+        # and would load all of them.
         return np.asarray(grid._interpolate_grid_array(values, columns))
 
 
@@ -138,9 +134,9 @@ def _all_corners(
     has_emission: NDArray[np.bool_],
     points: NDArray[np.float64],
 ) -> NDArray[np.bool_]:
-    """Return which points have emission at all corners of their cell.
+    """Return a mask of points with emission at all corners of their cell.
 
-    If there is no such point, the first one is returned as True.
+    If no point has, the mask contains only the first.
     """
     fraction = RegularGridInterpolator(
         [np.asarray(n, np.float64) for n in nodes],

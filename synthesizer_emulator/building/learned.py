@@ -1,7 +1,7 @@
 """The emissions that are learned from a grid, and checks of their values.
 
-Lines stand out of `nebular` on a smooth continuum, so a reprocessed grid's
-nebular continuum and lines are learned separately.
+`nebular` has narrow lines on a smooth continuum, so the nebular continuum and
+the lines of a reprocessed grid are learned separately.
 """
 
 from collections.abc import Callable, Sequence
@@ -37,26 +37,22 @@ _AXIS_UNITS = {
 
 _SPECTRA_UNITS = "erg/s/Hz"
 
-# The spectra of gas; lines are learned together with these.
-_OF_GAS = {NEBULAR, LINECONT, NEBULAR_CONTINUUM}
+# The spectra together with which lines are learned.
+_NEBULAR_SPECTRA = {NEBULAR, LINECONT, NEBULAR_CONTINUUM}
 
-# The range of fluxes in float32, with some margin.
+# The range of fluxes in float32, with a margin.
 _FLOAT32_RANGE = (1e-28, 1e37)
 
-# The weight of an error outside the scored wavelengths: enough for ionising
-# photon rates within 0.1% (docs/accuracy).
+# The weight of an error outside the scored wavelengths, at which ionising
+# photon rates are within 0.1% (docs/accuracy).
 _WEIGHT_OUTSIDE = 0.3
 
 
 def error_weights(header: GridHeader, emission: str) -> NDArray[np.float64]:
     """Return the weight of an error at each wavelength or line, (n,).
 
-    It is one at the wavelengths at which stars and gas are observed, and
-    smaller elsewhere.
-
-    Args:
-        header (GridHeader): The header of the grid.
-        emission (str): The path of the emission.
+    It is one for lines and at wavelengths where stars and gas are observed,
+    and smaller elsewhere.
     """
     if emission.startswith(f"{LINES}/"):
         return np.ones(header.size_of(emission))
@@ -78,21 +74,20 @@ def learned_emissions(
         tuple of str: For instance `spectra/incident`, `lines/luminosity`.
 
     Raises:
-        MissingSpectraType: If the grid does not have a requested spectrum.
+        MissingSpectraType: If the grid lacks a requested spectrum.
     """
     stored = tuple(header.spectra_units)
     wanted = stored if spectra is None else spectra
     if not wanted:
         raise MissingSpectraType(
-            f"spectra must be a list of names out of {', '.join(stored)}, "
-            f"got {wanted!r}."
+            f"spectra must be a list of names from {', '.join(stored)}; got "
+            f"{wanted!r}."
         )
     missing = [name for name in wanted if name not in stored]
     if missing:
         raise MissingSpectraType(
-            f"The grid '{path.name}' has no spectra "
-            f"{', '.join(missing)}; it has: {', '.join(stored)}."
-            + nearest(missing[0], stored)
+            f"The spectra of '{path.name}' must be from {', '.join(stored)}; "
+            f"got {', '.join(missing)}." + nearest(missing[0], stored)
         )
     learned = list(wanted)
     separable = NEBULAR in learned and LINECONT in stored
@@ -104,7 +99,7 @@ def learned_emissions(
     emissions = [f"spectra/{name}" for name in learned]
     # Only gas emits lines.
     if header.lines is not None and (
-        spectra is None or not _OF_GAS.isdisjoint(learned)
+        spectra is None or not _NEBULAR_SPECTRA.isdisjoint(learned)
     ):
         emissions += [
             f"{LINES}/{name}"
@@ -115,12 +110,7 @@ def learned_emissions(
 
 
 def learned_header(header: GridHeader, emissions: Sequence[str]) -> GridHeader:
-    """Return the header, without lines if none are learned.
-
-    Args:
-        header (GridHeader): The header of the grid.
-        emissions (sequence of str): The paths of the emissions to learn.
-    """
+    """Return the header of a grid, without lines if none are learned."""
     lines = any(emission.startswith(f"{LINES}/") for emission in emissions)
     return header if lines else replace(header, lines=None)
 
@@ -128,20 +118,15 @@ def learned_header(header: GridHeader, emissions: Sequence[str]) -> GridHeader:
 def read_learned(
     read: Callable[[str], NDArray[np.float64]], emission: str
 ) -> NDArray[np.float64]:
-    """Read an emission, and subtract lines from a nebular spectrum.
+    """Read an emission (..., n), or the difference `nebular` - `linecont`.
 
-    Args:
-        read (callable): Reads the values of a stored emission.
-        emission (str): The path of a learned emission.
-
-    Returns:
-        np.ndarray of float: The values, (..., n).
+    `read` reads a stored emission; the difference is the nebular continuum.
     """
     if emission != f"{SPECTRA}/{NEBULAR_CONTINUUM}":
         return read(emission)
     nebular = read(f"{SPECTRA}/{NEBULAR}")
     linecont = read(f"{SPECTRA}/{LINECONT}")
-    # At the lines the difference can round to below zero.
+    # Rounding can make the difference negative at the lines.
     return np.maximum(nebular - linecont, 0.0)
 
 
@@ -149,22 +134,23 @@ def check_values(
     values: NDArray[np.float64],
     emission: str,
     filename: str,
-    place: Callable[[Sequence[int]], str],
+    point_name: Callable[[Sequence[int]], str],
 ) -> None:
-    """Check that values are finite, not negative, and fit into float32.
+    """Check that values are finite, not negative, and in float32's range.
 
     Args:
         values (np.ndarray of float): The values of an emission, (..., n).
         emission (str): The path of the emission.
         filename (str): The name of the file.
-        place (callable): Describes the node or sample of an index.
+        point_name (callable): The function that returns the node or sample
+            of an index as text.
 
     Raises:
-        GridError: Names the first value that is not.
+        GridError: If one is not; the message gives the first value.
     """
     peaks = values.max(axis=-1, keepdims=True)
     faint = (peaks > 0) & (peaks < _FLOAT32_RANGE[0])
-    for wrong, what in (
+    for wrong, problem in (
         (~np.isfinite(values), "a value that is not finite"),
         (values < 0, "a negative value"),
         (values > _FLOAT32_RANGE[1], "a value too large for float32"),
@@ -173,9 +159,9 @@ def check_values(
         if wrong.any():
             *where, entry = np.argwhere(wrong)[0]
             raise GridError(
-                f"'{emission}' of '{filename}' has {what} at "
-                f"{place(where)}, entry {entry} ({int(wrong.sum())} in "
-                "all). Mend the grid before building an emulator."
+                f"'{emission}' of '{filename}' has {problem} at "
+                f"{point_name(where)}, entry {entry} ({int(wrong.sum())} in "
+                "all). Correct the grid before building an emulator."
             )
 
 
@@ -192,15 +178,15 @@ def check_header(path: Path, header: GridHeader) -> None:
     """
     if header.spectra_group != "spectra":
         raise GridError(
-            f"'{path.name}' is a grid of {header.spectra_group}, which are "
-            "not emission and can't be emulated; use Synthesizer's own "
-            "Grid for it."
+            f"'{path.name}' must be a grid of emission, got a grid of "
+            f"{header.spectra_group}. Use Synthesizer's Grid for it."
         )
     if len(header.axes) < 2 or min(header.shape) < 2:
         raise GridError(
-            f"'{path.name}' has the axes "
+            f"'{path.name}' must have at least two axes of at least two "
+            "nodes, got "
             + ", ".join(f"{a.name} ({len(a.values)})" for a in header.axes)
-            + "; an emulator needs at least two axes of two nodes."
+            + "."
         )
     for axis in header.axes:
         expected = _AXIS_UNITS.get(axis.name, axis.units)
@@ -210,16 +196,16 @@ def check_header(path: Path, header: GridHeader) -> None:
             and parse_unit(axis.units).dimensions != dimensions
         ):
             raise GridError(
-                f"'axes/{axis.name}' of '{path.name}' is in '{axis.units}', "
-                f"expected '{expected}' or what converts to it. Mend the "
-                "grid before building an emulator."
+                f"'axes/{axis.name}' of '{path.name}' must be in '{expected}' "
+                f"or a unit that converts to it, got '{axis.units}'. Correct "
+                "the grid before building an emulator."
             )
     spectra_unit = parse_unit(_SPECTRA_UNITS)
     for name, units in header.spectra_units.items():
         # Synthesizer ignores the units of spectra, so they must be exact.
         if units not in NO_UNITS and parse_unit(units) != spectra_unit:
             raise GridError(
-                f"'spectra/{name}' of '{path.name}' is in '{units}', and "
-                "Synthesizer takes the numbers of spectra for "
-                f"{_SPECTRA_UNITS}: store them in these."
+                f"'spectra/{name}' of '{path.name}' must be in "
+                f"'{_SPECTRA_UNITS}', the units that Synthesizer assumes, got "
+                f"'{units}'. Convert the spectra before building an emulator."
             )

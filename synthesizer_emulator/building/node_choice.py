@@ -1,4 +1,4 @@
-"""The choice of the nodes of a grid that is built from scattered samples."""
+"""The nodes of a grid that is built from scattered samples."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -17,15 +17,15 @@ from synthesizer_emulator.validation import check_memory
 # The nodes along an axis: values, a number of nodes, or either as text.
 NodeChoice: TypeAlias = "int | str | ArrayLike"
 
-# The bytes per node in a build, to order of magnitude: enough to recognise a
-# number of nodes that must be a typing error.
+# The order of magnitude of the memory per node in a build, bytes, to catch a
+# mistyped number of nodes.
 _NODE_BYTES = 2048
 
 
 def choose_nodes(
     choice: NodeChoice, axis: Axis, domain: AxisDomain
 ) -> NDArray[np.float64]:
-    """Return the nodes along an axis.
+    """Return the nodes of the grid to build, along one axis.
 
     Args:
         choice (int/str/array): The values in the units of the axis; or a
@@ -39,14 +39,14 @@ def choose_nodes(
         np.ndarray of float: The nodes, ascending, (n,).
 
     Raises:
-        InconsistentArguments: If the choice can't be understood, has fewer
-            than two nodes, or one outside the domain.
+        InconsistentArguments: If the choice can't be parsed, has fewer than
+            two nodes, or has a node outside the domain.
     """
     values = np.atleast_1d(_parsed(choice, axis.name, domain))
     if values.ndim != 1 or len(values) < 2 or (np.diff(values) <= 0).any():
         raise InconsistentArguments(
-            f"The axis '{axis.name}' needs at least two nodes, strictly "
-            f"ascending, got {choice!r}."
+            f"The axis '{axis.name}' must have at least two nodes, strictly "
+            f"ascending; got {choice!r}."
         )
     return domain.require_inside(values)
 
@@ -54,7 +54,7 @@ def choose_nodes(
 def _parsed(
     choice: NodeChoice, name: str, domain: AxisDomain
 ) -> NDArray[np.float64]:
-    """Convert a number of nodes or a text to nodes."""
+    """Convert a number of nodes, or text, to the values of the nodes."""
     try:
         if isinstance(choice, str):
             if "," in choice:
@@ -86,7 +86,8 @@ def choose_axes(
     """Return the axes of a grid that is built from scattered samples.
 
     Args:
-        ends (sequence of Axis): The axes with the ends of their range.
+        ends (sequence of Axis): The axes, with the limits of their range as
+            values.
         domain (sequence of AxisDomain): The range of the samples.
         choices (Mapping): The choice of nodes for each axis, by its name.
 
@@ -94,25 +95,25 @@ def choose_axes(
         tuple of Axis: The axes with the chosen nodes.
 
     Raises:
-        InconsistentArguments: If a choice is missing, or names no axis.
+        InconsistentArguments: If a choice is missing, or an axis is unknown.
     """
     names = [axis.name for axis in ends]
     unknown = [name for name in choices if name not in names]
     missing = [axis for axis in ends if axis.name not in choices]
     if unknown or missing:
         wrong = (
-            f"there is no parameter {', '.join(unknown)}"
+            f"got the unknown parameter {', '.join(unknown)}"
             if unknown
-            else f"{', '.join(a.name for a in missing)} has none"
+            else f"got none for {', '.join(a.name for a in missing)}"
         )
         ranges = ", ".join(
             f"{a.name} ({a.values[0]:g} to {a.values[1]:g})" for a in ends
         )
         raise InconsistentArguments(
-            "Scattered samples need the nodes of the grid to build, for each "
-            f"of {ranges}; {wrong}. Choose them with --axes {names[0]}=50, "
-            f"--axes {names[0]}=LOW:HIGH:50 or a list of values; the built "
-            "grid can be evaluated at other nodes at any time."
+            "Scattered samples need the nodes of the grid to build along "
+            f"{ranges}; {wrong}. Use --axes {names[0]}=50, --axes "
+            f"{names[0]}=LOW:HIGH:50 or a list of values (axes=); the "
+            "emulated grid can be evaluated at other nodes later."
         )
     axes = tuple(
         replace(axis, values=choose_nodes(choices[axis.name], axis, limits))
@@ -123,6 +124,6 @@ def choose_axes(
     return axes
 
 
-def _check_nodes(what: str, number: int) -> None:
-    """Check that there is memory for so many nodes."""
-    check_memory(what, _NODE_BYTES * float(number), "choose fewer")
+def _check_nodes(subject: str, n_nodes: int) -> None:
+    """Raise if a number of nodes does not fit into memory."""
+    check_memory(subject, _NODE_BYTES * float(n_nodes), "use fewer")

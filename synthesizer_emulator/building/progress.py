@@ -1,4 +1,4 @@
-"""The monitor of a build: progress bars, and checkpoints now and then."""
+"""The monitor of a build: progress bars and checkpoints."""
 
 import time
 from typing import Any
@@ -12,7 +12,7 @@ from synthesizer_emulator.building.checkpoint import (
     Checkpoint,
 )
 
-# The time between two checkpoints of a running training, in seconds.
+# The interval between checkpoints of a running training, s.
 SAVE_EVERY = 10.0
 
 
@@ -22,9 +22,10 @@ def training_name(emission: str, training: str) -> str:
 
 
 class BuildMonitor:
-    """Shows the trainings of an emission, and saves them now and then.
+    """A `Monitor` with a progress bar, which saves checkpoints at intervals.
 
-    A `Monitor` of one training; `stage` returns that of another.
+    It monitors one training of an emission; `stage` returns the monitor of
+    another.
     """
 
     def __init__(
@@ -54,13 +55,13 @@ class BuildMonitor:
         )
 
     def resume(self, template: Any) -> tuple[Any, LossHistory] | None:
-        """Return the state and losses of an interrupted build, if any."""
+        """Return the saved state and losses of this training, if any."""
         return self._checkpoint.restore(
             self._emission, self._training, template
         )
 
     def report(self, history: LossHistory, state: Any) -> None:
-        """Show the newest losses, and save the state if it is time to."""
+        """Show the latest losses, and save the state at intervals."""
         if self._bar is None:
             self._bar = tqdm(
                 total=self._epochs,

@@ -12,7 +12,7 @@ from synthesizer_emulator.weights.provenance import Provenance
 
 @dataclass(frozen=True)
 class BuildReport:
-    """The result of a build.
+    """The weights file of a build, and its errors.
 
     Attributes:
         path (Path): The weights file.
@@ -28,7 +28,7 @@ class BuildReport:
         """Return a table of errors, the size, the time and a verdict."""
         return "\n".join(
             [
-                f"Learned from {self.provenance.trained_on}.",
+                f"Trained on {self.provenance.trained_on}.",
                 "",
                 error_table(self.provenance.errors),
                 "",

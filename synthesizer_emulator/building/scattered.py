@@ -1,4 +1,4 @@
-"""Scattered samples, which form no grid, as a training set."""
+"""Scattered samples as a training set."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ from synthesizer_emulator.gridfile.header import GridHeader, interpolable
 from synthesizer_emulator.gridfile.nodes import node_mesh
 from synthesizer_emulator.gridfile.samples import SampleFile, check_joinable
 
-# The number of nearest samples from which stored values are interpolated.
+# The number of nearest samples for the interpolation of stored values.
 _NEIGHBOURS = 30
 
 
@@ -125,23 +125,21 @@ class ScatteredSamples:
             read_learned(self._read, emission)
 
     def _check_distinct(self) -> None:
-        """Check that no two samples are at the same point.
-
-        Raises:
-            GridError: Names the first two.
-        """
+        """Raise if two samples are at the same point."""
         points = Coordinates(self.domain).scale_points(self.points)
-        _, first, which = np.unique(
+        _, index, inverse = np.unique(
             points, axis=0, return_index=True, return_inverse=True
         )
-        again = np.flatnonzero(first[which] != np.arange(len(points)))
-        if len(again):
+        first = index[inverse]
+        duplicates = np.flatnonzero(first != np.arange(len(points)))
+        if len(duplicates):
             names = ", ".join(f"'{file.path.name}'" for file in self.files)
-            which_one = self._place([int(again[0])])
+            duplicate = int(duplicates[0])
             raise GridError(
-                f"Of the samples of {names}, {which_one} is at "
-                f"the same point as sample {first[which[again[0]]]}: leave "
-                "one of them out, and give each file once."
+                f"The samples of {names} must be at different points, but "
+                f"{self._sample_name([duplicate])} is at the same point as "
+                f"sample {first[duplicate]}. Remove one of them, and give "
+                "each file once."
             )
 
     def source_hash(self) -> str:
@@ -152,7 +150,7 @@ class ScatteredSamples:
         return hashlib.sha256("".join(hashes).encode()).hexdigest()
 
     def samples(self, emission: str, softening: float) -> EmissionSamples:
-        """Read one emission at the samples and prepare it for fitting."""
+        """Read one emission at the samples, and scale it for training."""
         coordinates = Coordinates(self.domain)
         return EmissionSamples.from_points(
             coordinates.scale_nodes(self.header.axes),
@@ -175,14 +173,14 @@ class ScatteredSamples:
         return self.points[emitting[held_out]], values[emitting[held_out]]
 
     def _read(self, emission: str) -> NDArray[np.float64]:
-        """Read an array of all files and check it."""
+        """Read and check an array of all files."""
         values = np.concatenate([file.read(emission) for file in self.files])
         name = ", ".join(file.path.name for file in self.files)
-        check_values(values, emission, name, self._place)
+        check_values(values, emission, name, self._sample_name)
         return values
 
-    def _place(self, index: Sequence[int]) -> str:
-        """Describe a sample, for messages."""
+    def _sample_name(self, index: Sequence[int]) -> str:
+        """Return the number and parameters of a sample as text."""
         point = zip(self.header.axes, self.points[index[0]], strict=True)
         return (
             f"sample {index[0]} ("
@@ -202,8 +200,8 @@ class ScatteredSamples:
             )
             if values.shape != (len(points),):
                 raise GridError(
-                    f"'{path}' of '{self.path.name}' must have one value a "
-                    f"sample, got shape {values.shape}."
+                    f"'{path}' of '{self.path.name}' must have one value for "
+                    f"each sample, got shape {values.shape}."
                 )
             curve = RBFInterpolator(
                 points,
@@ -211,8 +209,8 @@ class ScatteredSamples:
                 kernel="linear",
                 neighbors=min(_NEIGHBOURS, len(points)),
             )
-            found = curve(mesh.reshape(-1, mesh.shape[-1]))
-            return found.reshape(mesh.shape[:-1])
+            node_values = curve(mesh.reshape(-1, mesh.shape[-1]))
+            return node_values.reshape(mesh.shape[:-1])
 
         return header.with_stored(
             {path: at_nodes(path) for path in header.stored}

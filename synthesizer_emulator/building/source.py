@@ -1,4 +1,4 @@
-"""The interface of a training set: the emission of a grid at samples."""
+"""The interface of training sets."""
 
 from pathlib import Path
 from typing import Protocol
@@ -15,8 +15,8 @@ from synthesizer_emulator.gridfile.header import GridHeader
 class SampleSource(Protocol):
     """A training set, read one emission at a time to save memory.
 
-    There are three: `GridNodes`, the nodes of a grid; `Hypercube`, samples
-    between the nodes; and `ScatteredSamples`.
+    The implementations are `GridNodes`, `Hypercube` (samples between the nodes
+    of a grid) and `ScatteredSamples`.
     """
 
     @property
@@ -47,15 +47,15 @@ class SampleSource(Protocol):
         """Read and check all emissions, before any is trained.
 
         Raises:
-            GridError: If a value is not finite or negative; names the
-                emission and the first such sample.
+            GridError: If a value is negative or not finite; the message
+                gives the emission and the first sample with one.
         """
 
     def source_hash(self) -> str:
         """Return the SHA-256 of the file or files, in hexadecimal."""
 
     def samples(self, emission: str, softening: float) -> EmissionSamples:
-        """Read one emission and prepare it for fitting.
+        """Read one emission and scale it for training.
 
         Args:
             emission (str): One of `emissions`.
@@ -65,15 +65,16 @@ class SampleSource(Protocol):
     def truth(
         self, emission: str, training: TrainingConfig
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return the true fluxes with which an emulator is compared.
+        """Return the true fluxes at all nodes, or at held-out samples.
 
-        All nodes of a grid; of scattered samples, those held out of
-        training.
+        The errors of an emulator are measured at all nodes of a grid, or at
+        the scattered samples held out of training.
 
         Args:
             emission (str): One of `emissions`, or another spectrum that is
                 stored in the file.
-            training (TrainingConfig): The training, which holds out samples.
+            training (TrainingConfig): The training settings, which determine
+                the held-out samples.
 
         Returns:
             tuple: Axis values (m, d), and the fluxes there (m, n).

@@ -1,7 +1,7 @@
-"""The verdict on a build's errors, and on replacing existing weights.
+"""The verdict on a build's errors, and the protection of existing weights.
 
-A build ends with one line on the quality of its weights. It does not replace
-better or different weights unless asked to.
+A build ends with a one-line verdict on its errors. It does not replace better
+or different weights without `overwrite`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,14 +14,14 @@ from synthesizer_emulator.weights.file import ForeignFileError, read_weights
 from synthesizer_emulator.weights.provenance import Provenance
 from synthesizer_emulator.weights.weights import Weights
 
-# The 95th percentile of the error up to which weights are good (observed
-# fluxes are hardly calibrated better than to 1%), or at least coarse.
+# The largest 95th percentile of the error of good weights (observed fluxes are
+# rarely calibrated to better than 1%), and of coarse weights.
 _GOOD, _COARSE = 0.01, 0.1
 
-# The quantiles by which weights are compared, and the ratio up to which two
-# errors count as equal: other seeds and machines differ by as much.
+# The quantiles by which weights are compared, and the largest ratio of errors
+# that count as equal, as they differ between seeds and machines.
 _COMPARED = {"p50": "half", "p95": "95%", "p99": "99%"}
-_ALIKE = 1.2
+_EQUAL_WITHIN = 1.2
 
 
 def verdict(errors: Mapping[str, Mapping[str, float]]) -> str:
@@ -34,7 +34,7 @@ def verdict(errors: Mapping[str, Mapping[str, float]]) -> str:
         str: The verdict on the worst emission.
     """
     if not errors:
-        return "Verdict: none, as there is no emission."
+        return "Verdict: none, as the training set has no emission."
     worst = max(errors, key=lambda emission: errors[emission]["p95"])
     p50, p95 = (errors[worst][p] for p in ("p50", "p95"))
     if p95 <= _GOOD:
@@ -44,9 +44,9 @@ def verdict(errors: Mapping[str, Mapping[str, float]]) -> str:
     else:
         word, use = "poor", "not to be used; train with more --epochs"
     return (
-        f"Verdict: {word}. The worst, {worst}, is within {_percent(p50)} at "
-        f"half of its pixels and {_percent(p95)} at 95%: {use}. See what "
-        "that is in magnitudes with `synthesizer-emulator evaluate`."
+        f"Verdict: {word}. The worst emission, {worst}, is within "
+        f"{_percent(p50)} at half of its pixels and {_percent(p95)} at 95%: "
+        f"{use}. Run `synthesizer-emulator evaluate` for errors in magnitudes."
     )
 
 
@@ -62,12 +62,12 @@ def weights_to_replace(
         emissions (sequence of str): The paths of the new emissions.
 
     Returns:
-        Weights: The existing weights; None if there are none, or if they
+        Weights: The existing weights; None if the file does not exist or
             can't be read.
 
     Raises:
-        InconsistentArguments: If the existing weights are of another grid
-            or architecture, or hold more members or emissions.
+        InconsistentArguments: If the existing weights belong to another grid
+            or architecture, or contain more members or emissions.
     """
     if not target.exists():
         return None
@@ -81,25 +81,25 @@ def weights_to_replace(
     lost = sorted(set(old.shapes) - set(emissions))
     members = provenance.architecture_config.get("ensemble", 1)
     members_before = before.architecture_config.get("ensemble", 1)
-    for differs, what in (
+    for differs, reason in (
         (
             before.grid_name != provenance.grid_name,
-            f"It holds weights of the grid '{before.grid_name}', not of "
+            f"It contains weights of the grid '{before.grid_name}', not of "
             f"'{provenance.grid_name}'.",
         ),
         (
             before.architecture != provenance.architecture,
-            "It holds weights of the architecture "
+            "It contains weights of the architecture "
             f"'{before.architecture}', not '{provenance.architecture}'.",
         ),
         (
             members < members_before,
-            f"It holds an ensemble of {members_before}, not of {members}.",
+            f"It contains an ensemble of {members_before}, not of {members}.",
         ),
-        (bool(lost), f"It holds {', '.join(lost)} as well."),
+        (bool(lost), f"It also contains {', '.join(lost)}."),
     ):
         if differs:
-            raise _refusal(target, what, provenance)
+            raise _refusal(target, reason, provenance)
     return old
 
 
@@ -111,8 +111,8 @@ def degradation(old: Provenance, new: Provenance) -> str | None:
         new (Provenance): The provenance of the new weights.
 
     Returns:
-        str: The largest increase of an error; None if there is none, or if
-            the weights were built from different files.
+        str: The largest increase of an error; None if no error increases, or
+            if the weights were built from different files.
     """
     if old.source_hash != new.source_hash:
         return None
@@ -123,7 +123,7 @@ def degradation(old: Provenance, new: Provenance) -> str | None:
         if emission in new.errors
         for quantile in _COMPARED
     }
-    if not ratios or max(ratios.values()) <= _ALIKE:
+    if not ratios or max(ratios.values()) <= _EQUAL_WITHIN:
         return None
     emission, quantile = max(ratios, key=ratios.__getitem__)
     before = _percent(old.errors[emission][quantile])
@@ -135,12 +135,7 @@ def degradation(old: Provenance, new: Provenance) -> str | None:
 
 
 def sibling(target: Path, label: str) -> Path:
-    """Return a path for weights next to others of the same grid.
-
-    Args:
-        target (Path): The path of the other weights.
-        label (str): Distinguishes the two in the file name, e.g. `pca`.
-    """
+    """Return a path next to existing weights, with a label in the name."""
     return target.with_name(
         f"{target.name.removesuffix(SUFFIX)}.{label}{SUFFIX}"
     )
@@ -149,12 +144,13 @@ def sibling(target: Path, label: str) -> Path:
 def _refusal(
     target: Path, reason: str, provenance: Provenance
 ) -> InconsistentArguments:
-    """Return the error that explains how to keep or replace weights."""
+    """Return the error for weights that must not be replaced."""
     other = sibling(target, provenance.architecture)
     return InconsistentArguments(
-        f"A build would replace '{target}'. {reason} Keep both with --out "
-        f"'{other}' (out=), which EmulatedGrid(..., weights='{other}') loads; "
-        "or replace it with --overwrite (overwrite=True)."
+        f"The build must not replace '{target}'. {reason} Use --out '{other}' "
+        f"(out=) to keep both, and EmulatedGrid(..., weights='{other}') to "
+        "load the new weights; or --overwrite (overwrite=True) to replace "
+        "the existing file."
     )
 
 

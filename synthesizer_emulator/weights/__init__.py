@@ -1,7 +1,7 @@
 """The weights file, and the fluxes computed from it.
 
-A weights file is one HDF5 file that reproduces a grid by itself.
-`EmulatedGrid` reads it, `build` writes it.
+A weights file is an HDF5 file from which a grid can be emulated. `build`
+writes it, and `EmulatedGrid` reads it.
 """
 
 import lazy_loader

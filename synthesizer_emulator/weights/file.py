@@ -1,9 +1,9 @@
-"""The weights file: one HDF5 file that reproduces a grid by itself.
+"""The weights file: an HDF5 file from which a grid can be emulated.
 
-The layout is that of a Synthesizer grid, with the same header, so that
-Synthesizer's own readers of axes and metadata understand it; but each
-emission (`spectra/incident`, `lines/luminosity`, ...) is a group of named
-tensors instead of an array. Only this module reads and writes the file.
+The file has the layout and header of a Synthesizer grid, so that Synthesizer
+can read its axes and metadata; but each emission (`spectra/incident`,
+`lines/luminosity`, ...) is a group of named tensors instead of an array. Only
+this module reads and writes the file.
 """
 
 import json
@@ -66,9 +66,9 @@ _GROUPS = {"spectra": ("wavelength",), "lines": ("id", "wavelength")}
 
 
 class ForeignFileError(GridError):
-    """An intact file of another kind, or of a newer format.
+    """The file is not a weights file, or has a newer format.
 
-    Such a file must not be overwritten.
+    It must not be overwritten.
     """
 
 
@@ -79,7 +79,7 @@ def check_storable(
     emissions: Sequence[str],
     path: Path,
 ) -> None:
-    """Check, before training, that everything else can be stored.
+    """Raise, before training, unless the metadata can be stored.
 
     Args:
         header (GridHeader): The header of the grid.
@@ -89,7 +89,7 @@ def check_storable(
         path (Path): The grid, for messages.
 
     Raises:
-        GridError: If something differs after writing and reading.
+        GridError: If the metadata differ after writing and reading.
     """
     weights = Weights(header, tuple(domain), provenance, {}, {})
     stream = BytesIO()
@@ -97,18 +97,18 @@ def check_storable(
         with h5py.File(stream, "w") as hdf:
             _write_metadata(hdf, weights, emissions)
         with h5py.File(stream, "r") as hdf:
-            _check_alike(weights, _read_metadata(hdf, path, b""))
+            _check_read_back(weights, _read_metadata(hdf, path, b""))
     # HDF5 and unyt raise many kinds of exceptions.
     except Exception as error:
         raise GridError(
-            f"What '{path.name}' holds besides its emissions can't be kept "
-            f"with the weights: {str(error).strip()} Mend the grid before "
-            "building an emulator."
+            f"The header of '{path.name}' can't be stored with the weights: "
+            f"{str(error).strip()} Correct the grid before building an "
+            "emulator."
         ) from error
 
 
 def write_weights(path: Path, weights: Weights) -> None:
-    """Write a weights file, whole or not at all.
+    """Write a weights file, completely or not at all.
 
     The new file is read back before it replaces an existing one.
 
@@ -122,7 +122,7 @@ def write_weights(path: Path, weights: Weights) -> None:
     """
 
     def check(written: Path) -> None:
-        _check_alike(weights, read_weights(written))
+        _check_read_back(weights, read_weights(written))
 
     with write_sealed(path, check) as hdf:
         _write_metadata(hdf, weights, tuple(weights.tensors))
@@ -149,8 +149,8 @@ def read_weights(path: Path) -> Weights:
     with open_contents(contents, path) as hdf, report_damage(path, REMEDY):
         if "emulator" not in hdf:
             raise ForeignFileError(
-                f"'{path}' is not a weights file of synthesizer_emulator "
-                "(it has no group 'emulator'). Make one from a grid with "
+                f"'{path}' is not a weights file of synthesizer_emulator: it "
+                "must have a group 'emulator'. Build one from a grid with "
                 "`synthesizer-emulator build`."
             )
         version = hdf["emulator"].attrs.get("format_version", 0)
@@ -162,16 +162,16 @@ def read_weights(path: Path) -> Weights:
             )
         if version >= FIRST_SEALED and not is_sealed(contents):
             raise GridError(
-                f"'{path}' has no checksum, which files of its format begin "
-                f"with: it was damaged or edited. {REMEDY}"
+                f"'{path}' must begin with a checksum, but has none: it was "
+                f"damaged or edited. {REMEDY}"
             )
         weights = _read_metadata(hdf, path, contents)
         emissions = [
             f"{group}/{name}"
-            for group, others in _GROUPS.items()
+            for group, excluded in _GROUPS.items()
             if group in hdf
             for name in hdf[group]
-            if name not in others
+            if name not in excluded
         ]
         weights = replace(
             weights,
@@ -186,7 +186,7 @@ def read_weights(path: Path) -> Weights:
         for emission in emissions:
             listed = list_tensors(hdf[emission])
             _check_sizes(weights, emission, listed)
-            # With a checksum the tensors are checked when they are unpacked.
+            # The tensors of files with a checksum are checked when unpacked.
             if not weights.verified:
                 check_listed(hdf[emission], listed)
         return weights
@@ -195,12 +195,12 @@ def read_weights(path: Path) -> Weights:
 def _write_metadata(
     hdf: h5py.File, weights: Weights, emissions: Sequence[str]
 ) -> None:
-    """Write everything in a weights file except the tensors."""
+    """Write the contents of a weights file except the tensors."""
     units = weights.header.units
     write_header(hdf, weights.header)
     emulator = hdf.create_group("emulator")
     emulator.attrs["format_version"] = FORMAT_VERSION
-    # As datasets: attributes may not exceed 64 kB.
+    # Stored as datasets, because attributes may not exceed 64 kB.
     emulator["provenance"] = to_json(asdict(weights.provenance))
     emulator["domain"] = to_json([asdict(a) for a in weights.domain])
     for emission in emissions:
@@ -209,10 +209,10 @@ def _write_metadata(
 
 
 def _read_metadata(hdf: h5py.File, path: Path, contents: bytes) -> Weights:
-    """Read everything in a weights file except the emissions.
+    """Read the contents of a weights file except the emissions.
 
     Raises:
-        Exception: Of nearly any kind, if the file is damaged.
+        Exception: Of many classes, if the file is damaged.
     """
     provenance = typed(
         Provenance,
@@ -233,12 +233,12 @@ def _read_metadata(hdf: h5py.File, path: Path, contents: bytes) -> Weights:
 
 
 def _check_provenance(provenance: Provenance) -> None:
-    """Check the settings, errors and losses of a provenance.
+    """Raise unless the settings, errors and losses of a provenance are valid.
 
     Raises:
-        Exception: Names what is wrong.
+        Exception: Of the class that the settings raise, or `ValueError`.
     """
-    # Their constructors refuse impossible settings.
+    # The constructors check the settings.
     get_architecture(provenance.architecture, provenance.architecture_config)
     TrainingConfig(**provenance.training_config)
     errors = typed_value(
@@ -252,61 +252,59 @@ def _check_provenance(provenance: Provenance) -> None:
     )
     for name, losses in histories.items():
         if len({len(column) for column in vars(losses).values()}) != 1:
-            raise ValueError(f"the losses of '{name}' are not all there")
-
-
-def _check_alike(weights: Weights, back: Weights) -> None:
-    """Check that weights are the same after writing and reading.
-
-    Raises:
-        GridError: Names the part that differs.
-    """
-    for part in ("header", "domain", "provenance", "tensors"):
-        written = _comparable(getattr(weights, part))
-        if not _same(written, _comparable(getattr(back, part))):
-            raise GridError(
-                f"The {part} of '{weights.provenance.grid_name}' can't be "
-                "stored: what is read back is not what was written. Please "
-                "report this, with the grid."
+            raise ValueError(
+                f"the losses of '{name}' must be lists of the same length"
             )
 
 
-def _comparable(part: Any) -> Any:
-    """Return the content of a part of weights that a file keeps."""
-    if isinstance(part, GridHeader):
-        # A file keeps the units of the learned emissions only.
-        lines = part.lines and replace(part.lines, units={})
-        return replace(part, spectra_units={}, lines=lines)
-    if isinstance(part, Provenance):
-        return to_json(asdict(part))
-    return part
+def _check_read_back(weights: Weights, read: Weights) -> None:
+    """Raise a GridError if weights differ after writing and reading."""
+    for name in ("header", "domain", "provenance", "tensors"):
+        written = _stored_content(getattr(weights, name))
+        if not _are_equal(written, _stored_content(getattr(read, name))):
+            raise GridError(
+                f"The {name} of '{weights.provenance.grid_name}' can't be "
+                "stored: it must be the same when read back, but differs. "
+                "Please report this, with the grid."
+            )
 
 
-def _same(one: Any, other: Any) -> bool:
-    """Return whether two nested structures hold the same numbers."""
-    if is_dataclass(one):
-        names = (f.name for f in fields(one))
-        return all(_same(getattr(one, n), getattr(other, n)) for n in names)
-    if isinstance(one, Mapping):
-        return one.keys() == other.keys() and all(
-            _same(one[key], other[key]) for key in one
+def _stored_content(attribute: Any) -> Any:
+    """Return an attribute of weights without the units that are not stored."""
+    if isinstance(attribute, GridHeader):
+        # Only the units of the learned emissions are stored.
+        lines = attribute.lines and replace(attribute.lines, units={})
+        return replace(attribute, spectra_units={}, lines=lines)
+    if isinstance(attribute, Provenance):
+        return to_json(asdict(attribute))
+    return attribute
+
+
+def _are_equal(written: Any, read: Any) -> bool:
+    """Return whether two nested structures of arrays are equal."""
+    if is_dataclass(written):
+        return all(
+            _are_equal(getattr(written, f.name), getattr(read, f.name))
+            for f in fields(written)
         )
-    if isinstance(one, tuple) and all(map(is_dataclass, one)):
-        return len(one) == len(other) and all(map(_same, one, other))
-    return np.array_equal(one, other)
+    if isinstance(written, Mapping):
+        return written.keys() == read.keys() and all(
+            _are_equal(written[key], read[key]) for key in written
+        )
+    if isinstance(written, tuple) and all(map(is_dataclass, written)):
+        return len(written) == len(read) and all(
+            map(_are_equal, written, read)
+        )
+    return np.array_equal(written, read)
 
 
 def _check_domain(domain: Sequence[AxisDomain], header: GridHeader) -> None:
-    """Check that a domain covers the axes.
-
-    Raises:
-        ValueError: Names the axis that is wrong.
-    """
+    """Raise a ValueError unless a domain covers the axes."""
     if [a.name for a in domain] != [a.name for a in header.axes]:
-        raise ValueError("its domain is not that of its axes")
+        raise ValueError("its domain must have the axes of its header")
     for limits, axis in zip(domain, header.axes, strict=True):
-        least = _SCALES.get(limits.scale)
-        if least is None or not least <= limits.low < limits.high:
+        lowest = _SCALES.get(limits.scale)
+        if lowest is None or not lowest <= limits.low < limits.high:
             raise ValueError(
                 f"the domain of '{axis.name}' can't be from {limits.low:g} "
                 f"to {limits.high:g} in the scale '{limits.scale}'"
@@ -316,14 +314,10 @@ def _check_domain(domain: Sequence[AxisDomain], header: GridHeader) -> None:
 
 
 def _check_consistent(weights: Weights) -> None:
-    """Check that the shapes of the emissions fit the header.
-
-    Raises:
-        ValueError: Names the emission and both shapes.
-    """
+    """Raise a ValueError unless the emissions have the shape of the header."""
     header = weights.header
     if not weights.shapes:
-        raise ValueError("it holds no emissions")
+        raise ValueError("it must have at least one emission")
     for emission, shape in weights.shapes.items():
         expected = (*header.shape, header.size_of(emission))
         if (*shape.nodes, shape.size) != expected:
@@ -336,13 +330,10 @@ def _check_consistent(weights: Weights) -> None:
 def _check_sizes(
     weights: Weights, emission: str, listed: Mapping[str, str]
 ) -> None:
-    """Check that the settings do not ask for more than the file can hold.
+    """Raise a ValueError if the sizes in the settings are too large.
 
-    The exact shapes are checked when the emulator is built, by which time
-    its skeleton already takes memory.
-
-    Raises:
-        ValueError: Names the emission and the sizes.
+    The exact shapes are checked later, when a skeleton of these sizes is
+    already in memory.
     """
     settings = weights.provenance.architecture_config.values()
     lengths = [len(s) for s in settings if isinstance(s, list)]

@@ -1,7 +1,7 @@
 """Checks that weights belong to the grid file of the same name.
 
-A grid may have been remade since its weights were built, and a user's own
-grid may have the name of one whose weights ship with the package. Used by
+A grid may have changed since its weights were built, and a user's grid may
+have the name of a grid whose weights are part of the package. Used by
 `EmulatedGrid` and when grids are swapped.
 """
 
@@ -31,8 +31,8 @@ def find_weights(
         grid_dir (str/Path): As for `folders`.
 
     Returns:
-        Path: An existing file, or None. Weights in another folder than the
-            grid are ignored if their axes or wavelengths differ.
+        Path: An existing file, or None. Weights that are not in the folder
+            of the grid are ignored if their axes or wavelengths differ.
     """
     weights, grid = locate(grid_name, grid_dir)
     if weights is None or grid is None or grid.parent == weights.parent:
@@ -41,9 +41,9 @@ def find_weights(
 
 
 def check_fits(weights: Weights, grid: Path | None) -> None:
-    """Check that weights were built from a grid file.
+    """Raise if weights and a grid file differ in axes or wavelengths.
 
-    Warns if the axes and wavelengths are the same but the file is not.
+    Warns if these are equal, but the weights were built from another file.
 
     Args:
         weights (Weights): The weights.
@@ -56,12 +56,12 @@ def check_fits(weights: Weights, grid: Path | None) -> None:
         return
     differs = difference(weights.header, grid)
     remedy = (
-        f"Build its weights with `synthesizer-emulator build {grid}`, or take "
-        f"these nevertheless with weights='{weights.path}'."
+        f"Build new weights with `synthesizer-emulator build {grid}`, or use "
+        f"the existing weights with weights='{weights.path}'."
     )
     if differs:
         raise GridError(
-            f"'{weights.path}' holds the weights of another grid than "
+            f"The weights '{weights.path}' were built from another grid than "
             f"'{grid}': {differs}. {remedy}"
         )
     if _is_suspect(weights.path, grid) and (
@@ -69,8 +69,8 @@ def check_fits(weights: Weights, grid: Path | None) -> None:
         != weights.provenance.source_hash
     ):
         warn(
-            f"'{weights.path}' was built from another version of the grid "
-            f"'{grid}', and is used in its place. {remedy}"
+            f"The weights '{weights.path}' were built from another version of "
+            f"the grid '{grid}', but are used. {remedy}"
         )
 
 
@@ -82,7 +82,7 @@ def difference(header: GridHeader, grid: Path) -> str:
         grid (Path): The file of the grid.
 
     Returns:
-        str: The difference; empty if there is none, or if the file can't be
+        str: The difference; empty if the two agree, or if the file can't be
             read.
     """
     try:
@@ -90,10 +90,12 @@ def difference(header: GridHeader, grid: Path) -> str:
     except (GridError, OSError):
         return ""
     names, native_names = (
-        ", ".join(axis.name for axis in each.axes) for each in (header, native)
+        ", ".join(axis.name for axis in h.axes) for h in (header, native)
     )
     if names != native_names:
-        return f"the axes are {native_names} in the grid, {names} in the other"
+        return (
+            f"the axes are {native_names} in the grid, {names} in the weights"
+        )
     for axis, other in zip(native.axes, header.axes, strict=True):
         if not np.array_equal(axis.values, other.values) or (
             axis.units != other.units
@@ -108,7 +110,7 @@ def _is_suspect(weights: Path, grid: Path) -> bool:
     """Whether a grid may have changed since its weights were built."""
     if weights.parent != grid.parent:
         return True
-    # Copies may keep the time of modification, but not that of change.
+    # Copying can preserve a file's modification time, but not its change time.
     written, made = (
         max(s.st_mtime_ns, s.st_ctime_ns)
         for s in (weights.stat(), grid.stat())
@@ -118,5 +120,5 @@ def _is_suspect(weights: Path, grid: Path) -> bool:
 
 @cache
 def _digest(grid: Path, changed: int) -> str:
-    """Compute the SHA-256 of a grid, once for each version of its file."""
+    """Return the SHA-256 of a grid, computed once per change of the file."""
     return file_digest(grid)

@@ -1,7 +1,8 @@
-"""Fluxes at many points: the nodes of a grid, or any other points.
+"""Fluxes at many points, for example the nodes of a grid.
 
-At an emulator's own nodes NumPy evaluates the default architecture; elsewhere
-JAX does, in chunks that share their compilations.
+NumPy evaluates the default architecture at the nodes of the emulator. JAX
+evaluates other architectures and points, in chunks of fixed sizes, so that
+little is compiled.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,11 +30,11 @@ from synthesizer_emulator.gridfile.nodes import node_mesh
 from synthesizer_emulator.wavelengths import WavelengthMap, identity
 from synthesizer_emulator.weights.weights import Weights
 
-# The relative distance from a node that rounding in single precision explains.
+# The relative distance from a node due to rounding in single precision.
 _ROUNDING = 1e-7
 
-# The number of points in one chunk. Each number of points needs a compilation
-# of its own, so a small chunk is padded to `_SMALL_CHUNK`, any other to this.
+# The number of points in a chunk. JAX compiles once per number of points, so
+# small chunks are padded to `_SMALL_CHUNK`, and others to this number.
 CHUNK_SIZE = 256
 _SMALL_CHUNK = 16
 
@@ -68,21 +69,13 @@ def _decode(
 def fluxes_at(
     emission: EmissionEmulator, coordinates: Coordinates, points: NDArray
 ) -> NDArray:
-    """Evaluate an emission at points, in two halves.
+    """Evaluate the fluxes (m, n) of an emission at axis values (m, d).
 
-    The regressor takes long to compile and little to run, and is shared by
-    all wavelengths; for the decoder it is the other way round. Points are
-    padded, to one size for the regressor and to one of two for the decoder,
-    so that hardly any number of points needs a compilation of its own.
-
-    Args:
-        emission (EmissionEmulator): The emission.
-        coordinates (Coordinates): The scaling of the axes.
-        points (np.ndarray of float): Axis values, (m, d), with m from 1 to
-            `CHUNK_SIZE`.
-
-    Returns:
-        np.ndarray of float: The fluxes, (m, n).
+    The regressor and the decoder are compiled separately. The regressor is
+    slow to compile and fast to run, and does not depend on the wavelengths;
+    the decoder is fast to compile, and slow to run. The points, of which there
+    are 1 to `CHUNK_SIZE`, are padded to one size for the regressor and to one
+    of two sizes for the decoder.
     """
     n = len(points)
     padded = np.concatenate(
@@ -95,7 +88,7 @@ def fluxes_at(
         jnp.asarray(padded),
     )
     size = _SMALL_CHUNK if n <= _SMALL_CHUNK else CHUNK_SIZE
-    # Slices by NumPy, which does not compile them.
+    # NumPy does not compile slices, unlike JAX.
     fluxes = _decode(
         emission.decoder,
         emission.soft_log,
@@ -108,19 +101,20 @@ def fluxes_at(
 
 @dataclass(frozen=True)
 class PointArrays:
-    """An emulator's emissions at an array of points.
+    """The emissions of an emulator at an array of points.
 
     Attributes:
         weights (Weights): The weights of the emulator.
         points (np.ndarray of float): The values of the emulator's d axes at
             each point, in the units of the grid, (..., d). For the nodes of
             a grid, (n1, ..., nd, d).
-        factor (float): Multiplies every emission.
-        node_indices (np.ndarray of int): The index of each point among the
-            emulator's own nodes, (...); None if some are not nodes.
-        between (tuple): The number of an axis and a value on it that
-            replaces the nodes of that axis; `node_indices` then counts the
-            nodes of the other axes.
+        factor (float): The factor of all emissions.
+        node_indices (np.ndarray of int): The index of each point in the
+            flattened array of the emulator's nodes, (...); None if a point
+            is not a node.
+        between (tuple): The index of an axis, and a value that replaces the
+            nodes of this axis; `node_indices` then refers to the nodes of
+            the other axes.
     """
 
     weights: Weights
@@ -140,38 +134,38 @@ class PointArrays:
 
         Args:
             weights (Weights): The weights of the emulator.
-            axes_values (sequence of np.ndarray): The nodes of each axis of
-                the emulator; for an axis that the grid does not have, its
-                value (), which may lie between nodes.
-            factor (float): Multiplies every emission.
+            axes_values (sequence of np.ndarray): The nodes along each axis
+                of the emulator; for an axis that the grid lacks, a scalar,
+                which may lie between nodes.
+            factor (float): The factor of all emissions.
 
         Returns:
             PointArrays: The emissions, with points of shape (n1, ..., nd,
-                d) without the axes that the grid does not have.
+                d) without the axes that the grid lacks.
         """
-        lines = [np.atleast_1d(values) for values in axes_values]
+        axes = [np.atleast_1d(values) for values in axes_values]
         nodes = tuple(n for values in axes_values for n in np.shape(values))
         shape = list(weights.header.shape)
         indices, off_nodes = [], []
         for number, axis in enumerate(weights.header.axes):
-            line = lines[number]
-            nearest = np.abs(axis.values[:, None] - line).argmin(axis=0)
+            values = axes[number]
+            nearest = np.abs(axis.values[:, None] - values).argmin(axis=0)
             on_nodes = axis.values[nearest]
-            if np.allclose(on_nodes, line, rtol=_ROUNDING, atol=0.0):
-                lines[number] = on_nodes
+            if np.allclose(on_nodes, values, rtol=_ROUNDING, atol=0.0):
+                axes[number] = on_nodes
             else:
                 off_nodes.append(number)
-                nearest, shape[number] = np.zeros(len(line), int), 1
+                nearest, shape[number] = np.zeros(len(values), int), 1
             indices.append(nearest)
         between = None
         if len(off_nodes) == 1 and np.ndim(axes_values[off_nodes[0]]) == 0:
-            between = off_nodes[0], float(lines[off_nodes[0]][0])
+            between = off_nodes[0], float(axes[off_nodes[0]][0])
         node_indices = None
         if between is not None or not off_nodes:
             node_indices = np.asarray(
                 np.ravel_multi_index(np.ix_(*indices), shape)
             ).reshape(nodes)
-        points = node_mesh(lines).reshape(*nodes, len(lines))
+        points = node_mesh(axes).reshape(*nodes, len(axes))
         return cls(weights, points, factor, node_indices, between)
 
     @property
@@ -185,12 +179,12 @@ class PointArrays:
         view: WavelengthMap,
         dtype: np.dtype | type = np.float64,
     ) -> NDArray:
-        """Return a spectrum at every point on new wavelengths.
+        """Return the fluxes of a spectrum at all points on new wavelengths.
 
         Args:
             name (str): The spectrum.
-            view (WavelengthMap): From the emulator's wavelengths to the
-                new ones; only those that contribute are evaluated.
+            view (WavelengthMap): The map from the emulator's wavelengths to
+                the new ones; only wavelengths that contribute are evaluated.
             dtype (np.dtype): The precision of the result.
 
         Returns:
@@ -209,11 +203,11 @@ class PointArrays:
 
         Args:
             name (str): `luminosity`, `nebular_continuum`, `transmitted`.
-            factor (float): Multiplies the values.
+            factor (float): The factor of the values.
 
         Returns:
-            np.ndarray: The values (..., nlines), in double precision, as
-                a line luminosity in erg/s can overflow single precision.
+            np.ndarray: The values, (..., nlines), in double precision,
+                because luminosities in erg/s can overflow single precision.
         """
         path = f"lines/{name}"
         all_lines = identity(self.weights.shapes[path].size)
@@ -236,7 +230,7 @@ class PointArrays:
         Args:
             indices (np.ndarray of int): The nodes to keep; a single integer
                 drops the axis.
-            axis (int): The number of the axis among those of `nodes`.
+            axis (int): The index of the axis in `nodes`.
         """
         kept = self.node_indices
         if kept is not None:
@@ -245,9 +239,10 @@ class PointArrays:
         return replace(self, points=points, node_indices=kept)
 
     def digest(self, name: str) -> str:
-        """Return the digest of a spectrum, without evaluating it.
+        """Return a digest of a spectrum from its tensors and the points.
 
-        It is the same on every machine; values differ in their last digits.
+        It is the same on all machines, although the last digits of the fluxes
+        differ.
         """
         weights = self.weights
         names = (
@@ -269,15 +264,15 @@ class PointArrays:
     def _evaluate(
         self, path: str, view: WavelengthMap, dtype: np.dtype | type
     ) -> NDArray:
-        """Evaluate one emission at every point, one chunk at a time."""
+        """Evaluate one emission at all points, in chunks."""
         n_points, size = self.points[..., 0].size, view.matrix.shape[0]
         values = np.zeros((n_points, size), dtype)
         if len(view.columns):
             rows, columns, fluxes = self._evaluator(path, view.columns)
-            place = view.sparse_writer(columns)
+            write = view.sparse_writer(columns)
             for first in range(0, len(rows), CHUNK_SIZE):
                 chunk = rows[first : first + CHUNK_SIZE]
-                place(values, chunk, fluxes(chunk))
+                write(values, chunk, fluxes(chunk))
         if self.factor != 1.0:
             values *= self.factor
         return values.reshape(*self.nodes, size)
@@ -289,17 +284,17 @@ class PointArrays:
         NDArray[np.intp],
         Callable[[NDArray[np.intp]], NDArray],
     ]:
-        """Return the function that evaluates an emission, and its domain.
+        """Return a function that evaluates an emission, and its indices.
 
         Args:
             path (str): The emission, e.g. `spectra/incident`.
-            columns (np.ndarray of int): Indices of the wavelengths or
+            columns (np.ndarray of int): The indices of the wavelengths or
                 lines.
 
         Returns:
-            tuple: The indices of the points (m,) and of the columns (n,)
-                that can have emission, and a function from some of these
-                points (p,), at most `CHUNK_SIZE`, to fluxes (p, n).
+            tuple: The indices of the points, (m,), and of the columns, (n,),
+                that can have emission, and a function from p of the points,
+                at most `CHUNK_SIZE`, to fluxes (p, n).
         """
         if self.node_indices is not None:
             table = self.weights.node_table(path, columns, self.between)
@@ -322,5 +317,5 @@ class PointArrays:
         return np.arange(len(points)), np.arange(len(columns)), fluxes
 
     def __deepcopy__(self, memo: dict) -> Self:
-        """Return the arrays themselves, which never change."""
+        """Return the same object, as it is immutable."""
         return self

@@ -16,22 +16,22 @@ class Provenance:
     """The source, settings and errors of an emulator.
 
     Attributes:
-        grid_name (str): The name of the grid it was built from.
-        source_hash (str): The SHA-256 of the file of that grid.
+        grid_name (str): The name of the grid.
+        source_hash (str): The SHA-256 of the file of the grid or samples.
         architecture (str): The name of the architecture.
         architecture_config (Mapping): The settings of the architecture.
         training_config (Mapping): The settings of the training.
-        errors (Mapping): For each emission of the grid the quantiles of
-            the fractional error at the nodes; for scattered samples, at
-            those held out of training.
-        seconds (float): The duration of the build, or of its part after
-            the last interruption.
+        errors (Mapping): The quantiles of the fractional error of each
+            emission, at the nodes of the grid or at scattered samples held
+            out of training.
+        seconds (float): The duration of the build after the last
+            interruption, s.
         versions (Mapping): The versions of the packages that built it.
         trained_on (str): A description of the training set.
         author (str): The author.
         notes (str): The author's notes.
-        histories (Mapping): The losses of each training: by emission, or
-            by emission and name, as in `spectra/incident: member 2`.
+        histories (Mapping): The losses of each training, by emission or by
+            emission and name, as in `spectra/incident: member 2`.
     """
 
     grid_name: str
@@ -56,17 +56,18 @@ def as_stored(provenance: Provenance) -> Provenance:
     """Return a provenance as it is after writing and reading.
 
     Raises:
-        InconsistentArguments: If a value can't be stored; names it.
+        InconsistentArguments: If a value can't be stored; the message gives
+            its name.
     """
     try:
         values = parse_json(to_json(asdict(provenance)))
         return typed(Provenance, values, "the provenance")
     except (TypeError, ValueError) as error:
         raise InconsistentArguments(
-            f"That can't be kept with the weights: {error}."
+            f"The provenance can't be stored with the weights: {error}."
         ) from error
 
 
 def to_json(values: Any) -> str:
-    """Return JSON, with NumPy's numbers as Python's."""
+    """Return values as JSON, with NumPy scalars as Python numbers."""
     return json.dumps(values, allow_nan=False, default=np.generic.item)

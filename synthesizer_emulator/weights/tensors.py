@@ -1,4 +1,4 @@
-"""The named tensors of an emission in HDF5, and how they are packed."""
+"""The named tensors of an emission in HDF5, packed as integers."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,10 +22,11 @@ from synthesizer_emulator.files.schema import parse_json, typed_value
 from synthesizer_emulator.gridfile.reading import text
 
 REMEDY = (
-    "Get the whole file, or build it again with `synthesizer-emulator build`."
+    "Copy the complete file again, or rebuild it with `synthesizer-emulator "
+    "build`."
 )
 
-# Integers up to here are exact in single precision.
+# The largest integer up to which all integers are exact in single precision.
 _LARGEST_INTEGER = 2**24
 
 # Attributes of `EmissionEmulator` that files store under another name.
@@ -33,11 +34,11 @@ _STORED_NAMES = {"has_emission": "alive"}
 
 
 class StoredTensors(Mapping):
-    """The tensors of each emission of a weights file, by its path.
+    """The tensors of all emissions of a weights file, by emission path.
 
     The bytes of the file are kept in memory, so the file may be moved. The
-    tensors of an emission are unpacked on first use: that takes most of the
-    time of reading a file, and few scripts need every emission.
+    tensors of an emission are unpacked on first use, because this takes most
+    of the time of reading a file, and few scripts need all emissions.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class StoredTensors(Mapping):
 
 
 def tensors_of(emission: EmissionEmulator) -> dict[str, NDArray]:
-    """Return the tensors of an emission by the names in a weights file."""
+    """Return the tensors of an emission by their names in a weights file."""
     _, _, *stored = nnx.split(emission, Derived, ...)
     return {
         tensor_name(key): np.asarray(variable[...])
@@ -84,11 +85,7 @@ def tensors_of(emission: EmissionEmulator) -> dict[str, NDArray]:
 
 
 def tensor_name(key: tuple) -> str:
-    """Return the name of a tensor in a weights file.
-
-    Args:
-        key (tuple): The path of the variable in an `EmissionEmulator`.
-    """
+    """Return the stored name of a variable by its path in the emulator."""
     first, *rest = key
     return "/".join(map(str, (_STORED_NAMES.get(first, first), *rest)))
 
@@ -103,8 +100,8 @@ def write_tensors(
     Args:
         group (h5py.Group): An empty group, open for writing.
         tensors (Mapping): The tensors by their names.
-        architecture (Architecture): Tells which tensors are rounded, and
-            can be packed as integers; by default none.
+        architecture (Architecture): The architecture, which determines the
+            tensors to pack as integers; by default none are packed.
     """
     group.attrs["tensors"] = json.dumps(
         {
@@ -115,7 +112,7 @@ def write_tensors(
     for name, tensor in tensors.items():
         storage = architecture.storage_of(name) if architecture else None
         packed, unit = _pack(tensor, storage)
-        # Compression removes the zeros of sparse emissions.
+        # The zeros of sparse emissions compress well.
         filters = (
             {"compression": "gzip", "shuffle": True} if packed.ndim else {}
         )
@@ -136,7 +133,7 @@ def read_tensors(group: h5py.Group) -> dict[str, NDArray]:
     Raises:
         ValueError: If one is missing, not finite, or of another shape or
             precision.
-        Exception: Of nearly any kind, if the file is damaged.
+        Exception: Of many classes, if the file is damaged.
     """
     listed = list_tensors(group)
     check_listed(group, listed)
@@ -145,9 +142,11 @@ def read_tensors(group: h5py.Group) -> dict[str, NDArray]:
         where = f"'{group.name}/{name}'"
         unpacked = _signature(tensor.dtype, tensor.shape)
         if unpacked != listed[name]:
-            raise ValueError(f"{where} is {unpacked} when unpacked")
+            raise ValueError(
+                f"{where} must be {listed[name]} when unpacked, got {unpacked}"
+            )
         if not np.isfinite(tensor).all():
-            raise ValueError(f"{where} is not finite")
+            raise ValueError(f"{where} must be finite, got NaN or infinity")
     return tensors
 
 
@@ -158,7 +157,8 @@ def list_tensors(group: h5py.Group) -> dict[str, str]:
         group (h5py.Group): A group written by `write_tensors`.
 
     Returns:
-        dict: By the names of the tensors, e.g. `float32[64, 2048]`.
+        dict: The precisions and shapes, e.g. `float32[64, 2048]`, by the
+            names of the tensors.
     """
     return typed_value(
         Mapping[str, str],
@@ -186,8 +186,8 @@ def check_listed(group: h5py.Group, listed: Mapping[str, str]) -> None:
         signature = _signature(dtype, stored.shape)
         if signature != expected:
             raise ValueError(
-                f"tensor '{group.name}/{name}' is {signature}, expected "
-                f"{expected}"
+                f"tensor '{group.name}/{name}' must be {expected}, got "
+                f"{signature}"
             )
 
 
@@ -230,10 +230,10 @@ def _unpack(dataset: h5py.Dataset) -> NDArray:
 
 
 def _broadcast(unit: NDArray, tensor: NDArray) -> NDArray:
-    """Shape units to multiply the rows of a matrix, or a table's columns."""
+    """Reshape units to those of a matrix's rows or of a table's columns."""
     return unit[:, None] if tensor.ndim == 2 else unit
 
 
 def _signature(dtype: np.dtype, shape: Sequence[int]) -> str:
-    """Return precision and shape as text, e.g. `float32[64, 2048]`."""
+    """Return a precision and shape as text, e.g. `float32[64, 2048]`."""
     return f"{dtype}[{', '.join(str(n) for n in shape)}]"

@@ -42,10 +42,10 @@ class Weights:
         shapes (Mapping): The shape of each emission, by its path.
         tensors (Mapping): The tensors of each emission, by its path and
             then by their names.
-        path (Path): The file, if there is one.
+        path (Path): The file; None before it is written.
         contents (bytes): The bytes of the file when it was read.
-        format_version (int): The format of the file; from 3 on it has a
-            checksum, which was verified.
+        format_version (int): The format of the file; from version 3 on it
+            has a checksum, which was verified.
     """
 
     header: GridHeader
@@ -64,7 +64,7 @@ class Weights:
 
     @property
     def available_spectra(self) -> tuple[str, ...]:
-        """The names of the spectra, the derived ones included, sorted."""
+        """The names of the spectra, including derived ones, sorted."""
         trained = [
             path.removeprefix("spectra/")
             for path in self.shapes
@@ -74,7 +74,7 @@ class Weights:
 
     @property
     def has_node_tables(self) -> bool:
-        """Whether `node_table` can evaluate emissions at their own nodes."""
+        """Whether NumPy can evaluate emissions at the nodes."""
         return self.architecture.has_node_table
 
     @cached_property
@@ -90,8 +90,8 @@ class Weights:
         """The emulator of all emissions.
 
         Raises:
-            GridError: If a tensor has another shape or precision than the
-                architecture expects; names the tensor and both.
+            GridError: If the tensors do not have the shapes or precisions of
+                the architecture.
         """
 
         def group(name: str) -> dict[str, EmissionEmulator]:
@@ -134,7 +134,7 @@ class Weights:
 
     @cached_property
     def _emissions(self) -> dict[str, EmissionEmulator]:
-        """The emissions that were rebuilt so far, by their paths."""
+        """The emissions that were rebuilt so far, by path."""
         return {}
 
     def node_table(
@@ -143,17 +143,18 @@ class Weights:
         columns: NDArray[np.intp],
         between: tuple[int, float] | None = None,
     ) -> NodeTable | None:
-        """Evaluate an emission at its own nodes without JAX.
+        """Evaluate the latents of an emission at the nodes without JAX.
 
         Args:
             path (str): The emission, e.g. `spectra/incident`.
-            columns (np.ndarray of int): Indices of the wavelengths or
+            columns (np.ndarray of int): The indices of the wavelengths or
                 lines to evaluate, (n,).
-            between (tuple): The number of an axis and a value on it that
-                replaces the nodes of that axis.
+            between (tuple): The index of an axis, and a value that replaces
+                the nodes of this axis.
 
         Returns:
-            NodeTable: None if only JAX can evaluate the emission.
+            NodeTable: The latents and their decoder; None if only JAX can
+                evaluate the emission.
         """
         if between is not None:
             axis, value = between
@@ -167,13 +168,13 @@ class Weights:
         )
 
     def __deepcopy__(self, memo: dict) -> Self:
-        """Return the weights themselves, which never change."""
+        """Return the same object, as it is immutable."""
         return self
 
     def __repr__(self) -> str:
         """Return the grid and the architecture, without the numbers."""
-        of = self.provenance
-        return f"Weights({of.grid_name}, {of.architecture})"
+        provenance = self.provenance
+        return f"Weights({provenance.grid_name}, {provenance.architecture})"
 
     def _rebuild(self, path: str) -> EmissionEmulator:
         """Fill the skeleton of one emission with its tensors.
@@ -202,9 +203,10 @@ class Weights:
                 tensor.dtype,
             ):
                 raise ValueError(
-                    f"tensor '{path}/{name}' is {tensor.dtype}{tensor.shape}, "
-                    f"but the architecture '{self.provenance.architecture}' "
-                    f"expects {expected.dtype}{expected.shape}"
+                    f"tensor '{path}/{name}' must be {expected.dtype}"
+                    f"{expected.shape} in the architecture "
+                    f"'{self.provenance.architecture}', got {tensor.dtype}"
+                    f"{tensor.shape}"
                 )
             variables[key] = variables[key].replace(jnp.asarray(tensor))
         state = nnx.from_flat_state(variables.items())
