@@ -42,12 +42,7 @@ class Network(Protocol):
 def check_layers(
     hidden: Sequence[int], activation: str, name: str = "hidden"
 ) -> None:
-    """Check the widths and the activation of hidden layers.
-
-    Args:
-        hidden (sequence of int): The widths of the hidden layers.
-        activation (str): The activation after each layer.
-        name (str): The name of the setting, for messages.
+    """Check the widths, memory and activation of hidden layers.
 
     Raises:
         InconsistentArguments: If a width is out of range, or the layers do

@@ -75,20 +75,8 @@ def residual_node_table(
 ) -> NodeTable | None:
     """Evaluate the latents of the default architecture at its nodes.
 
-    Args:
-        tensors (Mapping): The tensors of an emission, by their names.
-        columns (np.ndarray of int): The indices of the requested
-            wavelengths.
-        between (tuple): As for `Architecture.node_table`.
-        hidden (sequence of int): The widths of the hidden layers.
-        activation (str): One of `ACTIVATIONS`.
-        trend (float): The factor of the network.
-        ensemble (int): The number of networks, each with a table.
-        softening (float): The softening of the logarithm.
-
-    Returns:
-        NodeTable: The latents and their decoder; None if the tensors do not
-            fit these settings.
+    The arguments are those of `Architecture.node_table` and the settings of
+    `ResidualTable`. Returns None if the tensors do not fit these settings.
     """
     prefixes = ["regressor"]
     if ensemble > 1:

@@ -248,8 +248,8 @@ def open_source(
         if latin_hypercube is not None:
             raise InconsistentArguments(
                 "--latin-hypercube (latin_hypercube=) needs a grid, but "
-                f"'{paths[0].name}' contains scattered samples. Use it "
-                "without this option."
+                f"'{paths[0].name}' contains scattered samples. Leave out the "
+                "option, or use a grid."
             )
         return ScatteredSamples.open(paths, axes, spectra)
     if len(paths) > 1:

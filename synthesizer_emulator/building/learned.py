@@ -63,15 +63,10 @@ def error_weights(header: GridHeader, emission: str) -> NDArray[np.float64]:
 def learned_emissions(
     header: GridHeader, spectra: tuple[str, ...] | None, path: Path
 ) -> tuple[str, ...]:
-    """Return the paths of the emissions to learn.
+    """Return the paths of the emissions to learn, e.g. `spectra/incident`.
 
-    Args:
-        header (GridHeader): The header of the grid.
-        spectra (tuple of str): The requested spectra; all by default.
-        path (Path): The grid file, for messages.
-
-    Returns:
-        tuple of str: For instance `spectra/incident`, `lines/luminosity`.
+    All spectra are learned if none are requested. `path` is the grid, for
+    messages.
 
     Raises:
         MissingSpectraType: If the grid lacks a requested spectrum.
@@ -167,10 +162,6 @@ def check_values(
 
 def check_header(path: Path, header: GridHeader) -> None:
     """Check that a grid can be emulated.
-
-    Args:
-        path (Path): The grid file, for messages.
-        header (GridHeader): Its header.
 
     Raises:
         GridError: If it is not a grid of emission, has fewer than two axes

@@ -79,17 +79,10 @@ def check_storable(
     emissions: Sequence[str],
     path: Path,
 ) -> None:
-    """Raise, before training, unless the metadata can be stored.
+    """Raise a GridError if the metadata of weights can't be stored.
 
-    Args:
-        header (GridHeader): The header of the grid.
-        domain (sequence of AxisDomain): The training domain.
-        provenance (Provenance): The provenance before training.
-        emissions (sequence of str): The paths of the emissions to learn.
-        path (Path): The grid, for messages.
-
-    Raises:
-        GridError: If the metadata differ after writing and reading.
+    They are written and read in memory before training. `path` is the grid,
+    for messages.
     """
     weights = Weights(header, tuple(domain), provenance, {}, {})
     stream = BytesIO()

@@ -95,13 +95,10 @@ def write_tensors(
     tensors: Mapping[str, NDArray],
     architecture: Architecture | None = None,
 ) -> None:
-    """Write tensors to a group, with a list of their shapes and precisions.
+    """Write named tensors to an empty group, with a list of their shapes.
 
-    Args:
-        group (h5py.Group): An empty group, open for writing.
-        tensors (Mapping): The tensors by their names.
-        architecture (Architecture): The architecture, which determines the
-            tensors to pack as integers; by default none are packed.
+    The architecture determines which tensors are packed as integers; without
+    one, none are packed.
     """
     group.attrs["tensors"] = json.dumps(
         {
@@ -122,16 +119,10 @@ def write_tensors(
 
 
 def read_tensors(group: h5py.Group) -> dict[str, NDArray]:
-    """Read the tensors of a group and check them against their list.
-
-    Args:
-        group (h5py.Group): A group written by `write_tensors`.
-
-    Returns:
-        dict: The tensors by their names.
+    """Read the named tensors of a group and check them against their list.
 
     Raises:
-        ValueError: If one is missing, not finite, or of another shape or
+        ValueError: If a tensor is missing, not finite, or of another shape or
             precision.
         Exception: Of many classes, if the file is damaged.
     """
@@ -151,14 +142,9 @@ def read_tensors(group: h5py.Group) -> dict[str, NDArray]:
 
 
 def list_tensors(group: h5py.Group) -> dict[str, str]:
-    """Read the precision and shape of each tensor from a group's list.
+    """Return the listed precision and shape of each tensor of a group.
 
-    Args:
-        group (h5py.Group): A group written by `write_tensors`.
-
-    Returns:
-        dict: The precisions and shapes, e.g. `float32[64, 2048]`, by the
-            names of the tensors.
+    For example `float32[64, 2048]`, by the names of the tensors.
     """
     return typed_value(
         Mapping[str, str],
@@ -168,14 +154,10 @@ def list_tensors(group: h5py.Group) -> dict[str, str]:
 
 
 def check_listed(group: h5py.Group, listed: Mapping[str, str]) -> None:
-    """Check tensors against their list, without unpacking them.
-
-    Args:
-        group (h5py.Group): A group written by `write_tensors`.
-        listed (Mapping): The result of `list_tensors`.
+    """Check the tensors of a group against their list, without unpacking.
 
     Raises:
-        ValueError: If one is missing or of another shape or precision.
+        ValueError: If a tensor is missing, or of another shape or precision.
     """
     for name, expected in listed.items():
         stored = group.get(name)

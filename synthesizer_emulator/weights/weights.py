@@ -145,16 +145,9 @@ class Weights:
     ) -> NodeTable | None:
         """Evaluate the latents of an emission at the nodes without JAX.
 
-        Args:
-            path (str): The emission, e.g. `spectra/incident`.
-            columns (np.ndarray of int): The indices of the wavelengths or
-                lines to evaluate, (n,).
-            between (tuple): The index of an axis, and a value that replaces
-                the nodes of this axis.
-
-        Returns:
-            NodeTable: The latents and their decoder; None if only JAX can
-                evaluate the emission.
+        As `Architecture.node_table`, for the emission at a path such as
+        `spectra/incident`; but `between` has an axis value in the units of the
+        grid instead of a coordinate.
         """
         if between is not None:
             axis, value = between
