@@ -1,10 +1,11 @@
 """Digests of Python objects, the same in every process and on every machine.
 
-Interrupted work, or work shared by several processes, is recognised by the
-digest of its inputs. Machines differ in the last bits of a logarithm, so
-numbers count to six digits. Functions count by their code and by the objects
-that they refer to. Functions and classes of installed packages count by name
-only; the caller adds the versions of the packages.
+The digest of the inputs identifies interrupted work, and work shared by
+several processes. Numbers are rounded to six digits, because machines differ
+in the last bits of a logarithm. A function is hashed by its code and the
+objects that it refers to; in an installed package a function is hashed by its
+name and code, and a class by its name. The caller adds the versions of the
+packages.
 """
 
 import functools
@@ -30,18 +31,18 @@ import numpy as np
 from numpy.typing import NDArray
 from unyt import unyt_array
 
-# The leading bits of a double that count: the sign, the exponent and 20 bits
-# of the fraction, a relative precision of 1e-6. Two sums that differ in their
-# last bits are rounded differently once in 1e9 times.
+# The leading bits of a double that are hashed: the sign, the exponent and 20
+# bits of the fraction, a relative precision of 1e-6. Two sums that differ in
+# their last bits are rounded to different values once in 1e9 times.
 _KEPT_BITS = 32
 
-# The number of values that are rounded at a time.
+# The number of values rounded at a time.
 _BLOCK = 2**20
 
 # The number of means in a sketch.
 _MEANS = 16
 
-# Digests of objects by their id, with the objects, which must not be freed.
+# Digests of objects by id, with the objects, so that no id is reused.
 _Known = dict[int, tuple[str, Any]]
 
 _PLAIN = (bool, int, complex, str, bytes, type(None))
@@ -63,18 +64,18 @@ _INSTALLED = tuple(
 )
 
 
-def digest(*things: Any) -> str:
+def digest(*objects: Any) -> str:
     """Return a digest of objects.
 
     Args:
-        *things (Any): Numbers, texts and arrays (with units or without),
-            collections and dataclasses of them, functions, classes and
+        *objects (Any): Numbers, strings and arrays (with or without units),
+            collections and dataclasses of these, functions, classes and
             other objects.
 
     Returns:
-        str: 64 hexadecimal digits, the same in every process and on every
-            machine, and for numbers that agree to six digits. The order
-            counts in sequences, but not in mappings and sets.
+        str: 64 hexadecimal digits, the same in every process, on every
+            machine, and for numbers that agree to six digits. They depend
+            on the order of sequences, but not of mappings and sets.
 
     Examples:
         >>> digest(1.0, [2, 3]) == digest(1.0 + 1e-15, [2, 3])
@@ -82,7 +83,7 @@ def digest(*things: Any) -> str:
         >>> digest(lambda x: x + 1) == digest(lambda x: x + 2)
         False
     """
-    return _digest(things, {})
+    return _digest(objects, {})
 
 
 def file_digest(path: Path) -> str:
@@ -92,22 +93,22 @@ def file_digest(path: Path) -> str:
 
 
 def json_digest(value: Any) -> str:
-    """Return the SHA-256 of a value in JSON, in hex; order counts."""
+    """Return the SHA-256 of a value in JSON, in hex; keys are not sorted."""
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()
 
 
 def sketch(values: NDArray) -> list[str]:
-    """Summarise an array that is reproducible to about 1e-6 only.
+    """Summarise an array that is reproducible only to about 1e-6.
 
     The output of a network in single precision differs by that much between
-    machines. Fourth roots let faint values count.
+    machines. Fourth roots make the summary sensitive to faint values.
 
     Args:
         values (np.ndarray of float): The array, of any shape.
 
     Returns:
-        list of str: The shape, and the means of the fourth roots of every
-            16th value, to five digits.
+        list of str: The shape, and 16 means of the fourth roots to five
+            digits, each over every 16th value.
     """
     roots = np.abs(np.asarray(values, np.float64).reshape(-1)) ** 0.25
     means = [roots[i::_MEANS].mean() for i in range(min(_MEANS, len(roots)))]
@@ -115,11 +116,7 @@ def sketch(values: NDArray) -> list[str]:
 
 
 def rounded(values: NDArray) -> Iterator[bytes]:
-    """Yield the bytes of an array rounded to six digits, block by block.
-
-    Args:
-        values (np.ndarray of float): The array, of any shape.
-    """
+    """Yield the bytes of an array, rounded to six digits, block by block."""
     flat = np.ascontiguousarray(values).reshape(-1)
     half = np.uint64(1 << (_KEPT_BITS - 1))
     for start in range(0, len(flat), _BLOCK):
@@ -131,50 +128,48 @@ def rounded(values: NDArray) -> Iterator[bytes]:
         yield (bits >> np.uint64(_KEPT_BITS)).astype("<u4").tobytes()
 
 
-def _digest(thing: Any, known: _Known) -> str:
+def _digest(obj: Any, known: _Known) -> str:
     """Return the digest of one object; see `_pieces`."""
     hashed = hashlib.sha256()
-    for piece in _pieces(thing, known):
+    for piece in _pieces(obj, known):
         hashed.update(piece)
     return hashed.hexdigest()
 
 
-def _pieces(thing: Any, known: _Known) -> Iterator[bytes]:
-    """Yield the bytes that an object is hashed by.
+def _pieces(obj: Any, known: _Known) -> Iterator[bytes]:
+    """Yield the bytes of an object for its hash.
 
-    Args:
-        thing (Any): The object.
-        known (dict): The digests of objects met before.
+    `known` holds the digests of the objects already hashed.
     """
-    if isinstance(thing, unyt_array):
-        yield f"units {thing.units} ".encode()
-        yield from _numbers(np.asarray(thing), known)
-    elif isinstance(thing, float | np.ndarray | np.generic | jax.Array):
-        yield from _numbers(np.asarray(thing), known)
-    elif isinstance(thing, _PLAIN):
-        yield f"{type(thing).__name__} {thing!r} ".encode()
-    elif isinstance(thing, Mapping):
-        pairs = sorted(_digest(pair, known) for pair in thing.items())
+    if isinstance(obj, unyt_array):
+        yield f"units {obj.units} ".encode()
+        yield from _numbers(np.asarray(obj), known)
+    elif isinstance(obj, float | np.ndarray | np.generic | jax.Array):
+        yield from _numbers(np.asarray(obj), known)
+    elif isinstance(obj, _PLAIN):
+        yield f"{type(obj).__name__} {obj!r} ".encode()
+    elif isinstance(obj, Mapping):
+        pairs = sorted(_digest(pair, known) for pair in obj.items())
         yield f"mapping {pairs} ".encode()
-    elif isinstance(thing, Set):
-        items = sorted(_digest(item, known) for item in thing)
+    elif isinstance(obj, Set):
+        items = sorted(_digest(item, known) for item in obj)
         yield f"set {items} ".encode()
-    elif isinstance(thing, Sequence):
-        yield f"sequence {len(thing)} ".encode()
-        for item in thing:
+    elif isinstance(obj, Sequence):
+        yield f"sequence {len(obj)} ".encode()
+        for item in obj:
             yield from _pieces(item, known)
     else:
-        if id(thing) not in known:
-            # A placeholder, for functions that call themselves.
-            known[id(thing)] = "itself", thing
-            parts = [_digest(part, known) for part in _parts_of(thing)]
-            whole = _digest([_name(type(thing)), *parts], known)
-            known[id(thing)] = whole, thing
-        yield known[id(thing)][0].encode()
+        if id(obj) not in known:
+            # A placeholder, for recursive functions.
+            known[id(obj)] = "itself", obj
+            parts = [_digest(part, known) for part in _parts_of(obj)]
+            whole = _digest([_name(type(obj)), *parts], known)
+            known[id(obj)] = whole, obj
+        yield known[id(obj)][0].encode()
 
 
 def _numbers(values: NDArray, known: _Known) -> Iterator[bytes]:
-    """Yield the bytes that an array is hashed by."""
+    """Yield the bytes of an array for its hash."""
     kind = values.dtype.kind
     yield f"array {kind} {values.shape} ".encode()
     if kind == "f":
@@ -185,38 +180,37 @@ def _numbers(values: NDArray, known: _Known) -> Iterator[bytes]:
         yield from _pieces(values.reshape(-1).tolist(), known)
 
 
-def _parts_of(thing: Any) -> Sequence[Any]:
-    """Return what an object is hashed by, if no number or collection."""
-    if isinstance(thing, FunctionType):
-        return _of_function(thing)
-    if isinstance(thing, MethodType):
-        return thing.__func__, thing.__self__
-    if isinstance(thing, CodeType):
-        return thing.co_code, thing.co_names, thing.co_consts
-    if isinstance(thing, CellType):
-        # Empty until its variable is assigned.
-        return _contents(thing)
-    if isinstance(thing, functools.partial):
-        return thing.func, thing.args, thing.keywords
-    if isinstance(thing, type):
-        return _of_class(thing)
-    if isinstance(thing, property):
-        return (thing.fget,)
-    if isinstance(thing, BuiltinFunctionType | np.ufunc | ModuleType):
-        return (_name(thing),)
-    if hasattr(thing, "__wrapped__"):
-        # A function compiled by JAX, or with a cache.
-        return (thing.__wrapped__,)
-    if is_dataclass(thing):
-        return [getattr(thing, f.name) for f in fields(thing)]
-    if _is_installed(type(thing)) and " at 0x" not in repr(thing):
-        # Objects of other packages may hold caches, which change.
-        return (repr(thing),)
-    return type(thing), getattr(thing, "__dict__", {})
+def _parts_of(obj: Any) -> Sequence[Any]:
+    """Return the attributes that determine the behaviour of an object."""
+    if isinstance(obj, FunctionType):
+        return _of_function(obj)
+    if isinstance(obj, MethodType):
+        return obj.__func__, obj.__self__
+    if isinstance(obj, CodeType):
+        return obj.co_code, obj.co_names, obj.co_consts
+    if isinstance(obj, CellType):
+        return _contents(obj)
+    if isinstance(obj, functools.partial):
+        return obj.func, obj.args, obj.keywords
+    if isinstance(obj, type):
+        return _of_class(obj)
+    if isinstance(obj, property):
+        return (obj.fget,)
+    if isinstance(obj, BuiltinFunctionType | np.ufunc | ModuleType):
+        return (_name(obj),)
+    if hasattr(obj, "__wrapped__"):
+        # A function with a cache, or compiled by JAX.
+        return (obj.__wrapped__,)
+    if is_dataclass(obj):
+        return [getattr(obj, f.name) for f in fields(obj)]
+    if _is_installed(type(obj)) and " at 0x" not in repr(obj):
+        # The attributes may include caches, which change.
+        return (repr(obj),)
+    return type(obj), getattr(obj, "__dict__", {})
 
 
 def _of_function(function: FunctionType) -> Sequence[Any]:
-    """Return what determines the results of a function."""
+    """Return the objects that determine the results of a function."""
     code = function.__code__
     if _is_installed(function):
         return _name(function), code
@@ -228,7 +222,7 @@ def _of_function(function: FunctionType) -> Sequence[Any]:
     }
     for name, value in known.items():
         if isinstance(value, ModuleType) and not _is_installed(value):
-            # Of a user's module, only the names that are used.
+            # Include only the names used from a user's module.
             known[name] = {k: v for k, v in vars(value).items() if k in names}
     return (
         code,
@@ -240,7 +234,7 @@ def _of_function(function: FunctionType) -> Sequence[Any]:
 
 
 def _of_class(cls: type) -> Sequence[Any]:
-    """Return what determines the behaviour of a class."""
+    """Return the objects that determine the behaviour of a class."""
     if _is_installed(cls):
         return (_name(cls),)
     members = {
@@ -252,7 +246,7 @@ def _of_class(cls: type) -> Sequence[Any]:
 
 
 def _names_in(code: CodeType) -> Iterator[str]:
-    """Yield the names that code, and code nested in it, refers to."""
+    """Yield the names used in code and in the code nested in it."""
     yield from code.co_names
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
@@ -260,23 +254,23 @@ def _names_in(code: CodeType) -> Iterator[str]:
 
 
 def _contents(cell: CellType) -> Sequence[Any]:
-    """Return the contents of a cell of a closure, if any."""
+    """Return the contents of a closure cell, if its variable is assigned."""
     try:
         return (cell.cell_contents,)
     except ValueError:
         return ()
 
 
-def _name(thing: Any) -> str:
+def _name(obj: Any) -> str:
     """Return the full name of a class, a function or a module."""
-    name = getattr(thing, "__qualname__", None) or thing.__name__
-    return f"{getattr(thing, '__module__', '')}.{name}"
+    name = getattr(obj, "__qualname__", None) or obj.__name__
+    return f"{getattr(obj, '__module__', '')}.{name}"
 
 
-def _is_installed(thing: Any) -> bool:
+def _is_installed(obj: Any) -> bool:
     """Whether a module, or the module of an object, is installed."""
-    home = str(getattr(thing, "__module__", ""))
-    module = thing if isinstance(thing, ModuleType) else sys.modules.get(home)
+    home = str(getattr(obj, "__module__", ""))
+    module = obj if isinstance(obj, ModuleType) else sys.modules.get(home)
     name = getattr(module, "__name__", "__main__")
     path = getattr(module, "__file__", None)
     if name == "__main__":

@@ -1,6 +1,6 @@
-"""Records of measurements in JSON, with versions and the machine.
+"""JSON files of the measurements of evaluations and benchmarks.
 
-The commands of the evaluation and the benchmarks write such records.
+They also record the versions of packages and the machine.
 """
 
 import json
@@ -28,7 +28,7 @@ _DIGITS = 6
 
 
 def current_versions() -> dict[str, str]:
-    """Return the versions of the packages that weights depend on."""
+    """Return the versions of the packages that affect the weights."""
     versions = {}
     for package in _PACKAGES:
         try:
@@ -49,15 +49,14 @@ def machine() -> dict[str, str]:
 
 
 def _rounded(value: Any) -> Any:
-    """Convert a measurement to values that JSON has.
+    """Convert a measurement to JSON values, rounded to six digits.
 
-    Dataclasses become objects, without their fields with `repr=False`, which
-    hold spectra for figures. Arrays become lists, numbers are rounded to six
-    digits, and those that are not finite become null.
+    Dataclasses become objects, without fields that have `repr=False` (the
+    spectra for figures). Arrays become lists, and NaN and infinity null.
     """
     if is_dataclass(value) and not isinstance(value, type):
-        shown = (f for f in fields(value) if f.repr)
-        return {f.name: _rounded(getattr(value, f.name)) for f in shown}
+        kept = (f for f in fields(value) if f.repr)
+        return {f.name: _rounded(getattr(value, f.name)) for f in kept}
     if isinstance(value, Mapping):
         return {str(k): _rounded(v) for k, v in value.items()}
     if isinstance(value, np.ndarray):
@@ -77,7 +76,7 @@ def write_json(path: Path, measured: Mapping[str, Any]) -> None:
     """Write measurements as JSON, with versions and the machine.
 
     Args:
-        path (Path): The file; its folder is made if it is missing.
+        path (Path): The file; a missing folder is created.
         measured (Mapping): The measurements.
 
     Raises:

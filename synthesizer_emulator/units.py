@@ -1,8 +1,8 @@
-"""Units: safe parsing of texts, and conversion of quantities to numbers.
+"""Parse units safely, and convert quantities to plain numbers.
 
-unyt passes the text of a unit to Python's parser and evaluates it, so a text
-from a file could run code, or an exponent never finish. Units from a grid, a
-weights file or a configuration are therefore parsed here first.
+unyt evaluates the string of a unit with Python's parser, so a string from a
+file could run code, or an exponent might never finish. The units in a grid, a
+weights file or a configuration are therefore checked here first.
 """
 
 import ast
@@ -20,17 +20,17 @@ from synthesizer.exceptions import (
 from unyt import Unit, dimensionless, unyt_array, unyt_quantity
 from unyt.exceptions import IterableUnitCoercionError, UnitParseError
 
-# How Synthesizer's files write that there are no units.
+# The strings that stand for no units in Synthesizer's files.
 NO_UNITS = ("", "None")
 
-# Beyond any unit of astronomy.
+# Limits well beyond any unit used in astronomy.
 _LONGEST = 120
 _HIGHEST_POWER = 32
 
-# The unit of a pure number.
+# The unit of a pure number, in unyt's names.
 PURE = "dimensionless"
 
-# The units of the plain numbers of the models, one for each kind of quantity.
+# The units of the models' plain numbers, one for each dimension.
 MODEL_UNITS = ("yr", "Msun", "angstrom", "K", PURE)
 
 _QUANTITY = re.compile(
@@ -45,17 +45,17 @@ def parse_unit(text: str) -> Unit:
         text (str): Names of unyt's units and numbers, joined by `*`, `/`,
             `**` and brackets, as in `erg/s/Hz`. The logarithm of a unit,
             `log10(yr)`, is dimensionless, and so are `None` and an empty
-            text.
+            string.
 
     Returns:
         Unit: The unit.
 
     Raises:
-        InconsistentArguments: If the text is anything else.
+        InconsistentArguments: If the string is not a unit.
     """
     if not isinstance(text, str):
         raise InconsistentArguments(
-            f"Units are a text such as 'Gyr', got {_shown(repr(text))}."
+            f"Units must be a string such as 'Gyr', got {_quoted(repr(text))}."
         )
     return _parsed(text)
 
@@ -64,36 +64,36 @@ def parse_quantity(text: str) -> unyt_quantity:
     """Parse a number with its unit.
 
     Args:
-        text (str): The number and the unit, as in `5 Gyr`.
+        text (str): The number and its unit, as in `5 Gyr`.
 
     Returns:
         unyt_quantity: The quantity.
 
     Raises:
-        InconsistentArguments: If the text is anything else.
+        InconsistentArguments: If the string is not a number with a unit.
     """
     match = _QUANTITY.fullmatch(text)
     if match is None or not math.isfinite(float(match[1])):
-        shown = _shown(text)
         raise InconsistentArguments(
-            f"{shown} is no number with units, as in '5 Gyr'."
+            "A quantity must be a number with units, as in '5 Gyr', got "
+            f"{_quoted(text)}."
         )
     return unyt_quantity(float(match[1]), parse_unit(match[2]))
 
 
 @lru_cache(maxsize=256)
 def _parsed(text: str) -> Unit:
-    """Parse a unit, each text once."""
+    """Parse a unit, with a cache."""
     if text.strip() in NO_UNITS:
         return dimensionless
     if len(text) > _LONGEST:
-        raise _no_unit(text, f"it has more than {_LONGEST} characters")
-    # The replacements that unyt makes before it parses.
+        raise _invalid_unit(text, f"it has more than {_LONGEST} characters")
+    # The replacements that unyt makes before parsing.
     spelled = text.strip().replace("%", "percent").replace("°", "deg")
     try:
         tree = ast.parse(spelled, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise _no_unit(text, "it can't be parsed") from error
+        raise _invalid_unit(text, "it can't be parsed") from error
     if _is_logarithm(tree):
         _check_product(tree.args[0], text)  # type: ignore[attr-defined]
         return dimensionless
@@ -101,46 +101,50 @@ def _parsed(text: str) -> Unit:
     try:
         return Unit(spelled)
     except (UnitParseError, ArithmeticError, TypeError, ValueError) as error:
-        raise _no_unit(text, "unyt can't read it") from error
+        raise _invalid_unit(text, "unyt can't read it") from error
 
 
 def _check_product(node: ast.expr, text: str) -> None:
-    """Refuse anything but products, quotients and powers of units."""
+    """Raise unless an expression has only products and powers of units."""
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult | ast.Div):
         _check_product(node.left, text)
         _check_product(node.right, text)
     elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow):
-        # The exponents of nested powers could multiply without bound.
+        # Nested exponents could multiply without bound.
         if any(
             isinstance(part, ast.BinOp) and isinstance(part.op, ast.Pow)
             for part in ast.walk(node.left)
         ):
-            raise _no_unit(text, "it has a power of a power")
+            raise _invalid_unit(text, "it contains a power of a power")
         _check_product(node.left, text)
         power = _exponent(node.right)
         if power is None or not abs(power) <= _HIGHEST_POWER:
-            raise _no_unit(
+            raise _invalid_unit(
                 text,
-                f"its exponents must be numbers of at most {_HIGHEST_POWER}",
+                f"its exponents must be numbers up to {_HIGHEST_POWER}",
             )
     elif isinstance(node, ast.Constant):
         value = _number(node)
         if value is None or not 0.0 < value < math.inf:
-            raise _no_unit(text, f"{node.value!r} is no positive number")
+            raise _invalid_unit(
+                text, f"{node.value!r} is not a positive number"
+            )
     elif isinstance(node, ast.Name):
         _check_name(node.id, text)
     else:
         part = ast.unparse(node)
-        raise _no_unit(text, f"{_shown(part)} has no place in a unit")
+        raise _invalid_unit(text, f"{_quoted(part)} is not allowed in a unit")
 
 
 def _check_name(name: str, text: str) -> None:
-    """Refuse a name that is not a unit."""
+    """Raise unless unyt defines a unit."""
     try:
-        # A single name, with nothing to evaluate.
+        # A single name needs no evaluation, so this is safe.
         Unit(name)
     except (UnitParseError, KeyError, TypeError) as error:
-        raise _no_unit(text, f"unyt knows no unit {_shown(name)}") from error
+        raise _invalid_unit(
+            text, f"unyt does not define {_quoted(name)}"
+        ) from error
 
 
 def _is_logarithm(node: ast.expr) -> bool:
@@ -155,7 +159,7 @@ def _is_logarithm(node: ast.expr) -> bool:
 
 
 def _exponent(node: ast.expr) -> float | None:
-    """Return the value of a number, its negative or a fraction, or None."""
+    """Return the value of a signed number or a fraction, or None."""
     if isinstance(node, ast.UnaryOp) and isinstance(
         node.op, ast.USub | ast.UAdd
     ):
@@ -182,16 +186,16 @@ def _number(node: ast.expr) -> float | None:
         return math.inf
 
 
-def _no_unit(text: str, why: str) -> InconsistentArguments:
-    """Return the error for a text that is not a unit."""
+def _invalid_unit(text: str, why: str) -> InconsistentArguments:
+    """Return the error for a string that is not a unit."""
     return InconsistentArguments(
-        f"{_shown(text)} is no unit: {why}. Expected names of unyt's units, "
-        "as in 'Gyr' or 'erg/s/Hz'."
+        f"{_quoted(text)} is not a valid unit: {why}. Use the names of unyt's "
+        "units, as in 'Gyr' or 'erg/s/Hz'."
     )
 
 
-def _shown(text: str) -> str:
-    """Return a text in quotes, shortened for a message."""
+def _quoted(text: str) -> str:
+    """Return a string in quotes, shortened for a message."""
     return repr(text if len(text) <= 60 else f"{text[:57]}...")
 
 
@@ -200,16 +204,17 @@ def in_units(name: str, value: Any, units: str | None) -> Any:
 
     Args:
         name (str): The name of the quantity, for messages.
-        value (unyt_array/array): The quantity, or a list of quantities;
-            without units it is returned unchanged.
+        value (unyt_array/array): The quantity, or a list of quantities.
+            Numbers without units are returned unchanged.
         units (str): The units of the result, `dimensionless` for a pure
-            number; None for the model's units of its kind.
+            number; None for the unit of `MODEL_UNITS` with the same
+            dimensions.
 
     Returns:
         array: The plain numbers.
 
     Raises:
-        IncorrectUnits: If its units don't convert to these.
+        IncorrectUnits: If the quantity does not convert to these units.
     """
     value = _joined(name, value)
     if not isinstance(value, unyt_array):
@@ -217,16 +222,13 @@ def in_units(name: str, value: Any, units: str | None) -> Any:
     wanted = parse_unit(units_of(value) if units is None else units)
     if value.units.dimensions != wanted.dimensions:
         raise IncorrectUnits(
-            f"{name} has the units {value.units}: expected "
-            f"{_described(units)}."
+            f"{name} must be {_described(units)}, got units of {value.units}."
         )
     return np.asarray(value.to_value(wanted), np.float64)
 
 
 def in_stated_units(name: str, value: Any, units: str | None) -> Any:
-    """Convert a quantity that must have units to plain numbers.
-
-    As in Synthesizer, a temperature without units is refused.
+    """Convert a quantity to plain numbers; raise if it has no units.
 
     Args:
         name (str): The name of the quantity, for messages.
@@ -238,64 +240,65 @@ def in_stated_units(name: str, value: Any, units: str | None) -> Any:
         array: The plain numbers.
 
     Raises:
-        MissingUnits: If it needs units and has none.
-        IncorrectUnits: If its units don't convert to these.
+        MissingUnits: If the quantity needs units and has none. Synthesizer
+            requires units in the same way, for instance of a temperature.
+        IncorrectUnits: If the quantity does not convert to these units.
     """
     value = _joined(name, value)
     if units not in (None, PURE) and not isinstance(value, unyt_array):
         raise MissingUnits(
-            f"{name} has no units: expected {_described(units)}, got {value}."
+            f"{name} must be {_described(units)}, got {value} without units."
         )
     return in_units(name, value, units)
 
 
 def model_unit(units: Unit) -> str:
-    """Return the model's unit for a kind of units; "" for no such kind."""
+    """Return the unit of `MODEL_UNITS` that units convert to, or ""."""
     same = (u for u in MODEL_UNITS if Unit(u).dimensions == units.dimensions)
     return next(same, "")
 
 
 def units_of(value: Any) -> str:
-    """Return the model's unit for a quantity, or else its own."""
+    """Return the unit of `MODEL_UNITS` for a quantity, or its current unit."""
     if not isinstance(value, unyt_array):
         return PURE
     return model_unit(value.units) or str(value.units)
 
 
 def with_units(plain: Any, units: str | None) -> Any:
-    """Attach units to a plain number, unless it is a pure one."""
+    """Attach units to plain numbers; return pure numbers unchanged."""
     if units is None or units == PURE:
         return plain
     return unyt_array(plain, parse_unit(units))
 
 
 def _joined(name: str, value: Any) -> Any:
-    """Join a list of quantities, with astropy's converted to unyt's."""
+    """Convert a list of quantities, or an astropy quantity, to unyt."""
     if _is_astropy(value):
         return unyt_array.from_astropy(value)
     if not isinstance(value, list | tuple):
         return value
-    each = [
-        unyt_array.from_astropy(one) if _is_astropy(one) else one
-        for one in value
+    quantities = [
+        unyt_array.from_astropy(item) if _is_astropy(item) else item
+        for item in value
     ]
-    if not any(isinstance(one, unyt_array) for one in each):
+    if not any(isinstance(item, unyt_array) for item in quantities):
         return value
     try:
-        return unyt_array(each)
+        return unyt_array(quantities)
     except IterableUnitCoercionError as error:
         raise IncorrectUnits(
-            f"{name} has units that don't go together: {value}."
+            f"{name} must have units of the same dimensions, got {value}."
         ) from error
 
 
 def _is_astropy(value: Any) -> bool:
-    """Whether a value is a quantity of astropy."""
+    """Whether a value is an astropy quantity."""
     return hasattr(value, "unit") and hasattr(value, "to_value")
 
 
 def _described(units: str | None) -> str:
-    """Describe the units expected of a quantity."""
+    """Describe the expected quantity, for a message."""
     if units == PURE:
         return "a number without units"
-    return f"{units}, or what converts to it"
+    return f"a quantity that converts to {units}"

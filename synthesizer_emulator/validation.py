@@ -1,7 +1,7 @@
-"""Checks of settings, with errors that say what was expected.
+"""Checks of settings, which raise `InconsistentArguments`.
 
-Each raises `InconsistentArguments` with the name of the setting, what was
-expected and what was given.
+The message gives the name of the setting, the expected value and the value
+found.
 """
 
 import difflib
@@ -25,7 +25,7 @@ from synthesizer.exceptions import (
     UnrecognisedOption,
 )
 
-# The exceptions for wrong input: a file, an argument or a setting.
+# The exceptions raised for an invalid file, argument or setting.
 INPUT_ERRORS = (
     GridError,
     InconsistentArguments,
@@ -38,7 +38,7 @@ INPUT_ERRORS = (
     UnrecognisedOption,
 )
 
-# The memory limits of a container, under Linux.
+# The files with the memory limit of a container, under Linux.
 _LIMITS = (
     Path("/sys/fs/cgroup/memory.max"),
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
@@ -48,14 +48,7 @@ _LIMITS = (
 def check_whole(
     name: str, value: object, low: int, high: int | None = None
 ) -> None:
-    """Refuse what is not a whole number within bounds.
-
-    Args:
-        name (str): The name of the setting.
-        value (object): The value given.
-        low (int): The lowest value allowed.
-        high (int): The highest value allowed; none by default.
-    """
+    """Raise unless a value is a whole number within bounds."""
     whole = isinstance(value, Integral) and not isinstance(value, bool)
     if not whole or value < low:  # type: ignore[operator]
         raise InconsistentArguments(
@@ -74,14 +67,9 @@ def check_number(
     high: float = math.inf,
     open_ends: bool = False,
 ) -> None:
-    """Refuse what is not a finite number within bounds.
+    """Raise unless a value is a finite number within bounds.
 
-    Args:
-        name (str): The name of the setting.
-        value (object): The value given.
-        low (float): The lower bound.
-        high (float): The upper bound.
-        open_ends (bool): Exclude the bounds themselves.
+    With `open_ends` the bounds themselves are excluded.
     """
     number = isinstance(value, Real) and not isinstance(value, bool)
     inside = (
@@ -100,12 +88,9 @@ def check_number(
 def check_wavelengths(
     name: str, lam: NDArray[np.float64], at_least: int = 1
 ) -> None:
-    """Refuse wavelengths that are not positive, finite and ascending.
+    """Raise unless wavelengths (nlam,) are positive, finite and ascending.
 
-    Args:
-        name (str): The name of the setting.
-        lam (np.ndarray of float): The wavelengths, (nlam,).
-        at_least (int): The smallest number of them.
+    At least `at_least` wavelengths are required.
     """
     if (
         np.ndim(lam) != 1
@@ -114,15 +99,16 @@ def check_wavelengths(
         or not np.all(lam > 0.0)
         or not np.all(np.diff(lam) >= 0.0)
     ):
-        shown = np.array2string(lam, threshold=6, max_line_width=10**6)
+        values = np.array2string(lam, threshold=6, max_line_width=10**6)
         raise InconsistentArguments(
-            f"{name} must be at least {at_least}, in one dimension, positive, "
-            f"finite and ascending; got {shown}: sort them."
+            f"{name} must be a one-dimensional array of {at_least} or more "
+            "positive and finite values in ascending order, got "
+            f"{values}. Sort them."
         )
 
 
 def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
-    """Refuse a value that is not one of the choices."""
+    """Raise unless a value is one of the choices."""
     if value not in choices:
         raise InconsistentArguments(
             f"{name} must be one of {', '.join(choices)}, got '{value}'."
@@ -136,13 +122,13 @@ def check_keys(
     needed: Iterable[str],
     optional: Iterable[str] = (),
 ) -> None:
-    """Refuse a mapping with missing or unknown entries.
+    """Raise unless a mapping has all needed and no unknown entries.
 
     Args:
-        what (str): A name for the mapping.
+        what (str): The name of the mapping, for messages.
         config (object): The mapping.
-        needed (iterable of str): The entries that it must have.
-        optional (iterable of str): The entries that it may have.
+        needed (iterable of str): The required entries.
+        optional (iterable of str): The optional entries.
     """
     needed = list(needed)
     known = [*needed, *optional]
@@ -153,7 +139,7 @@ def check_keys(
         )
     unknown = [key for key in config if key not in known]
     missing = [key for key in needed if key not in config]
-    problems = {"has no entry": unknown, "lacks": missing}
+    problems = {"has unknown entries": unknown, "lacks": missing}
     for problem, keys in problems.items():
         if keys:
             raise InconsistentArguments(
@@ -164,10 +150,10 @@ def check_keys(
 
 
 def check_names(what: str, given: object) -> tuple[str, ...]:
-    """Return one or several names as a tuple.
+    """Return a name, or an iterable of names, as a tuple.
 
     Args:
-        what (str): What the names are of, for messages.
+        what (str): The setting, for messages.
         given (object): A name, or an iterable of names.
     """
     names = [given] if isinstance(given, str) else given
@@ -176,31 +162,28 @@ def check_names(what: str, given: object) -> tuple[str, ...]:
         if names and all(isinstance(name, str) for name in names):
             return names
     raise InconsistentArguments(
-        f"{what} must be a name, or a list of names; got {given!r}."
+        f"{what} must be a name or a list of names, got {given!r}."
     )
 
 
 def check_memory(what: str, needed: float, remedy: str) -> None:
-    """Refuse what would take more than the memory of this machine.
+    """Raise if an operation needs more memory than is available.
 
     Args:
-        what (str): What takes the memory, at the start of a sentence.
+        what (str): The subject of the message, such as "10 galaxies".
         needed (float): The memory needed, bytes.
-        remedy (str): What to do instead.
-
-    Raises:
-        InconsistentArguments: With both sizes, and the remedy.
+        remedy (str): A remedy, such as "draw fewer".
     """
     available = _memory()
     if not needed <= available:
         raise InconsistentArguments(
-            f"{what} would take {needed / 1e9:.3g} GB of memory, and there "
-            f"are {available / 1e9:.3g} GB: {remedy}."
+            f"{what} would need {needed / 1e9:.3g} GB of memory, but only "
+            f"{available / 1e9:.3g} GB are available: {remedy}."
         )
 
 
 def check_flag(name: str, value: object) -> None:
-    """Refuse a value that is neither true nor false."""
+    """Raise unless a value is true or false."""
     if not isinstance(value, bool):
         raise InconsistentArguments(
             f"{name} must be true or false, got {value!r}."
@@ -210,16 +193,12 @@ def check_flag(name: str, value: object) -> None:
 def nearest(name: object, known: Iterable[str]) -> str:
     """Suggest the known name that is most similar to an unknown one.
 
-    Args:
-        name (object): The unknown name.
-        known (iterable of str): The known names.
-
     Returns:
-        str: `" Did you mean 'incident'?"`, to end a message with; empty if no
-            name is similar.
+        str: The end of a message, such as `" Did you mean 'incident'?"`;
+            empty if no name is similar.
     """
-    # Case is the commonest slip, and counts as much as a letter would.
-    folded = {other.casefold(): other for other in known}
+    # Ignore case: a difference in case would count like a wrong letter.
+    folded = {candidate.casefold(): candidate for candidate in known}
     close = difflib.get_close_matches(str(name).casefold(), folded, n=1)
     return f" Did you mean '{folded[close[0]]}'?" if close else ""
 
@@ -229,7 +208,7 @@ def _is_finite(value: object) -> bool:
     try:
         return math.isfinite(value)  # type: ignore[arg-type]
     except OverflowError:
-        # An integer beyond its range.
+        # An integer beyond the range of double precision.
         return False
 
 
@@ -237,7 +216,7 @@ def _memory() -> int:
     """Return the memory available to this process, bytes."""
     sizes = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for limit in _LIMITS:
-        # "max" stands for no limit.
+        # The file contains "max" if there is no limit.
         if limit.is_file() and (text := limit.read_text().strip()).isdigit():
             sizes.append(int(text))
     return min(sizes)

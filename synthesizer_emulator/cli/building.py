@@ -20,14 +20,14 @@ from synthesizer_emulator.cli.options import (
 @click.option(
     "--out",
     type=PATH,
-    help="Weights file or folder to write; beside the grid by default.",
+    help="Weights file or folder to write; by default in the grid's folder.",
 )
 @grid_dir_option
 @click.option(
     "--spectra",
     multiple=True,
     help="A spectrum to emulate, with the lines if it has nebular emission; "
-    "all by default.",
+    "by default all spectra.",
 )
 @click.option(
     "--axes",
@@ -59,8 +59,8 @@ from synthesizer_emulator.cli.options import (
 @click.option(
     "--overwrite",
     is_flag=True,
-    help="Replace existing weights even if they are better, or of another "
-    "architecture.",
+    help="Replace existing weights even if these are more accurate, or of "
+    "another architecture.",
 )
 @fit_options
 def build(
@@ -81,8 +81,8 @@ def build(
 ) -> None:
     """Train an emulator of GRID, a path or a name.
 
-    Writes GRID.emulator.hdf5 beside the grid and prints the errors. GRID may
-    also be one or several files of scattered samples, which are joined.
+    Writes GRID.emulator.hdf5 to the folder of the grid and prints the errors.
+    GRID may also be one or more files of scattered samples, which are joined.
     """
     from synthesizer_emulator.building.builder import build as run
 
@@ -109,10 +109,10 @@ def build(
     type=FOLDER,
     default=Path("quickstart"),
     show_default=True,
-    help="Folder of the weights and the figure.",
+    help="Folder to write the weights and the figure to.",
 )
 def quickstart(out: Path) -> None:
-    """Build the example emulator and compare galaxies with native ones."""
+    """Build the example emulator and compare galaxies with native spectra."""
     from synthesizer_emulator.cli.quickstart import run
 
     run(out, echo=click.echo)

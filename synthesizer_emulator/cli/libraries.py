@@ -12,7 +12,7 @@ from synthesizer_emulator.cli.options import FILE, FOLDER, PATH
 @click.option(
     "--coordinator",
     metavar="HOST:PORT",
-    help="With several processes: the address at which process 0 listens.",
+    help="Address of process 0, if there are several processes.",
 )
 @click.option(
     "--processes", type=int, metavar="N", help="Number of processes."
@@ -23,8 +23,8 @@ from synthesizer_emulator.cli.options import FILE, FOLDER, PATH
 @click.option(
     "--distributed",
     is_flag=True,
-    help="One of several processes started by Slurm or Open MPI, from which "
-    "JAX learns their numbers.",
+    help="Take the number of this process and of all processes from Slurm or "
+    "Open MPI.",
 )
 def library(
     config: Path,
@@ -35,8 +35,9 @@ def library(
 ) -> None:
     """Make a library of galaxies from CONFIG, a YAML file.
 
-    The same command resumes an interrupted one. Several processes each write
-    their parts; `synthesizer-emulator merge` then joins them into one file.
+    The same command resumes after an interruption. Several processes each
+    write their parts; `synthesizer-emulator merge` then joins these into one
+    file.
     """
     from synthesizer_emulator.library.config import LibraryConfig
     from synthesizer_emulator.library.distributed import join_processes
@@ -50,8 +51,8 @@ def library(
     file = plan.library.write(plan.path, plan.on_bad, number, n_processes)
     if file is None:
         click.echo(
-            f"Process {number} of {n_processes} is done. When all are: "
-            f"synthesizer-emulator merge {parts_folder(plan.path)}"
+            f"Process {number} of {n_processes} has finished. When all have, "
+            f"run synthesizer-emulator merge {parts_folder(plan.path)}"
         )
     else:
         click.echo(file)
@@ -67,19 +68,19 @@ def library(
 @click.option(
     "--out",
     type=FILE,
-    help="File to write; beside the first folder by default.",
+    help="File to write; by default next to the first folder.",
 )
 @click.option(
     "--refuse-bad",
     is_flag=True,
-    help="Stop if there are galaxies outside the model's range, which are "
-    "left out otherwise.",
+    help="Stop if galaxies are outside the range of the model, instead of "
+    "leaving them out.",
 )
 def merge(parts: tuple[Path, ...], out: Path | None, refuse_bad: bool) -> None:
     """Join the PARTS of a library into one file.
 
-    PARTS is their folder, or the folders of several machines that share no
-    disk. Galaxies that are missing or there twice are listed.
+    PARTS is their folder, or several folders if machines did not share a
+    disk. Missing and duplicate galaxies are listed.
     """
     from synthesizer_emulator.library.file import merge as merge_parts
 

@@ -1,7 +1,7 @@
-"""The command line, without the work that its commands do.
+"""The group of all commands, and their error messages.
 
-The modules of this package import what is heavy within their functions, so
-that `--help` takes no time.
+The modules of `cli` import JAX and Synthesizer within functions, so that
+`--help` is fast.
 """
 
 from collections.abc import Iterator
@@ -19,19 +19,19 @@ from synthesizer_emulator.cli.libraries import library, merge
 
 @contextmanager
 def _plain_errors() -> Iterator[None]:
-    """End in a message, without a traceback, where the input is wrong."""
+    """Print a message without a traceback if the input is invalid."""
     try:
         yield
     except (click.ClickException, click.Abort, click.exceptions.Exit):
         raise
     except KeyboardInterrupt as error:
         raise click.ClickException(
-            "Interrupted, with nothing half-written. The same command starts "
-            "again, a build where it stopped."
+            "Interrupted; no file is incomplete. Run the same command again: "
+            "a build or a library resumes."
         ) from error
     except MemoryError as error:
         raise click.ClickException(
-            f"There is not enough memory: {error}. Ask for less at a time."
+            f"Not enough memory: {error}. Compute less at a time."
         ) from error
     except Exception as error:
         from synthesizer.exceptions import UnmetDependency
@@ -44,7 +44,7 @@ def _plain_errors() -> Iterator[None]:
 
 
 class _Group(click.Group):
-    """A group of commands whose errors end in a message."""
+    """A group of commands that print errors without a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command."""

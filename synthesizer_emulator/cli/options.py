@@ -1,4 +1,4 @@
-"""Options that several commands share, and their values."""
+"""Options shared by several commands, and their values."""
 
 import json
 from collections.abc import Callable
@@ -26,7 +26,7 @@ recoveries_option = click.option(
     "--recoveries",
     default=100,
     show_default=True,
-    help="Number of spectra whose axes are recovered by fits.",
+    help="Number of spectra to fit for their grid parameters.",
 )
 plots_option = click.option(
     "--plots",
@@ -41,7 +41,7 @@ report_option = click.option(
 
 
 def fit_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options of the architecture and of its training."""
+    """Add the options of the architecture and the training to a command."""
     for name, kind, text in (
         ("epochs", int, "Largest number of passes over the nodes."),
         ("batch_size", int, "Nodes per step."),
@@ -49,11 +49,7 @@ def fit_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ("weight_decay", float, "Weight decay."),
         ("schedule", str, "Learning rate schedule: cosine or plateau."),
         ("patience", int, "Epochs without improvement before stopping."),
-        (
-            "check_every",
-            int,
-            "Epochs between validations.",
-        ),
+        ("check_every", int, "Epochs between validations."),
         ("seed", int, "Seed of all random numbers."),
     ):
         option = f"--{name.replace('_', '-')}"
@@ -94,13 +90,13 @@ def name_and_value(option: str, given: str) -> tuple[str, str]:
         from synthesizer.exceptions import InconsistentArguments
 
         raise InconsistentArguments(
-            f"{option} takes NAME=VALUE, got '{given}'."
+            f"{option} must be NAME=VALUE, got '{given}'."
         )
     return name, value
 
 
 def _parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
-    """Return settings by name, with values in JSON or plain text."""
+    """Return settings by name; values that are not JSON stay strings."""
     parsed = {}
     for setting in settings:
         name, value = name_and_value("--set", setting)

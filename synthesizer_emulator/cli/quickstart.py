@@ -1,7 +1,7 @@
 """The quickstart: build, load, make galaxies, and compare their spectra.
 
-`synthesizer-emulator quickstart` runs it. It is also the shortest complete
-example from a grid file to the spectrum of a galaxy.
+This module of `synthesizer-emulator quickstart` is also the shortest complete
+example, from a grid file to the spectrum of a galaxy.
 """
 
 from collections.abc import Callable
@@ -43,12 +43,14 @@ _N_PARTICLES = 2000
 
 @dataclass(frozen=True)
 class Comparison:
-    """The spectrum of one galaxy from both grids.
+    """The spectrum of one galaxy from the native and the emulated grid.
 
     Attributes:
         lam (np.ndarray of float): Wavelengths, Angstrom, (nlam,).
-        native (np.ndarray of float): From the native grid, erg/s/Hz, (nlam,).
-        emulated (np.ndarray of float): From the emulated grid, likewise.
+        native (np.ndarray of float): Luminosity density from the native
+            grid, erg/s/Hz, (nlam,).
+        emulated (np.ndarray of float): Luminosity density from the emulated
+            grid, erg/s/Hz, (nlam,).
     """
 
     lam: NDArray[np.float64]
@@ -57,7 +59,7 @@ class Comparison:
 
     @property
     def residual(self) -> NDArray[np.float64]:
-        """Fractional difference, (nlam,); NaN where the native flux is 0."""
+        """Fractional residual, (nlam,); NaN where the native value is zero."""
         native = np.where(self.native == 0, np.nan, self.native)
         return self.emulated / native - 1.0
 
@@ -82,56 +84,43 @@ def run(out: Path, echo: Callable[[str], None]) -> None:
     echo(f"\n{report}\n")
     native = Grid(EXAMPLE_NAME, grid_dir=example_folder())
     emulated = EmulatedGrid(EXAMPLE_NAME, weights=report.path)
-    # Synthesizer's greybody overflows, harmlessly, in the far ultraviolet.
+    # Synthesizer's greybody overflows harmlessly in the far ultraviolet.
     with np.errstate(over="ignore"):
         comparisons = compare(native, emulated)
-    echo("Galaxies, emulated against native, 912 Angstrom to 10 micron:")
+    echo("Fractional errors of galaxies, 912 Angstrom to 10 micron:")
     for (galaxy, model), comparison in comparisons.items():
         scored = comparison.scored
         echo(
             f"  {galaxy:<10} {model:<8} "
-            f"typical {100 * np.median(scored):.4f} %, "
-            f"largest {100 * scored.max():.4f} %"
+            f"median {100 * np.median(scored):.4f} %, "
+            f"maximum {100 * scored.max():.4f} %"
         )
     figure = out / "quickstart.png"
     plot(comparisons, figure)
-    echo(f"\nThe spectra and their residuals are in {figure}")
+    echo(f"\nThe spectra and their residuals are plotted in {figure}")
 
 
 def compare(native: Grid, emulated: Grid) -> dict[tuple[str, str], Comparison]:
-    """Compare the same galaxies from two grids.
-
-    Args:
-        native (Grid): The native grid.
-        emulated (Grid): Its emulator.
+    """Compare the spectra of the same galaxies from two grids.
 
     Returns:
-        dict: A Comparison for each pair of galaxy and model, of `GALAXIES`
-            and `MODELS`.
+        dict: A Comparison by galaxy, of `GALAXIES`, and model, of `MODELS`.
     """
     comparisons = {}
     for galaxy in GALAXIES:
-        true = galaxy_spectra(native, galaxy)
-        got = galaxy_spectra(emulated, galaxy)
+        native_spectra = galaxy_spectra(native, galaxy)
+        emulated_spectra = galaxy_spectra(emulated, galaxy)
         for model in MODELS:
             comparisons[galaxy, model] = Comparison(
-                np.asarray(true[model].lam.to_value("angstrom")),
-                np.asarray(true[model].lnu.to_value("erg/s/Hz")),
-                np.asarray(got[model].lnu.to_value("erg/s/Hz")),
+                np.asarray(native_spectra[model].lam.to_value("angstrom")),
+                np.asarray(native_spectra[model].lnu.to_value("erg/s/Hz")),
+                np.asarray(emulated_spectra[model].lnu.to_value("erg/s/Hz")),
             )
     return comparisons
 
 
 def galaxy_spectra(grid: Grid, galaxy: str) -> dict[str, Sed]:
-    """Return the spectra of a galaxy by emission model.
-
-    Args:
-        grid (Grid): A reprocessed grid, native or emulated.
-        galaxy (str): One of `GALAXIES`.
-
-    Returns:
-        dict: An Sed for each of `MODELS`.
-    """
+    """Return the spectra of a galaxy, one of `GALAXIES`, by model."""
     models = {
         "incident": IncidentEmission(grid),
         "total": TotalEmission(
@@ -148,7 +137,7 @@ def galaxy_spectra(grid: Grid, galaxy: str) -> dict[str, Sed]:
 
 
 def _stars(grid: Grid, galaxy: str) -> ParametricStars | ParticleStars:
-    """Return 1e10 Msun of stars with a log-normal formation history."""
+    """Return 1e10 Msun of stars with a log-normal star formation history."""
     stars = ParametricStars(
         grid.log10ages,
         grid.metallicities,
@@ -159,7 +148,7 @@ def _stars(grid: Grid, galaxy: str) -> ParametricStars | ParticleStars:
     )
     if galaxy == "parametric":
         return stars
-    # Particles drawn from that history lie between the nodes of the grid.
+    # The particles drawn from this history lie between the grid nodes.
     return sample_sfzh_from_array(
         stars.sfzh,
         grid.log10ages,
@@ -171,12 +160,7 @@ def _stars(grid: Grid, galaxy: str) -> ParametricStars | ParticleStars:
 
 
 def plot(comparisons: dict[tuple[str, str], Comparison], path: Path) -> None:
-    """Plot native and emulated spectra above their residuals.
-
-    Args:
-        comparisons (dict): The result of `compare`.
-        path (Path): The figure to write.
-    """
+    """Plot the native and emulated spectra of `compare`, and residuals."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 5), layout="constrained")
@@ -214,16 +198,16 @@ def plot(comparisons: dict[tuple[str, str], Comparison], path: Path) -> None:
                 color=colours[model],
                 lw=0.6,
             )
-        shown = scored_region(comparison.lam)
-        peak = max(comparisons[galaxy, m].native[shown].max() for m in MODELS)
+        scored = scored_region(comparison.lam)
+        peak = max(comparisons[galaxy, m].native[scored].max() for m in MODELS)
         spectra.set(title=f"{galaxy} galaxy", ylim=(peak * 1e-3, peak * 3))
         residuals.set(
             xlim=[lam / 1e4 for lam in SCORED_LAM],
             xlabel="rest wavelength / micron",
         )
         residuals.axhline(0, color="0.6", lw=0.5, zorder=0)
-    scored = np.concatenate([c.scored for c in comparisons.values()])
-    limit = 130 * float(np.quantile(scored, 0.999))
+    errors = np.concatenate([c.scored for c in comparisons.values()])
+    limit = 130 * float(np.quantile(errors, 0.999))
     axes[1, 0].set(ylim=(-limit, limit), ylabel="residual / %")
     axes[0, 0].set_ylabel("luminosity density / (erg/s/Hz)")
     axes[0, 1].legend(frameon=False, fontsize="small")

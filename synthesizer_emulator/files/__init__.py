@@ -1,5 +1,5 @@
 """Reading and writing of files: HDF5, JSON and YAML.
 
-Readers check a file before anything of it is used. Writers replace a file as
-a whole or leave it as it was. Nothing here depends on what the files hold.
+Readers check a file before they use its contents. Writers either replace a
+whole file or leave it unchanged.
 """

@@ -19,7 +19,7 @@ _held: dict[Path, int] = {}
 def exclusive(path: Path, timeout: float = 0.0) -> Iterator[None]:
     """Lock a file against other processes.
 
-    Removes the unfinished files of killed processes. One process may lock the
+    The partial files of killed processes are removed. A process may lock the
     same file several times.
 
     Args:
@@ -47,7 +47,7 @@ def exclusive(path: Path, timeout: float = 0.0) -> Iterator[None]:
         yield
     finally:
         del _held[target]
-        # In this order, so that nobody locks a file that is then removed.
+        # Unlink first, so that no process locks a file that is then removed.
         lock.unlink(missing_ok=True)
         os.close(handle)
 
@@ -61,20 +61,9 @@ def unwritable(path: Path, error: OSError) -> OSError:
 
 
 def _locked(lock: Path, path: Path, deadline: float) -> int:
-    """Open and lock the lock file of a target.
+    """Open and lock the lock file of a target; return its descriptor.
 
-    Args:
-        lock (Path): The lock file.
-        path (Path): The target.
-        deadline (float): Until when to wait for others, by
-            `time.monotonic`.
-
-    Returns:
-        int: The file descriptor.
-
-    Raises:
-        OSError: If another process holds the lock, or the folder can't be
-            written.
+    Waits for other processes until `deadline`, in `time.monotonic` seconds.
     """
     while True:
         try:

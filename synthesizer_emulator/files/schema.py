@@ -1,7 +1,7 @@
-"""JSON read into dataclasses, whose fields and types are the schema.
+"""Convert the JSON of weights files and checkpoints to dataclasses.
 
-Missing and unknown fields and other types are refused. Weights files and
-checkpoints hold such JSON.
+The fields of a dataclass are the schema: missing fields, unknown fields and
+values of other types raise.
 """
 
 import json
@@ -21,16 +21,16 @@ def _is_number(value: Any) -> bool:
     return number and abs(value) <= sys.float_info.max
 
 
-# For each type, a test of its JSON value, and its name for messages.
+# A test of the JSON value of each type, and the type's name for messages.
 _KINDS: dict[Any, tuple[Callable[[Any], bool], str]] = {
-    str: (lambda value: isinstance(value, str), "a text"),
+    str: (lambda value: isinstance(value, str), "a string"),
     bool: (lambda value: isinstance(value, bool), "true or false"),
     int: (
         lambda value: isinstance(value, int) and _is_number(value),
         "a whole number",
     ),
     float: (_is_number, "a finite number"),
-    Mapping: (lambda value: isinstance(value, dict), "entries with names"),
+    Mapping: (lambda value: isinstance(value, dict), "an object"),
     **dict.fromkeys(
         (list, tuple, Sequence),
         (lambda value: isinstance(value, list), "a list"),
@@ -41,14 +41,8 @@ _KINDS: dict[Any, tuple[Callable[[Any], bool], str]] = {
 def parse_json(text: str | bytes) -> Any:
     """Parse strict JSON, without Python's `NaN` and `Infinity`.
 
-    Args:
-        text (str/bytes): The JSON.
-
-    Returns:
-        object: The value.
-
     Raises:
-        ValueError: If the text is anything else.
+        ValueError: If the text is not JSON.
     """
     return json.loads(text, parse_constant=_refuse_constant)
 
@@ -59,7 +53,7 @@ def typed(kind: type[_T], value: Any, where: str) -> _T:
     Args:
         kind (type): The dataclass.
         value (object): A result of `parse_json`.
-        where (str): A name for the value, for messages.
+        where (str): The name of the value, for messages.
 
     Returns:
         object: An instance of the dataclass.
@@ -76,16 +70,15 @@ def typed(kind: type[_T], value: Any, where: str) -> _T:
         if f.default is MISSING and f.default_factory is MISSING
     ]
     for problem, names in (
-        ("has no field", [name for name in value if name not in known]),
+        ("has unknown fields", [name for name in value if name not in known]),
         ("lacks", [name for name in needed if name not in value]),
     ):
         if names:
-            shown = ", ".join(map(repr, names))
-            raise TypeError(f"{where} {problem} {shown}")
+            raise TypeError(f"{where} {problem} {', '.join(map(repr, names))}")
     return kind(
         **{
-            name: typed_value(hints[name], each, f"'{name}' of {where}")
-            for name, each in value.items()
+            name: typed_value(hints[name], entry, f"'{name}' of {where}")
+            for name, entry in value.items()
         }
     )
 
@@ -96,13 +89,13 @@ def typed_value(kind: Any, value: Any, where: str) -> Any:
     Args:
         kind (type): A dataclass, or the type of a field of one.
         value (object): A result of `parse_json`.
-        where (str): A name for the value, for messages.
+        where (str): The name of the value, for messages.
 
     Returns:
         object: The value.
 
     Raises:
-        TypeError: If it is of another type.
+        TypeError: If the value is of another type.
     """
     if kind is Any:
         return value
@@ -113,20 +106,19 @@ def typed_value(kind: Any, value: Any, where: str) -> Any:
     origin, parts = get_origin(kind) or kind, get_args(kind)
     value = _checked(origin, value, where)
     if origin is Mapping:
-        of = parts[1]
         return {
-            k: typed_value(of, v, f"'{k}' of {where}")
+            k: typed_value(parts[1], v, f"'{k}' of {where}")
             for k, v in value.items()
         }
-    each = [typed_value(parts[0], v, where) for v in value]
-    return tuple(each) if origin is tuple else each
+    items = [typed_value(parts[0], v, where) for v in value]
+    return tuple(items) if origin is tuple else items
 
 
 def _checked(kind: Any, value: Any, where: str) -> Any:
-    """Return a JSON value if it is of the expected kind."""
+    """Return a JSON value; raise if it is not of the expected type."""
     fits, expected = _KINDS[kind]
     if not fits(value):
-        raise TypeError(f"{where} is {_shown(value)}, expected {expected}")
+        raise TypeError(f"{where} must be {expected}, got {_summary(value)}")
     return value
 
 
@@ -136,13 +128,13 @@ def _types(kind: type) -> dict[str, Any]:
     return get_type_hints(kind)
 
 
-def _shown(value: Any) -> str:
-    """Return a short form of a JSON value, for a message."""
+def _summary(value: Any) -> str:
+    """Return a short form of a JSON value, for messages."""
     if isinstance(value, NoneType | bool | int | float | str):
         return json.dumps(value)[:60]
-    return "a list" if isinstance(value, list) else "entries with names"
+    return "a list" if isinstance(value, list) else "an object"
 
 
 def _refuse_constant(name: str) -> None:
-    """Refuse a constant that JSON does not have."""
-    raise ValueError(f"JSON has no {name}")
+    """Raise for a constant that is not in the JSON standard."""
+    raise ValueError(f"{name} is not valid JSON")

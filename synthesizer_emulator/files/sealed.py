@@ -1,8 +1,8 @@
 """Sealed files: HDF5 files that begin with the SHA-256 of their contents.
 
-The package's own files are sealed, so that one that was damaged, cut off or
-edited is recognised. Any HDF5 reader opens them, since HDF5 skips the block
-of 512 bytes that holds the checksum.
+The files of this package are sealed, so that a damaged, truncated or edited
+file is detected. Any HDF5 reader can open them, because HDF5 skips the first
+block of 512 bytes, which holds the checksum.
 """
 
 import io
@@ -25,19 +25,21 @@ _SEAL_SIZE = 512
 _SEAL_START = b"synthesizer_emulator sha256 "
 
 
-def read_sealed(path: Path, remedy: str = "Fetch or make it again.") -> bytes:
+def read_sealed(
+    path: Path, remedy: str = "Download or make it again."
+) -> bytes:
     """Read a sealed file once, and verify its checksum.
 
     Args:
         path (Path): The file.
-        remedy (str): What to do if it is damaged, as a sentence.
+        remedy (str): The remedy for a damaged file, as a sentence.
 
     Returns:
         bytes: The contents, for `open_contents`.
 
     Raises:
         GridError: If the file does not exist, or does not match its checksum.
-            A file without a checksum, from an older version, passes: see
+            Files of older versions, without a checksum, are accepted: see
             `is_sealed`.
     """
     if not path.is_file():
@@ -48,7 +50,7 @@ def read_sealed(path: Path, remedy: str = "Fetch or make it again.") -> bytes:
         raise unreadable(path, error) from error
     if is_sealed(contents) and contents[:_SEAL_SIZE] != _seal(contents):
         raise GridError(
-            f"'{path}' does not match its checksum: it was damaged, cut off "
+            f"'{path}' does not match its checksum: it was damaged, truncated "
             f"or edited. {remedy}"
         )
     return contents
@@ -61,18 +63,18 @@ def is_sealed(contents: bytes) -> bool:
 
 @contextmanager
 def open_sealed(path: Path, remedy: str) -> Iterator[h5py.File]:
-    """Open a file that must be sealed, for blocks that only read it.
+    """Open a sealed file for reading.
 
     Args:
         path (Path): The file.
-        remedy (str): What to do if it is damaged, as a sentence.
+        remedy (str): The remedy for a damaged file, as a sentence.
 
     Yields:
         h5py.File: The open file.
 
     Raises:
-        GridError: If the file does not exist, has no checksum or a wrong
-            one, or if the block fails to read it.
+        GridError: If the file does not exist, its checksum is missing or
+            wrong, or the block raises an error.
     """
     with report_damage(path, remedy):
         contents = read_sealed(path, remedy)
@@ -89,12 +91,12 @@ def write_sealed(
     """Open a new sealed file for writing.
 
     The file is assembled in memory, where a full disk can't interrupt it, and
-    takes its name only when it is whole.
+    replaces the target only when it is complete.
 
     Args:
         path (Path): The target.
-        check (callable): Called with the path of the finished file before it
-            replaces an older one; an exception keeps the older one.
+        check (callable): Called with the path of the new file before it
+            replaces an older one; if it raises, the older file is kept.
 
     Yields:
         h5py.File: The open file.
@@ -114,6 +116,6 @@ def write_sealed(
 
 
 def _seal(contents: bytes | memoryview) -> bytes:
-    """Return the first block of a file, with the checksum of the rest."""
+    """Return the first block of a file, with the checksum of the others."""
     digest = sha256(memoryview(contents)[_SEAL_SIZE:]).hexdigest()
     return (_SEAL_START + digest.encode() + b"\n").ljust(_SEAL_SIZE, b"\0")

@@ -1,4 +1,4 @@
-"""Atomic writing: a file is replaced as a whole, or stays as it was."""
+"""Write files atomically: a file is replaced whole, or left unchanged."""
 
 import os
 import shutil
@@ -14,9 +14,9 @@ from synthesizer_emulator.files.locks import exclusive, unwritable
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Write a file beside its target, and rename it at the end.
+    """Write a scratch file, and rename it to the target at the end.
 
-    An interruption or a full disk leaves the old file untouched.
+    An interruption or a full disk leaves the old file unchanged.
 
     Args:
         path (Path): The target.
@@ -33,7 +33,7 @@ def replacing(path: Path) -> Iterator[Path]:
         scratch = _scratch_for(path)
         try:
             yield scratch
-            # mkstemp makes private files; give the usual rights instead.
+            # mkstemp makes private files; set the usual permissions.
             umask = os.umask(0)
             os.umask(umask)
             scratch.chmod(0o666 & ~umask)
@@ -43,8 +43,8 @@ def replacing(path: Path) -> Iterator[Path]:
         except (OSError, RuntimeError) as error:
             # h5py reports a full disk on closing as a RuntimeError.
             raise OSError(
-                f"Can't write '{path}': {error}. What was there before is "
-                "untouched; free some room or choose another place."
+                f"Can't write '{path}': {error}. Any older file is unchanged. "
+                "Free some disk space or choose another folder."
             ) from error
         finally:
             scratch.unlink(missing_ok=True)
@@ -52,9 +52,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def write_hdf5(path: Path) -> Iterator[h5py.File]:
-    """Open a new HDF5 file that takes its name only when it is whole.
+    """Open a new HDF5 file, which replaces the target when it is complete.
 
-    For files that may exceed the memory: call `check_room` first.
+    For files that may exceed the memory. Call `check_room` first.
 
     Args:
         path (Path): The target.
@@ -70,11 +70,11 @@ def write_hdf5(path: Path) -> Iterator[h5py.File]:
 
 
 def write_whole(path: Path, contents: bytes) -> None:
-    """Write bytes to a file, all or none.
+    """Write bytes to a file, all or none of them.
 
     Args:
         path (Path): The target.
-        contents (bytes): What to write.
+        contents (bytes): The bytes.
 
     Raises:
         OSError: As in `replacing`.
@@ -84,42 +84,40 @@ def write_whole(path: Path, contents: bytes) -> None:
 
 
 def check_writable(path: Path) -> None:
-    """Refuse a target that can't be written, before any work is done.
+    """Raise if a file can't be written, before any work is done.
 
     Raises:
-        OSError: If its folder is missing or read-only, or it is a folder.
+        OSError: If the target is a folder, or its folder is missing or
+            read-only.
     """
     _check_no_folder(path)
     _scratch_for(path).unlink()
 
 
 def check_room(path: Path, needed: int) -> None:
-    """Refuse to start a file that is larger than the free space.
+    """Raise `OSError` if the disk has less free space than a file needs.
 
     Args:
         path (Path): The target, in an existing folder.
         needed (int): The size of the file, bytes.
-
-    Raises:
-        OSError: If less is free.
     """
     free = shutil.disk_usage(path.parent).free
     if free < needed:
         raise OSError(
-            f"Can't write '{path}': it needs {needed / 1e6:.0f} MB and "
-            f"{free / 1e6:.0f} MB are free. Free some room, choose another "
-            "place or keep less."
+            f"Can't write '{path}': it needs {needed / 1e6:.0f} MB, but only "
+            f"{free / 1e6:.0f} MB are free. Free some disk space, choose "
+            "another folder or store less."
         )
 
 
 def _check_no_folder(path: Path) -> None:
-    """Refuse a target that is a folder."""
+    """Raise if a target is a folder."""
     if path.is_dir():
-        raise OSError(f"Can't write '{path}': it is a folder. Move it away.")
+        raise OSError(f"Can't write '{path}': it is a folder. Move it.")
 
 
 def _scratch_for(path: Path) -> Path:
-    """Make a new empty file beside a target."""
+    """Create an empty scratch file in the folder of a target."""
     try:
         handle, name = tempfile.mkstemp(
             prefix=f".{path.name}.", suffix=".partial", dir=path.parent

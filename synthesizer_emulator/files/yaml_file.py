@@ -1,7 +1,7 @@
-"""YAML files of plain mappings, lists, texts and numbers.
+"""Read YAML files of plain mappings, lists, strings and numbers.
 
-The size of a file, its depth and the expansion of its aliases are bounded.
-Tags, which name Python's types, are refused.
+The size of a file, its depth and the expansion of its aliases are limited.
+Tags, which stand for Python types, are rejected.
 """
 
 import re
@@ -15,7 +15,7 @@ from synthesizer.exceptions import InconsistentArguments
 
 from synthesizer_emulator.validation import INPUT_ERRORS
 
-# The most bytes, values and levels, far beyond any library or study.
+# The limits on bytes, values and levels, far beyond any library or study.
 _BYTES = 2**18
 _VALUES = 20_000
 _DEPTH = 30
@@ -23,7 +23,7 @@ _DEPTH = 30
 # Longer integers are read as floats, whose range is finite.
 _LONGEST_INTEGER = 18
 
-# Longer messages, which quote the file, are cut in the middle.
+# Longer messages, which quote the file, are shortened in the middle.
 _LONGEST_MESSAGE = 2000
 
 _TAG = "tag:yaml.org,2002:"
@@ -32,21 +32,21 @@ _NUMBER = _TAG + "float"
 
 
 def read_yaml(path: Path) -> Any:
-    """Return the contents of a YAML file.
+    """Read a YAML file.
 
-    Numbers are written as in Python: `1e8` is one, although a text in YAML
-    1.1, and `010` is ten. Keys are texts.
+    Numbers are written as in Python: `1e8` is a number, although YAML 1.1
+    reads it as a string, and `010` is ten. All keys are strings.
 
     Args:
         path (Path): The file.
 
     Returns:
-        Any: Dictionaries, lists, texts, numbers, true and false, or None.
+        Any: Dictionaries, lists, strings, numbers, booleans, or None.
 
     Raises:
-        OSError: If it can't be read.
-        InconsistentArguments: If it is not YAML in UTF-8, or has other than
-            plain values; with the line and the remedy.
+        OSError: If the file can't be read.
+        InconsistentArguments: If it is not YAML in UTF-8, or contains tags or
+            exceeds a limit; with the line and the remedy.
     """
     text = _read_text(path)
     try:
@@ -60,14 +60,7 @@ def read_yaml(path: Path) -> Any:
 
 @contextmanager
 def in_file(path: Path) -> Iterator[None]:
-    """Add the name of a file to errors about its contents.
-
-    Args:
-        path (Path): The file.
-
-    Raises:
-        Exception: Of the same class, with the file in its message.
-    """
+    """Add the path of a file to the messages of errors in its contents."""
     try:
         yield
     except INPUT_ERRORS as error:
@@ -81,10 +74,10 @@ def in_file(path: Path) -> Iterator[None]:
 
 
 def _read_text(path: Path) -> str:
-    """Return the text of a file, if it is not too large."""
+    """Return the text of a file; raise if it is too large."""
     if not path.exists():
         raise FileNotFoundError(
-            f"There is no file '{path}': give the path of a YAML file."
+            f"'{path}' does not exist: give the path of a YAML file."
         )
     if not path.is_file():
         raise InconsistentArguments(
@@ -95,7 +88,7 @@ def _read_text(path: Path) -> str:
     if len(contents) > _BYTES:
         raise InconsistentArguments(
             f"'{path}' is larger than {_BYTES // 1024} kB, the limit for YAML "
-            "files: give another file."
+            "files: give a smaller file."
         )
     try:
         return contents.decode("utf-8-sig")
@@ -107,13 +100,13 @@ def _read_text(path: Path) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, with bounds and for plain values only.
+    """PyYAML's safe loader, with limits and for plain values only.
 
-    A loader for YAML 1.2, such as ruamel.yaml's, would need the same bounds
-    and the same check of tags, and reads `yes` as a text and `0x1f` as 31.
+    A loader for YAML 1.2, such as ruamel.yaml's, would need the same limits
+    and the same check of tags, and reads `yes` as a string and `0x1f` as 31.
     """
 
-    # Without YAML 1.1's dates and its octal and sexagesimal numbers.
+    # Exclude the dates and the octal and sexagesimal numbers of YAML 1.1.
     yaml_implicit_resolvers: ClassVar = {
         first: [(tag, pattern) for tag, pattern in known if tag in _KEPT]
         for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
@@ -123,11 +116,11 @@ class _Loader(yaml.SafeLoader):
         super().__init__(text)
         self._depth = 0
         self._values = 0
-        # The number of values in each node, with its aliases expanded.
+        # The number of values in each node, with aliases expanded.
         self._sizes: dict[yaml.Node, int] = {}
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        """Return the next node, unless it exceeds a bound."""
+        """Return the next node; raise if it exceeds a limit."""
         event = self.peek_event()
         if getattr(event, "tag", None) is not None:
             raise _error(
@@ -136,13 +129,13 @@ class _Loader(yaml.SafeLoader):
         before = self._values
         self._depth += 1
         if self._depth > _DEPTH:
-            raise _error(event, f"it is more than {_DEPTH} levels deep")
+            raise _error(event, f"the file has more than {_DEPTH} levels")
         node = super().compose_node(parent, index)
         self._depth -= 1
         if isinstance(event, yaml.AliasEvent):
             if node not in self._sizes:
                 raise _error(
-                    event, f"'*{event.anchor}' stands for what it is part of"
+                    event, f"'*{event.anchor}' refers to a value around it"
                 )
             self._values += self._sizes[node]
         else:
@@ -152,13 +145,13 @@ class _Loader(yaml.SafeLoader):
         if self._values > _VALUES:
             raise _error(
                 event,
-                f"it has more than {_VALUES} values, with those that aliases "
-                "stand for",
+                f"the file has more than {_VALUES} values, with its aliases "
+                "expanded",
             )
         return node
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        """Return a mapping with its keys as texts."""
+        """Return a mapping with strings as keys."""
         self.flatten_mapping(node)
         return {
             key.value: self.construct_object(value, deep=deep)
@@ -166,7 +159,7 @@ class _Loader(yaml.SafeLoader):
         }
 
     def construct_number(self, node: Any) -> int | float:
-        """Return a number, as an integer if it is written as one."""
+        """Return a number, an integer without a decimal point or exponent."""
         text = node.value
         if text.strip("+-0123456789_"):
             # YAML writes .inf and .nan.
@@ -186,25 +179,25 @@ _Loader.add_constructor(_NUMBER, _Loader.construct_number)
 
 
 def _check_keys(node: yaml.Node) -> None:
-    """Refuse a mapping with a repeated key, or a key that is no text."""
+    """Raise if a mapping has a repeated key, or a key that is not a scalar."""
     if not isinstance(node, yaml.MappingNode):
         return
     seen = set()
     for key, _ in node.value:
         if not isinstance(key, yaml.ScalarNode):
-            raise _error(key, "a key must be a text or a number")
+            raise _error(key, "a key must be a string or a number")
         if key.value in seen:
-            raise _error(key, f"'{key.value}' is there twice; keep one")
+            raise _error(key, f"'{key.value}' appears twice; keep one")
         seen.add(key.value)
 
 
-def _error(place: Any, problem: str) -> yaml.MarkedYAMLError:
-    """Return an error with the position of an event or a node."""
-    return yaml.MarkedYAMLError(problem=problem, problem_mark=place.start_mark)
+def _error(node: Any, problem: str) -> yaml.MarkedYAMLError:
+    """Return an error with the position of a node or an event."""
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
 
 
 def _explained(error: yaml.YAMLError) -> str:
-    """Return the problem and its line number, in one line."""
+    """Return the problem and its line number, as one line of text."""
     if not isinstance(error, yaml.MarkedYAMLError):
         return " ".join(str(error).split())
     mark = error.problem_mark or error.context_mark

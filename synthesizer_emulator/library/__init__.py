@@ -1,9 +1,9 @@
 """Libraries of galaxies: parameters drawn from priors, and their photometry.
 
-`Library` makes a million galaxies of an emission model in batches, instead of
-one by one in Synthesizer's pipeline; `config` reads it from YAML. `parts` and
-`collection` write and join interruptible parts, for any layout of the final
-file.
+`Library` computes galaxies of an emission model in batches, where
+Synthesizer's pipeline computes them one by one; `config` reads a library from
+YAML. `parts` writes parts that survive an interruption, and `collection` joins
+them into a file of any layout.
 """
 
 import lazy_loader

@@ -1,4 +1,4 @@
-"""All parts of a library, joined and checked for completeness."""
+"""Join the parts of a library, after a check for completeness."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from synthesizer_emulator.library.parts import (
 )
 from synthesizer_emulator.validation import check_choice
 
-# The shape and the dtype of one galaxy's row of an array.
+# The shape and dtype of the row of one galaxy in an array.
 _Row = tuple[tuple[int, ...], np.dtype]
 
 
@@ -36,10 +36,10 @@ class Collection:
         parts (Parts): The library.
         folders (tuple of Path): The folders of the parts.
         paths (tuple of Path): The files, in the order of their galaxies.
-        kept (np.ndarray of int): The numbers of the galaxies kept, (n,).
-        skipped (np.ndarray of int): The numbers of those left out.
-        rows (Mapping): The shape and dtype of one galaxy's row of each
-            array, by its name.
+        kept (np.ndarray of int): The indices of the galaxies kept, (n,).
+        skipped (np.ndarray of int): The indices of the galaxies left out.
+        rows (Mapping): The shape and dtype of the row of one galaxy in each
+            array, by the name of the array.
     """
 
     parts: Parts
@@ -51,7 +51,7 @@ class Collection:
 
     @property
     def nbytes(self) -> int:
-        """Size of all arrays."""
+        """Size of all arrays, bytes."""
         row = sum(
             int(np.prod(shape)) * dtype.itemsize
             for shape, dtype in self.rows.values()
@@ -68,7 +68,7 @@ class Collection:
             tuple: The slice of the galaxies kept, and their rows.
 
         Raises:
-            GridError: If a part was damaged meanwhile.
+            GridError: If a part is damaged.
         """
         start = 0
         for path in self.paths:
@@ -101,7 +101,7 @@ class Collection:
         for path in self.paths:
             path.unlink()
         for folder in self.folders:
-            # The plan last: it identifies what an interruption leaves.
+            # Delete the plan last: it identifies the parts.
             for pattern in (".*.partial", ".*.lock", PLAN):
                 for path in folder.glob(pattern):
                     path.unlink(missing_ok=True)
@@ -112,19 +112,21 @@ class Collection:
 def collect(
     folders: Path | Sequence[Path], on_bad: str = "skip"
 ) -> Collection:
-    """Find all parts of a library, and check that they are complete.
+    """Collect all parts of a library, and check that they are complete.
 
     Args:
-        folders (Path/sequence of Path): The folder of the parts; or several,
-            of machines that share no disk.
-        on_bad (str): `refuse` bad galaxies among them, or `skip` them.
+        folders (Path/sequence of Path): The folder of the parts, or several
+            folders if machines did not share a disk.
+        on_bad (str): `skip` galaxies with values that are not finite, or
+            `refuse` them with an error.
 
     Returns:
         Collection: The parts.
 
     Raises:
-        InconsistentArguments: If the folders are of different libraries, or
-            parts are damaged, missing or there twice; names them.
+        InconsistentArguments: If the folders belong to different libraries,
+            parts are damaged, missing or duplicate, or galaxies are refused;
+            the message lists them.
     """
     check_choice("on_bad", on_bad, ON_BAD)
     collection, spans = _gathered(folders)
@@ -135,18 +137,9 @@ def collect(
 
 
 def remaining(folders: Sequence[Path]) -> Collection:
-    """Return the parts that are left of a library that was joined.
+    """Return the parts that remain after the library was joined.
 
-    Damaged ones, which are not needed any more, are deleted.
-
-    Args:
-        folders (sequence of Path): As for `collect`.
-
-    Returns:
-        Collection: The parts, perhaps not all.
-
-    Raises:
-        InconsistentArguments: If the folders are of different libraries.
+    Damaged parts, which are no longer needed, are deleted.
     """
     for folder in folders:
         for path in folder.glob(PARTS):
@@ -160,14 +153,9 @@ def remaining(folders: Sequence[Path]) -> Collection:
 
 @dataclass(frozen=True)
 class _Part:
-    """The galaxies of one part.
+    """The galaxies of one part, from `start` up to but excluding `stop`.
 
-    Attributes:
-        path (Path): The file.
-        start (int): The number of its first galaxy.
-        stop (int): The number after its last.
-        bad (np.ndarray of bool): The galaxies to leave out.
-        rows (Mapping): As for `Collection`.
+    `bad`, (n,), is true for the galaxies to leave out.
     """
 
     path: Path
@@ -180,20 +168,20 @@ class _Part:
 def _gathered(
     folders: Path | Sequence[Path],
 ) -> tuple[Collection, list[tuple[int, int]]]:
-    """Return the parts in folders, and the span of galaxies of each."""
+    """Return the parts in folders, and the range of galaxies of each."""
     folders = [folders] if isinstance(folders, Path) else list(folders)
-    places = [folder.resolve() for folder in folders]
-    if not places or len(set(places)) < len(places):
+    resolved = {folder.resolve() for folder in folders}
+    if not folders or len(resolved) < len(folders):
         raise InconsistentArguments(
-            "Expected the folders of a library's parts, each once; got "
+            "The folders of a library's parts must be given once each, got "
             f"{', '.join(map(str, folders)) or 'none'}."
         )
     libraries = [Parts.open(folder) for folder in folders]
     if len({parts.digest for parts in libraries}) != 1:
         raise InconsistentArguments(
-            "The folders hold parts of different libraries: "
-            f"{', '.join(map(str, folders))} (they differ in: "
-            f"{', '.join(differences(*libraries))})."
+            "The folders must hold parts of the same library, got "
+            f"{', '.join(map(str, folders))}, which differ in: "
+            f"{', '.join(differences(*libraries))}."
         )
     parts = libraries[0]
     read = sorted(
@@ -204,39 +192,35 @@ def _gathered(
         ),
         key=lambda part: (part.start, part.path),
     )
-    numbers = [np.arange(part.start, part.stop) for part in read]
-    number = np.concatenate([np.empty(0, np.int64), *numbers])
+    ranges = [np.arange(part.start, part.stop) for part in read]
+    indices = np.concatenate([np.empty(0, np.int64), *ranges])
     bad = np.concatenate([np.empty(0, np.bool_), *(part.bad for part in read)])
     collection = Collection(
         parts=parts,
         folders=tuple(folders),
         paths=tuple(part.path for part in read),
-        kept=number[~bad],
-        skipped=number[bad],
+        kept=indices[~bad],
+        skipped=indices[bad],
         rows=read[-1].rows if read else {},
     )
     return collection, [(part.start, part.stop) for part in read]
 
 
 def _read_part(parts: Parts, path: Path) -> _Part:
-    """Read a part, and verify that it is whole and of the library.
-
-    Raises:
-        InconsistentArguments: If it is not.
-    """
+    """Read a part; raise if it is damaged or of another library."""
     try:
         with open_sealed(path, REMEDY) as hdf:
             digest = hdf.attrs["digest"]
             start, stop = int(hdf.attrs["start"]), int(hdf.attrs["stop"])
             bad = hdf["bad"][...]
             if bad.dtype != np.bool_ or bad.shape != (stop - start,):
-                raise ValueError("it does not say which galaxies are bad")
+                raise ValueError("'bad' must hold one boolean for each galaxy")
             part = _Part(path, start, stop, bad, _rows(hdf, len(bad)))
     except GridError as error:
         raise InconsistentArguments(
-            f"'{path}' is no part of a library, or damaged. What is damaged "
-            "is made again by the library's command; delete what is no part. "
-            f"({str(error).strip()})"
+            f"'{path}' is not a part of a library, or is damaged "
+            f"({str(error).strip()}). Run the library's command to make a "
+            "damaged part again, or delete a file that is not a part."
         ) from error
     if digest != parts.digest:
         raise InconsistentArguments(
@@ -246,20 +230,20 @@ def _read_part(parts: Parts, path: Path) -> _Part:
 
 
 def _check_complete(parts: Parts, spans: Sequence[tuple[int, int]]) -> None:
-    """Refuse sorted spans that don't cover each galaxy once."""
-    missing, double = [], []
+    """Raise unless sorted ranges contain each galaxy exactly once."""
+    missing, duplicate = [], []
     end = 0
     for start, stop in spans:
         if start > end:
             missing.append((end, start))
         if start < end:
-            double.append((start, min(stop, end)))
+            duplicate.append((start, min(stop, end)))
         end = max(end, stop)
     if end < parts.n:
         missing.append((end, parts.n))
-    for wrong, what, remedy in (
+    for wrong, problem, remedy in (
         (missing, "are missing", "run it again, or give all its folders"),
-        (double, "are there twice", "give only one of the copies"),
+        (duplicate, "appear twice", "give only one of the copies"),
     ):
         if wrong:
             total = sum(stop - start for start, stop in wrong)
@@ -267,13 +251,13 @@ def _check_complete(parts: Parts, spans: Sequence[tuple[int, int]]) -> None:
                 [f"{start} to {stop - 1}" for start, stop in wrong]
             )
             raise InconsistentArguments(
-                f"Of the {parts.n} galaxies of '{parts.folder}' {total} "
-                f"{what}: {ranges}; {remedy}."
+                f"Of the {parts.n} galaxies of '{parts.folder}', {total} "
+                f"{problem}: {ranges}; {remedy}."
             )
 
 
 def _rows(hdf: h5py.File, n: int) -> dict[str, _Row]:
-    """Return the shape and dtype of a row of each array of a part.
+    """Return the shape and dtype of the rows of each array of a part.
 
     Raises:
         ValueError: If an array does not have n rows.
@@ -284,5 +268,5 @@ def _rows(hdf: h5py.File, n: int) -> dict[str, _Row]:
     arrays = {k: v for k, v in entries.items() if isinstance(v, h5py.Dataset)}
     for name, array in arrays.items():
         if not array.shape or array.shape[0] != n:
-            raise ValueError(f"'{name}' has not one row for each galaxy")
+            raise ValueError(f"'{name}' must have one row for each galaxy")
     return {name: (a.shape[1:], a.dtype) for name, a in arrays.items()}

@@ -1,8 +1,7 @@
-"""Libraries from YAML files, for `synthesizer-emulator library`.
+"""Libraries described in YAML files, for `synthesizer-emulator library`.
 
-Names are those of Synthesizer's classes and of their arguments. A class with
-arguments is written `{Class: {argument: value}}`. Errors name the entry of the
-file that they are about.
+Classes and their arguments have Synthesizer's names. A class with arguments is
+written `{Class: {argument: value}}`. Error messages name the entry.
 """
 
 import math
@@ -74,7 +73,7 @@ _OPTIONAL = (
     "on_bad",
 )
 
-# The classes that a file may name.
+# The classes that a file may use.
 _MODELS = {
     name: getattr(emission_models, name)
     for name in (*STELLAR_MODELS, "AttenuatedEmission")
@@ -105,8 +104,8 @@ class LibraryConfig:
     Attributes:
         library (Library): The library.
         path (Path): The file to write.
-        on_bad (str): `refuse` or `skip` galaxies outside the range of the
-            model.
+        on_bad (str): `refuse` galaxies outside the range of the model with
+            an error, or `skip` them.
     """
 
     library: Library
@@ -118,7 +117,7 @@ class LibraryConfig:
         """Read a YAML file, and check that the library can be made.
 
         Args:
-            path (str/Path): The file. Paths in it are relative to its
+            path (str/Path): The file. Paths in the file are relative to its
                 folder.
 
         Returns:
@@ -127,7 +126,8 @@ class LibraryConfig:
         Raises:
             OSError: If the file can't be read.
             GridError: If the weights are missing.
-            InconsistentArguments: If an entry is wrong; names it.
+            InconsistentArguments: If an entry is invalid; the message names
+                it.
             UnimplementedFunctionality: If the emission model or a history
                 has no batched form.
         """
@@ -139,7 +139,7 @@ class LibraryConfig:
 
     @classmethod
     def _from_mapping(cls, config: Any, path: Path) -> Self:
-        """Make the library from the contents of a file."""
+        """Make a library from the contents of a file."""
         check_keys("the library", config, _NEEDED, _OPTIONAL)
         on_bad = config.get("on_bad", "refuse")
         check_choice("on_bad", on_bad, ON_BAD)
@@ -149,7 +149,7 @@ class LibraryConfig:
             model = _build(config["emission_model"], _BUILDABLE, grid)
             if not isinstance(model, EmissionModel):
                 raise InconsistentArguments(
-                    "expected one of Synthesizer's emission models, "
+                    "must be one of Synthesizer's emission models, "
                     f"{', '.join(_MODELS)}; got {config['emission_model']!r}."
                 )
         with _at("igm"):
@@ -181,7 +181,7 @@ class LibraryConfig:
 
 @contextmanager
 def _at(entry: str) -> Iterator[None]:
-    """Name the entry in errors about it."""
+    """Add the name of an entry to the messages of errors in it."""
     try:
         yield
     except (InconsistentArguments, InconsistentParameter) as error:
@@ -200,7 +200,7 @@ def _class_and_arguments(config: Any) -> tuple[str, dict[str, Any]]:
         if isinstance(arguments, dict):
             return name, arguments
     raise InconsistentArguments(
-        "expected the name of a class, or {Class: {argument: value}}; got "
+        "must be the name of a class or {Class: {argument: value}}, got "
         f"{config!r}."
     )
 
@@ -208,38 +208,39 @@ def _class_and_arguments(config: Any) -> tuple[str, dict[str, Any]]:
 def _build(
     config: Any, known: Mapping[str, Any], grid: EmulatedGrid | None = None
 ) -> Any:
-    """Make an object of one of Synthesizer's classes."""
+    """Make an instance of one of Synthesizer's classes."""
     name, arguments = _class_and_arguments(config)
     if name not in known:
         raise InconsistentArguments(
-            f"unknown class '{name}'; expected one of {', '.join(known)}."
+            f"the class must be one of {', '.join(known)}, got '{name}'."
             + nearest(name, known)
         )
-    takes = [
+    accepted = [
         parameter.name
         for parameter in signature(known[name]).parameters.values()
         if parameter.kind is not parameter.VAR_KEYWORD
     ]
     built = {k: _argument(v, grid) for k, v in arguments.items()}
     for argument in built:
-        if argument not in takes or argument == "grid":
+        if argument not in accepted or argument == "grid":
             raise InconsistentArguments(
-                f"{name} has no argument '{argument}' to set here; it has: "
-                f"{', '.join(t for t in takes if t != 'grid')}. Parameters of "
-                "the galaxies belong under 'stars'." + nearest(argument, takes)
+                f"the arguments of {name} must be among "
+                f"{', '.join(a for a in accepted if a != 'grid')}; got "
+                f"'{argument}'. Give parameters of the galaxies under 'stars'."
+                + nearest(argument, accepted)
             )
-    if "grid" in takes and grid is not None:
+    if "grid" in accepted and grid is not None:
         built["grid"] = grid
     try:
         return known[name](**built)
     except Exception as error:
         raise InconsistentArguments(
-            f"Synthesizer can't make a {name} of this: {error}"
+            f"Synthesizer can't make a {name} from these arguments: {error}"
         ) from error
 
 
 def _argument(config: Any, grid: EmulatedGrid | None) -> Any:
-    """Return an argument: an object, a quantity, or a plain value."""
+    """Convert an argument to an object, a quantity or a plain value."""
     if isinstance(config, list):
         return [_argument(value, grid) for value in config]
     if isinstance(config, dict) or (
@@ -250,62 +251,60 @@ def _argument(config: Any, grid: EmulatedGrid | None) -> Any:
 
 
 def _quantity(value: Any) -> Any:
-    """Convert a text such as `5 Gyr` to a quantity; keep other values."""
+    """Convert a string such as `5 Gyr` to a quantity; keep other values."""
     if isinstance(value, str) and _QUANTITY.fullmatch(value):
         return parse_quantity(value)
     return value
 
 
 def open_grid(config: Any, folder: Path) -> EmulatedGrid:
-    """Open an emulated grid.
+    """Open the emulated grid of the entry `grid` of a file.
 
-    Args:
-        config (str/dict): The entry `grid` of a file.
-        folder (Path): The folder of the file.
+    Paths are relative to `folder`.
 
     Raises:
-        GridError: If its weights are missing.
-        InconsistentArguments: If an entry is wrong.
+        GridError: If the weights are missing.
+        InconsistentArguments: If an entry is invalid.
     """
     given = config if isinstance(config, dict) else {"name": config}
     options = ("grid_dir", "new_lam", "lam_lims", "collapse")
     check_keys("the grid", given, ("name",), options)
     if "new_lam" in given and "lam_lims" in given:
         raise InconsistentArguments(
-            "new_lam sets all wavelengths: leave out lam_lims."
+            "new_lam and lam_lims can't be combined: leave out lam_lims."
         )
     kwargs: dict[str, Any] = {"ignore_lines": True}
     if "lam_lims" in given:
         kwargs["lam_lims"] = two_wavelengths("lam_lims", given["lam_lims"])
     grid = EmulatedGrid(**_grid_arguments(given, folder), **kwargs)
     if "new_lam" in given:
-        # All spectra, and as much again for their emissions.
-        numbers = 2 * len(grid.spectra) * math.prod(grid.shape[:-1])
-        grid.interp_spectra(_constant_resolution(given["new_lam"], numbers))
+        # Memory for all spectra, and the same again for the emissions.
+        size = 2 * len(grid.spectra) * math.prod(grid.shape[:-1])
+        grid.interp_spectra(_constant_resolution(given["new_lam"], size))
     collapse = given.get("collapse", {})
     if not isinstance(collapse, dict):
         raise InconsistentArguments(
-            "collapse takes a value on each axis to remove, as in "
-            f"{{ionisation_parameters: 0.01}}; got {collapse!r}."
+            "collapse must give a value on each axis to remove, as in "
+            f"{{ionisation_parameters: 0.01}}, got {collapse!r}."
         )
-    for axis, given_value in collapse.items():
-        value = _quantity(given_value)
-        kinds = float | int | unyt_quantity
-        if not isinstance(value, kinds) or isinstance(value, bool):
+    for axis, entry in collapse.items():
+        value = _quantity(entry)
+        numbers = float | int | unyt_quantity
+        if not isinstance(value, numbers) or isinstance(value, bool):
             raise InconsistentArguments(
-                f"collapse takes one number for '{axis}', as 0.01 or '1e7 "
-                f"yr'; got {given_value!r}."
+                f"'{axis}' of collapse must be one number, as in 0.01 or '1e7 "
+                f"yr', got {entry!r}."
             )
         grid.collapse(axis, method="emulator", value=value, inplace=True)
     return grid
 
 
-def _grid_arguments(given: Mapping[str, Any], beside: Path) -> dict[str, Any]:
+def _grid_arguments(given: Mapping[str, Any], base: Path) -> dict[str, Any]:
     """Return the name of a grid and the folder of its weights."""
     name, folder = str(given["name"]), given.get("grid_dir")
     if folder is not None:
-        return {"grid_name": name, "grid_dir": beside / str(folder)}
-    weights, _ = locate(name, beside)
+        return {"grid_name": name, "grid_dir": base / str(folder)}
+    weights, _ = locate(name, base)
     if weights is not None:
         return {
             "grid_name": plain_name(weights.name),
@@ -313,20 +312,20 @@ def _grid_arguments(given: Mapping[str, Any], beside: Path) -> dict[str, Any]:
         }
     if "/" in name:
         raise GridError(
-            f"No weights '{weights_path(beside / name)}': give the path of a "
-            "grid that was built, or the name of one in Synthesizer's grid "
+            f"No weights at '{weights_path(base / name)}': give the path of a "
+            "grid with weights, or the name of one in Synthesizer's grid "
             "folder."
         )
     return {"grid_name": plain_name(Path(name).name)}
 
 
-def _constant_resolution(config: Any, numbers: int) -> unyt_array:
-    """Return wavelengths of constant resolving power.
+def _constant_resolution(config: Any, size: int) -> unyt_array:
+    """Return wavelengths of constant resolving power, (nlam,), Angstrom.
 
     Args:
-        config (dict): The entry `new_lam`: `resolution`, `from` and `to`,
-            Angstrom.
-        numbers (int): The size of the grid per wavelength, for its memory.
+        config (dict): The entry `new_lam`: `resolution`, and `from` and `to`
+            in Angstrom.
+        size (int): The numbers in memory per wavelength.
     """
     check_keys("new_lam", config, ("resolution", "from", "to"))
     for name, value in config.items():
@@ -335,12 +334,13 @@ def _constant_resolution(config: Any, numbers: int) -> unyt_array:
     low, high = config["from"], config["to"]
     if not low < high:
         raise InconsistentArguments(
-            f"new_lam must ascend, got from {low:g} to {high:g} Angstrom."
+            "'from' of new_lam must be lower than 'to', got "
+            f"{low:g} and {high:g} Angstrom."
         )
     n = math.ceil(config["resolution"] * (math.log(high) - math.log(low))) + 1
     check_memory(
         f"A grid with the {n:.6g} wavelengths of new_lam",
-        8 * n * numbers,
+        8 * n * size,
         "give a lower resolution",
     )
     return np.geomspace(low, high, n) * angstrom
@@ -353,7 +353,7 @@ def _whole(value: Any) -> Any:
 
 
 def _draws(config: Any) -> Draws:
-    """Read the draws."""
+    """Read the number of galaxies and the method of the draws."""
     with _at("draws"):
         check_keys("the draws", config, ("n",), ("method", "seed"))
         return Draws(**{k: _whole(v) for k, v in config.items()})
@@ -367,17 +367,17 @@ def _history(entry: str, config: Any) -> History:
 
 
 def _priors(entry: str, config: Any) -> dict[str, Prior]:
-    """Read the priors of one group of parameters."""
+    """Read the priors of a group of parameters."""
     if not isinstance(config, dict):
         raise InconsistentArguments(
-            f"'{entry}' takes priors by name, as in {{tau_v: {{uniform: "
-            f"[0, 3]}}}}; got {config!r}."
+            f"'{entry}' must be priors by name, as in {{tau_v: {{uniform: "
+            f"[0, 3]}}}}, got {config!r}."
         )
     return {k: _prior(f"{entry}: {k}", v) for k, v in config.items()}
 
 
 def _prior(entry: str, config: Any) -> Prior:
-    """Read a prior."""
+    """Read the prior of a parameter."""
     with _at(entry):
         if config == AGE_OF_UNIVERSE:
             return Fixed(1.0, of=AGE_OF_UNIVERSE)
@@ -392,8 +392,8 @@ def _prior(entry: str, config: Any) -> Prior:
             known = (*PRIORS, *_OPTIONS, AGE_OF_UNIVERSE)
             unknown = [config] if isinstance(config, str) else [*given]
             raise InconsistentArguments(
-                f"expected one of {', '.join(PRIORS)}, as in {{uniform: [0, "
-                f"3], units: Gyr}}, or a number; got {config!r}."
+                f"must be a number or one of {', '.join(PRIORS)}, as in "
+                f"{{uniform: [0, 3], units: Gyr}}; got {config!r}."
                 + "".join(nearest(k, known) for k in unknown if k not in known)
             )
         name, prior = names[0], cast(Any, PRIORS[names[0]])
@@ -407,6 +407,6 @@ def _prior(entry: str, config: Any) -> Prior:
             return prior(numbers, **options)
         if not isinstance(numbers, list) or len(numbers) != 2:
             raise InconsistentArguments(
-                f"{name} takes two numbers, got {numbers!r}."
+                f"{name} must be two numbers, got {numbers!r}."
             )
         return prior(*numbers, **options)

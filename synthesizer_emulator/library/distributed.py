@@ -1,7 +1,8 @@
-"""Several processes, perhaps on several machines, that make one library.
+"""Several processes, on one or more machines, that make one library.
 
-JAX's distributed runtime numbers them, from Slurm or Open MPI if these started
-them. Each process writes its own parts; they exchange nothing else.
+JAX's distributed runtime connects and numbers them; under Slurm and Open MPI
+without further arguments. The processes write separate parts, and exchange no
+other data.
 """
 
 from inspect import signature
@@ -12,7 +13,7 @@ from synthesizer.exceptions import InconsistentArguments
 
 from synthesizer_emulator.library.parts import check_process
 
-# How long a finished process waits for the slowest one, seconds.
+# How long a process waits at the end for the slowest one, seconds.
 _TIMEOUT = 7 * 24 * 3600
 _TIMEOUT_OPTION = "shutdown_timeout_seconds"
 
@@ -26,8 +27,8 @@ def join_processes(
 
     Args:
         coordinator (str): The address at which process 0 listens,
-            `host:port`. Without any arguments, Slurm or Open MPI provide
-            all three.
+            `host:port`. Without arguments, Slurm or Open MPI provide all
+            three.
         processes (int): The number of processes.
         process (int): The number of this process, from 0.
 
@@ -41,22 +42,21 @@ def join_processes(
     given = (coordinator, processes, process)
     if any(g is None for g in given) and any(g is not None for g in given):
         raise InconsistentArguments(
-            "Processes need the address of the coordinator, their number "
-            "and the number of this one; or none of them, if Slurm or Open "
-            f"MPI started them. Got {coordinator}, {processes} and {process}."
+            "coordinator, processes and process must be given together, or "
+            "none of them under Slurm or Open MPI; got "
+            f"{coordinator}, {processes} and {process}."
         )
     if processes is not None and process is not None:
         check_process(process, processes)
     try:
         initialize = jax.distributed.initialize
-        # Older versions of JAX always wait five minutes.
+        # Older versions of JAX always wait for five minutes.
         known = _TIMEOUT_OPTION in signature(initialize).parameters
         options: dict[str, Any] = {_TIMEOUT_OPTION: _TIMEOUT} if known else {}
         initialize(coordinator, processes, process, **options)
     except (RuntimeError, ValueError) as error:
         raise InconsistentArguments(
-            f"The processes did not find each other: {error}. Give "
-            "--coordinator, --processes and --process, or start them with "
-            "Slurm or Open MPI."
+            f"The processes can't connect: {error}. Give --coordinator, "
+            "--processes and --process, or start them with Slurm or Open MPI."
         ) from error
     return jax.process_index(), jax.process_count()

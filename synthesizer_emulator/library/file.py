@@ -1,9 +1,9 @@
-"""The library file: one HDF5 file of galaxies and their inputs.
+"""The library file: an HDF5 file of galaxies and the inputs of the library.
 
-Its layout::
+The layout is::
 
-    galaxies                  the number of each galaxy in the draws, (n,)
-    skipped                   the numbers of those left out
+    galaxies                  the index of each galaxy in the draws, (n,)
+    skipped                   the indices of the galaxies left out
     parameters/redshift       (n,), and likewise parameters/stars/...,
                               parameters/sf_hist/..., .../metal_dist/...
     photometry/<emission>     (n, n_bands); or luminosities, fnu, lnu
@@ -38,8 +38,8 @@ FORMAT = "synthesizer_emulator library"
 FORMAT_VERSION = 1
 PARTS_SUFFIX = ".parts"
 
-# What to do about a damaged library file.
-_REMEDY = "Fetch it again; or delete it, and make it again."
+# The remedy for a damaged library file.
+_REMEDY = "Download it again, or delete it and make it again."
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,9 @@ class LibraryFile:
     Attributes:
         path (Path): The file.
         galaxies (int): The number of galaxies.
-        skipped (tuple of int): The numbers of the draws left out.
+        skipped (tuple of int): The indices of the galaxies left out.
         about (dict): The inputs of the library.
-        digest (str): Digest of the inputs.
+        digest (str): The digest of the inputs.
     """
 
     path: Path
@@ -61,7 +61,7 @@ class LibraryFile:
     digest: str
 
     def __str__(self) -> str:
-        """Return the numbers of galaxies kept and left out."""
+        """Return the size of the library and the galaxies left out."""
         megabytes = self.path.stat().st_size / 1e6
         lines = [f"{self.path}: {self.galaxies} galaxies ({megabytes:.1f} MB)"]
         if self.skipped:
@@ -78,18 +78,18 @@ class LibraryFile:
             path (str/Path): The file.
 
         Raises:
-            GridError: If it is not a library file, or damaged.
+            GridError: If the file is damaged or not a library.
         """
         path = Path(path)
         with report_damage(path, _REMEDY), open_hdf5(path) as hdf:
             if str(hdf.attrs.get("format")) != FORMAT:
                 raise GridError(
-                    f"'{path}' is no library: expected the attribute "
-                    f"'format' to be '{FORMAT}'."
+                    f"'{path}' is not a library: its attribute 'format' must "
+                    f"be '{FORMAT}'. Give the path of a library file."
                 )
             about = json.loads(hdf.attrs["about"])
             if not isinstance(about, dict):
-                raise ValueError("its attribute 'about' is no mapping")
+                raise ValueError("its attribute 'about' is not a mapping")
             return cls(
                 path=path,
                 galaxies=len(hdf["galaxies"]),
@@ -111,42 +111,42 @@ def merge(
 ) -> LibraryFile:
     """Join the parts of a library into one file, and delete them.
 
-    The parts are deleted once the file is on the disk and was compared with
-    them. The same call resumes after an interruption.
+    The parts are deleted after the file has been written to disk and compared
+    with them. The same call resumes after an interruption.
 
     Args:
-        folders (str/Path/sequence): The folder of the parts, `*.parts`; or
-            those of several machines that share no disk.
-        path (str/Path): The file to write; by default beside the first
+        folders (str/Path/sequence): The folder of the parts, `*.parts`, or
+            several folders if machines did not share a disk.
+        path (str/Path): The file to write; by default next to the first
             folder.
-        on_bad (str): `refuse` galaxies with values that are not finite, or
-            `skip` them.
+        on_bad (str): `skip` galaxies with values that are not finite, or
+            `refuse` them with an error.
 
     Returns:
         LibraryFile: The file.
 
     Raises:
-        InconsistentArguments: If parts are damaged, missing or there twice,
-            or bad galaxies are refused; names them. Or if the file exists
-            and is not this library. Nothing is deleted then.
+        InconsistentArguments: If parts are damaged, missing or duplicate, if
+            galaxies are refused, or if the file exists and is another
+            library. No parts are deleted then.
         GridError: If the file differs from the parts.
         OSError: If the file can't be written, or another process is writing
             it or its parts.
     """
     if isinstance(folders, str | Path):
         folders = [folders]
-    places = [Path(folder) for folder in folders]
+    folders = [Path(folder) for folder in folders]
     if path is None:
-        name = places[0].name.removesuffix(PARTS_SUFFIX) + ".hdf5"
-        path = places[0].with_name(name)
+        name = folders[0].name.removesuffix(PARTS_SUFFIX) + ".hdf5"
+        path = folders[0].with_name(name)
     path = library_path(path)
     with exclusive(path):
-        for folder in places:
+        for folder in folders:
             check_idle(folder)
         if path.exists():
-            collection = _already_merged(places, path)
+            collection = _already_merged(folders, path)
         else:
-            collection = collect(places, on_bad)
+            collection = collect(folders, on_bad)
             write_library(collection, path)
         if collection is not None:
             _check_written(collection, path)
@@ -155,57 +155,34 @@ def merge(
 
 
 def check_same(path: Path, digest: str) -> LibraryFile:
-    """Refuse an existing file that is not a given library.
-
-    Args:
-        path (Path): The file.
-        digest (str): The digest of the library.
-
-    Returns:
-        LibraryFile: The file.
-
-    Raises:
-        InconsistentArguments: If it is anything else.
-    """
+    """Return an existing file; raise unless it has the digest of a library."""
     try:
         file = LibraryFile.open(path)
     except GridError as error:
         raise InconsistentArguments(
-            f"'{path}' is there already, and not replaced: {error} Move it "
-            "away, or choose another file."
+            f"'{path}' exists and is not replaced: {error} Move it, or choose "
+            "another file."
         ) from error
     if file.digest != digest:
         raise InconsistentArguments(
-            f"'{path}' is there already, and another library: delete it, or "
-            "choose another file."
+            f"'{path}' exists and is another library: delete it, or choose "
+            "another file."
         )
     return file
 
 
 def library_path(path: str | Path) -> Path:
-    """Return the path of a library file, after a check of its suffix.
-
-    Raises:
-        InconsistentArguments: If it is not `.hdf5`.
-    """
+    """Return the path of a library file; raise unless it ends in `.hdf5`."""
     path = Path(path)
     if path.suffix != ".hdf5":
         raise InconsistentArguments(
-            f"A library file must be called *.hdf5, got '{path}'."
+            f"The name of a library file must end in .hdf5, got '{path}'."
         )
     return path
 
 
 def write_library(collection: Collection, path: Path) -> None:
-    """Write a library file, whole or not at all.
-
-    Args:
-        collection (Collection): The parts.
-        path (Path): The file.
-
-    Raises:
-        OSError: If it can't be written.
-    """
+    """Write a library file from its parts."""
     about = collection.parts.about
     units = about.get("units", {})
     check_room(path, collection.nbytes)
@@ -229,39 +206,35 @@ def write_library(collection: Collection, path: Path) -> None:
 
 
 def _already_merged(folders: Sequence[Path], path: Path) -> Collection | None:
-    """Return the parts that are left of an existing file.
+    """Return the parts of an existing library file that were not deleted.
 
     Returns:
-        Collection: The parts; None if there are none.
+        Collection: The parts; None if all were deleted.
 
     Raises:
-        InconsistentArguments: If the file is of another library.
+        InconsistentArguments: If the file is another library.
     """
-    left = [f for f in folders if f.is_dir() and any(f.iterdir())]
+    nonempty = [f for f in folders if f.is_dir() and any(f.iterdir())]
     belong = parts_folder(path).name in (folder.name for folder in folders)
-    if belong and not left:
+    if belong and not nonempty:
         for folder in folders:
             if folder.is_dir():
                 folder.rmdir()
         return None
-    check_same(path, Parts.open((left or folders)[0]).digest)
-    return remaining(left)
+    check_same(path, Parts.open((nonempty or folders)[0]).digest)
+    return remaining(nonempty)
 
 
 def _check_written(collection: Collection, path: Path) -> None:
-    """Refuse a file whose arrays differ from those of the parts.
-
-    Raises:
-        GridError: With the name of the array.
-    """
+    """Raise `GridError` if an array of a file differs from the parts."""
     with report_damage(path, _REMEDY), open_hdf5(path) as hdf:
-        places = np.searchsorted(hdf["galaxies"][...], collection.kept)
+        positions = np.searchsorted(hdf["galaxies"][...], collection.kept)
         for name in collection.rows:
             for which, rows in collection.read(name):
                 if not len(rows):
                     continue
                 # The galaxies of a part are contiguous.
-                start = places[which.start]
+                start = positions[which.start]
                 written = hdf[name][start : start + len(rows)]
                 if written.tobytes() != rows.tobytes():
                     raise ValueError(f"'{name}' differs from the parts")

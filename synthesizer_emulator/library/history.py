@@ -1,8 +1,8 @@
 """Star formation histories and metallicity distributions of a library.
 
-A history is named after Synthesizer's class and has a prior for each of its
-parameters. Synthesizer makes the history of one galaxy, which provides the
-default values and shows whether it accepts the others.
+A history has the name of Synthesizer's class and priors for its parameters.
+The history of one galaxy is made with Synthesizer, to obtain the default values
+and to check the others.
 """
 
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ from synthesizer_emulator.library.priors import suggest_prior
 from synthesizer_emulator.units import PURE, with_units
 from synthesizer_emulator.validation import check_names, nearest
 
-# Synthesizer's classes and the batched functions of each kind of history.
+# Synthesizer's classes, and the batched functions, of each kind of history.
 _CLASSES = {SF_HIST: SFH, METAL_DIST: ZDist}
 _FUNCTIONS = {SF_HIST: SF_HISTS, METAL_DIST: METAL_DISTS}
 
@@ -46,36 +46,31 @@ class History:
 
     Attributes:
         name (str): The name of Synthesizer's class, such as `LogNormal`.
-        parameters (Mapping): A prior for each parameter, by its name, or
-            for its decadic logarithm, by `log10` and its name. Others keep
-            Synthesizer's default values.
+        parameters (Mapping): The priors of the parameters by name. `log10`
+            and a name stand for the decadic logarithm of the parameter. Other
+            parameters keep Synthesizer's default values.
     """
 
     name: str
     parameters: Mapping[str, PriorLike] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Check the name.
-
-        Raises:
-            InconsistentArguments: If it is no text.
-        """
+        """Raise `InconsistentArguments` unless the name is a string."""
         check_names("the name of a History", [self.name])
 
 
 def check_history(
     kind: str, history: History, parameters: Mapping[str, Parameter]
 ) -> None:
-    """Refuse an unknown history, or unknown parameters of it.
+    """Raise if Synthesizer has no such history or parameters.
 
     Args:
         kind (str): `sf_hist` or `metal_dist`.
         history (History): The history.
-        parameters (Mapping): Its parameters, by Synthesizer's names.
+        parameters (Mapping): The parameters by Synthesizer's names.
 
     Raises:
-        InconsistentArguments: If Synthesizer has no such history, or the
-            history no such parameter.
+        InconsistentArguments: If the history or a parameter is unknown.
         UnimplementedFunctionality: If the history has no batched form.
     """
     find_history(_FUNCTIONS[kind], history.name)
@@ -83,8 +78,8 @@ def check_history(
     for name in parameters:
         if name not in known:
             raise InconsistentArguments(
-                f"{history.name} has no parameter '{name}'; it has: "
-                f"{', '.join(known)}." + nearest(name, known)
+                f"The parameters of {history.name} must be among "
+                f"{', '.join(known)}; got '{name}'." + nearest(name, known)
             )
 
 
@@ -100,11 +95,11 @@ def common_parameters(
         kind (str): `sf_hist` or `metal_dist`.
         history (History): The history.
         parameters (Parameters): All parameters of the library.
-        first (Mapping): The plain parameters of the history of one galaxy,
+        first (Mapping): The parameters of one galaxy as plain numbers,
             (1, ...).
 
     Returns:
-        dict: Plain values by name, Synthesizer's default values included.
+        dict: Plain numbers by name, with Synthesizer's default values.
 
     Raises:
         InconsistentArguments: If Synthesizer can't make the history.
@@ -119,22 +114,22 @@ def common_parameters(
             if parameter.is_fixed
             else with_units(first[name][0], unit)
         )
-        # Synthesizer takes bin edges both as times and as logarithms.
+        # Arrays of bin edges may be times or logarithms.
         is_scalar = first[name][0].ndim == 0
         if is_scalar and unit == "yr" and units.get(name) == PURE:
             raise InconsistentArguments(
-                f"'{name}' of {history.name} has no units, got "
-                f"{arguments[name].to('Gyr')}."
+                f"'{name}' of {history.name} must be a number without units, "
+                f"got {arguments[name].to('Gyr')}."
             )
     try:
         made = getattr(_CLASSES[kind], history.name)(**arguments)
         _, stacked = stack_parameters([made])
     except Exception as error:
-        shown = ", ".join(f"{k}={v}" for k, v in arguments.items())
+        listing = ", ".join(f"{k}={v}" for k, v in arguments.items())
         raise InconsistentArguments(
-            f"Synthesizer can't make a {history.name} of {shown or 'nothing'}"
-            f": {error}. Times need units, as in 'units: Gyr'; other "
-            f"parameters have none.{_suggestions(members)}"
+            f"Synthesizer can't make {history.name}({listing}): {error}. Give "
+            "units for times, as in 'units: Gyr', and none for other "
+            f"parameters.{_suggestions(members)}"
         ) from error
     _check_shapes(kind, history, stacked, members)
     return {
@@ -150,11 +145,11 @@ def _check_shapes(
     stacked: Mapping[str, NDArray],
     members: Mapping[str, Parameter],
 ) -> None:
-    """Refuse arrays for scalar parameters."""
+    """Raise if an array was given for a scalar parameter."""
     arrays = [p for p in members.values() if p.prior.is_array]
     if not arrays:
         return
-    # A number of nodes that differs from the length of any array.
+    # Use more nodes than any array has values, so that shapes differ.
     nodes = np.arange(3.0 + max(v.size for v in stacked.values()))
     expected = len(nodes) - (kind == SF_HIST)
     galaxy: dict[str, Any] = {name: v[0] for name, v in stacked.items()}
@@ -165,12 +160,11 @@ def _check_shapes(
     except (TypeError, ValueError, IndexError):
         pass
     raise InconsistentArguments(
-        f"{history.name} can't take a list of these lengths for "
-        f"{' and '.join(p.given_name for p in arrays)}."
-        + _suggestions(members)
+        f"{' and '.join(p.given_name for p in arrays)} of {history.name} "
+        "can't be lists of these lengths." + _suggestions(members)
     )
 
 
 def _suggestions(members: Mapping[str, Parameter]) -> str:
-    """Suggest priors for those parameters that were given as lists."""
+    """Suggest priors for the parameters given as lists."""
     return "".join(suggest_prior(p.prior) for p in members.values())

@@ -1,7 +1,7 @@
-"""`Library`: galaxies of an emission model, drawn from priors.
+"""`Library`: galaxies of an emission model, with parameters from priors.
 
-`config` reads the same from YAML. Parameters have the names of Synthesizer's
-classes and of their arguments.
+`config` reads a library from YAML. Classes and parameters have Synthesizer's
+names.
 """
 
 from collections.abc import Iterable, Mapping
@@ -76,7 +76,7 @@ from synthesizer_emulator.validation import (
 if TYPE_CHECKING:
     from astropy.cosmology import FLRW
 
-# How long one of several processes waits for others to begin, seconds.
+# How long a process waits for the others to begin, seconds.
 _TIMEOUT = 60.0
 
 # The largest number of galaxies in a part.
@@ -87,33 +87,34 @@ _PART_GALAXIES = 2**14
 class Library:
     """Galaxies of an emission model, with parameters drawn from priors.
 
-    Construction checks names and units; `check` also compiles the model.
+    The constructor checks names and units; `check` also compiles the model.
 
     Attributes:
         emission_model (EmissionModel): Synthesizer's emission model, on an
             emulated or native grid.
         sf_hist (History): The star formation history, or its name if all
-            parameters keep their default values.
-        metal_dist (History): The metallicity distribution, likewise.
+            parameters have their default values.
+        metal_dist (History): The metallicity distribution, or its name if
+            all parameters have their default values.
         stars (Mapping): Priors of the other parameters of Synthesizer's
             `Stars`: `initial_mass` (or `log10initial_mass`, in solar
             masses), and those of the emission model (`tau_v`, `fesc` ...).
-        draws (Draws): The number of galaxies and how they are drawn, or the
-            number alone.
-        redshift (Prior): The redshift; without it only outputs in the rest
-            frame are available.
-        filters (FilterCollection): The filters; or arguments of
+        draws (Draws): The number of galaxies and the method of drawing them,
+            or only the number.
+        redshift (Prior): The redshift. Without it, only rest-frame outputs
+            are available.
+        filters (FilterCollection): The filters, or arguments of
             `as_filters`: codes such as `JWST/NIRCam.F115W`, or edges of top
             hats.
         cosmo (FLRW): The cosmology, or its name in astropy.
         igm (IGMBase): Synthesizer's model of the intergalactic medium, or
             the name of its class.
-        outputs (tuple of str): One or several of `galaxies.OUTPUTS`.
-        emissions (tuple of str): The labels of the emissions wanted; the
-            root of the model by default.
+        outputs (tuple of str): One or more of `galaxies.OUTPUTS`.
+        emissions (tuple of str): The labels of the emissions to compute; by
+            default the root of the model.
 
     Raises:
-        InconsistentArguments: If arguments contradict each other.
+        InconsistentArguments: If arguments are inconsistent.
         IncorrectUnits: If a parameter has wrong units.
         UnimplementedFunctionality: If a history has no batched form.
 
@@ -156,7 +157,7 @@ class Library:
     _checked: bool = field(default=False, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Expand short forms of the arguments, and check names and units."""
+        """Expand the short forms of arguments, and check names and units."""
         for name, value in self._expanded().items():
             object.__setattr__(self, name, value)
         self._check_stars()
@@ -165,7 +166,7 @@ class Library:
 
     @cached_property
     def parameters(self) -> Parameters:
-        """Parameters of the galaxies."""
+        """Parameters of the galaxies, with their priors."""
         redshift = {} if self.redshift is None else {REDSHIFT: self.redshift}
         priors = {
             GALAXY: redshift,
@@ -185,7 +186,7 @@ class Library:
             filters=self.filters,
             cosmo=None if self.redshift is None else self.cosmo,
             igm=self.igm,
-            # Positive, even if all redshifts are zero.
+            # Must be positive, even if all redshifts are zero.
             max_redshift=max(self.parameters.max_redshift, 0.1),
             outputs=self.outputs,
             emissions=self.emissions,
@@ -238,21 +239,21 @@ class Library:
         }
         if {"fnu", "lnu"}.intersection(self.outputs):
             lam = self.emission_model.lam.to_value("angstrom")
-            # To as many digits as agree on all machines.
+            # Round to the digits that are the same on all machines.
             about["wavelength"] = [float(f"{value:.9g}") for value in lam]
         return about
 
     def check(self) -> None:
         """Check that galaxies can be made: compile the model, draw a galaxy.
 
-        `make` and `write` do so first.
+        `make` and `write` call this method first.
 
         Raises:
             InconsistentArguments: If Synthesizer can't make the histories,
-                or outputs need filters or a redshift that are not given.
+                or outputs need filters or a redshift, and these are missing.
             IncorrectUnits: If a parameter has wrong units.
             MissingUnits: If a parameter needs units and has none.
-            MissingAttribute: If the emission model lacks a parameter.
+            MissingAttribute: If a parameter of the emission model is missing.
             UnimplementedFunctionality: If the emission model has no batched
                 form.
         """
@@ -274,31 +275,33 @@ class Library:
         """Draw the parameters of some galaxies.
 
         Args:
-            which (slice): The n galaxies, by their numbers in the draws.
+            which (slice): The indices of the n galaxies in the draws.
 
         Returns:
-            tuple: The plain parameters as `galaxies.in_batches` takes them;
-                and by name, `parameters/...`, the columns of those that
-                differ between galaxies, in the units given, (n, ...).
+            tuple: The parameters as plain numbers for `galaxies.in_batches`;
+                and the columns of the parameters that differ between
+                galaxies by name, `parameters/...`, in the units of their
+                priors, (n, ...).
         """
         return self._sampler.values(which)
 
     def make(self, which: int | slice) -> dict[str, NDArray]:
-        """Make some of the galaxies.
+        """Draw the parameters of some galaxies and compute their emission.
 
         Args:
-            which (int/slice): A slice of their numbers in the draws, or the
-                number of galaxies from the first.
+            which (int/slice): A slice of the draws, or the number of
+                galaxies, counted from the first.
 
         Returns:
-            dict: By name the parameters that differ between galaxies
-                (`parameters/...`, (n, ...), in the units given) and the
-                outputs (`photometry/<emission>`, (n, n_bands), and so on).
-                NaN for galaxies outside the range of the model.
+            dict: Arrays by name: the parameters that differ between galaxies
+                (`parameters/...`, (n, ...), in the units of their priors) and
+                the outputs (`photometry/<emission>`, (n, n_bands), and so
+                on). Outputs are NaN for galaxies outside the range of the
+                model.
 
         Raises:
-            InconsistentArguments: If there are no such galaxies, or they
-                exceed the memory.
+            InconsistentArguments: If the galaxies are not among the draws,
+                or exceed the memory.
         """
         which = self._as_slice(which)
         self.check()
@@ -337,27 +340,28 @@ class Library:
     ) -> LibraryFile | None:
         """Make all galaxies and write them to a file.
 
-        They are written in parts beside the file, and the same call resumes
-        after an interruption. One of several processes writes only its own
-        parts; `merge` joins them when all have finished.
+        The galaxies are first written in parts to a folder next to the file,
+        and the same call resumes after an interruption. Each of several
+        processes writes its share of the parts; `merge` joins them when all
+        processes have finished.
 
         Args:
             path (str/Path): The file, `*.hdf5`.
-            on_bad (str): `refuse` galaxies with values that are not finite,
-                or `skip` them.
-            process (int): The number of this process.
+            on_bad (str): `refuse` galaxies with values that are not finite
+                with an error, or `skip` them.
+            process (int): The number of this process, from 0.
             processes (int): The number of processes.
             part_size (int): The number of galaxies per part; by default
-                chosen from their size.
+                it depends on the size of a galaxy.
             progress (bool): Show a progress bar.
 
         Returns:
-            LibraryFile: The file; None for one of several processes.
+            LibraryFile: The file; None if there are several processes.
 
         Raises:
-            InconsistentArguments: If there are bad galaxies and they are
-                refused, with their numbers; before any is made if a prior
-                leaves the grid. Or if the file exists and is another one.
+            InconsistentArguments: If galaxies are refused, with their
+                indices; before any galaxy is made if a prior extends beyond
+                the grid. Also if the file exists and is another library.
             OSError: If the file can't be written, or another process is
                 writing it.
         """
@@ -376,22 +380,22 @@ class Library:
             if path.exists():
                 file = check_same(path, digest)
                 if folder.exists():
-                    # Killed while it deleted the parts; or these are of
-                    # another library, and stay.
+                    # Finish deleting the parts after an interruption. Keep
+                    # them if they belong to another library.
                     with suppress(InconsistentArguments):
                         begin()
                         merge(folder, path, on_bad)
                 return file
             parts = begin()
             if not alone:
-                # Begun: let the other processes begin, too.
+                # Release the lock, so that the other processes can begin.
                 stack.close()
             write_parts(parts, self.make, on_bad, process, processes, progress)
             return merge(folder, path, on_bad) if alone else None
 
     @property
     def _histories(self) -> dict[str, History]:
-        """Both histories, by kind."""
+        """The star formation history and the metallicity distribution."""
         return {SF_HIST: self.sf_hist, METAL_DIST: self.metal_dist}
 
     @cached_property
@@ -406,12 +410,12 @@ class Library:
 
     @cached_property
     def _part_size(self) -> int:
-        """Number of galaxies per part; the same on every machine."""
+        """Number of galaxies per part, the same on every machine."""
         return part_size(_PART_GALAXIES, self._row_bytes)
 
     @cached_property
     def _row_bytes(self) -> int:
-        """Size of one galaxy, bytes."""
+        """Size of the outputs of one galaxy, bytes."""
         model = self.model
         n_bands = 0 if model.bands is None else len(model.bands.codes)
         numbers = sum(
@@ -421,7 +425,7 @@ class Library:
         return 8 * numbers * len(model.emission.emissions)
 
     def _expanded(self) -> dict[str, Any]:
-        """Return the arguments that have short forms, in full."""
+        """Return the arguments with their short forms expanded."""
         full: dict[str, Any] = {
             "cosmo": find_cosmology(self.cosmo),
             "igm": find_igm(self.igm),
@@ -439,13 +443,13 @@ class Library:
                 full[kind] = History(history)
             elif not isinstance(history, History):
                 raise InconsistentArguments(
-                    f"{kind} must be a History, or the name of one, got "
+                    f"{kind} must be a History or the name of one, got "
                     f"{history!r}."
                 )
         return full
 
     def _check_stars(self) -> None:
-        """Refuse stars without a mass, or with unknown parameters."""
+        """Raise if the stars have no mass, or unknown parameters."""
         mass = self.parameters.in_group(STARS).get(MASS)
         if mass is None or self.parameters.plain_unit(mass) != "Msun":
             names = (MASS, f"{LOG10}{MASS}")
@@ -465,29 +469,25 @@ class Library:
         )
 
     def _as_slice(self, which: int | slice) -> slice:
-        """Return a slice of the galaxies, without negative numbers.
-
-        Raises:
-            InconsistentArguments: If there are no such galaxies.
-        """
+        """Return the slice of the galaxies, without negative indices."""
         n = self.draws.n
         if not isinstance(which, slice):
             check_whole("the number of galaxies", which, 1)
             which = slice(0, which)
-        numbers = range(n)[which]
+        indices = range(n)[which]
         beyond = which.stop is not None and which.stop > n
-        if beyond or not numbers or numbers.step != 1:
+        if beyond or not indices or indices.step != 1:
             raise InconsistentArguments(
-                f"There are {n} galaxies: give the number of those to make, "
-                f"or a slice of them without steps; got {which}."
+                f"The galaxies to make must be a number from 1 to {n}, or a "
+                f"slice of the {n} galaxies without steps; got {which}."
             )
-        return slice(numbers.start, numbers.stop)
+        return slice(indices.start, indices.stop)
 
 
 def _flat(
     outputs: Mapping[str, Mapping[str, NDArray]],
 ) -> dict[str, NDArray]:
-    """Return arrays by `<output>/<emission>`."""
+    """Return the output arrays by `<output>/<emission>`."""
     return {
         f"{output}/{label}": values
         for output, emissions in outputs.items()

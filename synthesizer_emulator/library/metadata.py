@@ -1,7 +1,7 @@
 """The inputs of a library as JSON values.
 
-They are stored in the library file, and tell an interrupted library from
-another one.
+They are stored in the library file, and identify a library that was
+interrupted.
 """
 
 from collections.abc import Iterable, Mapping
@@ -34,25 +34,25 @@ _LONGEST = 20
 # The redshifts at which cosmologies are compared.
 _REDSHIFTS = np.array([0.01, 0.1, 0.3, 1.0, 2.0, 4.0, 8.0, 15.0])
 
-# Attributes of Synthesizer's objects that are not their arguments.
+# Attributes of Synthesizer's objects that are not arguments.
 _IGNORED = ("description", "required_params", "last_")
 
 
 def describe_prior(prior: Prior) -> dict[str, Any]:
-    """Return the class of a prior and its settings."""
+    """Return the class and the settings of a prior."""
     settings = {f.name: getattr(prior, f.name) for f in fields(prior)}
     given = {k: v for k, v in settings.items() if v not in (None, "")}
     return {"prior": type(prior).__name__, **_json_value(given)}
 
 
 def describe_quantiles(priors: Iterable[Prior]) -> str:
-    """Return a digest of the quantiles of priors, whatever their class."""
+    """Return a digest of the quantiles of priors, also of users' classes."""
     u = np.linspace(0.01, 0.99, 33)
     return digest([prior.quantile(u) for prior in priors])
 
 
 def describe_model(model: EmissionModel) -> dict[str, Any]:
-    """Return the models of the tree of an emission model, by label."""
+    """Return the models in the tree of an emission model, by label."""
     return {
         label: {
             key: value
@@ -64,7 +64,7 @@ def describe_model(model: EmissionModel) -> dict[str, Any]:
 
 
 def describe_grids(model: EmissionModel) -> dict[str, Any]:
-    """Return the grids of a model, with digests of the spectra it extracts."""
+    """Return the grids of a model, with digests of the extracted spectra."""
     extracted: dict[int, tuple[Grid, set[str]]] = {}
     for part in ModelQueue(model).models.values():
         if part._is_extracting:
@@ -85,10 +85,10 @@ def describe_recipe(
     varying: Iterable[str],
     fixed: Mapping[str, Any],
 ) -> str:
-    """Return a digest of the operations on the spectra of the grids.
+    """Return a digest of the operations of an emission model on its grids.
 
-    They are dust curves at the wavelengths, the code of parameter functions,
-    masks and scalings: see `translate.recipe`.
+    It includes the dust curves at the wavelengths, the code of parameter
+    functions, masks and scalings: see `translate.recipe`.
     """
     operations = recipe(model, emissions, varying, fixed)
     terms = {
@@ -115,29 +115,29 @@ def describe_filters(filters: FilterCollection | None) -> dict[str, str]:
 
 
 def describe_distances(cosmo: "FLRW") -> str:
-    """Return a digest of distances and ages in a cosmology.
+    """Return a digest of the distances and ages in a cosmology.
 
-    Two cosmologies with the same `repr` may differ in them.
+    Cosmologies with the same `repr` may differ in distances and ages.
     """
     distances = cosmo.luminosity_distance(_REDSHIFTS).to_value("Mpc")
     return digest(distances, cosmo.age(_REDSHIFTS).to_value("Gyr"))
 
 
 def describe_igm(igm: Any) -> dict[str, Any] | None:
-    """Return a model of the intergalactic medium, with its coefficients."""
+    """Return the attributes of an IGM model, and a digest of its coefficients."""
     if igm is None:
         return None
     model = igm() if isinstance(igm, type) else igm
     return {**describe_object(model), "values": digest(translate_igm(model))}
 
 
-def describe_object(thing: Any) -> Any:
-    """Return the class of an object and its attributes."""
-    if thing is None:
+def describe_object(obj: Any) -> Any:
+    """Return the class and the attributes of an object."""
+    if obj is None:
         return None
-    state = vars(thing) if hasattr(thing, "__dict__") else {}
+    state = vars(obj) if hasattr(obj, "__dict__") else {}
     return {
-        "class": type(thing).__name__,
+        "class": type(obj).__name__,
         **{
             name.lstrip("_"): _json_value(value)
             for name, value in state.items()
@@ -152,7 +152,7 @@ def describe_software() -> dict[str, str]:
 
 
 def _describe_part(model: EmissionModel) -> dict[str, Any]:
-    """Return the operation of one model of a tree."""
+    """Return the operation of one model in the tree."""
     return {
         "grid": model.grid.grid_name if model._is_extracting else None,
         "extract": model.extract,
@@ -167,14 +167,10 @@ def _describe_part(model: EmissionModel) -> dict[str, Any]:
 
 
 def describe_grid(grid: Grid, spectra: Iterable[str] = ()) -> dict[str, Any]:
-    """Return the shape, wavelengths and nodes of a grid, and its weights.
+    """Return the metadata of a native or emulated grid.
 
-    Args:
-        grid (Grid): The grid, native or emulated.
-        spectra (iterable of str): The spectra to add digests of.
-
-    Returns:
-        dict: The metadata, with digests of the arrays.
+    Digests stand for its wavelengths, its nodes, and the spectra in `spectra`.
+    For an emulated grid the provenance of the weights is included.
     """
     lam = grid.lam.to_value("angstrom")
     metadata: dict[str, Any] = {
@@ -211,7 +207,7 @@ def _labels(models: Iterable[EmissionModel | str]) -> list[str]:
 
 
 def _is_simple(value: Any) -> bool:
-    """Whether a value is a number, a text, or an array of them."""
+    """Whether a value is a number, a string, or an array of these."""
     simple = (bool, int, float, str, np.generic, np.ndarray, type(None))
     return isinstance(value, simple) or (
         isinstance(value, list | tuple) and all(map(_is_simple, value))
@@ -219,7 +215,7 @@ def _is_simple(value: Any) -> bool:
 
 
 def _json_value(value: Any) -> Any:
-    """Convert a value to JSON, long arrays to their digests."""
+    """Convert a value to JSON; replace long arrays by their digests."""
     if isinstance(value, Mapping):
         return {str(k): _json_value(v) for k, v in value.items()}
     if isinstance(value, unyt_array) and value.size <= _LONGEST:

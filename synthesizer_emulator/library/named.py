@@ -17,15 +17,7 @@ IGM_MODELS = {
 
 
 def find_cosmology(cosmo: Any) -> Any:
-    """Return a cosmology of astropy by its name.
-
-    Args:
-        cosmo (str/FLRW): A name such as `Planck18`; or a cosmology, which is
-            returned.
-
-    Raises:
-        InconsistentArguments: If astropy has no such cosmology.
-    """
+    """Return astropy's cosmology of a name; return a cosmology unchanged."""
     if not isinstance(cosmo, str):
         return cosmo
     named = getattr(astropy.cosmology, cosmo, None)
@@ -39,15 +31,7 @@ def find_cosmology(cosmo: Any) -> Any:
 
 
 def find_igm(igm: Any) -> Any:
-    """Return a model of the intergalactic medium by its name.
-
-    Args:
-        igm (str/IGMBase): The name of Synthesizer's class; or a model or its
-            class, which is returned.
-
-    Raises:
-        InconsistentArguments: If Synthesizer has no such model.
-    """
+    """Return Synthesizer's IGM model of a name; return a model unchanged."""
     if not isinstance(igm, str):
         return igm
     check_choice("igm", igm, tuple(IGM_MODELS))

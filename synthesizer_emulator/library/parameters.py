@@ -1,10 +1,10 @@
 """Parameters of galaxies, drawn in the user's units and used as plain numbers.
 
 Each parameter has a prior and belongs to a group: `galaxy` (the redshift),
-`stars`, `sf_hist` or `metal_dist`, after Synthesizer's constructors. In any
-group, a name that starts with `log10` stands for the decadic logarithm of a
-parameter, and a prior may give fractions of another parameter of the group or
-of the age of the Universe.
+`stars`, `sf_hist` or `metal_dist`, after Synthesizer's constructors. A name
+that starts with `log10` stands for the decadic logarithm of a parameter. A
+prior may give fractions of another parameter in the group, or of the age of
+the Universe.
 """
 
 from collections.abc import Iterator, Mapping
@@ -43,17 +43,17 @@ SF_HIST, METAL_DIST = "sf_hist", "metal_dist"
 MASS, REDSHIFT = "initial_mass", "redshift"
 LOG10 = "log10"
 
-# The plain units allowed in each group; those of stars depend on the emission
-# model.
+# The units allowed for the plain numbers of each group; those of stars depend
+# on the emission model.
 _UNITS = {GALAXY: (PURE,), SF_HIST: ("yr", PURE), METAL_DIST: (PURE,)}
 
-# The largest redshift of a prior without an upper end.
+# The largest redshift of a prior without an upper bound.
 _MAX_REDSHIFT = 20.0
 
-# The degree of the polynomial for the age of the Universe; good to 1e-9.
+# The degree of the polynomial for the age of the Universe, accurate to 1e-9.
 _DEGREE = 30
 
-# Anything that stands for a prior: a number is a fixed value.
+# A prior, or a number as a fixed value.
 PriorLike: TypeAlias = Prior | float | unyt_array
 
 # Plain numbers by group and name.
@@ -67,9 +67,10 @@ class Parameter:
     """One parameter of a galaxy.
 
     Attributes:
-        group (str): The group that it belongs to.
-        given_name (str): Its name, perhaps with `log10` in front.
-        prior (Prior): Its prior.
+        group (str): The group of the parameter.
+        given_name (str): The name of the parameter, with `log10` in front for
+            its decadic logarithm.
+        prior (Prior): The prior.
     """
 
     group: str
@@ -77,11 +78,7 @@ class Parameter:
     prior: Prior
 
     def __post_init__(self) -> None:
-        """Check the units and the shape.
-
-        Raises:
-            InconsistentArguments: If a galaxy has no such parameter.
-        """
+        """Raise `InconsistentArguments` if the units or shape are wrong."""
         if self.prior.of is not None and self.is_log:
             raise InconsistentArguments(
                 f"'{self.given_name}' can't be a fraction of "
@@ -89,60 +86,59 @@ class Parameter:
             )
         if not self.plain_unit:
             raise InconsistentArguments(
-                f"'{self.given_name}' can't have the units "
-                f"'{self.prior.units}': expected those of "
-                f"{', '.join(MODEL_UNITS)}."
+                f"'{self.given_name}' must have units that convert to one of "
+                f"{', '.join(MODEL_UNITS)}; got '{self.prior.units}'."
             )
         if self.prior.is_array and self.group in (GALAXY, STARS):
             raise InconsistentArguments(
-                f"'{self.given_name}' is one number per galaxy, got "
+                f"'{self.given_name}' must be one number per galaxy, got "
                 f"{self.prior}." + suggest_prior(self.prior)
             )
 
     @property
     def is_log(self) -> bool:
-        """Whether its values are decadic logarithms."""
+        """Whether the values are decadic logarithms."""
         return self.given_name.startswith(LOG10)
 
     @property
     def name(self) -> str:
-        """Its name in Synthesizer."""
+        """Synthesizer's name of the parameter."""
         return self.given_name.removeprefix(LOG10)
 
     @property
     def path(self) -> str:
-        """Its path in a library file."""
+        """Path of the parameter in a library file."""
         group = "" if self.group == GALAXY else f"{self.group}/"
         return f"parameters/{group}{self.given_name}"
 
     @property
     def title(self) -> str:
-        """Its place in a configuration, for messages."""
+        """Entry of the parameter in a YAML file, for messages."""
         group = "" if self.group == GALAXY else f"{self.group}: "
         return f"{group}{self.given_name}"
 
     @property
     def is_fixed(self) -> bool:
-        """Whether it is the same for all galaxies."""
+        """Whether the parameter is the same for all galaxies."""
         return isinstance(self.prior, Fixed) and self.prior.of is None
 
     @property
     def plain_unit(self) -> str:
-        """Unit of its plain number, unless it is a fraction."""
+        """Unit of the plain numbers, if they are not fractions."""
         if self.name == MASS and self.is_log and not self.prior.units:
             return "Msun"
         return model_unit(parse_unit(self.prior.units))
 
     @property
     def units(self) -> str:
-        """Units of its values as given, unless it is a fraction."""
+        """Units of the values drawn, if they are not fractions."""
         units = self.prior.units or self.plain_unit
         logged = self.is_log and units != PURE
         return f"log10({units})" if logged else units
 
     @property
     def fixed_value(self) -> Any:
-        """Value of all galaxies, with units if it has any."""
+        """Value of a fixed parameter, with its units if it has any."""
         assert isinstance(self.prior, Fixed)
         if not self.prior.units and not self.is_log:
             return self.prior.value
@@ -150,14 +146,14 @@ class Parameter:
         return with_units(plain, self.plain_unit)
 
     def to_plain(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Convert values as given to plain numbers, unless fractions."""
+        """Convert values in the units of the prior to plain numbers."""
         linear = 10.0**values if self.is_log else values
         units = parse_unit(self.prior.units or self.plain_unit)
         plain = unyt_array(linear, units).to_value(parse_unit(self.plain_unit))
         return np.asarray(plain)
 
     def from_plain(self, value: float) -> float:
-        """Convert a plain number to the units given, unless a fraction."""
+        """Convert a plain number to the units of the prior; keep fractions."""
         if self.prior.of is not None:
             return value
         quantity = unyt_quantity(value, parse_unit(self.plain_unit))
@@ -172,8 +168,8 @@ class Parameters:
     """All parameters of the galaxies of a library.
 
     Attributes:
-        parameters (tuple of Parameter): The parameters, in the order of the
-            random numbers that they are drawn with.
+        parameters (tuple of Parameter): The parameters, in the order of
+            their random numbers.
         cosmo (FLRW): The cosmology, for the age of the Universe.
     """
 
@@ -186,15 +182,11 @@ class Parameters:
         priors: Mapping[str, Mapping[str, PriorLike]],
         cosmo: "FLRW",
     ) -> Self:
-        """Combine the priors of all groups.
-
-        Args:
-            priors (Mapping): The priors by group and name.
-            cosmo (FLRW): The cosmology.
+        """Combine priors by group and name.
 
         Raises:
-            InconsistentArguments: If they contradict each other.
-            IncorrectUnits: If the units of one do not belong to its group.
+            InconsistentArguments: If the priors are inconsistent.
+            IncorrectUnits: If a parameter has units not allowed in its group.
         """
         parameters = cls(
             tuple(
@@ -227,7 +219,7 @@ class Parameters:
             highest = float(max(prior.values))
         else:
             highest = float(prior.quantile(_ONE)[0])
-        # A little more, for rounding.
+        # A margin for rounding.
         return 1.001 * highest if np.isfinite(highest) else _MAX_REDSHIFT
 
     def in_group(self, group: str) -> dict[str, Parameter]:
@@ -235,7 +227,7 @@ class Parameters:
         return {p.name: p for p in self if p.group == group}
 
     def plain_unit(self, parameter: Parameter) -> str:
-        """Return the unit of the plain number of a parameter."""
+        """Return the unit of the plain numbers of a parameter."""
         whole = parameter.prior.of
         if whole is None:
             return parameter.plain_unit
@@ -257,12 +249,13 @@ class Parameters:
 
         Args:
             draws (Draws): The random numbers.
-            which (slice): The n galaxies.
+            which (slice): The indices of the n galaxies.
 
         Returns:
-            tuple: The plain numbers by group and name, (n, ...); and by path
-                the columns of the parameters that differ between galaxies,
-                in the units given, with fractions multiplied by their whole.
+            tuple: The plain numbers by group and name, (n, ...); and the
+                columns of the parameters that differ between galaxies by
+                path, in the units of their priors, with fractions converted
+                to values.
         """
         u = draws.rows(which, self.dimensions)
         drawn, start = {}, 0
@@ -291,7 +284,7 @@ class Parameters:
 
     @cached_property
     def _log_age(self) -> Chebyshev:
-        """Polynomial of ln(age) in ln(1 + z), 1000 times faster."""
+        """Polynomial of ln(age) in ln(1 + z), 1000 times as fast as astropy."""
 
         def log_age(x: NDArray) -> NDArray:
             return np.log(self.cosmo.age(np.expm1(x)).to_value("yr"))
@@ -302,7 +295,7 @@ class Parameters:
     def _to_plain(
         self, parameter: Parameter, drawn: Mapping[str, NDArray[np.float64]]
     ) -> NDArray[np.float64]:
-        """Return the plain numbers of a parameter."""
+        """Return the plain numbers of a parameter, (n, ...)."""
         values, of = drawn[parameter.path], parameter.prior.of
         if of is None:
             return parameter.to_plain(values)
@@ -311,28 +304,28 @@ class Parameters:
             whole = self.age_of_universe(drawn[redshift.path])
         else:
             whole = self._to_plain(self.in_group(parameter.group)[of], drawn)
-        # Transposed, since either may be an array.
+        # Transposed, since either may have several values per galaxy.
         return (values.T * whole.T).T
 
     def _check(self, parameter: Parameter) -> None:
-        """Refuse a parameter given twice, or of an unknown whole."""
+        """Raise if a parameter is given twice, or has wrong units or `of`."""
         name, of = parameter.given_name, parameter.prior.of
         group = self.in_group(parameter.group)
         if group[parameter.name] is not parameter:
             raise InconsistentArguments(
-                f"'{name}' is given twice, with log10 and without."
+                f"'{name}' is given twice, with and without log10: keep one."
             )
         if of == AGE_OF_UNIVERSE and not self.in_group(GALAXY):
             raise InconsistentArguments(
                 f"'{name}' is a fraction of the age of the Universe, which "
-                "needs a redshift."
+                "needs a redshift: give one."
             )
         seen = {parameter.name}
         while of is not None and of != AGE_OF_UNIVERSE:
             if of not in group or of in seen:
                 raise InconsistentArguments(
-                    f"'{name}' can be a fraction of {AGE_OF_UNIVERSE} or of "
-                    f"another of {', '.join(group)}, got '{of}'."
+                    f"'{name}' must be a fraction of {AGE_OF_UNIVERSE} or of "
+                    f"another parameter of {', '.join(group)}, got '{of}'."
                     + nearest(of, {*group, AGE_OF_UNIVERSE} - seen)
                 )
             seen.add(of)
@@ -340,21 +333,13 @@ class Parameters:
         allowed = _UNITS.get(parameter.group, MODEL_UNITS)
         if self.plain_unit(parameter) not in allowed:
             raise IncorrectUnits(
-                f"'{name}' can't have the units '{parameter.units}': expected "
-                f"{' or '.join(allowed)}."
+                f"'{name}' must have units that convert to "
+                f"{' or '.join(allowed)}, got '{parameter.units}'."
             )
 
 
 def as_prior(name: str, prior: PriorLike) -> Prior:
-    """Convert a number to the prior of a fixed value.
-
-    Args:
-        name (str): The name of the parameter.
-        prior (Prior/float/unyt_array): A prior, or a number.
-
-    Raises:
-        InconsistentArguments: If it is neither.
-    """
+    """Convert a number to a `Fixed` prior; return a prior unchanged."""
     if isinstance(prior, Prior):
         return prior
     try:

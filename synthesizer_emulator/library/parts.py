@@ -1,12 +1,12 @@
-"""Parts of a library: files of some galaxies each, written one by one.
+"""Parts of a library: files with some of the galaxies each.
 
-A large library takes hours, perhaps on several machines. Each part is a file
-that appears when it is whole, and holds the numbers of its galaxies and the
-digest of its library. The same command resumes after an interruption, with
-any number of processes. `collection` joins the parts.
+A large library takes hours, on one or more machines. Each part is written as a
+whole, with the range of its galaxies and the digest of the library. The same
+command resumes after an interruption, with any number of processes.
+`collection` joins the parts.
 
-Parts hold arrays with one row per galaxy, whatever these are: use them for
-any other layout of the final file.
+The parts hold any arrays with one row per galaxy, so that the final file may
+have another layout.
 """
 
 import json
@@ -38,62 +38,57 @@ PLAN = "plan.json"
 PARTS = "part-*.hdf5"
 ARRAYS = "arrays"
 
-# What to do about a damaged part.
-REMEDY = "The library's command makes it again."
+# The remedy for a damaged part.
+REMEDY = "Run the library's command to make it again."
 
-# The lock of a running process.
+# The name of the lock of a running process.
 _PROCESS = re.compile(r"process-(\d+)-of-(\d+)")
 
-# How long to wait for other processes that begin the same library, seconds.
+# How long to wait for other processes to begin the library, seconds.
 _TIMEOUT = 60.0
 
 # The largest size of a part, bytes.
 _PART_BYTES = 2**27
 
-# How many galaxies a message lists.
+# The number of galaxies listed in a message.
 _LISTED = 10
 
 
 def part_size(largest: int, row_bytes: int) -> int:
-    """Return a suitable number of galaxies per part.
+    """Return the number of galaxies per part, at most `largest`.
 
-    Args:
-        largest (int): The largest number allowed.
-        row_bytes (int): The size of one galaxy, bytes.
+    `row_bytes` is the size of one galaxy.
     """
     return max(1, min(largest, _PART_BYTES // row_bytes))
 
 
 def listed(items: Sequence[Any] | NDArray) -> str:
-    """Return the first ten items as text, for a message."""
+    """Return the first ten items as a string, for messages."""
     more = ", ..." * (len(items) > _LISTED)
     return f"{', '.join(map(str, items[:_LISTED]))}{more}"
 
 
 def check_process(process: int, processes: int) -> None:
-    """Refuse the number of a process that does not exist.
-
-    Raises:
-        InconsistentArguments: If it is not one of 0 to `processes` - 1.
-    """
+    """Raise unless the number of a process is from 0 to `processes` - 1."""
     check_whole("processes", processes, 1)
     check_whole("process", process, 0)
     if process >= processes:
         raise InconsistentArguments(
-            f"The process must be one of 0 to {processes - 1}, got {process}."
+            f"process must be a number from 0 to {processes - 1}, got "
+            f"{process}."
         )
 
 
 @dataclass(frozen=True)
 class Parts:
-    """An unfinished library, in a folder of its own.
+    """An unfinished library, in a separate folder.
 
     Attributes:
         folder (Path): The folder of the parts.
-        n (int): The number of galaxies of the library.
+        n (int): The number of galaxies in the library.
         size (int): The number of galaxies per part.
-        about (Mapping): The inputs of the library, as JSON values; they
-            tell its parts from those of another library.
+        about (Mapping): The inputs of the library as JSON values, which
+            identify its parts.
     """
 
     folder: Path
@@ -102,11 +97,7 @@ class Parts:
     about: Mapping[str, Any]
 
     def __post_init__(self) -> None:
-        """Check the numbers.
-
-        Raises:
-            InconsistentArguments: If one of them is not positive.
-        """
+        """Raise `InconsistentArguments` unless the numbers are positive."""
         check_whole("the number of galaxies", self.n, 1)
         check_whole("the galaxies of a part", self.size, 1)
 
@@ -116,21 +107,21 @@ class Parts:
     ) -> Self:
         """Begin a library, or resume it if the folder exists.
 
-        Several processes may do so at once.
+        Several processes may begin the same library at once.
 
         Args:
             folder (Path): The folder of the parts.
-            n (int): The number of galaxies of the library.
-            size (int): The number of galaxies per part, if not begun yet.
-            about (Mapping): The inputs of the library, as JSON values.
+            n (int): The number of galaxies in the library.
+            size (int): The number of galaxies per part of a new library.
+            about (Mapping): The inputs of the library as JSON values.
 
         Returns:
-            Parts: The library, with its size of parts.
+            Parts: The library; if it is resumed, with its existing `size`.
 
         Raises:
-            InconsistentArguments: If the folder is of another library.
+            InconsistentArguments: If the folder belongs to another library.
             OSError: If the folder can't be written, or a process of another
-                library is running there.
+                library is running in it.
         """
         parts = cls(folder, n, size, json.loads(json.dumps(about)))
         folder.mkdir(parents=True, exist_ok=True)
@@ -145,7 +136,7 @@ class Parts:
                     if existing.digest == parts.digest:
                         return existing
                     parts._check_unused(existing)
-            parts._drop_strays()
+            parts._delete_stray_parts()
             write_whole(plan, parts._plan())
         return parts
 
@@ -157,14 +148,14 @@ class Parts:
             folder (Path): The folder of the parts.
 
         Raises:
-            InconsistentArguments: If it is not such a folder.
-            GridError: If its plan is damaged.
+            InconsistentArguments: If the folder does not hold a library.
+            GridError: If the plan is damaged.
         """
         path = folder / PLAN
         if not path.is_file():
             raise InconsistentArguments(
-                f"'{folder}' is no folder of a library's parts: expected "
-                f"'{PLAN}' in it."
+                f"'{folder}' must be a folder of a library's parts, but "
+                f"contains no '{PLAN}'."
             )
         with report_damage(path, REMEDY):
             stored = json.loads(path.read_bytes())
@@ -176,25 +167,26 @@ class Parts:
     @cached_property
     def digest(self) -> str:
         """Digest of the number of galaxies and the inputs."""
-        # In the order given: that of filters and parameters matters.
+        # Keys are not sorted: the order of filters and parameters matters.
         return json_digest([self.n, self.about])
 
     def ranges(self, process: int = 0, processes: int = 1) -> list[slice]:
-        """Return the galaxies of each part that a process makes.
+        """Return the ranges of galaxies of the parts that a process makes.
 
         Args:
             process (int): The number of the process.
-            processes (int): The number of processes, which take turns.
+            processes (int): The number of processes, to which the parts are
+                assigned in turn.
         """
         starts = range(process * self.size, self.n, processes * self.size)
         return [slice(i, min(i + self.size, self.n)) for i in starts]
 
     def path(self, which: slice) -> Path:
-        """Return the file of the part with some galaxies."""
+        """Return the path of the part with a range of galaxies."""
         return self.folder / f"part-{which.start:012}-{which.stop:012}.hdf5"
 
     def is_written(self, which: slice) -> bool:
-        """Whether a part exists and is whole; warn if it is damaged."""
+        """Whether a part exists and is complete; warn if it is damaged."""
         path = self.path(which)
         if not path.is_file():
             return False
@@ -208,15 +200,15 @@ class Parts:
     def write(
         self, which: slice, arrays: Mapping[str, NDArray], bad: NDArray
     ) -> None:
-        """Write a part, whole or not at all.
+        """Write a complete part, or nothing.
 
         Args:
-            which (slice): Its galaxies.
+            which (slice): The indices of the n galaxies.
             arrays (Mapping): Arrays with one row per galaxy, by name.
-            bad (np.ndarray of bool): The galaxies to leave out.
+            bad (np.ndarray of bool): True for galaxies to leave out, (n,).
 
         Raises:
-            OSError: If it can't be written.
+            OSError: If the part can't be written.
         """
         with write_sealed(self.path(which)) as hdf:
             hdf.attrs["digest"] = self.digest
@@ -226,26 +218,26 @@ class Parts:
                 hdf[f"{ARRAYS}/{name}"] = values
 
     def _plan(self) -> bytes:
-        """Return the contents of the plan, with their checksum."""
+        """Return the contents of the plan, with a checksum."""
         plan = {"n": self.n, "size": self.size, "about": self.about}
         stored = {"sha256": json_digest(plan), "plan": plan}
         return json.dumps(stored, indent=1).encode()
 
     def _check_unused(self, existing: "Parts") -> None:
-        """Refuse a folder where another library has galaxies or processes."""
+        """Raise if another library has parts or running processes here."""
         check_idle(self.folder)
         if any(self.folder.glob("*.hdf5")):
             raise InconsistentArguments(
-                f"'{self.folder}' holds parts of another library (it differs "
-                f"in: {', '.join(differences(existing, self))}). Delete it, "
-                "or choose another file."
+                f"'{self.folder}' holds parts of another library, which "
+                f"differs in: {', '.join(differences(existing, self))}. "
+                "Delete the folder, or choose another file."
             )
 
-    def _drop_strays(self) -> None:
-        """Delete parts of other sizes, in a folder without a plan.
+    def _delete_stray_parts(self) -> None:
+        """Delete the parts of other sizes in a folder without a plan.
 
         Raises:
-            InconsistentArguments: If there are parts of another library.
+            InconsistentArguments: If a part belongs to another library.
         """
         fitting = {self.path(which) for which in self.ranges()}
         for path in self.folder.glob(PARTS):
@@ -253,12 +245,12 @@ class Parts:
                 with open_sealed(path, REMEDY) as hdf:
                     same = hdf.attrs["digest"] == self.digest
             except GridError:
-                # Damaged: made again, or deleted here.
+                # A damaged part is made again, or deleted here.
                 same = True
             if not same:
                 raise InconsistentArguments(
-                    f"'{path}' is a part of another library, whose plan is "
-                    "lost. Delete its folder, or choose another file."
+                    f"'{path}' is a part of another library without a plan. "
+                    "Delete its folder, or choose another file."
                 )
             if path not in fitting:
                 path.unlink()
@@ -277,19 +269,19 @@ def write_parts(
 
     Args:
         parts (Parts): The library.
-        make (Callable): Returns the arrays of some galaxies by name, with
-            one row per galaxy.
-        on_bad (str): `refuse` or `skip` bad galaxies, those with a value
-            that is not finite.
-        process (int): The number of this process.
+        make (Callable): Function of a slice of galaxies that returns arrays
+            by name, with one row per galaxy.
+        on_bad (str): `refuse` galaxies with values that are not finite with
+            an error, or `skip` them.
+        process (int): The number of this process, from 0.
         processes (int): The number of processes.
         progress (bool): Show a progress bar.
-        checked (sequence of str): The arrays whose values must be finite;
-            all by default.
+        checked (sequence of str): The arrays whose values must be finite; by
+            default all arrays.
 
     Raises:
-        InconsistentArguments: If there are bad galaxies, with their numbers,
-            and they are refused. Parts written before stay.
+        InconsistentArguments: If galaxies are refused, with their indices.
+            Parts already written are kept.
         OSError: If a part can't be written, or this process of the library
             is already running.
     """
@@ -321,41 +313,37 @@ def write_parts(
 
 
 def check_idle(folder: Path, processes: int | None = None) -> None:
-    """Refuse to continue while other processes of a library are running.
+    """Raise `OSError` if other processes are writing to a folder of parts.
 
-    Args:
-        folder (Path): The folder of the parts.
-        processes (int): The number of processes that share the library with
-            this one, and may be running; by default none may.
-
-    Raises:
-        OSError: If there is one; names it.
+    Processes are allowed if they belong to the same set of `processes`; by
+    default none are.
     """
     for lock in sorted(folder.glob(".process-*.lock")):
         match = _PROCESS.fullmatch(lock.name[1 : -len(".lock")])
         if match and int(match[2]) != processes:
-            # Removes the lock of a killed process.
+            # Taking the lock removes it, if its process was killed.
             with _running(folder, int(match[1]), int(match[2])):
                 pass
 
 
 @contextmanager
 def _running(folder: Path, process: int, processes: int) -> Iterator[None]:
-    """Lock one process of a library, so that it does not run twice."""
+    """Lock one process of a library, so that it can't run twice."""
     with ExitStack() as stack:
         try:
             name = f"process-{process}-of-{processes}"
             stack.enter_context(exclusive(folder / name))
         except OSError as error:
             raise OSError(
-                f"Process {process} of {processes} is at work in '{folder}' "
-                "already: wait until it has finished, or choose another file."
+                f"Process {process} of {processes} is already running in "
+                f"'{folder}': wait until it has finished, or choose another "
+                "file."
             ) from error
         yield
 
 
 def bad_rows(arrays: Mapping[str, NDArray]) -> NDArray[np.bool_]:
-    """Return the galaxies with a value that is not finite, (n,)."""
+    """Whether each galaxy has a value that is not finite, (n,)."""
     finite = [
         np.isfinite(values).reshape(len(values), -1).all(axis=1)
         for values in arrays.values()
@@ -363,18 +351,18 @@ def bad_rows(arrays: Mapping[str, NDArray]) -> NDArray[np.bool_]:
     return ~np.logical_and.reduce(finite)
 
 
-def bad_galaxies(numbers: NDArray) -> InconsistentArguments:
+def bad_galaxies(indices: NDArray) -> InconsistentArguments:
     """Return the error for galaxies with values that are not finite."""
     return InconsistentArguments(
-        f"{len(numbers)} galaxies have values that are not finite, as they "
-        f"are outside the range of the model: {listed(numbers)}. Narrow their "
-        "parameters, or leave such galaxies out with on_bad 'skip'."
+        f"{len(indices)} galaxies are outside the range of the model and have "
+        f"values that are not finite: {listed(indices)}. Narrow the ranges of "
+        "their parameters, or leave these galaxies out with on_bad 'skip'."
     )
 
 
-def differences(one: Parts, *others: Parts) -> list[str]:
+def differences(first: Parts, *others: Parts) -> list[str]:
     """Return the names of the inputs in which libraries differ."""
-    inputs = [{"n": parts.n, **parts.about} for parts in (one, *others)]
+    inputs = [{"n": parts.n, **parts.about} for parts in (first, *others)]
     names = dict.fromkeys(name for about in inputs for name in about)
     return [
         name

@@ -1,8 +1,8 @@
 """Prior distributions of parameters.
 
-A prior is sampled by its quantile function, at numbers between 0 and 1 that
-`Draws` provides. The quantiles are those of scipy.stats; they are written out
-here, as the last digits of scipy's differ from those of existing libraries.
+A prior is sampled with its quantile function, at random numbers between 0 and
+1 from `Draws`. The quantile functions of scipy.stats are not used, because
+their last digits differ from those of existing libraries.
 """
 
 import math
@@ -25,12 +25,12 @@ class Prior(ABC):
     """Base class of prior distributions.
 
     Attributes:
-        units (str): The units of the values, in unyt's names; empty if they
-            have none.
-        of (str): The parameter that the values are fractions of, such as the
-            `max_age` of a history, or `age_of_universe`; or None.
-        size (int): The number of independent values per galaxy, if the
-            parameter is an array; None for a scalar.
+        units (str): The units of the values, in unyt's names; empty for
+            values without units.
+        of (str): If the values are fractions, the parameter to multiply them
+            by: `age_of_universe`, or another parameter such as `max_age`.
+        size (int): The number of independent values per galaxy, for an array
+            parameter; None for a scalar.
     """
 
     units: str = ""
@@ -41,7 +41,7 @@ class Prior(ABC):
         """Check the settings.
 
         Raises:
-            InconsistentArguments: If one of them is not valid.
+            InconsistentArguments: If a setting is invalid.
         """
         parse_unit(self.units)
         if not isinstance(self.of, str | None):
@@ -50,7 +50,7 @@ class Prior(ABC):
             )
         if self.of is not None and self.units:
             raise InconsistentArguments(
-                f"A fraction of '{self.of}' has no units of its own, got "
+                f"A fraction of '{self.of}' must have no units, got "
                 f"'{self.units}'."
             )
         if self.size is not None:
@@ -83,7 +83,7 @@ class Prior(ABC):
 
     @abstractmethod
     def quantile(self, u: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the quantiles, the inverse of the cumulative distribution.
+        """Return the quantiles: the inverse of the cumulative distribution.
 
         Args:
             u (np.ndarray of float): Probabilities, 0 to 1, of any shape.
@@ -94,7 +94,7 @@ class Prior(ABC):
 
     @abstractmethod
     def _check(self) -> None:
-        """Refuse numbers that define no distribution."""
+        """Raise if the parameters do not define a distribution."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class Uniform(Prior):
 
 @dataclass(frozen=True)
 class LogUniform(Prior):
-    """A distribution that is uniform in the logarithm.
+    """A distribution uniform in the logarithm of the value.
 
     Attributes:
         low (float): The lowest value, above 0.
@@ -140,7 +140,7 @@ class LogUniform(Prior):
 
 @dataclass(frozen=True)
 class Normal(Prior):
-    """A normal distribution, perhaps truncated.
+    """A normal distribution, optionally truncated.
 
     Attributes:
         mean (float): The mean before truncation.
@@ -158,7 +158,7 @@ class Normal(Prior):
         """Return the quantiles."""
         start = (self.low - self.mean) / self.sigma
         end = (self.high - self.mean) / self.sigma
-        # In the tail that keeps the digits.
+        # Use the tail in which the digits are kept.
         if start > 0:
             low, high = norm.sf(start), norm.sf(end)
             scaled = norm.isf(low + (high - low) * u)
@@ -192,7 +192,7 @@ class Choice(Prior):
     def _check(self) -> None:
         if not isinstance(self.values, list | tuple) or not self.values:
             raise InconsistentArguments(
-                f"choice needs a list of numbers, got {self.values!r}."
+                f"choice must be a list of numbers, got {self.values!r}."
             )
         for value in self.values:
             check_number("each of choice", value, -math.inf)
@@ -221,7 +221,7 @@ class Fixed(Prior):
 
     @property
     def dimensions(self) -> int:
-        """Number of random numbers per galaxy: none."""
+        """Number of random numbers per galaxy, 0."""
         return 0
 
     def quantile(self, u: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -232,7 +232,7 @@ class Fixed(Prior):
     def _check(self) -> None:
         if units_of(self.value) != PURE:
             raise InconsistentArguments(
-                f"The units of a fixed value are a setting of their own, got "
+                "A fixed value must have its units in a separate setting, got "
                 f"{self.value}: give units='{self.value.units}'."
             )
         try:
@@ -241,12 +241,12 @@ class Fixed(Prior):
             finite = False
         if not finite or isinstance(self.value, bool):
             raise InconsistentArguments(
-                "A fixed value must be a finite number, or an array of such, "
-                f"got {self.value!r}."
+                "A fixed value must be a finite number or an array of finite "
+                f"numbers, got {self.value!r}."
             )
         if self.size is not None:
             raise InconsistentArguments(
-                "A fixed value has no size: give a list of values."
+                "A fixed value can't have a size: give a list of values."
             )
 
 
@@ -260,14 +260,11 @@ PRIORS: dict[str, type[Prior]] = {
 
 
 def suggest_prior(prior: Prior) -> str:
-    """Suggest the prior that a list of numbers may stand for.
-
-    Args:
-        prior (Prior): The prior given for a scalar parameter.
+    """Suggest a prior for a scalar parameter given as a list of numbers.
 
     Returns:
-        str: `" Did you mean {uniform: [8, 12]}?"`, to end a message with;
-            empty if the prior is no list.
+        str: The end of a message, such as `" Did you mean {uniform: [8,
+            12]}?"`; empty if the prior is not a list.
     """
     if not isinstance(prior, Fixed) or np.ndim(prior.value) != 1:
         return ""
@@ -282,7 +279,7 @@ def suggest_prior(prior: Prior) -> str:
 def _check_ascending(
     name: str, low: object, high: object, infinite: bool = False
 ) -> None:
-    """Refuse bounds that do not ascend."""
+    """Raise unless two bounds are numbers in ascending order."""
     for value in (low, high):
         if not (infinite and value in (-math.inf, math.inf)):
             check_number(f"a bound of {name}", value, -math.inf)

@@ -1,4 +1,4 @@
-"""The parameters of the galaxies of a library, drawn from their priors."""
+"""Draw the parameters of the galaxies of a library from their priors."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -27,15 +27,15 @@ from synthesizer_emulator.library.parameters import (
 )
 from synthesizer_emulator.library.parts import listed
 
-# How many numbers are drawn to check the priors before any galaxy is made,
-# and among how many galaxies the first with finite parameters is sought.
+# The random numbers drawn to check the priors before any galaxy is made, and
+# the galaxies searched for one with finite parameters.
 _CHECKED_NUMBERS = 2**23
 _TRIED_GALAXIES = 1000
 
-# The ends of a grid count as inside it, whatever their rounding.
+# The relative tolerance at the ends of a grid, for rounding.
 _SLACK = 1e-6
 
-# Parameters of the emission that are fractions.
+# The emission parameters that are fractions.
 _FRACTIONS = ("fesc", "fesc_ly_alpha")
 
 
@@ -53,10 +53,10 @@ class GridLimits:
 
     @classmethod
     def from_model(cls, model: EmissionModel) -> Self:
-        """Read the ends of the axes of the grid of an emission model.
+        """Return the limits of the grid of an emission model.
 
         Raises:
-            InconsistentArguments: If it has other axes than these two.
+            InconsistentArguments: If the grid has other axes.
         """
         grid, *_ = grids_of(model)
         check_parametric(grid)
@@ -65,14 +65,14 @@ class GridLimits:
 
 @dataclass(frozen=True)
 class Sampler:
-    """Draws the parameters of galaxies, as `in_batches` takes them.
+    """Draws the parameters of galaxies, in the form for `in_batches`.
 
     Attributes:
         parameters (Parameters): The parameters and their priors.
         draws (Draws): The random numbers.
         histories (Mapping): The star formation history and the metallicity
             distribution, by `sf_hist` and `metal_dist`.
-        limits (GridLimits): The ends of the grid.
+        limits (GridLimits): The limits of the grid.
     """
 
     parameters: Parameters
@@ -82,7 +82,7 @@ class Sampler:
 
     @cached_property
     def varying(self) -> tuple[str, ...]:
-        """Parameters of the emission that differ between galaxies."""
+        """Names of the emission parameters that differ between galaxies."""
         return tuple(
             name
             for name, parameter in self.parameters.in_group(STARS).items()
@@ -91,7 +91,7 @@ class Sampler:
 
     @cached_property
     def fixed(self) -> dict[str, Any]:
-        """Values of the parameters of the emission that do not differ."""
+        """Values of the emission parameters that all galaxies share."""
         return {
             name: parameter.fixed_value
             for name, parameter in self.parameters.in_group(STARS).items()
@@ -114,23 +114,20 @@ class Sampler:
                 if not parameter.is_fixed:
                     histories[kind][name] = plain[kind][name]
         mass = plain[STARS][MASS]
-        known = (mass >= 0.0) & self._is_inside(histories[METAL_DIST])
+        valid = (mass >= 0.0) & self._is_inside(histories[METAL_DIST])
         emission = {name: plain[STARS][name] for name in self.varying}
         return {
-            MASS: np.where(known, mass, np.nan),
+            MASS: np.where(valid, mass, np.nan),
             "emission": emission,
             **plain.get(GALAXY, {}),
             **histories,
         }, columns
 
     def check_inside(self, on_bad: str) -> None:
-        """Refuse priors that leave the range of the model.
+        """Raise if a prior extends beyond the range of the model.
 
-        Checks as many galaxies as fit in memory; any others are checked when
-        they are made.
-
-        Args:
-            on_bad (str): With `skip`, some galaxies may be outside.
+        The galaxies that fit in memory are checked here, and others when they
+        are made. With `skip`, some galaxies may be outside the range.
 
         Raises:
             InconsistentArguments: With the parameter, its prior and the
@@ -141,7 +138,7 @@ class Sampler:
             _CHECKED_NUMBERS // max(self.parameters.dimensions, 1),
         )
         plain, _ = self.parameters.draw(self.draws, slice(0, max(n, 1)))
-        for parameter, low, high, what in self._limits():
+        for parameter, low, high, description in self._limits():
             values = plain[parameter.group][parameter.name]
             outside = np.flatnonzero((values < low) | (values > high))
             if not len(outside) or (on_bad == "skip" and len(outside) < n):
@@ -149,15 +146,15 @@ class Sampler:
             low, high = map(parameter.from_plain, (low, high))
             skip = "" if len(outside) == n else ", or skip them with on_bad"
             raise InconsistentArguments(
-                f"The prior of '{parameter.title}', {parameter.prior}, leaves "
-                f"{what}, {low:.5g} to {high:.5g}: of the first {n} galaxies "
-                f"{len(outside)} are outside: {listed(outside)}. Narrow the "
-                f"prior{skip}."
+                f"The prior of '{parameter.title}', {parameter.prior}, must "
+                f"be within {description}, {low:.5g} to {high:.5g}: of the "
+                f"first {n} galaxies {len(outside)} are outside: "
+                f"{listed(outside)}. Narrow the prior{skip}."
             )
 
     @cached_property
     def common(self) -> dict[str, dict[str, NDArray]]:
-        """Parameters of both histories that all galaxies share, by name."""
+        """Parameters that all galaxies share, by kind of history and name."""
         return {
             kind: common_parameters(
                 kind, history, self.parameters, self._first.get(kind, {})
@@ -167,15 +164,16 @@ class Sampler:
 
     @cached_property
     def _first(self) -> Values:
-        """Plain parameters of the first galaxy in which all are finite."""
+        """Plain parameters of the first galaxy with only finite ones."""
         n = min(self.draws.n, _TRIED_GALAXIES)
         plain, _ = self.parameters.draw(self.draws, slice(0, n))
         for parameter in self.parameters:
             values = plain[parameter.group][parameter.name]
             if not np.isfinite(values).any():
                 raise InconsistentArguments(
-                    f"'{parameter.title}' is finite for none of the first {n} "
-                    f"galaxies: see its prior, {parameter.prior}."
+                    f"'{parameter.title}' must be finite, but is not for any "
+                    f"of the first {n} galaxies. Change its prior, "
+                    f"{parameter.prior}."
                 )
         finite = [
             np.isfinite(values.reshape(n, -1)).all(axis=1)
@@ -185,7 +183,7 @@ class Sampler:
         return jax.tree.map(lambda values: values[first : first + 1], plain)
 
     def _limits(self) -> Iterator[tuple[Parameter, float, float, str]]:
-        """Yield parameters with the limits of their plain numbers."""
+        """Yield parameters with their limits and a description of these."""
         limits = [
             (METAL_DIST, "metallicity", *self.limits.metallicities,
              "the grid's axis 'metallicities'"),
@@ -196,15 +194,15 @@ class Sampler:
             *((STARS, name, 0.0, 1.0, "the range of a fraction")
               for name in _FRACTIONS),
         ]  # fmt: skip
-        for group, name, low, high, what in limits:
+        for group, name, low, high, description in limits:
             members = self.parameters.in_group(group)
             if name in members:
-                yield members[name], low, high, what
+                yield members[name], low, high, description
 
     def _is_inside(self, metal_dist: Mapping[str, NDArray]) -> NDArray:
-        """Whether the metallicity of each galaxy is within the grid.
+        """Whether the metallicity of each galaxy is within the grid, (n,).
 
-        Synthesizer would move it to the edge.
+        Synthesizer would clip it to the edge of the grid.
         """
         if "metallicity" not in metal_dist:
             return np.ones(1, np.bool_)
@@ -214,5 +212,5 @@ class Sampler:
 
 
 def _ends(nodes: NDArray) -> tuple[float, float]:
-    """Return the first and last node, a little widened."""
+    """Return the first and last node, with a tolerance for rounding."""
     return (1 - _SLACK) * float(nodes[0]), (1 + _SLACK) * float(nodes[-1])

@@ -59,7 +59,7 @@ class StoredTensors(Mapping):
         if tensors is None:
             with (
                 report_damage(self._path, REMEDY),
-                open_contents(self._contents, self._path, again=True) as hdf,
+                open_contents(self._contents, self._path, checked=True) as hdf,
             ):
                 tensors = read_tensors(hdf[emission])
             self._read[emission] = tensors

@@ -1,13 +1,13 @@
 """Libraries for Synference, made in batches by `EmulatedGalaxyBasis`.
 
-Synference is an optional dependency, used only here.
+Only this package imports Synference, an optional dependency.
 """
 
 try:
     import synference  # noqa: F401
 except ImportError as error:
     raise ImportError(
-        f"EmulatedGalaxyBasis needs Synference, but: {error}. Install this "
-        "package's extra 'synference', and ltu-ili as Synference's own "
-        "instructions say; it is not on PyPI."
+        f"EmulatedGalaxyBasis requires Synference: {error}. Install this "
+        "package's extra 'synference', and ltu-ili, which is not on PyPI, as "
+        "in Synference's instructions."
     ) from error

@@ -1,6 +1,6 @@
-"""Synference's `GalaxyBasis` with libraries made in batches.
+"""Synference's `GalaxyBasis`, with libraries made in batches.
 
-Synference's own code writes the files; `galaxies` computes their numbers.
+`galaxies` computes the galaxies, and Synference writes the files.
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,7 +42,7 @@ from synthesizer_emulator.validation import check_choice
 # The largest number of galaxies in a part.
 _PART_GALAXIES = 2**13
 
-# The output, of `galaxies.OUTPUTS`, for each kind of library.
+# The output (see `galaxies.OUTPUTS`) for each kind of library.
 _KINDS = {"photometry": "photometry", "spectra": "fnu"}
 
 _UNTRANSLATED = ("refuse", "fall back")
@@ -51,24 +51,25 @@ _UNTRANSLATED = ("refuse", "fall back")
 class EmulatedGalaxyBasis(GalaxyBasis):
     """Synference's `GalaxyBasis`, with libraries made in batches.
 
-    It takes the arguments of `GalaxyBasis`, with a native or an emulated
-    grid, and `create_mock_library` writes the same file, hundreds of times
-    faster. Everything else is inherited.
+    The class takes the arguments of `GalaxyBasis`, with a native or an
+    emulated grid, and `create_mock_library` writes the same file, hundreds of
+    times faster. Other methods are inherited.
 
-    Not everything has a batched form: emission models that `compile_model`
-    does not translate, histories that are not in `histories.SF_HISTS`, and
-    most supplementary functions of your own. These are refused, or made in
-    Synference's own way: for such an emission model the whole library by its
-    pipeline, for such histories and functions galaxy by galaxy, while the
-    emission stays in batches.
+    Some inputs have no batched form: emission models that `compile_model` does
+    not translate, histories that are not in `histories.SF_HISTS`, and most
+    user-defined supplementary functions. By default they raise. Otherwise, a
+    library with such an emission model is made by Synference's pipeline;
+    such histories and functions are evaluated galaxy by galaxy, and the
+    emission still in batches.
 
     Args:
         *args (tuple): As for `GalaxyBasis`.
-        untranslated (str): `refuse` inputs without a batched form, or `fall
-            back` to Synference's own way, with a warning in its log.
+        untranslated (str): `refuse` inputs without a batched form with an
+            error, or `fall back` to Synference's methods, with a warning in
+            its log.
         on_bad (str): `refuse` galaxies whose parameters or fluxes are not
-            finite, such as those without stars within the grid's ages; or
-            `skip` them, with a warning.
+            finite (for instance without stars within the ages of the grid)
+            with an error, or `skip` them, with a warning.
         **kwargs (dict): As for `GalaxyBasis`.
 
     Attributes:
@@ -76,7 +77,7 @@ class EmulatedGalaxyBasis(GalaxyBasis):
             the last library.
 
     Raises:
-        InconsistentArguments: If an option has another value.
+        InconsistentArguments: If an option is invalid.
     """
 
     def __init__(
@@ -111,48 +112,48 @@ class EmulatedGalaxyBasis(GalaxyBasis):
         em_lines_to_save: Sequence[str] | None = None,
         **extra_analysis_functions: Any,
     ) -> "CombinedBasis | None":
-        """Make a library, like `GalaxyBasis.create_mock_library`.
+        """Make a library, as `GalaxyBasis.create_mock_library` does.
 
-        It is made in parts, in a temporary folder beside it. The same call
-        resumes after an interruption.
+        The library is made in parts, in a temporary folder next to the file.
+        The same call resumes after an interruption.
 
         Args:
             out_name (str): The name of the library.
-            log_stellar_masses (array): log10 of the initial masses, Msun;
-                by default those of the basis.
+            log_stellar_masses (array): log10 of the initial masses in Msun,
+                (n,); by default those of the basis.
             emission_model_key (str): The label of the observed emission.
-            out_dir (str): The folder.
-            n_proc (int): No effect: all of JAX's devices are used.
-            overwrite (bool): Replace an existing library; otherwise it is
+            out_dir (str): The folder of the library.
+            n_proc (int): Ignored: all JAX devices are used.
+            overwrite (bool): Replace an existing library; by default it is
                 kept, with a warning.
-            verbose (bool): No effect.
+            verbose (bool): Ignored.
             batch_size (int): The largest number of galaxies in a part. The
                 number evaluated at a time depends on the memory.
             parameter_transforms_to_save (dict): As in `GalaxyBasis`.
             cat_type (str): `photometry` or `spectra`.
             compile_grid (bool): Join the parts.
-            multi_node (bool): Divide the parts between the processes of MPI;
-                the first one joins them.
-            spectra_to_save (list of str): The labels of further emissions,
-                for supplementary functions.
-            em_lines_to_save (list of str): Has no batched form.
+            multi_node (bool): Divide the parts among MPI processes; the
+                first process joins them.
+            spectra_to_save (list of str): The labels of other emissions for
+                supplementary functions.
+            em_lines_to_save (list of str): Lines, which have no batched form.
             **extra_analysis_functions (dict): Supplementary parameters by
                 name, each a function of a galaxy, or a tuple of the function
-                and its further arguments; and `igm`, the model of the
-                intergalactic medium, `Inoue14` by default.
+                and its other arguments; and `igm`, the model of the
+                intergalactic medium, by default `Inoue14`.
 
         Returns:
-            CombinedBasis: Synference's object for the library; None if the
-                parts were not joined here.
+            CombinedBasis: Synference's object for the library; None if this
+                process did not join the parts.
 
         Raises:
-            UnimplementedFunctionality: If inputs have no batched form; names
-                all of them.
-            MissingAttribute: If the emission model lacks parameters.
+            UnimplementedFunctionality: If inputs have no batched form; the
+                message lists them.
+            MissingAttribute: If parameters of the emission model are missing.
             IncorrectUnits: If a parameter has wrong units.
             MissingUnits: If a parameter needs units and has none.
-            InconsistentArguments: If there are bad galaxies and they are
-                refused, or arguments contradict each other.
+            InconsistentArguments: If galaxies are refused, or arguments are
+                inconsistent.
             OSError: If the library can't be written.
         """
         check_choice("cat_type", cat_type, tuple(_KINDS))
@@ -172,10 +173,10 @@ class EmulatedGalaxyBasis(GalaxyBasis):
         path = Path(out_dir) / f"{out_name.removesuffix('.hdf5')}.hdf5"
         if path.exists() and not np.all(overwrite):
             logger.warning(f"File {path} already exists. Skipping.")
-            if (left := path.with_suffix(".parts")).exists():
+            if (folder := path.with_suffix(".parts")).exists():
                 logger.warning(
-                    f"{left} holds parts of this library, or of one that was "
-                    "to replace it: delete it, or give overwrite=True."
+                    f"{folder} holds parts of this library or of its "
+                    "replacement: delete it, or give overwrite=True."
                 )
             combined.load_library_from_file(str(path))
             return combined
@@ -274,26 +275,26 @@ class EmulatedGalaxyBasis(GalaxyBasis):
             overwrite=True,
         )
         if self.instrument.can_do_photometry:
-            # As in the pipeline, since the filters are stored as well.
+            # The filters are stored too, on the wavelengths of the pipeline.
             self.instrument.filters.prepare_for_grid(self.emission_model.lam)
         self._store_model(
             str(scratch),
             other_info={**info, "timestamp": datetime.now().isoformat()},
             parameter_transforms_to_save=parameter_transforms_to_save,
         )
-        # Flushed to the disk before the parts are deleted.
+        # Flush the file to disk before the parts are deleted.
         with replacing(path) as partial:
             scratch.replace(partial)
         scratch.parent.rmdir()
         collection.remove()
 
     def _masses(self, given: NDArray | None) -> NDArray:
-        """Return log10 of the masses; check all lengths."""
+        """Return log10 of the masses in Msun, (n,); check all lengths."""
         if self.build_library:
             raise InconsistentArguments(
-                "create_mock_library needs the parameters of each galaxy. "
-                "With build_library=True they are combined instead: see "
-                "Synference's CombinedBasis."
+                "create_mock_library needs the parameters of each galaxy, so "
+                "build_library must be False. Use Synference's CombinedBasis "
+                "for all combinations of parameters."
             )
         in_units("redshifts", self.redshifts, PURE)
         masses = self.log_stellar_masses if given is None else given
@@ -318,14 +319,14 @@ class EmulatedGalaxyBasis(GalaxyBasis):
         }
         if len(set(lengths.values())) != 1:
             raise InconsistentArguments(
-                "Expected as many of each for all galaxies, got "
+                "The inputs must have one value for each galaxy, got "
                 + ", ".join(f"{n} {name}" for name, n in lengths.items())
                 + "."
             )
         return np.asarray(masses)
 
     def _record(self, masses: NDArray) -> Record:
-        """Set the attributes of the parameters that Synference reads."""
+        """Set the parameter attributes that Synference reads."""
         record = Record.from_basis(self, masses)
         self.varying_param_names = record.varying
         self.fixed_param_names = list(record.fixed)
@@ -334,39 +335,40 @@ class EmulatedGalaxyBasis(GalaxyBasis):
         return record
 
     def _check_translated(self, galaxies: MockGalaxies) -> None:
-        """Refuse inputs without a batched form, or log a warning."""
+        """Raise for inputs without a batched form, or log a warning."""
         problems = [*galaxies.unsupported, *galaxies.one_by_one]
         if not problems:
             return
         listing = "".join(f"\n- {problem}" for problem in problems)
         if self.untranslated == "refuse":
             raise UnimplementedFunctionality(
-                "This library can't be made in batches; not translated:"
-                f"{listing}\nWith untranslated='fall back' Synference does "
-                "it, slower."
+                "This library can't be made in batches. These inputs have no "
+                f"batched form:{listing}\nUse untranslated='fall back' to "
+                "evaluate them with Synference, which is slower."
             )
-        what = (
+        method = (
             "The library is made by Synference's pipeline"
             if galaxies.unsupported
-            else "Some of the library is made galaxy by galaxy"
+            else "The library is partly made galaxy by galaxy"
         )
-        logger.warning(f"{what}, as there is no batched form of:{listing}")
+        logger.warning(
+            f"{method}, as these inputs have no batched form:{listing}"
+        )
 
     def _set_skipped(self, collection: Collection) -> None:
-        """Store the galaxies left out, and log a warning."""
+        """Store the indices of the galaxies left out, and log a warning."""
         self.skipped = collection.skipped
         if len(self.skipped):
             logger.warning(
-                f"{len(self.skipped)} galaxies are skipped, as not all of "
-                "their parameters and fluxes are finite: "
-                f"{listed(self.skipped)}."
+                f"{len(self.skipped)} galaxies with parameters or fluxes that "
+                f"are not finite are skipped: {listed(self.skipped)}."
             )
 
 
 def _library(
     collection: Collection, galaxies: MockGalaxies, cat_type: str, codes: Any
 ) -> dict[str, Any]:
-    """Return a library in Synference's form, with arrays (k, n)."""
+    """Return a library in Synference's format, with arrays (k, n)."""
     n = len(collection.kept)
     arrays = {}
     for name, (shape, _) in collection.rows.items():

@@ -1,8 +1,8 @@
 """The galaxies of a Synference basis, evaluated in batches.
 
-A `GalaxyModel` provides their emission and the stellar mass at the nodes of
-the grid. Histories and supplementary functions without a batched form use
-Synthesizer's own objects, galaxy by galaxy.
+A `GalaxyModel` computes their emission and the stellar mass at the nodes of
+the grid. Histories and supplementary functions without a batched form are
+evaluated with Synthesizer's objects, galaxy by galaxy.
 """
 
 from collections import defaultdict
@@ -47,10 +47,10 @@ from synthesizer_emulator.library.synference.supplements import (
 )
 from synthesizer_emulator.units import in_units
 
-# The prefixes of parameters of components other than stars.
+# The prefixes of the parameters of components other than stars.
 _OTHERS = ("bh_", "gas_")
 
-# Among how many galaxies the first finite one is sought.
+# The number of galaxies searched for one with finite results.
 _TRIED_GALAXIES = 100
 
 
@@ -59,8 +59,8 @@ class _Group:
     """Galaxies with histories of the same classes.
 
     Attributes:
-        members (np.ndarray of int): The indices of the galaxies, ascending,
-            (m,).
+        members (np.ndarray of int): The indices of the m galaxies, in
+            ascending order, (m,).
         histories (dict): The names of the histories, `sf_hist` and
             `metal_dist` of `GalaxyModel`; both None without a batched form.
         values (dict): The parameters of the galaxies for `in_batches`,
@@ -73,27 +73,27 @@ class _Group:
 
 
 class MockGalaxies:
-    """The galaxies of a library, some of which are evaluated at a time.
+    """The galaxies of a library, evaluated part by part.
 
     Args:
         basis (GalaxyBasis): The basis.
-        record (Record): The parameters of its galaxies.
+        record (Record): The parameters of the galaxies.
         emission (str): The label of the observed emission.
-        output (str): The output, of `galaxies.OUTPUTS`.
+        output (str): The output, one of `galaxies.OUTPUTS`.
         igm (IGMBase): The model of the intergalactic medium, or None.
-        functions (dict): The supplementary functions, by name, with their
-            further arguments.
+        functions (dict): The supplementary functions and their other
+            arguments, by name.
 
     Attributes:
         record (Record): The parameters of the galaxies.
-        unsupported (list of str): The inputs for which the whole library
-            needs Synference's pipeline.
+        unsupported (list of str): The inputs that require Synference's
+            pipeline for the whole library.
         one_by_one (list of str): The inputs evaluated galaxy by galaxy.
         supplements (dict): The units of the supplementary parameters by
             name, in the order of the file.
 
     Raises:
-        MissingAttribute: If the emission model lacks parameters.
+        MissingAttribute: If parameters of the emission model are missing.
         IncorrectUnits: If a parameter has wrong units.
         MissingUnits: If a parameter needs units and has none.
     """
@@ -117,8 +117,8 @@ class MockGalaxies:
         self._igm = igm
         self._native = NativeGalaxies(basis, record, emission, igm)
         self._functions = {
-            name: (given, ()) if callable(given) else (given[0], given[1:])
-            for name, given in functions.items()
+            name: (entry, ()) if callable(entry) else (entry[0], entry[1:])
+            for name, entry in functions.items()
         }
         self._batched = self._translated()
         self._called = {
@@ -141,7 +141,7 @@ class MockGalaxies:
 
     @property
     def about(self) -> dict[str, Any]:
-        """Inputs of the library, as JSON values, for `Parts`."""
+        """Inputs of the library as JSON values, for `Parts`."""
         basis, root = self._basis, self._basis.emission_model
         varying, fixed = self._split()
         native = [
@@ -150,7 +150,7 @@ class MockGalaxies:
             if group.histories["sf_hist"] is None
             for i in group.members
         ]
-        wanted = [self._emission, *(self._saved if self._called else ())]
+        labels = [self._emission, *(self._saved if self._called else ())]
         return {
             "grids": metadata.describe_grids(root),
             "emission model": metadata.describe_model(root),
@@ -158,7 +158,7 @@ class MockGalaxies:
                 label: metadata.describe_recipe(
                     root[label], None, varying, fixed
                 )
-                for label in wanted
+                for label in labels
             },
             "intergalactic medium": metadata.describe_igm(self._igm),
             "cosmology": repr(basis.cosmo),
@@ -179,7 +179,7 @@ class MockGalaxies:
 
     @property
     def row_bytes(self) -> int:
-        """Memory of one galaxy until it is written, bytes."""
+        """Memory needed for one galaxy of a part, bytes."""
         observed = self._models["observed"]
         nodes = int(np.prod(observed.emission.nodes))
         numbers = (
@@ -194,7 +194,7 @@ class MockGalaxies:
         return 8 * numbers
 
     def evaluate(self, which: slice) -> dict[str, NDArray]:
-        """Return the arrays of some galaxies, with one row per galaxy."""
+        """Compute the arrays of some galaxies, with one row per galaxy."""
         n = which.stop - which.start
         observed = np.empty((n, _width(self._models["observed"])), np.float32)
         supplements = np.empty((n, len(self.supplements)))
@@ -218,18 +218,18 @@ class MockGalaxies:
 
     @property
     def _filters(self) -> FilterCollection | None:
-        """Filters of the photometry, if any."""
+        """Filters of the photometry; None for spectra."""
         in_bands = self._output == "photometry"
         return self._basis.instrument.filters if in_bands else None
 
     def _split(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return the parameters that differ between galaxies, and others."""
-        every = self._basis.galaxy_params
-        varying = varying_parameters(every)
-        return varying, {k: v for k, v in every.items() if k not in varying}
+        """Return the varying and the fixed parameters of the galaxies."""
+        params = self._basis.galaxy_params
+        varying = varying_parameters(params)
+        return varying, {k: v for k, v in params.items() if k not in varying}
 
     def _translated(self) -> dict[str, Supplement]:
-        """Return the batched forms of supplementary functions, by name."""
+        """Return the supplementary functions with a batched form, by name."""
         batched = {}
         for name, (function, arguments) in self._functions.items():
             supplement = translate_supplement(
@@ -238,14 +238,14 @@ class MockGalaxies:
             if supplement is not None:
                 batched[name] = supplement
             else:
-                known = getattr(function, "__qualname__", function)
+                title = getattr(function, "__qualname__", function)
                 self.one_by_one.append(
-                    f"{name}: the supplementary function {known}"
+                    f"{name}: the supplementary function {title}"
                 )
         return batched
 
     def _grouped(self) -> Iterator[_Group]:
-        """Yield the galaxies, grouped by the classes of their histories."""
+        """Yield groups of galaxies with histories of the same classes."""
         basis = self._basis
         members = defaultdict(list)
         pairs = zip(basis.sfhs, basis.metal_dists, strict=True)
@@ -256,21 +256,21 @@ class MockGalaxies:
             for name, values in varying_parameters(basis.galaxy_params).items()
             if np.ndim(values) == 1
         }
-        every = {
+        parameters = {
             "initial_mass": 10.0**self.record.log10_masses,
             "redshift": np.asarray(basis.redshifts, np.float64),
             "emission": emission,
         }
         for indices in map(np.array, members.values()):
-            values = jax.tree.map(itemgetter(indices), every)
+            values = jax.tree.map(itemgetter(indices), parameters)
             histories: dict[str, Any] = {}
-            for kind, of_all in (
+            for kind, objects in (
                 ("sf_hist", basis.sfhs),
                 ("metal_dist", basis.metal_dists),
             ):
                 try:
                     histories[kind], values[kind] = stack_parameters(
-                        [of_all[i] for i in indices]
+                        [objects[i] for i in indices]
                     )
                 except (
                     UnimplementedFunctionality,
@@ -279,29 +279,30 @@ class MockGalaxies:
                     self.one_by_one.append(f"{kind}: {error}")
             if len(histories) < 2:
                 histories = {"sf_hist": None, "metal_dist": None}
-                values = {name: values[name] for name in every}
+                values = {name: values[name] for name in parameters}
             yield _Group(indices, histories, values)
 
     def _compiled(self) -> dict[str, GalaxyModel]:
-        """Compile a model for each quantity that galaxies need."""
+        """Compile the models of the observed and other emissions, by name."""
         basis, root = self._basis, self._basis.emission_model
         varying, fixed = self._split()
         make = partial(GalaxyModel.from_model, varying=varying, fixed=fixed)
-        wanted = root[self._emission]
+        model = root[self._emission]
         observed = make(
-            wanted,
+            model,
             filters=self._filters,
             cosmo=basis.cosmo,
             igm=self._igm,
             max_redshift=_beyond(basis.redshifts),
             outputs=[self._output],
         )
-        # Their units were removed before those of the model were known.
+        # `_grouped` converted the parameters before the model's units were
+        # known.
         observed.emission.check_stated(varying)
         models = {"observed": observed}
         if any(supplement.far_uv for supplement in self._batched.values()):
             models["far_uv"] = make(
-                wanted, filters=muv_filter, outputs=["luminosities"]
+                model, filters=muv_filter, outputs=["luminosities"]
             )
         if self._called:
             models |= {
@@ -317,7 +318,7 @@ class MockGalaxies:
 
     @cached_property
     def _mass_sums(self) -> Callable[[GalaxyModel, Any], Array]:
-        """Function of one galaxy: its mass times each table, summed."""
+        """Function of one galaxy: sums of mass times table over the nodes."""
         tables = [
             np.ravel(table)
             for supplement in self._batched.values()
@@ -339,9 +340,9 @@ class MockGalaxies:
         values: Mapping[str, Any],
         function: Callable[[GalaxyModel, Any], Any] | None = None,
     ) -> NDArray:
-        """Return the output of a model, or a function of it, (n, ...)."""
+        """Evaluate a model, or a function of it, for galaxies, (n, ...)."""
         model = replace(self._models[name], **group.histories)
-        # Models differ in the parameters that they vary with.
+        # Each model takes only the parameters that it depends on.
         names = model.emission.parameters
         emission = {k: v for k, v in values["emission"].items() if k in names}
         values = {**values, "emission": emission}
@@ -349,7 +350,7 @@ class MockGalaxies:
         return np.concatenate([values for _, values in batches])
 
     def _native_fractions(self, members: NDArray) -> NDArray[np.float64]:
-        """Return mass fractions at the nodes by Synthesizer, (n, ...)."""
+        """Return mass fractions from Synthesizer, (n, n_ages, n_Z)."""
         model = self._models["observed"]
         return self._native.mass_fractions(
             members, np.array(model.ages), np.array(model.metallicities)
@@ -358,7 +359,7 @@ class MockGalaxies:
     def _supplements(
         self, group: _Group, values: Mapping[str, Any], members: NDArray
     ) -> NDArray[np.float64]:
-        """Return the supplementary parameters, (n, n_supplements)."""
+        """Compute the supplementary parameters, (n, n_supplements)."""
         columns = {}
         n = len(members)
         far_uv = np.empty(0)
@@ -390,18 +391,18 @@ class MockGalaxies:
     def _call(
         self, group: _Group, values: Mapping[str, Any], members: NDArray
     ) -> Iterator[dict[str, unyt_quantity]]:
-        """Call supplementary functions galaxy by galaxy."""
+        """Yield the results of supplementary functions, galaxy by galaxy."""
         masses = self._evaluated("observed", group, values, _mass_at_nodes)
         spectra = {
             label: self._evaluated(label, group, values)
             for label in self._saved
         }
         for row, i in enumerate(members):
-            one = {label: rows[row] for label, rows in spectra.items()}
-            yield self._native.call(self._called, i, masses[row], one)
+            lnu = {label: rows[row] for label, rows in spectra.items()}
+            yield self._native.call(self._called, i, masses[row], lnu)
 
     def _units_of_supplements(self) -> dict[str, str]:
-        """Return the units of supplementary parameters, in file order."""
+        """Return the units of the supplementary parameters, in file order."""
         units = {name: s.units for name, s in self._batched.items()}
         if self._called:
             units |= {
@@ -410,7 +411,7 @@ class MockGalaxies:
         return dict(sorted(units.items()))
 
     def _first_called(self) -> dict[str, unyt_quantity]:
-        """Return the results of functions for the first finite galaxy."""
+        """Return the results of functions for the first galaxy with stars."""
         for group in self._groups:
             for row, i in enumerate(group.members[:_TRIED_GALAXIES]):
                 values = jax.tree.map(itemgetter([row]), group.values)
@@ -420,12 +421,13 @@ class MockGalaxies:
                     if results:
                         return results
         raise InconsistentArguments(
-            "The first galaxies form no stars within the ages of the grid."
+            "Some of the first galaxies must form stars within the ages of "
+            "the grid, but none do. Change their star formation histories."
         )
 
 
 def _output(model: GalaxyModel, values: Mapping[str, Any]) -> Array:
-    """Return the only output of a model of one emission, for one galaxy."""
+    """Return the output of a model of one emission, for one galaxy."""
     (emissions,) = model.galaxy(values).values()
     (output,) = emissions.values()
     return output
@@ -444,7 +446,7 @@ def _width(model: GalaxyModel) -> int:
 
 
 def _beyond(redshifts: NDArray) -> float:
-    """Return a redshift beyond all others; NaN is ignored."""
+    """Return a redshift above all finite ones."""
     redshifts = np.asarray(redshifts, np.float64)
     return 1.0 + float(redshifts[np.isfinite(redshifts)].max(initial=0.0))
 

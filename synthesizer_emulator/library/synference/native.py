@@ -1,6 +1,6 @@
-"""Galaxies of a Synference basis as Synthesizer's own objects, one by one.
+"""Galaxies of a Synference basis, evaluated one by one with Synthesizer.
 
-For histories and supplementary functions that have no batched form.
+Used for histories and supplementary functions without a batched form.
 """
 
 from collections.abc import Callable, Mapping
@@ -32,7 +32,7 @@ class NativeGalaxies:
 
     Attributes:
         basis (GalaxyBasis): The basis.
-        record (Record): The parameters of its galaxies.
+        record (Record): The parameters of the galaxies.
         emission (str): The label of the observed emission.
         igm (IGMBase): The model of the intergalactic medium, or None.
     """
@@ -48,16 +48,16 @@ class NativeGalaxies:
         ages: NDArray[np.float64],
         metallicities: NDArray[np.float64],
     ) -> NDArray[np.float64]:
-        """Return the fractions of mass at the nodes of a grid.
+        """Return the mass fractions at the nodes of a grid.
 
         Args:
             galaxies (np.ndarray of int): The indices of the galaxies, (n,).
-            ages (np.ndarray of float): The ages of the grid, yr, (n_ages,).
-            metallicities (np.ndarray of float): Its metallicities, (n_Z,).
+            ages (np.ndarray of float): The ages, yr, (n_ages,).
+            metallicities (np.ndarray of float): The metallicities, (n_Z,).
 
         Returns:
-            np.ndarray of float: Shape (n, n_ages, n_Z); NaN for galaxies
-                that form no stars within these ages.
+            np.ndarray of float: The fractions, (n, n_ages, n_Z); NaN for
+                galaxies that form no stars within the ages of the grid.
         """
         shape = (len(galaxies), len(ages), len(metallicities))
         fractions = np.full(shape, np.nan)
@@ -80,16 +80,16 @@ class NativeGalaxies:
     ) -> dict[str, unyt_quantity]:
         """Call supplementary functions with one galaxy.
 
-        As in Synference's pipeline, all galaxies have the same mass, and the
-        results are scaled to the true one.
+        As in Synference's pipeline, the functions are called with a galaxy of
+        1e9 Msun, and the results are scaled to its mass.
 
         Args:
-            functions (Mapping): Functions of a galaxy and their further
+            functions (Mapping): Functions of a galaxy and their other
                 arguments, by name.
             i (int): The index of the galaxy.
-            masses (np.ndarray of float): Its initial mass at each node,
+            masses (np.ndarray of float): The initial mass at each node,
                 Msun, (n_ages, n_Z).
-            spectra (Mapping): Its luminosity density by label, erg/s/Hz,
+            spectra (Mapping): The luminosity densities by label, erg/s/Hz,
                 (nlam,).
 
         Returns:
@@ -126,7 +126,7 @@ class NativeGalaxies:
         }
 
     def _scaled(self, result: Any, scale: float) -> unyt_quantity:
-        """Scale a supplementary parameter to the true mass."""
+        """Scale a supplementary parameter to the mass of the galaxy."""
         if isinstance(result, Mapping):
             result = result[self.emission]
         quantity = unyt_array(result) * 1.0

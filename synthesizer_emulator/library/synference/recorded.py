@@ -1,7 +1,7 @@
 """The parameters of galaxies that Synference stores in a library.
 
-They have the names, the order and the units of Synference's own pipeline, but
-no galaxy is made for them.
+Their names, order and units are those of Synference's pipeline, but no galaxy
+is made.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ class Record:
     """The parameters of the galaxies of a basis.
 
     Attributes:
-        columns (dict): All parameters by name, one value per galaxy.
+        columns (dict): All parameters by name, with one value per galaxy.
         varying (list of str): The parameters that differ between galaxies.
         fixed (dict): The values of the other parameters, and their units.
         parameters (np.ndarray of float): The parameters stored, (n,
@@ -83,7 +83,7 @@ def varying_parameters(galaxy_params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _columns(basis: GalaxyBasis) -> dict[str, list[Any]]:
-    """Return all parameters by name, one value per galaxy."""
+    """Return all parameters by name, with one value per galaxy."""
     n = len(basis.sfhs)
     varying = varying_parameters(basis.galaxy_params)
     columns = {
@@ -112,7 +112,7 @@ def _history_columns(
 ) -> dict[str, list[Any]]:
     """Return the parameters of histories by name, one value per galaxy."""
     if not any(hasattr(history, "parameters") for history in histories):
-        # Bursts, given by their age alone.
+        # Bursts, given only by their ages.
         return {kind: list(histories)}
     names = getattr(histories[0], "parameters", {}).keys()
     if any(
@@ -120,8 +120,9 @@ def _history_columns(
         for history in histories
     ):
         raise InconsistentArguments(
-            f"The galaxies of one library need histories ({kind}) with the "
-            f"same parameters; the first has {', '.join(names) or 'none'}."
+            f"The histories ({kind}) of a library must have the same "
+            f"parameters; the first has {', '.join(names) or 'none'}. Make "
+            "separate libraries."
         )
     return {name: [h.parameters[name] for h in histories] for name in names}
 
@@ -129,7 +130,7 @@ def _history_columns(
 def _reparametrised(
     row: dict[str, Any], alternatives: Mapping[str, tuple[Any, Any]]
 ) -> dict[str, Any]:
-    """Return the parameters of a galaxy with some of them replaced."""
+    """Replace parameters of a galaxy by their alternatives."""
     replaced = []
     for name, (new, function) in alternatives.items():
         if name not in row:
@@ -137,8 +138,8 @@ def _reparametrised(
         if isinstance(new, str):
             row[new] = function(row)
         else:
-            for each in new:
-                row[each] = function(each, row)
+            for parameter in new:
+                row[parameter] = function(parameter, row)
         replaced.append(name)
     for name in replaced:
         row.pop(name, None)
@@ -148,9 +149,9 @@ def _reparametrised(
 def _sorted(
     columns: Mapping[str, Sequence[Any]], ignored: Sequence[str]
 ) -> tuple[list[str], dict[str, tuple[Any, str]]]:
-    """Return the names of varying parameters, and the others' values.
+    """Return the names of varying parameters, and the values of fixed ones.
 
-    Parameters with several values per galaxy are not stored.
+    Parameters with several values per galaxy are left out.
     """
     varying, fixed = [], {}
     for name, column in columns.items():
@@ -165,15 +166,15 @@ def _sorted(
 
 
 def _distinct(column: Sequence[Any]) -> list[Any]:
-    """Return distinct values of a parameter, without units.
+    """Return the distinct values of a parameter, without units.
 
-    Of numbers at most two; none of a parameter with several values per
-    galaxy.
+    At most two numbers are returned; and no values if the parameter has
+    several per galaxy.
     """
     try:
         values = np.array(column)
     except ValueError:
-        # Numbers of values that differ between galaxies.
+        # The number of values differs between galaxies.
         return []
     if values.ndim != 1:
         return []

@@ -2,9 +2,9 @@
 
 Synference stores the results of functions of one galaxy: star formation rates,
 ages, surviving masses, far-ultraviolet luminosities. Most are sums over the
-star formation and metal enrichment history, or the luminosity in one band, and
-are computed from these for n galaxies here. Other functions are called galaxy
-by galaxy.
+star formation and metal enrichment history, or the luminosity in one band.
+This module computes these for n galaxies; other functions are called galaxy by
+galaxy.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,13 +21,13 @@ from synthesizer_emulator.galaxies.histories import bin_limits
 from synthesizer_emulator.galaxies.observer import FLUX_AT_MPC, Observer
 from synthesizer_emulator.units import in_stated_units
 
-# The module of the functions.
+# Synference's module of the functions.
 _HOME = "synference.library"
 
 
 @dataclass(frozen=True)
 class Sums:
-    """The inputs of supplementary parameters of n galaxies.
+    """The inputs to the supplementary parameters of n galaxies.
 
     Attributes:
         of_mass (np.ndarray of float): Sums over the nodes of the initial
@@ -47,11 +47,11 @@ class Supplement:
     """One supplementary parameter.
 
     Attributes:
-        units (str): Its units in Synference's notation.
-        function (Callable): Returns its values (n,) from `Sums`.
+        units (str): The units in Synference's notation.
+        function (Callable): Function of `Sums` that returns the values, (n,).
         tables (tuple of np.ndarray): The factors of the mass at each node
             in `Sums.of_mass`, (n_ages, n_Z).
-        far_uv (bool): Whether it needs `Sums.far_uv`.
+        far_uv (bool): Whether the function needs `Sums.far_uv`.
     """
 
     units: str
@@ -67,11 +67,11 @@ def translate_supplement(
 
     Args:
         function (Callable): The function of one galaxy.
-        arguments (tuple): Its further arguments.
-        grid (Grid): The grid of the nodes.
+        arguments (tuple): The other arguments of the function.
+        grid (Grid): The grid of the emission model.
 
     Returns:
-        Supplement: The batched form; None if there is none.
+        Supplement: The batched form; None for functions without one.
     """
     name = getattr(function, "__name__", "")
     if getattr(function, "__module__", "") != _HOME or (
@@ -85,7 +85,7 @@ def translate_supplement(
 
 
 def _sfr(grid: Grid, timescale: Any) -> Supplement:
-    """Mean star formation rate over the last `timescale`."""
+    """Mean star formation rate over the last `timescale`, Msun/yr."""
     return Supplement(
         "Msun/yr",
         lambda sums: sums.of_mass[:, 0],
@@ -103,7 +103,7 @@ def _burstiness(grid: Grid) -> Supplement:
 
 
 def _mass_weighted_age(grid: Grid) -> Supplement:
-    """Mean age of the stars, weighted by initial mass."""
+    """Mean age of the stars, weighted by initial mass, Myr."""
     ages = 10.0 ** np.asarray(grid.log10ages, np.float64) * float(
         (1 * yr).to_value(Myr)
     )
@@ -115,7 +115,7 @@ def _mass_weighted_age(grid: Grid) -> Supplement:
 
 
 def _surviving_mass(_: Grid, grid: Grid) -> Supplement:
-    """log10 of the surviving stellar mass."""
+    """log10 of the surviving stellar mass in Msun."""
     return Supplement(
         "log10_Msun",
         lambda sums: np.log10(sums.of_mass[:, 0]),
@@ -124,13 +124,13 @@ def _surviving_mass(_: Grid, grid: Grid) -> Supplement:
 
 
 def _far_uv_luminosity(_: Grid, cosmo: Any) -> Supplement:
-    """Luminosity density at 1500 Angstrom."""
+    """Luminosity density at 1500 Angstrom, erg/s/Hz."""
     units = str((1.0 * erg / s / Hz).units)
     return Supplement(units, lambda sums: sums.far_uv, far_uv=True)
 
 
 def _far_uv_flux(_: Grid, cosmo: Any) -> Supplement:
-    """Observed flux density at rest-frame 1500 Angstrom."""
+    """Observed flux density at rest-frame 1500 Angstrom, nJy."""
 
     def function(sums: Sums) -> NDArray[np.float64]:
         redshift = sums.redshift
@@ -142,7 +142,7 @@ def _far_uv_flux(_: Grid, cosmo: Any) -> Supplement:
             observer.luminosity_distance(redshift), np.float64
         )
         with np.errstate(divide="ignore"):
-            # Infinite at a redshift of zero, as in Synference.
+            # As in Synference, the flux is infinite at a redshift of zero.
             return sums.far_uv * (1.0 + redshift) * FLUX_AT_MPC / distance**2
 
     return Supplement(str(nJy), function, far_uv=True)
@@ -164,10 +164,10 @@ def _by_age(grid: Grid, values: NDArray) -> NDArray[np.float64]:
 
 
 def _rate(grid: Grid, duration: float) -> NDArray[np.float64]:
-    """Return the mean rate over the last `duration` yr per mass, 1/yr.
+    """Return the mean star formation rate over `duration` yr per mass, 1/yr.
 
-    As in Synthesizer's `Stars.calculate_average_sfr`, the mass of a bin
-    formed at a constant rate, and the first bin is symmetric about its node.
+    As in Synthesizer's `Stars.calculate_average_sfr`, the rate is constant
+    within each bin, and the first bin is symmetric about its node.
     """
     ages = 10.0 ** np.asarray(grid.log10ages, np.float64)
     limits = bin_limits(ages)
