@@ -139,11 +139,11 @@ def check_keys(
         )
     unknown = [key for key in config if key not in known]
     missing = [key for key in needed if key not in config]
-    problems = {"has unknown entries": unknown, "lacks": missing}
+    problems = {"has unknown entries": unknown, "lacks entries": missing}
     for problem, keys in problems.items():
         if keys:
             raise InconsistentArguments(
-                f"{what} {problem} {', '.join(map(str, keys))}; expected: "
+                f"{what} {problem}: {', '.join(map(str, keys))}. Expected: "
                 f"{', '.join(known)}."
                 + "".join(nearest(key, known) for key in unknown)
             )

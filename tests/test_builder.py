@@ -637,7 +637,7 @@ def test_what_can_not_be_kept_is_known_before_training(
 ):
     path, _ = with_weights
     with pytest.raises(
-        InconsistentArguments, match=r"'author' of .* is 5, exp"
+        InconsistentArguments, match=r"'author' of .* string, got 5"
     ):
         build(path, author=5, progress=False)
     with h5py.File(path, "r+", libver="latest") as hdf:

@@ -55,10 +55,10 @@ def _mostly_unwritten(hdf, other):
     [
         (_soft, "'link' is a link"),
         (_external, "'group/link' is a link"),
-        (_virtual, "the values of 'virtual' lie in another file"),
-        (_raw, "the values of 'raw' lie in another file"),
-        (_unwritten, "'vast' claims 8000000000000 bytes"),
-        (_mostly_unwritten, "'vast' claims 8000000000000 bytes"),
+        (_virtual, "the values of 'virtual' are in another file"),
+        (_raw, "the values of 'raw' are in another file"),
+        (_unwritten, "'vast' declares 8000000000000 bytes"),
+        (_mostly_unwritten, "'vast' declares 8000000000000 bytes"),
     ],
 )
 def test_files_with_contents_elsewhere_are_refused(tmp_path, attack, message):
@@ -144,7 +144,7 @@ def test_cut_off_and_padded_files_are_found(sealed, damage):
 def test_an_edited_file_is_found(sealed):
     with h5py.File(sealed, "r+") as hdf:
         hdf["a"][0] = 1.0
-    with pytest.raises(GridError, match="damaged, cut off or edited"):
+    with pytest.raises(GridError, match="damaged, truncated or edited"):
         read_sealed(sealed)
 
 

@@ -597,7 +597,7 @@ def test_astropy_quantities_keep_their_units(emulated):
         for age in (100 * astropy_units.Myr, 1e8)
     )
     np.testing.assert_array_equal(found, plain)
-    with pytest.raises(IncorrectUnits, match="has the units kg"):
+    with pytest.raises(IncorrectUnits, match="got units of kg"):
         model.galaxy({**ONE, "sf_hist": {"max_age": 1 * astropy_units.kg}})
     ages = [10, 20] * astropy_units.Myr
     assert EmulatedGrid.example(axes={"ages": ages}).ages.tolist() == [

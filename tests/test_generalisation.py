@@ -239,7 +239,7 @@ WHOLE = {
     ("changes", "error", "message"),
     [
         ({"grid": "nosuch"}, GridError, "No grid file"),
-        ({"colour": 3}, InconsistentArguments, "has no entry colour"),
+        ({"colour": 3}, InconsistentArguments, "has unknown entries: colour"),
         (
             {"test": None},
             InconsistentArguments,
@@ -348,12 +348,12 @@ HUGE = 10**12
         ({"architectures": {"pca": {"training": [1]}}}, "must be a mapping"),
         (
             {"architectures": {"pca": {"settings": {"hidden": [HUGE]}}}},
-            "would take .* GB of memory",
+            "would need .* GB of memory",
         ),
         (
             {"architectures": {"pca": {"settings": {
                 "hidden": [10**6, 10**6]}}}},
-            "would take .* GB of memory",
+            "would need .* GB of memory",
         ),
     ],
 )  # fmt: skip
@@ -379,7 +379,7 @@ def test_files_that_are_no_study(tmp_path):
     for text, message in (
         ("a: [", "is not valid YAML"),
         ("- a", "A study must contain 'grid'"),
-        ("grid: x", "lacks architectures, spectrum, test, training"),
+        ("grid: x", "lacks entries: architectures, spectrum, test, training"),
     ):
         path.write_text(text)
         with pytest.raises(InconsistentArguments, match=message):

@@ -193,12 +193,12 @@ def test_wrong_units_of_a_model_are_refused(grid, name, kind):
     if name not in UNCHECKED:
         with pytest.raises(Exception):  # noqa: B017
             native(grid, make, **{name: wrong})
-    with pytest.raises(REFUSED, match=rf"'{name}'.* (expected|convert)"):
+    with pytest.raises(REFUSED, match=rf"'{name}'.* (must be|convert)"):
         compile_model(make(grid), fixed={name: wrong})
     if kind == "plain":
         return
     model = compile_model(make(grid), varying=[name])
-    with pytest.raises(IncorrectUnits, match=f"'{name}' has the units"):
+    with pytest.raises(IncorrectUnits, match=f"'{name}' must be .* got units"):
         model.spectra(jnp.ones(model.nodes), {name: wrong})
 
 
@@ -274,7 +274,7 @@ def test_what_a_function_returns_has_the_units_of_what_it_sets(grid):
 def test_wrong_units_of_limits_are_refused(grid):
     model = IncidentEmission(grid)
     for limits in ((1 * Gyr, 2 * Gyr), (1000.0, 2000.0)):
-        with pytest.raises(REFUSED, match="lam_lims has"):
+        with pytest.raises(REFUSED, match="lam_lims must be"):
             compile_model(model, lam_lims=limits)
 
 
@@ -393,7 +393,7 @@ def test_wrong_units_of_histories_are_refused(make, checked):
         with pytest.raises(Exception, match="Cannot convert"):
             make(wrong)
     else:
-        with pytest.raises(IncorrectUnits, match="has the units K"):
+        with pytest.raises(IncorrectUnits, match="got units of K"):
             stack_parameters([make(wrong)])
 
 
@@ -456,7 +456,7 @@ def test_wrong_units_of_libraries_are_refused(grid, name, units):
 def test_wrong_units_of_an_optical_depth_are_refused(grid, prior):
     screened = screen(PowerLaw())(grid)
     for_all = {"stars": {"log10initial_mass": Uniform(8, 12), "tau_v": prior}}
-    with pytest.raises(IncorrectUnits, match=r"'tau_v'.* has the units yr"):
+    with pytest.raises(IncorrectUnits, match=r"'tau_v'.* got units of yr"):
         Library(
             screened,
             sf_hist=History("Constant", {"max_age": 0.1 * Gyr}),
@@ -583,7 +583,7 @@ OTHERS = {
 
 @pytest.mark.parametrize("use", OTHERS.values(), ids=OTHERS)
 def test_wrong_units_of_anything_are_refused(grid, use):
-    with pytest.raises(IncorrectUnits, match="has the units"):
+    with pytest.raises(IncorrectUnits, match="got units of"):
         use(grid)
 
 
@@ -608,9 +608,11 @@ def test_the_gate():
     np.testing.assert_allclose(
         in_units("x", [1 * K, -272.15 * degC], "K"), [1.0, 1.0]
     )
-    with pytest.raises(IncorrectUnits, match="don't go together"):
+    with pytest.raises(IncorrectUnits, match="units of the same dimensions"):
         in_units("x", [1 * K, 1 * Gyr], "K")
-    with pytest.raises(MissingUnits, match="x has no units: expected K"):
+    with pytest.raises(
+        MissingUnits, match="x must be a quantity that converts to K"
+    ):
         in_stated_units("x", 20.0, "K")
     # What JAX traces is plain.
     doubled = jax.jit(lambda x: 2 * in_units("x", x, "K"))

@@ -257,7 +257,9 @@ def test_partial_files_are_refused(sealed, cut):
 @pytest.mark.parametrize("cut", CUTS)
 def test_partial_files_of_the_old_format_are_refused(weights_file, cut):
     weights_file.write_bytes(cut(weights_file.read_bytes()))
-    with pytest.raises(GridError, match=f"{weights_file.name}.*(again|whole)"):
+    with pytest.raises(
+        GridError, match=f"{weights_file.name}.*(again|complete)"
+    ):
         use_all(weights_file)
 
 

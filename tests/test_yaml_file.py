@@ -49,10 +49,10 @@ TAGS = {
     "one of the whole": "!!omap [a: 1]",
 }
 OTHERS = {
-    "a key twice": (b"a: 1\nb: 2\na: 3", "line 3: 'a' is there twice"),
-    "a key twice within": (b"a: {b: 1, b: 2}", "line 1: 'b' is there twice"),
-    "a key twice, quoted": (b"a: 1\n'a': 2", "line 2: 'a' is there twice"),
-    "a list for a key": (b"? [a]\n: 3", "line 1: a key must be a text"),
+    "a key twice": (b"a: 1\nb: 2\na: 3", "line 3: 'a' appears twice"),
+    "a key twice within": (b"a: {b: 1, b: 2}", "line 1: 'b' appears twice"),
+    "a key twice, quoted": (b"a: 1\n'a': 2", "line 2: 'a' appears twice"),
+    "a list for a key": (b"? [a]\n: 3", "line 1: a key must be a string"),
     "Latin-1": ("a: \u00e9toile".encode("latin-1"), "not text in UTF-8"),
     "UTF-16": ("a: 1".encode("utf-16"), "not text in UTF-8"),
     "HDF5": (b"\x89HDF\r\n\x1a\n\x00\x00", "not text in UTF-8"),

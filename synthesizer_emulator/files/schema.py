@@ -71,10 +71,12 @@ def typed(kind: type[_T], value: Any, where: str) -> _T:
     ]
     for problem, names in (
         ("has unknown fields", [name for name in value if name not in known]),
-        ("lacks", [name for name in needed if name not in value]),
+        ("lacks fields", [name for name in needed if name not in value]),
     ):
         if names:
-            raise TypeError(f"{where} {problem} {', '.join(map(repr, names))}")
+            raise TypeError(
+                f"{where} {problem}: {', '.join(map(repr, names))}"
+            )
     return kind(
         **{
             name: typed_value(hints[name], entry, f"'{name}' of {where}")

@@ -135,18 +135,18 @@ def merge(
     """
     if isinstance(folders, str | Path):
         folders = [folders]
-    folders = [Path(folder) for folder in folders]
+    paths = [Path(folder) for folder in folders]
     if path is None:
-        name = folders[0].name.removesuffix(PARTS_SUFFIX) + ".hdf5"
-        path = folders[0].with_name(name)
+        name = paths[0].name.removesuffix(PARTS_SUFFIX) + ".hdf5"
+        path = paths[0].with_name(name)
     path = library_path(path)
     with exclusive(path):
-        for folder in folders:
+        for folder in paths:
             check_idle(folder)
         if path.exists():
-            collection = _already_merged(folders, path)
+            collection = _already_merged(paths, path)
         else:
-            collection = collect(folders, on_bad)
+            collection = collect(paths, on_bad)
             write_library(collection, path)
         if collection is not None:
             _check_written(collection, path)

@@ -1,8 +1,8 @@
 """Star formation histories and metallicity distributions of a library.
 
 A history has the name of Synthesizer's class and priors for its parameters.
-The history of one galaxy is made with Synthesizer, to obtain the default values
-and to check the others.
+The history of one galaxy is made with Synthesizer, to obtain the default
+values and to check the others.
 """
 
 from collections.abc import Mapping

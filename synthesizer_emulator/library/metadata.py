@@ -124,7 +124,7 @@ def describe_distances(cosmo: "FLRW") -> str:
 
 
 def describe_igm(igm: Any) -> dict[str, Any] | None:
-    """Return the attributes of an IGM model, and a digest of its coefficients."""
+    """Return the attributes of an IGM model, and a digest of its values."""
     if igm is None:
         return None
     model = igm() if isinstance(igm, type) else igm

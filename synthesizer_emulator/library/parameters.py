@@ -284,7 +284,7 @@ class Parameters:
 
     @cached_property
     def _log_age(self) -> Chebyshev:
-        """Polynomial of ln(age) in ln(1 + z), 1000 times as fast as astropy."""
+        """Polynomial of ln(age) in ln(1 + z), far faster than astropy."""
 
         def log_age(x: NDArray) -> NDArray:
             return np.log(self.cosmo.age(np.expm1(x)).to_value("yr"))
