@@ -1115,7 +1115,7 @@ def test_other_files_are_refused(tmp_path):
         hdf["a"] = 1
     with pytest.raises(GridError, match="is not a library"):
         LibraryFile.open(tmp_path / "other.hdf5")
-    with pytest.raises(InconsistentArguments, match="must end in .hdf5"):
+    with pytest.raises(InconsistentArguments, match=r"must end in \.hdf5"):
         merge(tmp_path, tmp_path / "library.h5")
 
 

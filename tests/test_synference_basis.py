@@ -362,7 +362,7 @@ def test_wrong_units_are_refused(arguments, tmp_path, native, wrong, error):
         **wrong(np.arange(1.0, N + 1)),
     }
     basis = EmulatedGalaxyBasis(**arguments(**different))
-    with pytest.raises(error, match="must be|convert"):
+    with pytest.raises(error, match=r"must be|convert"):
         basis.create_mock_library(
             "library", emission_model_key="total", out_dir=str(tmp_path)
         )
