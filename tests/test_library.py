@@ -677,7 +677,7 @@ def test_two_processes_make_the_same_file(tmp_path):
         ({"emission_model": ["x"]}, r"name of a class or .* got \['x'\]"),
         ({"igm": "PowerLaw"}, "'igm': the class must be one of .* 'PowerLaw'"),
         ({"cosmology": "Planck1"}, "one of astropy's, .*Planck18.*'Planck1'"),
-        ({"draws": {"size": 3}}, "'draws': the draws has unknown .*: size"),
+        ({"draws": {"size": 3}}, "'draws': the mapping has unknown .*: size"),
         ({"draws": {"n": 0}}, "'draws': n of draws"),
         ({"redshift": {"flat": [0, 1]}}, "'redshift': .* one of uniform"),
         ({"redshift": {"uniform": 1}}, "'redshift': uniform must be two"),

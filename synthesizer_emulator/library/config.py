@@ -355,7 +355,7 @@ def _whole(value: Any) -> Any:
 def _draws(config: Any) -> Draws:
     """Read the number of galaxies and the method of the draws."""
     with _at("draws"):
-        check_keys("the draws", config, ("n",), ("method", "seed"))
+        check_keys("the mapping", config, ("n",), ("method", "seed"))
         return Draws(**{k: _whole(v) for k, v in config.items()})
 
 
