@@ -116,6 +116,6 @@ def write_sealed(
 
 
 def _seal(contents: bytes | memoryview) -> bytes:
-    """Return the first block of a file, with the checksum of the others."""
+    """Return the first block, with the checksum of all later bytes."""
     digest = sha256(memoryview(contents)[_SEAL_SIZE:]).hexdigest()
     return (_SEAL_START + digest.encode() + b"\n").ljust(_SEAL_SIZE, b"\0")

@@ -1,8 +1,7 @@
 """Several processes, on one or more machines, that make one library.
 
-JAX's distributed runtime connects and numbers them; under Slurm and Open MPI
-without further arguments. The processes write separate parts, and exchange no
-other data.
+JAX's distributed runtime connects and numbers them, with arguments from the
+user, Slurm or Open MPI. Each process writes separate parts.
 """
 
 from inspect import signature

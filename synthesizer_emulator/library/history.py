@@ -62,12 +62,12 @@ class History:
 def check_history(
     kind: str, history: History, parameters: Mapping[str, Parameter]
 ) -> None:
-    """Raise if Synthesizer has no such history or parameters.
+    """Raise unless Synthesizer has a history with these parameters.
 
     Args:
         kind (str): `sf_hist` or `metal_dist`.
         history (History): The history.
-        parameters (Mapping): The parameters by Synthesizer's names.
+        parameters (Mapping): The parameters, by Synthesizer's names.
 
     Raises:
         InconsistentArguments: If the history or a parameter is unknown.

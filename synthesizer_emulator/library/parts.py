@@ -224,7 +224,7 @@ class Parts:
         return json.dumps(stored, indent=1).encode()
 
     def _check_unused(self, existing: "Parts") -> None:
-        """Raise if another library has parts or running processes here."""
+        """Raise if the folder has parts or processes of another library."""
         check_idle(self.folder)
         if any(self.folder.glob("*.hdf5")):
             raise InconsistentArguments(

@@ -57,10 +57,10 @@ class EmulatedGalaxyBasis(GalaxyBasis):
 
     Some inputs have no batched form: emission models that `compile_model` does
     not translate, histories that are not in `histories.SF_HISTS`, and most
-    user-defined supplementary functions. By default they raise. Otherwise, a
-    library with such an emission model is made by Synference's pipeline;
-    such histories and functions are evaluated galaxy by galaxy, and the
-    emission still in batches.
+    user-defined supplementary functions. By default they raise an error. With
+    `untranslated='fall back'`, Synference's pipeline makes the whole library
+    if the emission model has no batched form; otherwise only the histories
+    and functions without one are evaluated galaxy by galaxy.
 
     Args:
         *args (tuple): As for `GalaxyBasis`.
