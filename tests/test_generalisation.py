@@ -271,7 +271,7 @@ WHOLE = {
         (
             {"training": {"x": {"ages": "old"}}},
             InconsistentArguments,
-            r"Nodes of ages are a value.*got 'old'",
+            r"Nodes of ages must be a value.*got 'old'",
         ),
         (
             {"training": {"x": {"ages": {"above": 3}}}},
