@@ -130,6 +130,8 @@ class ScatteredSamples:
         _, index, inverse = np.unique(
             points, axis=0, return_index=True, return_inverse=True
         )
+        # NumPy 2.0.0 returns the shape (m, 1).
+        inverse = inverse.ravel()
         first = index[inverse]
         duplicates = np.flatnonzero(first != np.arange(len(points)))
         if len(duplicates):
