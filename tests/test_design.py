@@ -25,7 +25,7 @@ def floors() -> list[set[str]]:
 
 
 def test_the_drawing_of_the_floors_is_the_contract(floors):
-    after = DESIGN.split("## The floors of the package")[1]
+    after = DESIGN.split("## The layers of the package")[1]
     drawing = re.search(r"```text\n(.*?)```", after, re.S).group(1)
     drawn = [set(line.split(" | ")) for line in drawing.splitlines()]
     assert drawn == floors
