@@ -1,5 +1,6 @@
 """The documents of the package agree with its contracts."""
 
+import ast
 import re
 import tomllib
 from importlib.metadata import version
@@ -46,3 +47,18 @@ def test_the_floors_have_all_that_is_in_the_package(floors):
 def test_there_is_one_version():
     assert version("synthesizer-emulator") == synthesizer_emulator.__version__
     assert "version" not in SETTINGS["project"]
+
+
+def test_no_module_imports_from_the_root():
+    """The lazy names of the root hide an import from the contract."""
+    package = Path(synthesizer_emulator.__file__).parent
+    found = [
+        f"{path.relative_to(package)}: {alias.name}"
+        for path in package.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom)
+        and node.module == "synthesizer_emulator"
+        for alias in node.names
+        if alias.name != "__version__"
+    ]
+    assert not found
