@@ -46,7 +46,7 @@ def test_build_and_info(analytic_grid, tmp_path):
     before = weights.read_bytes()
     other = run("build", analytic_grid, "--out", out, "--architecture", "pca")
     assert other.exit_code == 1
-    assert "or replace it with --overwrite" in other.output
+    assert "or --overwrite (overwrite=True) to replace" in other.output
     assert weights.read_bytes() == before
 
 

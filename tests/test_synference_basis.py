@@ -379,7 +379,7 @@ def test_bad_galaxies(create, log):
         create(EmulatedGalaxyBasis, **bad)
     basis, path = create(EmulatedGalaxyBasis, None, {"on_bad": "skip"}, **bad)
     assert basis.skipped.tolist() == [2, 5]
-    assert "2 galaxies are skipped" in "".join(log)
+    assert "not finite are skipped: 2, 5." in "".join(log)
     got = load_library_from_hdf5(str(path))
     kept = np.delete(np.arange(N), basis.skipped)
     np.testing.assert_array_equal(got["parameters"][0], redshifts[kept])

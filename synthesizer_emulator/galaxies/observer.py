@@ -150,7 +150,7 @@ class Observer:
         blue = fnu[:n] * jnp.where(near, 1.0, transmission)
         return jnp.concatenate([blue, fnu[n:]])
 
-    def luminosity_distance(self, redshift: ArrayLike) -> Float[Array, ""]:
+    def luminosity_distance(self, redshift: ArrayLike) -> Float[Array, "..."]:
         """Return the luminosity distance, Mpc; NaN out of range."""
         check_not_forked()
         z = plain_redshift(redshift)
