@@ -80,6 +80,7 @@ from synthesizer_emulator.gridfile.header import (  # noqa: E402
     GridHeader,
     LineList,
 )
+from synthesizer_emulator.gridfile.native import NativeGrid  # noqa: E402
 from synthesizer_emulator.gridfile.writing import (  # noqa: E402
     create_emission,
     write_header,
@@ -264,6 +265,13 @@ def native() -> Grid:
 
 
 @pytest.fixture(scope="session")
+def header() -> GridHeader:
+    """Return the header of the example grid."""
+    path = example_folder() / f"{EXAMPLE_NAME}.hdf5"
+    return NativeGrid.open(path).header
+
+
+@pytest.fixture(scope="session")
 def emulated() -> EmulatedGrid:
     """Return the emulated example grid."""
     return EmulatedGrid.example()
@@ -311,8 +319,13 @@ def double_precision():
 
 
 def pytest_collection_modifyitems(items):
-    """Mark the tests that need double precision, which have their own run."""
+    """Mark tests in double precision, which have their own run, and pages.
+
+    Running the examples of a page of the documentation takes seconds.
+    """
     for item in items:
+        if item.path.suffix == ".md":
+            item.add_marker("slow")
         if "double_precision" in getattr(item, "fixturenames", ()):
             item.add_marker("x64")
 

@@ -174,6 +174,7 @@ def random_points(emulator, n, seed=0):
     return jnp.asarray(points, jnp.float32)
 
 
+@pytest.mark.slow
 def test_jit_equals_eager(emulator):
     for name in emulator.available_spectra:
         eager = emulator.spectrum(name, POINT)
@@ -181,6 +182,7 @@ def test_jit_equals_eager(emulator):
         np.testing.assert_allclose(jitted, eager, rtol=2e-5)
 
 
+@pytest.mark.slow
 def test_vmap_equals_a_loop(emulator):
     points = random_points(emulator, 7)
     batch = jax.vmap(lambda v: emulator.spectrum("incident", v))(points)
@@ -197,6 +199,7 @@ def test_the_emulator_is_a_pytree(emulator):
     )
 
 
+@pytest.mark.slow
 def test_gradients_match_finite_differences(emulator):
     pixel = 90
 
@@ -228,6 +231,7 @@ def test_gradients_are_finite_everywhere(emulator):
         assert np.isfinite(slope(point)).all()
 
 
+@pytest.mark.slow
 def test_fluxes_are_finite_and_not_negative(emulator):
     points = random_points(emulator, 200, seed=5)
     for name in emulator.available_spectra:
@@ -249,6 +253,7 @@ def test_it_is_zero_where_the_source_is_zero(emulator):
             assert flux[~zero].all()
 
 
+@pytest.mark.slow
 def test_it_is_accurate_between_the_nodes(built):
     weights, bound = built
     header = analytic_header()

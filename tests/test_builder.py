@@ -33,6 +33,7 @@ from synthesizer_emulator.weights.weights import FORMAT_VERSION
 OFFICIAL = "bc03-2016-miles_chabrier-0.1,100_cloudy-c23.01-sps"
 
 
+@pytest.mark.slow
 def test_weights_are_written_beside_the_grid_under_its_name(tmp_path):
     path = write_analytic_grid(tmp_path / f"{OFFICIAL}.hdf5")
     report = build(OFFICIAL, grid_dir=tmp_path, **QUICK)
@@ -444,6 +445,7 @@ POOR = {
 }
 
 
+@pytest.mark.slow
 def test_better_weights_are_kept(with_weights):
     path, weights = with_weights
     good = weights.read_bytes()

@@ -357,6 +357,7 @@ def spectra(request, native, emulated, twin):
     return Case.of(results, model, SPECTRA, emulated.provenance.errors)
 
 
+@pytest.mark.slow
 def test_spectra_are_within_the_stated_error(spectra, native):
     # Redder than scored there is the dust; it holds there as well.
     scored = native._lam >= SCORED_LAM[0]
@@ -397,6 +398,7 @@ def lines(request, native, emulated, twin):
     )
 
 
+@pytest.mark.slow
 def test_lines_are_within_the_stated_error(lines):
     for quantity in lines:
         quantity.check_within_stated_error(True, SCORED_LINE_FLOOR)
@@ -457,6 +459,7 @@ def single_precision():
     return native, emulated, hand_over(emulated, native)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["bimodal Pacman", "total"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_stars_grid_and_output_in_single_precision(

@@ -48,6 +48,7 @@ def ensemble(request, tmp_path_factory):
     return read_weights(report.path)
 
 
+@pytest.mark.slow
 def test_the_prediction_is_the_mean_of_the_members(ensemble):
     emulator = ensemble.emulator
     emission = emulator.spectra["incident"]
@@ -146,6 +147,7 @@ def test_one_is_no_ensemble():
         get_architecture("pca", {"ensemble": 0})
 
 
+@pytest.mark.slow
 def test_spreads_of_lines_and_of_sums():
     """With the example's regressors made ensembles of shifted copies."""
     emulator = EmulatedGrid.example().emulator

@@ -31,17 +31,11 @@ from synthesizer_emulator.grid.emulated_grid import (
     EXAMPLE_NAME,
     example_folder,
 )
-from synthesizer_emulator.gridfile.native import NativeGrid
 from synthesizer_emulator.records import write_json
 from synthesizer_emulator.weights.file import SUFFIX
 
 EXAMPLE = example_folder() / f"{EXAMPLE_NAME}.hdf5"
 WEIGHTS = example_folder() / f"{EXAMPLE_NAME}{SUFFIX}"
-
-
-@pytest.fixture(scope="module")
-def header():
-    return NativeGrid.open(EXAMPLE).header
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +76,7 @@ def whole_evaluation(dimmer):
     )
 
 
+@pytest.mark.slow
 def test_the_error_that_is_there_is_found(evaluation):
     errors = evaluation.emissions["spectra/incident"]
     summary = errors.summary

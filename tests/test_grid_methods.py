@@ -114,6 +114,7 @@ WAVELENGTHS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reduce", WAVELENGTHS.values(), ids=WAVELENGTHS)
 def test_fewer_wavelengths(pair, reduce):
     emulated, native = pair
@@ -289,6 +290,7 @@ def used():
     return grid
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_nothing_depends_on_laziness(used, change):
     """What was read before a change, and what is read after it."""
@@ -305,6 +307,7 @@ def test_one_wavelength_does_not_depend_on_laziness(used, lam):
         assert_close(other[name], values, ROUNDING)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lam", OUTSIDE.values(), ids=OUTSIDE)
 def test_wavelengths_outside_are_synthesizers(pair, lam):
     emulated, native = pair
@@ -418,6 +421,7 @@ COLLAPSES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", COLLAPSES.values(), ids=COLLAPSES)
 def test_an_axis_less(pair, arguments):
     emulated, native = pair

@@ -107,6 +107,7 @@ def test_histories_agree_with_synthesizer(history, double_precision):
     assert got.sum() == pytest.approx(1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", [*DIFFERENT, "rising"])
 def test_histories_in_single_precision(case):
     history = HISTORIES[case]

@@ -95,6 +95,7 @@ def test_double_precision_where_it_is_on(
     np.testing.assert_allclose(reverse, slopes.sum(axis=0), rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_gradients_reach_bands_at_any_redshift(emulated, bands):
     emulator = emulated.emulator
 
@@ -110,6 +111,7 @@ def test_gradients_reach_bands_at_any_redshift(emulated, bands):
     assert len(traces) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [np.log10, lambda x: x])
 @pytest.mark.parametrize("age", [1.0, 2e5, 1e7, 2e10])
 def test_an_age_that_looks_like_its_logarithm_is_told(scale, age, emulated):

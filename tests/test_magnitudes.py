@@ -29,11 +29,6 @@ from synthesizer_emulator.gridfile.native import NativeGrid
 EXAMPLE = example_folder() / f"{EXAMPLE_NAME}.hdf5"
 
 
-@pytest.fixture(scope="module")
-def header():
-    return NativeGrid.open(EXAMPLE).header
-
-
 def test_galaxies_are_those_of_synthesizer(native, header):
     """SFZH, spectrum and fluxes, by Synthesizer's own galaxy."""
     drawn = magnitudes.random_histories(header.axes, 52, seed=1)

@@ -100,6 +100,7 @@ def test_a_fixed_layer_is_as_the_layer_but_not_trained():
     assert not jax.tree.leaves(nnx.state(fixed, nnx.Param))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [64, 61, 17])
 def test_convolutions_give_back_the_length(n):
     shared = {

@@ -66,6 +66,7 @@ def assert_same(found, expected):
         assert errors.max() < 3e-4
 
 
+@pytest.mark.slow
 def test_it_is_what_the_networks_give_at_the_nodes(weights):
     weights, by_numpy = weights
     arrays, networks = at_nodes(weights)
@@ -174,6 +175,7 @@ for grid in grids:
 """
 
 
+@pytest.mark.slow
 def test_nothing_is_loaded_or_started_before_it_is_needed():
     """Galaxies and collapsed grids come of nodes without a JAX backend."""
     done = subprocess.run(

@@ -95,6 +95,7 @@ def test_bc03_with_gas_works_without_any_file():
     assert float(ratio) == pytest.approx(2.86, rel=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("axis", "values"),
     [

@@ -67,6 +67,7 @@ def described(emulator):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "settings"),
     [

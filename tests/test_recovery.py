@@ -24,11 +24,6 @@ from synthesizer_emulator.gridfile.native import NativeGrid
 EXAMPLE = example_folder() / f"{EXAMPLE_NAME}.hdf5"
 
 
-@pytest.fixture(scope="module")
-def header():
-    return NativeGrid.open(EXAMPLE).header
-
-
 def test_the_spectrum_that_tells_most_is_fitted(tmp_path):
     """Starlight does not know the ionisation parameter of the gas."""
     path = tmp_path / "g.hdf5"

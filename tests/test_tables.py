@@ -55,6 +55,7 @@ def test_linear_table_is_exact_on_and_just_beside_a_node():
     np.testing.assert_allclose(table(jnp.array([2.5, 1.7])), 0.5, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
 def test_smooth_table_gives_back_the_nodes(shape):
     nodes, values = make_nodes(shape), RNG.normal(size=(*shape, 2))
@@ -66,6 +67,7 @@ def test_smooth_table_gives_back_the_nodes(shape):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
 def test_smooth_table_is_exact_for_linear_functions(shape):
     nodes = make_nodes(shape)
@@ -115,6 +117,7 @@ def in_common(one, other, nodes, node):
     return max(both / np.sqrt(size), 0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(9, 7), (4, 30), (3, 25, 4)])
 def test_smooth_table_agrees_with_brute_force(shape):
     """The formula of the docstring, written out with numpy loops."""
@@ -202,6 +205,7 @@ def test_sharp_parts_are_shared_or_damped(alike):
         assert share == pytest.approx(1.0 if alike else 0.0, abs=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [6, 9, 30])
 def test_through_nodes_is_the_cubic_of_akima_slopes(n):
     """Against SciPy's Hermite spline, from end to end."""
@@ -223,6 +227,7 @@ def test_through_nodes_is_the_cubic_of_akima_slopes(n):
     np.testing.assert_allclose(got, spline(points), atol=5e-5)
 
 
+@pytest.mark.slow
 def test_what_is_added_does_not_disturb_a_long_axis():
     """Zero at the nodes of the short axis: only the table is left there."""
     nodes, values = make_nodes((30, 5)), RNG.normal(size=(30, 5, 2))
@@ -284,6 +289,7 @@ def test_points_outside_get_the_nearest_edge(kind):
     np.testing.assert_allclose(table(outside), table(inside), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_smooth_table_has_continuous_first_derivatives():
     nodes, values = make_nodes((30, 6)), RNG.normal(size=(30, 6, 2))
     table = SmoothTable(nodes, values, np.ones(2))

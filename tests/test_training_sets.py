@@ -94,6 +94,7 @@ def test_a_hypercube_fills_the_domain_evenly(analytic_grid):
     assert ages.max() <= alive.max()
 
 
+@pytest.mark.slow
 def test_an_emulator_of_a_hypercube(analytic_grid):
     report = build(
         analytic_grid, latin_hypercube=300, spectra=["incident"], **QUICK
@@ -103,6 +104,7 @@ def test_an_emulator_of_a_hypercube(analytic_grid):
     assert report.provenance.errors["spectra/incident"]["p50"] < 0.1
 
 
+@pytest.mark.slow
 def test_scattered_samples_become_a_grid(built):
     folder, report = built
     grid = EmulatedGrid("runs", grid_dir=folder)

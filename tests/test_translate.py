@@ -398,6 +398,7 @@ def test_parts_of_models_are_synthesizers(
     compare(native, make, varying, 1e-11)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["total", "bimodal pacman"])
 def test_models_in_single_precision(native, name):
     compare(native, *PREMADE[name], 1e-5)

@@ -14,7 +14,10 @@ from conftest import QUICK, write_analytic_grid
 from synthesizer.exceptions import GridError
 
 from synthesizer_emulator import EmulatedGrid, build
-from synthesizer_emulator.architectures.registry import get_architecture
+from synthesizer_emulator.architectures.registry import (
+    ARCHITECTURES,
+    get_architecture,
+)
 from synthesizer_emulator.grid.emulated_grid import (
     EXAMPLE_NAME,
     example_folder,
@@ -158,6 +161,14 @@ def test_a_newer_format(weights_file):
         hdf["emulator"].attrs["format_version"] = 99
     with pytest.raises(GridError, match=r"format 99.*up to 3.*Upgrade"):
         read_weights(weights_file)
+
+
+def test_an_architecture_that_is_not_registered(small_weights, monkeypatch):
+    """The file is whole: the remedy is not to build it again."""
+    name = read_weights(small_weights).provenance.architecture
+    monkeypatch.delitem(ARCHITECTURES, name)
+    with pytest.raises(GridError, match=rf"{name}.*not registered.*Add it"):
+        read_weights(small_weights)
 
 
 def test_a_missing_tensor(weights_file):

@@ -53,7 +53,7 @@ def get_architecture(
     if name not in tuple(ARCHITECTURES):
         raise UnrecognisedOption(
             f"The architecture must be one of {', '.join(ARCHITECTURES)}; got "
-            f"'{name}'." + nearest(name, ARCHITECTURES)
+            f"'{name}'." + nearest(name, (*ARCHITECTURES, *_RENAMED))
         )
     architecture = ARCHITECTURES[name]
     _check_settings(f"The architecture '{name}'", config or {}, architecture)

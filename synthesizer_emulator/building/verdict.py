@@ -17,6 +17,7 @@ from synthesizer_emulator.weights.weights import Weights
 # The largest 95th percentile of the error of good weights (observed fluxes are
 # rarely calibrated to better than 1%), and of coarse weights.
 _GOOD, _COARSE = 0.01, 0.1
+_REMEDY = "use another --architecture, or more --epochs if it is trained"
 
 # The quantiles by which weights are compared, and the largest ratio of errors
 # that count as equal, as they differ between seeds and machines.
@@ -38,11 +39,11 @@ def verdict(errors: Mapping[str, Mapping[str, float]]) -> str:
     worst = max(errors, key=lambda emission: errors[emission]["p95"])
     p50, p95 = (errors[worst][p] for p in ("p50", "p95"))
     if p95 <= _GOOD:
-        word, use = "good", "as well as fluxes are calibrated"
+        word, use = "good", "less than the calibration error of most surveys"
     elif p95 <= _COARSE:
-        word, use = "coarse", "for plots and tests; train with more --epochs"
+        word, use = "coarse", f"for plots and tests; {_REMEDY}"
     else:
-        word, use = "poor", "not to be used; train with more --epochs"
+        word, use = "poor", f"not to be used; {_REMEDY}"
     return (
         f"Verdict: {word}. The worst emission, {worst}, is within "
         f"{_percent(p50)} at half of its pixels and {_percent(p95)} at 95%: "

@@ -14,6 +14,7 @@ from synthesizer_emulator.cli.options import (
     plots_option,
     recoveries_option,
     report_option,
+    spectra_option,
 )
 
 
@@ -27,11 +28,7 @@ from synthesizer_emulator.cli.options import (
 @json_option
 @report_option
 @grid_dir_option
-@click.option(
-    "--spectra",
-    multiple=True,
-    help="A spectrum to evaluate; by default all spectra.",
-)
+@spectra_option
 @click.option(
     "--filters",
     default="top-hats",
@@ -103,11 +100,7 @@ def evaluate(
 @json_option
 @report_option
 @grid_dir_option
-@click.option(
-    "--spectra",
-    multiple=True,
-    help="A spectrum to evaluate; by default all spectra.",
-)
+@spectra_option
 @recoveries_option
 @fit_options
 def holdout(

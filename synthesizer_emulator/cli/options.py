@@ -22,6 +22,11 @@ json_option = click.option(
     type=FILE,
     help="File to write all numbers to.",
 )
+spectra_option = click.option(
+    "--spectra",
+    multiple=True,
+    help="A spectrum to evaluate; by default all spectra.",
+)
 recoveries_option = click.option(
     "--recoveries",
     default=100,

@@ -91,7 +91,7 @@ def report_damage(path: Path, remedy: str) -> Iterator[None]:
     except GridError:
         raise
     except Exception as error:
-        problem = str(error).rstrip(".") or type(error).__name__
+        problem = str(error).strip().rstrip(".") or type(error).__name__
         raise GridError(f"'{path}' is damaged: {problem}. {remedy}") from error
 
 

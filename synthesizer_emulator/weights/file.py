@@ -24,6 +24,7 @@ from synthesizer.exceptions import GridError
 
 from synthesizer_emulator.architectures.base import EmissionShape
 from synthesizer_emulator.architectures.registry import (
+    ARCHITECTURES,
     architecture_name,
     get_architecture,
 )
@@ -135,8 +136,8 @@ def read_weights(path: Path) -> Weights:
         Weights: The contents in memory; tensors are unpacked on first use.
 
     Raises:
-        GridError: If the file is missing, damaged, not a weights file, or
-            of a newer format.
+        GridError: If the file is missing, damaged, not a weights file, of a
+            newer format, or of an architecture that is not registered.
     """
     contents = read_sealed(path)
     with open_contents(contents, path) as hdf, report_damage(path, REMEDY):
@@ -212,6 +213,15 @@ def _read_metadata(hdf: h5py.File, path: Path, contents: bytes) -> Weights:
         parse_json(hdf["emulator/provenance"][()]),
         "its provenance",
     )
+    name = architecture_name(provenance.architecture)
+    if name not in ARCHITECTURES:
+        raise ForeignFileError(
+            f"'{path}' contains an emulator of the architecture '{name}', "
+            "which is not registered here; the registered ones are "
+            f"{', '.join(ARCHITECTURES)}. Add it to ARCHITECTURES before "
+            "reading the file, or build the weights again."
+        )
+    provenance = replace(provenance, architecture=name)
     _check_provenance(provenance)
     domain = typed_value(
         tuple[AxisDomain, ...],
@@ -220,8 +230,6 @@ def _read_metadata(hdf: h5py.File, path: Path, contents: bytes) -> Weights:
     )
     header = read_header(hdf, path)
     _check_domain(domain, header)
-    name = architecture_name(provenance.architecture)
-    provenance = replace(provenance, architecture=name)
     return Weights(header, domain, provenance, {}, {}, path, contents)
 
 
