@@ -42,10 +42,10 @@ from synthesizer.emission_models.model_queue import ModelQueue
 from synthesizer.emission_models.stellar import STELLAR_MODELS
 from synthesizer.emission_models.transformers import (
     CoveringFraction,
-    DopplerBroadening,
     EscapingFraction,
 )
 from synthesizer.emission_models.transformers.igm import Inoue14
+from synthesizer.emission_models.transformers.transformer import Transformer
 from synthesizer.exceptions import (
     InconsistentArguments,
     InconsistentParameter,
@@ -62,8 +62,6 @@ from unyt import (
     Myr,
     angstrom,
     dimensionless,
-    km,
-    s,
     unyt_quantity,
 )
 
@@ -712,13 +710,19 @@ def test_wavelengths_that_filters_see_are_enough(native):
         )
 
 
+class Unknown(Transformer):
+    """A transformer that is not one of Synthesizer's."""
+
+    def _transform(self, emission, emitter, model, mask, lam_mask):
+        return emission
+
+
 def test_all_that_is_not_translated_is_named_at_once(native):
     incident = IncidentEmission(native)
     broad = StellarEmissionModel(
         label="broad",
         apply_to=incident,
-        transformer=DopplerBroadening(sigma_v_attr="velocity_dispersion"),
-        velocity_dispersion=100 * km / s,
+        transformer=Unknown(required_params=()),
     )
     behind = StellarEmissionModel(
         label="behind", apply_to=incident, igm=Inoue14()
@@ -743,7 +747,7 @@ def test_all_that_is_not_translated_is_named_at_once(native):
     for named in (
         "Synthesizer's pipeline",
         "everything: post-processing functions",
-        "broad: the transformer DopplerBroadening",
+        "broad: the transformer Unknown",
         "behind: an IGM model in the tree",
         "earlier: the emission 'somewhere' from an earlier run",
         "strange: the ParameterFunction '<lambda>'",

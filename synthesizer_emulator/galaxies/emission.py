@@ -6,10 +6,11 @@ into an `EmissionFunction`, in which every emission is a sum of terms
     coefficient x factor x factor x ... x source
 
 whose factors vary between galaxies (escape fractions, transmission through
-dust), and whose source is either the SFZH times the spectra of a grid or the
-emission of dust. Factors common to all galaxies are multiplied into the
-spectra beforehand, so a batch of galaxies costs one matrix product for each
-distinct sum of spectra, however many models the tree has.
+dust), and whose source is the SFZH times the spectra of a grid, the emission
+of dust, or another emission after broadening. Factors common to all galaxies
+are multiplied into the spectra beforehand, so a batch of galaxies costs one
+matrix product for each distinct sum of spectra, however many models the tree
+has.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,6 +26,7 @@ from jaxtyping import Float
 from synthesizer.exceptions import InconsistentArguments, MissingAttribute
 
 from synthesizer_emulator.forking import check_not_forked
+from synthesizer_emulator.galaxies.broadening import Broadening
 from synthesizer_emulator.galaxies.terms import (
     DustEmission,
     Factor,
@@ -59,6 +61,7 @@ class EmissionFunction:
             spectra.
         factors (tuple): The factors that vary between galaxies.
         dust (dict): The dust emissions, by label.
+        broadened (dict): The broadened emissions, by label.
         terms (dict): The terms of each emission, by label.
         emissions (tuple of str): The labels of the emissions returned.
         nodes (tuple of int): The shape of an SFZH, (n_ages, n_Z).
@@ -69,6 +72,7 @@ class EmissionFunction:
     products: tuple[Product, ...]
     factors: tuple[Factor, ...]
     dust: dict[str, DustEmission]
+    broadened: dict[str, Broadening]
     terms: dict[str, tuple[Term, ...]]
     emissions: tuple[str, ...] = field(metadata={"static": True})
     nodes: tuple[int, ...] = field(metadata={"static": True})
@@ -113,7 +117,7 @@ class EmissionFunction:
             IncorrectUnits: If a parameter has the wrong units.
         """
         self.plain(parameters)
-        for component in (*self.factors, *self.dust.values()):
+        for component in self._components:
             for varying in component.varying:
                 if varying.name in parameters:
                     in_stated_units(
@@ -125,8 +129,17 @@ class EmissionFunction:
     @property
     def _varying(self) -> frozenset[Varying]:
         masks = (mask for product in self.products for mask in product.masks)
-        components = (*self.factors, *self.dust.values(), *masks)
+        components = (*self._components, *masks)
         return frozenset().union(*(c.varying for c in components))
+
+    @property
+    def _components(self) -> tuple[Factor | DustEmission | Broadening, ...]:
+        """What depends on parameters whose units must be stated."""
+        return (
+            *self.factors,
+            *self.dust.values(),
+            *self.broadened.values(),
+        )
 
     def _units(self) -> list[tuple[str, str | None]]:
         """Return the names and units of parameters, in a fixed order."""
@@ -215,7 +228,11 @@ class _Evaluation:
             scale = term.coefficient
             for index in term.factors:
                 scale = scale * self._cached("factor", index, self._factor)
-            if isinstance(term.source, str):
+            if term.source in self._model.broadened:
+                source = self._cached(
+                    "broadened", term.source, self._broadened
+                )
+            elif term.source in self._model.dust:
                 source = self._cached("dust", term.source, self._dust)
             else:
                 source = self._cached("product", term.source, self._product)
@@ -244,6 +261,12 @@ class _Evaluation:
             # would lose digits where little is absorbed.
             absorbed = absorbed - self.emission(dust.attenuated)
         return dot(absorbed, self._model.per_lsun) * unit
+
+    def _broadened(self, label: str) -> Array:
+        broadening = self._model.broadened[label]
+        return broadening(
+            self.emission(broadening.unbroadened), self._parameters
+        )
 
     def _luminosity(self, label: str) -> Array:
         return dot(self.emission(label), self._model.per_lsun)

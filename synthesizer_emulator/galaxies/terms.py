@@ -276,7 +276,7 @@ class Term:
         coefficient (Array): The factor common to all galaxies, () or (nlam,).
         factors (tuple of int): Indices into `EmissionFunction.factors`.
         source (int or str): An index into `EmissionFunction.products`, or
-            the label of a dust emission.
+            the label of a dust emission or a broadened emission.
     """
 
     coefficient: Array

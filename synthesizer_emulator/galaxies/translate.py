@@ -40,7 +40,8 @@ def compile_model(
 
     Supports any tree of Synthesizer's stellar models for parametric stars:
     extraction, with masks on age and metallicity; combination; escape
-    fractions; attenuation; dust emission; scaling. As in Synthesizer,
+    fractions; attenuation; dust emission; broadening; scaling. As in
+    Synthesizer,
     parameters are looked up first in the model's fixed parameters, then in
     the emitter's attributes, then in the dust curve or generator.
 
@@ -60,7 +61,8 @@ def compile_model(
             by default.
         lam_lims (tuple): The lowest and the highest wavelength needed, for
             example those that filters cover (`bands.lam_lims`); all
-            wavelengths by default.
+            wavelengths by default. A model that broadens keeps more, as it
+            needs light from beyond these limits.
 
     Returns:
         EmissionFunction: The function. It holds copies of the spectra, so
@@ -121,9 +123,10 @@ def recipe(
 
     Returns:
         dict: `terms`: for each emission needed a list of sources (an index of
-            the grid and its masks, or the label of a dust emission), varying
-            factors, and coefficients of the spectra; `lam`: the wavelengths,
-            Angstrom, (nlam,); `dust`: the dust emissions; `emissions`: the
+            the grid and its masks, or the label of a dust or broadened
+            emission), varying factors, and coefficients of the spectra;
+            `lam`: the wavelengths, Angstrom, (nlam,); `dust`: the dust
+            emissions; `broadened`: the broadened emissions; `emissions`: the
             labels of the emissions returned.
     """
     tree, labels = _walk(model, emissions, varying, fixed)
@@ -141,8 +144,15 @@ def recipe(
         ]
         for label in required
     }
-    dust = {k: v for k, v in tree.dust.items() if k in required}
-    return {"terms": terms, "dust": dust, "lam": tree.lam, "emissions": labels}
+    return {
+        "terms": terms,
+        "dust": {k: v for k, v in tree.dust.items() if k in required},
+        "broadened": {
+            k: v for k, v in tree.broadened.items() if k in required
+        },
+        "lam": tree.lam,
+        "emissions": labels,
+    }
 
 
 def luminosity_weights(lam: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -221,6 +231,7 @@ def _assemble(tree: EmissionTree, labels: tuple[str, ...]) -> EmissionFunction:
         products=tuple(products.products),
         factors=tuple(tree.factors[key] for key in keys),
         dust=dust,
+        broadened={k: v for k, v in tree.broadened.items() if k in sums},
         terms=terms,
         emissions=labels,
         nodes=tree.nodes,

@@ -19,6 +19,10 @@ from synthesizer.emission_models.generators.dust import (
 )
 from synthesizer.emission_models.model_queue import ModelQueue
 from synthesizer.emission_models.parameters import find_variations
+from synthesizer.emission_models.transformers import (
+    DopplerBroadening,
+    ThermalBroadening,
+)
 from synthesizer.emission_models.transformers.dust_attenuation import (
     AttenuationLaw,
     ParametricLi08,
@@ -41,6 +45,11 @@ from synthesizer.grid import Grid
 from unyt import angstrom, unyt_quantity
 
 from synthesizer_emulator.galaxies.attenuation import translate_curve
+from synthesizer_emulator.galaxies.broadening import (
+    Broadening,
+    dispersion_of,
+    reach,
+)
 from synthesizer_emulator.galaxies.dust import coldest_within, translate_dust
 from synthesizer_emulator.galaxies.masks import MaskKey, NodeMask, node_mask
 from synthesizer_emulator.galaxies.parameter_names import (
@@ -76,6 +85,8 @@ _ESCAPED = {
     EscapingFraction: False,
 }
 
+_BROADENING = (DopplerBroadening, ThermalBroadening)
+
 # The units of the settings of dust emission generators.
 _GENERATOR_UNITS = {"lam_0": "angstrom", "emissivity": PURE, "alpha": PURE}
 
@@ -97,7 +108,7 @@ class Extraction:
     mask: MaskKey
 
 
-# An extraction, or the label of a dust emission.
+# An extraction, or the label of a dust emission or a broadened emission.
 Source: TypeAlias = Extraction | str
 
 
@@ -111,7 +122,7 @@ class TreeTerm:
         factors (tuple): Keys of `EmissionTree.factors`, ordered.
         source (Extraction or str): The source.
         spectrum (str): The spectrum of the grid, or the label of the dust
-            emission.
+            emission or broadened emission.
     """
 
     coefficient: Coefficient
@@ -138,6 +149,7 @@ class EmissionTree:
         factors (dict): The varying factors, by key.
         masks (dict): The masks of extractions, by key.
         dust (dict): The dust emissions, by label.
+        broadened (dict): The broadened emissions, by label.
         unused (list of str): The attributes that no model uses.
         suggestions (str): A line for each unused attribute, with the nearest
             name in use.
@@ -152,13 +164,11 @@ class EmissionTree:
         lam_lims: tuple[unyt_quantity, unyt_quantity] | None,
     ) -> None:
         self.grids = grids_of(root)
-        lam = np.asarray(root.lam.to_value("angstrom"), np.float64)
-        self.kept = _kept_wavelengths(lam, lam_lims)
-        self.lam = lam[self.kept]
         self.terms: dict[str, list[TreeTerm]] = {}
         self.factors: dict[FactorKey, Factor] = {}
         self.masks: dict[MaskKey, NodeMask] = {}
         self.dust: dict[str, DustEmission] = {}
+        self.broadened: dict[str, Broadening] = {}
         self._problems: list[str] = []
         self._missing: list[str] = []
         self._sed = Sed(root.lam)
@@ -179,6 +189,10 @@ class EmissionTree:
         stars = make_stars(self.grids, attributes)
         self._parameters = ParameterResolver(stars, attributes)
         self.nodes: tuple[int, int] = stars.sfzh.shape
+        self._all_lam = np.asarray(root.lam.to_value("angstrom"), np.float64)
+        margin = sum(map(self._reach, ModelQueue(root).models.values()))
+        self.kept = _kept_wavelengths(self._all_lam, lam_lims, margin)
+        self.lam = self._all_lam[self.kept]
         if root._post_processing:
             self._record_problem(root, "post-processing functions")
 
@@ -213,9 +227,7 @@ class EmissionTree:
             required.append(label)
             for term in self.terms[label]:
                 if isinstance(term.source, str):
-                    dust = self.dust[term.source]
-                    used = (term.source, dust.intrinsic, dust.attenuated)
-                    pending += [name for name in used if name is not None]
+                    pending += [term.source, *self._origins(term.source)]
                 for factor in map(self.factors.__getitem__, term.factors):
                     if isinstance(factor, LuminosityRatio):
                         pending += [factor.target, factor.unscaled]
@@ -232,7 +244,7 @@ class EmissionTree:
         required = self.required(labels)
         terms = [t for label in required for t in self.terms[label]]
         factors = [self.factors[key] for term in terms for key in term.factors]
-        if any(isinstance(term.source, str) for term in terms) or any(
+        if any(term.source in self.dust for term in terms) or any(
             isinstance(factor, LuminosityRatio) for factor in factors
         ):
             raise InconsistentArguments(
@@ -240,6 +252,13 @@ class EmissionTree:
                 f"{', '.join(labels)} depend (energy balance of dust, or one "
                 "emission scaled to another). Omit lam_lims."
             )
+
+    def _origins(self, label: str) -> list[str]:
+        """Return the emissions that a dust or broadened emission needs."""
+        if label in self.broadened:
+            return [self.broadened[label].unbroadened]
+        dust = self.dust[label]
+        return [x for x in (dust.intrinsic, dust.attenuated) if x is not None]
 
     def translate(self, model: EmissionModel) -> None:
         """Translate one emission to terms, or record why that fails."""
@@ -297,6 +316,8 @@ class EmissionTree:
             return self._times_fraction(model, terms)
         if isinstance(transformer, AttenuationLaw):
             return self._times_attenuation(model, terms)
+        if isinstance(transformer, _BROADENING):
+            return self._broadening(model)
         if isinstance(transformer, IGMBase):
             raise UnimplementedFunctionality(
                 "an IGM model in the tree, where Synthesizer has no observed "
@@ -305,6 +326,28 @@ class EmissionTree:
         raise UnimplementedFunctionality(
             f"the transformer {type(transformer).__name__}"
         )
+
+    def _broadening(self, model: EmissionModel) -> list[TreeTerm]:
+        """Return the term of a broadened emission."""
+        if model.lam_mask is not None:
+            raise UnimplementedFunctionality("a wavelength mask on broadening")
+        self.broadened[model.label] = Broadening.from_wavelengths(
+            self._all_lam,
+            self.kept,
+            dispersion_of(model, self._sed, self._parameters),
+            _label(model.apply_to),
+        )
+        return [TreeTerm(np.array(1.0), (), model.label, model.label)]
+
+    def _reach(self, model: EmissionModel) -> float:
+        """Return how far a model moves light, in ln wavelength."""
+        if not isinstance(model.transformer, _BROADENING):
+            return 0.0
+        try:
+            sigma = dispersion_of(model, self._sed, self._parameters)
+        except (UnimplementedFunctionality, MissingAttribute):
+            return 0.0  # `translate` records why
+        return reach(sigma)
 
     def _generation(self, model: EmissionModel) -> list[TreeTerm]:
         """Return the term of a dust emission."""
@@ -472,8 +515,12 @@ def array_key(array: NDArray | np.floating | None) -> str | float | None:
 def _kept_wavelengths(
     lam: NDArray[np.float64],
     lam_lims: tuple[unyt_quantity, unyt_quantity] | None,
+    margin: float,
 ) -> slice:
-    """Return the wavelengths within limits and one more at each end."""
+    """Return the wavelengths within limits and one more at each end.
+
+    The limits are first extended by a margin in ln wavelength.
+    """
     if lam_lims is None:
         return slice(None)
     low, high = (
@@ -483,6 +530,7 @@ def _kept_wavelengths(
         raise InconsistentArguments(
             f"lam_lims must ascend, got {lam_lims[0]} and {lam_lims[1]}."
         )
+    low, high = low * np.exp(-margin), high * np.exp(margin)
     first = np.searchsorted(lam, low, side="right") - 1
     last = np.searchsorted(lam, high) + 1
     return slice(max(int(first), 0), int(last))
