@@ -20,8 +20,8 @@ autodoc_typehints = "none"
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 nitpicky = False
-# An optional dependency, whose classes are documented by Synference.
-autodoc_mock_imports = ["synference"]
+# Optional dependencies, whose classes are documented elsewhere.
+autodoc_mock_imports = ["distributed", "synference"]
 
 # Tables are made from the results of the benchmarks, so that they agree.
 _benchmarks = Path(__file__).parent / "benchmarks"

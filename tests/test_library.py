@@ -2,7 +2,6 @@
 
 import os
 import re
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 import yaml
 from astropy.cosmology import FlatLambdaCDM, Planck15, Planck18
 from click.testing import CliRunner
+from distributed import LocalCluster
 from synthesizer.emission_models import IncidentEmission, TotalEmission
 from synthesizer.emission_models.attenuation import Calzetti2000, PowerLaw
 from synthesizer.emission_models.transformers.igm import Inoue14
@@ -463,19 +463,19 @@ def test_every_input_changes_the_digest(emulated):
 def test_an_interrupted_library_resumes(made, tmp_path):
     config = LibraryConfig.read(write_config(tmp_path))
     library = config.library
-    made_before = library.make
+    drawn = library.values
 
     def interrupted(which):
         if which.start == 6:
             raise KeyboardInterrupt
-        return made_before(which)
+        return drawn(which)
 
-    object.__setattr__(library, "make", interrupted)
+    object.__setattr__(library, "values", interrupted)
     with pytest.raises(KeyboardInterrupt):
         library.write(config.path, part_size=2, progress=False)
     assert len(list(parts_folder(config.path).glob("part-*"))) == 3
     assert not config.path.exists()
-    object.__delattr__(library, "make")
+    object.__delattr__(library, "values")
     file = library.write(config.path, progress=False)
     assert not parts_folder(config.path).exists()
     assert file.galaxies == 11
@@ -563,7 +563,7 @@ def test_spectra_and_several_emissions(tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_make_the_same_file(tmp_path):
-    """Two real ones, which meet by JAX's distributed runtime."""
+    """One numbered by hand, and one by Slurm."""
     lean = {
         "emission_model": "IncidentEmission",
         "stars": {"log10initial_mass": {"uniform": [8, 12]}},
@@ -582,18 +582,14 @@ def test_two_processes_make_the_same_file(tmp_path):
         "from synthesizer_emulator.cli.main import main\n"
         "main()\n"
     )
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
+    by_hand = ["--processes", "2", "--process", "0"]
+    by_slurm = {"SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "2"}
     processes = [
         subprocess.Popen(
-            [
-                sys.executable, "-c", script, "library", str(config),
-                "--coordinator", f"localhost:{port}",
-                "--processes", "2", "--process", str(i),
-            ],
+            [sys.executable, "-c", script, "library", str(config), *options],
             env={
                 **os.environ,
+                **environ,
                 "JAX_PLATFORMS": "cpu",
                 "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
             },
@@ -601,8 +597,11 @@ def test_two_processes_make_the_same_file(tmp_path):
             stderr=subprocess.STDOUT,
             text=True,
         )
-        for i in range(2)
-    ]  # fmt: skip
+        for options, environ in (
+            (by_hand, {}),
+            (["--distributed"], by_slurm),
+        )
+    ]
     outputs = [process.communicate(timeout=300)[0] for process in processes]
     for i, process in enumerate(processes):
         assert process.returncode == 0, outputs[i]
@@ -987,12 +986,18 @@ def test_an_empty_library_gives_way_to_another(tmp_path, killed):
     """Neither if it was refused, nor if it was killed while compiling."""
     wrong = LibraryConfig.read(write_config(tmp_path, **LEAN, draws={"n": 4}))
 
+    drawn = wrong.library.values
+
     def fails(which):
+        values, columns = drawn(which)
+        if which.stop == 1:
+            # Drawn by the check.
+            return values, columns
         if killed:
             raise KeyboardInterrupt
-        return {"lnu": np.full(which.stop - which.start, np.nan)}
+        return {**values, "initial_mass": values["initial_mass"] * np.nan}, {}
 
-    object.__setattr__(wrong.library, "make", fails)
+    object.__setattr__(wrong.library, "values", fails)
     with pytest.raises((KeyboardInterrupt, InconsistentArguments)):
         wrong.library.write(wrong.path, progress=False)
     assert parts_folder(wrong.path).exists()
@@ -1119,16 +1124,38 @@ def test_other_files_are_refused(tmp_path):
         merge(tmp_path, tmp_path / "library.h5")
 
 
-def test_processes_that_can_not_connect_are_refused(tmp_path):
+def test_the_workers_of_dask_make_the_same_file(made, tmp_path):
+    """The command, with a cluster in this process."""
     config = write_config(tmp_path)
-    some = run("library", config, "--process", 1)
-    assert some.exit_code == 1
-    assert "must be given together" in some.output
-    beyond = run(
-        "library", config, "--coordinator", "localhost:1",
-        "--processes", 2, "--process", 2,
-    )  # fmt: skip
+    with LocalCluster(
+        n_workers=2, processes=False, protocol="tcp", dashboard_address=":0"
+    ) as cluster:
+        result = run("library", config, "--dask", cluster.scheduler_address)
+    assert result.exit_code == 0, result.output
+    assert f"Dask cluster at {cluster.scheduler_address}" in result.output
+    assert (tmp_path / "library.hdf5").read_bytes() == made.read_bytes()
+    assert not parts_folder(tmp_path / "library.hdf5").exists()
+
+
+def test_numbers_of_processes_that_make_no_sense_are_refused(
+    tmp_path, monkeypatch
+):
+    config = write_config(tmp_path)
+    for options in (
+        ("--process", 1),
+        ("--processes", 2),
+        ("--distributed", "--process", 1, "--processes", 2),
+    ):
+        some = run("library", config, *options)
+        assert some.exit_code == 2
+        assert "must be given together, or neither" in some.output
+    beyond = run("library", config, "--processes", 2, "--process", 2)
     assert "a number from 0 to 1, got 2" in beyond.output
+    monkeypatch.setenv("PMI_RANK", "first")
+    monkeypatch.setenv("PMI_SIZE", "2")
+    odd = run("library", config, "--distributed")
+    assert odd.exit_code == 1
+    assert "PMI_RANK=first, PMI_SIZE=2" in odd.output
 
 
 @pytest.mark.slow

@@ -311,23 +311,7 @@ class Library:
             n * self._row_bytes,
             "make fewer at a time, or write them to a file",
         )
-        values, columns = self.values(which)
-        devices = jax.local_devices()
-        batch_size = min(
-            suitable_batch_size(self.model, devices),
-            max(self._part_size, len(devices)),
-        )
-        batches = [
-            _flat(outputs)
-            for _, outputs in in_batches(self.model, values, batch_size)
-        ]
-        return {
-            **columns,
-            **{
-                name: np.concatenate([batch[name] for batch in batches])
-                for name in batches[0]
-            },
-        }
+        return self._evaluation(self.values(which))
 
     def write(
         self,
@@ -337,13 +321,15 @@ class Library:
         processes: int = 1,
         part_size: int | None = None,
         progress: bool = True,
+        cluster: Any = None,
     ) -> LibraryFile | None:
         """Make all galaxies and write them to a file.
 
         The galaxies are first written in parts to a folder next to the file,
         and the same call resumes after an interruption. Each of several
         processes writes its share of the parts; `merge` joins them when all
-        processes have finished.
+        processes have finished. With a Dask cluster, its workers make the
+        parts, and this process draws the parameters and writes the file.
 
         Args:
             path (str/Path): The file, `*.hdf5`.
@@ -353,7 +339,11 @@ class Library:
             processes (int): The number of processes.
             part_size (int): The number of galaxies per part; by default
                 it depends on the size of a galaxy.
-            progress (bool): Show a progress bar.
+            progress (bool): Show a progress bar, and the address of the
+                dashboard of a cluster.
+            cluster (Client/Cluster/str/Path): A Dask client or cluster, the
+                address of a scheduler, the file that it wrote (`*.json`), or
+                `local` for processes on this machine.
 
         Returns:
             LibraryFile: The file; None if there are several processes.
@@ -361,9 +351,11 @@ class Library:
         Raises:
             InconsistentArguments: If galaxies are refused, with their
                 indices; before any galaxy is made if a prior extends beyond
-                the grid. Also if the file exists and is another library.
-            OSError: If the file can't be written, or another process is
-                writing it.
+                the grid. Also if the file exists and is another library, or
+                the cluster can't be used.
+            OSError: If the file can't be written, another process is
+                writing it, or the cluster is lost.
+            UnmetDependency: If `cluster` is given and Dask is not installed.
         """
         path = library_path(path)
         check_choice("on_bad", on_bad, ON_BAD)
@@ -390,13 +382,27 @@ class Library:
             if not alone:
                 # Release the lock, so that the other processes can begin.
                 stack.close()
-            write_parts(parts, self.make, on_bad, process, processes, progress)
+            write_parts(
+                parts,
+                self._evaluation,
+                on_bad,
+                process,
+                processes,
+                progress,
+                inputs=self.values,
+                cluster=cluster,
+            )
             return merge(folder, path, on_bad) if alone else None
 
     @property
     def _histories(self) -> dict[str, History]:
         """The star formation history and the metallicity distribution."""
         return {SF_HIST: self.sf_hist, METAL_DIST: self.metal_dist}
+
+    @cached_property
+    def _evaluation(self) -> "_Evaluation":
+        """Function of the parameters of galaxies."""
+        return _Evaluation(self.model, self._part_size)
 
     @cached_property
     def _sampler(self) -> Sampler:
@@ -482,6 +488,43 @@ class Library:
                 f"slice of the {n} galaxies without steps; got {which}."
             )
         return slice(indices.start, indices.stop)
+
+
+@dataclass(frozen=True, eq=False)
+class _Evaluation:
+    """The galaxies of a model as a function of their parameters.
+
+    It is what a worker of a cluster needs of a library.
+
+    Attributes:
+        model (GalaxyModel): The model.
+        part_size (int): The number of galaxies per part.
+    """
+
+    model: GalaxyModel
+    part_size: int
+
+    def __call__(
+        self, drawn: tuple[Mapping[str, Any], Mapping[str, NDArray]]
+    ) -> dict[str, NDArray]:
+        """Return the arrays of the galaxies of `Library.values`."""
+        values, columns = drawn
+        devices = jax.local_devices()
+        batch_size = min(
+            suitable_batch_size(self.model, devices),
+            max(self.part_size, len(devices)),
+        )
+        batches = [
+            _flat(outputs)
+            for _, outputs in in_batches(self.model, values, batch_size)
+        ]
+        return {
+            **columns,
+            **{
+                name: np.concatenate([batch[name] for batch in batches])
+                for name in batches[0]
+            },
+        }
 
 
 def _flat(

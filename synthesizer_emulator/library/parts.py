@@ -11,8 +11,15 @@ have another layout.
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import (
+    Callable,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -258,12 +265,14 @@ class Parts:
 
 def write_parts(
     parts: Parts,
-    make: Callable[[slice], Mapping[str, NDArray]],
+    make: Callable[[Any], Mapping[str, NDArray]],
     on_bad: str = "refuse",
     process: int = 0,
     processes: int = 1,
     progress: bool = True,
     checked: Sequence[str] | None = None,
+    inputs: Callable[[slice], Any] | None = None,
+    cluster: Any = None,
 ) -> None:
     """Make and write the missing parts of one process.
 
@@ -278,15 +287,27 @@ def write_parts(
         progress (bool): Show a progress bar.
         checked (sequence of str): The arrays whose values must be finite; by
             default all arrays.
+        inputs (Callable): Function of a slice of galaxies that returns what
+            `make` is given in its place. It is called in this process.
+        cluster (Client/Cluster/str/Path): A Dask cluster whose workers call
+            `make`, which is pickled; see `cluster.connect`. This process
+            writes the parts. By default it also makes them.
 
     Raises:
         InconsistentArguments: If galaxies are refused, with their indices.
-            Parts already written are kept.
-        OSError: If a part can't be written, or this process of the library
-            is already running.
+            Parts already written are kept. Also if the cluster can't be
+            used.
+        OSError: If a part can't be written, this process of the library
+            is already running, or the cluster is lost.
+        UnmetDependency: If `cluster` is given and Dask is not installed.
     """
     check_choice("on_bad", on_bad, ON_BAD)
     check_process(process, processes)
+    if cluster is not None and processes > 1:
+        raise InconsistentArguments(
+            "A cluster makes all parts, so processes must be 1, got "
+            f"{processes}. Give either cluster, or process and processes."
+        )
     ranges = parts.ranges(process, processes)
     with ExitStack() as stack:
         check_idle(parts.folder, processes)
@@ -303,13 +324,31 @@ def write_parts(
                 disable=not progress,
             )
         )
-        for which in missing:
-            arrays = make(which)
+        jobs = ((w, inputs(w) if inputs else w) for w in missing)
+        made = _made(make, jobs, cluster if missing else None, progress)
+        for which, arrays in stack.enter_context(closing(made)):
             bad = bad_rows({name: arrays[name] for name in checked or arrays})
             if bad.any() and on_bad == "refuse":
                 raise bad_galaxies(which.start + np.flatnonzero(bad))
             parts.write(which, arrays, bad)
             bar.update(which.stop - which.start)
+
+
+def _made(
+    make: Callable[[Any], Mapping[str, NDArray]],
+    jobs: Iterable[tuple[slice, Any]],
+    cluster: Any,
+    progress: bool,
+) -> Generator[tuple[slice, Mapping[str, NDArray]], None, None]:
+    """Yield parts as they are made, here or on a cluster."""
+    if cluster is None:
+        for which, given in jobs:
+            yield which, make(given)
+    else:
+        # Dask is an optional dependency.
+        from synthesizer_emulator.library.cluster import evaluate_on
+
+        yield from evaluate_on(cluster, make, jobs, progress)
 
 
 def check_idle(folder: Path, processes: int | None = None) -> None:
