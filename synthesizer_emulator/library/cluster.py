@@ -38,6 +38,7 @@ try:
         as_completed,
         get_worker,
     )
+    from distributed.comm import CommClosedError
     from distributed.deploy import Cluster
     from distributed.protocol.pickle import dumps, loads
 except ImportError as error:
@@ -159,7 +160,7 @@ def evaluate_on(
         try:
             while True:
                 # Workers come and go.
-                places = _AHEAD * max(1, len(client.nthreads()))
+                places = _AHEAD * max(1, _number_of_workers(client))
                 room = max(0, places - len(running))
                 for which, given in islice(remaining, room):
                     future = client.submit(
@@ -179,11 +180,8 @@ def evaluate_on(
                 # The worker may forget it.
                 future.release()
                 yield which, arrays
-        except CancelledError as error:
-            raise OSError(
-                "The scheduler of the Dask cluster was lost. Run the same "
-                "command again to resume."
-            ) from error
+        except (CancelledError, CommClosedError) as error:
+            raise _lost() from error
         finally:
             with suppress(OSError, CancelledError):
                 client.cancel(list(running))
@@ -308,13 +306,29 @@ def _result(future: Any, which: slice) -> Any:
         ) from error
 
 
+def _number_of_workers(client: Client) -> int:
+    """Return the number of workers at this time."""
+    try:
+        return len(client.nthreads())
+    except OSError as error:
+        raise _lost() from error
+
+
+def _lost() -> OSError:
+    """Return the error of a scheduler that no longer answers."""
+    return OSError(
+        "The scheduler of the Dask cluster was lost. Run the same command "
+        "again to resume."
+    )
+
+
 def _greeting(client: Client) -> str:
     """Return the addresses of a cluster."""
     try:
         dashboard = f"dashboard at {client.dashboard_link}"
     except KeyError:
         dashboard = "no dashboard, which needs bokeh"
-    workers = len(client.nthreads())
+    workers = _number_of_workers(client)
     return f"Dask cluster at {client.scheduler.address}: {dashboard}; " + (
         f"{workers} workers" if workers else "waiting for workers"
     )
