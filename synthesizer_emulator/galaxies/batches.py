@@ -150,6 +150,7 @@ def _bytes_per_galaxy(model: GalaxyModel) -> int:
     spectra = len(emission.products) + len(emission.factors)
     spectra += 3 * len(emission.emissions)
     numbers = spectra * len(emission.lam) + 3 * int(np.prod(emission.nodes))
+    numbers += sum(b.temporary for b in emission.broadened.values())
     return numbers * jnp.dtype(float).itemsize
 
 

@@ -15,7 +15,9 @@ $$\max(l, 0) + T(|l|), \quad T(l) = \sum_{m > l} (m - l) k(m),$$
 
 where $l$ counts fine pixels and $k$ is the Gaussian. The first part, which
 does not depend on the velocity dispersion, is the array `shift`. The second
-vanishes far from the edge, so only pairs of nearby edges count.
+vanishes far from the edge, so only nearby edges count: as pairs (`Pairs`)
+where pixels are wide, and by matrix products on the fine pixels (`Tiles`)
+where they are narrow.
 """
 
 from collections.abc import Mapping
@@ -37,6 +39,7 @@ from synthesizer.exceptions import InconsistentParameter
 from unyt import amu, c, kb
 
 from synthesizer_emulator.galaxies.resolve import ParameterResolver
+from synthesizer_emulator.galaxies.terms import dot
 from synthesizer_emulator.galaxies.values import (
     Computed,
     Constant,
@@ -61,10 +64,14 @@ _C = float(c.to_value("km/s"))
 _K_OVER_AMU = float((kb / amu).to_value("km**2/s**2/K"))
 
 
+# The number of fine pixels of a tile.
+_TILE = 128
+
+
 @register_dataclass
 @dataclass(frozen=True, eq=False)
-class Near:
-    """The nearby edges of a group of edges with about as many each.
+class Pairs:
+    """A group of edges, and the nearby edges of each.
 
     Attributes:
         steps (Array): The indices of the nearby edges, (n_edges, n_near).
@@ -90,6 +97,49 @@ class Near:
 
 @register_dataclass
 @dataclass(frozen=True, eq=False)
+class Tiles:
+    """A group of edges so close that all fine pixels around them count.
+
+    Attributes:
+        start (Array): The index of the fine pixel before each edge of the
+            spectrum, counted from the first row of `rows`, (nlam + 1,).
+        part (Array): The distance from that fine pixel, (nlam + 1,).
+        rows (Array): The rows of fine pixels that each tile depends on,
+            (n_tiles, n_rows).
+        kernel (Array): T at the distance of each fine pixel of these rows
+            from each of the tile, (n_rows * _TILE, _TILE), if the velocity
+            dispersion is the same for all galaxies; otherwise the distances.
+        group (Array): The indices of the edges, (n_edges,).
+        low (Array): The fine pixel before each of them, an index into all
+            tiles, (n_edges,).
+        high (Array): The fine pixel after each of them, (n_edges,).
+        n_fine (int): The number of fine pixels of all rows.
+    """
+
+    start: Array
+    part: Array
+    rows: Array
+    kernel: Array
+    group: Array
+    low: Array
+    high: Array
+    n_fine: int = field(metadata={"static": True})
+
+    def __call__(self, tails: Array | None, steps: Array) -> Array:
+        """Return the sum over nearby edges, (n_edges,)."""
+        fine = jnp.zeros(self.n_fine)
+        before = (1.0 - self.part) * steps
+        fine = fine.at[self.start].add(before, mode="drop")
+        fine = fine.at[self.start + 1].add(self.part * steps, mode="drop")
+        rows = fine.reshape(-1, _TILE)[self.rows]
+        kernel = self.kernel if tails is None else tails[self.kernel]
+        found = dot(rows.reshape(len(rows), -1), kernel).ravel()
+        part = self.part[self.group]
+        return (1.0 - part) * found[self.low] + part * found[self.high]
+
+
+@register_dataclass
+@dataclass(frozen=True, eq=False)
 class Broadening:
     """The Doppler broadening of an emission.
 
@@ -98,7 +148,7 @@ class Broadening:
             (nlam, n).
         shifted (Array): The indices of the wavelengths that they multiply,
             (nlam, n).
-        near (tuple of Near): The nearby edges, for groups of edges.
+        near (tuple): The nearby edges, for groups of edges.
         order (Array): The position in these groups of the edges of each
             pixel, (nlam + 1,).
         per_width (Array): One over the width of the pixels in fine pixels;
@@ -110,7 +160,7 @@ class Broadening:
 
     shift: Array
     shifted: Array
-    near: tuple[Near, ...]
+    near: tuple[Pairs | Tiles, ...]
     order: Array
     per_width: Array
     cell: float = field(metadata={"static": True})
@@ -169,6 +219,18 @@ class Broadening:
             sigma=sigma,
             unbroadened=unbroadened,
         )
+
+    @property
+    def temporary(self) -> int:
+        """The number of intermediate values for one galaxy, at most."""
+        numbers = self.shift.size
+        for near in self.near:
+            if isinstance(near, Tiles):
+                numbers += near.kernel.size + near.rows.size * _TILE
+                numbers += near.n_fine
+            else:
+                numbers += near.weights.size
+        return numbers
 
     @property
     def varying(self) -> frozenset[Varying]:
@@ -313,7 +375,7 @@ def _near(
     edges: NDArray[np.float64],
     n_tails: int,
     tails: NDArray[np.float64] | None,
-) -> tuple[tuple[Near, ...], NDArray[np.int_]]:
+) -> tuple[tuple[Pairs | Tiles, ...], NDArray[np.int_]]:
     """Return the nearby edges of groups, and the order of edges in these.
 
     Args:
@@ -328,11 +390,16 @@ def _near(
     furthest = n_tails - 2
     first = np.searchsorted(whole, whole - 1 - furthest)
     last = np.searchsorted(whole, whole - 1 + furthest, side="right")
-    # Groups of edges whose numbers of nearby edges are alike.
+    # Groups of edges whose numbers of nearby edges are alike. With so many
+    # that the edges are closer than the root of the reach, tiles are faster.
     kinds = np.ceil(np.log2(np.maximum(last - first, 1)))
-    groups = []
+    kinds[last - first > 2.0 * np.sqrt(n_tails)] = np.inf
+    groups: list[Pairs | Tiles] = []
     for kind in np.unique(kinds):
         (group,) = np.nonzero(kinds == kind)
+        if np.isinf(kind):
+            groups.append(_tiles(whole, part, group, n_tails, tails))
+            continue
         n = int((last - first)[group].max())
         steps = first[group, None] + np.arange(n)
         counted = steps < last[group, None]
@@ -347,7 +414,7 @@ def _near(
         if tails is not None:
             weights = (weights * tails[lags]).sum(axis=0)
         groups.append(
-            Near(
+            Pairs(
                 steps=jnp.asarray(steps),
                 weights=jnp.asarray(weights, float),
                 lags=None if tails is not None else jnp.asarray(lags),
@@ -355,3 +422,49 @@ def _near(
         )
     order = np.argsort(np.argsort(kinds, kind="stable"), kind="stable")
     return tuple(groups), order
+
+
+def _tiles(
+    whole: NDArray[np.int_],
+    part: NDArray[np.float64],
+    group: NDArray[np.int_],
+    n_tails: int,
+    tails: NDArray[np.float64] | None,
+) -> Tiles:
+    """Return the tiles of a group of edges.
+
+    Args:
+        whole (np.ndarray of int): The fine pixel before each edge,
+            (nlam + 1,).
+        part (np.ndarray of float): The distance from it, (nlam + 1,).
+        group (np.ndarray of int): The indices of the edges of the group.
+        n_tails (int): The number of tails that count.
+        tails (np.ndarray of float): The tails, if they are the same for all
+            galaxies, (n_tails,).
+    """
+    ends = whole[group] + np.array([[0], [1]])
+    tiles, index = np.unique(ends // _TILE, return_inverse=True)
+    low, high = index.reshape(ends.shape) * _TILE + ends % _TILE
+    # The rows that are within reach of a tile on either side.
+    around = -(-n_tails // _TILE)
+    rows = tiles[:, None] + np.arange(-around, around + 1)
+    start = whole - rows.min() * _TILE
+    rows = rows - rows.min()
+    n_fine = int(rows.max() + 1) * _TILE
+    # Edges out of reach are left out; negative indices would be from the end.
+    start = np.where((start < 0) | (start >= n_fine - 1), n_fine, start)
+    lag = np.arange(_TILE) - 1
+    lag = lag - np.arange(-around * _TILE, (around + 1) * _TILE)[:, None]
+    lag = np.minimum(np.abs(lag), n_tails - 1)
+    return Tiles(
+        start=jnp.asarray(start),
+        part=jnp.asarray(part, float),
+        rows=jnp.asarray(rows),
+        kernel=jnp.asarray(lag)
+        if tails is None
+        else jnp.asarray(tails[lag], float),
+        group=jnp.asarray(group),
+        low=jnp.asarray(low),
+        high=jnp.asarray(high),
+        n_fine=n_fine,
+    )
