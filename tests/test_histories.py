@@ -224,7 +224,8 @@ def test_distributions_on_axes_of_few_nodes(distribution, axes):
 
 def test_every_history_is_tested():
     names = {type(h).__name__ for h in HISTORIES.values()}
-    assert names == set(SF_HISTS)
+    # `DenseBasis` needs a package that is not installed: see its own tests.
+    assert names == set(SF_HISTS) - {"DenseBasis"}
     names = {type(d).__name__ for d in DISTRIBUTIONS.values()}
     assert names == set(METAL_DISTS)
 

@@ -8,7 +8,8 @@ oldest stars are `min_age` and `max_age`; in formulae, $t$ is the time since
 
 Summed over the bins, the errors are less than 1e-8 of the mass formed in
 double precision (1e-7 for a double power law with slopes beyond 100), and less
-than 1e-5 in single precision, where the ages are rounded.
+than 1e-5 in single precision, where the ages are rounded; for `dense_basis`
+see there.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,6 +24,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 
 from synthesizer_emulator.galaxies import integrals
+from synthesizer_emulator.galaxies.dense_basis import dense_basis
 
 # The type of times; parameters of other types are pure numbers.
 Years: TypeAlias = Annotated[ArrayLike, "yr"]
@@ -315,6 +317,7 @@ SF_HISTS: Mapping[str, Callable[..., Array]] = {
     "ContinuityFlex": continuity_flex,
     "ContinuityPSB": continuity_psb,
     "Dirichlet": dirichlet,
+    "DenseBasis": dense_basis,
 }
 
 
