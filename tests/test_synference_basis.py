@@ -7,6 +7,7 @@ import sys
 import h5py
 import numpy as np
 import pytest
+from distributed import LocalCluster
 from synthesizer.emission_models import TotalEmission
 from synthesizer.emission_models.attenuation import PowerLaw
 from synthesizer.emission_models.generators.dust import Greybody
@@ -401,19 +402,46 @@ def test_unknown_redshifts_are_bad(create):
 
 
 @pytest.mark.slow
+def test_the_workers_of_a_cluster_make_the_same_library(create):
+    """In parts, with all supplements."""
+    how = {"batch_size": 3, **SUPPLEMENTS}
+    _, path = create(EmulatedGalaxyBasis, how)
+    alone = path.rename(path.with_name("alone.hdf5"))
+    with LocalCluster(
+        n_workers=2, processes=False, protocol="tcp", dashboard_address=":0"
+    ) as cluster:
+        options = {"cluster": cluster}
+        create(EmulatedGalaxyBasis, how, options)
+    options = {"cluster": "local", "untranslated": "fall back"}
+    how = {"overwrite": True, "mine": lambda galaxy: 1}
+    with pytest.raises(
+        UnimplementedFunctionality, match=r"- mine: (.|\n)*and no cluster to"
+    ):
+        create(EmulatedGalaxyBasis, how, options)
+    with h5py.File(alone) as expected, h5py.File(path) as got:
+        names = []
+        expected.visit(names.append)
+        for name in names:
+            check_attributes(expected[name], got[name])
+            if isinstance(expected[name], h5py.Dataset):
+                same = got[name][()] == expected[name][()]
+                assert np.all(same), name
+
+
+@pytest.mark.slow
 def test_an_interrupted_library_resumes(create, monkeypatch):
     evaluate = MockGalaxies.evaluate
     made = []
 
-    def until_killed(self, which):
+    def until_killed(self, drawn):
         if len(made) == 2:
             raise KeyboardInterrupt
-        made.append(which)
-        return evaluate(self, which)
+        made.append(drawn.which)
+        return evaluate(self, drawn)
 
-    def counted(self, which):
-        made.append(which)
-        return evaluate(self, which)
+    def counted(self, drawn):
+        made.append(drawn.which)
+        return evaluate(self, drawn)
 
     _, whole = create(EmulatedGalaxyBasis)
     expected = whole.rename(whole.with_name("whole.hdf5"))

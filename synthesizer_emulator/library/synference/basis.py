@@ -70,6 +70,9 @@ class EmulatedGalaxyBasis(GalaxyBasis):
         on_bad (str): `refuse` galaxies whose parameters or fluxes are not
             finite (for instance without stars within the ages of the grid)
             with an error, or `skip` them, with a warning.
+        cluster (Client/Cluster/str/Path): A Dask cluster whose workers
+            compute the galaxies, as for `Library.write`. It needs inputs
+            with a batched form.
         **kwargs (dict): As for `GalaxyBasis`.
 
     Attributes:
@@ -85,6 +88,7 @@ class EmulatedGalaxyBasis(GalaxyBasis):
         *args: Any,
         untranslated: str = "refuse",
         on_bad: str = "refuse",
+        cluster: Any = None,
         **kwargs: Any,
     ) -> None:
         check_choice("untranslated", untranslated, _UNTRANSLATED)
@@ -92,6 +96,7 @@ class EmulatedGalaxyBasis(GalaxyBasis):
         super().__init__(*args, **kwargs)
         self.untranslated = untranslated
         self.on_bad = on_bad
+        self.cluster = cluster
         self.skipped = np.array([], int)
 
     def create_mock_library(
@@ -226,6 +231,8 @@ class EmulatedGalaxyBasis(GalaxyBasis):
                 processes=1 if alone else size,
                 progress=rank == 0,
                 checked=("parameters", "observed"),
+                inputs=galaxies.draw,
+                cluster=self.cluster,
             )
             if multi_node and comm is not None:
                 comm.Barrier()
@@ -340,11 +347,12 @@ class EmulatedGalaxyBasis(GalaxyBasis):
         if not problems:
             return
         listing = "".join(f"\n- {problem}" for problem in problems)
-        if self.untranslated == "refuse":
+        if self.untranslated == "refuse" or self.cluster is not None:
+            without = " and no cluster" if self.cluster is not None else ""
             raise UnimplementedFunctionality(
                 "This library can't be made in batches. These inputs have no "
-                f"batched form:{listing}\nUse untranslated='fall back' to "
-                "evaluate them with Synference, which is slower."
+                f"batched form:{listing}\nUse untranslated='fall back'"
+                f"{without} to evaluate them with Synference, which is slower."
             )
         method = (
             "The library is made by Synference's pipeline"

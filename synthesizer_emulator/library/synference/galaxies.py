@@ -72,8 +72,26 @@ class _Group:
     values: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class _Drawn:
+    """What is needed to evaluate the n galaxies of a part.
+
+    Attributes:
+        which (slice): The indices of the galaxies.
+        parameters (np.ndarray of float): The parameters in the file, (n, k).
+        groups (list of _Group): The groups with only these galaxies.
+    """
+
+    which: slice
+    parameters: NDArray[np.float64]
+    groups: list[_Group]
+
+
 class MockGalaxies:
     """The galaxies of a library, evaluated part by part.
+
+    When pickled, as for the workers of a cluster, only the models remain,
+    which `evaluate` needs for galaxies from `draw`.
 
     Args:
         basis (GalaxyBasis): The basis.
@@ -193,11 +211,9 @@ class MockGalaxies:
             numbers += len(self._saved) * len(self._lam)
         return 8 * numbers
 
-    def evaluate(self, which: slice) -> dict[str, NDArray]:
-        """Compute the arrays of some galaxies, with one row per galaxy."""
-        n = which.stop - which.start
-        observed = np.empty((n, _width(self._models["observed"])), np.float32)
-        supplements = np.empty((n, len(self.supplements)))
+    def draw(self, which: slice) -> _Drawn:
+        """Return the parameters of some galaxies, for `evaluate`."""
+        groups = []
         for group in self._groups:
             ends = np.searchsorted(group.members, (which.start, which.stop))
             within = slice(*ends)
@@ -207,14 +223,30 @@ class MockGalaxies:
             values = jax.tree.map(itemgetter(within), group.values)
             if group.histories["sf_hist"] is None:
                 values["sfzh"] = self._native_fractions(members)
-            rows = members - which.start
-            observed[rows] = self._evaluated("observed", group, values)
-            supplements[rows] = self._supplements(group, values, members)
+            groups.append(_Group(members, group.histories, values))
+        return _Drawn(which, self.record.parameters[which], groups)
+
+    def evaluate(self, drawn: _Drawn) -> dict[str, NDArray]:
+        """Compute the arrays of some galaxies, with one row per galaxy."""
+        n = len(drawn.parameters)
+        observed = np.empty((n, _width(self._models["observed"])), np.float32)
+        supplements = np.empty((n, len(self.supplements)))
+        for group in drawn.groups:
+            rows = group.members - drawn.which.start
+            observed[rows] = self._evaluated("observed", group, group.values)
+            supplements[rows] = self._supplements(
+                group, group.values, group.members
+            )
         return {
-            "parameters": self.record.parameters[which],
+            "parameters": drawn.parameters,
             "observed": observed,
             "supplementary": supplements,
         }
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what `evaluate` needs of inputs with a batched form."""
+        needed = ("supplements", "_models", "_batched", "_called")
+        return {name: vars(self)[name] for name in needed}
 
     @property
     def _filters(self) -> FilterCollection | None:
