@@ -1,22 +1,19 @@
 """Parts of a library made by the workers of a Dask cluster.
 
 A plugin gives each worker the compiled model, also workers that join later
-or replace one that died. A task is the parameters of one part; its result
-returns to this process, so that only this machine needs the disk.
+or replace one that died; see `worker`. A task is the parameters of one part;
+its result returns to this process, so that only this machine needs the disk.
 
 The module needs the extra `distributed`. Most users give `cluster` to
 `Library.write`, and need only `local_cluster` from here, if anything.
 """
 
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
-from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from threading import Lock
 from typing import Any
 from uuid import uuid4
 
@@ -34,18 +31,18 @@ try:
         Client,
         KilledWorker,
         LocalCluster,
-        WorkerPlugin,
         as_completed,
-        get_worker,
     )
     from distributed.comm import CommClosedError
     from distributed.deploy import Cluster
-    from distributed.protocol.pickle import dumps, loads
+    from distributed.protocol.pickle import dumps
 except ImportError as error:
     raise UnmetDependency(
         "A cluster needs dask.distributed. Install it with `pip install "
         "'synthesizer-emulator[distributed]'`."
     ) from error
+
+from synthesizer_emulator.library.worker import PartPlugin, make_part
 
 # The name of a cluster of processes on this machine.
 LOCAL = "local"
@@ -53,12 +50,6 @@ LOCAL = "local"
 # The parts per worker that are drawn, computed or wait to be written: one to
 # compute and one to follow.
 _AHEAD = 2
-
-# The size of the pool of threads of XLA, read when it starts.
-_XLA_THREADS = "NPROC"
-
-# The threads of a worker share one pool, and one part needs all of it.
-_one_at_a_time = Lock()
 
 
 def local_cluster(workers: int | None = None) -> LocalCluster:
@@ -164,7 +155,7 @@ def evaluate_on(
                 room = max(0, places - len(running))
                 for which, given in islice(remaining, room):
                     future = client.submit(
-                        _evaluate,
+                        make_part,
                         plugin,
                         given,
                         key=f"{plugin}-{which.start}",
@@ -187,73 +178,17 @@ def evaluate_on(
                 client.cancel(list(running))
 
 
-class _Plugin(WorkerPlugin):
-    """What a worker needs to make parts, kept between them.
-
-    The function arrives as bytes and is restored by the first part, in a
-    thread that may take its time to import JAX.
-    """
-
-    def __init__(self, make: Callable[[Any], Any]) -> None:
-        self._pickled = dumps(make)
-        self._versions = current_versions()
-        self._double = jax.dtypes.canonicalize_dtype(float) == np.float64
-
-    def setup(self, worker: Any) -> None:
-        """Note the number of threads that the worker may use."""
-        self._threads = worker.state.nthreads
-
-    def evaluate(self, given: Any) -> Any:
-        """Make a part, in the precision of the client."""
-        with _one_at_a_time, jax.enable_x64(self._double):
-            return self._make(given)
-
-    @cached_property
-    def _make(self) -> Callable[[Any], Any]:
-        """Function that makes a part."""
-        versions = current_versions()
-        if versions != self._versions:
-            differing = ", ".join(
-                f"{name} {versions[name]} instead of {expected}"
-                for name, expected in self._versions.items()
-                if versions[name] != expected
-            )
-            raise InconsistentArguments(
-                "The workers of the cluster must have the same versions of "
-                f"packages as this process, but one has {differing}. Start "
-                "them in the same environment."
-            )
-        _start_jax(self._threads)
-        return loads(self._pickled)
-
-
-def _start_jax(threads: int) -> None:
-    """Start JAX with as many threads; by default it takes all cores.
-
-    This has no effect if it runs already, or the user has set the number.
-    """
-    if _XLA_THREADS in os.environ:
-        return
-    os.environ[_XLA_THREADS] = str(threads)
-    try:
-        jax.local_devices()
-    finally:
-        # It is not meant for processes that this one starts.
-        del os.environ[_XLA_THREADS]
-
-
-def _evaluate(name: str, given: Any) -> Any:
-    """Make a part, on a worker with the plugin of this name."""
-    plugin: Any = get_worker().plugins[name]
-    return plugin.evaluate(given)
-
-
 @contextmanager
 def _plugged(client: Client, make: Callable[[Any], Any]) -> Iterator[str]:
     """Give a function to all workers, present and future; yield its name."""
     name = f"galaxies-{uuid4().hex}"
+    plugin = PartPlugin(
+        dumps(make),
+        current_versions(),
+        jax.dtypes.canonicalize_dtype(float) == np.float64,
+    )
     try:
-        client.register_plugin(_Plugin(make), name=name)
+        client.register_plugin(plugin, name=name)
     except ImportError as error:
         raise InconsistentArguments(
             "The workers of the cluster must have the same packages as this "
