@@ -17,6 +17,7 @@ from synthesizer.exceptions import InconsistentArguments
 
 from synthesizer_emulator.forking import check_not_forked
 from synthesizer_emulator.galaxies.model import GalaxyModel
+from synthesizer_emulator.galaxies.terms import DustEmission
 from synthesizer_emulator.validation import check_memory, check_whole
 
 # The memory of a batch: an amount that suits the caches of a CPU, or this
@@ -99,6 +100,8 @@ def in_batches(
     size = len(used) * -(-size // len(used))
     emission, parameters = model.emission, values.get("emission", {})
     for label, dust in emission.dust.items():
+        if not isinstance(dust, DustEmission):
+            continue
         # `compile_model` has already warned of constant temperatures.
         if dust.names and dust.names <= parameters.keys():
             dust.warn_if_cold(label, parameters, emission.lam)

@@ -39,7 +39,8 @@ def translate_dust(generator: Any, lam: NDArray[np.float64]) -> Partial:
     """
     make = _SHAPES.get(type(generator))
     if make is None:
-        known = ", ".join(cls.__name__ for cls in _SHAPES)
+        supported = (*_SHAPES, native.DraineLi07)
+        known = ", ".join(cls.__name__ for cls in supported)
         raise UnimplementedFunctionality(
             f"the generator {type(generator).__name__} (supported: {known})"
         )

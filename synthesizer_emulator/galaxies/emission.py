@@ -27,8 +27,9 @@ from synthesizer.exceptions import InconsistentArguments, MissingAttribute
 
 from synthesizer_emulator.forking import check_not_forked
 from synthesizer_emulator.galaxies.broadening import Broadening
+from synthesizer_emulator.galaxies.dust_templates import DustTemplates
+from synthesizer_emulator.galaxies.generators import Dust
 from synthesizer_emulator.galaxies.terms import (
-    DustEmission,
     Factor,
     LuminosityRatio,
     Product,
@@ -71,7 +72,7 @@ class EmissionFunction:
     per_lsun: Array
     products: tuple[Product, ...]
     factors: tuple[Factor, ...]
-    dust: dict[str, DustEmission]
+    dust: dict[str, Dust]
     broadened: dict[str, Broadening]
     terms: dict[str, tuple[Term, ...]]
     emissions: tuple[str, ...] = field(metadata={"static": True})
@@ -133,7 +134,7 @@ class EmissionFunction:
         return frozenset().union(*(c.varying for c in components))
 
     @property
-    def _components(self) -> tuple[Factor | DustEmission | Broadening, ...]:
+    def _components(self) -> tuple[Factor | Dust | Broadening, ...]:
         """What depends on parameters whose units must be stated."""
         return (
             *self.factors,
@@ -252,15 +253,25 @@ class _Evaluation:
 
     def _dust(self, label: str) -> Array:
         dust = self._model.dust[label]
-        unit = dust.unit_spectrum(self._parameters, self._model.per_lsun)
+        luminosity = self._heating(dust)
+        if isinstance(dust, DustTemplates):
+            unit = dust.unit_spectrum(
+                self._parameters, self._model.per_lsun, luminosity
+            )
+        else:
+            unit = dust.unit_spectrum(self._parameters, self._model.per_lsun)
+        return luminosity * unit
+
+    def _heating(self, dust: Dust) -> Array:
+        """Return the luminosity of dust, solar luminosities."""
         if dust.intrinsic is None:
-            return unit
+            return jnp.ones(())
         absorbed = self.emission(dust.intrinsic)
         if dust.attenuated is not None:
             # Subtract before integrating: the difference of the luminosities
             # would lose digits where little is absorbed.
             absorbed = absorbed - self.emission(dust.attenuated)
-        return dot(absorbed, self._model.per_lsun) * unit
+        return dot(absorbed, self._model.per_lsun)
 
     def _broadened(self, label: str) -> Array:
         broadening = self._model.broadened[label]

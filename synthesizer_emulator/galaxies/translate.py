@@ -21,7 +21,7 @@ from synthesizer_emulator.forking import check_not_forked
 from synthesizer_emulator.galaxies.emission import EmissionFunction
 from synthesizer_emulator.galaxies.parameter_names import required_labels
 from synthesizer_emulator.galaxies.products import Products, summed
-from synthesizer_emulator.galaxies.terms import Term
+from synthesizer_emulator.galaxies.terms import DustEmission, Term
 from synthesizer_emulator.galaxies.tree import (
     EmissionTree,
     Source,
@@ -223,7 +223,7 @@ def _assemble(tree: EmissionTree, labels: tuple[str, ...]) -> EmissionFunction:
     }
     dust = {k: v for k, v in tree.dust.items() if k in sums}
     for label, emission in dust.items():
-        if not emission.names:
+        if isinstance(emission, DustEmission) and not emission.names:
             emission.warn_if_cold(label, {}, tree.lam)
     return EmissionFunction(
         lam=jnp.asarray(tree.lam, float),

@@ -14,9 +14,6 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 from synthesizer.emission_models import EmissionModel
-from synthesizer.emission_models.generators.dust import (
-    DustEmission as NativeDust,
-)
 from synthesizer.emission_models.model_queue import ModelQueue
 from synthesizer.emission_models.parameters import find_variations
 from synthesizer.emission_models.transformers import (
@@ -50,7 +47,11 @@ from synthesizer_emulator.galaxies.broadening import (
     dispersion_of,
     reach,
 )
-from synthesizer_emulator.galaxies.dust import coldest_within, translate_dust
+from synthesizer_emulator.galaxies.generators import (
+    Dust,
+    label_of,
+    translate_generator,
+)
 from synthesizer_emulator.galaxies.masks import MaskKey, NodeMask, node_mask
 from synthesizer_emulator.galaxies.parameter_names import (
     is_used,
@@ -63,7 +64,6 @@ from synthesizer_emulator.galaxies.resolve import (
 )
 from synthesizer_emulator.galaxies.terms import (
     Attenuation,
-    DustEmission,
     EscapeFraction,
     Factor,
     LuminosityRatio,
@@ -86,10 +86,6 @@ _ESCAPED = {
 }
 
 _BROADENING = (DopplerBroadening, ThermalBroadening)
-
-# The units of the settings of dust emission generators.
-_GENERATOR_UNITS = {"lam_0": "angstrom", "emissivity": PURE, "alpha": PURE}
-
 
 # One number, or one for each wavelength, (nlam,).
 Coefficient: TypeAlias = NDArray[np.float64] | np.float64
@@ -167,7 +163,7 @@ class EmissionTree:
         self.terms: dict[str, list[TreeTerm]] = {}
         self.factors: dict[FactorKey, Factor] = {}
         self.masks: dict[MaskKey, NodeMask] = {}
-        self.dust: dict[str, DustEmission] = {}
+        self.dust: dict[str, Dust] = {}
         self.broadened: dict[str, Broadening] = {}
         self._problems: list[str] = []
         self._missing: list[str] = []
@@ -293,7 +289,7 @@ class EmissionTree:
         self._problems.append(f"{model.label}: {problem}")
 
     def _terms_of(self, model: EmissionModel | str) -> list[TreeTerm]:
-        return self.terms[_label(model)]
+        return self.terms[label_of(model)]
 
     def _extraction(self, model: EmissionModel) -> list[TreeTerm]:
         if model.lam_mask is not None:
@@ -335,7 +331,7 @@ class EmissionTree:
             self._all_lam,
             self.kept,
             dispersion_of(model, self._sed, self._parameters),
-            _label(model.apply_to),
+            label_of(model.apply_to),
         )
         return [TreeTerm(np.array(1.0), (), model.label, model.label)]
 
@@ -351,29 +347,8 @@ class EmissionTree:
 
     def _generation(self, model: EmissionModel) -> list[TreeTerm]:
         """Return the term of a dust emission."""
-        generator = model.generator
-        if not isinstance(generator, NativeDust):
-            raise UnimplementedFunctionality(
-                f"the generator {type(generator).__name__}"
-            )
-        for name, units in _GENERATOR_UNITS.items():
-            if hasattr(generator, name):
-                value = getattr(generator, name)
-                in_stated_units(f"'{name}' of {generator}", value, units)
-        intrinsic, attenuated = None, None
-        if generator.is_energy_balance:
-            intrinsic = _label(generator._intrinsic)
-            attenuated = _label(generator._attenuated)
-        elif generator.is_scaled:
-            intrinsic = _label(generator._scaler)
-        self.dust[model.label] = DustEmission(
-            log_shape=translate_dust(generator, self.lam),
-            temperature=self._parameters.value(
-                "temperature", model, None, "K", obj=generator
-            ),
-            coldest=coldest_within(generator, self.lam),
-            intrinsic=intrinsic,
-            attenuated=attenuated,
+        self.dust[model.label] = translate_generator(
+            model, self._parameters, self.lam
         )
         return [TreeTerm(np.array(1.0), (), model.label, model.label)]
 
@@ -534,15 +509,6 @@ def _kept_wavelengths(
     first = np.searchsorted(lam, low, side="right") - 1
     last = np.searchsorted(lam, high) + 1
     return slice(max(int(first), 0), int(last))
-
-
-def _label(model: EmissionModel | str) -> str:
-    """Return the label of a model in the tree."""
-    if isinstance(model, str):
-        raise UnimplementedFunctionality(
-            f"the emission '{model}' from an earlier run"
-        )
-    return model.label
 
 
 def _times(terms: list[TreeTerm], coefficient: Coefficient) -> list[TreeTerm]:
