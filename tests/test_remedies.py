@@ -101,9 +101,8 @@ def test_particles_without_an_axis_of_the_grid(use, grid):
         lambda grid: parametric(grid).get_lines(
             grid.available_lines[:1], NebularEmission(grid)
         ),
-        lambda grid: compile_model(IncidentEmission(grid)),
     ],
-    ids=["spectra", "directly", "lines", "compiled"],
+    ids=["spectra", "directly", "lines"],
 )
 def test_parametric_stars_without_an_axis_of_the_grid(use, grid, three_axes):
     with pytest.raises(InconsistentArguments, match="Collapse the o") as met:
@@ -114,6 +113,21 @@ def test_parametric_stars_without_an_axis_of_the_grid(use, grid, three_axes):
     use(grid)
     in_yaml = yaml.safe_load(re.search(r"`(grid: .*)`", said)[1])
     assert open_grid(in_yaml["grid"], three_axes).axes == grid.axes
+
+
+def test_a_compiled_model_without_a_value_on_an_axis(grid):
+    """Unlike Synthesizer's stars, it may have a value, or one per galaxy."""
+    model = IncidentEmission(grid)
+    with pytest.raises(MissingAttribute, match="neither varying nor") as met:
+        compile_model(model)
+    message = str(met.value)
+    name, value = re.search(
+        r"Give it, e.g. (\w+)=([\d.e-]+)", message
+    ).groups()
+    one = compile_model(model, fixed={name: float(value)})
+    assert compile_model(model, varying=[name]).nodes == one.nodes
+    exec(re.search(r"grid\.collapse\(.*?\)", message)[0], {"grid": grid})
+    assert compile_model(IncidentEmission(grid)).nodes == one.nodes
 
 
 def test_other_errors_stay_what_they_were(emulated):

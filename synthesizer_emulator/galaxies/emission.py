@@ -129,8 +129,7 @@ class EmissionFunction:
 
     @property
     def _varying(self) -> frozenset[Varying]:
-        masks = (mask for product in self.products for mask in product.masks)
-        components = (*self._components, *masks)
+        components = (*self.products, *self._components)
         return frozenset().union(*(c.varying for c in components))
 
     @property

@@ -30,7 +30,7 @@ from synthesizer_emulator.galaxies.histories import (
     sfzh,
 )
 from synthesizer_emulator.galaxies.observer import Observer
-from synthesizer_emulator.galaxies.translate import compile_model
+from synthesizer_emulator.galaxies.translate import TOLERANCE, compile_model
 from synthesizer_emulator.galaxies.tree import grids_of
 from synthesizer_emulator.units import PURE, in_units
 from synthesizer_emulator.validation import (
@@ -127,6 +127,7 @@ class GalaxyModel:
         emissions: str | Iterable[str] | None = None,
         varying: str | Iterable[str] = (),
         fixed: Mapping[str, Any] | None = None,
+        tolerance: float = TOLERANCE,
     ) -> "GalaxyModel":
         """Make a model from Synthesizer's objects.
 
@@ -154,6 +155,7 @@ class GalaxyModel:
                 that of `model` by default.
             varying (list of str): As for `compile_model`.
             fixed (dict): As for `compile_model`.
+            tolerance (float): As for `compile_model`.
 
         Returns:
             GalaxyModel: The model.
@@ -189,10 +191,17 @@ class GalaxyModel:
         if sf_hist is not None and metal_dist is not None:
             find_history(SF_HISTS, sf_hist)
             find_history(METAL_DISTS, metal_dist)
-        translate = partial(compile_model, model, emissions, varying, fixed)
+        translate = partial(
+            compile_model,
+            model,
+            emissions,
+            varying,
+            fixed,
+            tolerance=tolerance,
+        )
         if set(outputs) <= set(IN_BANDS):
             try:
-                emission = translate(lam_lims(filters, max_redshift))
+                emission = translate(lam_lims=lam_lims(filters, max_redshift))
             except InconsistentArguments:
                 # Energy balance needs luminosities over all wavelengths.
                 emission = translate()

@@ -51,7 +51,8 @@ def parameter_names(
     """Return the attributes of stars that an emission model may look up.
 
     These are the parameters of its transformers, generators, scalings and
-    masks, except those that the model fixes.
+    masks, and the axes of its grids beyond age and metallicity, except those
+    that the model fixes.
 
     Args:
         model (EmissionModel): The root of the tree.
@@ -106,11 +107,23 @@ def check_used(names: Iterable[str], used: Iterable[str]) -> None:
 def _names_in(model: EmissionModel) -> set[str]:
     """Return the names that one model of a tree looks up."""
     names: list[Any] = list(model.scale_by)
+    if model._is_extracting:
+        # The first two axes are those of the SFZH.
+        names += (_axis_name(model, axis) for axis in model.grid.axes[2:])
     for operation in (model.transformer, model.generator):
         names += getattr(operation, "_required_params", ())
     for mask in model.masks:
         names += (mask["attr"], mask["thresh"])
     return {name for name in names if isinstance(name, str)}
+
+
+def _axis_name(model: EmissionModel, axis: str) -> str:
+    """Return the name by which a model fixes an axis, or the name to give."""
+    name = f"{_LOG10}{axis}"
+    fixed = (
+        other for other in _variants(name) if other in model.fixed_parameters
+    )
+    return next(fixed, name)
 
 
 def _aliases_of(generator: Any) -> set[str]:

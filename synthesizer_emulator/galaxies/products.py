@@ -3,14 +3,38 @@
 Terms with different factors need different sums of a grid's spectra. If there
 are no more sums than spectra, each sum is one product. Otherwise each spectrum
 is one product, and the products are summed for each galaxy.
+
+Each product is factored in a linear basis where that is smaller.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
+from functools import cached_property
+from itertools import product
 from typing import Any, TypeAlias
 
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import NDArray
+from synthesizer.grid import Grid
 
+from synthesizer_emulator.galaxies.axes import (
+    AxisMesh,
+    AxisTable,
+    divided,
+)
+from synthesizer_emulator.galaxies.linear_basis import (
+    Nodes,
+    axis_error,
+    find_axis_basis,
+    find_basis,
+    variation,
+)
+from synthesizer_emulator.galaxies.node_spectra import (
+    is_logged,
+    node_spectra,
+    scaled_nodes,
+)
 from synthesizer_emulator.galaxies.remedies import check_spectra
 from synthesizer_emulator.galaxies.terms import Product
 from synthesizer_emulator.galaxies.tree import (
@@ -22,11 +46,26 @@ from synthesizer_emulator.galaxies.tree import (
     TreeTerm,
     array_key,
 )
+from synthesizer_emulator.galaxies.values import Value
 
 # A weighted sum of spectra: the coefficients by spectrum, () or (nlam,).
 Weights: TypeAlias = dict[str, Coefficient]
 # The sums that make up an emission, by source and factors.
 Sums: TypeAlias = dict[tuple[Source, tuple[FactorKey, ...]], Weights]
+
+# The numbers of parts into which intervals of further axes are divided, in
+# turn until interpolation between them is within the tolerance.
+_PARTS = (12, 24)
+
+# The factor by which the tolerance is larger for spectra that vary with
+# further axes, and the fraction of it below which a spectrum is constant.
+AXIS_FACTOR, _CONSTANT = 10.0, 0.25
+
+# The number of points at which interpolation between these is measured.
+_MEASURED_AT = 8
+
+# A basis is used if it has less than this fraction of the spectra's numbers.
+_WORTHWHILE = 0.8
 
 
 class Products:
@@ -35,15 +74,24 @@ class Products:
     Args:
         tree (EmissionTree): The model.
         sums (Mapping): The sums of each emission, by label.
+        tolerance (float): The error that linear bases may cause, mag; zero
+            for products of all spectra.
 
     Attributes:
         products (list of Product): The products made by calls of `of`.
+        error (float): The largest error of a product that varies with
+            further axes, mag.
     """
 
-    def __init__(self, tree: EmissionTree, sums: Mapping[str, Sums]) -> None:
+    def __init__(
+        self, tree: EmissionTree, sums: Mapping[str, Sums], tolerance: float
+    ) -> None:
         self.products: list[Product] = []
+        self.error = 0.0
+        self._tolerance = tolerance
+        self._axis_tolerance = AXIS_FACTOR * tolerance
         self._tree = tree
-        self._index: dict[tuple[Extraction, tuple[Any, ...]], int] = {}
+        self._index: dict[tuple[Extraction, tuple[Any, ...]], list[int]] = {}
         distinct: dict[Extraction, dict[tuple[Any, ...], Weights]] = {}
         for emission in sums.values():
             for (source, _), weights in emission.items():
@@ -67,38 +115,189 @@ class Products:
             return [(weights[source], source)]
         if self._is_summed[source]:
             scale, unit = _normalised(weights)
-            return [(scale, self._product(source, unit))]
+            return [(scale, i) for i in self._products(source, unit)]
         return [
-            (coefficient, self._product(source, {name: np.array(1.0)}))
+            (coefficient, i)
             for name, coefficient in weights.items()
+            for i in self._products(source, {name: np.array(1.0)})
         ]
 
-    def _product(self, source: Extraction, weights: Weights) -> int:
-        """Return the index of a product, made on first use."""
+    def _products(self, source: Extraction, weights: Weights) -> list[int]:
+        """Return the indices of the products of a sum, made on first use."""
         key = source, _key(weights)
         if key not in self._index:
-            self._index[key] = len(self.products)
-            self.products.append(self._make(source, weights))
+            made = self._make(source, weights)
+            first = len(self.products)
+            self._index[key] = list(range(first, first + len(made)))
+            self.products += made
         return self._index[key]
 
-    def _make(self, source: Extraction, weights: Weights) -> Product:
+    def _make(self, source: Extraction, weights: Weights) -> list[Product]:
+        """Return the products of a sum of spectra.
+
+        Spectra that vary with further axes and others are separate products.
+        """
         grid = self._tree.grids[source.grid]
-        mask = self._tree.masks[source.mask]
-        n_nodes = int(np.prod(self._tree.nodes))
-        total = np.zeros((n_nodes, len(self._tree.lam)))
+        values = dict(zip(grid.axes[2:], source.axes, strict=True))
+        values = {a: value for a, value in values.items() if value.varying}
+        if not values:
+            total = self._total(source, weights, {})[0]
+            return [self._fixed(source, total)]
+        between = {a: _between(scaled_nodes(grid, a), values) for a in values}
+        fixed = np.zeros((int(np.prod(self._tree.nodes)), len(self._tree.lam)))
+        varying = {}
         for name, coefficient in weights.items():
-            spectra = np.asarray(grid.spectra[name])[..., self._tree.kept]
-            total += coefficient * np.reshape(spectra, total.shape)
-        # Leave out nodes without emission, e.g. old nodes of nebular spectra.
-        used = total.any(axis=1)
-        if mask.kept is not None:
-            used &= np.ravel(mask.kept)
-        rows = np.flatnonzero(used)
-        if len(rows) == n_nodes:
-            return Product(jnp.asarray(total, float), None, mask.varying)
-        return Product(
-            jnp.asarray(total[rows], float), jnp.asarray(rows), mask.varying
+            spectra = self._total(source, {name: coefficient}, between)
+            change = variation(spectra, self._tree.lam, self._nodes)
+            if change <= _CONSTANT * self._axis_tolerance:
+                fixed += spectra[len(spectra) // 2]
+            else:
+                varying[name] = coefficient
+        products = [self._fixed(source, fixed)] if fixed.any() else []
+        if varying:
+            nodes = replace(self._nodes, background=self._nodes.sfzhs @ fixed)
+            products.append(
+                self._varying(source, varying, values, between, nodes)
+            )
+        return products
+
+    def _fixed(
+        self, source: Extraction, spectra: NDArray[np.float64]
+    ) -> Product:
+        """Return a product of spectra (n_nodes, nlam) of all galaxies."""
+        rows = self._used(source, spectra[None])
+        spectra = spectra[rows]
+        product = Product(
+            spectra=jnp.asarray(spectra, float),
+            coefficients=None,
+            axes=None,
+            rows=None if rows.all() else jnp.flatnonzero(rows),
+            masks=self._tree.masks[source.mask].varying,
         )
+        if not self._tolerance or not rows.any():
+            return product
+        basis = find_basis(
+            spectra,
+            self._tree.lam,
+            self._nodes.select(rows),
+            self._tolerance,
+            product.spectra.dtype,
+        )
+        numbers = basis.coefficients.size + basis.components.size
+        if (
+            numbers > _WORTHWHILE * spectra.size
+            or basis.error > self._tolerance
+        ):
+            return product
+        return replace(
+            product,
+            spectra=jnp.asarray(basis.components),
+            coefficients=jnp.asarray(basis.coefficients),
+        )
+
+    def _varying(
+        self,
+        source: Extraction,
+        weights: Weights,
+        values: Mapping[str, Value],
+        between: Mapping[str, NDArray[np.float64]],
+        nodes: Nodes,
+    ) -> Product:
+        """Return a product of spectra that vary with further axes.
+
+        Interpolation is measured at the points `between` those of meshes.
+        """
+        grid = self._tree.grids[source.grid]
+        true = self._total(source, weights, between)
+        for parts in _PARTS:
+            meshes = {
+                axis: AxisMesh.between_nodes(
+                    scaled_nodes(grid, axis),
+                    parts,
+                    value,
+                    is_logged(grid, axis),
+                )
+                for axis, value in values.items()
+            }
+            points = {
+                axis: divided(scaled_nodes(grid, axis), parts)
+                for axis in values
+            }
+            spectra = self._total(source, weights, points)
+            rows = self._used(source, spectra)
+            lam, on_rows = self._tree.lam, nodes.select(rows)
+            basis = find_axis_basis(
+                spectra[:, rows],
+                lam,
+                on_rows,
+                self._axis_tolerance,
+                jnp.zeros(()).dtype,
+            )
+            table = AxisTable(
+                tuple(meshes.values()),
+                jnp.asarray(basis.functions),
+                jnp.asarray(basis.core),
+            )
+            functions = np.stack(
+                [table.functions_at(x) for x in product(*between.values())]
+            )
+            error = axis_error(basis, functions, true[:, rows], lam, on_rows)
+            if error <= self._axis_tolerance:
+                break
+        self.error = max(self.error, basis.error, error)
+        return Product(
+            spectra=jnp.asarray(basis.components),
+            coefficients=jnp.asarray(basis.coefficients),
+            axes=table,
+            rows=None if rows.all() else jnp.flatnonzero(rows),
+            masks=self._tree.masks[source.mask].varying,
+        )
+
+    def _total(
+        self,
+        source: Extraction,
+        weights: Weights,
+        points: Mapping[str, NDArray[np.float64]],
+    ) -> NDArray[np.float64]:
+        """Return a sum of spectra at points of the varying axes.
+
+        The shape is (n_points, n_nodes, nlam), for all combinations of the
+        points on the axes.
+        """
+        grid = self._tree.grids[source.grid]
+        everywhere = {
+            axis: points[axis]
+            if axis in points
+            else _scaled(grid, axis, value)
+            for axis, value in zip(grid.axes[2:], source.axes, strict=True)
+        }
+        n_nodes = int(np.prod(self._tree.nodes))
+        n_points = int(np.prod([len(x) for x in everywhere.values()]))
+        total = np.zeros((n_points, n_nodes, len(self._tree.lam)))
+        for name, coefficient in weights.items():
+            spectra = node_spectra(grid, name, everywhere)
+            spectra = spectra[..., self._tree.kept]
+            total += coefficient * spectra.reshape(total.shape)
+        # In single precision, the faintest spectra vanish.
+        tiny = jnp.finfo(jnp.zeros(()).dtype).tiny
+        return np.where(np.abs(total) < tiny, 0.0, total)
+
+    def _used(
+        self, source: Extraction, spectra: NDArray[np.float64]
+    ) -> NDArray[np.bool_]:
+        """Return which nodes emit and are selected by the mask, (n_nodes,).
+
+        Old nodes of nebular spectra, for example, do not emit.
+        """
+        used = spectra.any(axis=(0, 2))
+        kept = self._tree.masks[source.mask].kept
+        return used if kept is None else used & np.ravel(kept)
+
+    @cached_property
+    def _nodes(self) -> Nodes:
+        """The nodes of the grids, with random galaxies."""
+        grid, *_ = self._tree.grids
+        return Nodes.on_grid(grid.log10ages, grid.metallicities)
 
 
 def summed(terms: Iterable[TreeTerm]) -> Sums:
@@ -127,3 +326,20 @@ def _normalised(weights: Weights) -> tuple[Coefficient, Weights]:
 def _key(weights: Weights) -> tuple[Any, ...]:
     """Return a hashable value, the same for equal sums."""
     return tuple((name, array_key(v)) for name, v in sorted(weights.items()))
+
+
+def _scaled(grid: Grid, axis: str, value: Value) -> NDArray[np.float64]:
+    """Return a constant on an axis, log10 if that is logged, (1,)."""
+    number = np.atleast_1d(np.float64(value({})))
+    return np.log10(number) if is_logged(grid, axis) else number
+
+
+def _between(
+    nodes: NDArray[np.float64], axes: Collection[str]
+) -> NDArray[np.float64]:
+    """Return points between nodes at which interpolation is measured."""
+    n = max(2, round(_MEASURED_AT ** (1 / len(axes))))
+    position = np.linspace(0.0, len(nodes) - 1, n, endpoint=False)
+    # Between the points of all divisions in `_PARTS`.
+    position += 1.5 / max(_PARTS)
+    return np.interp(position, np.arange(len(nodes)), nodes)

@@ -42,10 +42,25 @@ def check_parametric(grid: Grid) -> None:
         )
         if len(grid.axes) != len(_PARAMETRIC) + len(others) or not others:
             raise InconsistentArguments(message)
-        values = ", ".join(f"{a}: {_central(grid, a)}" for a in others)
+        values = ", ".join(f"{a}: {central_value(grid, a)}" for a in others)
         raise InconsistentArguments(
-            f"{message} Collapse the others: {_collapses(grid, others)}; in "
-            f"YAML `grid: {{name: {grid.grid_name}, collapse: {{{values}}}}}`."
+            f"{message} Collapse the others: {collapse_code(grid, others)}; "
+            f"in YAML `grid: {{name: {grid.grid_name}, "
+            f"collapse: {{{values}}}}}`."
+        )
+
+
+def check_stellar_axes(grid: Grid) -> None:
+    """Raise unless the first axes of a grid are ages and metallicities.
+
+    Raises:
+        InconsistentArguments: If they are not.
+    """
+    if tuple(grid.axes[:2]) != _PARAMETRIC:
+        raise InconsistentArguments(
+            "The first axes of the grid must be those of parametric stars, "
+            f"{', '.join(_PARAMETRIC)}; the grid '{grid.grid_name}' has the "
+            f"axes {', '.join(grid.axes)}."
         )
 
 
@@ -145,14 +160,14 @@ def _check_axes(grid: Grid, model: EmissionModel, emitter: Any) -> None:
     missing = [a for a in grid.axes if not _has(emitter, model, a)]
     if missing:
         kind = type(emitter).__name__
-        values = [f"{axis}={_central(grid, axis)}" for axis in missing]
+        values = [f"{axis}={central_value(grid, axis)}" for axis in missing]
         raise MissingAttribute(
             f"Values of {', '.join(missing)} must be set, as the grid "
             f"'{grid.grid_name}' depends on them; neither the {kind} nor the "
             f"model '{model.label}' has any. Set them as attributes of the "
             f"{kind} (one value, or one per particle) or on the model "
             f"({', '.join(values)}), or collapse the axes: "
-            f"{_collapses(grid, missing)}."
+            f"{collapse_code(grid, missing)}."
         )
 
 
@@ -165,16 +180,16 @@ def _has(emitter: Any, model: EmissionModel, axis: str) -> bool:
     return True
 
 
-def _collapses(grid: Grid, axes: Iterable[str]) -> str:
+def collapse_code(grid: Grid, axes: Iterable[str]) -> str:
     """Return the code that collapses axes of a grid."""
     return "; ".join(
         f"grid.collapse('{axis}', method='emulator', "
-        f"value={_central(grid, axis)}, inplace=True)"
+        f"value={central_value(grid, axis)}, inplace=True)"
         for axis in axes
     )
 
 
-def _central(grid: Grid, axis: str) -> str:
+def central_value(grid: Grid, axis: str) -> str:
     """Return the middle node of an axis, to three digits."""
     nodes = grid._axes_values[axis]
     return f"{nodes[len(nodes) // 2]:.3g}"

@@ -20,13 +20,19 @@ from synthesizer.emission_models.utils import get_param
 from synthesizer.emissions import Sed
 from synthesizer.exceptions import (
     InconsistentArguments,
+    MissingAttribute,
     ParameterFunctionError,
     UnimplementedFunctionality,
 )
 from synthesizer.grid import Grid
 from synthesizer.parametric import Stars
+from synthesizer.utils import depluralize, pluralize
 
-from synthesizer_emulator.galaxies.remedies import check_parametric
+from synthesizer_emulator.galaxies.remedies import (
+    central_value,
+    check_stellar_axes,
+    collapse_code,
+)
 from synthesizer_emulator.galaxies.values import (
     Computed,
     Constant,
@@ -34,10 +40,13 @@ from synthesizer_emulator.galaxies.values import (
     Varying,
 )
 from synthesizer_emulator.units import (
+    PURE,
     in_stated_units,
     in_units,
     units_of,
 )
+
+LOG10 = "log10"
 
 # Attributes that stars have by default and that can be overridden.
 _SETTABLE = ("fesc", "fesc_ly_alpha")
@@ -87,6 +96,38 @@ class ParameterResolver:
             return replace(value, units=units)
         what = f"'{name}' of the model '{model.label}'"
         return Constant(_one_number(name, in_stated_units(what, value, units)))
+
+    def axis_value(self, grid: Grid, axis: str, model: EmissionModel) -> Value:
+        """Return the value of an axis of a grid, looked up as in Synthesizer.
+
+        Args:
+            grid (Grid): The grid.
+            axis (str): The axis, e.g. `ionisation_parameters`.
+            model (EmissionModel): The model that extracts from the grid.
+
+        Returns:
+            Value: The value in the units of the axis, not logged.
+
+        Raises:
+            MissingAttribute: If neither the model nor the stars have a value.
+        """
+        units = str(grid._axes_units[axis])
+        known = {**self.attributes, **model.fixed_parameters}
+        for prefix in (LOG10, ""):
+            names = (prefix + f(axis) for f in (str, depluralize, pluralize))
+            name = next((name for name in names if name in known), None)
+            if name is None:
+                continue
+            if not prefix:
+                return self.value(name, model, None, units)
+            value = self.value(name, model, None, PURE)
+            power = Computed(_ten_to_the, (("exponent", value),))
+            return power if value.varying else Constant(power({}))
+        raise MissingAttribute(
+            f"'{axis}', an axis of the grid '{grid.grid_name}'. Give it, e.g. "
+            f"{axis}={central_value(grid, axis)}, or collapse the axis: "
+            f"{collapse_code(grid, [axis])}"
+        )
 
     def quantity(
         self, name: str, model: EmissionModel, emission: Sed | None, obj: Any
@@ -154,7 +195,7 @@ def make_stars(grids: Iterable[Grid], attributes: Mapping[str, Any]) -> Stars:
     """
     axes = []
     for grid in grids:
-        check_parametric(grid)
+        check_stellar_axes(grid)
         axes.append((grid.log10ages, grid.metallicities))
     if not axes:
         raise UnimplementedFunctionality(
@@ -190,6 +231,11 @@ def curve_units(law: AttenuationLaw, name: str) -> str | None:
     if default is None and name != "tau_v" and not native:
         return None
     return units_of(default)
+
+
+def _ten_to_the(exponent: Any) -> Any:
+    """Return a number from its decadic logarithm."""
+    return 10.0**exponent
 
 
 def _one_number(name: str, value: Any) -> float:

@@ -18,6 +18,7 @@ from jax.tree_util import Partial, register_dataclass
 from jax.typing import ArrayLike
 from synthesizer.synth_warnings import warn
 
+from synthesizer_emulator.galaxies.axes import AxisTable
 from synthesizer_emulator.galaxies.values import Value, Varying
 
 Parameters: TypeAlias = Mapping[str, ArrayLike]
@@ -174,15 +175,27 @@ class Product:
 
     Attributes:
         spectra (Array): The summed spectra per initial solar mass, erg/s/Hz,
-            (n_rows, nlam).
-        rows (Array): The flat indices of the nodes of these spectra,
-            (n_rows,); None for all nodes.
+            (n_rows, nlam); or the components of a linear basis, (k, nlam).
+        coefficients (Array): The coefficients of the components at each
+            node, (n_rows, k); None if `spectra` are those at the nodes.
+        axes (AxisTable): The dependence of the coefficients, then (n_rows,
+            r), on axes beyond age and metallicity; None if there is none.
+        rows (Array): The flat indices of the nodes, (n_rows,); None for all
+            nodes.
         masks (tuple of ThresholdMask): Masks with varying thresholds.
     """
 
     spectra: Array
+    coefficients: Array | None
+    axes: AxisTable | None
     rows: Array | None
     masks: tuple[ThresholdMask, ...]
+
+    @property
+    def varying(self) -> frozenset[Varying]:
+        """The varying parameters that it depends on."""
+        axes = () if self.axes is None else (self.axes,)
+        return frozenset().union(*(v.varying for v in (*self.masks, *axes)))
 
     def __call__(self, sfzh: Array, parameters: Parameters) -> Array:
         """Return the luminosity density (nlam,) of an SFZH (n_nodes,)."""
@@ -190,6 +203,10 @@ class Product:
             sfzh = sfzh * mask(parameters)
         if self.rows is not None:
             sfzh = sfzh[self.rows]
+        if self.coefficients is not None:
+            sfzh = dot(sfzh, self.coefficients)
+        if self.axes is not None:
+            sfzh = self.axes(sfzh, parameters)
         return dot(sfzh, self.spectra)
 
 

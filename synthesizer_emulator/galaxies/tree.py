@@ -69,7 +69,7 @@ from synthesizer_emulator.galaxies.terms import (
     LuminosityRatio,
     Scaling,
 )
-from synthesizer_emulator.galaxies.values import Constant, Varying
+from synthesizer_emulator.galaxies.values import Constant, Value, Varying
 from synthesizer_emulator.units import PURE, in_stated_units, with_units
 from synthesizer_emulator.validation import nearest
 
@@ -98,10 +98,13 @@ class Extraction:
     Attributes:
         grid (int): The index of the grid in `EmissionTree.grids`.
         mask (tuple): A key of `EmissionTree.masks`.
+        axes (tuple): The values of the axes beyond age and metallicity, in
+            the order of the grid.
     """
 
     grid: int
     mask: MaskKey
+    axes: tuple[Value, ...]
 
 
 # An extraction, or the label of a dust emission or a broadened emission.
@@ -297,7 +300,11 @@ class EmissionTree:
         grid = next(i for i, g in enumerate(self.grids) if g is model.grid)
         key, mask = node_mask(model, self._parameters)
         self.masks[key] = mask
-        source = Extraction(grid, key)
+        axes = tuple(
+            self._parameters.axis_value(model.grid, axis, model)
+            for axis in model.grid.axes[2:]
+        )
+        source = Extraction(grid, key, axes)
         return [TreeTerm(np.array(1.0), (), source, model.extract)]
 
     def _transformation(self, model: EmissionModel) -> list[TreeTerm]:
