@@ -1,5 +1,7 @@
 """Doppler broadening in compiled models against Synthesizer's own."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -36,6 +38,9 @@ from synthesizer_emulator.galaxies.broadening import (
 )
 from synthesizer_emulator.galaxies.translate import compile_model
 from synthesizer_emulator.galaxies.values import Constant, Varying
+
+# Products of whole spectra; linear bases have tests of their own.
+compile_exactly = partial(compile_model, tolerance=0.0)
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
@@ -189,7 +194,7 @@ def test_broadened_models_are_synthesizers(
     model = make(native)
     true = native_spectra(native, model, varying)
     labels = [x for x in ModelQueue(model).models if x in true]
-    compiled = compile_model(model, labels, varying)
+    compiled = compile_exactly(model, labels, varying)
     assert set(compiled.parameters) == set(varying)
     values = {name: VALUES[name][0] for name in varying}
     share = jnp.asarray(make_stars(native).sfzh)
@@ -269,7 +274,7 @@ def test_the_dispersion_has_a_derivative(double_precision):
 
 def test_dispersions_out_of_range_give_nothing(native):
     make, varying = MODELS["behind dust"]
-    compiled = compile_model(make(native), varying=varying)
+    compiled = compile_exactly(make(native), varying=varying)
     share = jnp.asarray(make_stars(native).sfzh)
     values = {name: VALUES[name][0] for name in varying}
     for sigma, known in (
@@ -289,11 +294,11 @@ def test_dispersions_need_units_and_a_sign(native):
         with pytest.raises(
             InconsistentParameter, match=r"must be positive, got .* Use None"
         ):
-            compile_model(model)
+            compile_exactly(model)
     model = spread(IncidentEmission(native), DopplerBroadening("sigma_v"))
     with pytest.raises(MissingUnits, match="sigma_v"):
-        compile_model(model, fixed={"sigma_v": 100.0})
-    compiled = compile_model(model, varying=["sigma_v"])
+        compile_exactly(model, fixed={"sigma_v": 100.0})
+    compiled = compile_exactly(model, varying=["sigma_v"])
     with pytest.raises(MissingUnits, match="sigma_v"):
         compiled.check_stated({"sigma_v": 100.0})
     share = jnp.ones(compiled.nodes)
@@ -311,7 +316,7 @@ def test_wavelength_masks_are_refused_as_in_synthesizer(native):
         lam_mask=np.asarray(native.lam) > 1e4,
     )
     with pytest.raises(UnimplementedFunctionality, match="mask on broaden"):
-        compile_model(model, varying=["sigma_v"])
+        compile_exactly(model, varying=["sigma_v"])
 
 
 @pytest.mark.parametrize("name", ["total", "behind dust"])
@@ -325,7 +330,7 @@ def test_wavelengths_that_filters_see_are_enough(native, name):
     share = jnp.asarray(make_stars(native).sfzh)
     fluxes = []
     for limits in (None, lam_lims(filters, 0.5)):
-        compiled = compile_model(model, varying=varying, lam_lims=limits)
+        compiled = compile_exactly(model, varying=varying, lam_lims=limits)
         lnu = compiled.spectra(share, values)[model.label]
         bands = Bands.from_filters(filters, np.asarray(compiled.lam, float))
         observe = jax.jit(jax.vmap(bands.fluxes, (None, 0)))
@@ -333,7 +338,7 @@ def test_wavelengths_that_filters_see_are_enough(native, name):
         assert len(compiled.lam) < 500 or limits is None
     np.testing.assert_allclose(fluxes[1], fluxes[0], rtol=2e-5)
     with pytest.raises(InconsistentArguments, match="Omit lam_lims"):
-        compile_model(
+        compile_exactly(
             warmed(native),
             varying=["tau_v", "sigma_v"],
             lam_lims=lam_lims(filters, 0.5),

@@ -12,12 +12,12 @@ errors, which do not average out in a band, more than others. Their number is
 the smallest for which the bands of random galaxies are within the tolerance.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 # The share of galaxies whose errors must be within the tolerance, and the
 # fraction of its brightest band below which a band is not compared.
@@ -135,7 +135,7 @@ class Nodes:
     def in_bands(self, lam: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the background in bands, (m, n_bands), or zero, (m, 1)."""
         if not self.background.any():
-            return self.background
+            return np.zeros((len(self.background), 1))
         return self.background @ _bands(lam)
 
     @cached_property
@@ -161,11 +161,11 @@ class Factors:
 
 
 def find_basis(
-    spectra: NDArray[np.floating],
+    spectra: NDArray[np.float64],
     lam: NDArray[np.float64],
     nodes: Nodes,
     tolerance: float,
-    dtype: type = np.float32,
+    dtype: DTypeLike = np.float32,
 ) -> LinearBasis:
     """Factor spectra with the fewest components that meet a tolerance.
 
@@ -201,11 +201,11 @@ def find_basis(
 
 
 def find_axis_basis(
-    spectra: NDArray[np.floating],
+    spectra: NDArray[np.float64],
     lam: NDArray[np.float64],
     nodes: Nodes,
     tolerance: float,
-    dtype: type = np.float32,
+    dtype: DTypeLike = np.float32,
 ) -> AxisBasis:
     """Factor spectra that vary with further axes.
 
@@ -296,7 +296,7 @@ def variation(
 def axis_error(
     basis: AxisBasis,
     functions: NDArray[np.floating],
-    spectra: NDArray[np.floating],
+    spectra: NDArray[np.float64],
     lam: NDArray[np.float64],
     nodes: Nodes,
 ) -> float:
@@ -503,8 +503,7 @@ def _factored(
 
 
 def _galaxy_spectra(
-    sfzhs: Sequence[NDArray[np.float64]],
-    spectra: Sequence[NDArray[np.floating]],
+    sfzhs: Sequence[NDArray[np.float64]], spectra: Iterable[NDArray]
 ) -> NDArray[np.float64]:
     """Return the spectra of the galaxies at each point of the axes."""
     pairs = zip(sfzhs, spectra, strict=True)

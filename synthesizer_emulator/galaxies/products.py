@@ -289,7 +289,7 @@ class Products:
 
         Old nodes of nebular spectra, for example, do not emit.
         """
-        used = spectra.any(axis=(0, 2))
+        used: NDArray[np.bool_] = np.any(spectra, axis=(0, 2))
         kept = self._tree.masks[source.mask].kept
         return used if kept is None else used & np.ravel(kept)
 
