@@ -182,7 +182,7 @@ def test_random_galaxies_have_all_histories():
     by_age = sfzhs.reshape(2000, 21, 5).sum(axis=2)
     by_metal = sfzhs.reshape(2000, 21, 5).sum(axis=1)
     # Bursts and long histories; one metallicity and many.
-    assert (by_age.max(axis=1) > 0.99).mean() > 0.02
+    assert (by_age.max(axis=1) > 0.6).mean() > 0.02
     assert (by_age[:, 5:].min(axis=1) > 1e-4).mean() > 0.05
     assert ((by_metal > 0).sum(axis=1) <= 2).mean() > 0.4
     assert (by_metal.min(axis=1) > 1e-4).mean() > 0.05

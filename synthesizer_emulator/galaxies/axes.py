@@ -8,13 +8,14 @@ products of few functions of these axes, which `AxisTable` interpolates.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.tree_util import register_dataclass
 from jax.typing import ArrayLike
+from numpy.polynomial.chebyshev import chebder, chebval, chebvander
 from numpy.typing import NDArray
-from scipy.interpolate import CubicSpline
 
 from synthesizer_emulator.galaxies.values import Value, Varying
 
@@ -25,21 +26,28 @@ _SLACK = 1e-4
 @register_dataclass
 @dataclass(frozen=True, eq=False)
 class AxisMesh:
-    """The points along an axis between which functions are interpolated.
+    """The points along an axis through which functions are interpolated.
 
-    By cubic Hermite polynomials, which are continuous with their first
-    derivatives.
+    Between two nodes of a grid, by the polynomial through Chebyshev points;
+    cubic corrections make the first derivatives equal on both sides of a
+    node. The emulator is smooth between nodes, and its first derivatives are
+    continuous at nodes.
 
     Attributes:
-        points (Array): The points, ascending, log10 if `logged`, (m,).
-        slopes (Array): The matrix from values to derivatives at the points,
-            (m, m).
+        nodes (Array): The nodes, ascending, log10 if `logged`, (n,).
+        lagrange (Array): The weight of each of the points of an interval in
+            the coefficient of each Chebyshev polynomial, (p + 1, p + 1).
+        left (Array): The corrections of the derivative at the left end of
+            each interval, from the values at all points, (n - 1, m).
+        right (Array): Those at the right end, (n - 1, m).
         value (Value): The value of a galaxy, not logged.
         logged (bool): Whether the axis is interpolated in its logarithm.
     """
 
-    points: Array
-    slopes: Array
+    nodes: Array
+    lagrange: Array
+    left: Array
+    right: Array
     value: Value = field(metadata={"static": True})
     logged: bool = field(metadata={"static": True})
 
@@ -47,30 +55,35 @@ class AxisMesh:
     def between_nodes(
         cls,
         nodes: NDArray[np.float64],
-        parts: int,
+        degree: int,
         value: Value,
         logged: bool,
     ) -> "AxisMesh":
-        """Divide each interval between nodes into equal parts.
-
-        The derivative at a node, where only the first derivative of an
-        emulator is continuous, is the mean of those of the cubic splines
-        through the points on either side.
-        """
-        points = divided(nodes, parts)
-        size = len(points)
-        slopes, splines = np.zeros((size, size)), np.zeros(size)
-        for first in range(0, size - 1, parts):
-            part = slice(first, first + parts + 1)
-            spline = CubicSpline(points[part], np.eye(parts + 1))
-            slopes[part, part] += spline(points[part], 1)
-            splines[part] += 1.0
-        slopes /= np.maximum(splines, 1.0)[:, None]
+        """Interpolate by polynomials of a degree, through `mesh_points`."""
+        inside = chebyshev_points(degree)
+        lagrange = np.linalg.inv(chebvander(inside, degree))
+        # The derivatives at the ends, per unit of the axis.
+        ends = np.stack(
+            [
+                chebval(end, chebder(np.eye(degree + 1), axis=0)) @ lagrange
+                for end in (-1.0, 1.0)
+            ]
+        )
+        n_cells = len(nodes) - 1
+        slopes = np.zeros((2, n_cells, n_cells * degree + 1))
+        for cell, width in enumerate(np.diff(nodes)):
+            part = slice(cell * degree, (cell + 1) * degree + 1)
+            slopes[:, cell, part] = ends * 2.0 / width
+        left, right = slopes
+        jumps = np.zeros((len(nodes), n_cells * degree + 1))
+        jumps[1:-1] = 0.5 * (left[1:] - right[:-1])
         return cls(
-            jnp.asarray(points, float),
-            jnp.asarray(slopes, float),
-            value,
-            logged,
+            nodes=jnp.asarray(nodes, float),
+            lagrange=jnp.asarray(lagrange, float),
+            left=jnp.asarray(-jumps[:-1], float),
+            right=jnp.asarray(jumps[1:], float),
+            value=value,
+            logged=logged,
         )
 
     def position(self, parameters: Mapping[str, ArrayLike]) -> Array:
@@ -83,17 +96,24 @@ class AxisMesh:
 
         All are NaN if x is outside the axis.
         """
-        last = len(self.points) - 1
-        cell = jnp.searchsorted(self.points, x, side="right") - 1
-        cell = jnp.clip(cell, 0, last - 1)
-        width = self.points[cell + 1] - self.points[cell]
-        t = (x - self.points[cell]) / width
-        index = jnp.arange(last + 1)
-        rising = t * t * (3.0 - 2.0 * t)
-        weights = jnp.where(index == cell, 1.0 - rising, 0.0)
-        weights += jnp.where(index == cell + 1, rising, 0.0)
-        weights += width * t * (1.0 - t) ** 2 * self.slopes[cell]
-        weights -= width * t * t * (1.0 - t) * self.slopes[cell + 1]
+        degree = len(self.lagrange) - 1
+        cell = jnp.searchsorted(self.nodes, x, side="right") - 1
+        cell = jnp.clip(cell, 0, len(self.nodes) - 2)
+        width = self.nodes[cell + 1] - self.nodes[cell]
+        t = (x - self.nodes[cell]) / width
+        polynomials = [jnp.ones_like(t), 2.0 * t - 1.0]
+        for _ in range(degree - 1):
+            polynomials.append(
+                2.0 * polynomials[1] * polynomials[-1] - polynomials[-2]
+            )
+        local = jnp.matmul(
+            jnp.stack(polynomials), self.lagrange, precision="highest"
+        )
+        weights = jax.lax.dynamic_update_slice(
+            jnp.zeros(self.left.shape[1], local.dtype), local, (cell * degree,)
+        )
+        weights += width * t * (1.0 - t) ** 2 * self.left[cell]
+        weights -= width * t**2 * (1.0 - t) * self.right[cell]
         inside = (t >= -_SLACK) & (t <= 1.0 + _SLACK)
         return jnp.where(inside, weights, jnp.nan)
 
@@ -139,7 +159,18 @@ class AxisTable:
         return jnp.matmul(weights, self.functions, precision="highest")
 
 
-def divided(nodes: NDArray[np.float64], parts: int) -> NDArray[np.float64]:
-    """Divide each interval between nodes into equal parts."""
-    steps = np.arange((len(nodes) - 1) * parts + 1) / parts
-    return np.interp(steps, np.arange(len(nodes)), nodes)
+def mesh_points(
+    nodes: NDArray[np.float64], degree: int
+) -> NDArray[np.float64]:
+    """Return the Chebyshev points of each interval between nodes, (m,).
+
+    Neighbouring intervals share the node between them.
+    """
+    inside = 0.5 * (1.0 + chebyshev_points(degree)[:-1])
+    points = nodes[:-1, None] + np.diff(nodes)[:, None] * inside
+    return np.append(points.ravel(), nodes[-1])
+
+
+def chebyshev_points(degree: int) -> NDArray[np.float64]:
+    """Return the extrema of a Chebyshev polynomial, from -1 to 1."""
+    return -np.cos(np.pi * np.arange(degree + 1) / degree)

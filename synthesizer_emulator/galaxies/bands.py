@@ -30,6 +30,7 @@ from synthesizer_emulator.galaxies.observer import (
     plain_redshift,
     plain_wavelengths,
 )
+from synthesizer_emulator.galaxies.terms import dot
 from synthesizer_emulator.galaxies.transmission import Curve, open_range
 from synthesizer_emulator.units import in_units
 from synthesizer_emulator.validation import check_number
@@ -112,22 +113,22 @@ class Band:
         transmission = self.curve(observed)
         # Like Synthesizer, integrate between the outermost frequencies with
         # transmission, not out to the adjacent zeros.
-        nonzero = transmission != 0.0
-        index = jnp.arange(self.window)
-        within = (index >= jnp.argmax(nonzero)) & (
-            index < self.window - jnp.argmax(nonzero[::-1])
-        )
+        within = transmission != 0.0
+        if not self.curve.gapless:
+            index = jnp.arange(self.window)
+            last = self.window - jnp.argmax(within[::-1])
+            within = (index >= jnp.argmax(within)) & (index < last)
         width = jnp.where(
             within[1:] & within[:-1], sliced(steps, self.window - 1), 0.0
         )
-        # Detectors count photons, so the weights are T / nu.
-        weights = transmission / observed
-        total = jnp.sum(width * (weights[1:] + weights[:-1]))
-        weighted = weights * sliced(fnu, self.window)
-        flux = jnp.sum(width * (weighted[1:] + weighted[:-1]))
-        flux = flux / jnp.where(total > 0.0, total, 1.0)
-        # The integral over fewer than two frequencies is zero even for NaN.
-        return jnp.where(jnp.isnan(weighted).any(), jnp.nan, flux)
+        # By the trapezoidal rule. Detectors count photons, so the weights are
+        # T / nu. Products with ones take half the time of sums.
+        widths = jnp.pad(width, (1, 0)) + jnp.pad(width, (0, 1))
+        weights = widths * transmission / observed
+        ones = jnp.ones(self.window)
+        total = dot(weights, ones)
+        flux = dot(weights * sliced(fnu, self.window), ones)
+        return flux / jnp.where(total > 0.0, total, 1.0)
 
 
 @register_dataclass

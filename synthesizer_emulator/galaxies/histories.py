@@ -45,6 +45,9 @@ Histories: TypeAlias = Mapping[str, Callable[..., Array]]
 # Parameters whose plain numbers are log10 of a time in yr.
 _LOGGED = ("agebins",)
 
+# The types of single numbers without units.
+_SCALARS = {float, int, np.float64, np.float32}
+
 # Parameters that Synthesizer's objects store under another name.
 _ATTRIBUTES = {"metallicity": "metallicity_"}
 
@@ -190,10 +193,12 @@ def stack_parameters(
     for parameter, units in units_of_history(functions, name).items():
         attribute = _ATTRIBUTES.get(parameter, parameter)
         what = f"'{parameter}' of {name}"
-        values = [
-            np.asarray(in_units(what, getattr(h, attribute), units))
-            for h in histories
-        ]
+        given = [getattr(h, attribute) for h in histories]
+        if {type(value) for value in given} <= _SCALARS:
+            # Without units, as converting each takes longer than a galaxy.
+            columns[parameter] = np.array(given, np.float64)
+            continue
+        values = [np.asarray(in_units(what, v, units)) for v in given]
         shapes = {value.shape for value in values}
         if len(shapes) != 1:
             raise InconsistentArguments(

@@ -183,21 +183,21 @@ def find_basis(
             met.
     """
     coefficients, components = _by_groups(
-        nodes,
-        lambda group: _spectral_factors(spectra[group], spectra[group], lam),
+        nodes, lambda group: _spectral_factors(spectra[group], lam)
     )
+    coefficients = coefficients.astype(dtype)
+    components = components.astype(dtype)
     bands = _bands(lam)
     true = _BandFluxes(nodes.sfzhs @ (spectra @ bands), nodes.in_bands(lam))
-    weights, in_bands = nodes.sfzhs @ coefficients, components @ bands
-    k = _fewest(
-        lambda k: true.error(weights[:, :k] @ in_bands[:k]),
-        len(components),
-        tolerance,
-    )
-    coefficients = coefficients[:, :k].astype(dtype)
-    components = components[:k].astype(dtype)
-    rounded = (nodes.sfzhs.astype(dtype) @ coefficients) @ components
-    return LinearBasis(coefficients, components, true.error(rounded @ bands))
+    # Rounded as in use.
+    weights = nodes.sfzhs.astype(dtype) @ coefficients
+    in_bands = components @ bands.astype(dtype)
+
+    def error(k: int) -> float:
+        return true.error(weights[:, :k] @ in_bands[:k])
+
+    k = _fewest(error, len(components), tolerance)
+    return LinearBasis(coefficients[:, :k], components[:k], error(k))
 
 
 def find_axis_basis(
@@ -229,9 +229,7 @@ def find_axis_basis(
 
     def components_of(group: NDArray[np.bool_]) -> Factors:
         every = np.moveaxis(spectra[:, group], 0, 1).reshape(-1, n_lam)
-        found = _spectral_factors(
-            every[:: -(-len(every) // _MOST)], every, lam
-        )
+        found = _spectral_factors(every, lam)
         tables = found.coefficients.reshape(-1, n_points, len(found.sizes))
         return replace(found, coefficients=tables)
 
@@ -328,7 +326,7 @@ def random_sfzhs(
     """Draw SFZHs from single bursts to constant star formation.
 
     A third has a constant star formation rate since a random time; the others
-    form with a normal distribution of log age, 0.03 to 4 dex wide. Half have
+    form with a normal distribution of log age, 0.1 to 4 dex wide. Half have
     one metallicity, half a normal distribution of its logarithm.
 
     Args:
@@ -346,7 +344,7 @@ def random_sfzhs(
     limits = np.concatenate([[0.0], np.sqrt(ages[1:] * ages[:-1]), ages[-1:]])
     width = np.diff(limits)
     peak, oldest = rng.uniform(log10ages[0], log10ages[-1], (2, n, 1))
-    sigma = 10.0 ** rng.uniform(-1.5, 0.6, (n, 1))
+    sigma = 10.0 ** rng.uniform(-1.0, 0.6, (n, 1))
     exponent = -0.5 * ((log10ages - peak) / sigma) ** 2
     exponent -= exponent.max(axis=1, keepdims=True)
     constant = rng.random((n, 1)) < 1 / 3
@@ -417,46 +415,31 @@ def _by_groups(
 
 
 def _spectral_factors(
-    made_from: NDArray[np.float64],
-    spectra: NDArray[np.float64],
-    lam: NDArray[np.float64],
+    spectra: NDArray[np.float64], lam: NDArray[np.float64]
 ) -> Factors:
-    """Factor the spectra of a group of nodes, (n, nlam).
-
-    The components are made from some of the spectra, (m, nlam).
-    """
-    made_from = made_from[made_from.any(axis=1)]
-    relative = made_from / made_from.max(axis=1, keepdims=True)
-    scale = np.maximum(
-        np.exp(np.log(np.maximum(relative, _FLOOR)).mean(axis=0)),
-        _LEAST * relative.max(axis=0),
-    )
-    # Wavelengths at which no node emits.
-    scale = np.where(scale > _FLOOR**2, scale, 1.0)
+    """Factor the spectra of a group of nodes, (n, nlam)."""
+    emits = spectra.any(axis=1)
+    peaks = np.where(emits, spectra.max(axis=1), 1.0)[:, None]
+    relative = spectra / peaks
+    logs = np.log(np.maximum(relative, _FLOOR))
+    typical = logs[emits].mean(axis=0)
+    scale = np.maximum(np.exp(typical), _LEAST * relative.max(axis=0))
+    # The size of a spectrum relative to the typical one.
+    logs -= np.log(scale)
+    sizes = np.exp(logs.mean(axis=1, keepdims=True))
+    scaled = relative / scale / sizes
     bands = _overlapping_bands(lam)
+    averages = scaled @ (bands / np.sqrt(bands.shape[1]))
+    single = _SINGLE / np.sqrt(len(lam)) * scaled
+    weighted = np.concatenate([averages, single], axis=1)
 
-    def scaled(rows: NDArray[np.float64]) -> tuple[NDArray, NDArray]:
-        rows = rows / scale
-        # Zero only where the spectrum is.
-        floor = _FLOOR * rows.max(axis=1, keepdims=True)
-        dark = floor <= 0.0
-        logs = np.log(np.where(dark, 1.0, np.maximum(rows, floor)))
-        size = np.exp(logs.mean(axis=1, keepdims=True))
-        return rows / size, size
-
-    def weighted(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-        single = _SINGLE / np.sqrt(len(lam))
-        averages = rows @ (bands / np.sqrt(bands.shape[1]))
-        return np.concatenate([averages, single * rows], axis=1)
-
-    rows, _ = scaled(made_from)
-    sizes, vectors = _left_vectors(weighted(rows))
-    components = (vectors / sizes).T @ rows
+    chosen = np.flatnonzero(emits)[:: -(-np.count_nonzero(emits) // _MOST)]
+    values, vectors = _left_vectors(weighted[chosen])
+    vectors /= values
+    components = vectors.T @ scaled[chosen]
     # The coefficients with the least weighted squares of the residuals.
-    project = weighted(rows).T @ (vectors / sizes)
-    every, size = scaled(spectra)
-    coefficients = size * (weighted(every) @ project)
-    return Factors(sizes, coefficients, components * scale)
+    coefficients = weighted @ (weighted[chosen].T @ vectors)
+    return Factors(values, peaks * sizes * coefficients, components * scale)
 
 
 def _left_vectors(

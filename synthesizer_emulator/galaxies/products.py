@@ -15,15 +15,16 @@ from typing import Any, TypeAlias
 
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from synthesizer.grid import Grid
 
 from synthesizer_emulator.galaxies.axes import (
     AxisMesh,
     AxisTable,
-    divided,
+    mesh_points,
 )
 from synthesizer_emulator.galaxies.linear_basis import (
+    LinearBasis,
     Nodes,
     axis_error,
     find_axis_basis,
@@ -53,9 +54,9 @@ Weights: TypeAlias = dict[str, Coefficient]
 # The sums that make up an emission, by source and factors.
 Sums: TypeAlias = dict[tuple[Source, tuple[FactorKey, ...]], Weights]
 
-# The numbers of parts into which intervals of further axes are divided, in
-# turn until interpolation between them is within the tolerance.
-_PARTS = (12, 24)
+# The degrees of the polynomials that interpolate between the nodes of further
+# axes, in turn until they are within the tolerance.
+_DEGREES = (4, 6, 9)
 
 # The factor by which the tolerance is larger for spectra that vary with
 # further axes, and the fraction of it below which a spectrum is constant.
@@ -66,6 +67,10 @@ _MEASURED_AT = 8
 
 # A basis is used if it has less than this fraction of the spectra's numbers.
 _WORTHWHILE = 0.8
+
+# The latest bases, as models are often compiled more than once in a process.
+_found: dict[tuple[Any, ...], LinearBasis] = {}
+_MOST_FOUND = 16
 
 
 class Products:
@@ -176,13 +181,7 @@ class Products:
         )
         if not self._tolerance or not rows.any():
             return product
-        basis = find_basis(
-            spectra,
-            self._tree.lam,
-            self._nodes.select(rows),
-            self._tolerance,
-            product.spectra.dtype,
-        )
+        basis = self._basis(spectra, rows, product.spectra.dtype)
         numbers = basis.coefficients.size + basis.components.size
         if (
             numbers > _WORTHWHILE * spectra.size
@@ -194,6 +193,32 @@ class Products:
             spectra=jnp.asarray(basis.components),
             coefficients=jnp.asarray(basis.coefficients),
         )
+
+    def _basis(
+        self,
+        spectra: NDArray[np.float64],
+        rows: NDArray[np.bool_],
+        dtype: DTypeLike,
+    ) -> LinearBasis:
+        """Return the basis of spectra at some of the nodes, found once."""
+        grid, *_ = self._tree.grids
+        key = (
+            *map(array_key, (spectra, rows, self._tree.lam)),
+            *map(array_key, (grid.log10ages, grid.metallicities)),
+            self._tolerance,
+            np.dtype(dtype).name,
+        )
+        if key not in _found:
+            while len(_found) >= _MOST_FOUND:
+                del _found[next(iter(_found))]
+            _found[key] = find_basis(
+                spectra,
+                self._tree.lam,
+                self._nodes.select(rows),
+                self._tolerance,
+                dtype,
+            )
+        return _found[key]
 
     def _varying(
         self,
@@ -209,18 +234,18 @@ class Products:
         """
         grid = self._tree.grids[source.grid]
         true = self._total(source, weights, between)
-        for parts in _PARTS:
+        for degree in _DEGREES:
             meshes = {
                 axis: AxisMesh.between_nodes(
                     scaled_nodes(grid, axis),
-                    parts,
+                    degree,
                     value,
                     is_logged(grid, axis),
                 )
                 for axis, value in values.items()
             }
             points = {
-                axis: divided(scaled_nodes(grid, axis), parts)
+                axis: mesh_points(scaled_nodes(grid, axis), degree)
                 for axis in values
             }
             spectra = self._total(source, weights, points)
@@ -339,7 +364,6 @@ def _between(
 ) -> NDArray[np.float64]:
     """Return points between nodes at which interpolation is measured."""
     n = max(2, round(_MEASURED_AT ** (1 / len(axes))))
-    position = np.linspace(0.0, len(nodes) - 1, n, endpoint=False)
-    # Between the points of all divisions in `_PARTS`.
-    position += 1.5 / max(_PARTS)
+    # In different places of the intervals.
+    position = (np.arange(n) + 0.37) / n * (len(nodes) - 1)
     return np.interp(position, np.arange(len(nodes)), nodes)

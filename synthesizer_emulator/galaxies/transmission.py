@@ -4,7 +4,7 @@ Like Synthesizer, `Curve` interpolates linearly between all the points of a
 filter, with zero beyond the ends, but for traced frequencies.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -108,12 +108,14 @@ class Curve:
         highest (Array): The highest frequency, Hz, ().
         ends (Array): The transmission at these two frequencies, (2,).
         between (Table or Points): The transmission between them.
+        gapless (bool): Whether the transmission between them is nowhere zero.
     """
 
     lowest: Array
     highest: Array
     ends: Array
     between: Table | Points
+    gapless: bool = field(metadata={"static": True})
 
     @classmethod
     def from_filter(cls, filt: Filter) -> "Curve":
@@ -133,6 +135,7 @@ class Curve:
                 if n <= _MOST_CELLS
                 else Points(jnp.asarray(x, float), jnp.asarray(y, float))
             ),
+            gapless=bool(np.all(transmission[1:-1] > 0.0)),
         )
 
     @property
