@@ -37,7 +37,8 @@ from synthesizer_emulator.galaxies.model import GalaxyModel
 
 GRID, STARS = "bc03-2016-miles_kroupa_cloudy-c25", "bc03-2016-miles_kroupa"
 AXIS = "log10ionisation_parameters"
-N_GALAXIES = 10_000
+ON_GPU = jax.devices()[0].platform != "cpu"
+N_GALAXIES = 2**18 if ON_GPU else 10_000
 N_COLLAPSED = 24
 ROUNDS = 5
 LATENCIES = 200
@@ -203,8 +204,7 @@ def spectra_per_second() -> dict[str, float]:
         ),
         float,
     )
-    on_gpu = jax.devices()[0].platform != "cpu"
-    points = points if on_gpu else points[:1024]
+    points = points if ON_GPU else points[:1024]
     batch = jax.jit(
         jax.vmap(lambda e, p: e.spectrum("incident", p), (None, 0))
     )
