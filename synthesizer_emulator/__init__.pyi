@@ -16,6 +16,8 @@ from .galaxies.bands import Bands as Bands
 from .galaxies.batches import in_batches as in_batches
 from .galaxies.emission import CompiledModel as CompiledModel
 from .galaxies.emission import EmissionFunction as EmissionFunction
+from .galaxies.lines import LineFunction as LineFunction
+from .galaxies.lines import compile_lines as compile_lines
 from .galaxies.model import GalaxyModel as GalaxyModel
 from .galaxies.observer import Observer as Observer
 from .galaxies.translate import compile_model as compile_model

@@ -15,7 +15,7 @@ interpolated linearly between templates, in `qpah` and in the logarithm of
 used.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -74,6 +74,23 @@ class DustTemplates:
     def varying(self) -> frozenset[Varying]:
         """The varying parameters that it depends on."""
         return self.qpah.varying | self.dust_mass.varying
+
+    def append(
+        self, lam: NDArray[np.float64], lines: NDArray[np.float64]
+    ) -> "DustTemplates":
+        """Append the emission at further wavelengths to the templates.
+
+        It is interpolated linearly between that at wavelengths `lam`.
+        """
+        at_lines = np.apply_along_axis(
+            lambda template: np.interp(lines, lam, template, 0.0, 0.0),
+            -1,
+            np.asarray(self.templates),
+        )
+        added = jnp.asarray(at_lines, float)
+        return replace(
+            self, templates=jnp.concatenate([self.templates, added], axis=-1)
+        )
 
     def unit_spectrum(
         self,

@@ -57,7 +57,8 @@ class EmissionFunction:
         lam (Array): The rest-frame wavelengths, Angstrom, (nlam,).
         per_lsun (Array): The weights that integrate a luminosity density in
             erg/s/Hz to a luminosity in solar units by Synthesizer's
-            trapezoidal rule, (nlam,).
+            trapezoidal rule, (nlam,). In a `LineFunction` these are the
+            weights of dust emission at all wavelengths and, zero, at lines.
         products (tuple of Product): The matrix products of the SFZH with
             spectra.
         factors (tuple): The factors that vary between galaxies.
@@ -170,6 +171,32 @@ class EmissionFunction:
             IncorrectUnits: If a parameter has the wrong units.
             InconsistentArguments: If the shape of `sfzh` is not `nodes`.
         """
+        galaxy = self.evaluation(sfzh, parameters)
+        return {label: galaxy.emission(label) for label in self.emissions}
+
+    def evaluation(
+        self,
+        sfzh: Array,
+        parameters: Mapping[str, ArrayLike],
+        heating: "Evaluation | None" = None,
+    ) -> "Evaluation":
+        """Return the emissions of one galaxy, each evaluated once.
+
+        Args:
+            sfzh (Array): As for `spectra`.
+            parameters (Mapping): As for `spectra`.
+            heating (Evaluation): The emissions of the same galaxy at all
+                wavelengths, from which the luminosity of dust is taken; by
+                default those of this model.
+
+        Returns:
+            Evaluation: The emissions.
+
+        Raises:
+            MissingAttribute: If a parameter is missing.
+            IncorrectUnits: If a parameter has the wrong units.
+            InconsistentArguments: If the shape of `sfzh` is not `nodes`.
+        """
         check_not_forked()
         sfzh = in_units("sfzh", sfzh, "Msun")
         missing = [p for p in self.parameters if p not in parameters]
@@ -189,27 +216,38 @@ class EmissionFunction:
                 f"The SFZH of one galaxy must have the shape {self.nodes}, "
                 f"got {np.shape(sfzh)}. Use jax.vmap for many galaxies."
             )
-        galaxy = _Evaluation(self, jnp.ravel(sfzh), self.plain(parameters))
-        return {label: galaxy.emission(label) for label in self.emissions}
+        return Evaluation(
+            self, jnp.ravel(sfzh), self.plain(parameters), heating
+        )
 
 
 # The earlier name.
 CompiledModel = EmissionFunction
 
 
-class _Evaluation:
-    """The emissions of one galaxy, with each product and factor cached."""
+class Evaluation:
+    """The emissions of one galaxy, with each product and factor cached.
+
+    Made by `EmissionFunction.evaluation`, for one trace.
+    """
 
     def __init__(
         self,
         model: EmissionFunction,
         sfzh: Array,
         parameters: Mapping[str, ArrayLike],
+        heating: "Evaluation | None",
     ) -> None:
         self._model = model
+        self._heated_by = heating or self
         self._sfzh = sfzh
         self._parameters = parameters
         self._cache: dict[tuple[str, int | str], Array] = {}
+
+    @property
+    def per_lsun(self) -> Array:
+        """The weights of `EmissionFunction.per_lsun`."""
+        return self._model.per_lsun
 
     def emission(self, label: str) -> Array:
         """Return the luminosity density of an emission, (nlam,)."""
@@ -259,18 +297,20 @@ class _Evaluation:
             )
         else:
             unit = dust.unit_spectrum(self._parameters, self._model.per_lsun)
-        return luminosity * unit
+        # Emission at lines follows that at the wavelengths of the grid.
+        return luminosity * unit[-len(self._model.lam) :]
 
     def _heating(self, dust: Dust) -> Array:
         """Return the luminosity of dust, solar luminosities."""
         if dust.intrinsic is None:
             return jnp.ones(())
-        absorbed = self.emission(dust.intrinsic)
+        galaxy = self._heated_by
+        absorbed = galaxy.emission(dust.intrinsic)
         if dust.attenuated is not None:
             # Subtract before integrating: the difference of the luminosities
             # would lose digits where little is absorbed.
-            absorbed = absorbed - self.emission(dust.attenuated)
-        return dot(absorbed, self._model.per_lsun)
+            absorbed = absorbed - galaxy.emission(dust.attenuated)
+        return dot(absorbed, galaxy.per_lsun)
 
     def _broadened(self, label: str) -> Array:
         broadening = self._model.broadened[label]

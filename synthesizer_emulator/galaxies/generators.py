@@ -5,7 +5,7 @@
 
 from typing import TypeAlias
 
-from numpy import float64
+import numpy as np
 from numpy.typing import NDArray
 from synthesizer.emission_models import EmissionModel
 from synthesizer.emission_models.generators import dust as native
@@ -27,7 +27,10 @@ _UNITS = {"lam_0": "angstrom", "emissivity": PURE, "alpha": PURE}
 
 
 def translate_generator(
-    model: EmissionModel, parameters: ParameterResolver, lam: NDArray[float64]
+    model: EmissionModel,
+    parameters: ParameterResolver,
+    lam: NDArray[np.float64],
+    lines: NDArray[np.float64] | None = None,
 ) -> Dust:
     """Return the dust emission of a model that generates it.
 
@@ -35,6 +38,8 @@ def translate_generator(
         model (EmissionModel): The model.
         parameters (ParameterResolver): The parameters of the galaxies.
         lam (np.ndarray of float): The wavelengths, Angstrom, (nlam,).
+        lines (np.ndarray of float): Wavelengths of lines, Angstrom,
+            (n_lines,), at which the emission follows that at `lam`.
 
     Raises:
         UnimplementedFunctionality: If the generator is not supported.
@@ -58,15 +63,17 @@ def translate_generator(
     elif generator.is_scaled:
         intrinsic = label_of(generator._scaler)
     if isinstance(generator, native.DraineLi07):
-        return translate_templates(
+        templates = translate_templates(
             generator,
             lam,
             parameters.value("qpah", model, None, PURE, obj=generator),
             parameters.value("dust_mass", model, None, "Msun", obj=generator),
             (intrinsic, attenuated),
         )
+        return templates if lines is None else templates.append(lam, lines)
+    everywhere = lam if lines is None else np.append(lam, lines)
     return DustEmission(
-        log_shape=translate_dust(generator, lam),
+        log_shape=translate_dust(generator, everywhere),
         temperature=parameters.value(
             "temperature", model, None, "K", obj=generator
         ),

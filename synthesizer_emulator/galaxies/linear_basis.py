@@ -106,17 +106,22 @@ class Nodes:
             errors are measured, (m, n).
         background (np.ndarray of float): The spectra of these galaxies to
             which those of a basis are added, (m, nlam), or zero.
+        lines (bool): Whether the spectra are lines, each of which is a band
+            of its own and may not exceed the tolerance however faint it is
+            beside the others.
     """
 
     log10ages: NDArray[np.float64]
     sfzhs: NDArray[np.float64]
     background: NDArray[np.float64]
+    lines: bool = False
 
     @classmethod
     def on_grid(
         cls,
         log10ages: NDArray[np.float64],
         metallicities: NDArray[np.float64],
+        lines: bool = False,
     ) -> "Nodes":
         """Return the nodes of a grid, in the order of its spectra."""
         rng = np.random.default_rng(_SEED)
@@ -124,19 +129,38 @@ class Nodes:
             np.repeat(log10ages, len(metallicities)),
             random_sfzhs(log10ages, metallicities, _GALAXIES, rng),
             np.zeros((_GALAXIES, 1)),
+            lines,
         )
 
     def select(self, rows: NDArray[np.bool_]) -> "Nodes":
         """Return some of the nodes, and the galaxies with stars there."""
         sfzhs = self.sfzhs[:, rows]
         kept = sfzhs.any(axis=1)
-        return Nodes(self.log10ages[rows], sfzhs[kept], self.background[kept])
+        return replace(
+            self,
+            log10ages=self.log10ages[rows],
+            sfzhs=sfzhs[kept],
+            background=self.background[kept],
+        )
 
-    def in_bands(self, lam: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the background in bands, (m, n_bands), or zero, (m, 1)."""
-        if not self.background.any():
-            return np.zeros((len(self.background), 1))
-        return self.background @ _bands(lam)
+    def bands(self, lam: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the weights of wavelengths in bands, (nlam, n_bands)."""
+        return np.eye(len(lam)) if self.lines else _bands(lam)
+
+    def overlapping_bands(
+        self, lam: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Return the weights in overlapping bands, as in `bands`."""
+        return np.eye(len(lam)) if self.lines else _overlapping_bands(lam)
+
+    def fluxes(
+        self, fluxes: NDArray[np.float64], lam: NDArray[np.float64]
+    ) -> "_BandFluxes":
+        """Return true fluxes in bands (m, n_bands), to compare others with."""
+        background = np.zeros((len(self.background), 1))
+        if self.background.any():
+            background = self.background @ self.bands(lam)
+        return _BandFluxes(fluxes, background, self.lines)
 
     @cached_property
     def groups(self) -> list[NDArray[np.bool_]]:
@@ -183,12 +207,15 @@ def find_basis(
             met.
     """
     coefficients, components = _by_groups(
-        nodes, lambda group: _spectral_factors(spectra[group], lam)
+        nodes,
+        lambda group: _spectral_factors(
+            spectra[group], nodes.overlapping_bands(lam)
+        ),
     )
     coefficients = coefficients.astype(dtype)
     components = components.astype(dtype)
-    bands = _bands(lam)
-    true = _BandFluxes(nodes.sfzhs @ (spectra @ bands), nodes.in_bands(lam))
+    bands = nodes.bands(lam)
+    true = nodes.fluxes(nodes.sfzhs @ (spectra @ bands), lam)
     # Rounded as in use.
     weights = nodes.sfzhs.astype(dtype) @ coefficients
     in_bands = components @ bands.astype(dtype)
@@ -222,14 +249,12 @@ def find_axis_basis(
     """
     n_points, n, n_lam = spectra.shape
     sfzhs = np.array_split(nodes.sfzhs, n_points)
-    bands = _bands(lam)
-    true = _BandFluxes(
-        _galaxy_spectra(sfzhs, spectra @ bands), nodes.in_bands(lam)
-    )
+    bands = nodes.bands(lam)
+    true = nodes.fluxes(_galaxy_spectra(sfzhs, spectra @ bands), lam)
 
     def components_of(group: NDArray[np.bool_]) -> Factors:
         every = np.moveaxis(spectra[:, group], 0, 1).reshape(-1, n_lam)
-        found = _spectral_factors(every, lam)
+        found = _spectral_factors(every, nodes.overlapping_bands(lam))
         tables = found.coefficients.reshape(-1, n_points, len(found.sizes))
         return replace(found, coefficients=tables)
 
@@ -286,8 +311,8 @@ def variation(
         lam (np.ndarray of float): The wavelengths, Angstrom, (nlam,).
         nodes (Nodes): The nodes.
     """
-    in_bands = spectra @ _bands(lam)
-    true = _BandFluxes(nodes.sfzhs @ in_bands[0], nodes.in_bands(lam))
+    in_bands = spectra @ nodes.bands(lam)
+    true = nodes.fluxes(nodes.sfzhs @ in_bands[0], lam)
     return max(true.error(nodes.sfzhs @ others) for others in in_bands[1:])
 
 
@@ -310,10 +335,8 @@ def axis_error(
         nodes (Nodes): The nodes.
     """
     sfzhs = np.array_split(nodes.sfzhs, len(spectra))
-    bands = _bands(lam)
-    true = _BandFluxes(
-        _galaxy_spectra(sfzhs, spectra @ bands), nodes.in_bands(lam)
-    )
+    bands = nodes.bands(lam)
+    true = nodes.fluxes(_galaxy_spectra(sfzhs, spectra @ bands), lam)
     return true.error(_factored(basis, sfzhs, functions) @ bands)
 
 
@@ -372,12 +395,19 @@ class _BandFluxes:
     """
 
     def __init__(
-        self, fluxes: NDArray[np.float64], background: NDArray[np.float64]
+        self,
+        fluxes: NDArray[np.float64],
+        background: NDArray[np.float64],
+        lines: bool,
     ) -> None:
         total = fluxes + background
-        faintest = FAINTEST * total.max(axis=1, keepdims=True)
         # Galaxies with only traces of the stars that emit are left out.
-        compared = total > np.maximum(faintest, _TRACE * total.max())
+        if lines:
+            faintest = _TRACE * total.max(axis=0)
+        else:
+            faintest = FAINTEST * total.max(axis=1, keepdims=True)
+            faintest = np.maximum(faintest, _TRACE * total.max())
+        compared = total > faintest
         self._fluxes = fluxes
         self._total = np.where(compared, total, np.nan)
         # Bands in which no galaxy emits are left out.
@@ -415,9 +445,12 @@ def _by_groups(
 
 
 def _spectral_factors(
-    spectra: NDArray[np.float64], lam: NDArray[np.float64]
+    spectra: NDArray[np.float64], bands: NDArray[np.float64]
 ) -> Factors:
-    """Factor the spectra of a group of nodes, (n, nlam)."""
+    """Factor the spectra of a group of nodes, (n, nlam).
+
+    Errors in bands, with weights (nlam, n_bands), matter most.
+    """
     emits = spectra.any(axis=1)
     peaks = np.where(emits, spectra.max(axis=1), 1.0)[:, None]
     relative = spectra / peaks
@@ -428,9 +461,8 @@ def _spectral_factors(
     logs -= np.log(scale)
     sizes = np.exp(logs.mean(axis=1, keepdims=True))
     scaled = relative / scale / sizes
-    bands = _overlapping_bands(lam)
     averages = scaled @ (bands / np.sqrt(bands.shape[1]))
-    single = _SINGLE / np.sqrt(len(lam)) * scaled
+    single = _SINGLE / np.sqrt(len(bands)) * scaled
     weighted = np.concatenate([averages, single], axis=1)
 
     chosen = np.flatnonzero(emits)[:: -(-np.count_nonzero(emits) // _MOST)]

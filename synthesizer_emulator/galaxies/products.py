@@ -32,8 +32,8 @@ from synthesizer_emulator.galaxies.linear_basis import (
     variation,
 )
 from synthesizer_emulator.galaxies.node_spectra import (
+    Quantity,
     is_logged,
-    node_spectra,
     scaled_nodes,
 )
 from synthesizer_emulator.galaxies.remedies import check_spectra
@@ -81,6 +81,8 @@ class Products:
         sums (Mapping): The sums of each emission, by label.
         tolerance (float): The error that linear bases may cause, mag; zero
             for products of all spectra.
+        quantity (str): What is read of the grids: `spectra`; or, if the tree
+            is of lines, `line_lums` or `line_conts`.
 
     Attributes:
         products (list of Product): The products made by calls of `of`.
@@ -89,13 +91,18 @@ class Products:
     """
 
     def __init__(
-        self, tree: EmissionTree, sums: Mapping[str, Sums], tolerance: float
+        self,
+        tree: EmissionTree,
+        sums: Mapping[str, Sums],
+        tolerance: float,
+        quantity: Quantity = "spectra",
     ) -> None:
         self.products: list[Product] = []
         self.error = 0.0
         self._tolerance = tolerance
         self._axis_tolerance = AXIS_FACTOR * tolerance
         self._tree = tree
+        self._quantity = quantity
         self._index: dict[tuple[Extraction, tuple[Any, ...]], list[int]] = {}
         distinct: dict[Extraction, dict[tuple[Any, ...], Weights]] = {}
         for emission in sums.values():
@@ -106,7 +113,8 @@ class Products:
         self._is_summed: dict[Extraction, bool] = {}
         for source, kinds in distinct.items():
             spectra = {name for weights in kinds.values() for name in weights}
-            check_spectra(tree.grids[source.grid], sorted(spectra))
+            grid = tree.grids[source.grid]
+            check_spectra(grid, sorted(spectra), quantity)
             self._is_summed[source] = len(kinds) <= len(spectra)
 
     def of(
@@ -179,7 +187,8 @@ class Products:
             rows=None if rows.all() else jnp.flatnonzero(rows),
             masks=self._tree.masks[source.mask].varying,
         )
-        if not self._tolerance or not rows.any():
+        few = self._tree.lines is not None
+        if few or not self._tolerance or not rows.any():
             return product
         basis = self._basis(spectra, rows, product.spectra.dtype)
         numbers = basis.coefficients.size + basis.components.size
@@ -300,8 +309,9 @@ class Products:
         n_points = int(np.prod([len(x) for x in everywhere.values()]))
         total = np.zeros((n_points, n_nodes, len(self._tree.lam)))
         for name, coefficient in weights.items():
-            spectra = node_spectra(grid, name, everywhere)
-            spectra = spectra[..., self._tree.kept]
+            spectra = self._tree.at_nodes(
+                grid, name, everywhere, self._quantity
+            )
             total += coefficient * spectra.reshape(total.shape)
         # In single precision, the faintest spectra vanish.
         tiny = jnp.finfo(jnp.zeros(()).dtype).tiny
@@ -322,7 +332,8 @@ class Products:
     def _nodes(self) -> Nodes:
         """The nodes of the grids, with random galaxies."""
         grid, *_ = self._tree.grids
-        return Nodes.on_grid(grid.log10ages, grid.metallicities)
+        lines = self._tree.lines is not None
+        return Nodes.on_grid(grid.log10ages, grid.metallicities, lines)
 
 
 def summed(terms: Iterable[TreeTerm]) -> Sums:

@@ -64,13 +64,28 @@ def check_stellar_axes(grid: Grid) -> None:
         )
 
 
-def check_spectra(grid: Grid, names: Iterable[str]) -> None:
-    """Raise unless a grid has the named spectra.
+def check_spectra(
+    grid: Grid, names: Iterable[str], quantity: str = "spectra"
+) -> None:
+    """Raise unless a grid has the named spectra, or the lines of these.
+
+    Args:
+        grid (Grid): The grid.
+        names (iterable of str): The names of the spectra.
+        quantity (str): `spectra`, `line_lums` or `line_conts`.
 
     Raises:
         MissingSpectraType: If one is missing; the error suggests a remedy.
     """
-    missing = [name for name in names if name not in grid.spectra]
+    known = getattr(grid, quantity)
+    missing = [name for name in names if name not in known]
+    if missing and quantity != "spectra":
+        raise MissingSpectraType(
+            f"The model extracts lines of {', '.join(missing)}; the grid "
+            f"'{grid.grid_name}' has lines of: {', '.join(known) or 'none'}. "
+            "Set those of others in its line_lums and line_conts, or omit "
+            "this emission."
+        )
     if missing:
         raise MissingSpectraType(
             f"The model extracts {', '.join(missing)}, which the grid "

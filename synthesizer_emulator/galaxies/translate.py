@@ -19,10 +19,12 @@ from unyt import Lsun, angstrom, erg, s, unyt_quantity
 
 from synthesizer_emulator.forking import check_not_forked
 from synthesizer_emulator.galaxies.emission import EmissionFunction
+from synthesizer_emulator.galaxies.node_spectra import Quantity
 from synthesizer_emulator.galaxies.parameter_names import required_labels
 from synthesizer_emulator.galaxies.products import (
     AXIS_FACTOR,
     Products,
+    Sums,
     summed,
 )
 from synthesizer_emulator.galaxies.terms import DustEmission, Term
@@ -115,13 +117,17 @@ def compile_model(
         (10, 1719)
     """
     check_number("tolerance", tolerance, 0)
-    tree, labels = _walk(model, emissions, varying, fixed, lam_lims)
-    if tree.unused:
-        warn(
-            "Parameters that the emission model does not use have no effect: "
-            f"{', '.join(tree.unused)}.{tree.suggestions}"
-        )
-    return _assemble(tree, labels, tolerance)
+    tree, labels = translated(model, emissions, varying, fixed, lam_lims)
+    warn_of_unused(tree)
+    tree.check_luminosities(labels)
+    sums = {
+        label: summed(tree.terms[label]) for label in tree.required(labels)
+    }
+    function = assemble(tree, labels, sums, tolerance)
+    for label, dust in function.dust.items():
+        if isinstance(dust, DustEmission) and not dust.names:
+            dust.warn_if_cold(label, {}, tree.lam)
+    return function
 
 
 def recipe(
@@ -144,7 +150,7 @@ def recipe(
             emissions; `broadened`: the broadened emissions; `emissions`: the
             labels of the emissions returned.
     """
-    tree, labels = _walk(model, emissions, varying, fixed)
+    tree, labels = translated(model, emissions, varying, fixed)
     required = tree.required(labels)
 
     def described(source: Source) -> Any:
@@ -183,14 +189,18 @@ def luminosity_weights(lam: NDArray[np.float64]) -> NDArray[np.float64]:
     return weights * float((1.0 * erg / s).to_value(Lsun))
 
 
-def _walk(
+def translated(
     model: EmissionModel,
     emissions: str | Iterable[str] | None = None,
     varying: str | Iterable[str] = (),
     fixed: Mapping[str, Any] | None = None,
     lam_lims: tuple[unyt_quantity, unyt_quantity] | None = None,
+    lines: str | Iterable[str] | None = None,
 ) -> tuple[EmissionTree, tuple[str, ...]]:
-    """Return the translated tree of a model and the labels to return."""
+    """Return the translated tree of a model and the labels to return.
+
+    The arguments are those of `compile_model` and `compile_lines`.
+    """
     check_not_forked()
     if not model.save:
         raise InconsistentArguments(
@@ -202,7 +212,7 @@ def _walk(
     required = required_labels(model, labels)
     if isinstance(varying, str):
         varying = [varying]
-    tree = EmissionTree(model, varying, fixed or {}, lam_lims)
+    tree = EmissionTree(model, varying, fixed or {}, lam_lims, lines)
     queue = ModelQueue(model)
     while len(queue):
         node = queue.pop()
@@ -213,15 +223,32 @@ def _walk(
     return tree, labels
 
 
-def _assemble(
-    tree: EmissionTree, labels: tuple[str, ...], tolerance: float
+def warn_of_unused(tree: EmissionTree) -> None:
+    """Warn of parameters that a model does not use."""
+    if tree.unused:
+        warn(
+            "Parameters that the emission model does not use have no effect: "
+            f"{', '.join(tree.unused)}.{tree.suggestions}"
+        )
+
+
+def assemble(
+    tree: EmissionTree,
+    labels: tuple[str, ...],
+    sums: Mapping[str, Sums],
+    tolerance: float,
+    quantity: Quantity = "spectra",
 ) -> EmissionFunction:
-    """Return the function that evaluates the emissions with given labels."""
-    tree.check_luminosities(labels)
-    sums = {
-        label: summed(tree.terms[label]) for label in tree.required(labels)
-    }
-    products = Products(tree, sums, tolerance)
+    """Return the function that evaluates the emissions with given labels.
+
+    Args:
+        tree (EmissionTree): The translated tree.
+        labels (tuple of str): The emissions to return.
+        sums (Mapping): The sums of these and of all emissions they need.
+        tolerance (float): As for `compile_model`.
+        quantity (str): As for `Products`.
+    """
+    products = Products(tree, sums, tolerance, quantity)
     keys = ordered(
         {k for terms in sums.values() for _, ks in terms for k in ks}
     )
@@ -241,22 +268,22 @@ def _assemble(
     allowed = AXIS_FACTOR * tolerance
     if tolerance and products.error > allowed:
         warn(
-            "Spectra that vary with further axes must be within "
+            "Spectra and lines that vary with further axes must be within "
             f"{allowed:.2g} mag of those of the grid between its nodes; the "
             f"best are within {products.error:.2g} mag. Use a larger "
             "tolerance."
         )
-    dust = {k: v for k, v in tree.dust.items() if k in sums}
-    for label, emission in dust.items():
-        if isinstance(emission, DustEmission) and not emission.names:
-            emission.warn_if_cold(label, {}, tree.lam)
+    sources = {source for emission in sums.values() for source, _ in emission}
+    n_grid = len(tree.dust_lam) - len(tree.lam) if tree.lines else None
+    per_lsun = np.zeros(len(tree.dust_lam))
+    per_lsun[:n_grid] = luminosity_weights(tree.dust_lam[:n_grid])
     return EmissionFunction(
         lam=jnp.asarray(tree.lam, float),
-        per_lsun=jnp.asarray(luminosity_weights(tree.lam), float),
+        per_lsun=jnp.asarray(per_lsun, float),
         products=tuple(products.products),
         factors=tuple(tree.factors[key] for key in keys),
-        dust=dust,
-        broadened={k: v for k, v in tree.broadened.items() if k in sums},
+        dust={k: v for k, v in tree.dust.items() if k in sources},
+        broadened={k: v for k, v in tree.broadened.items() if k in sources},
         terms=terms,
         emissions=labels,
         nodes=tree.nodes,

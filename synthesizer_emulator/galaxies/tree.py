@@ -52,7 +52,12 @@ from synthesizer_emulator.galaxies.generators import (
     label_of,
     translate_generator,
 )
+from synthesizer_emulator.galaxies.line_lists import LineList
 from synthesizer_emulator.galaxies.masks import MaskKey, NodeMask, node_mask
+from synthesizer_emulator.galaxies.node_spectra import (
+    Quantity,
+    node_spectra,
+)
 from synthesizer_emulator.galaxies.parameter_names import (
     is_used,
     parameter_names,
@@ -139,11 +144,18 @@ class EmissionTree:
         fixed (Mapping): The attributes that do not vary; values of None are
             ignored.
         lam_lims (tuple): The wavelengths to keep; None for all.
+        lines (str/list of str): The ids of lines, to be translated instead
+            of spectra; None for spectra.
 
     Attributes:
         grids (list of Grid): The grids that models extract from.
+        lines (LineList): The lines; None for spectra.
         kept (slice): The wavelengths of the grids that are kept.
-        lam (np.ndarray of float): These wavelengths, Angstrom, (nlam,).
+        lam (np.ndarray of float): These wavelengths, or those of the lines,
+            Angstrom, (nlam,).
+        dust_lam (np.ndarray of float): The wavelengths of dust emission,
+            Angstrom: `lam`, for lines after those of the grids, over which it
+            is normalised.
         terms (dict): The terms of each emission, by label.
         factors (dict): The varying factors, by key.
         masks (dict): The masks of extractions, by key.
@@ -161,6 +173,7 @@ class EmissionTree:
         varying: Iterable[str],
         fixed: Mapping[str, Any],
         lam_lims: tuple[unyt_quantity, unyt_quantity] | None,
+        lines: str | Iterable[str] | None = None,
     ) -> None:
         self.grids = grids_of(root)
         self.terms: dict[str, list[TreeTerm]] = {}
@@ -191,7 +204,12 @@ class EmissionTree:
         self._all_lam = np.asarray(root.lam.to_value("angstrom"), np.float64)
         margin = sum(map(self._reach, ModelQueue(root).models.values()))
         self.kept = _kept_wavelengths(self._all_lam, lam_lims, margin)
-        self.lam = self._all_lam[self.kept]
+        self.lam = self.dust_lam = self._all_lam[self.kept]
+        self.lines: LineList | None = None
+        if lines is not None:
+            self.lines = LineList.from_grids(self.grids, lines)
+            self.lam = self.lines.lam
+            self.dust_lam = np.append(self._all_lam, self.lam)
         if root._post_processing:
             self._record_problem(root, "post-processing functions")
 
@@ -231,6 +249,27 @@ class EmissionTree:
                     if isinstance(factor, LuminosityRatio):
                         pending += [factor.target, factor.unscaled]
         return required
+
+    def at_nodes(
+        self,
+        grid: Grid,
+        name: str,
+        points: Mapping[str, NDArray[np.float64]],
+        quantity: Quantity,
+    ) -> NDArray[np.float64]:
+        """Return spectra or lines at the nodes, (..., n_ages, n_Z, nlam).
+
+        The arguments are those of `node_spectra`. Luminosities of lines are in
+        solar units, as single precision can't hold those of galaxies in erg/s.
+        """
+        values = node_spectra(grid, name, points, quantity)
+        if self.lines is None:
+            return values[..., self.kept]
+        stored = getattr(grid, quantity)[name].units
+        units = "Lsun" if quantity == "line_lums" else "erg/s/Hz"
+        return self.lines.blended(grid, values) * float(
+            unyt_quantity(1.0, stored).to_value(units)
+        )
 
     def check_luminosities(self, labels: Iterable[str]) -> None:
         """Raise if luminosities are needed but wavelengths are left out.
@@ -332,6 +371,12 @@ class EmissionTree:
 
     def _broadening(self, model: EmissionModel) -> list[TreeTerm]:
         """Return the term of a broadened emission."""
+        if self.lines is not None:
+            raise UnimplementedFunctionality(
+                "broadening, which Synthesizer does not apply to lines (use "
+                "a model without it, or name the emission before it in "
+                "`emissions`)"
+            )
         if model.lam_mask is not None:
             raise UnimplementedFunctionality("a wavelength mask on broadening")
         self.broadened[model.label] = Broadening.from_wavelengths(
@@ -355,7 +400,10 @@ class EmissionTree:
     def _generation(self, model: EmissionModel) -> list[TreeTerm]:
         """Return the term of a dust emission."""
         self.dust[model.label] = translate_generator(
-            model, self._parameters, self.lam
+            model,
+            self._parameters,
+            self._all_lam[self.kept],
+            None if self.lines is None else self.lines.lam,
         )
         return [TreeTerm(np.array(1.0), (), model.label, model.label)]
 
@@ -372,6 +420,10 @@ class EmissionTree:
                 return
             key: FactorKey = ("scale by parameter", value)
             factor: Factor = Scaling(value)
+        elif scaler in self.terms and self.lines is not None:
+            raise UnimplementedFunctionality(
+                f"scaling lines to the luminosity of '{scaler}'"
+            )
         elif scaler in self.terms:
             unscaled = f"{label} before {scaler}"
             self.terms[unscaled] = terms
@@ -391,7 +443,12 @@ class EmissionTree:
         )
         escaped = _ESCAPED[type(model.transformer)]
         mask = model.lam_mask
-        mask = None if mask is None else np.asarray(mask)[self.kept]
+        if mask is not None:
+            mask = (
+                np.asarray(mask)[self.kept]
+                if self.lines is None
+                else self.lines.at(self._all_lam, mask)
+            )
         if all(isinstance(value, Constant) for value in fractions):
             total = sum(float(value({})) for value in fractions)
             if not 0.0 <= total <= 1.0:
