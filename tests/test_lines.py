@@ -3,10 +3,13 @@
 import warnings
 from dataclasses import replace
 
+import h5py
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import yaml
+from astropy.cosmology import Planck18
 from conftest import (
     LINE_IDS,
     QUICK,
@@ -27,8 +30,10 @@ from synthesizer.emission_models import (
     TotalEmission,
 )
 from synthesizer.emission_models.attenuation import Calzetti2000, PowerLaw
+from synthesizer.emission_models.transformers.igm import Inoue14
 from synthesizer.exceptions import (
     GridError,
+    InconsistentArguments,
     MissingLines,
     MissingSpectraType,
     UnimplementedFunctionality,
@@ -39,11 +44,15 @@ from unyt import K, Msun, Myr, km, s
 
 from synthesizer_emulator import (
     EmulatedGrid,
+    GalaxyModel,
+    Library,
     LineFunction,
     build,
     compile_lines,
 )
 from synthesizer_emulator.galaxies.lines import LineEmission, equivalent_width
+from synthesizer_emulator.library import History, Uniform
+from synthesizer_emulator.library.config import LibraryConfig
 
 # Models advise of the parts that they make for themselves.
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
@@ -53,6 +62,7 @@ HBETA, HALPHA, LYALPHA = "H 1 4861.32A", "H 1 6562.80A", "H 1 1215.67A"
 OIII = "O 3 4958.91A, O 3 5006.84A"
 IDS = [HBETA, OIII, LYALPHA, "O 3 5006.84A", "Ar 2 6.98337m"]
 
+CURVE = PowerLaw(slope=-0.7)
 CURVES = {
     "dust_curve_ism": PowerLaw(slope=-0.7),
     "dust_curve_birth": PowerLaw(slope=-1.3),
@@ -417,3 +427,174 @@ def test_widths_are_those_of_the_definition():
     in_erg = 1e8 * 3.828e33
     l_lam = 1e28 * 2.99792458e18 / 5000.0**2
     assert float(width[0]) == pytest.approx(in_erg / l_lam, rel=2e-3)
+
+
+# Galaxies and libraries.
+
+LINE_OUTPUTS = ["line_luminosities", "line_fluxes", "equivalent_widths"]
+
+
+@pytest.mark.parametrize("redshift", [0.0, 2.0, 5.5])
+def test_fluxes_are_those_of_synthesizer(
+    redshift, emulated, native_with_emulated_arrays
+):
+    """With intergalactic absorption, at 10 pc for redshift zero."""
+    grid = native_with_emulated_arrays
+    galaxy, ids = stars(grid), [LYALPHA, HBETA, "He 2 1640.41A"]
+    true = galaxy.get_lines(ids, TotalEmission(grid, dust_curve=CURVE))
+    true.get_flux(Planck18, redshift, igm=Inoue14)
+    model = GalaxyModel.from_model(
+        TotalEmission(emulated, dust_curve=CURVE),
+        cosmo=Planck18,
+        igm=Inoue14,
+        outputs=LINE_OUTPUTS,
+        varying=["tau_v"],
+        lines=ids,
+    )
+    mass = 1e11
+    got = jax.jit(GalaxyModel.galaxy)(
+        model,
+        {
+            "initial_mass": mass,
+            "redshift": redshift,
+            "sfzh": galaxy.sfzh / mass,
+            "emission": {"tau_v": OPTICAL_DEPTHS["tau_v"]},
+        },
+    )
+    for output, expected in zip(
+        LINE_OUTPUTS,
+        (
+            true.luminosity.to_value("Lsun"),
+            true.flux.to_value("erg/s/cm**2"),
+            true.equivalent_width.to_value("angstrom"),
+        ),
+        strict=True,
+    ):
+        np.testing.assert_allclose(
+            got[output]["emergent"], expected, rtol=1e-5
+        )
+
+
+@pytest.mark.slow
+def test_lines_and_photometry_of_one_model(
+    emulated, native_with_emulated_arrays
+):
+    """Dust emission takes its luminosity from the spectra."""
+    grid = native_with_emulated_arrays
+    galaxy = stars(grid)
+    model = MODELS["total with dust emission"]
+    galaxy.get_spectra(model(grid))
+    true = galaxy.get_lines(IDS, model(grid))
+    makers = {"filters": {"red": (6e3, 8e3)}, "cosmo": Planck18}
+    both, photometry, lines = (
+        GalaxyModel.from_model(
+            model(emulated),
+            outputs=outputs,
+            varying=["tau_v"],
+            lines=IDS if len(outputs) > 1 or "lines" in outputs[0] else None,
+            **makers,
+        ).galaxy(
+            {
+                "initial_mass": 1e11,
+                "redshift": 0.5,
+                "sfzh": galaxy.sfzh / 1e11,
+                "emission": {"tau_v": 0.5},
+            }
+        )
+        for outputs in (
+            ["photometry", "line_luminosities", "equivalent_widths"],
+            ["photometry"],
+            ["line_luminosities", "equivalent_widths"],
+        )
+    )
+    np.testing.assert_allclose(
+        both["photometry"]["total"], photometry["photometry"]["total"]
+    )
+    for found in (both, lines):
+        np.testing.assert_allclose(
+            found["equivalent_widths"]["total"],
+            true.equivalent_width.to_value("angstrom"),
+            rtol=1e-5,
+        )
+
+
+def test_lines_and_their_outputs_go_together(emulated):
+    model = NebularEmission(emulated)
+    with pytest.raises(InconsistentArguments, match="need lines, got lines"):
+        GalaxyModel.from_model(model, outputs=["equivalent_widths"])
+    with pytest.raises(InconsistentArguments, match="have no effect without"):
+        GalaxyModel.from_model(model, outputs=["lnu"], lines=[HBETA])
+    with pytest.raises(InconsistentArguments, match="line_fluxes need a cosm"):
+        GalaxyModel.from_model(model, outputs="line_fluxes", lines=[HBETA])
+
+
+def test_a_library_of_lines(tmp_path, native_with_emulated_arrays):
+    """Its file has the ids, wavelengths and units of the lines."""
+    config = {
+        "file": "lines.hdf5",
+        "grid": "bc03-example",
+        "emission_model": {
+            "TotalEmission": {"dust_curve": {"PowerLaw": {"slope": -0.7}}}
+        },
+        "redshift": {"uniform": [1, 3]},
+        "stars": {
+            "log10initial_mass": {"uniform": [8, 11]},
+            "tau_v": {"uniform": [0, 2]},
+        },
+        "sf_hist": {"Constant": {"max_age": "200 Myr"}},
+        "metal_dist": {"DeltaConstant": {"metallicity": 0.008}},
+        "lines": [HBETA, OIII],
+        "outputs": LINE_OUTPUTS,
+        "draws": {"n": 6, "seed": 1},
+    }
+    (tmp_path / "lines.yaml").write_text(yaml.safe_dump(config))
+    read = LibraryConfig.read(tmp_path / "lines.yaml")
+    read.library.write(read.path, progress=False)
+    grid = native_with_emulated_arrays
+    with h5py.File(tmp_path / "lines.hdf5") as hdf:
+        assert list(hdf["line_ids"].asstr()) == [HBETA, OIII]
+        np.testing.assert_allclose(
+            hdf["line_wavelengths"], [4861.32, (4958.91 + 5006.84) / 2]
+        )
+        units = [hdf[f"{k}/emergent"].attrs["Units"] for k in LINE_OUTPUTS]
+        assert units == ["Lsun", "erg/s/cm**2", "angstrom"]
+        parameters = hdf["parameters"]
+        for i in range(6):
+            galaxy = Stars(
+                grid.log10ages,
+                grid.metallicities,
+                sf_hist=SFH.Constant(max_age=200 * Myr),
+                metal_dist=ZDist.DeltaConstant(metallicity=0.008),
+                initial_mass=(
+                    10 ** parameters["stars/log10initial_mass"][i] * Msun
+                ),
+                tau_v=parameters["stars/tau_v"][i],
+            )
+            true = galaxy.get_lines(
+                [HBETA, OIII], TotalEmission(grid, dust_curve=CURVE)
+            )
+            true.get_flux(Planck18, float(parameters["redshift"][i]))
+            np.testing.assert_allclose(
+                hdf["line_fluxes/emergent"][i],
+                true.flux.to_value("erg/s/cm**2"),
+                rtol=1e-4,
+            )
+            np.testing.assert_allclose(
+                hdf["equivalent_widths/emergent"][i],
+                true.equivalent_width.to_value("angstrom"),
+                rtol=1e-4,
+            )
+
+
+def test_unknown_lines_of_a_library_are_named(tmp_path, emulated):
+    library = Library(
+        NebularEmission(emulated),
+        sf_hist="Constant",
+        metal_dist=History("DeltaConstant", {"metallicity": 0.01}),
+        stars={"log10initial_mass": Uniform(8, 11)},
+        draws=4,
+        outputs=["line_luminosities"],
+        lines=["H1 4861.32A"],
+    )
+    with pytest.raises(MissingLines, match=r"Did you mean 'H 1 4861.32A'"):
+        library.check()

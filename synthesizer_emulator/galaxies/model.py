@@ -1,4 +1,4 @@
-"""Photometry and spectra of one galaxy from its parameters.
+"""Photometry, spectra and lines of one galaxy from its parameters.
 
 `GalaxyModel` combines pure functions of one galaxy: its star formation and
 metal history, emission model, redshift, intergalactic absorption and filters.
@@ -29,8 +29,17 @@ from synthesizer_emulator.galaxies.histories import (
     plain_parameters,
     sfzh,
 )
+from synthesizer_emulator.galaxies.lines import (
+    LineEmission,
+    LineFunction,
+    line_function,
+)
 from synthesizer_emulator.galaxies.observer import Observer
-from synthesizer_emulator.galaxies.translate import TOLERANCE, compile_model
+from synthesizer_emulator.galaxies.translate import (
+    TOLERANCE,
+    compile_model,
+    translated,
+)
 from synthesizer_emulator.galaxies.tree import grids_of
 from synthesizer_emulator.units import PURE, in_units
 from synthesizer_emulator.validation import (
@@ -48,9 +57,13 @@ OUTPUTS: Mapping[str, str] = {
     "luminosities": "erg/s/Hz",
     "fnu": "nJy",
     "lnu": "erg/s/Hz",
+    "line_luminosities": "Lsun",
+    "line_fluxes": "erg/s/cm**2",
+    "equivalent_widths": "angstrom",
 }
 IN_BANDS = ("photometry", "luminosities")
-_OBSERVED = ("photometry", "fnu")
+OF_LINES = ("line_luminosities", "line_fluxes", "equivalent_widths")
+_OBSERVED = ("photometry", "fnu", "line_fluxes")
 
 # The parameters of a galaxy, and the units of those that are not mappings.
 _PARAMETERS = (
@@ -67,7 +80,7 @@ _UNITS = {"initial_mass": "Msun", "redshift": PURE, "sfzh": PURE}
 @register_dataclass
 @dataclass(frozen=True, eq=False)
 class GalaxyModel:
-    """The photometry and spectra of one galaxy as a pure function.
+    """The photometry, spectra and lines of one galaxy as a pure function.
 
     A pytree, made by `from_model` from Synthesizer's objects. Pass it as an
     argument to functions that you compile.
@@ -77,6 +90,7 @@ class GalaxyModel:
         observer (Observer): Distance, redshift and intergalactic
             absorption; None if all outputs are in the rest frame.
         bands (Bands): The filters, or None.
+        lines (LineFunction): The lines, or None.
         ages (tuple of float): The ages of the grid, yr.
         metallicities (tuple of float): The metallicities of the grid.
         sf_hist (str): The star formation history of all galaxies, a key of
@@ -107,6 +121,7 @@ class GalaxyModel:
     emission: EmissionFunction
     observer: Observer | None
     bands: Bands | None
+    lines: LineFunction | None
     ages: tuple[float, ...] = field(metadata={"static": True})
     metallicities: tuple[float, ...] = field(metadata={"static": True})
     sf_hist: str | None = field(metadata={"static": True})
@@ -128,11 +143,12 @@ class GalaxyModel:
         varying: str | Iterable[str] = (),
         fixed: Mapping[str, Any] | None = None,
         tolerance: float = TOLERANCE,
+        lines: str | Iterable[str] | None = None,
     ) -> "GalaxyModel":
         """Make a model from Synthesizer's objects.
 
         If only photometry is wanted, wavelengths outside all filters are left
-        out, unless an emission depends on them.
+        out, unless an emission depends on them; if only lines, nearly all.
 
         Args:
             model (EmissionModel): The emission model.
@@ -150,19 +166,27 @@ class GalaxyModel:
                 galaxies beyond it are NaN.
             outputs (str/list of str): The outputs, keys of `OUTPUTS`:
                 `photometry` and `fnu` (nJy), `luminosities` in the bands and
-                `lnu` in the rest frame (erg/s/Hz).
+                `lnu` in the rest frame (erg/s/Hz); of lines
+                `line_luminosities` (solar luminosities), `line_fluxes`
+                (erg/s/cm^2) and `equivalent_widths` in the rest frame
+                (Angstrom).
             emissions (str/list of str): The labels of the emissions wanted;
                 that of `model` by default.
             varying (list of str): As for `compile_model`.
             fixed (dict): As for `compile_model`.
             tolerance (float): As for `compile_model`.
+            lines (str/list of str): The ids of the lines, as for
+                `compile_lines`.
 
         Returns:
             GalaxyModel: The model.
 
         Raises:
-            InconsistentArguments: If outputs need filters or a cosmology
-                that are missing, or the arguments contradict each other.
+            InconsistentArguments: If outputs need filters, a cosmology or
+                lines that are missing, or the arguments contradict each
+                other.
+            GridError: If lines are wanted of a grid without lines.
+            MissingLines: If the grid lacks a line.
             UnimplementedFunctionality: If the emission model can't be
                 compiled, or a history has no batched form.
             MissingAttribute: If parameters are neither varying nor fixed.
@@ -182,6 +206,7 @@ class GalaxyModel:
                 f"{' and '.join(outputs)} need a cosmology, got cosmo=None. "
                 "Use one of astropy's, e.g. Planck18."
             )
+        check_lines(outputs, lines)
         if (sf_hist is None) != (metal_dist is None):
             raise InconsistentArguments(
                 "sf_hist and metal_dist must both be given, or neither for "
@@ -199,9 +224,15 @@ class GalaxyModel:
             fixed,
             tolerance=tolerance,
         )
-        if set(outputs) <= set(IN_BANDS):
+        of_spectra = set(outputs) - set(OF_LINES)
+        if of_spectra <= set(IN_BANDS):
+            limits = (
+                lam_lims(filters, max_redshift)
+                if of_spectra
+                else (model.lam[0], model.lam[1])
+            )
             try:
-                emission = translate(lam_lims=lam_lims(filters, max_redshift))
+                emission = translate(lam_lims=limits)
             except InconsistentArguments:
                 # Energy balance needs luminosities over all wavelengths.
                 emission = translate()
@@ -219,6 +250,12 @@ class GalaxyModel:
             bands=None
             if filters is None
             else Bands.from_filters(filters, lam),
+            lines=None
+            if lines is None
+            else line_function(
+                *translated(model, emissions, varying, fixed, lines=lines),
+                tolerance,
+            ),
             ages=tuple(float(10.0**age) for age in grid.log10ages),
             metallicities=tuple(map(float, grid.metallicities)),
             sf_hist=sf_hist,
@@ -230,7 +267,7 @@ class GalaxyModel:
     of_model = from_model
 
     def galaxy(self, values: Mapping[str, Any]) -> dict[str, dict[str, Array]]:
-        """Return the photometry and spectra of one galaxy.
+        """Return the photometry, spectra and lines of one galaxy.
 
         Args:
             values (Mapping): The parameters: `initial_mass` (solar masses);
@@ -243,10 +280,10 @@ class GalaxyModel:
                 as JAX removes units silently.
 
         Returns:
-            dict: For each of `outputs` and each emission an array, (nlam,)
-                or (n_bands,), in the units of `OUTPUTS`. It is NaN where
-                a parameter is outside its domain; metallicities beyond the
-                grid are clipped to its edge, as in Synthesizer.
+            dict: For each of `outputs` and each emission an array, (nlam,),
+                (n_bands,) or (n_lines,), in the units of `OUTPUTS`. It is
+                NaN where a parameter is outside its domain; metallicities
+                beyond the grid are clipped to its edge, as in Synthesizer.
 
         Raises:
             MissingAttribute: If a parameter is missing.
@@ -270,13 +307,19 @@ class GalaxyModel:
                 f"{suggestions}"
             )
         values = self.plain(values)
-        spectra = self.emission.spectra(
-            values["initial_mass"] * self.mass_fractions(values),
-            values.get("emission", {}),
-        )
-        observed = {
-            label: self._observe(lnu, values) for label, lnu in spectra.items()
+        masses = values["initial_mass"] * self.mass_fractions(values)
+        parameters = values.get("emission", {})
+        galaxy = self.emission.evaluation(masses, parameters)
+        observed: dict[str, dict[str, Array]] = {
+            label: {} for label in self.emission.emissions
         }
+        if set(self.outputs).difference(OF_LINES):
+            for label, outputs in observed.items():
+                outputs |= self._observe(galaxy.emission(label), values)
+        if self.lines is not None:
+            lines = self.lines.lines(masses, parameters, galaxy)
+            for label, outputs in observed.items():
+                outputs |= self._observe_lines(lines[label], values)
         return {
             output: {label: observed[label][output] for label in observed}
             for output in self.outputs
@@ -305,9 +348,37 @@ class GalaxyModel:
                     functions, history, values[argument]
                 )
         if "emission" in values:
-            _check_varying(values["emission"], self.emission.parameters)
-            plain["emission"] = self.emission.plain(values["emission"])
+            _check_varying(values["emission"], self.emission_parameters)
+            for function in self._functions:
+                plain["emission"] = function.plain(plain["emission"])
         return plain
+
+    @property
+    def emission_parameters(self) -> tuple[str, ...]:
+        """The varying parameters of the emission model."""
+        names = {name for f in self._functions for name in f.parameters}
+        return tuple(sorted(names))
+
+    @property
+    def _functions(self) -> tuple[EmissionFunction | LineFunction, ...]:
+        lines = () if self.lines is None else (self.lines,)
+        return (self.emission, *lines)
+
+    def check_stated(self, parameters: Mapping[str, Any]) -> None:
+        """Raise unless parameters of the emission model have their units.
+
+        As `EmissionFunction.check_stated`.
+        """
+        for function in self._functions:
+            function.check_stated(parameters)
+
+    def size(self, output: str) -> int:
+        """Return the number of values of an output for one emission."""
+        if output in IN_BANDS:
+            return 0 if self.bands is None else len(self.bands.codes)
+        if output in OF_LINES:
+            return 0 if self.lines is None else len(self.lines.ids)
+        return len(self.emission.lam)
 
     @property
     def parameters(self) -> tuple[str, ...]:
@@ -318,7 +389,7 @@ class GalaxyModel:
         redshift = (
             ("redshift",) if set(self.outputs).intersection(_OBSERVED) else ()
         )
-        emission = ("emission",) if self.emission.parameters else ()
+        emission = ("emission",) if self.emission_parameters else ()
         return ("initial_mass", *redshift, *history, *emission)
 
     def mass_fractions(self, values: Mapping[str, Any]) -> Array:
@@ -345,7 +416,7 @@ class GalaxyModel:
         if "luminosities" in self.outputs:
             assert self.bands is not None
             outputs["luminosities"] = self.bands.luminosities(lnu)
-        if set(self.outputs).intersection(_OBSERVED):
+        if set(self.outputs).intersection(("photometry", "fnu")):
             assert self.observer is not None
             redshift = values["redshift"]
             fnu = outputs["fnu"] = self.observer.fluxes(lnu, redshift)
@@ -353,6 +424,41 @@ class GalaxyModel:
                 assert self.bands is not None
                 outputs["photometry"] = self.bands.fluxes(fnu, redshift)
         return outputs
+
+    def _observe_lines(
+        self, lines: LineEmission, values: Mapping[str, Any]
+    ) -> dict[str, Array]:
+        """Return the outputs for the lines of one emission."""
+        outputs = {
+            "line_luminosities": lines.luminosity,
+            "equivalent_widths": lines.equivalent_width,
+        }
+        if "line_fluxes" in self.outputs:
+            assert self.observer is not None
+            assert self.lines is not None
+            outputs["line_fluxes"] = self.observer.line_fluxes(
+                lines.luminosity, self.lines.lam, values["redshift"]
+            )
+        return outputs
+
+
+def check_lines(outputs: Iterable[str], lines: Any) -> None:
+    """Raise unless lines are given if, and only if, outputs are of lines.
+
+    Raises:
+        InconsistentArguments: If not.
+    """
+    wanted = [output for output in outputs if output in OF_LINES]
+    if wanted and lines is None:
+        raise InconsistentArguments(
+            f"{' and '.join(wanted)} need lines, got lines=None. Give their "
+            "ids, e.g. lines=['H 1 4861.32A']."
+        )
+    if lines is not None and not wanted:
+        raise InconsistentArguments(
+            f"lines={lines!r} have no effect without one of the outputs "
+            f"{', '.join(OF_LINES)}. Add one to outputs, or omit lines."
+        )
 
 
 def check_outputs(outputs: str | Iterable[str]) -> tuple[str, ...]:

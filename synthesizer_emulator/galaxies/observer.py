@@ -17,7 +17,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Float
 from numpy.polynomial import Chebyshev
 from numpy.typing import NDArray
-from unyt import Hz, Mpc, erg, nJy, pc, s
+from unyt import Hz, Lsun, Mpc, cm, erg, nJy, pc, s
 
 from synthesizer_emulator.forking import check_not_forked
 from synthesizer_emulator.galaxies.igm import Transmission, translate_igm
@@ -31,6 +31,11 @@ if TYPE_CHECKING:
 # distance in Mpc at which Synthesizer puts galaxies at redshift zero.
 FLUX_AT_MPC = float((1.0 * erg / s / Hz / (4 * np.pi * Mpc**2)).to_value(nJy))
 _NEAREST = float((10 * pc).to_value("Mpc"))
+
+# The flux in erg/s/cm^2 of 1 Lsun at a distance of 1 Mpc.
+_LINE_AT_MPC = float(
+    (1.0 * Lsun / (4 * np.pi * Mpc**2)).to_value(erg / s / cm**2)
+)
 
 # The degree of the polynomial fit to the distance, which is accurate to 1e-9.
 _DEGREE = 30
@@ -140,7 +145,7 @@ class Observer:
         lnu = jnp.asarray(in_units("lnu", lnu, "erg/s/Hz"))
         near = redshift == 0.0
         one_plus = 1.0 + redshift
-        fnu = lnu * (one_plus * self._dimming(redshift))
+        fnu = lnu * (one_plus * FLUX_AT_MPC * self._dimming(redshift))
         if self.igm is None or not self.n_absorbed:
             return fnu
         # Concatenating is six times faster than multiplying by a transmission
@@ -149,6 +154,36 @@ class Observer:
         transmission = self.igm(redshift, self.lam[:n] * one_plus)
         blue = fnu[:n] * jnp.where(near, 1.0, transmission)
         return jnp.concatenate([blue, fnu[n:]])
+
+    def line_fluxes(
+        self,
+        luminosity: Float[ArrayLike, " n_lines"],
+        lam: Float[ArrayLike, " n_lines"],
+        redshift: ArrayLike,
+    ) -> Float[Array, " n_lines"]:
+        """Return the observed fluxes of lines of one galaxy.
+
+        As in Synthesizer's `LineCollection.get_flux`, the intergalactic medium
+        transmits a line as it does its wavelength.
+
+        Args:
+            luminosity (Array): The luminosities, solar luminosities,
+                (n_lines,).
+            lam (Array): The rest-frame wavelengths, Angstrom, (n_lines,).
+            redshift (float): The redshift.
+
+        Returns:
+            Array: The fluxes, erg/s/cm^2, (n_lines,).
+        """
+        check_not_forked()
+        redshift = plain_redshift(redshift)
+        luminosity = jnp.asarray(in_units("luminosity", luminosity, "Lsun"))
+        lam = jnp.asarray(in_units("lam", lam, "angstrom"), float)
+        flux = luminosity * (_LINE_AT_MPC * self._dimming(redshift))
+        if self.igm is None:
+            return flux
+        transmission = self.igm(redshift, lam * (1.0 + redshift))
+        return flux * jnp.where(redshift == 0.0, 1.0, transmission)
 
     def luminosity_distance(self, redshift: ArrayLike) -> Float[Array, "..."]:
         """Return the luminosity distance, Mpc; NaN out of range."""
@@ -164,10 +199,10 @@ class Observer:
         return jnp.where(in_range, z * (1.0 + z) * jnp.exp(log_ratio), jnp.nan)
 
     def _dimming(self, redshift: Float[Array, ""]) -> Float[Array, ""]:
-        """Return the flux density, nJy, of a source of 1 erg/s/Hz."""
+        """Return the inverse square of the luminosity distance, Mpc^-2."""
         near = redshift == 0.0
         distance = self.luminosity_distance(jnp.where(near, 1.0, redshift))
-        return FLUX_AT_MPC / jnp.where(near, _NEAREST, distance) ** 2
+        return 1.0 / jnp.where(near, _NEAREST, distance) ** 2
 
 
 def plain_wavelengths(lam: NDArray) -> NDArray[np.float64]:

@@ -70,6 +70,7 @@ _OPTIONAL = (
     "cosmology",
     "outputs",
     "emissions",
+    "lines",
     "on_bad",
 )
 
@@ -144,7 +145,9 @@ class LibraryConfig:
         on_bad = config.get("on_bad", "refuse")
         check_choice("on_bad", on_bad, ON_BAD)
         with _at("grid"):
-            grid = open_grid(config["grid"], path.parent)
+            grid = open_grid(
+                config["grid"], path.parent, lines="lines" in config
+            )
         with _at("emission_model"):
             model = _build(config["emission_model"], _BUILDABLE, grid)
             if not isinstance(model, EmissionModel):
@@ -175,6 +178,7 @@ class LibraryConfig:
             igm=igm,
             outputs=config.get("outputs", "photometry"),
             emissions=config.get("emissions"),
+            lines=config.get("lines"),
         )
         return cls(library, path.parent / str(config["file"]), on_bad)
 
@@ -257,10 +261,13 @@ def _quantity(value: Any) -> Any:
     return value
 
 
-def open_grid(config: Any, folder: Path) -> EmulatedGrid:
+def open_grid(config: Any, folder: Path, lines: bool = False) -> EmulatedGrid:
     """Open the emulated grid of the entry `grid` of a file.
 
-    Paths are relative to `folder`.
+    Args:
+        config (str/dict): The entry.
+        folder (Path): The folder to which paths are relative.
+        lines (bool): Whether lines are needed.
 
     Raises:
         GridError: If the weights are missing.
@@ -273,7 +280,7 @@ def open_grid(config: Any, folder: Path) -> EmulatedGrid:
         raise InconsistentArguments(
             "new_lam and lam_lims can't be combined: leave out lam_lims."
         )
-    kwargs: dict[str, Any] = {"ignore_lines": True}
+    kwargs: dict[str, Any] = {"ignore_lines": not lines}
     if "lam_lims" in given:
         kwargs["lam_lims"] = two_wavelengths("lam_lims", given["lam_lims"])
     grid = EmulatedGrid(**_grid_arguments(given, folder), **kwargs)

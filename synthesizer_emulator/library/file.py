@@ -6,9 +6,11 @@ The layout is::
     skipped                   the indices of the galaxies left out
     parameters/redshift       (n,), and likewise parameters/stars/...,
                               parameters/sf_hist/..., .../metal_dist/...
-    photometry/<emission>     (n, n_bands); or luminosities, fnu, lnu
+    photometry/<emission>     (n, n_bands); or luminosities, fnu, lnu,
+                              line_fluxes and other outputs of lines
     filter_codes              (n_bands,)
     wavelength                (nlam,), for spectra
+    line_ids                  (n_lines,), and likewise line_wavelengths
 
 Every array has the attribute `Units`. The attribute `about` of the file holds
 the inputs of the library in JSON.
@@ -203,6 +205,12 @@ def write_library(collection: Collection, path: Path) -> None:
         if "wavelength" in about:
             hdf["wavelength"] = np.array(about["wavelength"])
             hdf["wavelength"].attrs["Units"] = "angstrom"
+        if "lines" in about:
+            hdf["line_ids"] = np.array(
+                list(about["lines"]), h5py.string_dtype()
+            )
+            hdf["line_wavelengths"] = np.array(list(about["lines"].values()))
+            hdf["line_wavelengths"].attrs["Units"] = "angstrom"
 
 
 def _already_merged(folders: Sequence[Path], path: Path) -> Collection | None:

@@ -26,9 +26,9 @@ from synthesizer_emulator.galaxies.batches import (
 )
 from synthesizer_emulator.galaxies.filters import as_filters
 from synthesizer_emulator.galaxies.model import (
-    IN_BANDS,
     OUTPUTS,
     GalaxyModel,
+    check_lines,
     check_outputs,
 )
 from synthesizer_emulator.galaxies.parameter_names import (
@@ -112,6 +112,8 @@ class Library:
         outputs (tuple of str): One or more of `galaxies.OUTPUTS`.
         emissions (tuple of str): The labels of the emissions to compute; by
             default the root of the model.
+        lines (tuple of str): The ids of lines, as for `compile_lines`, for
+            outputs of lines.
 
     Raises:
         InconsistentArguments: If arguments are inconsistent.
@@ -154,6 +156,7 @@ class Library:
     igm: Any = None
     outputs: str | Iterable[str] = ("photometry",)
     emissions: str | Iterable[str] | None = None
+    lines: str | Iterable[str] | None = None
     _checked: bool = field(default=False, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -192,6 +195,7 @@ class Library:
             emissions=self.emissions,
             varying=self._sampler.varying,
             fixed=self._sampler.fixed,
+            lines=self.lines,
         )
 
     @cached_property
@@ -226,7 +230,9 @@ class Library:
                 sampler.varying,
                 sampler.fixed,
             ),
-            "grids": metadata.describe_grids(self.emission_model),
+            "grids": metadata.describe_grids(
+                self.emission_model, self.lines is not None
+            ),
             "software": metadata.describe_software(),
             "units": {
                 **self.parameters.units(),
@@ -241,6 +247,15 @@ class Library:
             lam = self.emission_model.lam.to_value("angstrom")
             # Round to the digits that are the same on all machines.
             about["wavelength"] = [float(f"{value:.9g}") for value in lam]
+        if self.model.lines is not None:
+            about["lines"] = {
+                line: float(f"{lam:.7g}")
+                for line, lam in zip(
+                    self.model.lines.ids,
+                    np.asarray(self.model.lines.lam),
+                    strict=True,
+                )
+            }
         return about
 
     def check(self) -> None:
@@ -264,7 +279,7 @@ class Library:
                 name: self.parameters.plain_unit(stars[name])
                 for name in self._sampler.varying
             }
-            self.model.emission.check_stated(
+            self.model.check_stated(
                 {name: with_units(1.0, unit) for name, unit in units.items()}
             )
             object.__setattr__(self, "_checked", True)
@@ -423,11 +438,7 @@ class Library:
     def _row_bytes(self) -> int:
         """Size of the outputs of one galaxy, bytes."""
         model = self.model
-        n_bands = 0 if model.bands is None else len(model.bands.codes)
-        numbers = sum(
-            n_bands if output in IN_BANDS else len(model.emission.lam)
-            for output in model.outputs
-        )
+        numbers = sum(map(model.size, model.outputs))
         return 8 * numbers * len(model.emission.emissions)
 
     def _expanded(self) -> dict[str, Any]:
@@ -439,6 +450,9 @@ class Library:
         }
         if self.emissions is not None:
             full["emissions"] = check_names("emissions", self.emissions)
+        if self.lines is not None:
+            full["lines"] = check_names("lines", self.lines)
+        check_lines(full["outputs"], full.get("lines"))
         if self.filters is not None:
             full["filters"] = as_filters(self.filters)
         draws: Any = self.draws

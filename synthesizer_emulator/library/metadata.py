@@ -17,7 +17,7 @@ from synthesizer.grid import Grid
 from synthesizer.instruments import FilterCollection
 from unyt import unyt_array
 
-from synthesizer_emulator.digests import digest
+from synthesizer_emulator.digests import digest, sketch
 from synthesizer_emulator.galaxies.igm import translate_igm
 from synthesizer_emulator.galaxies.translate import recipe
 from synthesizer_emulator.grid.emulated_grid import EmulatedGrid
@@ -63,8 +63,13 @@ def describe_model(model: EmissionModel) -> dict[str, Any]:
     }
 
 
-def describe_grids(model: EmissionModel) -> dict[str, Any]:
-    """Return the grids of a model, with digests of the extracted spectra."""
+def describe_grids(
+    model: EmissionModel, lines: bool = False
+) -> dict[str, Any]:
+    """Return the grids of a model, with digests of the extracted spectra.
+
+    With `lines`, digests of their lines are included.
+    """
     extracted: dict[int, tuple[Grid, set[str]]] = {}
     for part in ModelQueue(model).models.values():
         if part._is_extracting:
@@ -76,6 +81,8 @@ def describe_grids(model: EmissionModel) -> dict[str, Any]:
         same = sum(name.partition(" #")[0] == grid.grid_name for name in grids)
         name = f"{grid.grid_name} #{same + 1}" if same else grid.grid_name
         grids[name] = describe_grid(grid, sorted(names))
+        if lines:
+            grids[name]["lines"] = _digest_lines(grid, sorted(names))
     return grids
 
 
@@ -199,6 +206,18 @@ def describe_grid(grid: Grid, spectra: Iterable[str] = ()) -> dict[str, Any]:
             "built_with": _json_value(provenance.versions),
         }
     return metadata
+
+
+def _digest_lines(grid: Grid, spectra: Iterable[str]) -> str:
+    """Return a digest of the lines of some spectra of a grid."""
+    return digest(
+        list(map(str, grid.available_lines)),
+        [
+            sketch(np.asarray(values[name]))
+            for values in (grid.line_lums, grid.line_conts)
+            for name in spectra
+        ],
+    )
 
 
 def _labels(models: Iterable[EmissionModel | str]) -> list[str]:
