@@ -140,6 +140,13 @@ class AxisTable:
         """The varying parameters that it depends on."""
         return frozenset().union(*(m.value.varying for m in self.meshes))
 
+    @property
+    def temporary(self) -> int:
+        """The numbers in memory for one galaxy."""
+        points, functions = self.functions.shape
+        along = sum(mesh.left.shape[1] for mesh in self.meshes)
+        return 3 * along + points + functions + self.core[..., 0].size
+
     def __call__(
         self, nodes: Array, parameters: Mapping[str, ArrayLike]
     ) -> Array:

@@ -150,9 +150,9 @@ def suitable_batch_size(
 def _bytes_per_galaxy(model: GalaxyModel) -> int:
     """Estimate the memory for the evaluation of one galaxy, in bytes."""
     emission = model.emission
-    spectra = len(emission.products) + len(emission.factors)
-    spectra += 3 * len(emission.emissions)
+    spectra = len(emission.factors) + 3 * len(emission.emissions)
     numbers = spectra * len(emission.lam) + 3 * int(np.prod(emission.nodes))
+    numbers += sum(p.temporary for p in emission.products)
     numbers += sum(b.temporary for b in emission.broadened.values())
     return numbers * jnp.dtype(float).itemsize
 

@@ -4,12 +4,13 @@ The names depend only on the tree of models, so that the names given by users
 can be checked before any evaluation.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from synthesizer.emission_models import EmissionModel, ParameterFunction
 from synthesizer.emission_models.model_queue import ModelQueue
 from synthesizer.exceptions import InconsistentArguments, MissingSpectraType
+from synthesizer.grid import Grid
 from synthesizer.utils import depluralize, pluralize
 
 from synthesizer_emulator.validation import nearest
@@ -75,6 +76,36 @@ def parameter_names(
         for name in _names_in(models[label]):
             names |= _resolved(name, models[label].fixed_parameters)
     return tuple(sorted(names.difference(models)))
+
+
+def free_axes(
+    model: EmissionModel, emissions: Iterable[str]
+) -> Iterator[tuple[Grid, str]]:
+    """Yield the axes beyond age and metallicity without a fixed value.
+
+    Args:
+        model (EmissionModel): The root of the tree.
+        emissions (iterable of str): The labels of the emissions wanted.
+
+    Yields:
+        tuple: A grid and the name of its axis. Galaxies need a value on it,
+            under one of `axis_names`.
+
+    Raises:
+        MissingSpectraType: If the model has no emission of a given label.
+    """
+    models = ModelQueue(model).models
+    for label in required_labels(model, emissions):
+        part = models[label]
+        if part._is_extracting:
+            for axis in part.grid.axes[2:]:
+                if not axis_names(axis) & part.fixed_parameters.keys():
+                    yield part.grid, axis
+
+
+def axis_names(axis: str) -> set[str]:
+    """Return all names under which a value on an axis may be given."""
+    return _variants(f"{_LOG10}{axis}")
 
 
 def is_used(name: str, used: Iterable[str]) -> bool:

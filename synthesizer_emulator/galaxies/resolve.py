@@ -72,6 +72,7 @@ class ParameterResolver:
         emission: Sed | None,
         units: str | None,
         obj: Any = None,
+        stated: bool = True,
     ) -> Value:
         """Return the value of a parameter, looked up as in Synthesizer.
 
@@ -81,6 +82,7 @@ class ParameterResolver:
             emission (Sed): The emission that the model applies to, if any.
             units (str): The units of the plain number; None if not known.
             obj (Any): The object searched last, e.g. a dust curve.
+            stated (bool): Whether Synthesizer requires the units.
 
         Raises:
             UnimplementedFunctionality: If it can't be translated.
@@ -95,7 +97,8 @@ class ParameterResolver:
         if isinstance(value, Varying):
             return replace(value, units=units)
         what = f"'{name}' of the model '{model.label}'"
-        return Constant(_one_number(name, in_stated_units(what, value, units)))
+        plain = (in_stated_units if stated else in_units)(what, value, units)
+        return Constant(_one_number(name, plain))
 
     def axis_value(self, grid: Grid, axis: str, model: EmissionModel) -> Value:
         """Return the value of an axis of a grid, looked up as in Synthesizer.
@@ -119,7 +122,7 @@ class ParameterResolver:
             if name is None:
                 continue
             if not prefix:
-                return self.value(name, model, None, units)
+                return self.value(name, model, None, units, stated=False)
             value = self.value(name, model, None, PURE)
             power = Computed(_ten_to_the, (("exponent", value),))
             return power if value.varying else Constant(power({}))

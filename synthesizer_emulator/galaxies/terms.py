@@ -197,6 +197,15 @@ class Product:
         axes = () if self.axes is None else (self.axes,)
         return frozenset().union(*(v.varying for v in (*self.masks, *axes)))
 
+    @property
+    def temporary(self) -> int:
+        """The numbers in memory for one galaxy, with the spectrum."""
+        components, nlam = self.spectra.shape
+        numbers = components + nlam
+        if self.coefficients is not None:
+            numbers += sum(self.coefficients.shape)
+        return numbers + (0 if self.axes is None else self.axes.temporary)
+
     def __call__(self, sfzh: Array, parameters: Parameters) -> Array:
         """Return the luminosity density (nlam,) of an SFZH (n_nodes,)."""
         for mask in self.masks:
