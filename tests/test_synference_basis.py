@@ -14,6 +14,7 @@ from synthesizer.emission_models.generators.dust import Greybody
 from synthesizer.exceptions import (
     InconsistentArguments,
     IncorrectUnits,
+    MissingAttribute,
     MissingUnits,
     UnimplementedFunctionality,
 )
@@ -37,7 +38,8 @@ from synference import (
 )
 
 import synthesizer_emulator
-from synthesizer_emulator import EmulatedGalaxyBasis
+from synthesizer_emulator import EmulatedGalaxyBasis, EmulatedGrid
+from synthesizer_emulator.library.parts import Parts
 from synthesizer_emulator.library.synference.galaxies import MockGalaxies
 
 N = 8
@@ -531,3 +533,96 @@ def test_without_synference_it_says_so(monkeypatch):
 def test_options(arguments, option):
     with pytest.raises(InconsistentArguments, match=f"{option} must be one"):
         EmulatedGalaxyBasis(**arguments(), **{option: "no"})
+
+
+# Axes of the grid beyond age and metallicity.
+
+AXIS = "ionisation_parameters"
+
+
+@pytest.fixture(scope="module")
+def three(three_axes):
+    return EmulatedGrid("three", grid_dir=three_axes, ignore_lines=True)
+
+
+def free(grid, **params):
+    return {
+        "grid": grid,
+        "emission_model": TotalEmission(grid, PowerLaw(slope=-0.7)),
+        "galaxy_params": {"tau_v": 0.1 + 0.2 * np.arange(N), **params},
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [f"log10{AXIS}", AXIS, AXIS[:-1]])
+def test_each_galaxy_has_its_own_value_on_an_axis(create, three, name):
+    """As Synference, which can't, makes it on a grid collapsed there."""
+    logs = np.linspace(-3.9, -1.1, N)
+    values = logs if name.startswith("log10") else 10.0**logs
+    params = {name: values}
+    _, path = create(EmulatedGalaxyBasis, **free(three, **params))
+    library = load_library_from_hdf5(str(path))
+    row = list(library["parameter_names"]).index(name)
+    np.testing.assert_array_equal(library["parameters"][row], values)
+    for i in (1, N - 1):
+        grid = three.collapse(f"log10{AXIS}", "emulator", value=logs[i])
+        path.unlink()
+        _, path = create(EmulatedGalaxyBasis, **free(grid))
+        one = load_library_from_hdf5(str(path))["photometry"][:, i]
+        np.testing.assert_allclose(library["photometry"][:, i], one, rtol=2e-3)
+    with pytest.raises((InconsistentArguments, TypeError)):
+        create(GalaxyBasis, **free(three, **params))
+
+
+def test_values_beyond_an_axis_are_refused_or_skipped(
+    create, three, monkeypatch
+):
+    values = np.linspace(-3.0, 0.0, N)
+    params = {f"log10{AXIS}": values}
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            MockGalaxies, "evaluate", lambda *_: pytest.fail("evaluates")
+        )
+        with pytest.raises(
+            InconsistentArguments,
+            match=f"'log10{AXIS}' of galaxy_params must be within the grid's "
+            f"axis '{AXIS}', -4 to -1: of 8 galaxies 3 are outside: 5, 6, 7. "
+            "Change these, or skip them with on_bad='skip'",
+        ):
+            create(EmulatedGalaxyBasis, **free(three, **params))
+    basis, path = create(
+        EmulatedGalaxyBasis,
+        options={"on_bad": "skip"},
+        **free(three, **params),
+    )
+    assert basis.skipped.tolist() == [5, 6, 7]
+    library = load_library_from_hdf5(str(path))
+    assert library["photometry"].shape == (2, 5)
+
+
+def test_an_axis_without_values_is_named(create, three):
+    with pytest.raises(
+        MissingAttribute, match=f"'{AXIS}', an axis of .*Give it.*or collapse"
+    ):
+        create(EmulatedGalaxyBasis, **free(three))
+
+
+def test_parts_of_another_tolerance_are_not_mixed(create, monkeypatch):
+    abouts = []
+
+    def begin(folder, n, size, about):
+        abouts.append(about)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Parts, "begin", begin)
+    for options in ({}, {"tolerance": 0}, {"tolerance": 1e-4}):
+        with pytest.raises(KeyboardInterrupt):
+            create(EmulatedGalaxyBasis, options=options)
+    default, full, same = abouts
+    assert default["tolerance"] == 1e-4
+    assert full["tolerance"] == 0
+    assert {**full, "tolerance": 1e-4} == default == same
+    with pytest.raises(
+        InconsistentArguments, match="tolerance must be a number from 0"
+    ):
+        create(EmulatedGalaxyBasis, options={"tolerance": -1})

@@ -27,6 +27,7 @@ from unyt import angstrom, unyt_array, unyt_quantity
 
 from synthesizer_emulator.files.yaml_file import in_file, read_yaml
 from synthesizer_emulator.galaxies.filters import as_filters, two_wavelengths
+from synthesizer_emulator.galaxies.translate import TOLERANCE
 from synthesizer_emulator.grid.emulated_grid import EmulatedGrid
 from synthesizer_emulator.gridfile.places import (
     locate,
@@ -71,6 +72,7 @@ _OPTIONAL = (
     "outputs",
     "emissions",
     "lines",
+    "tolerance",
     "on_bad",
 )
 
@@ -179,6 +181,7 @@ class LibraryConfig:
             outputs=config.get("outputs", "photometry"),
             emissions=config.get("emissions"),
             lines=config.get("lines"),
+            tolerance=config.get("tolerance", TOLERANCE),
         )
         return cls(library, path.parent / str(config["file"]), on_bad)
 

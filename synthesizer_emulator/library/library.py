@@ -16,7 +16,7 @@ import numpy as np
 from astropy.cosmology import Planck18
 from numpy.typing import NDArray
 from synthesizer.emission_models import EmissionModel
-from synthesizer.exceptions import InconsistentArguments
+from synthesizer.exceptions import InconsistentArguments, MissingAttribute
 from synthesizer.instruments import FilterCollection
 
 from synthesizer_emulator.files.locks import exclusive
@@ -35,6 +35,8 @@ from synthesizer_emulator.galaxies.parameter_names import (
     check_used,
     parameter_names,
 )
+from synthesizer_emulator.galaxies.remedies import central_value, collapse_code
+from synthesizer_emulator.galaxies.translate import TOLERANCE
 from synthesizer_emulator.library import metadata
 from synthesizer_emulator.library.draws import Draws
 from synthesizer_emulator.library.file import (
@@ -45,6 +47,7 @@ from synthesizer_emulator.library.file import (
     parts_folder,
 )
 from synthesizer_emulator.library.history import History, check_history
+from synthesizer_emulator.library.limits import GridLimits
 from synthesizer_emulator.library.named import find_cosmology, find_igm
 from synthesizer_emulator.library.parameters import (
     GALAXY,
@@ -63,12 +66,13 @@ from synthesizer_emulator.library.parts import (
     part_size,
     write_parts,
 )
-from synthesizer_emulator.library.sampler import GridLimits, Sampler
+from synthesizer_emulator.library.sampler import Sampler
 from synthesizer_emulator.units import with_units
 from synthesizer_emulator.validation import (
     check_choice,
     check_memory,
     check_names,
+    check_number,
     check_whole,
     nearest,
 )
@@ -98,7 +102,9 @@ class Library:
             all parameters have their default values.
         stars (Mapping): Priors of the other parameters of Synthesizer's
             `Stars`: `initial_mass` (or `log10initial_mass`, in solar
-            masses), and those of the emission model (`tau_v`, `fesc` ...).
+            masses), those of the emission model (`tau_v`, `fesc` ...), and
+            values on the axes of the grid beyond age and metallicity
+            (`log10ionisation_parameters` ...).
         draws (Draws): The number of galaxies and the method of drawing them,
             or only the number.
         redshift (Prior): The redshift. Without it, only rest-frame outputs
@@ -114,9 +120,12 @@ class Library:
             default the root of the model.
         lines (tuple of str): The ids of lines, as for `compile_lines`, for
             outputs of lines.
+        tolerance (float): The error of the linear bases of the compiled
+            model, mag, as for `compile_model`; zero for full products.
 
     Raises:
         InconsistentArguments: If arguments are inconsistent.
+        MissingAttribute: If the stars have no value on an axis of the grid.
         IncorrectUnits: If a parameter has wrong units.
         UnimplementedFunctionality: If a history has no batched form.
 
@@ -157,12 +166,14 @@ class Library:
     outputs: str | Iterable[str] = ("photometry",)
     emissions: str | Iterable[str] | None = None
     lines: str | Iterable[str] | None = None
+    tolerance: float = TOLERANCE
     _checked: bool = field(default=False, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Expand the short forms of arguments, and check names and units."""
         for name, value in self._expanded().items():
             object.__setattr__(self, name, value)
+        check_number("tolerance", self.tolerance, 0)
         self._check_stars()
         for kind, history in self._histories.items():
             check_history(kind, history, self.parameters.in_group(kind))
@@ -196,6 +207,7 @@ class Library:
             varying=self._sampler.varying,
             fixed=self._sampler.fixed,
             lines=self.lines,
+            tolerance=self.tolerance,
         )
 
     @cached_property
@@ -223,6 +235,7 @@ class Library:
             "filters": metadata.describe_filters(self.filters),
             "outputs": list(self.outputs),
             "emissions": list(emissions),
+            "tolerance": float(self.tolerance),
             "emission_model": metadata.describe_model(self.emission_model),
             "recipe": metadata.describe_recipe(
                 self.emission_model,
@@ -426,7 +439,10 @@ class Library:
             parameters=self.parameters,
             draws=self.draws,
             histories=self._histories,
-            limits=GridLimits.from_model(self.emission_model),
+            limits=GridLimits.from_model(
+                self.emission_model,
+                self.emissions or (self.emission_model.label,),
+            ),
         )
 
     @cached_property
@@ -481,12 +497,32 @@ class Library:
                 )
             )
         check_used(
-            [*self._sampler.varying, *self._sampler.fixed],
+            [
+                name
+                for name in (*self._sampler.varying, *self._sampler.fixed)
+                if name not in self._sampler.axes
+            ],
             parameter_names(
                 self.emission_model,
                 self.emissions or (self.emission_model.label,),
             ),
         )
+        self._check_axes()
+
+    def _check_axes(self) -> None:
+        """Raise if the stars have no value on an axis of the grid."""
+        for limits in self._sampler.limits.others:
+            if limits in self._sampler.axes.values():
+                continue
+            axis, grid = limits.axis, limits.grid
+            example = f"{axis}: {central_value(grid, axis)}"
+            raise MissingAttribute(
+                f"The stars need a value on the axis '{axis}' of the grid "
+                f"'{grid.grid_name}': give '{axis}' or '{LOG10}{axis}' a "
+                f"prior or a number, in YAML `stars: {{{example}}}`; or "
+                f"collapse the axis: {collapse_code(grid, [axis])}, in YAML "
+                f"`grid: {{name: {grid.grid_name}, collapse: {{{example}}}}}`."
+            )
 
     def _as_slice(self, which: int | slice) -> slice:
         """Return the slice of the galaxies, without negative indices."""
@@ -523,6 +559,10 @@ class _Evaluation:
     ) -> dict[str, NDArray]:
         """Return the arrays of the galaxies of `Library.values`."""
         values, columns = drawn
+        # Without axes of the grid with which its spectra hardly vary.
+        names = self.model.emission.parameters
+        emission = {k: v for k, v in values["emission"].items() if k in names}
+        values = {**values, "emission": emission}
         devices = jax.local_devices()
         batch_size = min(
             suitable_batch_size(self.model, devices),

@@ -3,18 +3,16 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Self
+from typing import Any
 
 import jax
 import numpy as np
 from numpy.typing import NDArray
-from synthesizer.emission_models import EmissionModel
 from synthesizer.exceptions import InconsistentArguments
 
-from synthesizer_emulator.galaxies.remedies import check_parametric
-from synthesizer_emulator.galaxies.tree import grids_of
 from synthesizer_emulator.library.draws import Draws
 from synthesizer_emulator.library.history import History, common_parameters
+from synthesizer_emulator.library.limits import AxisLimits, GridLimits
 from synthesizer_emulator.library.parameters import (
     GALAXY,
     MASS,
@@ -32,35 +30,8 @@ from synthesizer_emulator.library.parts import listed
 _CHECKED_NUMBERS = 2**23
 _TRIED_GALAXIES = 1000
 
-# The relative tolerance at the ends of a grid, for rounding.
-_SLACK = 1e-6
-
 # The emission parameters that are fractions.
 _FRACTIONS = ("fesc", "fesc_ly_alpha")
-
-
-@dataclass(frozen=True)
-class GridLimits:
-    """The ends of the axes of a grid.
-
-    Attributes:
-        ages (tuple of float): The lowest and highest age, yr.
-        metallicities (tuple of float): The lowest and highest metallicity.
-    """
-
-    ages: tuple[float, float]
-    metallicities: tuple[float, float]
-
-    @classmethod
-    def from_model(cls, model: EmissionModel) -> Self:
-        """Return the limits of the grid of an emission model.
-
-        Raises:
-            InconsistentArguments: If the grid has other axes.
-        """
-        grid, *_ = grids_of(model)
-        check_parametric(grid)
-        return cls(*map(_ends, (10.0**grid.log10ages, grid.metallicities)))
 
 
 @dataclass(frozen=True)
@@ -115,6 +86,8 @@ class Sampler:
                     histories[kind][name] = plain[kind][name]
         mass = plain[STARS][MASS]
         valid = (mass >= 0.0) & self._is_inside(histories[METAL_DIST])
+        for name, limits in self.axes.items():
+            valid &= limits.is_inside(plain[STARS][name])
         emission = {name: plain[STARS][name] for name in self.varying}
         return {
             MASS: np.where(valid, mass, np.nan),
@@ -122,6 +95,15 @@ class Sampler:
             **plain.get(GALAXY, {}),
             **histories,
         }, columns
+
+    @cached_property
+    def axes(self) -> dict[str, AxisLimits]:
+        """Axes of the grid of which parameters of the stars are values.
+
+        Raises:
+            InconsistentArguments: If two parameters are values on one axis.
+        """
+        return self.limits.by_parameter(self.parameters.in_group(STARS))
 
     def check_inside(self, on_bad: str) -> None:
         """Raise if a prior extends beyond the range of the model.
@@ -193,6 +175,9 @@ class Sampler:
             (STARS, MASS, 0.0, np.inf, "the range of masses"),
             *((STARS, name, 0.0, 1.0, "the range of a fraction")
               for name in _FRACTIONS),
+            *((STARS, name, axis.low, axis.high,
+               f"the grid's axis '{axis.axis}'")
+              for name, axis in self.axes.items()),
         ]  # fmt: skip
         for group, name, low, high, description in limits:
             members = self.parameters.in_group(group)
@@ -209,8 +194,3 @@ class Sampler:
         low, high = self.limits.metallicities
         z = metal_dist["metallicity"]
         return ~((z < low) | (z > high))
-
-
-def _ends(nodes: NDArray) -> tuple[float, float]:
-    """Return the first and last node, with a tolerance for rounding."""
-    return (1 - _SLACK) * float(nodes[0]), (1 + _SLACK) * float(nodes[-1])

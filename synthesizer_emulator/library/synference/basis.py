@@ -22,7 +22,10 @@ from unyt import unyt_array
 
 from synthesizer_emulator.files.locks import exclusive
 from synthesizer_emulator.files.writing import replacing
+from synthesizer_emulator.galaxies.translate import TOLERANCE
 from synthesizer_emulator.library.collection import Collection, collect
+from synthesizer_emulator.library.limits import GridLimits
+from synthesizer_emulator.library.parameters import LOG10
 from synthesizer_emulator.library.parts import (
     ON_BAD,
     Parts,
@@ -37,7 +40,7 @@ from synthesizer_emulator.library.synference.recorded import (
     varying_parameters,
 )
 from synthesizer_emulator.units import PURE, in_units
-from synthesizer_emulator.validation import check_choice
+from synthesizer_emulator.validation import check_choice, check_number
 
 # The largest number of galaxies in a part.
 _PART_GALAXIES = 2**13
@@ -73,6 +76,8 @@ class EmulatedGalaxyBasis(GalaxyBasis):
         cluster (Client/Cluster/str/Path): A Dask cluster whose workers
             compute the galaxies, as for `Library.write`. It needs inputs
             with a batched form.
+        tolerance (float): The error of the linear bases of the compiled
+            model, mag, as for `compile_model`; zero for full products.
         **kwargs (dict): As for `GalaxyBasis`.
 
     Attributes:
@@ -89,14 +94,17 @@ class EmulatedGalaxyBasis(GalaxyBasis):
         untranslated: str = "refuse",
         on_bad: str = "refuse",
         cluster: Any = None,
+        tolerance: float = TOLERANCE,
         **kwargs: Any,
     ) -> None:
         check_choice("untranslated", untranslated, _UNTRANSLATED)
         check_choice("on_bad", on_bad, ON_BAD)
+        check_number("tolerance", tolerance, 0)
         super().__init__(*args, **kwargs)
         self.untranslated = untranslated
         self.on_bad = on_bad
         self.cluster = cluster
+        self.tolerance = tolerance
         self.skipped = np.array([], int)
 
     def create_mock_library(
@@ -191,7 +199,13 @@ class EmulatedGalaxyBasis(GalaxyBasis):
         )
         record = self._record(masses)
         galaxies = MockGalaxies(
-            self, record, emission_model_key, _KINDS[cat_type], igm, functions
+            self,
+            record,
+            emission_model_key,
+            _KINDS[cat_type],
+            igm,
+            functions,
+            self.tolerance,
         )
         if em_lines_to_save:
             galaxies.unsupported.append("em_lines_to_save: lines")
@@ -214,6 +228,7 @@ class EmulatedGalaxyBasis(GalaxyBasis):
                 em_lines_to_save=em_lines_to_save,
                 **extra_analysis_functions,
             )
+        self._check_axes([emission_model_key, *(spectra_to_save or ())])
         path.parent.mkdir(parents=True, exist_ok=True)
         alone = not multi_node
         with exclusive(path) if alone else nullcontext():
@@ -362,6 +377,31 @@ class EmulatedGalaxyBasis(GalaxyBasis):
         logger.warning(
             f"{method}, as these inputs have no batched form:{listing}"
         )
+
+    def _check_axes(self, emissions: Sequence[str]) -> None:
+        """Raise if galaxies are beyond an axis of the grid, unless skipped."""
+        limits = GridLimits.from_model(self.emission_model, emissions)
+        values = varying_parameters(self.galaxy_params)
+        for name, axis in limits.by_parameter(values).items():
+            logged = name.startswith(LOG10)
+            given = np.asarray(
+                in_units(
+                    f"'{name}'", values[name], PURE if logged else axis.units
+                ),
+                np.float64,
+            )
+            inside = axis.is_inside(10.0**given if logged else given)
+            if inside.all() or (self.on_bad == "skip" and inside.any()):
+                continue
+            ends = np.array([axis.low, axis.high])
+            low, high = np.log10(ends) if logged else ends
+            skip = ", or skip them with on_bad='skip'" if inside.any() else ""
+            raise InconsistentArguments(
+                f"'{name}' of galaxy_params must be within the grid's axis "
+                f"'{axis.axis}', {low:.5g} to {high:.5g}: of "
+                f"{len(inside)} galaxies {(~inside).sum()} are outside: "
+                f"{listed(np.flatnonzero(~inside))}. Change these{skip}."
+            )
 
     def _set_skipped(self, collection: Collection) -> None:
         """Store the indices of the galaxies left out, and log a warning."""

@@ -101,6 +101,7 @@ class MockGalaxies:
         igm (IGMBase): The model of the intergalactic medium, or None.
         functions (dict): The supplementary functions and their other
             arguments, by name.
+        tolerance (float): As for `compile_model`.
 
     Attributes:
         record (Record): The parameters of the galaxies.
@@ -124,6 +125,7 @@ class MockGalaxies:
         output: str,
         igm: Any,
         functions: Mapping[str, Any],
+        tolerance: float,
     ) -> None:
         self.record = record
         self.unsupported: list[str] = []
@@ -133,6 +135,7 @@ class MockGalaxies:
         self._saved = list(basis.emission_model.saved_labels)
         self._output = output
         self._igm = igm
+        self._tolerance = tolerance
         self._native = NativeGalaxies(basis, record, emission, igm)
         self._functions = {
             name: (entry, ()) if callable(entry) else (entry[0], entry[1:])
@@ -183,6 +186,7 @@ class MockGalaxies:
             "distances": metadata.describe_distances(basis.cosmo),
             "filters": metadata.describe_filters(self._filters),
             "emission": self._emission,
+            "tolerance": float(self._tolerance),
             "kind": self._output,
             "galaxies": digest([g.values for g in self._groups]),
             "histories": digest(self.record.parameters, native),
@@ -318,7 +322,12 @@ class MockGalaxies:
         """Compile the models of the observed and other emissions, by name."""
         basis, root = self._basis, self._basis.emission_model
         varying, fixed = self._split()
-        make = partial(GalaxyModel.from_model, varying=varying, fixed=fixed)
+        make = partial(
+            GalaxyModel.from_model,
+            varying=varying,
+            fixed=fixed,
+            tolerance=self._tolerance,
+        )
         model = root[self._emission]
         observed = make(
             model,
