@@ -149,11 +149,15 @@ def suitable_batch_size(
 
 def _bytes_per_galaxy(model: GalaxyModel) -> int:
     """Estimate the memory for the evaluation of one galaxy, in bytes."""
-    emission = model.emission
-    spectra = len(emission.factors) + 3 * len(emission.emissions)
-    numbers = spectra * len(emission.lam) + 3 * int(np.prod(emission.nodes))
-    numbers += sum(p.temporary for p in emission.products)
-    numbers += sum(b.temporary for b in emission.broadened.values())
+    functions = [model.emission]
+    if model.lines is not None:
+        functions += [model.lines.luminosity, model.lines.continuum]
+    numbers = 3 * int(np.prod(model.emission.nodes))
+    for emission in functions:
+        spectra = len(emission.factors) + 3 * len(emission.emissions)
+        numbers += spectra * len(emission.lam)
+        numbers += sum(p.temporary for p in emission.products)
+        numbers += sum(b.temporary for b in emission.broadened.values())
     return numbers * jnp.dtype(float).itemsize
 
 

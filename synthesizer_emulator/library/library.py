@@ -560,7 +560,7 @@ class _Evaluation:
         """Return the arrays of the galaxies of `Library.values`."""
         values, columns = drawn
         # Without axes of the grid with which its spectra hardly vary.
-        names = self.model.emission.parameters
+        names = self.model.emission_parameters
         emission = {k: v for k, v in values["emission"].items() if k in names}
         values = {**values, "emission": emission}
         devices = jax.local_devices()
