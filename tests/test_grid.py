@@ -412,3 +412,21 @@ def test_a_grid_before_its_constructor_has_no_attributes():
             _ = grid.ages
         for name in properties():
             assert not hasattr(grid, name), name
+
+
+def test_copies_share_no_array_with_the_grid():
+    """But units, which unyt copies slowly."""
+    grid = EmulatedGrid.example()
+    lums = grid.line_lums["nebular"].copy()
+    copied = copy.deepcopy(grid)
+    assert copied.line_lums.evaluated == ("nebular",)
+    for values in (
+        copied.line_lums["nebular"],
+        copied.lam,
+        copied._axes_values["ages"],
+    ):
+        values[:] = 0.0
+    np.testing.assert_array_equal(grid.line_lums["nebular"], lums)
+    assert grid.lam.min() > 0.0
+    assert grid.ages.min() > 0.0
+    assert copied.line_lums["linecont"].units == lums.units

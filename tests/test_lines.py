@@ -518,6 +518,37 @@ def test_lines_and_photometry_of_one_model(
         )
 
 
+@pytest.mark.slow
+def test_galaxies_with_a_free_ionisation_parameter(oxygen):
+    """The lines vary with it, even if no spectrum that is wanted does."""
+    axis = oxygen.axes[2]
+    model = GalaxyModel.from_model(
+        NebularEmission(oxygen),
+        sf_hist="Constant",
+        metal_dist="DeltaConstant",
+        outputs=["line_luminosities"],
+        varying=[f"log10{axis}"],
+        lines=["O 3 5006.84A", HBETA],
+    )
+    assert model.emission_parameters == (f"log10{axis}",)
+
+    def log_ratio(log_u):
+        lines = model.galaxy(
+            {
+                "initial_mass": 1e9,
+                "sf_hist": {"max_age": 1e7},
+                "metal_dist": {"metallicity": 0.01},
+                "emission": {f"log10{axis}": log_u},
+            }
+        )["line_luminosities"]["nebular"]
+        return jnp.log(lines[0] / lines[1])
+
+    slope = jax.jit(jax.grad(log_ratio))(-2.3)
+    difference = (log_ratio(-2.25) - log_ratio(-2.35)) / 0.1
+    assert float(slope) == pytest.approx(float(difference), rel=0.02)
+    assert abs(float(slope)) > 0.1
+
+
 def test_lines_and_their_outputs_go_together(emulated):
     model = NebularEmission(emulated)
     with pytest.raises(InconsistentArguments, match="need lines, got lines"):

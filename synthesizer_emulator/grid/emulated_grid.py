@@ -179,6 +179,18 @@ class EmulatedGrid(WavelengthMethods, InterpolationMethods):
                 return vars(kind)[name].__get__(self, type(self))
         return super().__getattr__(name)
 
+    def __deepcopy__(self, memo: dict) -> Self:
+        """Copy all arrays, but not their units, as in `LazyEmissions`."""
+        new = type(self).__new__(type(self))
+        memo[id(self)] = new
+        for name, value in vars(self).items():
+            new.__dict__[name] = (
+                value.copy()
+                if isinstance(value, unyt_array)
+                else copy.deepcopy(value, memo)
+            )
+        return new
+
     @property
     def weights(self) -> Weights:
         """The contents of the weights file."""

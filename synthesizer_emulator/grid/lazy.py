@@ -4,6 +4,7 @@ They replace the dictionaries `spectra`, `line_lums` and `line_conts` of
 Synthesizer's `Grid`.
 """
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import (
     Callable,
@@ -68,6 +69,18 @@ class LazyEmissions(MutableMapping, ABC):
         self.view = view
         self.dtype = dtype
         self._values: dict[str, NDArray | None] = dict.fromkeys(names)
+
+    def __deepcopy__(self, memo: dict) -> Self:
+        """Copy the evaluated arrays; all else never changes, and is shared.
+
+        unyt copies its registry with each unit, which takes far longer.
+        """
+        new = copy.copy(self)
+        new._values = {
+            name: None if value is None else value.copy()
+            for name, value in self._values.items()
+        }
+        return new
 
     @abstractmethod
     def evaluate(self, name: str, arrays: PointArrays) -> NDArray:
