@@ -40,7 +40,7 @@ from synthesizer.exceptions import (
 )
 from synthesizer.grid import Grid
 from synthesizer.parametric import SFH, Stars, ZDist
-from unyt import K, Msun, Myr, km, s
+from unyt import K, Msun, Myr, km, s, yr
 
 from synthesizer_emulator import (
     EmulatedGrid,
@@ -629,3 +629,38 @@ def test_unknown_lines_of_a_library_are_named(tmp_path, emulated):
     )
     with pytest.raises(MissingLines, match=r"Did you mean 'H 1 4861.32A'"):
         library.check()
+
+
+@pytest.mark.slow
+def test_a_library_of_lines_with_ionisation_parameters(oxygen):
+    """Of each galaxy its own, as Synthesizer at that value."""
+    axis, ids = oxygen.axes[2], ["O 3 5006.84A", HBETA]
+    library = Library(
+        NebularEmission(oxygen),
+        sf_hist=History("Constant", {"max_age": 1e7 * yr}),
+        metal_dist=History("DeltaConstant", {"metallicity": 0.01}),
+        stars={"log10initial_mass": 9, f"log10{axis}": Uniform(-3.9, -1.1)},
+        draws=4,
+        outputs=["line_luminosities", "equivalent_widths"],
+        lines=ids,
+    )
+    made = library.make(4)
+    for i, log_u in enumerate(made[f"parameters/stars/log10{axis}"]):
+        grid = oxygen.collapse(f"log10{axis}", "emulator", value=float(log_u))
+        galaxy = Stars(
+            grid.log10ages,
+            grid.metallicities,
+            sf_hist=SFH.Constant(max_age=1e7 * yr),
+            metal_dist=ZDist.DeltaConstant(metallicity=0.01),
+            initial_mass=1e9 * Msun,
+        )
+        true = galaxy.get_lines(ids, NebularEmission(grid))
+        for output, expected in (
+            ("line_luminosities", true.luminosity.to_value("Lsun")),
+            ("equivalent_widths", true.equivalent_width.to_value("angstrom")),
+        ):
+            got = made[f"{output}/nebular"][i]
+            np.testing.assert_allclose(got, expected, rtol=2e-3)
+            assert got[0] / got[1] == pytest.approx(
+                expected[0] / expected[1], rel=1e-3
+            )
