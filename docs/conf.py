@@ -45,6 +45,10 @@ _host = json.loads((_benchmarks / "host_suite.json").read_text())
 _speed = json.loads((_benchmarks / "speed.json").read_text())
 _attack = json.loads((_benchmarks / "attack.json").read_text())
 _dust = json.loads((_benchmarks / "synference_dust.json").read_text())
+_photometry = {
+    device: json.loads((_benchmarks / f"{name}.json").read_text())
+    for device, name in (("CPU", "photometry"), ("GPU", "photometry_gpu"))
+}
 
 
 def _table(head: str, *rows: str) -> str:
@@ -70,6 +74,23 @@ def _architecture(name: str, row: dict) -> str:
         *(f"{ms:.2g} ms" for ms in row["milliseconds"].values()),
     ]
     return f"| `{name}` | " + " | ".join(cells) + " |"
+
+
+def _way(name: str, measured: dict) -> str:
+    """Return one row of the table of photometry."""
+    rate, taken = measured["rates"][name], measured["milliseconds"][name]
+    errors = measured["millimagnitudes"].get(name)
+    cells = [
+        f"{rate['galaxies_per_second']:,.0f}",
+        f"{rate['processor_microseconds']:.2g}",
+        *(f"{taken[what]:.2g}" for what in ("value", "value and gradient")),
+        *(
+            (f"{errors[q]:.2g}" for q in ("p99", "p99.9"))
+            if errors
+            else ("–", "–")
+        ),
+    ]
+    return f"| {name} | " + " | ".join(cells) + " |"
 
 
 def _duration(seconds: float, undisturbed: bool) -> str:
@@ -320,6 +341,25 @@ myst_substitutions = {
     "particle_direct": (
         f"{1e6 * _cloudy['seconds_a_particle']['direct']:.0f}"
     ),
+    **{
+        f"photometry_{device.lower()}": _table(
+            "| | galaxies/s | CPU µs per galaxy | one galaxy, ms | with "
+            "gradient, ms | p99, mmag | p99.9, mmag |",
+            *(_way(name, measured) for name in measured["rates"]),
+        )
+        for device, measured in _photometry.items()
+    },
+    **{
+        f"photometry_{device.lower()}_{key}": value
+        for device, measured in _photometry.items()
+        for key, value in (
+            ("commit", measured["commit"]),
+            ("device", measured["machine"]["device"]),
+            ("galaxies", f"{measured['galaxies']:,}"),
+            ("spectra", f"{measured['emulator']['spectra_per_second']:,.0f}"),
+        )
+    },
+    "photometry_lam": f"{_photometry['CPU']['wavelengths']:,}",
     "libraries_commit": _libraries["commit"],
     "libraries_galaxies": f"{_libraries['galaxies']:,}",
     "libraries_nodes": f"{_libraries['nodes']:,}",

@@ -7,7 +7,11 @@ importing the package is fast.
 
 import lazy_loader
 
+from synthesizer_emulator.compilation import keep_compiled_functions
+
 __version__ = "0.1.0"
+
+keep_compiled_functions()
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 # Excluded from `import *`, because it needs the extra `synference`.
