@@ -87,7 +87,7 @@ def _way(name: str, measured: dict) -> str:
         *(
             (f"{errors[q]:.2g}" for q in ("p99", "p99.9"))
             if errors
-            else ("–", "–")
+            else ("", "")
         ),
     ]
     return f"| {name} | " + " | ".join(cells) + " |"

@@ -19,9 +19,12 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-# The share of galaxies whose errors must be within the tolerance, and the
-# fraction of its brightest band below which a band is not compared.
-SHARE = 0.999
+# The share of galaxies whose errors must be within the tolerance, and that
+# where spectra vary with further axes; between their nodes, a few spectra of
+# grids change abruptly.
+SHARE, AXIS_SHARE = 0.999, 0.99
+
+# The fraction of its brightest band below which a band is not compared.
 FAINTEST = 1e-4
 
 # Galaxies fainter than this fraction of the brightest are not compared.
@@ -86,7 +89,8 @@ class AxisBasis:
             points, (n_points, q).
         core (np.ndarray of float): The core of the factors, (r, q, k).
         components (np.ndarray of float): The components, (k, nlam).
-        error (float): As for `LinearBasis`, at the points.
+        error (float): The error, mag, that 99 in 100 random galaxies do not
+            exceed, in the worst band at the points.
     """
 
     coefficients: NDArray[np.floating]
@@ -241,7 +245,7 @@ def find_axis_basis(
             and the nodes, (n_points, n, nlam).
         lam (np.ndarray of float): The wavelengths, Angstrom, (nlam,).
         nodes (Nodes): These nodes.
-        tolerance (float): As for `find_basis`.
+        tolerance (float): As for `find_basis`, for 99 in 100 galaxies.
         dtype (type): As for `find_basis`.
 
     Returns:
@@ -263,7 +267,9 @@ def find_axis_basis(
 
     def error_of_components(k: int) -> float:
         at_points = np.moveaxis(tables[..., :k], 1, 0)
-        return true.error(_galaxy_spectra(sfzhs, at_points) @ in_bands[:k])
+        return true.error(
+            _galaxy_spectra(sfzhs, at_points) @ in_bands[:k], AXIS_SHARE
+        )
 
     k = _fewest(error_of_components, len(components), tolerance / 3)
     tables, components = tables[..., :k], components[:k]
@@ -292,7 +298,7 @@ def find_axis_basis(
             error=np.nan,
         )
         fluxes = _factored(truncated, sfzhs, truncated.functions) @ bands
-        return replace(truncated, error=true.error(fluxes))
+        return replace(truncated, error=true.error(fluxes, AXIS_SHARE))
 
     q = len(functions.T)
     r = _fewest(lambda r: basis(r, q).error, len(core), tolerance / 1.5)
@@ -313,7 +319,9 @@ def variation(
     """
     in_bands = spectra @ nodes.bands(lam)
     true = nodes.fluxes(nodes.sfzhs @ in_bands[0], lam)
-    return max(true.error(nodes.sfzhs @ others) for others in in_bands[1:])
+    return max(
+        true.error(nodes.sfzhs @ others, AXIS_SHARE) for others in in_bands[1:]
+    )
 
 
 def axis_error(
@@ -337,7 +345,7 @@ def axis_error(
     sfzhs = np.array_split(nodes.sfzhs, len(spectra))
     bands = nodes.bands(lam)
     true = nodes.fluxes(_galaxy_spectra(sfzhs, spectra @ bands), lam)
-    return true.error(_factored(basis, sfzhs, functions) @ bands)
+    return true.error(_factored(basis, sfzhs, functions) @ bands, AXIS_SHARE)
 
 
 def random_sfzhs(
@@ -413,12 +421,15 @@ class _BandFluxes:
         # Bands in which no galaxy emits are left out.
         self._bands = compared.any(axis=0)
 
-    def error(self, fluxes: NDArray[np.floating]) -> float:
-        """Return the error that 999 in 1000 do not exceed in any band, mag."""
+    def error(
+        self, fluxes: NDArray[np.floating], share: float = SHARE
+    ) -> float:
+        """Return the error that a share does not exceed in any band, mag."""
         if not self._bands.any():
             return 0.0
         relative = np.abs(fluxes - self._fluxes) / self._total
-        quantiles = np.nanquantile(relative[:, self._bands], SHARE, axis=0)
+        relative = relative[:, self._bands]
+        quantiles = np.nanquantile(relative, share, axis=0)
         return _MAGNITUDE * float(quantiles.max())
 
 

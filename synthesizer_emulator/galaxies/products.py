@@ -56,11 +56,11 @@ Sums: TypeAlias = dict[tuple[Source, tuple[FactorKey, ...]], Weights]
 
 # The degrees of the polynomials that interpolate between the nodes of further
 # axes, in turn until they are within the tolerance.
-_DEGREES = (4, 6, 9)
+_DEGREES = (12, 18)
 
 # The factor by which the tolerance is larger for spectra that vary with
 # further axes, and the fraction of it below which a spectrum is constant.
-AXIS_FACTOR, _CONSTANT = 10.0, 0.25
+AXIS_FACTOR, _CONSTANT = 20.0, 0.1
 
 # The number of points at which interpolation between these is measured.
 _MEASURED_AT = 8
