@@ -35,6 +35,10 @@ _WIDTH = float(
     ((1.0 * Lsun) / (1.0 * erg / s / Hz) * angstrom**2 / c).to_value(angstrom)
 )
 
+# The tolerance of lines relative to that of bands, in which errors of several
+# lines average out.
+_STRICTER = 0.25
+
 
 class LineEmission(NamedTuple):
     """The lines of one emission, named as in Synthesizer's `LineCollection`.
@@ -182,8 +186,8 @@ def compile_lines(
         varying (str/list of str): As for `compile_model`.
         fixed (dict): As for `compile_model`.
         tolerance (float): As for `compile_model`. Lines that vary with axes
-            beyond age and metallicity are within ten times as much of those
-            of the grid between its nodes, each of them.
+            beyond age and metallicity are within five times as much of
+            those of the grid between its nodes, each of them.
 
     Returns:
         LineFunction: The function.
@@ -263,9 +267,10 @@ def line_function(
         }
         for label, terms in sums.items()
     }
+    each = _STRICTER * tolerance
     return LineFunction(
-        luminosity=assemble(tree, labels, of_lines, tolerance, "line_lums"),
-        continuum=assemble(tree, labels, sums, tolerance, "line_conts"),
+        luminosity=assemble(tree, labels, of_lines, each, "line_lums"),
+        continuum=assemble(tree, labels, sums, each, "line_conts"),
         heating=None,
         ids=tree.lines.ids,
     )
