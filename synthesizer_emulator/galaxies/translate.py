@@ -76,8 +76,8 @@ def compile_model(
             needs light from beyond these limits.
         tolerance (float): The error, mag, that a linear basis may cause in
             any band of 999 in 1000 galaxies, where the band is brighter than
-            1e-4 of the brightest (see `linear_basis`); twenty times as much, of
-            99 in 100, where spectra vary with axes beyond age and
+            1e-4 of the brightest (see `linear_basis`); twenty times as much,
+            of 99 in 100, where spectra vary with axes beyond age and
             metallicity. Zero for the full product of the SFZH and the
             spectra, which is slower.
 
