@@ -15,7 +15,7 @@ from synthesizer.utils import depluralize, pluralize
 
 from synthesizer_emulator.validation import nearest
 
-_LOG10 = "log10"
+LOG10 = "log10"
 
 
 def required_labels(
@@ -103,9 +103,9 @@ def free_axes(
                     yield part.grid, axis
 
 
-def axis_names(axis: str) -> set[str]:
-    """Return all names under which a value on an axis may be given."""
-    return _variants(f"{_LOG10}{axis}")
+def axis_names(axis: str) -> tuple[str, ...]:
+    """Return all names of a value on an axis, in the order of look-up."""
+    return _variants(f"{LOG10}{axis}")
 
 
 def is_used(name: str, used: Iterable[str]) -> bool:
@@ -125,7 +125,7 @@ def check_used(names: Iterable[str], used: Iterable[str]) -> None:
     """
     used = list(used)
     # Plurals are excluded, as a mistaken one would not be looked up.
-    known = {*used, *(name.replace(_LOG10, "") for name in used)}
+    known = {*used, *(name.replace(LOG10, "") for name in used)}
     for name in names:
         if name not in known:
             raise InconsistentArguments(
@@ -150,7 +150,7 @@ def _names_in(model: EmissionModel) -> set[str]:
 
 def _axis_name(model: EmissionModel, axis: str) -> str:
     """Return the name by which a model fixes an axis, or the name to give."""
-    name = f"{_LOG10}{axis}"
+    name = f"{LOG10}{axis}"
     fixed = (
         other for other in _variants(name) if other in model.fixed_parameters
     )
@@ -184,7 +184,8 @@ def _resolved(name: str, fixed: Mapping[str, Any]) -> set[str]:
     return attributes
 
 
-def _variants(name: str) -> set[str]:
+def _variants(name: str) -> tuple[str, ...]:
     """Return all names under which Synthesizer looks up a parameter."""
-    names = {name, name.replace(_LOG10, "")}
-    return {f(n) for n in names for f in (str, depluralize, pluralize)}
+    names = (name, name.replace(LOG10, ""))
+    forms = (f(n) for n in names for f in (str, depluralize, pluralize))
+    return tuple(dict.fromkeys(forms))

@@ -26,8 +26,11 @@ from synthesizer.exceptions import (
 )
 from synthesizer.grid import Grid
 from synthesizer.parametric import Stars
-from synthesizer.utils import depluralize, pluralize
 
+from synthesizer_emulator.galaxies.parameter_names import (
+    LOG10,
+    axis_names,
+)
 from synthesizer_emulator.galaxies.remedies import (
     central_value,
     check_stellar_axes,
@@ -45,8 +48,6 @@ from synthesizer_emulator.units import (
     in_units,
     units_of,
 )
-
-LOG10 = "log10"
 
 # Attributes that stars have by default and that can be overridden.
 _SETTABLE = ("fesc", "fesc_ly_alpha")
@@ -116,21 +117,18 @@ class ParameterResolver:
         """
         units = str(grid._axes_units[axis])
         known = {**self.attributes, **model.fixed_parameters}
-        for prefix in (LOG10, ""):
-            names = (prefix + f(axis) for f in (str, depluralize, pluralize))
-            name = next((name for name in names if name in known), None)
-            if name is None:
-                continue
-            if not prefix:
-                return self.value(name, model, None, units, stated=False)
-            value = self.value(name, model, None, PURE)
-            power = Computed(_ten_to_the, (("exponent", value),))
-            return power if value.varying else Constant(power({}))
-        raise MissingAttribute(
-            f"'{axis}', an axis of the grid '{grid.grid_name}'. Give it, e.g. "
-            f"{axis}={central_value(grid, axis)}, or collapse the axis: "
-            f"{collapse_code(grid, [axis])}"
-        )
+        name = next((name for name in axis_names(axis) if name in known), None)
+        if name is None:
+            raise MissingAttribute(
+                f"'{axis}', an axis of the grid '{grid.grid_name}'. Give it, "
+                f"e.g. {axis}={central_value(grid, axis)}, or collapse the "
+                f"axis: {collapse_code(grid, [axis])}"
+            )
+        if not name.startswith(LOG10):
+            return self.value(name, model, None, units, stated=False)
+        value = self.value(name, model, None, PURE)
+        power = Computed(_ten_to_the, (("exponent", value),))
+        return power if value.varying else Constant(power({}))
 
     def quantity(
         self, name: str, model: EmissionModel, emission: Sed | None, obj: Any

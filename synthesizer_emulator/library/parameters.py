@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from synthesizer.exceptions import InconsistentArguments, IncorrectUnits
 from unyt import unyt_array, unyt_quantity
 
+from synthesizer_emulator.galaxies.parameter_names import LOG10 as LOG10
 from synthesizer_emulator.library.draws import Draws
 from synthesizer_emulator.library.priors import (
     Choice,
@@ -41,7 +42,6 @@ AGE_OF_UNIVERSE = "age_of_universe"
 GALAXY, STARS = "galaxy", "stars"
 SF_HIST, METAL_DIST = "sf_hist", "metal_dist"
 MASS, REDSHIFT = "initial_mass", "redshift"
-LOG10 = "log10"
 
 # The units allowed for the plain numbers of each group; those of stars depend
 # on the emission model.
