@@ -17,6 +17,7 @@ from jax.typing import ArrayLike
 from numpy.polynomial.chebyshev import chebder, chebval, chebvander
 from numpy.typing import NDArray
 
+from synthesizer_emulator.galaxies.matrices import dot
 from synthesizer_emulator.galaxies.values import Value, Varying
 
 # The tolerance at the ends of an axis, relative to its cells, for rounding.
@@ -106,9 +107,7 @@ class AxisMesh:
             polynomials.append(
                 2.0 * polynomials[1] * polynomials[-1] - polynomials[-2]
             )
-        local = jnp.matmul(
-            jnp.stack(polynomials), self.lagrange, precision="highest"
-        )
+        local = dot(jnp.stack(polynomials), self.lagrange)
         weights = jax.lax.dynamic_update_slice(
             jnp.zeros(self.left.shape[1], local.dtype), local, (cell * degree,)
         )
@@ -156,14 +155,14 @@ class AxisTable:
         )
         product = jnp.outer(nodes, functions).ravel()
         core = self.core.reshape(-1, self.core.shape[-1])
-        return jnp.matmul(product, core, precision="highest")
+        return dot(product, core)
 
     def functions_at(self, x: Sequence[ArrayLike]) -> Array:
         """Return the functions at a point of the axes, scaled, (q,)."""
         weights = jnp.ones(1)
         for mesh, position in zip(self.meshes, x, strict=True):
             weights = jnp.outer(weights, mesh.weights(position)).ravel()
-        return jnp.matmul(weights, self.functions, precision="highest")
+        return dot(weights, self.functions)
 
 
 def mesh_points(

@@ -26,11 +26,11 @@ from synthesizer.instruments.filters import Filter
 from unyt import angstrom, unyt_quantity
 
 from synthesizer_emulator.forking import check_not_forked
+from synthesizer_emulator.galaxies.matrices import dot
 from synthesizer_emulator.galaxies.observer import (
     plain_redshift,
     plain_wavelengths,
 )
-from synthesizer_emulator.galaxies.terms import dot
 from synthesizer_emulator.galaxies.transmission import Curve, open_range
 from synthesizer_emulator.units import in_units
 from synthesizer_emulator.validation import check_number
@@ -205,10 +205,8 @@ class Bands:
             Array: The luminosity densities, in the units of `lnu`, (n_bands,).
         """
         check_not_forked()
-        return jnp.matmul(
-            self.rest_frame,
-            self._checked(in_units("lnu", lnu, "erg/s/Hz")),
-            precision="highest",
+        return dot(
+            self.rest_frame, self._checked(in_units("lnu", lnu, "erg/s/Hz"))
         )
 
     def fluxes(

@@ -38,8 +38,8 @@ from synthesizer.emissions import Sed
 from synthesizer.exceptions import InconsistentParameter
 from unyt import amu, c, kb
 
+from synthesizer_emulator.galaxies.matrices import dot
 from synthesizer_emulator.galaxies.resolve import ParameterResolver
-from synthesizer_emulator.galaxies.terms import dot
 from synthesizer_emulator.galaxies.values import (
     Computed,
     Constant,

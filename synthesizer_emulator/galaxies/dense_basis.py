@@ -32,7 +32,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from synthesizer.exceptions import InconsistentArguments
 
-from synthesizer_emulator.galaxies.terms import dot
+from synthesizer_emulator.galaxies.matrices import dot
 
 # The settings of `dense_basis`: the number of times of the interpolated
 # history; the fractions of the mass that are tied to the star formation rate;

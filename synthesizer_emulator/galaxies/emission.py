@@ -29,12 +29,12 @@ from synthesizer_emulator.forking import check_not_forked
 from synthesizer_emulator.galaxies.broadening import Broadening
 from synthesizer_emulator.galaxies.dust_templates import DustTemplates
 from synthesizer_emulator.galaxies.generators import Dust
+from synthesizer_emulator.galaxies.matrices import dot
 from synthesizer_emulator.galaxies.terms import (
     Factor,
     LuminosityRatio,
     Product,
     Term,
-    dot,
 )
 from synthesizer_emulator.galaxies.values import Varying
 from synthesizer_emulator.units import in_stated_units, in_units

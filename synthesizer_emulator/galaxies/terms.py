@@ -19,6 +19,7 @@ from jax.typing import ArrayLike
 from synthesizer.synth_warnings import warn
 
 from synthesizer_emulator.galaxies.axes import AxisTable
+from synthesizer_emulator.galaxies.matrices import dot
 from synthesizer_emulator.galaxies.values import Value, Varying
 
 Parameters: TypeAlias = Mapping[str, ArrayLike]
@@ -308,11 +309,3 @@ class Term:
     coefficient: Array
     factors: tuple[int, ...] = field(metadata={"static": True})
     source: int | str = field(metadata={"static": True})
-
-
-def dot(one: Array, other: Array) -> Array:
-    """Return a matrix product in full precision on any device.
-
-    Some accelerators round the operands to 19 bits by default.
-    """
-    return jnp.matmul(one, other, precision="highest")

@@ -32,8 +32,8 @@ from synthesizer_emulator.galaxies.batches import in_batches
 from synthesizer_emulator.galaxies.histories import (
     stack_parameters,
 )
+from synthesizer_emulator.galaxies.matrices import dot
 from synthesizer_emulator.galaxies.model import GalaxyModel
-from synthesizer_emulator.galaxies.terms import dot
 from synthesizer_emulator.library import metadata
 from synthesizer_emulator.library.synference.native import NativeGalaxies
 from synthesizer_emulator.library.synference.recorded import (
