@@ -158,7 +158,7 @@ class Products:
             return [self._fixed(source, total)]
         between = {a: _between(scaled_nodes(grid, a), values) for a in values}
         fixed = np.zeros((int(np.prod(self._tree.nodes)), len(self._tree.lam)))
-        varying = {}
+        varying, true = {}, np.zeros(())
         for name, coefficient in weights.items():
             spectra = self._total(source, {name: coefficient}, between)
             change = variation(spectra, self._tree.lam, self._nodes)
@@ -166,11 +166,12 @@ class Products:
                 fixed += spectra[len(spectra) // 2]
             else:
                 varying[name] = coefficient
+                true = true + spectra
         products = [self._fixed(source, fixed)] if fixed.any() else []
         if varying:
             nodes = replace(self._nodes, background=self._nodes.sfzhs @ fixed)
             products.append(
-                self._varying(source, varying, values, between, nodes)
+                self._varying(source, varying, values, between, true, nodes)
             )
         return products
 
@@ -235,14 +236,15 @@ class Products:
         weights: Weights,
         values: Mapping[str, Value],
         between: Mapping[str, NDArray[np.float64]],
+        true: NDArray[np.float64],
         nodes: Nodes,
     ) -> Product:
         """Return a product of spectra that vary with further axes.
 
-        Interpolation is measured at the points `between` those of meshes.
+        Interpolation is measured by the `true` spectra at the points
+        `between` those of meshes.
         """
         grid = self._tree.grids[source.grid]
-        true = self._total(source, weights, between)
         for degree in _DEGREES:
             meshes = {
                 axis: AxisMesh.between_nodes(
