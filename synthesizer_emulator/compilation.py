@@ -18,6 +18,7 @@ _FOLDER = "JAX_COMPILATION_CACHE_DIR"
 # Keep short compilations, too: there are dozens of them.
 _SHORTEST = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
 _CPU_INFO = Path("/proc/cpuinfo")
+_FEATURES = ("flags", "Features")
 
 
 def keep_compiled_functions() -> None:
@@ -47,8 +48,11 @@ def _processor() -> str:
 
     Machines that share a home folder must not run each other's functions.
     """
-    about = [platform.machine(), platform.processor()]
+    about = platform.machine()
     if _CPU_INFO.is_file():
-        lines = _CPU_INFO.read_text(errors="replace").splitlines()
-        about += sorted({v for v in lines if v.startswith(("flags", "Feat"))})
-    return hashlib.sha256("\n".join(about).encode()).hexdigest()[:12]
+        # The first processor is enough; each takes the kernel some time.
+        with _CPU_INFO.open(errors="replace") as lines:
+            about += next((v for v in lines if v.startswith(_FEATURES)), "")
+    else:
+        about += platform.processor()
+    return hashlib.sha256(about.encode()).hexdigest()[:12]
