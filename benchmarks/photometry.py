@@ -37,6 +37,7 @@ from synthesizer_emulator.galaxies.model import GalaxyModel
 
 GRID, STARS = "bc03-2016-miles_kroupa_cloudy-c25", "bc03-2016-miles_kroupa"
 AXIS = "log10ionisation_parameters"
+LOG_U = {AXIS: -2.0}
 ON_GPU = jax.devices()[0].platform != "cpu"
 N_GALAXIES = 2**18 if ON_GPU else 10_000
 N_COLLAPSED = 24
@@ -68,8 +69,8 @@ def galaxies(n: int) -> dict[str, Any]:
     }
 
 
-def make_model(grid: EmulatedGrid, free: bool, **options: Any) -> GalaxyModel:
-    """Return the photometry of galaxies, with a free axis or at log U = -2."""
+def make_model(grid: EmulatedGrid, *free: str, **options: Any) -> GalaxyModel:
+    """Return the photometry of galaxies, with free axes besides `tau_v`."""
     return GalaxyModel.from_model(
         TotalEmission(grid, dust_curve=PowerLaw(slope=-0.7)),
         sf_hist="LogNormal",
@@ -78,8 +79,7 @@ def make_model(grid: EmulatedGrid, free: bool, **options: Any) -> GalaxyModel:
         cosmo=Planck18,
         igm=Inoue14,
         max_redshift=5.0,
-        varying=["tau_v", *([AXIS] if free else ())],
-        fixed={} if free else {AXIS: -2.0},
+        varying=["tau_v", *free],
         **options,
     )
 
@@ -174,17 +174,7 @@ def between_nodes(
     true = []
     for i, x in enumerate(few["emission"][AXIS]):
         collapsed = grid.collapse(AXIS, "emulator", value=float(x))
-        model = GalaxyModel.from_model(
-            TotalEmission(collapsed, dust_curve=PowerLaw(slope=-0.7)),
-            sf_hist="LogNormal",
-            metal_dist="DeltaConstant",
-            filters=nircam_top_hats(),
-            cosmo=Planck18,
-            igm=Inoue14,
-            max_redshift=5.0,
-            varying=["tau_v"],
-            tolerance=0.0,
-        )
+        model = make_model(collapsed, tolerance=0.0)
         one = jax.tree.map(lambda v, i=i: v[i : i + 1], few)
         true.append(evaluate(model, one))
     return differences(evaluate(free, few), np.concatenate(true))
@@ -225,13 +215,13 @@ def main() -> None:
     grid = EmulatedGrid(GRID, new_lam=lam * angstrom)
     values = galaxies(N_GALAXIES)
     compiling, models = {}, {}
-    for way, options in {
-        "whole spectra": {"free": False, "tolerance": 0.0},
-        "linear basis": {"free": False},
-        "free ionisation parameter": {"free": True},
+    for way, make in {
+        "whole spectra": partial(make_model, fixed=LOG_U, tolerance=0.0),
+        "linear basis": partial(make_model, fixed=LOG_U),
+        "free ionisation parameter": lambda grid: make_model(grid, AXIS),
     }.items():
         start = time.perf_counter()
-        models[way] = make_model(grid, **options)
+        models[way] = make(grid)
         compiling[way] = time.perf_counter() - start
         print(way, models[way].emission, f"{compiling[way]:.1f} s")
     results: dict[str, Any] = {
