@@ -5,6 +5,7 @@ import gc
 import os
 import tempfile
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -52,11 +53,14 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 from synthesizer.emissions import Sed  # noqa: E402
 from synthesizer.grid import Grid  # noqa: E402
+from synthesizer.parametric import SFH, Stars, ZDist  # noqa: E402
 from synthesizer.units import Quantity, Units  # noqa: E402
 from unyt import (  # noqa: E402
     Gyr,
     Hz,
     Lsun,
+    Msun,
+    Myr,
     THz,
     Unit,
     W,
@@ -69,7 +73,11 @@ from unyt import (  # noqa: E402
     yr,
 )
 
-from synthesizer_emulator import EmulatedGrid, build  # noqa: E402
+from synthesizer_emulator import (  # noqa: E402
+    EmulatedGrid,
+    build,
+    compile_model,
+)
 from synthesizer_emulator.files.writing import write_hdf5  # noqa: E402
 from synthesizer_emulator.grid.emulated_grid import (  # noqa: E402
     EXAMPLE_NAME,
@@ -309,6 +317,22 @@ def hand_over(emulated: EmulatedGrid, native: Grid) -> Grid:
 def native_with_emulated_arrays(emulated: EmulatedGrid, native: Grid) -> Grid:
     """Return a native grid that was handed the emulated arrays."""
     return hand_over(emulated, native)
+
+
+# Products of whole spectra; linear bases have tests of their own.
+compile_exactly = partial(compile_model, tolerance=0.0)
+
+
+def make_stars(grid: Grid, **attributes) -> Stars:
+    """Return parametric stars on a grid, young enough to ionise gas."""
+    return Stars(
+        grid.log10ages,
+        grid.metallicities,
+        sf_hist=SFH.LogNormal(tau=0.5, peak_age=50 * Myr, max_age=900 * Myr),
+        metal_dist=ZDist.Normal(mean=0.01, sigma=0.005),
+        initial_mass=1e9 * Msun,
+        **attributes,
+    )
 
 
 @pytest.fixture

@@ -1,11 +1,10 @@
 """Doppler broadening in compiled models against Synthesizer's own."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import compile_exactly, make_stars
 from synthesizer.emission_models import (
     DustEmission,
     Greybody,
@@ -28,19 +27,15 @@ from synthesizer.exceptions import (
     UnimplementedFunctionality,
 )
 from synthesizer.instruments import FilterCollection
-from synthesizer.parametric import SFH, Galaxy, Stars, ZDist
-from unyt import Hz, K, Msun, Myr, amu, angstrom, erg, km, s
+from synthesizer.parametric import Galaxy
+from unyt import Hz, K, amu, angstrom, erg, km, s
 
 from synthesizer_emulator.galaxies.bands import Bands, lam_lims
 from synthesizer_emulator.galaxies.broadening import (
     LARGEST_DISPERSION,
     Broadening,
 )
-from synthesizer_emulator.galaxies.translate import compile_model
 from synthesizer_emulator.galaxies.values import Constant, Varying
-
-# Products of whole spectra; linear bases have tests of their own.
-compile_exactly = partial(compile_model, tolerance=0.0)
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
@@ -144,17 +139,6 @@ MODELS = {
     ),
     "warmed": (warmed, ("tau_v", "sigma_v")),
 }
-
-
-def make_stars(grid, **attributes):
-    return Stars(
-        grid.log10ages,
-        grid.metallicities,
-        sf_hist=SFH.LogNormal(tau=0.5, peak_age=50 * Myr, max_age=900 * Myr),
-        metal_dist=ZDist.Normal(mean=0.01, sigma=0.005),
-        initial_mass=1e9 * Msun,
-        **attributes,
-    )
 
 
 def native_spectra(grid, model, varying):

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import make_stars
 from scipy.optimize import brentq
 from synthesizer.emission_models import TotalEmission
 from synthesizer.emission_models.attenuation import PowerLaw
@@ -17,8 +18,7 @@ from synthesizer.exceptions import (
     UnimplementedFunctionality,
 )
 from synthesizer.grid import Grid
-from synthesizer.parametric import SFH, Stars, ZDist
-from unyt import Msun, Myr, kg
+from unyt import Msun, kg
 
 from synthesizer_emulator.galaxies.dust_templates import log_umin
 from synthesizer_emulator.galaxies.translate import compile_model
@@ -68,18 +68,6 @@ def dust_grid(dust_folder):
     return Grid("dl07", grid_dir=str(dust_folder), ignore_lines=True)
 
 
-def make_stars(grid, **attributes):
-    return Stars(
-        grid.log10ages,
-        grid.metallicities,
-        sf_hist=SFH.LogNormal(tau=0.5, peak_age=50 * Myr, max_age=900 * Myr),
-        metal_dist=ZDist.Normal(mean=0.01, sigma=0.005),
-        initial_mass=1e9 * Msun,
-        hydrogen_mass=1e9 * Msun,
-        **attributes,
-    )
-
-
 def make_model(grid, dust_grid, **kwargs):
     return TotalEmission(
         grid,
@@ -91,7 +79,7 @@ def make_model(grid, dust_grid, **kwargs):
 
 def native_spectra(grid, model, **attributes):
     """Return the SFZH of a galaxy and its emissions by Synthesizer."""
-    stars = make_stars(grid, **attributes)
+    stars = make_stars(grid, hydrogen_mass=1e9 * Msun, **attributes)
     stars.get_spectra(model)
     return jnp.asarray(stars.sfzh), stars.spectra
 
@@ -106,7 +94,7 @@ def absorbed(grid, tau_v):
     model = TotalEmission(grid, dust_curve=PowerLaw(slope=-0.7), fesc=0.0)
     labels = list(ModelQueue(model).models)
     assert "intrinsic" in labels or "reprocessed" in labels
-    stars = make_stars(grid, tau_v=tau_v)
+    stars = make_stars(grid, hydrogen_mass=1e9 * Msun, tau_v=tau_v)
     stars.get_spectra(model)
     before = next(
         stars.spectra[x] for x in ("intrinsic", "reprocessed") if x in labels

@@ -1,13 +1,13 @@
 """Compiled models against Synthesizer's own spectra, galaxy by galaxy."""
 
 import copy
-from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from astropy.cosmology import Planck18
+from conftest import compile_exactly, make_stars
 from synthesizer.emission_models import (
     BimodalPacmanEmission,
     Blackbody,
@@ -73,7 +73,6 @@ from synthesizer_emulator.galaxies.histories import sfzh
 from synthesizer_emulator.galaxies.observer import Observer
 from synthesizer_emulator.galaxies.terms import DustEmission as CompiledDust
 from synthesizer_emulator.galaxies.translate import (
-    compile_model,
     luminosity_weights,
 )
 from synthesizer_emulator.galaxies.values import Constant
@@ -81,9 +80,6 @@ from synthesizer_emulator.grid.emulated_grid import (
     EXAMPLE_NAME,
     example_folder,
 )
-
-# Products of whole spectra; linear bases have tests of their own.
-compile_exactly = partial(compile_model, tolerance=0.0)
 
 # Synthesizer's advice on how its models are put together.
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
@@ -338,17 +334,6 @@ PARTS = {
     "scaled dust": (scaled_dust, ()),
     "scaled to another": (scaled_to, ()),
 }
-
-
-def make_stars(grid, **attributes):
-    return Stars(
-        grid.log10ages,
-        grid.metallicities,
-        sf_hist=SFH.LogNormal(tau=0.5, peak_age=50 * Myr, max_age=900 * Myr),
-        metal_dist=ZDist.Normal(mean=0.01, sigma=0.005),
-        initial_mass=1e9 * Msun,
-        **attributes,
-    )
 
 
 def native_spectra(grid, model, values):
