@@ -52,7 +52,7 @@ from synthesizer_emulator.galaxies.generators import (
     label_of,
     translate_generator,
 )
-from synthesizer_emulator.galaxies.line_lists import LineList
+from synthesizer_emulator.galaxies.line_selection import LineSelection
 from synthesizer_emulator.galaxies.masks import MaskKey, NodeMask, node_mask
 from synthesizer_emulator.galaxies.node_spectra import (
     Quantity,
@@ -149,7 +149,7 @@ class EmissionTree:
 
     Attributes:
         grids (list of Grid): The grids that models extract from.
-        lines (LineList): The lines; None for spectra.
+        lines (LineSelection): The lines; None for spectra.
         kept (slice): The wavelengths of the grids that are kept.
         lam (np.ndarray of float): These wavelengths, or those of the lines,
             Angstrom, (nlam,).
@@ -205,9 +205,9 @@ class EmissionTree:
         margin = sum(map(self._reach, ModelQueue(root).models.values()))
         self.kept = _kept_wavelengths(self._all_lam, lam_lims, margin)
         self.lam = self.dust_lam = self._all_lam[self.kept]
-        self.lines: LineList | None = None
+        self.lines: LineSelection | None = None
         if lines is not None:
-            self.lines = LineList.from_grids(self.grids, lines)
+            self.lines = LineSelection.from_grids(self.grids, lines)
             self.lam = self.lines.lam
             self.dust_lam = np.append(self._all_lam, self.lam)
         if root._post_processing:

@@ -19,7 +19,7 @@ from synthesizer_emulator.validation import check_names, nearest
 
 
 @dataclass(frozen=True, eq=False)
-class LineList:
+class LineSelection:
     """Lines of a grid, some of which are blends.
 
     Attributes:
@@ -36,7 +36,7 @@ class LineList:
     @classmethod
     def from_grids(
         cls, grids: Sequence[Grid], ids: str | Iterable[str]
-    ) -> "LineList":
+    ) -> "LineSelection":
         """Find lines in grids.
 
         Args:
