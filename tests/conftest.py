@@ -343,14 +343,16 @@ def double_precision():
 
 
 def pytest_collection_modifyitems(items):
-    """Mark tests in double precision, which have their own run, and pages.
+    """Mark tests in double precision, which have their own run, and slow ones.
 
-    Running the examples of a page of the documentation takes seconds.
+    Running the examples of a page of the documentation takes seconds, and so
+    does training `three_axes`.
     """
     for item in items:
-        if item.path.suffix == ".md":
+        fixtures = getattr(item, "fixturenames", ())
+        if item.path.suffix == ".md" or "three_axes" in fixtures:
             item.add_marker("slow")
-        if "double_precision" in getattr(item, "fixturenames", ()):
+        if "double_precision" in fixtures:
             item.add_marker("x64")
 
 

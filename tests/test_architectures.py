@@ -131,14 +131,10 @@ def law_header():
     return replace(header, lines=replace(header.lines, units=units))
 
 
-# The others take longer to train.
-FAST = ("residual_table", NEW)
-
-
 @pytest.fixture(
     scope="module",
     params=[
-        pytest.param(name, marks=() if name in FAST else pytest.mark.slow)
+        pytest.param(name, marks=() if name == NEW else pytest.mark.slow)
         for name in sorted(QUICK)
     ],
 )
@@ -240,6 +236,7 @@ def test_fluxes_are_finite_and_not_negative(emulator):
         assert (flux >= 0).all()
 
 
+@pytest.mark.slow
 def test_it_is_zero_where_the_source_is_zero(emulator):
     header = law_header()
     true = analytic_emissions(header)
@@ -365,6 +362,7 @@ def test_restricted_emissions_are_parts_of_the_whole(emulator):
     )
 
 
+@pytest.mark.slow
 def test_the_former_name_of_an_architecture_is_accepted(tmp_path):
     path = write_analytic_grid(tmp_path / "g.hdf5", gas=False, n_ages=6)
     former = get_architecture("corrected", {"hidden": [8]})

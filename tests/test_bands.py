@@ -253,6 +253,7 @@ def test_filters_beyond_the_spectrum_see_nothing():
     assert band_fluxes(bands, jnp.ones(50), 40.0)[0] > 0.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("z", [-2.0, -1.0, np.nan])
 def test_unknown_redshifts_are_nan_in_all_bands(spectrum, filters, z):
     """Whether or not they overlap, and whatever the flux is."""
@@ -324,6 +325,7 @@ def test_spectra_of_another_length_are_refused(filters):
         bands.fluxes(jnp.ones((2, 80)), 1.0)
 
 
+@pytest.mark.slow
 def test_limits_hold_all_that_filters_see(spectrum):
     lam, lnu = spectrum
     hat = {"lam_min": 8000 * angstrom, "lam_max": 50000 * angstrom}

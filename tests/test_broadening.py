@@ -201,6 +201,7 @@ def test_pixels_of_any_width_are_synthesizers(sigma, double_precision):
         np.testing.assert_allclose(got, true, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sigma", [30.0, 150.0, 600.0])
 def test_broadening_in_single_precision(sigma):
     """Also of a line a million times brighter than the continuum."""
@@ -256,6 +257,7 @@ def test_the_dispersion_has_a_derivative(double_precision):
     assert np.isfinite(jax.jacfwd(light)(0.0)).all()
 
 
+@pytest.mark.slow
 def test_dispersions_out_of_range_give_nothing(native):
     make, varying = MODELS["behind dust"]
     compiled = compile_exactly(make(native), varying=varying)
@@ -272,6 +274,7 @@ def test_dispersions_out_of_range_give_nothing(native):
         assert np.isfinite(got).all() == known
 
 
+@pytest.mark.slow
 def test_dispersions_need_units_and_a_sign(native):
     for wrong in (0.0, -100.0):
         model = IncidentEmission(native, velocity_dispersion=wrong * SPEED)
@@ -303,6 +306,7 @@ def test_wavelength_masks_are_refused_as_in_synthesizer(native):
         compile_exactly(model, varying=["sigma_v"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["total", "behind dust"])
 def test_wavelengths_that_filters_see_are_enough(native, name):
     """Light from just beyond them is kept too."""

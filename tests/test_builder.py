@@ -44,6 +44,7 @@ def test_weights_are_written_beside_the_grid_under_its_name(tmp_path):
     assert report.provenance.grid_name == OFFICIAL
 
 
+@pytest.mark.slow
 def test_the_report_states_the_errors_that_the_grid_has(analytic_grid):
     """Against the arrays that two users of Synthesizer would compare."""
     report = build(analytic_grid, **QUICK)
@@ -82,6 +83,7 @@ def test_three_axes(three_axes):
     assert errors["lines/luminosity"]["p50"] < 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spectra", "gas"),
     [(["incident"], False), ("transmitted", False), (["linecont"], True)],
@@ -104,6 +106,7 @@ def test_only_the_spectra_asked_for(spectra, gas, analytic_grid):
     assert ("lines" in trained) == gas
 
 
+@pytest.mark.slow
 def test_the_weights_file_tells_where_it_comes_from(analytic_grid):
     report = build(analytic_grid, **QUICK)
     with h5py.File(report.path) as hdf:
@@ -466,6 +469,7 @@ def test_better_weights_are_kept(with_weights):
     assert poor.provenance.errors["spectra/incident"]["p95"] > better["p95"]
 
 
+@pytest.mark.slow
 def test_better_weights_are_overwritten_if_told(with_weights):
     path, weights = with_weights
     report = build(path, overwrite=True, **POOR)
@@ -479,6 +483,7 @@ def test_better_weights_are_overwritten_if_told(with_weights):
     assert settings["components"] > 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -566,6 +571,7 @@ def test_damaged_and_outdated_weights_are_replaced(with_weights):
         assert hash_now == good.provenance.source_hash
 
 
+@pytest.mark.slow
 def test_architectures_lie_side_by_side(with_weights):
     path, weights = with_weights
     other = weights.with_name("g.payne.emulator.hdf5")
@@ -650,6 +656,7 @@ def test_what_can_not_be_kept_is_known_before_training(
         build(path, **QUICK)
 
 
+@pytest.mark.slow
 def test_numbers_of_numpy_are_settings(with_weights):
     path, _ = with_weights
     settings = {"hidden": [np.int64(16)], "trend": np.float32(0.5)}

@@ -167,6 +167,7 @@ def test_constructing_a_grid_starts_no_jax_backend():
     assert "nosuch" in done.stderr
 
 
+@pytest.mark.slow
 def test_quickstart_compares_galaxies_and_draws_them(tmp_path, monkeypatch):
     """On the shipped weights, as the build is tested elsewhere."""
     from synthesizer_emulator.building.report import BuildReport

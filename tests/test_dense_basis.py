@@ -147,6 +147,7 @@ def test_histories_are_synthesizers(
     check(db_tuple, redshift, expected, 1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("db_tuple", "redshift", "expected"), TRUE.values(), ids=TRUE
 )
@@ -154,6 +155,7 @@ def test_histories_in_single_precision(db_tuple, redshift, expected):
     check(db_tuple, redshift, expected, 5e-4)
 
 
+@pytest.mark.slow
 def test_many_galaxies_at_once():
     """And within the ages of a grid, as an outer product."""
     ages = np.geomspace(1e6, 1.2e10, 40)
@@ -199,6 +201,7 @@ def test_histories_have_derivatives(double_precision):
         )
 
 
+@pytest.mark.slow
 def test_gradients_in_single_precision_are_finite():
     for db_tuple, redshift, _ in TRUE.values():
         slopes = jax.jit(jax.jacrev(fractions, (0, 1)))(

@@ -364,6 +364,7 @@ def test_spectra_are_within_the_stated_error(spectra, native):
     spectra.check_within_stated_error(scored, SCORED_FLOOR)
 
 
+@pytest.mark.slow
 def test_only_the_arrays_make_the_spectra_differ(spectra):
     spectra.check_twin_is_the_same()
 
@@ -404,6 +405,7 @@ def test_lines_are_within_the_stated_error(lines):
         quantity.check_within_stated_error(True, SCORED_LINE_FLOOR)
 
 
+@pytest.mark.slow
 def test_only_the_arrays_make_the_lines_differ(lines):
     for quantity in lines:
         quantity.check_twin_is_the_same()

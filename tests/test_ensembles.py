@@ -13,6 +13,9 @@ from synthesizer_emulator.architectures.registry import get_architecture
 from synthesizer_emulator.emulator.emission import Ensemble
 from synthesizer_emulator.weights.file import read_weights
 
+# Training takes seconds.
+pytestmark = pytest.mark.slow
+
 # Settings that train in seconds; `three_component` is one
 # in test_architectures.
 QUICK = {
@@ -26,11 +29,7 @@ POINT = np.array([3.3e6, 7e-3])
 
 @pytest.fixture(
     scope="module",
-    params=[
-        "residual_table",
-        pytest.param("payne", marks=pytest.mark.slow),
-        pytest.param("pca", marks=pytest.mark.slow),
-    ],
+    params=["residual_table", "payne", "pca"],
 )
 def ensemble(request, tmp_path_factory):
     """Return the weights of an ensemble of each architecture."""
@@ -48,7 +47,6 @@ def ensemble(request, tmp_path_factory):
     return read_weights(report.path)
 
 
-@pytest.mark.slow
 def test_the_prediction_is_the_mean_of_the_members(ensemble):
     emulator = ensemble.emulator
     emission = emulator.spectra["incident"]
@@ -147,7 +145,6 @@ def test_one_is_no_ensemble():
         get_architecture("pca", {"ensemble": 0})
 
 
-@pytest.mark.slow
 def test_spreads_of_lines_and_of_sums():
     """With the example's regressors made ensembles of shifted copies."""
     emulator = EmulatedGrid.example().emulator

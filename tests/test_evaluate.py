@@ -98,6 +98,7 @@ def test_the_error_that_is_there_is_found(evaluation):
     assert evaluation.architecture == "residual_table"
 
 
+@pytest.mark.slow
 def test_what_is_read_off_spectra(evaluation):
     found = evaluation.quantities["incident"]
     for name in ("ionising_photon_rate", "bolometric_luminosity"):
@@ -108,6 +109,7 @@ def test_what_is_read_off_spectra(evaluation):
     assert found["beta"].summary.worst < 1e-5
 
 
+@pytest.mark.slow
 def test_magnitudes_of_galaxies(evaluation):
     """All are 1% too bright, but for what stars of one age give them."""
     found = evaluation.photometry["incident"]
@@ -144,6 +146,7 @@ def test_derivatives(whole_evaluation):
         assert slopes.grid.p50 < 0.2 * slopes.size
 
 
+@pytest.mark.slow
 def test_json_holds_the_numbers(evaluation, tmp_path):
     evaluation.write_json(tmp_path / "new" / "numbers.json")
     written = json.loads((tmp_path / "new" / "numbers.json").read_text())
@@ -207,6 +210,7 @@ def without_derivatives(monkeypatch):
     )
 
 
+@pytest.mark.slow
 def test_lines(without_derivatives):
     measured = evaluate(
         EXAMPLE, spectra=["linecont"], galaxies=0, recoveries=0, progress=False
@@ -268,6 +272,7 @@ def test_numbers_that_are_none_are_null_in_json(tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_the_command(dimmer, tmp_path, monkeypatch, without_derivatives):
     """Without drawing again."""
     monkeypatch.setattr(

@@ -101,6 +101,7 @@ def test_a_fixed_value_is_a_collapsed_grid(emulated, axis):
             )
 
 
+@pytest.mark.slow
 def test_the_first_derivatives_are_continuous_and_those_of_differences(
     emulated, axis, free
 ):
@@ -149,6 +150,7 @@ def test_a_missing_value_is_named_with_both_remedies(emulated, axis):
         compile_model(total(emulated), varying=["tau_v"])
 
 
+@pytest.mark.slow
 def test_photometry_and_gradients_of_a_galaxy_model(emulated, axis):
     model = GalaxyModel.from_model(
         total(emulated),
@@ -218,6 +220,7 @@ def test_native_grids_are_interpolated_without_overshoot(tmp_path):
 NODES = np.array([0.0, 0.7, 1.0, 2.0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("degree", [3, 6])
 def test_meshes_interpolate_smooth_functions(degree):
     mesh = AxisMesh.between_nodes(NODES, degree, Varying("x", None), False)

@@ -260,6 +260,7 @@ def test_one_compilation_for_any_number(model):
     assert len(traces) == 1
 
 
+@pytest.mark.slow
 def test_batches_do_not_mix_galaxies(model):
     values = draw(19)
     found = joined(model, values, batch_size=8)
@@ -269,6 +270,7 @@ def test_batches_do_not_mix_galaxies(model):
     )
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_galaxies(model):
     def most_alive(n):
         return max(
@@ -335,6 +337,7 @@ def test_galaxies_that_bring_their_sfzh(native, filters, model):
     )
 
 
+@pytest.mark.slow
 def test_what_is_not_known_is_nan(model):
     values = draw(8)
     values["redshift"][1] = 5.5
@@ -568,6 +571,7 @@ def test_a_parameter_that_is_compiled_in_vain_is_named(emulated, how):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("units", ["Myr", "yr", "Gyr"])
 def test_bins_of_age_have_units_as_in_synthesizer(emulated, units):
     edges = np.array([[0, 30], [30, 100], [100, 1000]]) * Myr

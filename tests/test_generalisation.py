@@ -130,6 +130,7 @@ def test_an_emulator_that_gives_no_numbers_is_infinitely_wrong(grid):
     assert all(np.isfinite(part).all() for part in parts.values())
 
 
+@pytest.mark.slow
 def test_a_trajectory_passes_through_where_shorter_trainings_end(grid):
     """The first look is where a training of that length ends."""
     short = generalise(study(grid, epochs=10), progress=False).runs[0]

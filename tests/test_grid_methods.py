@@ -42,12 +42,19 @@ ROUNDING = 2e-4
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
 
-@pytest.fixture(scope="module", params=["two axes", "three axes"])
-def pair(request, three_axes):
+@pytest.fixture(
+    scope="module",
+    params=[
+        "two axes",
+        pytest.param("three axes", marks=pytest.mark.slow),
+    ],
+)
+def pair(request):
     """Return an emulated grid and a native one with the same arrays."""
     name, folder = EXAMPLE_NAME, example_folder()
     if request.param == "three axes":
-        name, folder = "three", three_axes
+        name = "three"
+        folder = request.getfixturevalue("three_axes")
     emulated = EmulatedGrid(name, grid_dir=folder)
     return emulated, hand_over(emulated, Grid(name, grid_dir=folder))
 
@@ -650,6 +657,7 @@ def test_bad_points_are_refused(where, message):
         EmulatedGrid.example().interpolate_grid_at_axes_value("linear")
 
 
+@pytest.mark.slow
 def test_no_file_is_needed_for_any_of_it(tmp_path, three_axes):
     weights = tmp_path / "three.emulator.hdf5"
     weights.write_bytes((three_axes / "three.emulator.hdf5").read_bytes())

@@ -158,6 +158,7 @@ def test_outside_the_domain_logarithms_are_recognised(point, told, three_axes):
     assert np.isnan(lnu).all()
 
 
+@pytest.mark.slow
 def test_an_emulator_knows_its_wavelengths_and_units(emulated):
     emulator = emulated.emulator
     np.testing.assert_array_equal(

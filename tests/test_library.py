@@ -536,6 +536,7 @@ def test_unknown_redshifts_are_bad_in_bands_that_see_nothing(tmp_path):
     assert not arrays["photometry/emergent"].any()
 
 
+@pytest.mark.slow
 def test_spectra_and_several_emissions(tmp_path):
     path = write_config(
         tmp_path,

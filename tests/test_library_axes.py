@@ -107,6 +107,7 @@ def luminosities(grid, model):
     return found.photo_lnu.to_value("erg/s/Hz")
 
 
+@pytest.mark.slow
 def test_each_galaxy_is_synthesizers_on_a_grid_collapsed_at_its_value(
     emulated, write
 ):
@@ -122,6 +123,7 @@ def test_each_galaxy_is_synthesizers_on_a_grid_collapsed_at_its_value(
     assert np.ptp(arrays["luminosities/emergent"][:, 0]) > 0.01 * got[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "stars",
     [
@@ -176,6 +178,7 @@ def test_spectra_that_do_not_vary_take_a_value_too(three_axes):
     np.testing.assert_array_equal(np.isnan(rows).all(axis=1), x < -4.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "prior", "end"),
     [
@@ -212,6 +215,7 @@ def test_fixed_values_beyond_an_axis_are_refused(write):
         LibraryConfig.read(write({LOG: 0}))
 
 
+@pytest.mark.slow
 def test_galaxies_beyond_an_axis_are_skipped(write, tmp_path):
     path = write({LOG: {"uniform": [-4.5, -0.5]}}, draws={"n": 16})
     library = LibraryConfig.read(path).library
@@ -273,6 +277,7 @@ def dense(tmp_path_factory):
     return Grid("dense", grid_dir=folder)
 
 
+@pytest.mark.slow
 def test_units_of_an_axis(dense):
     """As in Synthesizer, plain numbers are in those of the grid."""
     model = NebularEmission(dense)
@@ -298,6 +303,7 @@ def test_units_of_an_axis(dense):
 # Tolerances.
 
 
+@pytest.mark.slow
 def test_the_tolerance_is_that_of_the_compiled_model(write):
     full = LibraryConfig.read(write({AXIS: 0.01}, tolerance=0)).library
     assert full.tolerance == 0
@@ -339,6 +345,7 @@ def test_invalid_tolerances_are_refused(write, tolerance):
 # Memory.
 
 
+@pytest.mark.slow
 def test_the_memory_of_a_galaxy_is_an_upper_limit_of_xlas(emulated):
     """Neither far too little, nor so much that batches are tiny."""
     model = make_library(

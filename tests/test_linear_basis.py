@@ -56,6 +56,7 @@ def magnitudes(spectra, true, lam):
     return np.abs(2.5 * np.log10(flux[bright] / expected[bright]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
 def test_magnitudes_are_those_of_whole_spectra(native, make):
     """In other bands and galaxies than the basis was chosen by, with dust."""
@@ -77,6 +78,7 @@ def test_magnitudes_are_those_of_whole_spectra(native, make):
     assert differences.max() < 50 * TOLERANCE
 
 
+@pytest.mark.slow
 def test_a_larger_tolerance_needs_fewer_components(native):
     sizes = [
         len(
@@ -109,6 +111,7 @@ def test_a_tolerance_is_a_number(native, tolerance):
         compile_model(IncidentEmission(native), tolerance=tolerance)
 
 
+@pytest.mark.slow
 def test_gradients_are_those_of_whole_spectra(native):
     """Of the luminosity in bands, by the stars at each node."""
     weights = jnp.asarray(bands(native._lam))

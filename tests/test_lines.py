@@ -140,6 +140,7 @@ def agree(got, true, rtol=3e-6, lines=slice(None)):
         np.testing.assert_allclose(ours, theirs[lines], rtol=rtol)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_lines_are_those_of_synthesizer(
     name, emulated, native_with_emulated_arrays
@@ -559,6 +560,7 @@ def test_lines_and_their_outputs_go_together(emulated):
         GalaxyModel.from_model(model, outputs="line_fluxes", lines=[HBETA])
 
 
+@pytest.mark.slow
 def test_a_library_of_lines(tmp_path, native_with_emulated_arrays):
     """Its file has the ids, wavelengths and units of the lines."""
     config = {

@@ -29,6 +29,7 @@ from synthesizer_emulator.gridfile.native import NativeGrid
 EXAMPLE = example_folder() / f"{EXAMPLE_NAME}.hdf5"
 
 
+@pytest.mark.slow
 def test_galaxies_are_those_of_synthesizer(native, header):
     """SFZH, spectrum and fluxes, by Synthesizer's own galaxy."""
     drawn = magnitudes.random_histories(header.axes, 52, seed=1)
@@ -66,6 +67,7 @@ def test_galaxies_are_those_of_synthesizer(native, header):
         )
 
 
+@pytest.mark.slow
 def test_galaxies_are_younger_than_the_universe(header):
     drawn = magnitudes.random_histories(header.axes, 52, seed=2)
     assert (drawn.max_age <= Planck18.age(drawn.redshift).to_value("yr")).all()
@@ -73,6 +75,7 @@ def test_galaxies_are_younger_than_the_universe(header):
     assert drawn.redshift.min() == 0 and drawn.redshift.max() == 5
 
 
+@pytest.mark.slow
 def test_galaxies_have_one_node_on_further_axes(tmp_path):
     path = write_analytic_grid(
         tmp_path / "three.hdf5", n_ages=8, n_metals=4, n_parameters=3

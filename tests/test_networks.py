@@ -33,6 +33,7 @@ def test_the_gated_activation_is_that_of_speculator():
     np.testing.assert_allclose(gate(x[2]), expected[2], rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("activation", "batch_norm"), [("tanh", False), (GATED, True)]
 )
@@ -56,6 +57,7 @@ def test_leaky_relu_is_that_of_the_payne():
     np.testing.assert_allclose(ACTIVATIONS["leaky_relu"](x), [-0.02, 3.0])
 
 
+@pytest.mark.slow
 def test_dropout_leaves_out_features_only_in_training():
     network = MLP(4, (512,), 1, dropout=0.25, rngs=nnx.Rngs(0))
     x = RNG.normal(size=(1, 4)).astype(np.float32)
@@ -69,6 +71,7 @@ def test_dropout_leaves_out_features_only_in_training():
     np.testing.assert_array_equal(network(x), network(x))
 
 
+@pytest.mark.slow
 def test_batch_norm_goes_by_the_batch_and_remembers():
     network = MLP(4, (6,), 6, batch_norm=True, rngs=nnx.Rngs(0))
     norm = network.activations[0].norm
@@ -125,6 +128,7 @@ def test_convolutions_give_back_the_length(n):
     assert single.shape == (n,)
 
 
+@pytest.mark.slow
 def test_the_decoder_widens_by_a_transposed_convolution():
     """Against the definition: each input adds a kernel to the output."""
     stride, kernel, channels, n = 3, 5, 2, 30

@@ -15,6 +15,9 @@ from synthesizer_emulator.wavelengths import identity, selection
 from synthesizer_emulator.weights.file import read_weights
 from synthesizer_emulator.weights.points import PointArrays
 
+# Training takes seconds.
+pytestmark = pytest.mark.slow
+
 # Settings that NumPy can evaluate, and one that needs JAX.
 KINDS = {
     "default": ({}, True),
@@ -26,14 +29,8 @@ KINDS = {
 
 @pytest.fixture(
     scope="module",
-    params=[
-        pytest.param(
-            kind,
-            id=name,
-            marks=pytest.mark.slow if name == "half the trend" else (),
-        )
-        for name, kind in KINDS.items()
-    ],
+    params=KINDS.values(),
+    ids=KINDS,
 )
 def weights(request, tmp_path_factory):
     """Return weights of the analytic grid, and whether NumPy has them."""
@@ -66,7 +63,6 @@ def assert_same(found, expected):
         assert errors.max() < 3e-4
 
 
-@pytest.mark.slow
 def test_it_is_what_the_networks_give_at_the_nodes(weights):
     weights, by_numpy = weights
     arrays, networks = at_nodes(weights)
@@ -175,7 +171,6 @@ for grid in grids:
 """
 
 
-@pytest.mark.slow
 def test_nothing_is_loaded_or_started_before_it_is_needed():
     """Galaxies and collapsed grids come of nodes without a JAX backend."""
     done = subprocess.run(

@@ -116,6 +116,7 @@ def test_normalised_spectra_and_their_norms_are_the_spectra(
     np.testing.assert_array_equal(made.norms[:, 0], samples.log_norm)
 
 
+@pytest.mark.slow
 def test_the_encoder_is_not_kept(samples):
     _, made = fit(samples, "three_component", SMALL)
     names = " ".join(described(made.emulator))
@@ -137,6 +138,7 @@ def test_bounded_pixels_stay_within_what_the_samples_have():
     assert np.ptp(outputs) > 0.9 * (high - low)
 
 
+@pytest.mark.slow
 def test_members_of_the_payne_share_the_last_layer(samples):
     """The second member is trained through the first one's last layer."""
     _, one = fit(samples, "payne", {"hidden": [8]})
@@ -152,6 +154,7 @@ def test_members_of_the_payne_share_the_last_layer(samples):
     assert not np.allclose(second(x)[1:], alone(x)[1:], rtol=0.01)
 
 
+@pytest.mark.slow
 def test_the_payne_sees_labels_from_minus_to_plus_a_half(samples, monkeypatch):
     seen = []
 

@@ -17,6 +17,7 @@ from synthesizer_emulator.grid.refine import at_points, on_mesh, scaled_nodes
 AGES = np.array([2.0, 5.0, 30.0, 800.0])
 
 
+@pytest.mark.slow
 def test_refined_axes_keep_the_nodes_and_put_others_between(emulated):
     fine = EmulatedGrid.example(refine={"metallicities": 4, "ages": 2})
     assert fine.shape == (111, 25, emulated.nlam)
@@ -105,6 +106,7 @@ def test_names_follow_the_axes(emulated):
     )
 
 
+@pytest.mark.slow
 def test_grids_of_two_axes_don_t_share_particle_weights(emulated):
     """The trap of Synthesizer's cache, which goes by the grid's name."""
     rng = np.random.default_rng(0)

@@ -574,6 +574,7 @@ def test_each_galaxy_has_its_own_value_on_an_axis(create, three, name):
         create(GalaxyBasis, **free(three, **params))
 
 
+@pytest.mark.slow
 def test_values_beyond_an_axis_are_refused_or_skipped(
     create, three, monkeypatch
 ):
@@ -600,6 +601,7 @@ def test_values_beyond_an_axis_are_refused_or_skipped(
     assert library["photometry"].shape == (2, 5)
 
 
+@pytest.mark.slow
 def test_an_axis_without_values_is_named(create, three):
     with pytest.raises(
         MissingAttribute, match=f"'{AXIS}', an axis of .*Give it.*or collapse"
@@ -607,6 +609,7 @@ def test_an_axis_without_values_is_named(create, three):
         create(EmulatedGalaxyBasis, **free(three))
 
 
+@pytest.mark.slow
 def test_parts_of_another_tolerance_are_not_mixed(create, monkeypatch):
     abouts = []
 

@@ -34,6 +34,7 @@ def make_points(nodes, n):
     return RNG.uniform(low, high, (n, len(nodes)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
 def test_linear_table_agrees_with_scipy(shape):
     nodes, values = make_nodes(shape), RNG.normal(size=(*shape, 2))
@@ -189,6 +190,7 @@ def test_smoothing_keeps_lines_and_removes_sharp_parts():
     np.testing.assert_array_equal(smoothed(make_nodes((7, 5)), few), few)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alike", [True, False])
 def test_sharp_parts_are_shared_or_damped(alike):
     """Midway between two nodes of the short axis."""

@@ -45,6 +45,7 @@ def predictions(model):
     return np.stack([model(x) for x in np.asarray(X[:20], np.float32)])
 
 
+@pytest.mark.slow
 def test_it_learns():
     model, history = train(network(), X, Y, CONFIG)
     assert history.validation[-1] < 0.02 * history.validation[0]
@@ -86,6 +87,7 @@ def test_the_best_model_is_returned_and_not_the_last():
     np.testing.assert_allclose(loss, min(history.validation), rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_batch_norms_follow_the_data_and_gates_are_learned():
     model, history = train(
         network(batch_norm=True, activation=GATED), 5 + 3 * X, Y, CONFIG
@@ -125,6 +127,7 @@ def test_members_differ_but_are_judged_alike():
         np.testing.assert_allclose(loss, history.validation[-1], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_it_stops_when_nothing_gets_better():
     noise = RNG.normal(size=Y.shape)
     config = TrainingConfig(
@@ -141,6 +144,7 @@ def test_a_training_that_diverges_says_so():
         train(network(), X, Y, config)
 
 
+@pytest.mark.slow
 def test_cosine_falls_to_zero_and_plateau_in_halves():
     _, history = train(network(), X, Y, CONFIG)
     rates = np.array(history.learning_rate)

@@ -128,6 +128,7 @@ def test_scattered_samples_become_a_grid(built):
     assert report.provenance.trained_on == "256 scattered samples of 2 files"
 
 
+@pytest.mark.slow
 def test_what_samples_store_is_interpolated_to_the_nodes(built):
     folder, _ = built
     grid = EmulatedGrid("runs", grid_dir=folder)
@@ -141,6 +142,7 @@ def test_what_samples_store_is_interpolated_to_the_nodes(built):
         )
 
 
+@pytest.mark.slow
 def test_the_errors_are_those_of_samples_kept_out(built):
     folder, report = built
     emulator = EmulatedGrid("runs", grid_dir=folder).emulator
@@ -165,6 +167,7 @@ def test_the_errors_are_those_of_samples_kept_out(built):
     )
 
 
+@pytest.mark.slow
 def test_the_author_and_notes_are_kept(built):
     folder, _ = built
     card = EmulatedGrid("runs", grid_dir=folder).provenance

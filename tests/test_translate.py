@@ -615,6 +615,7 @@ def test_dust_that_shines_beyond_the_wavelengths(generator, reddest):
         np.testing.assert_allclose(got[bright], true[bright], rtol=2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", ["total", "bimodal pacman"])
 def test_energy_balance_where_wavelengths_end_early(make):
     grid = cut_grid(5e4)
@@ -670,6 +671,7 @@ def test_thresholds_that_are_not_known_leave_nothing_known(native):
         assert np.isnan(compiled.spectra(share, values)["masked"]).all()
 
 
+@pytest.mark.slow
 def test_wavelengths_that_filters_see_are_enough(native):
     hat = {"lam_min": 9000 * angstrom, "lam_max": 20000 * angstrom}
     filters = FilterCollection(tophat_dict={"hat": hat})

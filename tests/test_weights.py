@@ -480,6 +480,7 @@ def test_the_domain_of_samples_may_be_wider(sealed):
     assert read_weights(sealed).domain[0].high == 2e10
 
 
+@pytest.mark.slow
 def test_every_field_of_a_shape_is_checked(sealed):
     entry = "spectra/incident/shape"
     shape = said_in(sealed, entry)
@@ -492,6 +493,7 @@ def test_every_field_of_a_shape_is_checked(sealed):
     refuse_all(sealed, entry, [*attacks(shape), *bad])
 
 
+@pytest.mark.slow
 def test_every_tensor_is_checked(sealed, tmp_path):
     """At the latest when it is used."""
     entry = "spectra/incident/tensors"
