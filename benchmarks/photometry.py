@@ -69,6 +69,12 @@ def galaxies(n: int) -> dict[str, Any]:
     }
 
 
+def open_grid() -> EmulatedGrid:
+    """Return the grid at R = 300."""
+    lam = np.exp(np.arange(np.log(900.0), np.log(61_500.0), 0.5 / RESOLUTION))
+    return EmulatedGrid(GRID, new_lam=lam * angstrom)
+
+
 def make_model(grid: EmulatedGrid, *free: str, **options: Any) -> GalaxyModel:
     """Return the photometry of galaxies, with free axes besides `tau_v`."""
     return GalaxyModel.from_model(
@@ -211,8 +217,7 @@ def main() -> None:
     target = record.json_argument(__doc__)
     warnings.simplefilter("ignore")
     jax.config.update("jax_cpu_enable_async_dispatch", False)
-    lam = np.exp(np.arange(np.log(900.0), np.log(61_500.0), 0.5 / RESOLUTION))
-    grid = EmulatedGrid(GRID, new_lam=lam * angstrom)
+    grid = open_grid()
     values = galaxies(N_GALAXIES)
     compiling, models = {}, {}
     for way, make in {
