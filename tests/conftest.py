@@ -31,6 +31,7 @@ install_import_hook(
                 "metal_dists",
                 "observer",
                 "sf_hists",
+                "shifted_bands",
                 "terms",
                 "transmission",
                 "values",

@@ -194,11 +194,15 @@ def stack_parameters(
         attribute = _ATTRIBUTES.get(parameter, parameter)
         what = f"'{parameter}' of {name}"
         given = [getattr(h, attribute) for h in histories]
-        if {type(value) for value in given} <= _SCALARS:
-            # Without units, as converting each takes longer than a galaxy.
+        # Those without units are not converted, which takes longer than a
+        # galaxy.
+        kinds = {type(value) for value in given}
+        if kinds <= _SCALARS:
             columns[parameter] = np.array(given, np.float64)
             continue
-        values = [np.asarray(in_units(what, v, units)) for v in given]
+        values = given
+        if kinds != {np.ndarray}:
+            values = [np.asarray(in_units(what, v, units)) for v in given]
         shapes = {value.shape for value in values}
         if len(shapes) != 1:
             raise InconsistentArguments(

@@ -120,7 +120,7 @@ class Curve:
     @classmethod
     def from_filter(cls, filt: Filter) -> "Curve":
         """Return the curve of one of Synthesizer's filters."""
-        nu, transmission = _support(filt)
+        nu, transmission = support(filt)
         # A point at zero wavelength has infinite frequency; up to it the
         # transmission is that of the point before.
         finite = np.isfinite(nu)
@@ -164,7 +164,7 @@ class Curve:
 
 def open_range(filt: Filter) -> tuple[float, float]:
     """Return the bluest and the reddest wavelength of a filter, Angstrom."""
-    nu, _ = _support(filt)
+    nu, _ = support(filt)
     low, high = _C_ANGSTROM / nu[[0, -1]]
     return float(high), float(low)
 
@@ -179,7 +179,7 @@ def _slack(dtype: np.dtype) -> float:
     return 2.0 * float(info.eps) if info.bits < _DOUBLE else 0.0
 
 
-def _support(
+def support(
     filt: Filter,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return frequencies, Hz, ascending, and transmissions, (n,) each.
