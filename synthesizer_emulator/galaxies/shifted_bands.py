@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -68,7 +68,7 @@ class ShiftedBands:
     @classmethod
     def from_windows(
         cls, windows: Sequence["Window"], lam: NDArray[np.float64]
-    ) -> Self:
+    ) -> "ShiftedBands":
         """Combine the tabulated weights of filters.
 
         Args:
