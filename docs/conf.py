@@ -45,6 +45,7 @@ _host = json.loads((_benchmarks / "host_suite.json").read_text())
 _speed = json.loads((_benchmarks / "speed.json").read_text())
 _attack = json.loads((_benchmarks / "attack.json").read_text())
 _dust = json.loads((_benchmarks / "synference_dust.json").read_text())
+_first = json.loads((_benchmarks / "first_galaxy.json").read_text())
 _photometry = {
     device: json.loads((_benchmarks / f"{name}.json").read_text())
     for device, name in (("CPU", "photometry"), ("GPU", "photometry_gpu"))
@@ -359,6 +360,16 @@ myst_substitutions = {
             ("spectra", f"{measured['emulator']['spectra_per_second']:,.0f}"),
         )
     },
+    "first_galaxy": _table(
+        "| | " + " | ".join(_first["seconds"]["first process"]) + " |",
+        *(
+            f"| {process} | "
+            + " | ".join(f"{value:.2f}" for value in seconds.values())
+            + " |"
+            for process, seconds in _first["seconds"].items()
+        ),
+    ),
+    "first_galaxy_commit": _first["commit"],
     "photometry_lam": f"{_photometry['CPU']['wavelengths']:,}",
     "libraries_commit": _libraries["commit"],
     "libraries_galaxies": f"{_libraries['galaxies']:,}",
