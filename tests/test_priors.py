@@ -1,5 +1,6 @@
 """Priors, draws and parameters, against scipy and astropy."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from astropy.cosmology import FlatLambdaCDM, Planck18
@@ -8,10 +9,12 @@ from synthesizer.exceptions import InconsistentArguments
 
 from synthesizer_emulator.library import (
     Choice,
+    Dirichlet,
     Draws,
     Fixed,
     LogUniform,
     Normal,
+    StudentT,
     Uniform,
 )
 from synthesizer_emulator.library.parameters import Parameters
@@ -19,27 +22,78 @@ from synthesizer_emulator.library.parameters import Parameters
 U = (np.arange(2000) + 0.5) / 2000
 
 
-@pytest.mark.parametrize(
-    ("prior", "true"),
-    [
-        (Uniform(-1.0, 3.0), stats.uniform(-1, 4)),
-        (LogUniform(1e-3, 10.0), stats.loguniform(1e-3, 10)),
-        (Normal(2.0, 0.5), stats.norm(2, 0.5)),
-        (Normal(1.0, 2.0, low=0.0), stats.truncnorm(-0.5, np.inf, 1, 2)),
-        (Normal(0.0, 1.0, 8.0, 9.0), stats.truncnorm(8, 9)),
-        (Normal(0.0, 1.0, -9.0, -8.0), stats.truncnorm(-9, -8)),
-    ],
-    ids=[
-        "uniform",
-        "log-uniform",
-        "normal",
-        "truncated",
-        "upper tail",
-        "lower tail",
-    ],
-)
-def test_priors_are_the_distributions(prior, true):
+DISTRIBUTIONS = {
+    "uniform": (Uniform(-1.0, 3.0), stats.uniform(-1, 4)),
+    "log-uniform": (LogUniform(1e-3, 10.0), stats.loguniform(1e-3, 10)),
+    "normal": (Normal(2.0, 0.5), stats.norm(2, 0.5)),
+    "truncated": (
+        Normal(1.0, 2.0, low=0.0),
+        stats.truncnorm(-0.5, np.inf, 1, 2),
+    ),
+    "upper tail": (Normal(0.0, 1.0, 8.0, 9.0), stats.truncnorm(8, 9)),
+    "lower tail": (Normal(0.0, 1.0, -9.0, -8.0), stats.truncnorm(-9, -8)),
+    "continuity": (StudentT(0.0, 0.3), stats.t(2.0, 0.0, 0.3)),
+    "heavy tails": (StudentT(1.0, 2.0, df=1.0), stats.cauchy(1.0, 2.0)),
+}
+
+
+@pytest.fixture(params=DISTRIBUTIONS.values(), ids=DISTRIBUTIONS)
+def distribution(request):
+    return request.param
+
+
+def test_priors_are_the_distributions(distribution):
+    prior, true = distribution
     np.testing.assert_allclose(prior.quantile(U), true.ppf(U), rtol=1e-9)
+
+
+def test_traced_quantiles_are_the_same(distribution, double_precision):
+    prior, true = distribution
+    u = np.concatenate([U, 10.0 ** -np.arange(4.0, 12.0)])
+    found = prior.quantile(jnp.asarray(u))
+    np.testing.assert_allclose(found, true.ppf(u), rtol=1e-6, atol=5e-6)
+
+
+def test_traced_quantiles_in_single_precision(distribution):
+    prior, true = distribution
+    found = prior.quantile(jnp.asarray(U, jnp.float32))
+    scale = true.ppf(0.84) - true.ppf(0.16)
+    np.testing.assert_allclose(
+        found, true.ppf(U), rtol=1e-4, atol=2e-3 * scale
+    )
+
+
+def test_densities_are_those_of_the_distributions(distribution):
+    prior, true = distribution
+    x = true.ppf(U)
+    np.testing.assert_allclose(
+        prior.log_density(x), true.logpdf(x), rtol=1e-4, atol=1e-4
+    )
+    below = prior.log_density(prior.quantile(np.zeros(1)) - 1.0)
+    assert (below == -np.inf) | np.isfinite(true.logpdf(-1e3))
+
+
+def test_latent_variables_give_dirichlet_fractions():
+    """Each fraction of a Dirichlet distribution has a beta distribution."""
+    draws = np.random.default_rng(3).random((20_000, 4))
+    z = Dirichlet(0.7, size=4).quantile(draws)
+    remaining = np.cumprod(np.column_stack([np.ones(len(z)), z]), axis=1)
+    fractions = remaining * np.column_stack([1.0 - z, np.ones(len(z))])
+    np.testing.assert_allclose(fractions.sum(axis=1), 1.0)
+    for fraction in fractions.T:
+        test = stats.kstest(fraction, stats.beta(0.7, 4 * 0.7).cdf)
+        assert test.pvalue > 1e-4
+
+
+def test_traced_latent_variables_are_the_same():
+    prior = Dirichlet(0.7, size=3)
+    u = np.random.default_rng(3).random((500, 3))
+    np.testing.assert_allclose(
+        prior.quantile(jnp.asarray(u)), prior.quantile(u), atol=2e-5
+    )
+    z = np.array([0.2, 0.5, 0.9])
+    expected = stats.beta([2.1, 1.4, 0.7], 0.7).logpdf(z)
+    np.testing.assert_allclose(prior.log_density(z), expected, rtol=1e-5)
 
 
 def test_choices_and_fixed_values():

@@ -4,7 +4,9 @@ from .file import merge as merge
 from .history import History as History
 from .library import Library as Library
 from .priors import Choice as Choice
+from .priors import Dirichlet as Dirichlet
 from .priors import Fixed as Fixed
 from .priors import LogUniform as LogUniform
 from .priors import Normal as Normal
+from .priors import StudentT as StudentT
 from .priors import Uniform as Uniform

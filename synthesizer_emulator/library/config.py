@@ -43,7 +43,6 @@ from synthesizer_emulator.library.parts import ON_BAD
 from synthesizer_emulator.library.priors import (
     PRIORS,
     Fixed,
-    Normal,
     Prior,
 )
 from synthesizer_emulator.units import parse_quantity
@@ -93,8 +92,9 @@ _CURVES_AND_IGM = {
 }
 _BUILDABLE = {**_MODELS, **_DUST, **_CURVES_AND_IGM}
 
-# The options of any prior.
+# The options of any prior, and of some.
 _OPTIONS = ("units", "of", "size")
+_OWN_OPTIONS = {"normal": ("low", "high"), "student_t": ("df",)}
 
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _QUANTITY = re.compile(rf"({_NUMBER.pattern})\s+([^\W\d].*)")
@@ -410,10 +410,10 @@ def _prior(entry: str, config: Any) -> Prior:
         options = {k: v for k, v in config.items() if k != name}
         if "size" in options:
             options["size"] = _whole(options["size"])
-        bounds = ("low", "high") if prior is Normal else ()
-        check_keys(name, options, (), (*_OPTIONS, *bounds))
+        own = _OWN_OPTIONS.get(name, ())
+        check_keys(name, options, (), (*_OPTIONS, *own))
         numbers = config[name]
-        if name in ("choice", "fixed"):
+        if name in ("choice", "fixed", "dirichlet"):
             return prior(numbers, **options)
         if not isinstance(numbers, list) or len(numbers) != 2:
             raise InconsistentArguments(

@@ -1,23 +1,41 @@
 """Prior distributions of parameters.
 
 A prior is sampled with its quantile function, at random numbers between 0 and
-1 from `Draws`. The quantile functions of scipy.stats are not used, because
-their last digits differ from those of existing libraries.
+1 from `Draws`, or at points of the unit hypercube in a fit; arrays of JAX may
+be traced. The quantile functions of scipy.stats are not used, because their
+last digits differ from those of existing libraries.
 """
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING, dataclass, fields
-from typing import Any
+from functools import cached_property, partial
+from typing import Any, TypeVar
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import Array
+from jax.scipy import stats as jax_stats
+from jax.scipy.special import logit, ndtri
+from jax.typing import ArrayLike
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.interpolate import PchipInterpolator
+from scipy.special import expit
+from scipy.stats import beta, norm
+from scipy.stats import t as student_t
 from synthesizer.exceptions import InconsistentArguments
 
 from synthesizer_emulator.units import PURE, parse_unit, units_of
 from synthesizer_emulator.validation import check_number, check_whole
+
+# Arrays of NumPy or of JAX; a function returns the kind that it is given.
+AnyArray = TypeVar("AnyArray", NDArray[np.float64], Array)
+
+# The range of ln(u / (1 - u)) in which a quantile function is tabulated, and
+# the number of intervals. Beyond it are 3e-16 of the probability.
+_LARGEST_LOGIT, _INTERVALS = 36.0, 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,14 +100,29 @@ class Prior(ABC):
         return 1 if self.size is None else self.size
 
     @abstractmethod
-    def quantile(self, u: NDArray[np.float64]) -> NDArray[np.float64]:
+    def quantile(self, u: AnyArray) -> AnyArray:
         """Return the quantiles: the inverse of the cumulative distribution.
 
         Args:
-            u (np.ndarray of float): Probabilities, 0 to 1, of any shape.
+            u (array of float): Probabilities, 0 to 1, (..., n) with the
+                `dimensions` of the prior last if it `is_array`, otherwise of
+                any shape. They may be traced by JAX.
 
         Returns:
-            np.ndarray of float: The values, of the same shape.
+            array of float: The values, of the same shape and kind.
+        """
+
+    @abstractmethod
+    def log_density(self, values: ArrayLike) -> Array:
+        """Return the natural logarithm of the probability density.
+
+        Args:
+            values (array of float): The values, as returned by `quantile`.
+
+        Returns:
+            Array: The logarithm, minus infinity outside the support, of the
+                same shape; of a `Choice` or `Fixed` value, that of the
+                probability.
         """
 
     @abstractmethod
@@ -109,9 +142,15 @@ class Uniform(Prior):
     low: float
     high: float
 
-    def quantile(self, u: NDArray[np.float64]) -> NDArray[np.float64]:
+    def quantile(self, u: AnyArray) -> AnyArray:
         """Return the quantiles."""
         return self.low + (self.high - self.low) * u
+
+    def log_density(self, values: ArrayLike) -> Array:
+        """Return the logarithm of the density."""
+        x = jnp.asarray(values)
+        inside = (x >= self.low) & (x <= self.high)
+        return jnp.where(inside, -math.log(self.high - self.low), -jnp.inf)
 
     def _check(self) -> None:
         _check_ascending("uniform", self.low, self.high)
@@ -129,9 +168,18 @@ class LogUniform(Prior):
     low: float
     high: float
 
-    def quantile(self, u: NDArray[np.float64]) -> NDArray[np.float64]:
+    def quantile(self, u: AnyArray) -> AnyArray:
         """Return the quantiles."""
         return self.low * (self.high / self.low) ** u
+
+    def log_density(self, values: ArrayLike) -> Array:
+        """Return the logarithm of the density."""
+        x = jnp.asarray(values)
+        inside = (x >= self.low) & (x <= self.high)
+        norm = math.log(math.log(self.high / self.low))
+        return jnp.where(
+            inside, -jnp.log(jnp.where(inside, x, 1.0)) - norm, -jnp.inf
+        )
 
     def _check(self) -> None:
         _check_ascending("log_uniform", self.low, self.high)
@@ -154,23 +202,94 @@ class Normal(Prior):
     low: float = -math.inf
     high: float = math.inf
 
-    def quantile(self, u: NDArray[np.float64]) -> NDArray[np.float64]:
+    def quantile(self, u: AnyArray) -> AnyArray:
         """Return the quantiles."""
         start = (self.low - self.mean) / self.sigma
         end = (self.high - self.mean) / self.sigma
+        upper = start > 0
         # Use the tail in which the digits are kept.
-        if start > 0:
+        if upper:
             low, high = norm.sf(start), norm.sf(end)
-            scaled = norm.isf(low + (high - low) * u)
         else:
             low, high = norm.cdf(start), norm.cdf(end)
-            scaled = norm.ppf(low + (high - low) * u)
+        inside = low + (high - low) * u
+        if isinstance(u, Array):
+            scaled = -ndtri(inside) if upper else ndtri(inside)
+            return jnp.clip(
+                self.mean + self.sigma * scaled, self.low, self.high
+            )
+        scaled = norm.isf(inside) if upper else norm.ppf(inside)
         return np.clip(self.mean + self.sigma * scaled, self.low, self.high)
+
+    def log_density(self, values: ArrayLike) -> Array:
+        """Return the logarithm of the density."""
+        x = jnp.asarray(values)
+        start = (self.low - self.mean) / self.sigma
+        end = (self.high - self.mean) / self.sigma
+        if start > 0:
+            inside = norm.sf(start) - norm.sf(end)
+        else:
+            inside = norm.cdf(end) - norm.cdf(start)
+        density = jax_stats.norm.logpdf(x, self.mean, self.sigma)
+        return jnp.where(
+            (x >= self.low) & (x <= self.high),
+            density - math.log(inside),
+            -jnp.inf,
+        )
 
     def _check(self) -> None:
         check_number("mean of normal", self.mean, -math.inf)
         check_number("sigma of normal", self.sigma, 0.0, open_ends=True)
         _check_ascending("normal", self.low, self.high, infinite=True)
+
+
+@dataclass(frozen=True)
+class StudentT(Prior):
+    """Student's t distribution.
+
+    With a scale of 0.3 and 2 degrees of freedom, the continuity prior of Leja
+    et al. (2019, ApJ 876, 3) for the `logsfr_ratios` of `Continuity`
+    histories.
+
+    Attributes:
+        mean (float): The centre.
+        sigma (float): The scale.
+        df (float): The degrees of freedom.
+    """
+
+    mean: float
+    sigma: float
+    df: float = 2.0
+
+    def quantile(self, u: AnyArray) -> AnyArray:
+        """Return the quantiles."""
+        if isinstance(u, Array):
+            return self.mean + self.sigma * jnp.sinh(self._table(u))
+        return self.mean + self.sigma * student_t.ppf(u, self.df)
+
+    def log_density(self, values: ArrayLike) -> Array:
+        """Return the logarithm of the density."""
+        return jax_stats.t.logpdf(
+            jnp.asarray(values), self.df, self.mean, self.sigma
+        )
+
+    @cached_property
+    def _table(self) -> "_Table":
+        """The inverse hyperbolic sine of the quantiles."""
+        distribution = student_t(self.df)
+
+        def lower(u: NDArray[np.float64]) -> NDArray[np.float64]:
+            return np.arcsinh(distribution.ppf(u))
+
+        def upper(u: NDArray[np.float64]) -> NDArray[np.float64]:
+            return np.arcsinh(distribution.isf(u))
+
+        return _Table.from_function(lower, upper)
+
+    def _check(self) -> None:
+        check_number("mean of student_t", self.mean, -math.inf)
+        check_number("sigma of student_t", self.sigma, 0.0, open_ends=True)
+        check_number("df of student_t", self.df, 0.0, open_ends=True)
 
 
 @dataclass(frozen=True)
@@ -183,11 +302,21 @@ class Choice(Prior):
 
     values: Sequence[float]
 
-    def quantile(self, u: NDArray[np.float64]) -> NDArray[np.float64]:
+    def quantile(self, u: AnyArray) -> AnyArray:
         """Return the quantiles."""
         n = len(self.values)
-        index = np.minimum((n * np.asarray(u)).astype(int), n - 1)
-        return np.asarray(self.values, np.float64)[index]
+        values = np.asarray(self.values, np.float64)
+        if isinstance(u, Array):
+            index = jnp.minimum((n * u).astype(int), n - 1)
+            return jnp.asarray(values, float)[index]
+        return values[np.minimum((n * np.asarray(u)).astype(int), n - 1)]
+
+    def log_density(self, values: ArrayLike) -> Array:
+        """Return the logarithm of the probability of each value."""
+        listed = jnp.asarray(self.values, float)
+        x = jnp.asarray(values, float)
+        equal = jnp.isclose(x[..., None], listed, rtol=1e-6, atol=0.0)
+        return jnp.log(equal.mean(axis=-1))
 
     def _check(self) -> None:
         if not isinstance(self.values, list | tuple) or not self.values:
@@ -196,6 +325,60 @@ class Choice(Prior):
             )
         for value in self.values:
             check_number("each of choice", value, -math.inf)
+
+
+@dataclass(frozen=True)
+class Dirichlet(Prior):
+    """The latent variables of a symmetric Dirichlet distribution.
+
+    For the `z_fraction` of `Dirichlet` histories: the star formation rates in
+    `size` + 1 bins, divided by their sum, then follow the distribution. The
+    variables are independent, each with a beta distribution (Leja et al. 2017,
+    ApJ 837, 170, section 3).
+
+    Attributes:
+        concentration (float): The concentration; 1 for equal probability of
+            all fractions.
+    """
+
+    concentration: float
+
+    def quantile(self, u: AnyArray) -> AnyArray:
+        """Return the quantiles."""
+        if isinstance(u, Array):
+            columns = [t(u[..., i]) for i, t in enumerate(self._tables)]
+            return jax.nn.sigmoid(jnp.stack(columns, axis=-1))
+        return beta.ppf(u, self._first, self.concentration)
+
+    def log_density(self, values: ArrayLike) -> Array:
+        """Return the logarithm of the density."""
+        return jax_stats.beta.logpdf(
+            jnp.asarray(values), self._first, self.concentration
+        )
+
+    @property
+    def _first(self) -> NDArray[np.float64]:
+        """The first parameters of the beta distributions, (size,)."""
+        return self.concentration * np.arange(self.dimensions, 0, -1.0)
+
+    @cached_property
+    def _tables(self) -> "list[_Table]":
+        """The logits of the quantiles of each variable."""
+        return [
+            _Table.from_function(
+                partial(_beta_logit, first, self.concentration),
+                partial(_minus_beta_logit, self.concentration, first),
+            )
+            for first in self._first
+        ]
+
+    def _check(self) -> None:
+        check_number("dirichlet", self.concentration, 0.0, open_ends=True)
+        if self.size is None:
+            raise InconsistentArguments(
+                "dirichlet needs a size, the number of bins less one, as in "
+                "{dirichlet: 1, size: 5}."
+            )
 
 
 @dataclass(frozen=True)
@@ -224,10 +407,23 @@ class Fixed(Prior):
         """Number of random numbers per galaxy, 0."""
         return 0
 
-    def quantile(self, u: NDArray[np.float64]) -> NDArray[np.float64]:
+    def quantile(self, u: AnyArray) -> AnyArray:
         """Return the value for each row of u, (n, ...)."""
-        value = np.asarray(self.value, np.float64)
-        return np.broadcast_to(value, (len(u), *value.shape))
+        fixed: NDArray[np.float64] = np.asarray(self.value, np.float64)
+        if isinstance(u, Array):
+            shape = (*u.shape[:-1], *fixed.shape)
+            return jnp.broadcast_to(jnp.asarray(fixed, float), shape)
+        return np.broadcast_to(fixed, (len(u), *fixed.shape))
+
+    def log_density(self, values: ArrayLike) -> Array:
+        """Return the logarithm of the probability of each value."""
+        equal = jnp.isclose(
+            jnp.asarray(values, float),
+            jnp.asarray(self.value, float),
+            rtol=1e-6,
+            atol=0.0,
+        )
+        return jnp.where(equal, 0.0, -jnp.inf)
 
     def _check(self) -> None:
         if units_of(self.value) != PURE:
@@ -254,9 +450,71 @@ PRIORS: dict[str, type[Prior]] = {
     "uniform": Uniform,
     "log_uniform": LogUniform,
     "normal": Normal,
+    "student_t": StudentT,
+    "dirichlet": Dirichlet,
     "choice": Choice,
     "fixed": Fixed,
 }
+
+
+def _beta_logit(
+    a: float, b: float, u: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the logit of quantiles of a beta distribution."""
+    # The other variable is one minus this, with all digits near one.
+    return np.log(beta.ppf(u, a, b)) - np.log(beta.isf(u, b, a))
+
+
+def _minus_beta_logit(
+    a: float, b: float, u: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return minus the logit of quantiles of a beta distribution."""
+    return -_beta_logit(a, b, u)
+
+
+@dataclass(frozen=True, eq=False)
+class _Table:
+    """A quantile function that JAX can trace, by cubic interpolation.
+
+    Interpolated in logit(u), in which transformed quantiles of common
+    distributions are nearly linear towards either end.
+
+    Attributes:
+        coefficients (np.ndarray of float): The coefficients of the cubic
+            polynomials in each interval, highest power first, (4, n).
+    """
+
+    coefficients: NDArray[np.float64]
+
+    @classmethod
+    def from_function(
+        cls,
+        lower: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+        upper: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    ) -> "_Table":
+        """Tabulate a transformed quantile function.
+
+        Args:
+            lower (callable): The function of probabilities up to one half.
+            upper (callable): The function of one minus the probabilities
+                above.
+        """
+        knots = np.linspace(-_LARGEST_LOGIT, _LARGEST_LOGIT, _INTERVALS + 1)
+        below = knots <= 0.0
+        values = np.empty_like(knots)
+        values[below] = lower(expit(knots[below]))
+        values[~below] = upper(expit(-knots[~below]))
+        return cls(PchipInterpolator(knots, values).c)
+
+    def __call__(self, u: Array) -> Array:
+        """Return the transformed quantiles."""
+        position = jnp.clip(logit(u), -_LARGEST_LOGIT, _LARGEST_LOGIT)
+        width = 2.0 * _LARGEST_LOGIT / _INTERVALS
+        index = (position + _LARGEST_LOGIT) / width
+        index = jnp.clip(index.astype(int), 0, _INTERVALS - 1)
+        x = position + _LARGEST_LOGIT - index * width
+        a, b, c, d = jnp.asarray(self.coefficients, float)[:, index]
+        return ((a * x + b) * x + c) * x + d
 
 
 def suggest_prior(prior: Prior) -> str:
