@@ -11,11 +11,8 @@ filter curves, astro-sedpy.
         --json docs/benchmarks/synference_library.json
 """
 
-import importlib.util
-import sys
 import tempfile
 import time
-import types
 import warnings
 from pathlib import Path
 
@@ -40,13 +37,11 @@ from synthesizer_emulator.evaluation.measures.filters import (
 )
 from synthesizer_emulator.sources import bc03
 
-if importlib.util.find_spec("ili") is None:
-    # Synference imports its training code, which needs ltu-ili. It is not on
-    # PyPI, and not needed for libraries.
-    runner = types.ModuleType("synference.custom_runner")
-    runner.SBICustomRunner = None
-    sys.modules[runner.__name__] = runner
+# isort: split
+# It imports Synference even without ltu-ili.
+import synthesizer_emulator.library.synference  # noqa: F401
 
+# isort: split
 from synference import (
     GalaxyBasis,
     draw_from_hypercube,

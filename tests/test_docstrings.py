@@ -26,7 +26,9 @@ def modules():
 @pytest.mark.parametrize("name", modules())
 def test_examples(name):
     if "synference" in name.split("."):
-        pytest.importorskip("synference_library")
+        pytest.importorskip(
+            "synthesizer_emulator.library.synference", exc_type=ImportError
+        )
     failed, _ = doctest.testmod(importlib.import_module(name))
     assert failed == 0
 

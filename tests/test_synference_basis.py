@@ -2,7 +2,9 @@
 
 import importlib.util
 import logging
+import subprocess
 import sys
+from textwrap import dedent
 
 import h5py
 import numpy as np
@@ -27,13 +29,15 @@ if importlib.util.find_spec("synference") is None:
         "needs Synference (the extra 'synference')", allow_module_level=True
     )
 
-# It comes before Synference, as it may have to stand in for a part of it.
+# It comes before Synference, which it imports even without ltu-ili.
 from synference_library import millimagnitudes  # isort: skip
 
 from synference import (
     SUPP_FUNCTIONS,
     GalaxyBasis,
     GalaxySimulator,
+    draw_from_hypercube,
+    generate_sfh_basis,
     load_library_from_hdf5,
 )
 
@@ -222,6 +226,57 @@ def test_a_simulator_made_from_the_library_agrees_with_it(create):
     np.testing.assert_allclose(
         np.ravel(flux), library["photometry"][:, 3], rtol=1e-5
     )
+
+
+@pytest.mark.slow
+def test_draws_in_single_precision(create, tmp_path):
+    """As Synference draws them: the same as in double precision."""
+    ranges = {
+        "redshift": (0.0, 5.0),
+        "log_stellar_mass": (8.0, 12.0),
+        "log_zmet": (-4.0, -1.4),
+        "peak_age_norm": (0.0, 0.99),
+        "tau": (0.1, 2.0),
+        "tau_v": (0.0, 3.0),
+    }
+    draws = draw_from_hypercube(ranges, N, rng=1)
+    assert draws["tau"].dtype == np.float32
+    libraries = []
+    for precision in (np.float32, np.float64):
+        given = {name: precision(values) for name, values in draws.items()}
+        histories, _ = generate_sfh_basis(
+            sfh_type=SFH.LogNormal,
+            sfh_param_names=["peak_age_norm", "tau"],
+            sfh_param_arrays=[given["peak_age_norm"], given["tau"]],
+            sfh_param_units=[None, None],
+            redshifts=given["redshift"],
+        )
+        basis, path = create(
+            EmulatedGalaxyBasis,
+            {"overwrite": True},
+            redshifts=given["redshift"],
+            sfhs=histories,
+            metal_dists=[
+                ZDist.DeltaConstant(log10metallicity=z)
+                for z in given["log_zmet"]
+            ],
+            log_stellar_masses=given["log_stellar_mass"],
+            galaxy_params={"tau_v": given["tau_v"]},
+        )
+        libraries.append(load_library_from_hdf5(str(path)))
+        basis.plot_galaxy(
+            2, emission_model_keys="emergent", out_dir=str(tmp_path)
+        )
+    single, double = libraries
+    np.testing.assert_allclose(
+        single["parameters"], double["parameters"], rtol=1e-6
+    )
+    np.testing.assert_allclose(
+        single["photometry"], double["photometry"], rtol=1e-5
+    )
+    row = list(single["parameter_names"]).index("tau_v")
+    np.testing.assert_array_equal(single["parameters"][row], draws["tau_v"])
+    assert (tmp_path / "basis_2.png").exists()
 
 
 @pytest.mark.slow
@@ -515,6 +570,30 @@ def test_parts_only_and_a_library_that_is_there(create, log, monkeypatch):
 def test_invalid_arguments_are_refused(create, how, different, error, message):
     with pytest.raises(error, match=message):
         create(EmulatedGalaxyBasis, how, **different)
+
+
+@pytest.mark.slow
+def test_it_is_imported_without_ltu_ili():
+    """In a new process, even after Synference itself failed to import."""
+    code = """
+        import sys
+        sys.modules["ili"] = None
+        try:
+            import synference
+        except ImportError:
+            from synthesizer_emulator import EmulatedGalaxyBasis
+        import synference
+        assert issubclass(EmulatedGalaxyBasis, synference.GalaxyBasis)
+        for name in ("SBICustomRunner", "SBI_Fitter"):
+            assert not hasattr(synference, name)
+        try:
+            import synference.custom_runner
+        except ImportError as error:
+            assert error.name.split(".")[0] == "ili"
+        else:
+            raise AssertionError("the stand-in is still there")
+    """
+    subprocess.run([sys.executable, "-c", dedent(code)], check=True)
 
 
 def test_without_synference_it_says_so(monkeypatch):

@@ -35,6 +35,9 @@ from synthesizer_emulator.library.parts import (
     write_parts,
 )
 from synthesizer_emulator.library.synference.galaxies import MockGalaxies
+from synthesizer_emulator.library.synference.precision import (
+    in_double_precision,
+)
 from synthesizer_emulator.library.synference.recorded import (
     Record,
     varying_parameters,
@@ -50,6 +53,15 @@ _KINDS = {"photometry": "photometry", "spectra": "fnu"}
 
 _UNTRANSLATED = ("refuse", "fall back")
 
+# The attributes of a basis that hold the parameters of its galaxies.
+_PARAMETERS = (
+    "redshifts",
+    "log_stellar_masses",
+    "galaxy_params",
+    "sfhs",
+    "metal_dists",
+)
+
 
 class EmulatedGalaxyBasis(GalaxyBasis):
     """Synference's `GalaxyBasis`, with libraries made in batches.
@@ -64,6 +76,9 @@ class EmulatedGalaxyBasis(GalaxyBasis):
     `untranslated='fall back'`, Synference's pipeline makes the whole library
     if the emission model has no batched form; otherwise only the histories
     and functions without one are evaluated galaxy by galaxy.
+
+    Parameters in single precision, as `draw_from_hypercube` draws them, are
+    converted to double precision, which Synthesizer needs.
 
     Args:
         *args (tuple): As for `GalaxyBasis`.
@@ -101,6 +116,9 @@ class EmulatedGalaxyBasis(GalaxyBasis):
         check_choice("on_bad", on_bad, ON_BAD)
         check_number("tolerance", tolerance, 0)
         super().__init__(*args, **kwargs)
+        for name in _PARAMETERS:
+            value = in_double_precision(getattr(self, name))
+            setattr(self, name, value)
         self.untranslated = untranslated
         self.on_bad = on_bad
         self.cluster = cluster
@@ -345,7 +363,7 @@ class EmulatedGalaxyBasis(GalaxyBasis):
                 + ", ".join(f"{n} {name}" for name, n in lengths.items())
                 + "."
             )
-        return np.asarray(masses)
+        return np.asarray(masses, np.float64)
 
     def _record(self, masses: NDArray) -> Record:
         """Set the parameter attributes that Synference reads."""
