@@ -1,0 +1,2 @@
+from .spectrograph import Spectrograph as Spectrograph
+from .spectrum import Spectrum as Spectrum
