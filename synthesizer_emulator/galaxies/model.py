@@ -207,15 +207,7 @@ class GalaxyModel:
                 "Use one of astropy's, e.g. Planck18."
             )
         check_lines(outputs, lines)
-        if (sf_hist is None) != (metal_dist is None):
-            raise InconsistentArguments(
-                "sf_hist and metal_dist must both be given, or neither for "
-                f"galaxies given by their SFZH; got sf_hist={sf_hist!r}, "
-                f"metal_dist={metal_dist!r}."
-            )
-        if sf_hist is not None and metal_dist is not None:
-            find_history(SF_HISTS, sf_hist)
-            find_history(METAL_DISTS, metal_dist)
+        check_histories(sf_hist, metal_dist)
         translate = partial(
             compile_model,
             model,
@@ -291,21 +283,7 @@ class GalaxyModel:
             IncorrectUnits: If a parameter has the wrong units.
         """
         check_not_forked()
-        missing = [name for name in self.parameters if name not in values]
-        unknown = [name for name in values if name not in _PARAMETERS]
-        suggestions = "".join(nearest(name, _PARAMETERS) for name in unknown)
-        if missing:
-            raise MissingAttribute(
-                "The parameters of a galaxy must include "
-                f"{', '.join(self.parameters)}; missing: "
-                f"{', '.join(missing)}.{suggestions}"
-            )
-        if unknown:
-            raise InconsistentArguments(
-                "The parameters of a galaxy must be among "
-                f"{', '.join(_PARAMETERS)}; got {', '.join(unknown)}."
-                f"{suggestions}"
-            )
+        self.check_parameters(values)
         values = self.plain(values)
         masses = values["initial_mass"] * self.mass_fractions(values)
         parameters = values.get("emission", {})
@@ -324,6 +302,29 @@ class GalaxyModel:
             output: {label: observed[label][output] for label in observed}
             for output in self.outputs
         }
+
+    def check_parameters(self, values: Mapping[str, Any]) -> None:
+        """Raise unless the parameters of a galaxy are those of the model.
+
+        Raises:
+            MissingAttribute: If a parameter is missing.
+            InconsistentArguments: If a parameter is unknown.
+        """
+        missing = [name for name in self.parameters if name not in values]
+        unknown = [name for name in values if name not in _PARAMETERS]
+        suggestions = "".join(nearest(name, _PARAMETERS) for name in unknown)
+        if missing:
+            raise MissingAttribute(
+                "The parameters of a galaxy must include "
+                f"{', '.join(self.parameters)}; missing: "
+                f"{', '.join(missing)}.{suggestions}"
+            )
+        if unknown:
+            raise InconsistentArguments(
+                "The parameters of a galaxy must be among "
+                f"{', '.join(_PARAMETERS)}; got {', '.join(unknown)}."
+                f"{suggestions}"
+            )
 
     def plain(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the parameters of galaxies as plain numbers.
@@ -348,7 +349,7 @@ class GalaxyModel:
                     functions, history, values[argument]
                 )
         if "emission" in values:
-            _check_varying(values["emission"], self.emission_parameters)
+            check_varying(values["emission"], self.emission_parameters)
             for function in self._functions:
                 plain["emission"] = function.plain(plain["emission"])
         return plain
@@ -442,6 +443,24 @@ class GalaxyModel:
         return outputs
 
 
+def check_histories(sf_hist: str | None, metal_dist: str | None) -> None:
+    """Raise unless both histories, or neither, are given and known.
+
+    Raises:
+        InconsistentArguments: If not.
+        UnimplementedFunctionality: If a history has no batched form.
+    """
+    if (sf_hist is None) != (metal_dist is None):
+        raise InconsistentArguments(
+            "sf_hist and metal_dist must both be given, or neither for "
+            f"galaxies given by their SFZH; got sf_hist={sf_hist!r}, "
+            f"metal_dist={metal_dist!r}."
+        )
+    if sf_hist is not None and metal_dist is not None:
+        find_history(SF_HISTS, sf_hist)
+        find_history(METAL_DISTS, metal_dist)
+
+
 def check_lines(outputs: Iterable[str], lines: Any) -> None:
     """Raise unless lines are given if, and only if, outputs are of lines.
 
@@ -486,7 +505,7 @@ def _exact_wavelengths(
     return lam[first : first + len(emission.lam)]
 
 
-def _check_varying(names: Iterable[str], known: Sequence[str]) -> None:
+def check_varying(names: Iterable[str], known: Sequence[str]) -> None:
     """Raise if an emission model does not vary with a parameter.
 
     Raises:

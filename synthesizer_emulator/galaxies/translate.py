@@ -63,7 +63,7 @@ def compile_model(
     Args:
         model (EmissionModel): The model; its grid's spectra are read.
         emissions (str/list of str): The labels of the emissions to return;
-            that of `model` by default.
+            that of `model` by default; none if empty.
         varying (str/list of str): The emitter's attributes that differ from
             galaxy to galaxy, e.g. `tau_v`. A warning names those that the
             model does not use.
@@ -209,7 +209,7 @@ def translated(
             "saved. Use one with save=True."
         )
     wanted = [emissions] if isinstance(emissions, str) else emissions
-    labels = tuple(wanted or (model.label,))
+    labels = (model.label,) if wanted is None else tuple(wanted)
     required = required_labels(model, labels)
     if isinstance(varying, str):
         varying = [varying]
