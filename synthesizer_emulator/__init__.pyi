@@ -14,6 +14,7 @@ from .evaluation.holdout import HoldOut as HoldOut
 from .evaluation.holdout import hold_out as hold_out
 from .galaxies.bands import Bands as Bands
 from .galaxies.batches import in_batches as in_batches
+from .galaxies.derived.derived import DerivedQuantities as DerivedQuantities
 from .galaxies.emission import CompiledModel as CompiledModel
 from .galaxies.emission import EmissionFunction as EmissionFunction
 from .galaxies.lines import LineFunction as LineFunction

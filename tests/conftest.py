@@ -25,6 +25,7 @@ install_import_hook(
             for module in (
                 "attenuation",
                 "bands",
+                "derived",
                 "dust",
                 "igm",
                 "integrals",

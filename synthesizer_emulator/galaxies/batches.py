@@ -6,7 +6,7 @@ compilation and bounded memory.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from synthesizer.exceptions import InconsistentArguments
 
 from synthesizer_emulator.forking import check_not_forked
+from synthesizer_emulator.galaxies.emission import EmissionFunction
+from synthesizer_emulator.galaxies.lines import LineFunction
 from synthesizer_emulator.galaxies.model import GalaxyModel
 from synthesizer_emulator.galaxies.terms import DustEmission
 from synthesizer_emulator.validation import check_memory, check_whole
@@ -29,12 +31,27 @@ _LARGEST_BATCH = 2**15
 _AXIS = "galaxies"
 
 
+class Batched(Protocol):
+    """What is evaluated in batches: a pytree with functions of one galaxy."""
+
+    @property
+    def emission(self) -> EmissionFunction:
+        """The spectra that it evaluates."""
+
+    @property
+    def lines(self) -> LineFunction | None:
+        """The lines that it evaluates."""
+
+    def plain(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the parameters of galaxies as plain numbers."""
+
+
 def in_batches(
-    model: GalaxyModel,
+    model: Batched,
     values: Mapping[str, Any],
     batch_size: int | None = None,
     devices: Sequence[jax.Device] | None = None,
-    function: Callable[[GalaxyModel, Any], Any] = GalaxyModel.galaxy,
+    function: Callable[[Any, Any], Any] = GalaxyModel.galaxy,
 ) -> Iterator[tuple[slice, Any]]:
     """Evaluate galaxies batch by batch on all devices of this machine.
 
@@ -43,7 +60,8 @@ def in_batches(
     does not grow with the number of galaxies.
 
     Args:
-        model (GalaxyModel): The model.
+        model (GalaxyModel): The model; or `DerivedQuantities`, with its
+            `__call__` as `function`.
         values (Mapping): The parameters of n galaxies, as for
             `GalaxyModel.galaxy` with a leading axis of n.
         batch_size (int): The number of galaxies per batch, rounded up to a
@@ -135,9 +153,7 @@ def count(values: Mapping[str, Any]) -> int:
     return int(next(iter(lengths))[0])
 
 
-def suitable_batch_size(
-    model: GalaxyModel, devices: Sequence[jax.Device]
-) -> int:
+def suitable_batch_size(model: Batched, devices: Sequence[jax.Device]) -> int:
     """Choose the number of galaxies per batch to suit the devices' memory."""
     stats = devices[0].memory_stats() or {}
     memory = max(_DEVICE_FRACTION * stats.get("bytes_limit", 0), _BATCH_BYTES)
@@ -147,7 +163,7 @@ def suitable_batch_size(
     return len(devices) * min(size, _LARGEST_BATCH)
 
 
-def _bytes_per_galaxy(model: GalaxyModel) -> int:
+def _bytes_per_galaxy(model: Batched) -> int:
     """Estimate the memory for the evaluation of one galaxy, in bytes."""
     functions = [model.emission]
     if model.lines is not None:
@@ -162,12 +178,12 @@ def _bytes_per_galaxy(model: GalaxyModel) -> int:
 
 
 def _batches(
-    model: GalaxyModel,
+    model: Batched,
     values: Mapping[str, Any],
     n: int,
     size: int,
     mesh: Mesh,
-    function: Callable[[GalaxyModel, Any], Any],
+    function: Callable[[Any, Any], Any],
 ) -> Iterator[tuple[slice, Any]]:
     """Yield the results of each batch while the next one is evaluated."""
     replicated = jax.device_put(model, NamedSharding(mesh, PartitionSpec()))
@@ -189,8 +205,8 @@ def _batches(
 @partial(jax.jit, static_argnums=(0, 1))
 def _evaluate(
     mesh: Mesh,
-    function: Callable[[GalaxyModel, Any], Any],
-    model: GalaxyModel,
+    function: Callable[[Any, Any], Any],
+    model: Batched,
     values: Any,
 ) -> Any:
     """Evaluate a batch of galaxies, divided between the devices of a mesh."""

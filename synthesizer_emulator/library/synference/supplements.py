@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from synthesizer.grid import Grid
 from unyt import Hz, Myr, erg, nJy, s, yr
 
-from synthesizer_emulator.galaxies.histories import bin_limits
+from synthesizer_emulator.galaxies.derived.weights import mean_rate
 from synthesizer_emulator.galaxies.observer import FLUX_AT_MPC, Observer
 from synthesizer_emulator.units import in_stated_units
 
@@ -164,13 +164,6 @@ def _by_age(grid: Grid, values: NDArray) -> NDArray[np.float64]:
 
 
 def _rate(grid: Grid, duration: float) -> NDArray[np.float64]:
-    """Return the mean star formation rate over `duration` yr per mass, 1/yr.
-
-    As in Synthesizer's `Stars.calculate_average_sfr`, the rate is constant
-    within each bin, and the first bin is symmetric about its node.
-    """
+    """Return the mean star formation rate per mass over some yr, 1/yr."""
     ages = 10.0 ** np.asarray(grid.log10ages, np.float64)
-    limits = bin_limits(ages)
-    limits[0] = max(0.0, ages[0] - (ages[1] - ages[0]) / 2.0)
-    within = np.diff(np.clip(limits, 0.0, duration))
-    return _by_age(grid, within / np.diff(limits) / duration)
+    return _by_age(grid, mean_rate(ages, 0.0, duration))
