@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from unyt import Hz, Lsun, Mpc, cm, erg, nJy, pc, s
 
 from synthesizer_emulator.forking import check_not_forked
+from synthesizer_emulator.galaxies.chebyshev import chebyshev
 from synthesizer_emulator.galaxies.igm import Transmission, translate_igm
 from synthesizer_emulator.units import PURE, in_units
 from synthesizer_emulator.validation import check_number, check_wavelengths
@@ -190,11 +191,7 @@ class Observer:
         check_not_forked()
         z = plain_redshift(redshift)
         x = 2.0 * jnp.log1p(z) / np.log1p(self.max_redshift) - 1.0
-        # Clenshaw's recurrence.
-        last, before = jnp.zeros_like(x), jnp.zeros_like(x)
-        for coefficient in self.distance[:0:-1]:
-            last, before = coefficient + 2.0 * x * last - before, last
-        log_ratio = self.distance[0] + x * last - before
+        log_ratio = chebyshev(self.distance, x)
         in_range = (z >= 0.0) & (z <= self.max_redshift)
         return jnp.where(in_range, z * (1.0 + z) * jnp.exp(log_ratio), jnp.nan)
 

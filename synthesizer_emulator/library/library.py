@@ -204,8 +204,8 @@ class Library:
             max_redshift=max(self.parameters.max_redshift, 0.1),
             outputs=self.outputs,
             emissions=self.emissions,
-            varying=self._sampler.varying,
-            fixed=self._sampler.fixed,
+            varying=self.sampler.varying,
+            fixed=self.sampler.fixed,
             lines=self.lines,
             tolerance=self.tolerance,
         )
@@ -213,7 +213,7 @@ class Library:
     @cached_property
     def about(self) -> dict[str, Any]:
         """Inputs of the library, as JSON values."""
-        sampler, emissions = self._sampler, self.model.emission.emissions
+        sampler, emissions = self.sampler, self.model.emission.emissions
         about = {
             "draws": {
                 "n": self.draws.n,
@@ -290,7 +290,7 @@ class Library:
             stars = self.parameters.in_group(STARS)
             units = {
                 name: self.parameters.plain_unit(stars[name])
-                for name in self._sampler.varying
+                for name in self.sampler.varying
             }
             self.model.check_stated(
                 {name: with_units(1.0, unit) for name, unit in units.items()}
@@ -311,7 +311,7 @@ class Library:
                 galaxies by name, `parameters/...`, in the units of their
                 priors, (n, ...).
         """
-        return self._sampler.values(which)
+        return self.sampler.values(which)
 
     def make(self, which: int | slice) -> dict[str, NDArray]:
         """Draw the parameters of some galaxies and compute their emission.
@@ -388,7 +388,7 @@ class Library:
         path = library_path(path)
         check_choice("on_bad", on_bad, ON_BAD)
         self.check()
-        self._sampler.check_inside(on_bad)
+        self.sampler.check_inside(on_bad)
         path.parent.mkdir(parents=True, exist_ok=True)
         folder = parts_folder(path)
         size = self._part_size if part_size is None else part_size
@@ -433,7 +433,7 @@ class Library:
         return _Evaluation(self.model, self._part_size)
 
     @cached_property
-    def _sampler(self) -> Sampler:
+    def sampler(self) -> Sampler:
         """Sampler of the parameters."""
         return Sampler(
             parameters=self.parameters,
@@ -499,8 +499,8 @@ class Library:
         check_used(
             [
                 name
-                for name in (*self._sampler.varying, *self._sampler.fixed)
-                if name not in self._sampler.axes
+                for name in (*self.sampler.varying, *self.sampler.fixed)
+                if name not in self.sampler.axes
             ],
             parameter_names(
                 self.emission_model,
@@ -511,8 +511,8 @@ class Library:
 
     def _check_axes(self) -> None:
         """Raise if the stars have no value on an axis of the grid."""
-        for limits in self._sampler.limits.others:
-            if limits in self._sampler.axes.values():
+        for limits in self.sampler.limits.others:
+            if limits in self.sampler.axes.values():
                 continue
             axis, grid = limits.axis, limits.grid
             example = f"{axis}: {central_value(grid, axis)}"

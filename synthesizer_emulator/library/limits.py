@@ -5,7 +5,7 @@ Galaxies beyond them can't be made, so priors are compared with them first.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,7 +58,7 @@ class AxisLimits:
         """The units of the axis."""
         return str(self.grid._axes_units[self.axis])
 
-    def is_inside(self, values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    def is_inside(self, values: Any) -> Any:
         """Whether values, not logged, are within the axis; True for NaN."""
         return ~((values < self.low) | (values > self.high))
 

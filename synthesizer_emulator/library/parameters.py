@@ -12,15 +12,19 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
+import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from numpy.polynomial import Chebyshev
 from numpy.typing import NDArray
 from synthesizer.exceptions import InconsistentArguments, IncorrectUnits
 from unyt import unyt_array, unyt_quantity
 
+from synthesizer_emulator.galaxies.chebyshev import chebyshev
 from synthesizer_emulator.galaxies.parameter_names import LOG10 as LOG10
 from synthesizer_emulator.library.draws import Draws
 from synthesizer_emulator.library.priors import (
+    AnyArray,
     Choice,
     Fixed,
     Prior,
@@ -145,9 +149,20 @@ class Parameter:
         plain = self.to_plain(self.prior.quantile(_ONE)[0])
         return with_units(plain, self.plain_unit)
 
-    def to_plain(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    def to_plain(self, values: AnyArray) -> AnyArray:
         """Convert values in the units of the prior to plain numbers."""
         linear = 10.0**values if self.is_log else values
+        if isinstance(linear, Array):
+            return linear * self._factor
+        return self._converted(linear)
+
+    @cached_property
+    def _factor(self) -> float:
+        """The factor from the units of the prior to plain numbers."""
+        return float(self._converted(_ONE)[0])
+
+    def _converted(self, linear: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Convert the units of values that are not logarithms."""
         units = parse_unit(self.prior.units or self.plain_unit)
         plain = unyt_array(linear, units).to_value(parse_unit(self.plain_unit))
         return np.asarray(plain)
@@ -257,7 +272,20 @@ class Parameters:
                 path, in the units of their priors, with fractions converted
                 to values.
         """
-        u = draws.rows(which, self.dimensions)
+        return self.at(draws.rows(which, self.dimensions))
+
+    def at(
+        self, u: AnyArray
+    ) -> tuple[dict[str, dict[str, AnyArray]], dict[str, AnyArray]]:
+        """Return the parameters at points of the unit hypercube.
+
+        Args:
+            u (array of float): The quantiles, (n, dimensions). They may be
+                traced by JAX.
+
+        Returns:
+            tuple: As for `draw`.
+        """
         drawn, start = {}, 0
         for p in self:
             columns = u[:, start : start + p.prior.dimensions]
@@ -265,7 +293,7 @@ class Parameters:
             if p.prior.size is None and p.prior.dimensions:
                 columns = columns[:, 0]
             drawn[p.path] = p.prior.quantile(columns)
-        plain: Values = {}
+        plain: dict[str, dict[str, AnyArray]] = {}
         for p in self:
             plain.setdefault(p.group, {})[p.name] = self._to_plain(p, drawn)
         return plain, {
@@ -276,10 +304,13 @@ class Parameters:
             if not p.is_fixed
         }
 
-    def age_of_universe(
-        self, redshift: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
+    def age_of_universe(self, redshift: AnyArray) -> AnyArray:
         """Return the age of the Universe at redshifts, yr."""
+        if isinstance(redshift, Array):
+            fit = self._log_age
+            low, high = fit.domain
+            x = (2.0 * jnp.log1p(redshift) - low - high) / (high - low)
+            return jnp.exp(chebyshev(fit.coef, x))
         return np.exp(self._log_age(np.log1p(redshift)))
 
     @cached_property
@@ -293,8 +324,8 @@ class Parameters:
         return Chebyshev.interpolate(log_age, _DEGREE, domain=ends)
 
     def _to_plain(
-        self, parameter: Parameter, drawn: Mapping[str, NDArray[np.float64]]
-    ) -> NDArray[np.float64]:
+        self, parameter: Parameter, drawn: Mapping[str, AnyArray]
+    ) -> AnyArray:
         """Return the plain numbers of a parameter, (n, ...)."""
         values, of = drawn[parameter.path], parameter.prior.of
         if of is None:

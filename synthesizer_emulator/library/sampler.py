@@ -3,10 +3,13 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from types import ModuleType
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from numpy.typing import NDArray
 from synthesizer.exceptions import InconsistentArguments
 
@@ -24,6 +27,7 @@ from synthesizer_emulator.library.parameters import (
     Values,
 )
 from synthesizer_emulator.library.parts import listed
+from synthesizer_emulator.library.priors import AnyArray
 
 # The random numbers drawn to check the priors before any galaxy is made, and
 # the galaxies searched for one with finite parameters.
@@ -73,24 +77,36 @@ class Sampler:
         self, which: slice
     ) -> tuple[dict[str, Any], dict[str, NDArray[np.float64]]]:
         """Draw the parameters of some galaxies; see `Library.values`."""
-        plain, columns = self.parameters.draw(self.draws, which)
-        n = which.stop - which.start
-        histories = {}
-        for kind, common in self.common.items():
-            histories[kind] = {
-                name: np.broadcast_to(value, (n, *np.shape(value)))
-                for name, value in common.items()
-            }
+        return self.at(self.draws.rows(which, self.parameters.dimensions))
+
+    def at(self, u: AnyArray) -> tuple[dict[str, Any], dict[str, AnyArray]]:
+        """Return the parameters at points of the unit hypercube.
+
+        The mass is NaN where a metallicity, or a value on another axis, is
+        outside the grid.
+
+        Args:
+            u (array of float): The quantiles of the priors, (n, dimensions).
+                They may be traced by JAX.
+
+        Returns:
+            tuple: As for `values`.
+        """
+        xp = jnp if isinstance(u, Array) else np
+        plain, columns = self.parameters.at(u)
+        histories: dict[str, dict[str, Any]] = {}
+        for kind in self.common:
+            histories[kind] = self._shared(kind, len(u), xp)
             for name, parameter in self.parameters.in_group(kind).items():
                 if not parameter.is_fixed:
                     histories[kind][name] = plain[kind][name]
-        mass = plain[STARS][MASS]
-        valid = (mass >= 0.0) & self._is_inside(histories[METAL_DIST])
+        mass: Any = plain[STARS][MASS]
+        valid: Any = (mass >= 0.0) & self._is_inside(histories[METAL_DIST])
         for name, limits in self.axes.items():
             valid &= limits.is_inside(plain[STARS][name])
         emission = {name: plain[STARS][name] for name in self.varying}
         return {
-            MASS: np.where(valid, mass, np.nan),
+            MASS: xp.where(valid, mass, np.nan),
             "emission": emission,
             **plain.get(GALAXY, {}),
             **histories,
@@ -105,11 +121,14 @@ class Sampler:
         """
         return self.limits.by_parameter(self.parameters.in_group(STARS))
 
-    def check_inside(self, on_bad: str) -> None:
+    def check_inside(
+        self, on_bad: str, remedy: str = ", or skip them with on_bad"
+    ) -> None:
         """Raise if a prior extends beyond the range of the model.
 
         The galaxies that fit in memory are checked here, and others when they
-        are made. With `skip`, some galaxies may be outside the range.
+        are made. With `skip`, some galaxies may be outside the range. The
+        remedy is for priors that are partly inside.
 
         Raises:
             InconsistentArguments: With the parameter, its prior and the
@@ -126,7 +145,7 @@ class Sampler:
             if not len(outside) or (on_bad == "skip" and len(outside) < n):
                 continue
             low, high = map(parameter.from_plain, (low, high))
-            skip = "" if len(outside) == n else ", or skip them with on_bad"
+            skip = "" if len(outside) == n else remedy
             raise InconsistentArguments(
                 f"The prior of '{parameter.title}', {parameter.prior}, must "
                 f"be within {description}, {low:.5g} to {high:.5g}: of the "
@@ -183,6 +202,15 @@ class Sampler:
             members = self.parameters.in_group(group)
             if name in members:
                 yield members[name], low, high, description
+
+    def _shared(self, kind: str, n: int, xp: ModuleType) -> dict[str, Any]:
+        """Return the shared parameters of a history for n galaxies."""
+        return {
+            name: xp.broadcast_to(
+                xp.asarray(value, float), (n, *np.shape(value))
+            )
+            for name, value in self.common[kind].items()
+        }
 
     def _is_inside(self, metal_dist: Mapping[str, NDArray]) -> NDArray:
         """Whether the metallicity of each galaxy is within the grid, (n,).
