@@ -1,7 +1,9 @@
-"""Inference: the parameters of galaxies from their observations.
+"""Posteriors of galaxies from observations, with any emission model.
 
-`spectrum` has observed spectra and their likelihood, `spectrograph` takes
-models to their pixels.
+`Fit` combines an emission model with priors, as `Library` does, and compares
+its galaxies with data: `Photometry` and `Spectrum` hold observations with
+their errors and give the logarithm of their likelihood. All samplers work in
+the unit hypercube, in which the prior is uniform.
 """
 
 import lazy_loader

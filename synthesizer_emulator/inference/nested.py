@@ -1,0 +1,88 @@
+"""Nested sampling with nautilus (Lange 2023, MNRAS 525, 3181)."""
+
+import numpy as np
+from synthesizer.exceptions import UnmetDependency
+
+from synthesizer_emulator.inference.samples import LogLikelihood, Samples
+from synthesizer_emulator.validation import check_whole
+
+# The smallest logarithm of a likelihood, in place of minus infinity.
+_IMPOSSIBLE = -1e100
+
+
+def nested(
+    log_likelihood: LogLikelihood,
+    dimensions: int,
+    seed: int = 0,
+    n_live: int = 1000,
+    n_eff: int = 2000,
+    batch_size: int = 256,
+    progress: bool = False,
+) -> Samples:
+    """Sample a posterior and compute its evidence.
+
+    Args:
+        log_likelihood (callable): The logarithm of the likelihood at points
+            of the unit hypercube, (n, d) to (n,).
+        dimensions (int): The number of dimensions d.
+        seed (int): The seed of the random numbers.
+        n_live (int): The number of live points. More of them find more of
+            several separate maxima.
+        n_eff (int): The effective number of samples to reach.
+        batch_size (int): The number of points evaluated at a time.
+        progress (bool): Print the progress of the run.
+
+    Returns:
+        Samples: The samples, with the evidence.
+
+    Raises:
+        UnmetDependency: If nautilus is not installed.
+        InconsistentArguments: If an option is not a positive whole number.
+    """
+    for name, value in (
+        ("n_live", n_live),
+        ("n_eff", n_eff),
+        ("batch_size", batch_size),
+    ):
+        check_whole(name, value, 1)
+    check_whole("seed", seed, 0)
+    try:
+        from nautilus import Sampler
+        from threadpoolctl import threadpool_limits
+    except ImportError as error:
+        raise UnmetDependency(
+            "The sampler 'nested' needs nautilus: install it with pip install "
+            "'synthesizer-emulator[inference]'."
+        ) from error
+
+    def finite(points: np.ndarray) -> np.ndarray:
+        values = log_likelihood(points)
+        return np.where(np.isfinite(values), values, _IMPOSSIBLE)
+
+    sampler = Sampler(
+        lambda points: points,
+        finite,
+        dimensions,
+        n_live=n_live,
+        n_batch=batch_size,
+        n_networks=1,
+        vectorized=True,
+        seed=seed,
+    )
+    # Its small networks are slower on several threads.
+    with threadpool_limits(1):
+        reached = sampler.run(n_eff=n_eff, verbose=progress)
+    points, log_weights, values = sampler.posterior()
+    kept = np.isfinite(log_weights) & (values > _IMPOSSIBLE)
+    weights = np.exp(log_weights[kept] - log_weights[kept].max())
+    return Samples(
+        points=points[kept],
+        weights=weights / weights.sum(),
+        log_likelihood=values[kept],
+        log_evidence=float(sampler.log_z),
+        diagnostics={
+            "evaluations": int(sampler.n_like),
+            "effective_size_of_sampler": float(sampler.n_eff),
+        },
+        warnings=() if reached else ("The sampler stopped early.",),
+    )

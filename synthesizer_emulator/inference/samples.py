@@ -1,0 +1,39 @@
+"""Weighted samples of a posterior in the unit hypercube."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+# The logarithm of the likelihood at points of the unit hypercube, (n, d) to
+# (n,).
+LogLikelihood: TypeAlias = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """What a sampler returns.
+
+    Attributes:
+        points (np.ndarray of float): Points of the unit hypercube, (n, d).
+        weights (np.ndarray of float): Their weights, with a sum of one, (n,).
+        log_likelihood (np.ndarray of float): At the points, (n,).
+        log_evidence (float): The logarithm of the evidence; NaN if the
+            sampler does not give it.
+        diagnostics (dict): Numbers that describe the run, by name.
+        warnings (tuple of str): What is wrong with the run, if anything.
+    """
+
+    points: NDArray[np.float64]
+    weights: NDArray[np.float64]
+    log_likelihood: NDArray[np.float64]
+    log_evidence: float
+    diagnostics: dict[str, Any]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def effective_size(self) -> float:
+        """The effective number of independent samples (Kish 1965)."""
+        return float(1.0 / np.sum(np.square(self.weights)))

@@ -1,0 +1,245 @@
+"""Posteriors of galaxies, against closed forms and brute force."""
+
+import numpy as np
+import pytest
+from astropy.cosmology import Planck18
+from scipy import stats
+from synthesizer.emission_models import IncidentEmission
+from synthesizer.exceptions import InconsistentArguments, IncorrectUnits
+from synthesizer.instruments import FilterCollection
+from unyt import angstrom, uJy, yr
+
+from synthesizer_emulator.inference import Fit, Photometry, plot_corner
+from synthesizer_emulator.inference.nested import nested
+from synthesizer_emulator.inference.plots import plot_photometry
+from synthesizer_emulator.inference.posterior import weighted_quantiles
+from synthesizer_emulator.library import History, LogUniform, Uniform
+
+CODES = ("blue", "green", "red")
+
+
+@pytest.fixture(scope="module")
+def filters():
+    edges = {"blue": (4e3, 5e3), "green": (5e3, 7e3), "red": (9e3, 12e3)}
+    return FilterCollection(
+        tophat_dict={
+            code: {"lam_min": low * angstrom, "lam_max": high * angstrom}
+            for code, (low, high) in edges.items()
+        }
+    )
+
+
+def make_fit(grid, filters, **changed):
+    options = {
+        "metal_dist": History("DeltaConstant", {"metallicity": 0.01}),
+        "stars": {"log10initial_mass": Uniform(8.0, 11.0)},
+        "redshift": 0.5,
+    }
+    options["sf_hist"] = History(
+        "Constant", {"max_age": LogUniform(1e7, 1e9, units="yr")}
+    )
+    return Fit(IncidentEmission(grid), filters=filters, **options | changed)
+
+
+@pytest.fixture(scope="module")
+def fit(emulated, filters):
+    return make_fit(emulated, filters)
+
+
+@pytest.fixture(scope="module")
+def data(fit):
+    flux = fit.outputs(np.array([[0.6, 0.4]]))[0]
+    return fit.photometry(flux * [1.02, 0.97, 1.01], 0.03 * flux)
+
+
+@pytest.fixture(scope="module")
+def posterior(fit, data):
+    return fit.run(data, n_live=150, n_eff=500, progress=False)
+
+
+def on_a_grid(fit, data, n=200):
+    """Return points of the hypercube and their posterior, by brute force."""
+    x = (np.arange(n) + 0.5) / n
+    points = np.stack(np.meshgrid(x, x, indexing="ij"), -1).reshape(-1, 2)
+    log_likelihood = fit.log_likelihood(points, data)
+    peak = log_likelihood.max()
+    likelihood = np.exp(log_likelihood - peak)
+    return points, likelihood, peak + np.log(likelihood.mean())
+
+
+@pytest.mark.slow
+def test_a_fit_makes_the_galaxies_of_its_library(fit):
+    points = fit.library.draws.rows(slice(0, 8), 2)
+    made = fit.library.make(slice(0, 8))
+    np.testing.assert_allclose(
+        fit.outputs(points), made["photometry/incident"], rtol=1e-5
+    )
+    for name, values in fit.parameters(points).items():
+        np.testing.assert_array_equal(values, made[f"parameters/{name}"])
+    assert fit.names == ("stars/log10initial_mass", "sf_hist/max_age")
+
+
+@pytest.mark.slow
+def test_the_likelihood_is_gaussian(fit, data):
+    points = np.random.default_rng(3).random((300, 2))
+    expected = stats.norm.logpdf(
+        np.asarray(data.flux), fit.outputs(points), np.asarray(data.error)
+    ).sum(axis=1)
+    np.testing.assert_allclose(
+        fit.log_likelihood(points, data), expected, rtol=1e-4
+    )
+
+
+@pytest.mark.slow
+def test_the_posterior_is_that_of_brute_force(fit, data, posterior):
+    points, weights, log_evidence = on_a_grid(fit, data)
+    assert abs(posterior.log_evidence - log_evidence) < 0.1
+    got = posterior.samples.points
+    for i in range(2):
+        expected = np.average(points[:, i], weights=weights)
+        spread = np.sqrt(
+            np.average((points[:, i] - expected) ** 2, weights=weights)
+        )
+        mean = posterior.weights @ got[:, i]
+        deviation = np.sqrt(posterior.weights @ (got[:, i] - mean) ** 2)
+        assert abs(mean - expected) < 0.15 * spread
+        assert abs(deviation / spread - 1.0) < 0.1
+    assert posterior.warnings == ()
+    assert "log10initial_mass" in str(posterior)
+
+
+@pytest.mark.slow
+def test_the_evidence_of_a_gaussian():
+    """The integral over the hypercube is one, far from the edges."""
+    sigma, mean = np.array([0.05, 0.02, 0.08]), np.array([0.5, 0.4, 0.6])
+
+    def log_likelihood(points):
+        return stats.norm.logpdf(points, mean, sigma).sum(axis=1)
+
+    samples = nested(log_likelihood, 3, n_live=200, n_eff=1000)
+    assert abs(samples.log_evidence) < 0.05
+    found = samples.weights @ samples.points
+    np.testing.assert_allclose(found, mean, atol=0.1 * sigma.max())
+    assert samples.effective_size > 900
+
+
+@pytest.mark.slow
+def test_files_and_plots(posterior, filters, tmp_path):
+    xarray = pytest.importorskip("xarray")
+    posterior.write(tmp_path / "galaxy.nc")
+    tree = xarray.open_datatree(tmp_path / "galaxy.nc", engine="h5netcdf")
+    mass = tree["posterior"]["stars.log10initial_mass"]
+    low, middle, high = posterior.quantiles()["stars/log10initial_mass"]
+    assert abs(float(mass.median()) - middle) < 0.1 * (high - low)
+    assert mass.dims == ("chain", "draw")
+    assert tree.attrs["log_evidence"] == posterior.log_evidence
+    assert tree["observed_data"]["band"].values.tolist() == list(CODES)
+    with pytest.raises(InconsistentArguments, match=r"must end in .nc"):
+        posterior.write(tmp_path / "galaxy.txt")
+    assert len(plot_corner(posterior).axes) == 4
+    assert len(plot_photometry(posterior, filters).axes) == 2
+    with pytest.raises(InconsistentArguments, match=r"Did you mean"):
+        plot_corner(posterior, ["stars/log10initial_mas"])
+
+
+def test_missing_bands_and_upper_limits():
+    data = Photometry.from_fluxes(
+        {"blue": 3.0, "red": 2e-3 * uJy},
+        {"blue": 1.0, "red": 0.5},
+        CODES,
+        upper_limits="red",
+    )
+    expected = stats.norm.logpdf(3.0, 2.0, 1.0) + stats.norm.logcdf(-2.0)
+    got = data.log_likelihood(np.array([2.0, 9e9, 3.0], np.float32))
+    np.testing.assert_allclose(got, expected, rtol=1e-5)
+    array = Photometry.from_fluxes(
+        [3.0, np.nan, 2.0], [1.0, np.nan, 0.5], CODES, upper_limits=["red"]
+    )
+    np.testing.assert_array_equal(array.flux, data.flux)
+    np.testing.assert_array_equal(array.is_observed, [True, False, True])
+
+
+def test_a_floor_adds_in_quadrature():
+    data = Photometry.from_fluxes(
+        [3.0, 40.0, 5.0], [4.0, 3.0, 1.0], CODES, floor=0.1
+    )
+    np.testing.assert_allclose(
+        data.error, np.hypot([4.0, 3.0, 1.0], [0.3, 4.0, 0.5]), rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    ("fluxes", "errors", "error", "message"),
+    [
+        ({"blu": 1.0}, {"blu": 1.0}, InconsistentArguments, r"Did you mean"),
+        ([1.0, 2.0], [1.0, 2.0, 3.0], InconsistentArguments, r"3 filters"),
+        ([1.0, 2, 3], [1.0, 0, 3], InconsistentArguments, r"green: 0 nJy"),
+        ([1.0, 2, 3], [1.0, 1, np.nan], InconsistentArguments, r"red: nan"),
+        ([np.nan] * 3, [1.0] * 3, InconsistentArguments, r"At least one"),
+        ([1.0, 2, 3] * yr, [1.0] * 3, IncorrectUnits, r"fluxes"),
+    ],
+)
+def test_bad_photometry(fluxes, errors, error, message):
+    with pytest.raises(error, match=message):
+        Photometry.from_fluxes(fluxes, errors, CODES)
+
+
+def test_bad_fits(emulated, filters, fit, data):
+    with pytest.raises(InconsistentArguments, match=r"metallicity'.*within"):
+        make_fit(
+            emulated,
+            filters,
+            metal_dist=History(
+                "DeltaConstant", {"metallicity": Uniform(0.01, 0.9)}
+            ),
+        ).run(data, progress=False)
+    with pytest.raises(InconsistentArguments, match=r"one free parameter"):
+        make_fit(
+            emulated,
+            filters,
+            sf_hist=History("Constant", {"max_age": 1e8 * yr}),
+            stars={"log10initial_mass": 9.0},
+        )
+    with pytest.raises(InconsistentArguments, match=r"method.*nested"):
+        fit.run(data, method="nest")
+    two = Photometry.from_fluxes([1.0, 2.0], [1.0, 2.0], CODES[:2])
+    with pytest.raises(InconsistentArguments, match=r"in the 3 filters"):
+        fit.run(two)
+
+
+def test_the_fit_of_a_library(fit, data):
+    again = Fit.from_library(fit.library)
+    point = np.array([[0.6, 0.4]])
+    np.testing.assert_array_equal(
+        again.log_likelihood(point, data), fit.log_likelihood(point, data)
+    )
+
+
+def test_weighted_quantiles_of_equal_weights():
+    values = np.random.default_rng(1).normal(size=(4001, 2))
+    got = weighted_quantiles(values, np.full(4001, 1 / 4001), [0.1, 0.5])
+    expected = np.quantile(values, [0.1, 0.5], axis=0, method="hazen")
+    np.testing.assert_allclose(got, expected, rtol=1e-9)
+
+
+@pytest.mark.slow
+def test_ages_of_the_universe_can_be_traced(emulated, filters):
+    """A history as old as the Universe, at a free redshift."""
+    fit = make_fit(
+        emulated,
+        filters,
+        sf_hist=History(
+            "Constant", {"max_age": Uniform(0.1, 1.0, of="age_of_universe")}
+        ),
+        redshift=Uniform(0.0, 3.0),
+    )
+    points = np.random.default_rng(2).random((5, 3))
+    parameters = fit.parameters(points)
+    ages = Planck18.age(parameters["redshift"]).to_value("yr")
+    fractions = 0.1 + 0.9 * points[:, 2]
+    np.testing.assert_allclose(
+        parameters["sf_hist/max_age"], fractions * ages, rtol=1e-8
+    )
+    draws = fit.library.draws.rows(slice(0, 5), 3)
+    made = fit.library.make(slice(0, 5))["photometry/incident"]
+    np.testing.assert_allclose(fit.outputs(draws), made, rtol=2e-5)
