@@ -268,7 +268,7 @@ def test_masked_pixels_do_not_spoil_derivatives():
         fluxes = spectrograph.fluxes(spectrum, wavy(lam), at[0], at[1])
         return spectrum.log_likelihood(fluxes)
 
-    assert np.isfinite(slopes(np.array([0.1, 150.0]))).all()
+    assert np.isfinite(slopes(np.array([0.1, 10.0]))).all()
 
 
 # A tiny spectrum, for brute force.
