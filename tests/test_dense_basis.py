@@ -197,7 +197,7 @@ def test_histories_have_derivatives(double_precision):
     for i in (0, 1, 3, 4, 5, 6, 7):
         rise = formed(point.at[i].add(1e-5)) - formed(point.at[i].add(-1e-5))
         np.testing.assert_allclose(
-            slopes[:, i], rise / 2e-5, rtol=1e-3, atol=1e-4
+            slopes[:, i], rise / 2e-5, rtol=1e-4, atol=1e-6
         )
 
 

@@ -239,8 +239,8 @@ def test_a_cut_just_inside_a_bin_is_not_missed():
     assert not formed[41:].any()
 
 
-def summary(name):
-    """Return a number that depends on all of an SFZH, of parameters."""
+def gradient_of_summary(name):
+    """Return the gradient of a number that depends on all of an SFZH."""
     young = jnp.asarray(AGES < 3e7)
 
     def function(parameters):
@@ -251,44 +251,14 @@ def summary(name):
         # More than the total, which is normalised away.
         return jnp.sum(share * young[:, None]) + jnp.sum(share**2)
 
-    return jax.jit(function), jax.jit(jax.grad(function))
-
-
-def moved(parameters, name, index, step):
-    """Return parameters of which one number is changed, and the change."""
-    changed = {k: np.array(v) for k, v in parameters.items()}
-    old = changed[name][index]
-    changed[name][index] = old + step * max(abs(old), 0.1)
-    return changed, changed[name][index] - old
-
-
-@pytest.mark.parametrize("case", DIFFERENT)
-def test_gradients_agree_with_finite_differences(case, double_precision):
-    name, stacked = stack_parameters([HISTORIES[case]])
-    parameters = {k: v[0] for k, v in stacked.items()}
-    function, gradient = summary(name)
-    slopes = gradient(parameters)
-    for parameter, value in parameters.items():
-        if np.any(value == 0.0) or np.any(value == 1e11):
-            continue  # the ends of what is not cut
-        for index in np.ndindex(np.shape(value)):
-            up, rise = moved(parameters, parameter, index, 1e-6)
-            down, fall = moved(parameters, parameter, index, -1e-6)
-            expected = (function(up) - function(down)) / (rise - fall)
-            scale = max(abs(float(value[index])), 0.1)
-            np.testing.assert_allclose(
-                slopes[parameter][index] * scale,
-                expected * scale,
-                rtol=1e-4,
-                atol=1e-6,
-            )
+    return jax.jit(jax.grad(function))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", ["log-normal", "double power law"])
 def test_gradients_are_finite_in_single_precision(case):
     name, stacked = stack_parameters([HISTORIES[case]])
-    _, gradient = summary(name)
+    gradient = gradient_of_summary(name)
     parameters = {k: jnp.asarray(v[0], float) for k, v in stacked.items()}
     for slope in gradient(parameters).values():
         assert np.isfinite(slope).all()

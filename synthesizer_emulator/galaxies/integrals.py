@@ -39,13 +39,26 @@ def clipped_bins(
     """Return the younger ends and the widths of bins clipped to an age range.
 
     The widths of bins within the range are computed in double precision, as
-    rounding the limits first would lose digits.
+    rounding the limits first would lose digits. Where an end of the range is
+    on the limit of a bin, derivatives are those of the bin that it cuts.
     """
     low, high = jnp.asarray(limits[:-1]), jnp.asarray(limits[1:])
     whole = (low >= min_age) & (high <= max_age)
-    young = jnp.clip(low, min_age, max_age)
-    old = jnp.clip(high, min_age, max_age)
-    return young, jnp.where(whole, np.diff(limits), old - young)
+    young = clipped(low, min_age, max_age)
+    width = clipped(high, min_age, max_age) - young
+    exact = jax.lax.stop_gradient(np.diff(limits) - width)
+    return young, width + jnp.where(whole, exact, 0.0)
+
+
+def clipped(x: Array, low: ArrayLike, high: ArrayLike) -> Array:
+    """Return x between two ends, with the derivatives of an end on that end.
+
+    `jnp.clip` has half the derivative of each there. If the ends are in the
+    wrong order, both are at the upper one.
+    """
+    first, last = jnp.asarray(low), jnp.asarray(high)
+    first = jnp.where(first < last, first, last)
+    return jnp.where(x <= first, first, jnp.where(x < last, x, last))
 
 
 def overlaps(
@@ -56,7 +69,7 @@ def overlaps(
     The k + 1 edges of the age bins are first clipped to the range from
     `min_age` to `max_age`.
     """
-    edges = jnp.clip(edges, min_age, max_age)
+    edges = clipped(edges, min_age, max_age)
     return jax.vmap(lambda young, old: clipped_bins(limits, young, old)[1])(
         edges[:-1], edges[1:]
     )
@@ -117,10 +130,15 @@ def largest_exponent(first: Array, width: Array, tau: ArrayLike) -> Array:
 
 def mean_decay(width: Array, tau: ArrayLike) -> Array:
     """Return the mean of exp(-t / tau) over a bin, relative to its maximum."""
-    x = jnp.abs(width / tau)
-    small = x < 1e-4
-    safe = jnp.where(small, 1.0, x)
-    return jnp.where(small, 1.0 - x / 2.0, -jnp.expm1(-safe) / safe)
+    return mean_exponential(jnp.abs(width / tau))
+
+
+def mean_exponential(x: Array) -> Array:
+    """Return the mean of exp(-t) over 0 < t < x."""
+    small = x < 1e-3
+    near, far = jnp.where(small, x, 0.0), jnp.where(small, 1.0, x)
+    series = 1.0 - near / 2.0 * (1.0 - near / 3.0 * (1.0 - near / 4.0))
+    return jnp.where(small, series, -jnp.expm1(-far) / far)
 
 
 def mean_decay_moment(width: Array, tau: ArrayLike) -> Array:
@@ -152,15 +170,21 @@ def power_law(
         tuple of Array: The exponents and the factors of `scaled`, (n,) each.
     """
     length = log_high - log_low
-    rise = jnp.abs(power * length)
     # Integrate from the end with the larger x^power towards the other.
     rising = power > 0
     bright = jnp.where(rising, log_high, log_low)
     direction = jnp.where(rising, -length, length)
+    # Not the modulus, whose derivative at zero is neither of the two.
+    rise = -power * direction
     small = rise < 1e-4
-    safe = jnp.where(small, 1.0, rise)[:, None]
-    steps = -jnp.log1p(jnp.expm1(-safe) * _NODES[None]) / safe
-    steps = jnp.where(small[:, None], _NODES[None], steps)
+    near = jnp.where(small, rise, 0.0)[:, None]
+    far = jnp.where(small, 1.0, rise)[:, None]
+    nodes = _NODES[None]
+    steps = jnp.where(
+        small[:, None],
+        nodes - near / 2.0 * nodes * (1.0 - nodes),
+        -jnp.log1p(jnp.expm1(-far) * nodes) / far,
+    )
     x = bright[:, None] + direction[:, None] * steps
     factor = jax.nn.sigmoid(-ratio * x) @ jnp.asarray(_WEIGHTS, float)
-    return power * bright, length * mean_decay(rise, 1.0) * factor
+    return power * bright, length * mean_exponential(rise) * factor

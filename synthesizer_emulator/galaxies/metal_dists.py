@@ -23,6 +23,8 @@ def delta_constant(
 
     The weight is divided between the two nodes around the metallicity,
     linearly in metallicity. Outside the grid it is all at the nearest node.
+    Derivatives at a node are those towards higher metallicities, and at the
+    last node those towards lower ones.
     """
     grid = jnp.asarray(nodes)
     last = len(nodes) - 1
@@ -31,7 +33,9 @@ def delta_constant(
     # On an axis with a single node, the cell has zero width.
     upper = jnp.minimum(cell + 1, last)
     width = jnp.where(upper > cell, grid[upper] - grid[cell], 1.0)
-    weight = jnp.clip((metallicity - grid[cell]) / width, 0.0, 1.0)
+    weight = (metallicity - grid[cell]) / width
+    # Unlike `jnp.clip`, this keeps the derivative at nodes.
+    weight = jnp.where(weight < 0.0, 0.0, jnp.where(weight > 1.0, 1.0, weight))
     index = jnp.arange(len(nodes))
     return jnp.where(index == cell, 1.0 - weight, 0.0) + jnp.where(
         index == upper, weight, 0.0

@@ -44,6 +44,9 @@ _YOUNGEST = 1e-15
 # its two terms, within which the smaller term matters.
 _BEND = 8.0
 
+# The difference of slopes below which the smaller term matters at all ages.
+_FLATTEST = 0.01
+
 
 def constant(
     limits: Float[np.ndarray, " edges"], max_age: Years, min_age: Years = 0.0
@@ -141,7 +144,8 @@ def double_power_law(
     log_high = log_low + jnp.log1p(width / peak_age / low)
     steep, shallow = jnp.maximum(alpha, beta), jnp.minimum(alpha, beta)
     ratio = steep - shallow
-    bend = _BEND / jnp.maximum(ratio, _YOUNGEST)
+    # The integral does not depend on where it is divided.
+    bend = jax.lax.stop_gradient(_BEND / jnp.maximum(ratio, _FLATTEST))
     integrated = [
         integrals.power_law(
             jnp.clip(log_low, start, end),
