@@ -27,6 +27,7 @@ install_import_hook(
                 "bands",
                 "derived",
                 "dust",
+                "exact_bands",
                 "igm",
                 "integrals",
                 "metal_dists",

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from astropy.cosmology import Planck18
 from synthesizer.emission_models import (
     Blackbody,
     Casey12,
@@ -26,11 +27,18 @@ from synthesizer.emission_models.attenuation import (
     PowerLaw,
     SommovigoBartlett2026,
 )
+from synthesizer.emission_models.transformers.igm import (
+    Asada25,
+    Madau96,
+)
 from unyt import K, angstrom
 
 from synthesizer_emulator import EmulatedGrid
+from synthesizer_emulator.galaxies.bands import Bands
+from synthesizer_emulator.galaxies.filters import as_filters
 from synthesizer_emulator.galaxies.histories import METAL_DISTS, SF_HISTS, sfzh
 from synthesizer_emulator.galaxies.model import GalaxyModel
+from synthesizer_emulator.galaxies.observer import Observer
 
 pytestmark = [
     pytest.mark.slow,
@@ -140,18 +148,20 @@ def incident(grid):
     return galaxies(IncidentEmission(grid))
 
 
-def log_luminosities(model, **given):
-    """Return a function of a part of a galaxy's parameters: ln L, (k,)."""
+def log_brightness(model, **given):
+    """Return a function of a part of a galaxy's parameters, (k,)."""
     galaxy = {
         "initial_mass": 1e10,
         "sf_hist": {"max_age": 3e8},
         "metal_dist": {"metallicity": 0.011},
     } | given
 
+    # Cold dust does not shine in blue bands.
+    floor = 1e18 if "luminosities" in model.outputs else 1e-6
+
     def function(part):
         bands = model.galaxy(galaxy | part)[model.outputs[0]].values()
-        # Cold dust does not shine in blue bands.
-        return jnp.log(jnp.concatenate([*bands]) + 1e18)
+        return jnp.log(jnp.concatenate([*bands]) + floor)
 
     return function
 
@@ -216,13 +226,13 @@ def differences(values, part):
 
 @pytest.mark.parametrize("name", HISTORIES)
 def test_star_formation_histories(name, incident, double_precision):
-    function = log_luminosities(replace(incident, sf_hist=name))
+    function = log_brightness(replace(incident, sf_hist=name))
     agree(function, [{"sf_hist": part} for part in HISTORIES[name]])
 
 
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
 def test_metallicity_distributions(name, incident, double_precision):
-    function = log_luminosities(replace(incident, metal_dist=name))
+    function = log_brightness(replace(incident, metal_dist=name))
     agree(function, [{"metal_dist": part} for part in DISTRIBUTIONS[name]])
 
 
@@ -253,7 +263,7 @@ def test_dust_curves_and_bodies(grid, double_precision):
     # Also where there is no bump, no slope and no dust.
     without = EMISSION | {"ampl": 0.0, "slope": 0.0}
     agree(
-        log_luminosities(model),
+        log_brightness(model),
         [{"emission": part} for part in (EMISSION, without)],
     )
 
@@ -270,16 +280,31 @@ def test_energy_balance(grid, double_precision):
         ),
         varying=[*values],
     )
-    agree(log_luminosities(model), [{"emission": values}])
+    agree(log_brightness(model), [{"emission": values}])
+
+
+@pytest.mark.parametrize("igm", [Madau96, Asada25])
+def test_redshifts(igm, incident, double_precision):
+    """`Asada25` absorbs as `Inoue14` does, and more."""
+    lam = np.asarray(incident.emission.lam)
+    model = replace(
+        incident,
+        observer=Observer.from_cosmology(lam, Planck18, igm=igm),
+        bands=Bands.from_filters(as_filters(HATS), lam, "exact"),
+        outputs=("photometry",),
+    )
+    function = log_brightness(model)
+    agree(
+        lambda part: function(part["galaxy"]),
+        [{"galaxy": {"redshift": z}} for z in (0.01, 0.7, 2.3, 5.1, 8.4)],
+    )
 
 
 def test_metallicities_on_a_node(incident, double_precision):
     """The derivative is that towards higher, at the last node lower ones."""
     nodes = np.array(incident.metallicities)
     function = jax.jit(
-        lambda z: log_luminosities(incident)(
-            {"metal_dist": {"metallicity": z}}
-        )
+        lambda z: log_brightness(incident)({"metal_dist": {"metallicity": z}})
     )
     slope = jax.jit(jax.jacfwd(function))
     for node, side in ((nodes[0], 1.0), (nodes[2], 1.0), (nodes[-1], -1.0)):

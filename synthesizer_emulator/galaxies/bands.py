@@ -10,6 +10,9 @@ by the trapezoidal rule between the first and the last nonzero transmission.
 Where wavelengths are evenly spaced in their logarithm, as on grids of constant
 resolution, the weights of smooth filters are tabulated instead
 (`shifted_bands`), which changes flux densities by less than 1e-5.
+
+The integrals may also be exact (`exact_bands`), for continuous derivatives in
+redshift.
 """
 
 from dataclasses import dataclass, field, replace
@@ -29,6 +32,11 @@ from synthesizer.instruments.filters import Filter
 from unyt import angstrom, unyt_quantity
 
 from synthesizer_emulator.forking import check_not_forked
+from synthesizer_emulator.galaxies.exact_bands import (
+    ExactBands,
+    rest_frame_weights,
+)
+from synthesizer_emulator.galaxies.groups import similar
 from synthesizer_emulator.galaxies.matrices import dot
 from synthesizer_emulator.galaxies.observer import (
     plain_redshift,
@@ -41,10 +49,10 @@ from synthesizer_emulator.galaxies.shifted_bands import (
 )
 from synthesizer_emulator.galaxies.transmission import Curve, open_range
 from synthesizer_emulator.units import in_units
-from synthesizer_emulator.validation import check_number
+from synthesizer_emulator.validation import check_choice, check_number
 
-# The largest ratio of the window lengths of bands evaluated in one loop.
-_LARGEST_RATIO = 1.5
+# The rules of integration.
+INTEGRATIONS = ("trapezoidal", "exact")
 
 # The number of unit spectra passed through Synthesizer's filters at a time.
 _ROWS = 256
@@ -151,11 +159,13 @@ class Bands:
             redshift zero, (n_bands, nlam).
         shifted (ShiftedBands): The filters with tabulated weights; None if
             there are none.
+        exact (ExactBands): All filters, integrated exactly; None for the
+            trapezoidal rule.
         bands (tuple of Band): The other filters, kept separate because a few
             with long tails would slow down all of them.
         codes (tuple of str): The filter codes.
         order (tuple of int): The positions of `codes` among the filters of
-            `shifted`, then `bands`.
+            `shifted` or `exact`, then `bands`.
 
     Examples:
         >>> import jax, numpy as np
@@ -173,25 +183,56 @@ class Bands:
     steps: Array
     rest_frame: Array
     shifted: ShiftedBands | None
+    exact: ExactBands | None
     bands: tuple[Band, ...]
     codes: tuple[str, ...] = field(metadata={"static": True})
     order: tuple[int, ...] = field(metadata={"static": True})
 
     @classmethod
-    def from_filters(cls, filters: FilterCollection, lam: NDArray) -> "Bands":
+    def from_filters(
+        cls,
+        filters: FilterCollection,
+        lam: NDArray,
+        integration: str = "trapezoidal",
+    ) -> "Bands":
         """Prepare filters for spectra on given wavelengths.
 
         Args:
             filters (FilterCollection): Synthesizer's filters.
             lam (np.ndarray of float): The rest-frame wavelengths, Angstrom,
                 ascending, (nlam,).
+            integration (str): `trapezoidal`, as in Synthesizer; or `exact`,
+                which integrates the product of the flux density, linear in ln
+                wavelength between the given ones, and the transmission, so
+                that the derivatives of photometry in redshift are continuous.
+                It differs by less than 0.2 millimagnitudes for filters that
+                are much wider than the spacing of the wavelengths and do not
+                jump.
 
         Returns:
             Bands: The prepared filters.
+
+        Raises:
+            InconsistentArguments: If `integration` is not one of these.
         """
+        check_choice("integration", integration, INTEGRATIONS)
         lam = plain_wavelengths(lam)
         nu = Sed(lam * angstrom).nu.to_value("Hz")
         codes = tuple(filters.filter_codes)
+        if integration == "exact":
+            weights = [
+                rest_frame_weights(filters[code], lam) for code in codes
+            ]
+            return cls(
+                nu=jnp.asarray(nu, float),
+                steps=jnp.asarray(-np.diff(nu), float),
+                rest_frame=jnp.asarray(np.stack(weights), float),
+                shifted=None,
+                exact=ExactBands.from_filters(filters, lam),
+                bands=(),
+                codes=codes,
+                order=tuple(range(len(codes))),
+            )
         windows = {}
         if are_even(lam):
             found = {code: tabulated(filters[code], lam) for code in codes}
@@ -207,6 +248,7 @@ class Bands:
                 if windows
                 else None
             ),
+            exact=None,
             bands=tuple(
                 Band.from_filter(filters[code], lam) for code in others
             ),
@@ -258,6 +300,9 @@ class Bands:
         redshift = plain_redshift(redshift)
         redshift = jnp.where(redshift > -1.0, redshift, jnp.nan)
 
+        if self.exact is not None:
+            return self.exact.fluxes(fnu, redshift)
+
         def flux(band: Band) -> Array:
             return band.flux(self.nu, self.steps, fnu, redshift)
 
@@ -265,7 +310,10 @@ class Bands:
         if self.shifted is not None:
             fluxes.append(self.shifted.fluxes(fnu, redshift))
         # A loop over similar bands compiles once for all of them.
-        groups = _similar(self.bands)
+        groups = similar(
+            [band.window for band in self.bands],
+            [band.curve.shapes for band in self.bands],
+        )
         if groups:
             looped = [
                 jax.lax.map(flux, _stacked(self.bands, g)) for g in groups
@@ -290,23 +338,6 @@ class Bands:
                 f"{spectrum.shape}. Use jax.vmap for many galaxies."
             )
         return spectrum
-
-
-def _similar(bands: tuple[Band, ...]) -> list[list[int]]:
-    """Group the indices of bands that can be evaluated in one loop."""
-    groups: list[list[int]] = []
-    for i in sorted(range(len(bands)), key=lambda i: bands[i].window):
-        for group in groups:
-            first = bands[group[0]]
-            if (
-                bands[i].window <= _LARGEST_RATIO * first.window
-                and bands[i].curve.shapes == first.curve.shapes
-            ):
-                group.append(i)
-                break
-        else:
-            groups.append([i])
-    return groups
 
 
 def _stacked(bands: tuple[Band, ...], indices: list[int]) -> Band:

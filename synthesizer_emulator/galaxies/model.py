@@ -144,6 +144,7 @@ class GalaxyModel:
         fixed: Mapping[str, Any] | None = None,
         tolerance: float = TOLERANCE,
         lines: str | Iterable[str] | None = None,
+        integration: str = "trapezoidal",
     ) -> "GalaxyModel":
         """Make a model from Synthesizer's objects.
 
@@ -177,6 +178,9 @@ class GalaxyModel:
             tolerance (float): As for `compile_model`.
             lines (str/list of str): The ids of the lines, as for
                 `compile_lines`.
+            integration (str): How spectra are integrated over filters, as for
+                `bands.Bands.from_filters`: `trapezoidal`, or `exact` for
+                continuous derivatives in redshift.
 
         Returns:
             GalaxyModel: The model.
@@ -241,7 +245,7 @@ class GalaxyModel:
             ),
             bands=None
             if filters is None
-            else Bands.from_filters(filters, lam),
+            else Bands.from_filters(filters, lam, integration),
             lines=None
             if lines is None
             else line_function(
