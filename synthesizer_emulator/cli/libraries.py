@@ -37,6 +37,11 @@ from synthesizer_emulator.cli.options import FILE, FOLDER, PATH
 @click.option(
     "--processes", type=int, metavar="N", help="Number of processes."
 )
+@click.option(
+    "--synference",
+    type=FILE,
+    help="Also write the library in Synference's format to this file.",
+)
 def library(
     config: Path,
     dask: str | None,
@@ -44,6 +49,7 @@ def library(
     distributed: bool,
     process: int | None,
     processes: int | None,
+    synference: Path | None,
 ) -> None:
     """Make a library of galaxies from CONFIG, a YAML file.
 
@@ -65,6 +71,21 @@ def library(
             "--workers is the number of processes of a local cluster; got "
             f"--dask {dask}. Leave out one of the two."
         )
+    if synference is not None:
+        if n_processes > 1:
+            raise click.UsageError(
+                "--synference needs the whole library. Give it in another "
+                "run, after `synthesizer-emulator merge`, without the number "
+                "of a process."
+            )
+        try:
+            from synthesizer_emulator.library.synference.export import (
+                check_new,
+                write_synference,
+            )
+        except ImportError as error:
+            raise click.ClickException(str(error)) from error
+        check_new(synference)
     plan = LibraryConfig.read(config)
     with _cluster(dask, workers) as cluster:
         file = plan.library.write(
@@ -77,6 +98,8 @@ def library(
         )
     else:
         click.echo(file)
+        if synference is not None:
+            click.echo(write_synference(plan.library, file, synference))
 
 
 @click.command()

@@ -9,3 +9,5 @@ them into a file of any layout.
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+# Excluded from `import *`, because it needs the extra `synference`.
+__all__.remove("write_synference")

@@ -10,3 +10,4 @@ from .priors import LogUniform as LogUniform
 from .priors import Normal as Normal
 from .priors import StudentT as StudentT
 from .priors import Uniform as Uniform
+from .synference.export import write_synference as write_synference

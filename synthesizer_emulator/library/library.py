@@ -271,6 +271,12 @@ class Library:
             }
         return about
 
+    @property
+    def digest(self) -> str:
+        """Digest of the inputs of the library, as in its file."""
+        size = self._part_size
+        return Parts(Path(), self.draws.n, size, self.about).digest
+
     def check(self) -> None:
         """Check that galaxies can be made: compile the model, draw a galaxy.
 
@@ -393,7 +399,7 @@ class Library:
         folder = parts_folder(path)
         size = self._part_size if part_size is None else part_size
         begin = partial(Parts.begin, folder, self.draws.n, size, self.about)
-        digest = Parts(folder, self.draws.n, size, self.about).digest
+        digest = self.digest
         alone = processes == 1
         with ExitStack() as stack:
             stack.enter_context(exclusive(path, 0 if alone else _TIMEOUT))

@@ -48,7 +48,16 @@ def describe_prior(prior: Prior) -> dict[str, Any]:
 def describe_quantiles(priors: Iterable[Prior]) -> str:
     """Return a digest of the quantiles of priors, also of users' classes."""
     u = np.linspace(0.01, 0.99, 33)
-    return digest([prior.quantile(u) for prior in priors])
+    return digest(
+        [
+            prior.quantile(
+                np.repeat(u[:, None], prior.dimensions, axis=1)
+                if prior.is_array
+                else u
+            )
+            for prior in priors
+        ]
+    )
 
 
 def describe_model(model: EmissionModel) -> dict[str, Any]:

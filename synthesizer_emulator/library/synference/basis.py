@@ -5,7 +5,6 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,6 @@ from synthesizer.exceptions import (
 from unyt import unyt_array
 
 from synthesizer_emulator.files.locks import exclusive
-from synthesizer_emulator.files.writing import replacing
 from synthesizer_emulator.galaxies.translate import TOLERANCE
 from synthesizer_emulator.library.collection import Collection, collect
 from synthesizer_emulator.library.limits import GridLimits
@@ -34,6 +32,7 @@ from synthesizer_emulator.library.parts import (
     part_size,
     write_parts,
 )
+from synthesizer_emulator.library.synference.file import write_file
 from synthesizer_emulator.library.synference.galaxies import MockGalaxies
 from synthesizer_emulator.library.synference.precision import (
     in_double_precision,
@@ -307,25 +306,18 @@ class EmulatedGalaxyBasis(GalaxyBasis):
         library = _library(collection, galaxies, cat_type, codes)
         for name, values in library.items():
             setattr(combined, f"library_{name}", values)
-        scratch = parts.folder / "whole" / path.name
-        scratch.parent.mkdir(exist_ok=True)
-        combined.save_library(
+        folder = parts.folder / "whole"
+        folder.mkdir(exist_ok=True)
+        write_file(
+            self,
+            combined,
             library,
-            overload_out_name=str(scratch.relative_to(path.parent)),
-            overwrite=True,
+            path,
+            folder,
+            info,
+            parameter_transforms_to_save,
         )
-        if self.instrument.can_do_photometry:
-            # The filters are stored too, on the wavelengths of the pipeline.
-            self.instrument.filters.prepare_for_grid(self.emission_model.lam)
-        self._store_model(
-            str(scratch),
-            other_info={**info, "timestamp": datetime.now().isoformat()},
-            parameter_transforms_to_save=parameter_transforms_to_save,
-        )
-        # Flush the file to disk before the parts are deleted.
-        with replacing(path) as partial:
-            scratch.replace(partial)
-        scratch.parent.rmdir()
+        folder.rmdir()
         collection.remove()
 
     def _masses(self, given: NDArray | None) -> NDArray:

@@ -8,12 +8,11 @@ evaluated with Synthesizer's objects, galaxy by galaxy.
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from operator import itemgetter
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from numpy.typing import NDArray
@@ -32,7 +31,6 @@ from synthesizer_emulator.galaxies.batches import in_batches
 from synthesizer_emulator.galaxies.histories import (
     stack_parameters,
 )
-from synthesizer_emulator.galaxies.matrices import dot
 from synthesizer_emulator.galaxies.model import GalaxyModel
 from synthesizer_emulator.library import metadata
 from synthesizer_emulator.library.synference.native import NativeGalaxies
@@ -42,7 +40,8 @@ from synthesizer_emulator.library.synference.recorded import (
 )
 from synthesizer_emulator.library.synference.supplements import (
     Sums,
-    Supplement,
+    Supplements,
+    mass_at_nodes,
     translate_supplement,
 )
 from synthesizer_emulator.units import in_units
@@ -145,7 +144,7 @@ class MockGalaxies:
         self._called = {
             name: function
             for name, function in self._functions.items()
-            if name not in self._batched
+            if name not in self._batched.by_name
         }
         self._groups = list(self._grouped())
         self.unsupported += [
@@ -264,8 +263,8 @@ class MockGalaxies:
         varying = varying_parameters(params)
         return varying, {k: v for k, v in params.items() if k not in varying}
 
-    def _translated(self) -> dict[str, Supplement]:
-        """Return the supplementary functions with a batched form, by name."""
+    def _translated(self) -> Supplements:
+        """Return the supplementary parameters with a batched form."""
         batched = {}
         for name, (function, arguments) in self._functions.items():
             supplement = translate_supplement(
@@ -278,7 +277,7 @@ class MockGalaxies:
                 self.one_by_one.append(
                     f"{name}: the supplementary function {title}"
                 )
-        return batched
+        return Supplements(batched)
 
     def _grouped(self) -> Iterator[_Group]:
         """Yield groups of galaxies with histories of the same classes."""
@@ -341,7 +340,7 @@ class MockGalaxies:
         # known.
         observed.emission.check_stated(varying)
         models = {"observed": observed}
-        if any(supplement.far_uv for supplement in self._batched.values()):
+        if self._batched.far_uv:
             models["far_uv"] = make(
                 model, filters=muv_filter, outputs=["luminosities"]
             )
@@ -356,23 +355,6 @@ class MockGalaxies:
     def _lam(self) -> unyt_array:
         """Wavelengths of the spectra."""
         return self._basis.emission_model.lam
-
-    @cached_property
-    def _mass_sums(self) -> Callable[[GalaxyModel, Any], Array]:
-        """Function of one galaxy: sums of mass times table over the nodes."""
-        tables = [
-            np.ravel(table)
-            for supplement in self._batched.values()
-            for table in supplement.tables
-        ]
-        nodes = int(np.prod(self._models["observed"].emission.nodes))
-        stacked = np.reshape(tables, (-1, nodes)).T
-
-        def sums(model: GalaxyModel, values: Mapping[str, Any]) -> Array:
-            masses = jnp.ravel(_mass_at_nodes(model, values))
-            return dot(masses, jnp.asarray(stacked, float))
-
-        return sums
 
     def _evaluated(
         self,
@@ -401,21 +383,16 @@ class MockGalaxies:
         self, group: _Group, values: Mapping[str, Any], members: NDArray
     ) -> NDArray[np.float64]:
         """Compute the supplementary parameters, (n, n_supplements)."""
-        columns = {}
         n = len(members)
         far_uv = np.empty(0)
         if "far_uv" in self._models:
             far_uv = self._evaluated("far_uv", group, values).ravel()
         sums = np.empty((n, 0))
-        if any(s.tables for s in self._batched.values()):
-            sums = self._evaluated("observed", group, values, self._mass_sums)
-        start = 0
-        for name, supplement in self._batched.items():
-            stop = start + len(supplement.tables)
-            columns[name] = supplement.function(
-                Sums(sums[:, start:stop], far_uv, values["redshift"])
+        if self._batched.tables:
+            sums = self._evaluated(
+                "observed", group, values, self._batched.mass_sums
             )
-            start = stop
+        columns = self._batched.values(Sums(sums, far_uv, values["redshift"]))
         if self._called:
             quantities = list(self._call(group, values, members))
             for name in self._called:
@@ -433,7 +410,7 @@ class MockGalaxies:
         self, group: _Group, values: Mapping[str, Any], members: NDArray
     ) -> Iterator[dict[str, unyt_quantity]]:
         """Yield the results of supplementary functions, galaxy by galaxy."""
-        masses = self._evaluated("observed", group, values, _mass_at_nodes)
+        masses = self._evaluated("observed", group, values, mass_at_nodes)
         spectra = {
             label: self._evaluated(label, group, values)
             for label in self._saved
@@ -444,7 +421,7 @@ class MockGalaxies:
 
     def _units_of_supplements(self) -> dict[str, str]:
         """Return the units of the supplementary parameters, in file order."""
-        units = {name: s.units for name, s in self._batched.items()}
+        units = {name: s.units for name, s in self._batched.by_name.items()}
         if self._called:
             units |= {
                 name: str(q.units) for name, q in self._first_called().items()
@@ -472,11 +449,6 @@ def _output(model: GalaxyModel, values: Mapping[str, Any]) -> Array:
     (emissions,) = model.galaxy(values).values()
     (output,) = emissions.values()
     return output
-
-
-def _mass_at_nodes(model: GalaxyModel, values: Mapping[str, Any]) -> Array:
-    """Return the initial mass at each node, Msun, (n_ages, n_Z)."""
-    return values["initial_mass"] * model.mass_fractions(values)
 
 
 def _width(model: GalaxyModel) -> int:

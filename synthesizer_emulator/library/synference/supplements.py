@@ -8,16 +8,21 @@ galaxy.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from inspect import signature
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from numpy.typing import NDArray
 from synthesizer.grid import Grid
 from unyt import Hz, Myr, erg, nJy, s, yr
 
 from synthesizer_emulator.galaxies.derived.weights import mean_rate
+from synthesizer_emulator.galaxies.matrices import dot
+from synthesizer_emulator.galaxies.model import GalaxyModel
 from synthesizer_emulator.galaxies.observer import FLUX_AT_MPC, Observer
 from synthesizer_emulator.units import in_stated_units
 
@@ -60,6 +65,57 @@ class Supplement:
     far_uv: bool = False
 
 
+@dataclass(frozen=True)
+class Supplements:
+    """Supplementary parameters, evaluated together.
+
+    Attributes:
+        by_name (dict): The parameters by name.
+    """
+
+    by_name: dict[str, Supplement]
+
+    @property
+    def tables(self) -> list[NDArray[np.float64]]:
+        """The tables of all parameters, in their order."""
+        return [t for one in self.by_name.values() for t in one.tables]
+
+    @property
+    def far_uv(self) -> bool:
+        """Whether a parameter needs `Sums.far_uv`."""
+        return any(one.far_uv for one in self.by_name.values())
+
+    @cached_property
+    def mass_sums(self) -> Callable[[GalaxyModel, Any], Array]:
+        """Function of one galaxy: sums of mass times table over the nodes."""
+        stacked = np.stack([np.ravel(table) for table in self.tables], axis=1)
+
+        def sums(model: GalaxyModel, values: Mapping[str, Any]) -> Array:
+            masses = jnp.ravel(mass_at_nodes(model, values))
+            return dot(masses, jnp.asarray(stacked, float))
+
+        return sums
+
+    def values(self, sums: Sums) -> dict[str, NDArray[np.float64]]:
+        """Return the parameters of n galaxies by name, (n,).
+
+        Args:
+            sums (Sums): The inputs, with the sums of all `tables`.
+        """
+        columns, start = {}, 0
+        for name, one in self.by_name.items():
+            stop = start + len(one.tables)
+            own = replace(sums, of_mass=sums.of_mass[:, start:stop])
+            columns[name] = one.function(own)
+            start = stop
+        return columns
+
+
+def mass_at_nodes(model: GalaxyModel, values: Mapping[str, Any]) -> Array:
+    """Return the initial mass at each node, Msun, (n_ages, n_Z)."""
+    return values["initial_mass"] * model.mass_fractions(values)
+
+
 def translate_supplement(
     function: Callable[..., Any], arguments: tuple[Any, ...], grid: Grid
 ) -> Supplement | None:
@@ -75,13 +131,13 @@ def translate_supplement(
     """
     name = getattr(function, "__name__", "")
     if getattr(function, "__module__", "") != _HOME or (
-        name not in _SUPPLEMENTS
+        name not in SUPPLEMENTS
     ):
         return None
     bound = signature(function).bind(None, *arguments)
     bound.apply_defaults()
     _, *values = bound.args
-    return _SUPPLEMENTS[name](grid, *values)
+    return SUPPLEMENTS[name](grid, *values)
 
 
 def _sfr(grid: Grid, timescale: Any) -> Supplement:
@@ -148,7 +204,8 @@ def _far_uv_flux(_: Grid, cosmo: Any) -> Supplement:
     return Supplement(str(nJy), function, far_uv=True)
 
 
-_SUPPLEMENTS: Mapping[str, Callable[..., Supplement]] = {
+# The functions with a batched form, by name.
+SUPPLEMENTS: Mapping[str, Callable[..., Supplement]] = {
     "calculate_sfr": _sfr,
     "calculate_burstiness": _burstiness,
     "calculate_mass_weighted_age": _mass_weighted_age,
