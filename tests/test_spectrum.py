@@ -271,6 +271,29 @@ def test_masked_pixels_do_not_spoil_derivatives():
     assert np.isfinite(slopes(np.array([0.1, 10.0]))).all()
 
 
+def test_spectra_of_several_resolutions_share_a_spectrograph():
+    single = [observed(1500.0), observed(2500.0, PIXELS + 10.0)]
+    lam = GRIDS["even in log"]
+    options = {"resolution": 5000.0, "redshifts": REDSHIFTS}
+    both = jax.tree.map(lambda *arrays: jnp.stack(arrays), *single)
+    shared = Spectrograph.from_spectrum(both, lam, **options)
+    found = jax.vmap(shared.fluxes, in_axes=(0, None, None, None))(
+        both, lines(lam, 0.0), 0.1, 100.0
+    )
+    alone = [
+        Spectrograph.from_spectrum(spectrum, lam, **options)
+        for spectrum in single
+    ]
+    for row, spectrum, spectrograph in zip(found, single, alone, strict=True):
+        expected = np.asarray(
+            fluxes_of(spectrograph, spectrum, lines(lam, 0.0), 0.1, 100.0)
+        )
+        error = SINGLE * float(np.abs(expected).max())
+        assert row == pytest.approx(expected, abs=error)
+    other = fluxes_of(alone[0], single[1], lines(lam, 0.0), 0.1, 100.0)
+    assert np.isnan(other).all()
+
+
 # A tiny spectrum, for brute force.
 LAM = np.array([4000.0, 4500.0, 5200.0, 5600.0, 6000.0, 6900.0])
 FLUX = np.array([1.9, 2.3, 2.6, 2.2, 9.0, 3.0])

@@ -148,8 +148,9 @@ class Spectrograph:
         """Prepare the models of an observed spectrum.
 
         Args:
-            spectrum (Spectrum): The observed spectrum. Others with the same
-                range of wavelengths and resolution may be used later.
+            spectrum (Spectrum): The observed spectrum; or several, with
+                arrays of (n_spectra, n), whose ranges of wavelengths and of
+                resolution are then all covered.
             lam (unyt_array): The rest-frame wavelengths of the models,
                 ascending; Angstrom if without units, (nlam,).
             resolution (float/unyt_array): The resolution of the models, in
@@ -177,7 +178,8 @@ class Spectrograph:
         dispersions = _range("dispersions", dispersions, "km/s")
         used = np.asarray(spectrum.is_used)
         x_data = np.log(np.asarray(spectrum.lam, np.float64)[used] / ORIGIN)
-        ends = x_data[[0, -1]] - np.log1p(redshifts)[::-1]
+        ends = np.array([x_data.min(), x_data.max()])
+        ends -= np.log1p(redshifts)[::-1]
         _check_covered(ends, lam, redshifts)
         x = np.log(lam / ORIGIN)
         variance = np.zeros(len(lam))
@@ -239,7 +241,7 @@ class Spectrograph:
         """Return the flux densities of one galaxy at the observed pixels.
 
         Args:
-            spectrum (Spectrum): The observed spectrum.
+            spectrum (Spectrum): The observed spectrum, (n,).
             fnu (Array): The flux density of the model, nJy, as in the output
                 `fnu` of `GalaxyModel`: at the wavelengths of the grid times
                 1 + z, (nlam,).
@@ -248,8 +250,9 @@ class Spectrograph:
 
         Returns:
             Array: The flux densities, nJy, (n,). They are NaN at pixels
-                beyond all that are used, and everywhere if the redshift or the
-                velocity dispersion is out of its range.
+                beyond all that are used or of another resolution, and
+                everywhere if the redshift or the velocity dispersion is out
+                of its range.
         """
         fnu = jnp.asarray(fnu, float)
         redshift = jnp.asarray(redshift, float)
@@ -257,24 +260,35 @@ class Spectrograph:
         x = spectrum.log_lam - jnp.log1p(redshift)
         moved = jnp.square(sigma_v / LIGHT)
         position = (x - self.start) / self.step
+        within = jnp.clip(position, *self.covered)
+        pixel = within.astype(int)
+        part = within - pixel
+        library = (1.0 - part) * self.variance[pixel]
+        library += part * self.variance[pixel + 1]
+        difference = spectrum.variance - library
         valid = jnp.ones_like(x, bool)
         for value, (lowest, highest) in (
             (position, self.covered),
+            (difference, self._rounded_differences),
             (redshift, self.redshifts),
             (sigma_v, self.dispersions),
         ):
             valid &= (value >= lowest) & (value <= highest)
-        position = jnp.clip(position, *self.covered)
-        pixel = position.astype(int)
-        part = position - pixel
         splines = self._splines(fnu, moved)
         near = splines[:, pixel[:, None] + np.arange(-1, 3)[None]]
         values = (near * _cubic(part)[None]).sum(axis=2)
-        library = (1.0 - part) * self.variance[pixel]
-        library += part * self.variance[pixel + 1]
-        factors = self._polynomials(spectrum.variance - library, moved)
+        difference = jnp.clip(difference, *self.differences)
+        factors = self._polynomials(difference, moved)
         energy = (values * factors).sum(axis=0)
         return jnp.where(valid, energy * jnp.exp(x), jnp.nan)
+
+    @property
+    def _rounded_differences(self) -> tuple[Array, Array]:
+        """The range of differences in variance, and more for rounding."""
+        low, high = self.differences
+        margin = 1e-3 * (high - low) + 1e-5 * jnp.abs(high)
+        margin += 1e-4 * self.step**2
+        return low - margin, high + margin
 
     def _log_variances(self, variance: Array, moved: Array) -> Array:
         """Return the logarithms in which broadened spectra are interpolated.
@@ -309,8 +323,6 @@ class Spectrograph:
         polynomials = [jnp.ones_like(variance)]
         if len(self.nodes) > 1:
             low, high = self._log_variances(self.differences, moved)
-            # Only pixels that are not used can have others.
-            variance = jnp.clip(variance, *self.differences)
             at = self._log_variances(variance, moved)
             at = (2.0 * at - high - low) / (high - low)
             polynomials.append(at)
@@ -389,7 +401,7 @@ def _differences(
     """
     low, high = np.log1p(redshifts)
     even, spacing = np.linspace(
-        x_data[0] - high, x_data[-1] - low, 20_000, retstep=True
+        x_data.min() - high, x_data.max() - low, 20_000, retstep=True
     )
     spacing = max(spacing, 1e-9)
     centre = x_data - 0.5 * (low + high)
