@@ -7,7 +7,7 @@ of pPXF (Cappellari 2023, MNRAS 526, 3273), which has a free mass at each of
 the same nodes. Both fit the same pixels with a multiplicative polynomial. The
 populations that pPXF found are then fitted again by `Spectrograph`, which
 compares the broadening alone. pPXF averages its templates over the pixels of
-the data, 69 km/s wide, which lowers its dispersion by about 3 km/s.
+the data, 69 km/s wide, which lowers its dispersion by about 2 km/s.
 
     pip install ppxf
     python benchmarks/sdss_spectrum.py --json sdss_spectrum.json
