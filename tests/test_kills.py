@@ -34,7 +34,7 @@ from synthesizer_emulator.weights.file import read_weights
 
 pytestmark = pytest.mark.slow
 
-KILLS = 10
+KILLS = 5
 SIZES = {"gas": False, "n_ages": 6, "n_metals": 3}
 
 # What Python says of files, before it does it.
@@ -169,7 +169,7 @@ def outcome(task, folder):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("task", RUNS)
-def test_ten_kills_do_not_show(task, start, parts, tmp_path):
+def test_kills_do_not_show(task, start, parts, tmp_path):
     folder = tmp_path / "work"
     begin(task, folder, parts)
     assert start(task, folder)

@@ -21,8 +21,10 @@ pytestmark = pytest.mark.slow
 # Settings that NumPy can evaluate, and one that needs JAX.
 KINDS = {
     "default": ({}, True),
-    "ensemble": ({"ensemble": 2}, True),
-    "half the trend": ({"trend": 0.5, "activation": "tanh"}, True),
+    "ensemble with half the trend": (
+        {"ensemble": 2, "trend": 0.5, "activation": "tanh"},
+        True,
+    ),
     "gelu": ({"activation": "gelu"}, False),
 }
 
