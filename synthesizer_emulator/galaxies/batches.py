@@ -17,7 +17,6 @@ from synthesizer.exceptions import InconsistentArguments
 
 from synthesizer_emulator.forking import check_not_forked
 from synthesizer_emulator.galaxies.emission import EmissionFunction
-from synthesizer_emulator.galaxies.lines import LineFunction
 from synthesizer_emulator.galaxies.model import GalaxyModel
 from synthesizer_emulator.galaxies.terms import DustEmission
 from synthesizer_emulator.validation import check_memory, check_whole
@@ -39,8 +38,8 @@ class Batched(Protocol):
         """The spectra that it evaluates."""
 
     @property
-    def lines(self) -> LineFunction | None:
-        """The lines that it evaluates."""
+    def functions(self) -> tuple[EmissionFunction, ...]:
+        """The spectra and lines that it evaluates."""
 
     def plain(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the parameters of galaxies as plain numbers."""
@@ -165,11 +164,8 @@ def suitable_batch_size(model: Batched, devices: Sequence[jax.Device]) -> int:
 
 def _bytes_per_galaxy(model: Batched) -> int:
     """Estimate the memory for the evaluation of one galaxy, in bytes."""
-    functions = [model.emission]
-    if model.lines is not None:
-        functions += [model.lines.luminosity, model.lines.continuum]
     numbers = 3 * int(np.prod(model.emission.nodes))
-    for emission in functions:
+    for emission in model.functions:
         spectra = len(emission.factors) + 3 * len(emission.emissions)
         numbers += spectra * len(emission.lam)
         numbers += sum(p.temporary for p in emission.products)

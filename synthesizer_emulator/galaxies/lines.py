@@ -258,22 +258,32 @@ def line_function(
     """
     assert tree.lines is not None
     sums = {label: summed(tree.terms[label]) for label in labels}
-    # Dust has a continuum, but no lines.
-    of_lines: dict[str, Sums] = {
-        label: {
-            (source, keys): weights
-            for (source, keys), weights in terms.items()
-            if not isinstance(source, str)
-        }
-        for label, terms in sums.items()
-    }
     each = _STRICTER * tolerance
     return LineFunction(
-        luminosity=assemble(tree, labels, of_lines, each, "line_lums"),
+        luminosity=line_luminosities(tree, labels, tolerance),
         continuum=assemble(tree, labels, sums, each, "line_conts"),
         heating=None,
         ids=tree.lines.ids,
     )
+
+
+def line_luminosities(
+    tree: EmissionTree, labels: tuple[str, ...], tolerance: float
+) -> EmissionFunction:
+    """Return the luminosities of a translated tree of lines alone.
+
+    The arguments are those of `line_function`.
+    """
+    # Dust has a continuum, but no lines.
+    sums: dict[str, Sums] = {
+        label: {
+            (source, keys): weights
+            for (source, keys), weights in summed(tree.terms[label]).items()
+            if not isinstance(source, str)
+        }
+        for label in labels
+    }
+    return assemble(tree, labels, sums, _STRICTER * tolerance, "line_lums")
 
 
 def equivalent_width(

@@ -365,6 +365,13 @@ class GalaxyModel:
         return tuple(sorted(names))
 
     @property
+    def functions(self) -> tuple[EmissionFunction, ...]:
+        """The spectra, and the luminosities and continua of lines."""
+        lines = self.lines
+        of_lines = () if lines is None else (lines.luminosity, lines.continuum)
+        return (self.emission, *of_lines)
+
+    @property
     def _functions(self) -> tuple[EmissionFunction | LineFunction, ...]:
         lines = () if self.lines is None else (self.lines,)
         return (self.emission, *lines)

@@ -17,7 +17,7 @@ from synthesizer_emulator.galaxies.derived.names import Name
 from synthesizer_emulator.galaxies.derived.needs import Needs
 from synthesizer_emulator.galaxies.derived.quantities import Galaxy, Quantity
 from synthesizer_emulator.galaxies.emission import EmissionFunction
-from synthesizer_emulator.galaxies.lines import LineFunction, line_function
+from synthesizer_emulator.galaxies.lines import line_luminosities
 from synthesizer_emulator.galaxies.model import (
     GalaxyModel,
     check_histories,
@@ -42,8 +42,10 @@ class DerivedQuantities:
         in_batches(derived, values, function=DerivedQuantities.__call__)
 
     Attributes:
-        model (GalaxyModel): The histories, and the emissions and lines that
-            the quantities are measured of; without outputs of its own.
+        model (GalaxyModel): The histories, and the spectra that the
+            quantities are measured of; without outputs of its own.
+        lines (EmissionFunction): The luminosities of the lines that they are
+            measured of, solar luminosities; None if there are none.
         quantities (dict): The functions of one galaxy, by name.
         varying (tuple of str): The parameters of the emission model that may
             be given; those that no quantity depends on are ignored.
@@ -70,10 +72,11 @@ class DerivedQuantities:
         ...     print(f"{name}: {values[name]:.3g} {units}")
         formation_time_50: 5e+08 yr
         sfr_100Myr: 10 Msun/yr
-        M_UV: -21.4 dimensionless
+        M_UV: -21.2 dimensionless
     """
 
     model: GalaxyModel
+    lines: EmissionFunction | None
     quantities: dict[str, Quantity]
     varying: tuple[str, ...] = field(metadata={"static": True})
     first: int = field(metadata={"static": True})
@@ -139,13 +142,14 @@ class DerivedQuantities:
                 emission=emission,
                 observer=None,
                 bands=None,
-                lines=_lines(needs, *arguments),
+                lines=None,
                 ages=tuple(map(float, needs.ages)),
                 metallicities=tuple(map(float, needs.grid.metallicities)),
                 sf_hist=sf_hist,
                 metal_dist=metal_dist,
                 outputs=(),
             ),
+            lines=_lines(needs, *arguments),
             quantities=quantities,
             varying=varying,
             first=first,
@@ -174,13 +178,11 @@ class DerivedQuantities:
         values = self.plain(values)
         masses = values["initial_mass"] * self.model.mass_fractions(values)
         parameters = values.get("emission", {})
-        lines = self.model.lines
+        lines = self.lines
         galaxy = Galaxy(
             masses=masses,
             spectra=self.model.emission.spectra(masses, parameters),
-            lines={}
-            if lines is None
-            else lines.luminosity.spectra(masses, parameters),
+            lines={} if lines is None else lines.spectra(masses, parameters),
             first=self.first,
         )
         return {
@@ -199,9 +201,9 @@ class DerivedQuantities:
         return self.model.emission
 
     @property
-    def lines(self) -> LineFunction | None:
-        """The lines that the quantities are measured of."""
-        return self.model.lines
+    def functions(self) -> tuple[EmissionFunction, ...]:
+        """The spectra and the lines that the quantities are measured of."""
+        return (self.emission, *(() if self.lines is None else (self.lines,)))
 
     def plain(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the parameters that are used, as plain numbers.
@@ -213,12 +215,17 @@ class DerivedQuantities:
             InconsistentArguments: If the emission model does not vary with a
                 parameter.
         """
-        if "emission" not in values:
-            return self.model.plain(values)
-        given, used = values["emission"], self.model.emission_parameters
-        check_varying(given, self.varying)
-        kept = {name: given[name] for name in used if name in given}
-        return self.model.plain({**values, "emission": kept})
+        others = {k: v for k, v in values.items() if k != "emission"}
+        plain = self.model.plain(others)
+        if "emission" in values:
+            given = values["emission"]
+            check_varying(given, self.varying)
+            used = sorted({n for f in self.functions for n in f.parameters})
+            kept = {name: given[name] for name in used if name in given}
+            for function in self.functions:
+                kept = function.plain(kept)
+            plain["emission"] = kept
+        return plain
 
 
 def _spectra(
@@ -255,9 +262,9 @@ def _lines(
     varying: tuple[str, ...],
     fixed: Mapping[str, Any] | None,
     tolerance: float,
-) -> LineFunction | None:
-    """Return the lines that are needed."""
+) -> EmissionFunction | None:
+    """Return the luminosities of the lines that are needed."""
     if not needs.lines:
         return None
     tree = translated(model, needs.of_lines, varying, fixed, lines=needs.lines)
-    return line_function(*tree, tolerance)
+    return line_luminosities(*tree, tolerance)
