@@ -202,6 +202,10 @@ def test_bad_fits(emulated, filters, fit, data):
         )
     with pytest.raises(InconsistentArguments, match=r"method.*nested"):
         fit.run(data, method="nest")
+    with pytest.raises(InconsistentArguments, match=r"mean.*'n_live'"):
+        fit.run(data, nlive=100)
+    with pytest.raises(InconsistentArguments, match=r"got redshift=None"):
+        make_fit(emulated, filters, redshift=None)
     two = Photometry.from_fluxes([1.0, 2.0], [1.0, 2.0], CODES[:2])
     with pytest.raises(InconsistentArguments, match=r"in the 3 filters"):
         fit.run(two)

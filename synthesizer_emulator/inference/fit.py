@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -25,7 +26,7 @@ from synthesizer_emulator.library.draws import Draws
 from synthesizer_emulator.library.history import History
 from synthesizer_emulator.library.library import Library
 from synthesizer_emulator.library.parameters import PriorLike
-from synthesizer_emulator.validation import check_choice
+from synthesizer_emulator.validation import check_choice, nearest
 
 if TYPE_CHECKING:
     from astropy.cosmology import FLRW
@@ -84,6 +85,12 @@ class Fit:
 
     def __post_init__(self) -> None:
         """Check names and units, and expand codes of filters."""
+        if self.filters is None or self.redshift is None:
+            missing = "filters" if self.filters is None else "redshift"
+            raise InconsistentArguments(
+                "A fit of photometry needs filters and a redshift, got "
+                f"{missing}=None. Give a prior or a number for a redshift."
+            )
         object.__setattr__(self, "filters", self.library.filters)
         if not self.library.parameters.dimensions:
             raise InconsistentArguments(
@@ -231,6 +238,7 @@ class Fit:
             UnmetDependency: If the sampler is not installed.
         """
         check_choice("method", method, tuple(SAMPLERS))
+        _check_options(method, options)
         self.library.check()
         self.library.sampler.check_inside("refuse", remedy="")
         n_bands = len(self.codes)
@@ -300,6 +308,19 @@ class Fit:
             )
             results.append(np.asarray(found, np.float64)[: len(batch)])
         return np.concatenate(results)
+
+
+def _check_options(method: str, options: Mapping[str, Any]) -> None:
+    """Raise if a sampler has no option of a given name."""
+    # The first three are not the user's.
+    _, _, _, *known = signature(SAMPLERS[method]).parameters
+    known.remove("progress")
+    for option in options:
+        if option not in known:
+            raise InconsistentArguments(
+                f"The options of '{method}' must be among "
+                f"{', '.join(known)}; got '{option}'." + nearest(option, known)
+            )
 
 
 def _short(path: str) -> str:
