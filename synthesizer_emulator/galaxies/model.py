@@ -278,8 +278,9 @@ class GalaxyModel:
         Returns:
             dict: For each of `outputs` and each emission an array, (nlam,),
                 (n_bands,) or (n_lines,), in the units of `OUTPUTS`. It is
-                NaN where a parameter is outside its domain; metallicities
-                beyond the grid are clipped to its edge, as in Synthesizer.
+                NaN where a parameter is outside its domain, but metallicities
+                beyond the grid are clipped to its edge, as in Synthesizer;
+                `Library` and `Fit` make these NaN too.
 
         Raises:
             MissingAttribute: If a parameter is missing.
