@@ -5,8 +5,9 @@ power-law dust, intergalactic absorption of Inoue et al. 2014) with the weights
 that ship with the package: BC03 with gas on three axes, at R = 300. Compares
 products of whole spectra, linear bases, and the ionisation parameter as a
 parameter of each galaxy: galaxies per second in batches, the time for one
-galaxy and its gradient, and differences in magnitude. Then times spectra of
-the BC03 emulator at all 13,216 wavelengths.
+galaxy and its gradient, and differences in magnitude. Does the same for
+emission lines with free ionisation parameters. Then times spectra of the BC03
+emulator at all 13,216 wavelengths.
 
     python benchmarks/photometry.py --json docs/benchmarks/photometry.json
 
@@ -38,6 +39,8 @@ from synthesizer_emulator.galaxies.model import GalaxyModel
 GRID, STARS = "bc03-2016-miles_kroupa_cloudy-c25", "bc03-2016-miles_kroupa"
 AXIS = "log10ionisation_parameters"
 LOG_U = {AXIS: -2.0}
+# The last is the one that ratios are taken to.
+LINES = ["O 3 5006.84A", "N 2 6583.45A", "H 1 6562.80A", "H 1 4861.32A"]
 ON_GPU = jax.devices()[0].platform != "cpu"
 N_GALAXIES = 2**18 if ON_GPU else 10_000
 N_COLLAPSED = 24
@@ -92,7 +95,7 @@ def make_model(grid: EmulatedGrid, *free: str, **options: Any) -> GalaxyModel:
 
 def used(model: GalaxyModel, values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the parameters that a model uses."""
-    names = model.emission.parameters
+    names = model.emission_parameters
     emission = {name: values["emission"][name] for name in names}
     return {**values, "emission": emission}
 
@@ -186,6 +189,62 @@ def between_nodes(
     return differences(evaluate(free, few), np.concatenate(true))
 
 
+def line_model(grid: EmulatedGrid, *free: str) -> GalaxyModel:
+    """Return the luminosities of lines of galaxies, with free axes."""
+    return GalaxyModel.from_model(
+        TotalEmission(grid, dust_curve=PowerLaw(slope=-0.7)),
+        sf_hist="LogNormal",
+        metal_dist="DeltaConstant",
+        outputs=["line_luminosities"],
+        varying=["tau_v", *free],
+        lines=LINES,
+    )
+
+
+def lines(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Measure lines with a free ionisation parameter.
+
+    The ratios of lines to H beta are compared with grids collapsed by the
+    emulator at the value of each galaxy, in galaxies in which gas emits.
+    """
+    grid = EmulatedGrid(GRID)
+    given = {k: v for k, v in values.items() if k != "redshift"}
+    free = line_model(grid, AXIS)
+
+    def luminosities(model: GalaxyModel, values: Any) -> np.ndarray:
+        batches = in_batches(model, used(model, values))
+        label = model.emission.emissions[0]
+        return np.concatenate(
+            [b["line_luminosities"][label] for _, b in batches]
+        )
+
+    luminosities(free, given)
+    taken = [
+        clock(partial(luminosities, free, given))[0] for _ in range(ROUNDS)
+    ]
+    few = jax.tree.map(lambda v: v[:N_COLLAPSED], given)
+    true = []
+    for i, x in enumerate(few["emission"][AXIS]):
+        collapsed = grid.collapse(AXIS, "emulator", value=float(x))
+        one = jax.tree.map(lambda v, i=i: v[i : i + 1], few)
+        true.append(luminosities(line_model(collapsed), one))
+    expected, got = np.concatenate(true), luminosities(free, few)
+    ratios, found = (
+        values[:, :-1] / values[:, -1:] for values in (expected, got)
+    )
+    bright = expected[:, -1] > 0.0
+    errors = np.abs(found / ratios - 1.0)[bright]
+    return {
+        "lines": LINES,
+        "galaxies_per_second": N_GALAXIES / float(np.median(taken)),
+        "galaxies": int(bright.sum()),
+        "fractional errors of ratios": {
+            line: {"p50": float(np.median(e)), "worst": float(e.max())}
+            for line, e in zip(LINES, errors.T, strict=False)
+        },
+    }
+
+
 def spectra_per_second() -> dict[str, float]:
     """Return the spectra per second of the emulator at all wavelengths."""
     emulator = EmulatedGrid(STARS).emulator
@@ -245,6 +304,7 @@ def main() -> None:
                 grid, models["free ionisation parameter"], values
             ),
         },
+        "lines": lines(values),
         "emulator": spectra_per_second(),
     }
     for name, result in results.items():
