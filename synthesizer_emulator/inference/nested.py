@@ -6,6 +6,11 @@ from synthesizer.exceptions import UnmetDependency
 from synthesizer_emulator.inference.samples import LogLikelihood, Samples
 from synthesizer_emulator.validation import check_whole
 
+# Smaller networks than nautilus's own (100, 50, 20) halve the processor time.
+# In three mocks the evidence changed by less than 0.13 and means by less than
+# 0.12 standard deviations.
+_LAYERS = (40, 20)
+
 # The smallest logarithm of a likelihood, in place of minus infinity.
 _IMPOSSIBLE = -1e100
 
@@ -14,7 +19,7 @@ def nested(
     log_likelihood: LogLikelihood,
     dimensions: int,
     seed: int = 0,
-    n_live: int = 1000,
+    n_live: int = 500,
     n_eff: int = 2000,
     batch_size: int = 256,
     progress: bool = False,
@@ -66,6 +71,7 @@ def nested(
         n_live=n_live,
         n_batch=batch_size,
         n_networks=1,
+        neural_network_kwargs={"hidden_layer_sizes": _LAYERS},
         vectorized=True,
         seed=seed,
     )
