@@ -125,10 +125,15 @@ def new_architecture():
 
 
 def law_header():
-    """Return the header of the grid of the laws: one quantity of lines."""
+    """Return the header of the grid of the laws, with few emissions."""
     header = analytic_header(n_ages=24)
     units = {"luminosity": header.lines.units["luminosity"]}
-    return replace(header, lines=replace(header.lines, units=units))
+    kept = ("incident", "linecont", "nebular")
+    return replace(
+        header,
+        spectra_units={name: header.spectra_units[name] for name in kept},
+        lines=replace(header.lines, units=units),
+    )
 
 
 @pytest.fixture(
@@ -231,7 +236,8 @@ def test_gradients_are_finite_everywhere(emulator):
 def test_fluxes_are_finite_and_not_negative(emulator):
     points = random_points(emulator, 200, seed=5)
     for name in emulator.available_spectra:
-        flux = jax.vmap(lambda v, n=name: emulator.spectrum(n, v))(points)
+        batch = jax.jit(jax.vmap(lambda v, n=name: emulator.spectrum(n, v)))
+        flux = batch(points)
         assert np.isfinite(flux).all()
         assert (flux >= 0).all()
 
@@ -241,7 +247,7 @@ def test_it_is_zero_where_the_source_is_zero(emulator):
     header = law_header()
     true = analytic_emissions(header)
     ages, metals = (a.values for a in header.axes)
-    for name in ("transmitted", "nebular", "linecont"):
+    for name in ("nebular", "linecont"):
         for i in (0, 12, 23):
             point = np.array([ages[i], metals[2]])
             flux = np.asarray(emulator.spectrum(name, point))

@@ -35,7 +35,7 @@ OFFICIAL = "bc03-2016-miles_chabrier-0.1,100_cloudy-c23.01-sps"
 
 @pytest.mark.slow
 def test_weights_are_written_beside_the_grid_under_its_name(tmp_path):
-    path = write_analytic_grid(tmp_path / f"{OFFICIAL}.hdf5")
+    path = write_analytic_grid(tmp_path / f"{OFFICIAL}.hdf5", gas=False)
     report = build(OFFICIAL, grid_dir=tmp_path, **QUICK)
     assert report.path == tmp_path / f"{OFFICIAL}.emulator.hdf5"
     assert sorted(tmp_path.iterdir()) == sorted([path, report.path])
@@ -216,9 +216,9 @@ def test_a_finished_part_of_an_interrupted_emission_is_not_trained_again(
 
 
 @pytest.mark.slow
-def test_a_checkpoint_of_another_build_is_not_taken_up(
-    analytic_grid, monkeypatch
-):
+def test_a_checkpoint_of_another_build_is_not_taken_up(tmp_path, monkeypatch):
+    path = write_analytic_grid(tmp_path / "g.hdf5", gas=False)
+
     def interrupt(self, emission, result):
         original(self, emission, result)
         raise Interrupt
@@ -226,10 +226,10 @@ def test_a_checkpoint_of_another_build_is_not_taken_up(
     original = Checkpoint.save_finished
     monkeypatch.setattr(Checkpoint, "save_finished", interrupt)
     with pytest.raises(Interrupt):
-        build(analytic_grid, **QUICK)
+        build(path, **QUICK)
     monkeypatch.setattr(Checkpoint, "save_finished", original)
     other = {**QUICK, "settings": {"hidden": [8]}}
-    weights = read_weights(build(analytic_grid, **other).path)
+    weights = read_weights(build(path, **other).path)
     kernel = weights.tensors["spectra/incident"][
         "regressor/trend/network/layers/0/kernel"
     ]

@@ -203,7 +203,8 @@ def test_histories_have_derivatives(double_precision):
 
 @pytest.mark.slow
 def test_gradients_in_single_precision_are_finite():
-    for db_tuple, redshift, _ in TRUE.values():
+    for name in ("late", "two times"):
+        db_tuple, redshift, _ = TRUE[name]
         slopes = jax.jit(jax.jacrev(fractions, (0, 1)))(
             jnp.array(db_tuple), redshift
         )

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import QUICK, write_analytic_grid
+from conftest import QUICK, analytic_emissions, analytic_header, write_grid
 from synthesizer.exceptions import GridError
 
 from synthesizer_emulator import build
@@ -37,11 +37,17 @@ KINDS = {
 def weights(request, tmp_path_factory):
     """Return weights of the analytic grid, and whether NumPy has them."""
     settings, by_numpy = request.param
-    path = write_analytic_grid(
-        tmp_path_factory.mktemp("tabulation") / "g.hdf5",
-        n_ages=24,
-        n_metals=4,
+    path = tmp_path_factory.mktemp("tabulation") / "g.hdf5"
+    header = analytic_header(n_ages=24, n_metals=4)
+    emissions = analytic_emissions(header)
+    kept = ("incident", "nebular")
+    units = {"luminosity": header.lines.units["luminosity"]}
+    header = replace(
+        header,
+        spectra_units={name: header.spectra_units[name] for name in kept},
+        lines=replace(header.lines, units=units),
     )
+    write_grid(path, header, {name: emissions[name] for name in header.units})
     report = build(
         path, **{**QUICK, "settings": {**QUICK["settings"], **settings}}
     )
