@@ -370,6 +370,18 @@ myst_substitutions = {
         ),
     ),
     "first_galaxy_commit": _first["commit"],
+    "photometry_lines": (
+        f"{_photometry['CPU']['lines']['galaxies_per_second']:,.0f}"
+    ),
+    "photometry_ratio": "{:.3f}".format(
+        100
+        * max(
+            errors["worst"]
+            for errors in _photometry["CPU"]["lines"][
+                "fractional errors of ratios"
+            ].values()
+        )
+    ),
     "photometry_lam": f"{_photometry['CPU']['wavelengths']:,}",
     "libraries_commit": _libraries["commit"],
     "libraries_galaxies": f"{_libraries['galaxies']:,}",
