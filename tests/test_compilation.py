@@ -33,6 +33,7 @@ def files(home):
     return sorted(p for p in home.rglob("*-cache"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux's cache folder")
 @pytest.mark.parametrize("first", ["synthesizer_emulator", "jax"])
 def test_a_second_process_compiles_nothing(tmp_path, first):

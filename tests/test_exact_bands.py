@@ -80,6 +80,7 @@ def brute(filt, fnu, redshift):
     return weights @ np.interp(middle, x, fnu) / weights.sum()
 
 
+@pytest.mark.slow
 def test_integrals_are_exact(bands, filters):
     fnu = spectrum()
     found = np.asarray(band_fluxes(bands, jnp.asarray(fnu), REDSHIFTS))

@@ -142,6 +142,7 @@ def test_files_and_plots(posterior, filters, tmp_path):
         plot_corner(posterior, ["stars/log10initial_mas"])
 
 
+@pytest.mark.slow
 def test_missing_bands_and_upper_limits():
     data = Photometry.from_fluxes(
         {"blue": 3.0, "red": 2e-3 * uJy},

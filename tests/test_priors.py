@@ -85,6 +85,7 @@ def test_latent_variables_give_dirichlet_fractions():
         assert test.pvalue > 1e-4
 
 
+@pytest.mark.slow
 def test_traced_latent_variables_are_the_same():
     prior = Dirichlet(0.7, size=3)
     u = np.random.default_rng(3).random((500, 3))

@@ -70,6 +70,7 @@ def test_smooth_filters_are_tabulated(bands):
     assert bands.bands == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("redshift", [0.0, 1e-4, 0.3, 2.7182, 6.5, 12.0])
 def test_photometry_is_synthesizers(bands, filters, redshift):
     observer = Observer.from_cosmology(LAM, Planck18)
@@ -82,6 +83,7 @@ def test_photometry_is_synthesizers(bands, filters, redshift):
     )
 
 
+@pytest.mark.slow
 def test_filters_beyond_the_wavelengths(bands, filters):
     """They are integrated over the wavelengths that there are."""
     fnu = 1.0 + np.linspace(0.0, 1.0, len(LAM)) ** 2
@@ -101,6 +103,7 @@ def test_filters_that_jump_are_not_tabulated():
     assert Bands.from_filters(hats, LAM).shifted is None
 
 
+@pytest.mark.slow
 def test_filters_of_both_kinds_keep_their_order(filters):
     hats = top_hat()
     both = FilterCollection(

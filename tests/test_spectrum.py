@@ -271,6 +271,7 @@ def test_masked_pixels_do_not_spoil_derivatives():
     assert np.isfinite(slopes(np.array([0.1, 10.0]))).all()
 
 
+@pytest.mark.slow
 def test_spectra_of_several_resolutions_share_a_spectrograph():
     single = [observed(1500.0), observed(2500.0, PIXELS + 10.0)]
     lam = GRIDS["even in log"]
