@@ -15,6 +15,7 @@ The integrals may also be exact (`exact_bands`), for continuous derivatives in
 redshift.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import jax
@@ -36,7 +37,7 @@ from synthesizer_emulator.galaxies.exact_bands import (
     ExactBands,
     rest_frame_weights,
 )
-from synthesizer_emulator.galaxies.groups import similar
+from synthesizer_emulator.galaxies.groups import looped
 from synthesizer_emulator.galaxies.matrices import dot
 from synthesizer_emulator.galaxies.observer import (
     plain_redshift,
@@ -309,17 +310,9 @@ class Bands:
         fluxes = []
         if self.shifted is not None:
             fluxes.append(self.shifted.fluxes(fnu, redshift))
-        # A loop over similar bands compiles once for all of them.
-        groups = similar(
-            [band.window for band in self.bands],
-            [band.curve.shapes for band in self.bands],
-        )
-        if groups:
-            looped = [
-                jax.lax.map(flux, _stacked(self.bands, g)) for g in groups
-            ]
-            order = np.argsort(np.concatenate(groups))
-            fluxes.append(jnp.concatenate(looped)[order])
+        if self.bands:
+            kinds = [band.curve.shapes for band in self.bands]
+            fluxes.append(looped(flux, self.bands, _stacked, kinds))
         # At redshift zero use Synthesizer's weights: where a filter ends on a
         # wavelength, rounding decides whether it is included.
         return jnp.where(
@@ -340,10 +333,10 @@ class Bands:
         return spectrum
 
 
-def _stacked(bands: tuple[Band, ...], indices: list[int]) -> Band:
+def _stacked(bands: Sequence[Band]) -> Band:
     """Stack bands along a new leading axis, with the largest window."""
-    window = max(bands[i].window for i in indices)
-    widened = [replace(bands[i], window=window) for i in indices]
+    window = max(band.window for band in bands)
+    widened = [replace(band, window=window) for band in bands]
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *widened)
 
 

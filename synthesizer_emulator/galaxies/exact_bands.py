@@ -26,17 +26,17 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from synthesizer.instruments import FilterCollection
 from synthesizer.instruments.filters import Filter
-from unyt import c
 
-from synthesizer_emulator.galaxies.groups import similar
+from synthesizer_emulator.galaxies.groups import looped
 from synthesizer_emulator.galaxies.matrices import dot
-from synthesizer_emulator.galaxies.transmission import support
+from synthesizer_emulator.galaxies.transmission import (
+    C_ANGSTROM,
+    support,
+)
 
 # The spacing in ln wavelength at which integrals are tabulated. Edges of the
 # transmission are blurred by it, but the integrals up to the nodes are exact.
 _STEP = 2.0**-13
-
-_C_ANGSTROM = float(c.to_value("angstrom/s"))
 
 
 @register_dataclass
@@ -198,14 +198,7 @@ class ExactBands:
         def flux(band: ExactBand) -> Array:
             return band.flux(self.whole, self.rest, fnu, redshift)
 
-        groups = similar(
-            [band.window for band in self.bands], [None] * len(self.bands)
-        )
-        looped = [
-            jax.lax.map(flux, _stacked([self.bands[i] for i in group]))
-            for group in groups
-        ]
-        return jnp.concatenate(looped)[np.argsort(np.concatenate(groups))]
+        return looped(flux, self.bands, _stacked)
 
 
 def _stacked(bands: Sequence[ExactBand]) -> ExactBand:
@@ -267,9 +260,9 @@ class _Integral:
         # A point at zero wavelength has infinite frequency; up to it the
         # transmission is that of the next point.
         infinite = ~np.isfinite(nu)
-        end = max(_C_ANGSTROM / bluest, float(nu[~infinite].max()))
+        end = max(C_ANGSTROM / bluest, float(nu[~infinite].max()))
         nu = np.where(infinite, end, nu)
-        self.points = np.log(_C_ANGSTROM / nu)
+        self.points = np.log(C_ANGSTROM / nu)
         self._transmission = np.where(
             infinite, transmission[~infinite][0], transmission
         )

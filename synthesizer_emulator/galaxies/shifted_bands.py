@@ -21,10 +21,13 @@ from jax.tree_util import register_dataclass
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from synthesizer.instruments.filters import Filter
-from unyt import c
 
 from synthesizer_emulator.galaxies.matrices import dot
-from synthesizer_emulator.galaxies.transmission import open_range, support
+from synthesizer_emulator.galaxies.transmission import (
+    C_ANGSTROM,
+    open_range,
+    support,
+)
 
 # The fractions of a pixel at which weights are tabulated, with one more at
 # either end for interpolation.
@@ -41,8 +44,6 @@ _EVEN = 1e-4
 
 # Other fractions, at which the error is measured.
 _BETWEEN = (np.arange(61) + 0.5) / 61
-
-_C_ANGSTROM = float(c.to_value("angstrom/s"))
 
 
 @register_dataclass
@@ -205,7 +206,7 @@ def _weights(
     """
     positions = pixels[0] - 1 + np.arange(len(pixels) + 2)
     shifted = positions + fractions[:, None]
-    nu = _C_ANGSTROM / first * np.exp(-step * shifted)
+    nu = C_ANGSTROM / first * np.exp(-step * shifted)
     transmission = np.interp(nu, *support(filt), left=0.0, right=0.0)
     passing = transmission != 0.0
     # From the first to the last.

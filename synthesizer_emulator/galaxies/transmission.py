@@ -21,7 +21,9 @@ from unyt import c
 _MOST_CELLS = 2**16
 
 _DOUBLE = 64
-_C_ANGSTROM = float(c.to_value("angstrom/s"))
+
+# The speed of light, Angstrom/s.
+C_ANGSTROM = float(c.to_value("angstrom/s"))
 
 
 @register_dataclass
@@ -165,7 +167,7 @@ class Curve:
 def open_range(filt: Filter) -> tuple[float, float]:
     """Return the bluest and the reddest wavelength of a filter, Angstrom."""
     nu, _ = support(filt)
-    low, high = _C_ANGSTROM / nu[[0, -1]]
+    low, high = C_ANGSTROM / nu[[0, -1]]
     return float(high), float(low)
 
 

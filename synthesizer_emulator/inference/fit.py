@@ -200,7 +200,7 @@ class Fit:
         Returns:
             np.ndarray of float: The flux densities, (n, n_bands).
         """
-        return self._in_batches(self._photometry, points)
+        return self._in_batches(self._photometries, points)
 
     def log_likelihood(
         self, points: NDArray[np.float64], data: Photometry
@@ -209,7 +209,7 @@ class Fit:
 
         It is minus infinity outside the range of the model.
         """
-        return self._in_batches(self._log_likelihood, points, data)
+        return self._in_batches(self._log_likelihoods, points, data)
 
     def run(
         self,
@@ -279,25 +279,22 @@ class Fit:
         return jnp.where(jnp.isnan(value), -jnp.inf, value)
 
     @cached_property
-    def _compiled(self) -> dict[str, Callable[..., Array]]:
-        """Compiled functions of a batch of points, by name."""
-        return {
-            "_photometry": jax.jit(
-                jax.vmap(self._photometry, in_axes=(None, 0))
-            ),
-            "_log_likelihood": jax.jit(
-                jax.vmap(self._log_likelihood, in_axes=(None, 0, None))
-            ),
-        }
+    def _photometries(self) -> Callable[..., Array]:
+        """The compiled photometry at a batch of points."""
+        return jax.jit(jax.vmap(self._photometry, in_axes=(None, 0)))
+
+    @cached_property
+    def _log_likelihoods(self) -> Callable[..., Array]:
+        """The compiled logarithm of the likelihood at a batch of points."""
+        return jax.jit(jax.vmap(self._log_likelihood, in_axes=(None, 0, None)))
 
     def _in_batches(
         self,
-        function: Callable[..., Array],
+        compiled: Callable[..., Array],
         points: NDArray[np.float64],
         *data: Any,
     ) -> NDArray[np.float64]:
-        """Evaluate a function of points in batches of one size."""
-        compiled = self._compiled[function.__name__]
+        """Evaluate a compiled function of points in batches of one size."""
         results = []
         for start in range(0, len(points), _BATCH):
             batch = points[start : start + _BATCH]
