@@ -1,5 +1,6 @@
 """Priors, draws and parameters, against scipy and astropy."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -94,7 +95,63 @@ def test_traced_latent_variables_are_the_same():
     )
     z = np.array([0.2, 0.5, 0.9])
     expected = stats.beta([2.1, 1.4, 0.7], 0.7).logpdf(z)
-    np.testing.assert_allclose(prior.log_density(z), expected, rtol=1e-5)
+    for many in (z, np.stack([z, z])):
+        found = prior.log_density(many)
+        assert found.shape == many.shape
+        np.testing.assert_allclose(
+            found, np.broadcast_to(expected, many.shape), rtol=1e-5
+        )
+
+
+def test_quantiles_are_within_the_support_in_single_precision():
+    """Rounding must not give an end of a prior a density of zero."""
+    ends = jnp.asarray([0.0, 1e-7, 1.0 - 6e-8, 1.0], jnp.float32)
+    for low, high in np.random.default_rng(2).uniform(0.1, 9.0, (30, 2)):
+        bounds = min(low, high), max(low, high)
+        for prior in (Uniform(*bounds), LogUniform(*bounds)):
+            assert np.isfinite(prior.log_density(prior.quantile(ends))).all()
+
+
+def test_density_of_galaxies(double_precision):
+    """The sum over free parameters, in the units of their priors."""
+    parameters = Parameters.from_priors(
+        {
+            "galaxy": {"redshift": Uniform(0.0, 5.0)},
+            "stars": {
+                "log10initial_mass": Normal(10.0, 0.5),
+                "tau_v": Normal(0.5, 0.4, low=0.0),
+                "fesc": 0.1,
+            },
+            "sf_hist": {
+                "tau": LogUniform(0.1, 10.0, units="Gyr"),
+                "max_age": Uniform(0.1, 1.0, of="age_of_universe"),
+                "logsfr_ratios": StudentT(0.0, 0.3, size=2),
+            },
+        },
+        Planck18,
+    )
+    u = np.random.default_rng(1).random((50, parameters.dimensions))
+    expected = (
+        stats.uniform(0, 5).logpdf(5 * u[:, 0])
+        + _logpdf_of_quantile(stats.norm(10, 0.5), u[:, 1])
+        + _logpdf_of_quantile(
+            stats.truncnorm(-1.25, np.inf, 0.5, 0.4), u[:, 2]
+        )
+        + _logpdf_of_quantile(stats.loguniform(0.1, 10), u[:, 3])
+        - np.log(0.9)
+        + _logpdf_of_quantile(stats.t(2, 0, 0.3), u[:, 5:]).sum(axis=1)
+    )
+    found = parameters.log_density(u)
+    assert found.shape == (50,)
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+    traced = jax.jit(parameters.log_density)(jnp.asarray(u))
+    np.testing.assert_allclose(traced, expected, rtol=1e-6, atol=1e-5)
+    fixed = Parameters.from_priors({"galaxy": {"redshift": 1.0}}, Planck18)
+    assert fixed.log_density(np.empty((3, 0))).tolist() == [0.0, 0.0, 0.0]
+
+
+def _logpdf_of_quantile(distribution, u):
+    return distribution.logpdf(distribution.ppf(u))
 
 
 def test_choices_and_fixed_values():

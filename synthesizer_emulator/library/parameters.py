@@ -286,13 +286,7 @@ class Parameters:
         Returns:
             tuple: As for `draw`.
         """
-        drawn, start = {}, 0
-        for p in self:
-            columns = u[:, start : start + p.prior.dimensions]
-            start += p.prior.dimensions
-            if p.prior.size is None and p.prior.dimensions:
-                columns = columns[:, 0]
-            drawn[p.path] = p.prior.quantile(columns)
+        drawn = self._drawn(u)
         plain: dict[str, dict[str, AnyArray]] = {}
         for p in self:
             plain.setdefault(p.group, {})[p.name] = self._to_plain(p, drawn)
@@ -303,6 +297,27 @@ class Parameters:
             for p in self
             if not p.is_fixed
         }
+
+    def log_density(self, u: AnyArray) -> Array:
+        """Return the logarithm of the prior density at points.
+
+        The density is that of the values drawn in the units of their priors,
+        of fractions (`of`) where these are drawn. Fixed values have none.
+
+        Args:
+            u (array of float): The quantiles, (n, dimensions). They may be
+                traced by JAX.
+
+        Returns:
+            Array: The natural logarithm of the density, (n,).
+        """
+        drawn = self._drawn(u)
+        total = jnp.zeros(len(u))
+        for p in self:
+            if p.prior.dimensions:
+                density = p.prior.log_density(drawn[p.path])
+                total += density.reshape(len(u), -1).sum(axis=1)
+        return total
 
     def age_of_universe(self, redshift: AnyArray) -> AnyArray:
         """Return the age of the Universe at redshifts, yr."""
@@ -322,6 +337,17 @@ class Parameters:
 
         ends = [0.0, np.log1p(max(self.max_redshift, 0.1))]
         return Chebyshev.interpolate(log_age, _DEGREE, domain=ends)
+
+    def _drawn(self, u: AnyArray) -> dict[str, AnyArray]:
+        """Return the values drawn by path, in the units of their priors."""
+        drawn, start = {}, 0
+        for p in self:
+            columns = u[:, start : start + p.prior.dimensions]
+            start += p.prior.dimensions
+            if p.prior.size is None and p.prior.dimensions:
+                columns = columns[:, 0]
+            drawn[p.path] = p.prior.quantile(columns)
+        return drawn
 
     def _to_plain(
         self, parameter: Parameter, drawn: Mapping[str, AnyArray]

@@ -144,7 +144,9 @@ class Uniform(Prior):
 
     def quantile(self, u: AnyArray) -> AnyArray:
         """Return the quantiles."""
-        return self.low + (self.high - self.low) * u
+        return _clip(
+            self.low + (self.high - self.low) * u, self.low, self.high
+        )
 
     def log_density(self, values: ArrayLike) -> Array:
         """Return the logarithm of the density."""
@@ -170,7 +172,9 @@ class LogUniform(Prior):
 
     def quantile(self, u: AnyArray) -> AnyArray:
         """Return the quantiles."""
-        return self.low * (self.high / self.low) ** u
+        return _clip(
+            self.low * (self.high / self.low) ** u, self.low, self.high
+        )
 
     def log_density(self, values: ArrayLike) -> Array:
         """Return the logarithm of the density."""
@@ -215,11 +219,9 @@ class Normal(Prior):
         inside = low + (high - low) * u
         if isinstance(u, Array):
             scaled = -ndtri(inside) if upper else ndtri(inside)
-            return jnp.clip(
-                self.mean + self.sigma * scaled, self.low, self.high
-            )
-        scaled = norm.isf(inside) if upper else norm.ppf(inside)
-        return np.clip(self.mean + self.sigma * scaled, self.low, self.high)
+        else:
+            scaled = norm.isf(inside) if upper else norm.ppf(inside)
+        return _clip(self.mean + self.sigma * scaled, self.low, self.high)
 
     def log_density(self, values: ArrayLike) -> Array:
         """Return the logarithm of the density."""
@@ -352,9 +354,9 @@ class Dirichlet(Prior):
 
     def log_density(self, values: ArrayLike) -> Array:
         """Return the logarithm of the density."""
-        return jax_stats.beta.logpdf(
-            jnp.asarray(values), self._first, self.concentration
-        )
+        x = jnp.asarray(values)
+        first = jnp.broadcast_to(jnp.asarray(self._first, float), x.shape)
+        return jax_stats.beta.logpdf(x, first, self.concentration)
 
     @property
     def _first(self) -> NDArray[np.float64]:
@@ -515,6 +517,11 @@ class _Table:
         x = position + _LARGEST_LOGIT - index * width
         a, b, c, d = jnp.asarray(self.coefficients, float)[:, index]
         return ((a * x + b) * x + c) * x + d
+
+
+def _clip(x: AnyArray, low: float, high: float) -> AnyArray:
+    """Return values within bounds, which rounding may have exceeded."""
+    return (jnp if isinstance(x, Array) else np).clip(x, low, high)
 
 
 def suggest_prior(prior: Prior) -> str:
