@@ -31,7 +31,7 @@ _HIGHEST_POWER = 32
 PURE = "dimensionless"
 
 # The units of the models' plain numbers, one for each dimension.
-MODEL_UNITS = ("yr", "Msun", "angstrom", "K", "cm**-3", PURE)
+MODEL_UNITS = ("yr", "Msun", "angstrom", "K", "cm**-3", "km/s", PURE)
 
 _QUANTITY = re.compile(
     r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(.*?)\s*", re.DOTALL

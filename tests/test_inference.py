@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from astropy.cosmology import Planck18
+from jax.scipy.stats import norm
 from scipy import stats
 from synthesizer.emission_models import IncidentEmission
 from synthesizer.exceptions import InconsistentArguments, IncorrectUnits
@@ -13,6 +14,7 @@ from synthesizer_emulator.inference import Fit, Photometry, plot_corner
 from synthesizer_emulator.inference.nested import nested
 from synthesizer_emulator.inference.plots import plot_photometry
 from synthesizer_emulator.inference.posterior import weighted_quantiles
+from synthesizer_emulator.inference.target import Target
 from synthesizer_emulator.library import History, LogUniform, Uniform
 
 CODES = ("blue", "green", "red")
@@ -48,7 +50,7 @@ def fit(emulated, filters):
 
 @pytest.fixture(scope="module")
 def data(fit):
-    flux = fit.outputs(np.array([[0.6, 0.4]]))[0]
+    flux = fit.predict(np.array([[0.6, 0.4]]))["photometry"][0]
     return fit.photometry(flux * [1.02, 0.97, 1.01], 0.03 * flux)
 
 
@@ -72,7 +74,9 @@ def test_a_fit_makes_the_galaxies_of_its_library(fit):
     points = fit.library.draws.rows(slice(0, 8), 2)
     made = fit.library.make(slice(0, 8))
     np.testing.assert_allclose(
-        fit.outputs(points), made["photometry/incident"], rtol=1e-5
+        fit.predict(points)["photometry"],
+        made["photometry/incident"],
+        rtol=1e-5,
     )
     for name, values in fit.parameters(points).items():
         np.testing.assert_array_equal(values, made[f"parameters/{name}"])
@@ -83,7 +87,9 @@ def test_a_fit_makes_the_galaxies_of_its_library(fit):
 def test_the_likelihood_is_gaussian(fit, data):
     points = np.random.default_rng(3).random((300, 2))
     expected = stats.norm.logpdf(
-        np.asarray(data.flux), fit.outputs(points), np.asarray(data.error)
+        np.asarray(data.flux),
+        fit.predict(points)["photometry"],
+        np.asarray(data.error),
     ).sum(axis=1)
     np.testing.assert_allclose(
         fit.log_likelihood(points, data), expected, rtol=1e-4
@@ -113,10 +119,10 @@ def test_the_evidence_of_a_gaussian():
     """The integral over the hypercube is one, far from the edges."""
     sigma, mean = np.array([0.05, 0.02, 0.08]), np.array([0.5, 0.4, 0.6])
 
-    def log_likelihood(points):
-        return stats.norm.logpdf(points, mean, sigma).sum(axis=1)
+    def log_likelihood(arguments, point):
+        return norm.logpdf(point, mean, sigma).sum()
 
-    samples = nested(log_likelihood, 3, n_live=200, n_eff=1000)
+    samples = nested(Target(log_likelihood, (), 3), n_live=200, n_eff=1000)
     assert abs(samples.log_evidence) < 0.05
     found = samples.weights @ samples.points
     np.testing.assert_allclose(found, mean, atol=0.1 * sigma.max())
@@ -247,4 +253,6 @@ def test_ages_of_the_universe_can_be_traced(emulated, filters):
     )
     draws = fit.library.draws.rows(slice(0, 5), 3)
     made = fit.library.make(slice(0, 5))["photometry/incident"]
-    np.testing.assert_allclose(fit.outputs(draws), made, rtol=2e-5)
+    np.testing.assert_allclose(
+        fit.predict(draws)["photometry"], made, rtol=2e-5
+    )

@@ -1,4 +1,6 @@
+from .data import Data as Data
 from .fit import Fit as Fit
+from .line_fluxes import LineFluxes as LineFluxes
 from .photometry import Photometry as Photometry
 from .plots import plot_corner as plot_corner
 from .plots import plot_photometry as plot_photometry

@@ -1,10 +1,10 @@
 """`Fit`: the posterior of the parameters of a galaxy."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property, partial
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from inspect import signature
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -18,15 +18,25 @@ from synthesizer.instruments import FilterCollection
 
 from synthesizer_emulator.galaxies.model import GalaxyModel
 from synthesizer_emulator.galaxies.translate import TOLERANCE
+from synthesizer_emulator.inference.data import SIGMA_V, Data
+from synthesizer_emulator.inference.line_fluxes import LineFluxes
 from synthesizer_emulator.inference.nested import nested
 from synthesizer_emulator.inference.photometry import Photometry
 from synthesizer_emulator.inference.posterior import Posterior
 from synthesizer_emulator.inference.samples import Samples
+from synthesizer_emulator.inference.spectrograph import Spectrograph
+from synthesizer_emulator.inference.spectrum import Spectrum
+from synthesizer_emulator.inference.target import Target, in_batches
 from synthesizer_emulator.library.draws import Draws
 from synthesizer_emulator.library.history import History
 from synthesizer_emulator.library.library import Library
-from synthesizer_emulator.library.parameters import PriorLike
-from synthesizer_emulator.validation import check_choice, nearest
+from synthesizer_emulator.library.parameters import (
+    REDSHIFT,
+    SPECTRUM,
+    Parameters,
+    PriorLike,
+)
+from synthesizer_emulator.validation import check_choice, check_keys, nearest
 
 if TYPE_CHECKING:
     from astropy.cosmology import FLRW
@@ -34,11 +44,40 @@ if TYPE_CHECKING:
 # The samplers by name.
 SAMPLERS: Mapping[str, Callable[..., Samples]] = {"nested": nested}
 
-# The number of points of the hypercube evaluated at a time.
-_BATCH = 256
+# Data of one kind, or of several.
+DataLike: TypeAlias = (
+    Data
+    | Photometry
+    | LineFluxes
+    | Spectrum
+    | Iterable[Photometry | LineFluxes | Spectrum]
+)
+
+# The parameters of a spectrum besides `sigma_v`.
+_OF_SPECTRUM = tuple(signature(Spectrum.log_likelihood).parameters)[2:]
 
 # The galaxies drawn to check that the priors are within the grid.
 _CHECKED = 4096
+
+# The steps of the bisection for a known value: to 2^-50 of the hypercube.
+_BISECTIONS = 50
+
+
+class _Arguments(NamedTuple):
+    """What the likelihood of a galaxy needs besides the free parameters.
+
+    Attributes:
+        model (GalaxyModel): The model.
+        data (Data): The data.
+        base (Array): A point of the hypercube with the known parameters of
+            the galaxy, (n_dimensions,).
+        free (Array): The indices of the free dimensions, (n_free,).
+    """
+
+    model: GalaxyModel
+    data: Data
+    base: Array
+    free: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +101,15 @@ class Fit:
         igm (IGMBase): Synthesizer's model of the intergalactic medium.
         emission (str): The label of the observed emission; by default the
             root of the model.
+        lines (tuple of str): The ids of the emission lines to fit, as for
+            `compile_lines`.
+        spectrum (Mapping): The priors of the parameters of a spectrum, if
+            there is one to fit: `sigma_v`, the velocity dispersion; and any
+            of `error_scale`, `jitter`, `outlier_fraction`, `outlier_scale`
+            and `coefficients`, as for `Spectrum.log_likelihood`.
+        resolution (float/unyt_array): The resolution of the spectra of the
+            grid, in the forms of `Spectrum.from_fluxes`; None if they are
+            infinitely sharp.
         tolerance (float): The error of the linear bases of the compiled
             model, mag, as for `compile_model`.
 
@@ -76,23 +124,33 @@ class Fit:
     sf_hist: History
     metal_dist: History
     stars: Mapping[str, PriorLike]
-    filters: FilterCollection
-    redshift: PriorLike
+    filters: FilterCollection | None = None
+    redshift: PriorLike | None = None
     cosmo: "FLRW" = field(default_factory=lambda: Planck18)
     igm: Any = None
     emission: str | None = None
+    lines: Iterable[str] | None = None
+    spectrum: Mapping[str, PriorLike] | None = None
+    resolution: Any = None
     tolerance: float = TOLERANCE
 
     def __post_init__(self) -> None:
         """Check names and units, and expand codes of filters."""
-        if self.filters is None or self.redshift is None:
-            missing = "filters" if self.filters is None else "redshift"
+        if self.redshift is None:
             raise InconsistentArguments(
-                "A fit of photometry needs filters and a redshift, got "
-                f"{missing}=None. Give a prior or a number for a redshift."
+                "A fit of observations needs a redshift, got redshift=None. "
+                "Give a prior or a number."
             )
+        if not self._outputs:
+            raise InconsistentArguments(
+                "A fit needs something to compare: give filters for "
+                "photometry, lines for line fluxes, or spectrum for spectra."
+            )
+        if self.spectrum is not None:
+            check_keys("spectrum", self.spectrum, (SIGMA_V,), _OF_SPECTRUM)
         object.__setattr__(self, "filters", self.library.filters)
-        if not self.library.parameters.dimensions:
+        object.__setattr__(self, "lines", self.library.lines)
+        if not self.dimensions:
             raise InconsistentArguments(
                 "A fit needs at least one free parameter, got only fixed "
                 "values. Give a prior, such as Uniform(8, 12)."
@@ -117,6 +175,7 @@ class Fit:
             cosmo=library.cosmo,
             igm=library.igm,
             emission=next(iter(emissions)),
+            lines=library.lines,
             tolerance=library.tolerance,
         )
 
@@ -133,16 +192,38 @@ class Fit:
             filters=self.filters,
             cosmo=self.cosmo,
             igm=self.igm,
-            outputs="photometry",
+            outputs=self._outputs,
             emissions=self.emission,
+            lines=self.lines,
             tolerance=self.tolerance,
         )
+
+    @property
+    def _outputs(self) -> tuple[str, ...]:
+        """The outputs of the model that the data are compared with."""
+        wanted = {
+            "photometry": self.filters,
+            "line_fluxes": self.lines,
+            "fnu": self.spectrum,
+        }
+        return tuple(k for k, given in wanted.items() if given is not None)
+
+    @cached_property
+    def of_spectrum(self) -> Parameters:
+        """The parameters of a spectrum; none if there is no spectrum."""
+        priors = {} if self.spectrum is None else {SPECTRUM: self.spectrum}
+        return Parameters.from_priors(priors, self.cosmo)
+
+    @property
+    def dimensions(self) -> int:
+        """The number of dimensions of the hypercube."""
+        return self.library.parameters.dimensions + self.of_spectrum.dimensions
 
     @property
     def names(self) -> tuple[str, ...]:
         """The names of the dimensions of the hypercube."""
         names: list[str] = []
-        for p in self.library.parameters:
+        for p in (*self.library.parameters, *self.of_spectrum):
             name = _short(p.path)
             if p.prior.size is None:
                 names += [name] * p.prior.dimensions
@@ -151,11 +232,23 @@ class Fit:
         return tuple(names)
 
     @property
-    def codes(self) -> tuple[str, ...]:
-        """The codes of the filters."""
-        bands = self.library.model.bands
-        assert bands is not None
-        return bands.codes
+    def units(self) -> dict[str, str]:
+        """The units of the parameters by name."""
+        units = self.library.parameters.units() | self.of_spectrum.units()
+        return {_short(path): unit for path, unit in units.items()}
+
+    @property
+    def codes(self) -> dict[str, tuple[str, ...]]:
+        """The codes of the filters and the ids of the lines.
+
+        By `photometry` and `line_fluxes`.
+        """
+        model, codes = self.library.model, {}
+        if model.bands is not None:
+            codes["photometry"] = model.bands.codes
+        if model.lines is not None:
+            codes["line_fluxes"] = model.lines.ids
+        return codes
 
     @property
     def label(self) -> str:
@@ -174,8 +267,66 @@ class Fit:
         As `Photometry.from_fluxes`.
         """
         return Photometry.from_fluxes(
-            fluxes, errors, self.codes, upper_limits, floor
+            fluxes, errors, self._codes("photometry"), upper_limits, floor
         )
+
+    def line_fluxes(
+        self,
+        fluxes: Mapping[str, Any] | NDArray,
+        errors: Mapping[str, Any] | NDArray,
+        upper_limits: Any = (),
+        floor: float = 0.0,
+    ) -> LineFluxes:
+        """Return data of the emission lines of the fit.
+
+        As `LineFluxes.from_fluxes`.
+        """
+        return LineFluxes.from_fluxes(
+            fluxes, errors, self._codes("line_fluxes"), upper_limits, floor
+        )
+
+    def data(self, given: DataLike) -> Data:
+        """Return all data of one galaxy together, ready for the likelihood.
+
+        Args:
+            given (Photometry/LineFluxes/Spectrum): The data, or several of
+                different kinds.
+
+        Raises:
+            InconsistentArguments: If there are no data, two are of one kind,
+                or data do not suit the fit.
+        """
+        if isinstance(given, Data):
+            return given
+        kinds = {
+            Photometry: "photometry",
+            LineFluxes: "line_fluxes",
+            Spectrum: "spectrum",
+        }
+        found: dict[str, Any] = {}
+        items: list[Any] = [*given] if isinstance(given, Iterable) else [given]
+        for item in items:
+            kind = kinds.get(type(item))
+            if kind is None or kind in found:
+                raise InconsistentArguments(
+                    "The data must be at most one each of "
+                    f"{', '.join(k.__name__ for k in kinds)}, got "
+                    f"{', '.join(type(item).__name__ for item in items)}."
+                )
+            found[kind] = item
+        if not found:
+            raise InconsistentArguments("The data must not be empty, got [].")
+        for kind in found.keys() - {"spectrum"}:
+            codes, n = self._codes(kind), len(found[kind].flux)
+            if n != len(codes):
+                raise InconsistentArguments(
+                    f"The data must be in the {len(codes)} "
+                    f"{found[kind].element}s of the fit, {', '.join(codes)}; "
+                    f"got {n}. Make them with Fit.{kind}."
+                )
+        if "spectrum" in found:
+            found["spectrograph"] = self._spectrograph(found["spectrum"])
+        return Data(**found)
 
     def parameters(
         self, points: NDArray[np.float64]
@@ -185,48 +336,105 @@ class Fit:
         They are in the units of their priors, with fractions converted to
         values, as in a library.
         """
-        _, columns = self.library.sampler.at(np.asarray(points, np.float64))
+        points = np.asarray(points, np.float64)
+        n = self.library.parameters.dimensions
+        _, columns = self.library.sampler.at(points[:, :n])
+        _, others = self.of_spectrum.at(points[:, n:])
         return {
             _short(path): np.asarray(values)
-            for path, values in columns.items()
+            for path, values in (columns | others).items()
         }
 
-    def outputs(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the photometry at points of the hypercube, nJy.
+    def points(
+        self, known: Mapping[str, Any]
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Return points of the hypercube with known values of parameters.
+
+        Args:
+            known (Mapping): The values by the names of parameters, in the
+                units of their priors, (n,).
+
+        Returns:
+            tuple: The points, (n, d), whose other coordinates are one half;
+                and the indices of the free dimensions, (d - n_known,).
+
+        Raises:
+            InconsistentArguments: If a name is not that of a parameter with
+                one number per galaxy, its prior depends on others, or a value
+                is beyond its prior.
+        """
+        values = {
+            name: np.atleast_1d(np.asarray(value, np.float64))
+            for name, value in known.items()
+        }
+        n = len(next(iter(values.values()), np.empty(1)))
+        points = np.full((n, self.dimensions), 0.5)
+        for name, value in values.items():
+            points[:, self._dimension(name)] = self._quantiles(name, value)
+        free = [i for i, name in enumerate(self.names) if name not in known]
+        return points, np.array(free, int)
+
+    def predict(
+        self, points: NDArray[np.float64], data: DataLike | None = None
+    ) -> dict[str, NDArray[np.float64]]:
+        """Return the models of the data at points of the hypercube.
 
         Args:
             points (np.ndarray of float): The points, (n, d).
+            data (Data): The data, needed for the pixels of a spectrum.
 
         Returns:
-            np.ndarray of float: The flux densities, (n, n_bands).
+            dict: `photometry` (nJy) in the filters, `line_fluxes`
+                (erg/s/cm^2) of the lines, and `spectrum` (nJy) at the pixels
+                of the data, (n, ...); those that the fit has.
         """
-        return self._in_batches(self._photometries, points)
+        whole = Data() if data is None else self.data(data)
+        arguments = self._arguments(whole)
+        return in_batches(self._predict, arguments, np.asarray(points))
 
     def log_likelihood(
-        self, points: NDArray[np.float64], data: Photometry
+        self, points: NDArray[np.float64], data: DataLike
     ) -> NDArray[np.float64]:
         """Return the logarithm of the likelihood at points, (n, d) to (n,).
 
         It is minus infinity outside the range of the model.
         """
-        return self._in_batches(self._log_likelihoods, points, data)
+        return self.target(data)(np.asarray(points))
+
+    def target(
+        self, data: DataLike, known: Mapping[str, Any] | None = None
+    ) -> Target:
+        """Return the likelihood of one galaxy, as samplers take it.
+
+        The arguments are those of `run`.
+        """
+        arguments = self._arguments(self.data(data), known)
+        return Target(
+            self._log_likelihood, arguments, int(arguments.free.shape[0])
+        )
 
     def run(
         self,
-        data: Photometry,
+        data: DataLike,
         method: str = "nested",
         seed: int = 0,
         progress: bool = True,
+        known: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> Posterior:
         """Sample the posterior of one galaxy.
 
         Args:
-            data (Photometry): The data.
+            data (Photometry/LineFluxes/Spectrum): The data, or several of
+                different kinds.
             method (str): The sampler, a key of `SAMPLERS`: `nested` (by
                 default), nested sampling with nautilus.
             seed (int): The seed of the random numbers.
             progress (bool): Show the progress.
+            known (Mapping): Values of parameters of this galaxy, such as its
+                redshift, in the units of their priors; others are sampled.
+                What is compiled serves all galaxies with the same known
+                parameters.
             **options (dict): Other options of the sampler.
 
         Returns:
@@ -239,79 +447,191 @@ class Fit:
         """
         check_choice("method", method, tuple(SAMPLERS))
         _check_options(method, options)
+        self.check()
+        target = self.target(data, known)
+        samples = SAMPLERS[method](
+            target, seed=seed, progress=progress, **options
+        )
+        return self.posterior(target, samples)
+
+    def check(self) -> None:
+        """Compile the model, and check that it can make galaxies.
+
+        Raises:
+            InconsistentArguments: If a prior extends beyond the grid.
+        """
         self.library.check()
         self.library.sampler.check_inside("refuse", remedy="")
-        n_bands = len(self.codes)
-        if data.flux.shape != (n_bands,):
-            raise InconsistentArguments(
-                f"The data must be in the {n_bands} filters of the fit, "
-                f"{', '.join(self.codes)}; got {data.flux.shape[0]}. Make "
-                "them with Fit.photometry."
-            )
-        samples = SAMPLERS[method](
-            partial(self.log_likelihood, data=data),
-            len(self.names),
-            seed=seed,
-            progress=progress,
-            **options,
-        )
-        units = self.library.parameters.units()
+
+    def posterior(self, target: Target, samples: Samples) -> Posterior:
+        """Return the posterior of one galaxy from its samples.
+
+        Args:
+            target (Target): The likelihood that was sampled.
+            samples (Samples): The samples, in the free dimensions.
+        """
+        arguments = target.arguments
+        points = np.tile(np.asarray(arguments.base, float), (len(samples), 1))
+        points[:, np.asarray(arguments.free)] = samples.points
+        whole = replace(samples, points=points)
+        data = arguments.data
+        best = points[[np.argmax(samples.log_likelihood)]]
         return Posterior(
             data=data,
-            samples=samples,
-            parameters=self.parameters(samples.points),
-            units={_short(path): unit for path, unit in units.items()},
-            photometry=self.outputs(samples.points),
+            samples=whole,
+            parameters=self.parameters(points),
+            units=self.units,
+            predictions=self.predict(points),
             codes=self.codes,
+            best_model={k: v[0] for k, v in self.predict(best, data).items()},
         )
 
-    def _photometry(self, model: GalaxyModel, point: Array) -> Array:
-        """Return the photometry at one point of the hypercube, (n_bands,)."""
-        values, _ = self.library.sampler.at(point[None])
-        one = jax.tree.map(lambda leaf: leaf[0], values)
-        return model.galaxy(one)["photometry"][self.label]
+    def _codes(self, kind: str) -> tuple[str, ...]:
+        """Return the codes of a kind of data; raise if the fit has none."""
+        if kind not in self.codes:
+            missing = {"photometry": "filters", "line_fluxes": "lines"}[kind]
+            raise InconsistentArguments(
+                f"The fit has no {missing}, got data of {kind}. Make the fit "
+                f"with {missing}."
+            )
+        return self.codes[kind]
 
-    def _log_likelihood(
-        self, model: GalaxyModel, point: Array, data: Photometry
-    ) -> Array:
-        """Return the logarithm of the likelihood at one point, ()."""
-        value = data.log_likelihood(self._photometry(model, point))
+    def _spectrograph(self, spectrum: Spectrum) -> Spectrograph:
+        """Return what takes models to the pixels of a spectrum."""
+        if self.spectrum is None:
+            raise InconsistentArguments(
+                "The fit has no parameters of a spectrum, got a Spectrum. "
+                "Make the fit with spectrum={'sigma_v': ...}."
+            )
+        if spectrum.polynomials.shape[1] and (
+            "outlier_fraction" in self.spectrum
+            and "coefficients" not in self.spectrum
+        ):
+            raise InconsistentArguments(
+                "The calibration polynomial can't be marginalised over with "
+                "outlier_fraction. Give 'coefficients' a prior, or make the "
+                "Spectrum without calibration_degree."
+            )
+        return Spectrograph.from_spectrum(
+            spectrum,
+            np.asarray(self.library.model.emission.lam, np.float64),
+            self.resolution,
+            _range(self.library.parameters, REDSHIFT),
+            _range(self.of_spectrum, SIGMA_V),
+        )
+
+    def _arguments(
+        self, data: Data, known: Mapping[str, Any] | None = None
+    ) -> _Arguments:
+        """Return the arguments of the likelihood of one galaxy."""
+        points, free = self.points(known or {})
+        if len(points) != 1:
+            raise InconsistentArguments(
+                "The known parameters of a galaxy must be one number each, "
+                f"got {known}."
+            )
+        return _Arguments(
+            self.library.model,
+            data,
+            jnp.asarray(points[0], float),
+            jnp.asarray(free),
+        )
+
+    def _predict(
+        self, arguments: _Arguments, point: Array
+    ) -> dict[str, Array]:
+        """Return the model of the data at one point of the hypercube."""
+        model, _ = self._model(arguments, point)
+        return model
+
+    def _model(
+        self, arguments: _Arguments, point: Array
+    ) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Return the model of the data, and the parameters of the spectrum."""
+        n = self.library.parameters.dimensions
+        values, _ = self.library.sampler.at(point[None, :n])
+        one = jax.tree.map(lambda leaf: leaf[0], values)
+        outputs = arguments.model.galaxy(one)
+        model = {k: by_label[self.label] for k, by_label in outputs.items()}
+        fnu = model.pop("fnu", None)
+        if arguments.data.spectrum is None or fnu is None:
+            return model, {}
+        plain, _ = self.of_spectrum.at(point[None, n:])
+        others = {k: jnp.asarray(v)[0] for k, v in plain[SPECTRUM].items()}
+        sigma_v = others.pop(SIGMA_V)
+        model["spectrum"] = arguments.data.at_pixels(
+            fnu, one[REDSHIFT], sigma_v
+        )
+        return model, others
+
+    def _log_likelihood(self, arguments: _Arguments, point: Array) -> Array:
+        """Return the logarithm of the likelihood at a point, (n_free,)."""
+        whole = arguments.base.at[arguments.free].set(point)
+        value = arguments.data.log_likelihood(*self._model(arguments, whole))
         return jnp.where(jnp.isnan(value), -jnp.inf, value)
 
-    @cached_property
-    def _photometries(self) -> Callable[..., Array]:
-        """The compiled photometry at a batch of points."""
-        return jax.jit(jax.vmap(self._photometry, in_axes=(None, 0)))
-
-    @cached_property
-    def _log_likelihoods(self) -> Callable[..., Array]:
-        """The compiled logarithm of the likelihood at a batch of points."""
-        return jax.jit(jax.vmap(self._log_likelihood, in_axes=(None, 0, None)))
-
-    def _in_batches(
-        self,
-        compiled: Callable[..., Array],
-        points: NDArray[np.float64],
-        *data: Any,
-    ) -> NDArray[np.float64]:
-        """Evaluate a compiled function of points in batches of one size."""
-        results = []
-        for start in range(0, len(points), _BATCH):
-            batch = points[start : start + _BATCH]
-            padded = np.resize(batch, (_BATCH, points.shape[1]))
-            padded[: len(batch)] = batch
-            found = compiled(
-                self.library.model, jnp.asarray(padded, float), *data
+    def _dimension(self, name: str) -> int:
+        """Return the dimension of a parameter with one number per galaxy."""
+        if self.names.count(name) != 1:
+            raise InconsistentArguments(
+                "Known parameters must be among those with one number per "
+                f"galaxy, {', '.join(self.names)}; got '{name}'."
+                + nearest(name, self.names)
             )
-            results.append(np.asarray(found, np.float64)[: len(batch)])
-        return np.concatenate(results)
+        return self.names.index(name)
+
+    def _quantiles(
+        self, name: str, values: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Return the quantiles of a prior that give some values, (n,)."""
+        i = self._dimension(name)
+
+        def at(u: NDArray[np.float64], others: float) -> NDArray[np.float64]:
+            points = np.full((len(u), self.dimensions), others)
+            points[:, i] = u
+            return self.parameters(points)[name]
+
+        some = np.array([0.25, 0.75])
+        if not np.array_equal(at(some, 0.3), at(some, 0.7)):
+            raise InconsistentArguments(
+                f"The prior of '{name}' depends on another parameter, so it "
+                "can't be known for a galaxy. Give it a prior of its own."
+            )
+        low, high = np.zeros(len(values)), np.ones(len(values))
+        beyond = ~((at(low, 0.5) <= values) & (values <= at(high, 0.5)))
+        if beyond.any():
+            raise InconsistentArguments(
+                f"Known values of '{name}' must be within its prior, "
+                f"{at(low, 0.5)[0]:g} to {at(high, 0.5)[0]:g}; got "
+                f"{values[beyond][0]:g}."
+            )
+        for _ in range(_BISECTIONS):
+            middle = 0.5 * (low + high)
+            is_below = at(middle, 0.5) < values
+            low = np.where(is_below, middle, low)
+            high = np.where(is_below, high, middle)
+        return 0.5 * (low + high)
+
+
+def _range(parameters: Parameters, name: str) -> tuple[float, float]:
+    """Return the lowest and the highest value of a parameter."""
+    parameter = next(p for p in parameters if p.name == name)
+    ends = parameter.to_plain(parameter.prior.quantile(np.array([0.0, 1.0])))
+    if not np.isfinite(ends).all():
+        raise InconsistentArguments(
+            f"The prior of '{name}' must be bounded for a spectrum, got "
+            f"{parameter.prior}. Give it a lowest and a highest value."
+        )
+    return float(ends[0]), float(ends[1])
 
 
 def _check_options(method: str, options: Mapping[str, Any]) -> None:
     """Raise if a sampler has no option of a given name."""
-    # The first three are not the user's.
-    _, _, _, *known = signature(SAMPLERS[method]).parameters
-    known.remove("progress")
+    known = [
+        name
+        for name in signature(SAMPLERS[method]).parameters
+        if name not in ("target", "seed", "progress")
+    ]
     for option in options:
         if option not in known:
             raise InconsistentArguments(

@@ -3,7 +3,8 @@
 import numpy as np
 from synthesizer.exceptions import UnmetDependency
 
-from synthesizer_emulator.inference.samples import LogLikelihood, Samples
+from synthesizer_emulator.inference.samples import Samples
+from synthesizer_emulator.inference.target import Target
 from synthesizer_emulator.validation import check_whole
 
 # Smaller networks than nautilus's own (100, 50, 20) halve the processor time.
@@ -16,8 +17,7 @@ _IMPOSSIBLE = -1e100
 
 
 def nested(
-    log_likelihood: LogLikelihood,
-    dimensions: int,
+    target: Target,
     seed: int = 0,
     n_live: int = 500,
     n_eff: int = 2000,
@@ -27,9 +27,7 @@ def nested(
     """Sample a posterior and compute its evidence.
 
     Args:
-        log_likelihood (callable): The logarithm of the likelihood at points
-            of the unit hypercube, (n, d) to (n,).
-        dimensions (int): The number of dimensions d.
+        target (Target): The likelihood.
         seed (int): The seed of the random numbers.
         n_live (int): The number of live points. More of them find more of
             several separate maxima.
@@ -60,14 +58,17 @@ def nested(
             "'synthesizer-emulator[inference]'."
         ) from error
 
+    n = target.dimensions
+
     def finite(points: np.ndarray) -> np.ndarray:
-        values = log_likelihood(points)
+        values = target(points[:, :n])
         return np.where(np.isfinite(values), values, _IMPOSSIBLE)
 
     sampler = Sampler(
         lambda points: points,
         finite,
-        dimensions,
+        # nautilus needs two; a second that does nothing changes nothing.
+        max(n, 2),
         n_live=n_live,
         n_batch=batch_size,
         n_networks=1,
@@ -82,7 +83,7 @@ def nested(
     kept = np.isfinite(log_weights) & (values > _IMPOSSIBLE)
     weights = np.exp(log_weights[kept] - log_weights[kept].max())
     return Samples(
-        points=points[kept],
+        points=points[kept, :n],
         weights=weights / weights.sum(),
         log_likelihood=values[kept],
         log_evidence=float(sampler.log_z),

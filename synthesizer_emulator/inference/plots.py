@@ -88,15 +88,23 @@ def plot_photometry(posterior: Posterior, filters: FilterCollection) -> Figure:
     Returns:
         Figure: The figure. Bars are the central 68% of the posterior; arrows
             are upper limits.
+
+    Raises:
+        InconsistentArguments: If there is no photometry.
     """
-    data = posterior.data
-    ends = np.array([open_range(filters[code]) for code in posterior.codes])
+    data = posterior.data.photometry
+    if data is None:
+        raise InconsistentArguments(
+            "plot_photometry needs a posterior of photometry, got one without."
+        )
+    codes = posterior.codes["photometry"]
+    ends = np.array([open_range(filters[code]) for code in codes])
     lam = np.sqrt(ends.prod(axis=1)) / 1e4
     flux, error = np.asarray(data.flux), np.asarray(data.error)
     limit = np.asarray(data.is_limit)
     measured = np.asarray(data.is_observed) & ~limit
     low, middle, high = weighted_quantiles(
-        posterior.photometry, posterior.weights, QUANTILES
+        posterior.predictions["photometry"], posterior.weights, QUANTILES
     )
     figure, (above, below) = plt.subplots(
         2,

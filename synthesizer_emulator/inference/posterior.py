@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from synthesizer.exceptions import InconsistentArguments
 
 from synthesizer_emulator.files.writing import replacing
-from synthesizer_emulator.inference.photometry import Photometry
+from synthesizer_emulator.inference.data import Data
 from synthesizer_emulator.inference.samples import Samples
 from synthesizer_emulator.validation import check_whole
 
@@ -23,6 +23,9 @@ QUANTILES = (0.16, 0.5, 0.84)
 # The smallest effective number of samples of a run to be trusted.
 _SMALLEST = 100.0
 
+# The dimensions of the kinds of data in a file.
+_DIMS = {"photometry": "band", "line_fluxes": "line", "spectrum": "pixel"}
+
 # The number of samples with equal weights in a file.
 _DRAWS = 4000
 
@@ -32,22 +35,27 @@ class Posterior:
     """Weighted samples of the parameters of a galaxy.
 
     Attributes:
-        data (Photometry): The data.
+        data (Data): The data.
         samples (Samples): The points of the unit hypercube, with weights.
         parameters (dict): The parameters at the points by name, (n, ...), in
             the units of their priors.
         units (dict): The units of the parameters by name.
-        photometry (np.ndarray of float): The flux densities at the points,
-            nJy, (n, n_bands).
-        codes (tuple of str): The codes of the filters.
+        predictions (dict): The model at the points: `photometry` (nJy) and
+            `line_fluxes` (erg/s/cm^2), (n, ...), those that the fit has.
+        codes (dict): The codes of the filters and the ids of the lines, by
+            the same names.
+        best_model (dict): The model at the largest likelihood among the
+            samples, likewise, and the `spectrum` (nJy) at the pixels of the
+            data, before calibration.
     """
 
-    data: Photometry
+    data: Data
     samples: Samples
     parameters: dict[str, NDArray[np.float64]]
     units: dict[str, str]
-    photometry: NDArray[np.float64]
-    codes: tuple[str, ...]
+    predictions: dict[str, NDArray[np.float64]]
+    codes: dict[str, tuple[str, ...]]
+    best_model: dict[str, NDArray[np.float64]]
 
     @property
     def weights(self) -> NDArray[np.float64]:
@@ -105,13 +113,21 @@ class Posterior:
     def chi_squared(self) -> float:
         """The sum of squared residuals in sigma of the best sample.
 
-        Over the measured bands, without upper limits.
+        Over measured fluxes, without upper limits and spectra.
         """
-        model = self.photometry[np.argmax(self.samples.log_likelihood)]
-        data = self.data
-        measured = np.asarray(data.is_observed & ~data.is_limit)
-        residuals = (np.asarray(data.flux) - model) / np.asarray(data.error)
-        return float(np.sum(np.square(residuals[measured])))
+        return sum(
+            getattr(self.data, kind).chi_squared(self.best_model[kind])
+            for kind in self._fluxes
+        )
+
+    @property
+    def _fluxes(self) -> tuple[str, ...]:
+        """The kinds of fluxes that the data have."""
+        return tuple(
+            kind
+            for kind in self.predictions
+            if getattr(self.data, kind) is not None
+        )
 
     def to_datatree(self, n: int = _DRAWS, seed: int = 0) -> "DataTree":
         """Return the posterior in the groups of ArviZ.
@@ -122,7 +138,8 @@ class Posterior:
 
         Returns:
             xarray.DataTree: The groups `posterior`, `sample_stats`,
-                `posterior_predictive` and `observed_data`.
+                `posterior_predictive`, `observed_data` (NaN where missing,
+                or masked) and `best_model`.
         """
         import xarray as xr
 
@@ -138,22 +155,23 @@ class Posterior:
             dims = (f"{name} {i}" for i in range(values.ndim - 1))
             posterior[name] = chain(values, *dims)
             posterior[name].attrs["units"] = self.units[path]
-        bands = {"band": list(self.codes)}
+        labels = {_DIMS[kind]: list(self.codes[kind]) for kind in self.codes}
+        predictions = {
+            kind: chain(values, _DIMS[kind])
+            for kind, values in self.predictions.items()
+        }
+        best = {
+            kind: (_DIMS[kind], values)
+            for kind, values in self.best_model.items()
+        }
         tree = {
             "posterior": posterior,
             "sample_stats": xr.Dataset(
                 {"lp": chain(self.samples.log_likelihood)}
             ),
-            "posterior_predictive": xr.Dataset(
-                {"photometry": chain(self.photometry, "band")}, bands
-            ),
-            "observed_data": xr.Dataset(
-                {
-                    name: ("band", np.asarray(getattr(self.data, name)))
-                    for name in ("flux", "error", "is_observed", "is_limit")
-                },
-                bands,
-            ),
+            "posterior_predictive": xr.Dataset(predictions, labels),
+            "observed_data": xr.Dataset(self._observed(), labels),
+            "best_model": xr.Dataset(best, labels),
         }
         found = xr.DataTree.from_dict(tree)
         found.attrs = {
@@ -166,6 +184,23 @@ class Posterior:
                 for k, v in self.samples.diagnostics.items()
             },
         }
+        return found
+
+    def _observed(self) -> dict[str, tuple[str, NDArray]]:
+        """Return the data by the names of variables, with their dimension."""
+        found = {}
+        for kind in self._fluxes:
+            data, dim = getattr(self.data, kind), _DIMS[kind]
+            seen = np.asarray(data.is_observed)
+            found[kind] = (dim, np.where(seen, data.flux, np.nan))
+            found[f"{kind}_error"] = (dim, np.where(seen, data.error, np.nan))
+            found[f"{kind}_is_limit"] = (dim, np.asarray(data.is_limit))
+        if self.data.spectrum is not None:
+            data, dim = self.data.spectrum, _DIMS["spectrum"]
+            used = np.asarray(data.is_used)
+            found["wavelength"] = (dim, np.asarray(data.lam))
+            found["spectrum"] = (dim, np.where(used, data.flux, np.nan))
+            found["spectrum_error"] = (dim, np.where(used, data.error, np.nan))
         return found
 
     def write(self, path: str | Path) -> None:

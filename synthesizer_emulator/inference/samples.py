@@ -1,15 +1,10 @@
 """Weighted samples of a posterior in the unit hypercube."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-# The logarithm of the likelihood at points of the unit hypercube, (n, d) to
-# (n,).
-LogLikelihood: TypeAlias = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +27,10 @@ class Samples:
     log_evidence: float
     diagnostics: dict[str, Any]
     warnings: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        """The number of samples."""
+        return len(self.points)
 
     @property
     def effective_size(self) -> float:

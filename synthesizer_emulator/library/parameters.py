@@ -1,10 +1,11 @@
 """Parameters of galaxies, drawn in the user's units and used as plain numbers.
 
 Each parameter has a prior and belongs to a group: `galaxy` (the redshift),
-`stars`, `sf_hist` or `metal_dist`, after Synthesizer's constructors. A name
-that starts with `log10` stands for the decadic logarithm of a parameter. A
-prior may give fractions of another parameter in the group, or of the age of
-the Universe.
+`stars`, `sf_hist` or `metal_dist`, after Synthesizer's constructors, or
+`spectrum`, for an observed spectrum (its velocity dispersion, for instance).
+A name that starts with `log10` stands for the decadic logarithm of a
+parameter. A prior may give fractions of another parameter in the group, or of
+the age of the Universe.
 """
 
 from collections.abc import Iterator, Mapping
@@ -45,11 +46,17 @@ if TYPE_CHECKING:
 AGE_OF_UNIVERSE = "age_of_universe"
 GALAXY, STARS = "galaxy", "stars"
 SF_HIST, METAL_DIST = "sf_hist", "metal_dist"
+SPECTRUM = "spectrum"
 MASS, REDSHIFT = "initial_mass", "redshift"
 
 # The units allowed for the plain numbers of each group; those of stars depend
 # on the emission model.
-_UNITS = {GALAXY: (PURE,), SF_HIST: ("yr", PURE), METAL_DIST: (PURE,)}
+_UNITS = {
+    GALAXY: (PURE,),
+    SF_HIST: ("yr", PURE),
+    METAL_DIST: (PURE,),
+    SPECTRUM: ("km/s", PURE),
+}
 
 # The largest redshift of a prior without an upper bound.
 _MAX_REDSHIFT = 20.0

@@ -1,0 +1,75 @@
+"""`Target`: what samplers sample."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from numpy.typing import NDArray
+
+# The number of points of the hypercube evaluated at a time.
+_BATCH = 256
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """The likelihood of the data of one galaxy in the unit hypercube.
+
+    The prior is uniform there. The function is the same object for all
+    galaxies of a fit, so that what is compiled for one serves all; stack the
+    arguments of several galaxies to sample them in one program.
+
+    Attributes:
+        function (callable): The natural logarithm of the likelihood as a pure
+            function of the arguments and of one point, (dimensions,). It is
+            minus infinity outside of the model.
+        arguments (pytree): The model and the data.
+        dimensions (int): The number of free parameters.
+    """
+
+    function: Callable[[Any, Array], Array]
+    arguments: Any
+    dimensions: int
+
+    def __call__(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the logarithm of the likelihood at points, (n, d) to (n,)."""
+        return in_batches(self.function, self.arguments, points)
+
+
+def in_batches(
+    function: Callable[[Any, Array], Any],
+    arguments: Any,
+    points: NDArray[np.float64],
+) -> Any:
+    """Evaluate a pure function at points, in batches of one size.
+
+    Args:
+        function (callable): A function of the arguments and of one point.
+        arguments (pytree): The arguments.
+        points (np.ndarray of float): The points, (n, d).
+
+    Returns:
+        pytree: The values as NumPy arrays, (n, ...).
+    """
+    results = []
+    for start in range(0, len(points), _BATCH):
+        batch = points[start : start + _BATCH]
+        padded = np.resize(batch, (_BATCH, points.shape[1]))
+        padded[: len(batch)] = batch
+        found = _at_points(function, arguments, jnp.asarray(padded, float))
+        results.append(jax.tree.map(np.asarray, found))
+    return jax.tree.map(
+        lambda *x: np.concatenate(x).astype(np.float64)[: len(points)],
+        *results,
+    )
+
+
+@jax.jit(static_argnums=0)
+def _at_points(
+    function: Callable[[Any, Array], Any], arguments: Any, points: Array
+) -> Any:
+    """Evaluate a function at points, (n, d)."""
+    return jax.vmap(function, in_axes=(None, 0))(arguments, points)

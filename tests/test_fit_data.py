@@ -1,0 +1,205 @@
+"""Photometry, lines and a spectrum of one galaxy, fitted together."""
+
+import warnings
+
+import numpy as np
+import pytest
+from conftest import LINE_IDS
+from scipy import stats
+from synthesizer.emission_models import NebularEmission
+from synthesizer.exceptions import InconsistentArguments
+from unyt import Myr, W, angstrom, cm, erg, m, nJy, s
+
+from synthesizer_emulator.inference import Fit, LineFluxes, Spectrum
+from synthesizer_emulator.library import History, Normal, Uniform
+
+pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
+warnings.filterwarnings("ignore", "NebularEmission requires")
+
+FILTERS = {"g": (4000.0, 5500.0), "r": (5500.0, 7000.0)}
+LINES = LINE_IDS[1:]
+SIGMA_V = {"sigma_v": Uniform(100.0, 300.0, units="km/s")}
+
+
+def make_fit(grid, **changed):
+    options = {
+        "filters": FILTERS,
+        "lines": LINES,
+        "spectrum": SIGMA_V,
+        "redshift": Uniform(0.0, 0.2),
+    }
+    return Fit(
+        NebularEmission(grid),
+        sf_hist=History("Constant", {"max_age": 10.0 * Myr}),
+        metal_dist=History("DeltaConstant", {"metallicity": 0.01}),
+        stars={"log10initial_mass": Uniform(8.0, 11.0)},
+        **options | changed,
+    )
+
+
+@pytest.fixture(scope="module")
+def fit(emulated):
+    return make_fit(emulated)
+
+
+@pytest.fixture(scope="module")
+def data(fit):
+    """All data of the galaxy in the middle of the prior, with noise."""
+    model = fit.predict(np.full((1, 3), 0.5))
+    lam = np.geomspace(5000.0, 6500.0, 40)
+    flat = Spectrum.from_fluxes(lam, np.ones(40) * nJy, np.ones(40) * nJy, 5.0)
+    pixels = fit.predict(np.full((1, 3), 0.5), flat)["spectrum"][0]
+    rng = np.random.default_rng(0)
+    bands, lines = model["photometry"][0], model["line_fluxes"][0]
+
+    def noisy(truth):
+        return truth * (1.0 + 0.1 * rng.normal(size=len(truth)))
+
+    return (
+        fit.photometry(noisy(bands), 0.1 * bands),
+        fit.line_fluxes(noisy(lines), 0.1 * lines),
+        Spectrum.from_fluxes(
+            lam, noisy(pixels) * nJy, 0.1 * pixels * nJy, 5.0
+        ),
+    )
+
+
+@pytest.mark.slow
+def test_the_likelihoods_of_all_data_multiply(fit, data):
+    points = np.random.default_rng(1).random((20, 3))
+    model = fit.predict(points, data)
+    kinds = ("photometry", "line_fluxes", "spectrum")
+    expected = [
+        stats.norm.logpdf(
+            np.asarray(d.flux, float), model[kind], np.asarray(d.error, float)
+        ).sum(axis=1)
+        for kind, d in zip(kinds, data, strict=True)
+    ]
+    np.testing.assert_allclose(
+        fit.log_likelihood(points, data), sum(expected), rtol=1e-4, atol=0.05
+    )
+    np.testing.assert_allclose(
+        fit.log_likelihood(points, data[1]), expected[1], rtol=1e-4, atol=0.05
+    )
+    assert fit.names == (
+        "redshift",
+        "stars/log10initial_mass",
+        "spectrum/sigma_v",
+    )
+
+
+@pytest.mark.slow
+def test_the_lines_are_those_of_a_library(fit):
+    points = fit.library.draws.rows(slice(0, 4), 2)
+    made = fit.library.make(slice(0, 4))
+    np.testing.assert_allclose(
+        fit.predict(np.c_[points, np.full(4, 0.5)])["line_fluxes"],
+        made["line_fluxes/nebular"],
+        rtol=1e-5,
+    )
+
+
+@pytest.mark.slow
+def test_known_values_are_not_sampled(fit, data, tmp_path):
+    known = {"redshift": 0.1, "spectrum/sigma_v": 200.0}
+    posterior = fit.run(
+        data, known=known, n_live=100, n_eff=300, progress=False
+    )
+    for name, value in known.items():
+        np.testing.assert_allclose(
+            posterior.parameters[name], value, rtol=1e-6
+        )
+    # The mass is a scale: its posterior is that of a mean of ratios.
+    mass = 10.0 ** posterior.parameters["stars/log10initial_mass"]
+    best = fit.predict(np.full((1, 3), 0.5), data)
+    kinds = ("photometry", "line_fluxes", "spectrum")
+    model, flux, error = (
+        np.concatenate([np.ravel(values) for values in arrays])
+        for arrays in (
+            [best[kind] for kind in kinds],
+            [d.flux for d in data],
+            [d.error for d in data],
+        )
+    )
+    weights = (model / error) ** 2
+    expected = 10.0**9.5 * np.average(flux / model, weights=weights)
+    spread = 10.0**9.5 / np.sqrt(weights.sum())
+    mean = posterior.weights @ mass
+    assert abs(mean - expected) < 0.2 * spread
+    deviation = np.sqrt(posterior.weights @ (mass - mean) ** 2)
+    assert abs(deviation / spread - 1.0) < 0.15
+    tree = posterior.to_datatree(100)
+    assert tree["observed_data"]["line_fluxes"].shape == (2,)
+    assert tree["best_model"]["spectrum"].shape == (40,)
+    posterior.write(tmp_path / "galaxy.nc")
+
+
+def test_known_values_of_any_prior(emulated):
+    fit = make_fit(emulated, redshift=Normal(0.1, 0.05, low=0.0, high=0.2))
+    points, free = fit.points({"redshift": [0.05, 0.12]})
+    np.testing.assert_allclose(
+        fit.parameters(points)["redshift"], [0.05, 0.12], rtol=1e-9
+    )
+    np.testing.assert_array_equal(free, [1, 2])
+    for name, value, message in (
+        ("redshift", 0.3, r"within its prior, 0 to 0.2; got 0.3"),
+        ("redshif", 0.1, r"Did you mean 'redshift'"),
+    ):
+        with pytest.raises(InconsistentArguments, match=message):
+            fit.points({name: value})
+
+
+def test_units_of_lines():
+    fluxes = LineFluxes.from_fluxes(
+        [1e-19 * W / m**2, 2e-16 * erg / s / cm**2],
+        [1e-17, 1e-17],
+        LINES,
+        floor=0.1,
+    )
+    np.testing.assert_allclose(fluxes.flux, [1e-16, 2e-16], rtol=1e-6)
+    np.testing.assert_allclose(
+        fluxes.error, np.hypot(1e-17, [1e-17, 2e-17]), rtol=1e-6
+    )
+
+
+def test_bad_data(emulated, fit, data):
+    photometry, _, spectrum = data
+    only_bands = make_fit(emulated, lines=None, spectrum=None)
+    flat = np.ones(40) * nJy
+    with_polynomial = Spectrum.from_fluxes(
+        np.geomspace(5000.0, 6500.0, 40) * angstrom,
+        flat,
+        flat,
+        5.0,
+        calibration_degree=2,
+    )
+    outliers = make_fit(
+        emulated, spectrum=SIGMA_V | {"outlier_fraction": Uniform(0.0, 0.1)}
+    )
+    for call, message in (
+        (lambda: fit.data([]), r"must not be empty"),
+        (lambda: fit.data([photometry] * 2), r"at most one each"),
+        (lambda: fit.data({"g": 1.0}), r"at most one each of.*got str"),
+        (lambda: only_bands.line_fluxes([1.0], [1.0]), r"has no lines"),
+        (lambda: only_bands.data(spectrum), r"no parameters of a spectrum"),
+        (lambda: make_fit(emulated, spectrum={}), r"sigma_v"),
+        (
+            lambda: make_fit(emulated, spectrum=SIGMA_V | {"jiter": 0.1}),
+            r"Did you mean 'jitter'",
+        ),
+        (
+            lambda: make_fit(
+                emulated, filters=None, lines=None, spectrum=None
+            ),
+            r"something to compare",
+        ),
+        (
+            lambda: make_fit(emulated, redshift=Normal(0.1, 0.05)).data(
+                spectrum
+            ),
+            r"'redshift' must be bounded",
+        ),
+        (lambda: outliers.data(with_polynomial), r"'coefficients' a prior"),
+    ):
+        with pytest.raises(InconsistentArguments, match=message):
+            call()
