@@ -1,7 +1,10 @@
+from .calibration import Calibration as Calibration
+from .calibration import calibrate as calibrate
 from .data import Data as Data
 from .fit import Fit as Fit
 from .line_fluxes import LineFluxes as LineFluxes
 from .photometry import Photometry as Photometry
+from .plots import plot_calibration as plot_calibration
 from .plots import plot_corner as plot_corner
 from .plots import plot_photometry as plot_photometry
 from .posterior import Posterior as Posterior

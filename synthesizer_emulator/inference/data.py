@@ -1,12 +1,15 @@
 """All data of one galaxy, and their joint likelihood."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.tree_util import register_dataclass
 from jaxtyping import Float
+from numpy.typing import NDArray
 
 from synthesizer_emulator.inference.line_fluxes import LineFluxes
 from synthesizer_emulator.inference.photometry import Photometry
@@ -70,3 +73,28 @@ class Data:
                 model["spectrum"], **of_spectrum
             )
         return total
+
+    def mock(
+        self,
+        model: Mapping[str, NDArray[np.float64]],
+        of_spectrum: Mapping[str, NDArray[np.float64]],
+        rng: np.random.Generator,
+    ) -> "Data":
+        """Return data of a model with the errors and gaps of these.
+
+        The arguments are those of `log_likelihood`.
+        """
+        changed: dict[str, Any] = {}
+        if self.photometry is not None:
+            changed["photometry"] = self.photometry.mock(
+                model["photometry"], rng
+            )
+        if self.line_fluxes is not None:
+            changed["line_fluxes"] = self.line_fluxes.mock(
+                model["line_fluxes"], rng
+            )
+        if self.spectrum is not None:
+            changed["spectrum"] = self.spectrum.mock(
+                model["spectrum"], rng, **of_spectrum
+            )
+        return replace(self, **changed)

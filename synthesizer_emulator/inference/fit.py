@@ -26,7 +26,7 @@ from synthesizer_emulator.inference.posterior import Posterior
 from synthesizer_emulator.inference.samples import Samples
 from synthesizer_emulator.inference.spectrograph import Spectrograph
 from synthesizer_emulator.inference.spectrum import Spectrum
-from synthesizer_emulator.inference.target import Target, in_batches
+from synthesizer_emulator.inference.target import Target, at_point, in_batches
 from synthesizer_emulator.library.draws import Draws
 from synthesizer_emulator.library.history import History
 from synthesizer_emulator.library.library import Library
@@ -391,6 +391,31 @@ class Fit:
         whole = Data() if data is None else self.data(data)
         arguments = self._arguments(whole)
         return in_batches(self._predict, arguments, np.asarray(points))
+
+    def mock(
+        self,
+        point: NDArray[np.float64],
+        like: DataLike,
+        rng: np.random.Generator,
+    ) -> Data:
+        """Return data of a galaxy with the errors and gaps of other data.
+
+        Args:
+            point (np.ndarray of float): A point of the hypercube, (d,).
+            like (Photometry/LineFluxes/Spectrum): The data, as for `run`;
+                upper limits become measurements.
+            rng (Generator): The random numbers of the noise.
+
+        Returns:
+            Data: The data. Those of a galaxy outside of the model are NaN.
+        """
+        data = self.data(like)
+        arguments = self._arguments(data)
+        model, others = jax.tree.map(
+            np.asarray,
+            at_point(self._model, arguments, jnp.asarray(point, float)),
+        )
+        return data.mock(model, others, rng)
 
     def log_likelihood(
         self, points: NDArray[np.float64], data: DataLike

@@ -1,7 +1,7 @@
 """Independent measurements with Gaussian errors, and upper limits."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 import jax.numpy as jnp
@@ -122,6 +122,21 @@ class Measurements:
         measured = np.asarray(self.is_observed & ~self.is_limit)
         residuals = (np.asarray(self.flux) - model) / np.asarray(self.error)
         return float(np.sum(np.square(residuals[measured])))
+
+    def mock(
+        self, model: NDArray[np.float64], rng: np.random.Generator
+    ) -> Self:
+        """Return data of a model with the errors and gaps of these.
+
+        Upper limits become measurements.
+        """
+        noisy = model + np.asarray(self.error) * rng.normal(size=len(model))
+        seen = np.asarray(self.is_observed)
+        return replace(
+            self,
+            flux=jnp.asarray(np.where(seen, noisy, 0.0), float),
+            is_limit=jnp.zeros_like(self.is_limit),
+        )
 
     @classmethod
     def _in_order(

@@ -4,7 +4,7 @@
 compared with come from `spectrograph`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax.numpy as jnp
 import numpy as np
@@ -290,6 +290,38 @@ class Spectrum:
         squares += jnp.square(whitened).sum()
         log_norm += 2.0 * jnp.log(jnp.diagonal(factor)).sum()
         return -0.5 * (squares + log_norm)
+
+    def mock(
+        self,
+        model: NDArray[np.float64],
+        rng: np.random.Generator,
+        error_scale: ArrayLike = 1.0,
+        jitter: ArrayLike = 0.0,
+        coefficients: NDArray[np.float64] | None = None,
+        outlier_fraction: ArrayLike = 0.0,
+        outlier_scale: ArrayLike = 50.0,
+    ) -> "Spectrum":
+        """Return the spectrum of a model with the errors and mask of this.
+
+        The coefficients of the calibration are drawn from their prior, unless
+        given. The other arguments are those of `log_likelihood`, whose
+        distribution the data follow.
+        """
+        if coefficients is None:
+            widths = np.asarray(self.widths)
+            coefficients = widths * rng.normal(size=len(widths))
+        calibrated = model * (
+            1.0 + np.asarray(self.polynomials) @ np.asarray(coefficients)
+        )
+        sigma = np.hypot(
+            np.asarray(error_scale) * np.asarray(self.error),
+            np.asarray(jitter) * model,
+        )
+        is_outlier = rng.random(len(model)) < np.asarray(outlier_fraction)
+        sigma = np.where(is_outlier, np.asarray(outlier_scale), 1.0) * sigma
+        noisy = calibrated + sigma * rng.normal(size=len(model))
+        flux = np.where(np.asarray(self.is_used), noisy, 0.0)
+        return replace(self, flux=jnp.asarray(flux, float))
 
     def calibration(
         self,

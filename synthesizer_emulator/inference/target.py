@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -67,7 +68,15 @@ def in_batches(
     )
 
 
-@jax.jit(static_argnums=0)
+@partial(jax.jit, static_argnums=0)
+def at_point(
+    function: Callable[[Any, Array], Any], arguments: Any, point: Array
+) -> Any:
+    """Evaluate a pure function at one point, (d,)."""
+    return function(arguments, point)
+
+
+@partial(jax.jit, static_argnums=0)
 def _at_points(
     function: Callable[[Any, Array], Any], arguments: Any, points: Array
 ) -> Any:
