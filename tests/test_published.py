@@ -24,7 +24,7 @@ from synthesizer_emulator.emulator.tables import Derived
 SMALL = {
     "hidden": [8],
     "norm_hidden": [8],
-    "encoder": [8, 4],
+    "encoder": [8],
     "code": 3,
     "components": 6,
     "autoencoder_epochs": 10,
@@ -40,7 +40,7 @@ CONVOLUTIONAL = {
 @pytest.fixture(scope="module")
 def samples():
     """Return the incident spectra of a small grid, prepared."""
-    header = analytic_header(n_ages=8)
+    header = analytic_header()
     domain = [AxisDomain.from_axis(axis) for axis in header.axes]
     return EmissionSamples.from_values(
         Coordinates(domain).scale_nodes(header.axes),
@@ -52,9 +52,7 @@ def samples():
 
 def fit(samples, name, settings, **training):
     architecture = get_architecture(name, settings)
-    config = replace(
-        architecture.default_training, epochs=10, check_every=5, **training
-    )
+    config = replace(architecture.default_training, epochs=20, **training)
     return architecture, architecture.fit(samples, config, Silent())
 
 
