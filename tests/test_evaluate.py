@@ -59,20 +59,9 @@ def dimmer(header, emulated, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def evaluation(dimmer):
-    """Return all measures but those that take long: fits and derivatives."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            derivatives, "compare_derivatives", lambda *_, **__: None
-        )
-        return evaluate(
-            dimmer, WEIGHTS, galaxies=52, recoveries=0, progress=False
-        )
-
-
-@pytest.fixture(scope="module")
-def whole_evaluation(dimmer):
+    """Return all measures, which takes long."""
     return evaluate(
-        dimmer, WEIGHTS, galaxies=26, recoveries=12, progress=False
+        dimmer, WEIGHTS, galaxies=52, recoveries=12, progress=False
     )
 
 
@@ -124,9 +113,9 @@ def test_magnitudes_of_galaxies(evaluation):
 
 
 @pytest.mark.slow
-def test_labels_are_recovered(whole_evaluation):
+def test_labels_are_recovered(evaluation):
     """Even of spectra that are too faint, as the mass is fitted, too."""
-    found = whole_evaluation.recovery
+    found = evaluation.recovery
     old = found.true[:, 0] > 3e6  # younger ones are hardly different
     error = np.log10(found.recovered / found.true)[old]
     assert np.median(np.abs(error)) < 1e-3
@@ -137,9 +126,9 @@ def test_labels_are_recovered(whole_evaluation):
 
 
 @pytest.mark.slow
-def test_derivatives(whole_evaluation):
-    assert whole_evaluation.jacobian is whole_evaluation.derivatives
-    found = whole_evaluation.derivatives.labels
+def test_derivatives(evaluation):
+    assert evaluation.jacobian is evaluation.derivatives
+    found = evaluation.derivatives.labels
     for slopes in found.values():
         assert slopes.logged
         assert slopes.emulator.p50 < 0.01 * slopes.size
@@ -157,8 +146,7 @@ def test_json_holds_the_numbers(evaluation, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_report_holds_the_numbers(whole_evaluation, tmp_path):
-    evaluation = whole_evaluation
+def test_the_report_holds_the_numbers(evaluation, tmp_path):
     page = report.write_report(evaluation, tmp_path / "report")
     text = page.read_text()
     tags = []
@@ -252,9 +240,7 @@ def test_files_that_can_not_be_compared(tmp_path, dimmer):
 @pytest.mark.slow
 def test_an_axis_may_be_negative(tmp_path):
     """As one of logarithms; its lowest node is no lower for rounding."""
-    path = write_analytic_grid(
-        tmp_path / "logs.hdf5", gas=False, n_ages=6, n_metals=2
-    )
+    path = write_analytic_grid(tmp_path / "logs.hdf5", gas=False)
     with h5py.File(path, "a") as hdf:
         hdf["axes/metallicities"][...] = np.log10(hdf["axes/metallicities"])
     build(path, spectra=["incident"], **QUICK)
