@@ -44,6 +44,7 @@ from synthesizer_emulator.library import (
     Draws,
     Fixed,
     History,
+    Normal,
     Uniform,
     write_synference,
 )
@@ -65,7 +66,13 @@ def make_library(grid, **different):
             "redshift": Uniform(0.1, 5.0),
             "stars": {
                 "log10initial_mass": Uniform(8, 12),
-                "log10tau_v": Uniform(-1, 0.5),
+                "log10tau_v": Normal(
+                    [-0.8, 0.3],
+                    0.3,
+                    low=-1.0,
+                    high=0.5,
+                    given={"stars/log10initial_mass": [8, 12]},
+                ),
                 "fesc": 0.1,
             },
             "sf_hist": History(

@@ -10,4 +10,5 @@ from .priors import LogUniform as LogUniform
 from .priors import Normal as Normal
 from .priors import StudentT as StudentT
 from .priors import Uniform as Uniform
+from .relations import mass_metallicity as mass_metallicity
 from .synference.export import write_synference as write_synference

@@ -45,6 +45,7 @@ from synthesizer_emulator.library.priors import (
     Fixed,
     Prior,
 )
+from synthesizer_emulator.library.relations import RELATIONS
 from synthesizer_emulator.units import parse_quantity
 from synthesizer_emulator.validation import (
     check_choice,
@@ -93,7 +94,7 @@ _CURVES_AND_IGM = {
 _BUILDABLE = {**_MODELS, **_DUST, **_CURVES_AND_IGM}
 
 # The options of any prior, and of some.
-_OPTIONS = ("units", "of", "size")
+_OPTIONS = ("units", "of", "size", "given")
 _OWN_OPTIONS = {"normal": ("low", "high"), "student_t": ("df",)}
 
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
@@ -397,14 +398,17 @@ def _prior(entry: str, config: Any) -> Prior:
         if isinstance(config, int | float | list):
             return Fixed(config)
         given = config if isinstance(config, dict) else {}
+        entries = [config] if isinstance(config, str) else [*given]
+        if any(entry in RELATIONS for entry in entries):
+            return _relation(config)
         names = [k for k in PRIORS if k in given]
         if len(names) != 1:
-            known = (*PRIORS, *_OPTIONS, AGE_OF_UNIVERSE)
-            unknown = [config] if isinstance(config, str) else [*given]
+            known = (*PRIORS, *RELATIONS, *_OPTIONS, AGE_OF_UNIVERSE)
             raise InconsistentArguments(
-                f"must be a number or one of {', '.join(PRIORS)}, as in "
+                "must be a number or one of "
+                f"{', '.join((*PRIORS, *RELATIONS))}, as in "
                 f"{{uniform: [0, 3], units: Gyr}}; got {config!r}."
-                + "".join(nearest(k, known) for k in unknown if k not in known)
+                + "".join(nearest(k, known) for k in entries if k not in known)
             )
         name, prior = names[0], cast(Any, PRIORS[names[0]])
         options = {k: v for k, v in config.items() if k != name}
@@ -420,3 +424,11 @@ def _prior(entry: str, config: Any) -> Prior:
                 f"{name} must be two numbers, got {numbers!r}."
             )
         return prior(*numbers, **options)
+
+
+def _relation(config: Any) -> Prior:
+    """Read the prior of a published relation, with its arguments."""
+    name, arguments = _class_and_arguments(config)
+    relation = RELATIONS[name]
+    check_keys(name, arguments, (), signature(relation).parameters)
+    return relation(**arguments)

@@ -47,17 +47,7 @@ def describe_prior(prior: Prior) -> dict[str, Any]:
 
 def describe_quantiles(priors: Iterable[Prior]) -> str:
     """Return a digest of the quantiles of priors, also of users' classes."""
-    u = np.linspace(0.01, 0.99, 33)
-    return digest(
-        [
-            prior.quantile(
-                np.repeat(u[:, None], prior.dimensions, axis=1)
-                if prior.is_array
-                else u
-            )
-            for prior in priors
-        ]
-    )
+    return digest([_some_quantiles(prior) for prior in priors])
 
 
 def describe_model(model: EmissionModel) -> dict[str, Any]:
@@ -165,6 +155,18 @@ def describe_object(obj: Any) -> Any:
 def describe_software() -> dict[str, str]:
     """Return the versions of packages, and the floating-point precision."""
     return {**current_versions(), "precision": str(jnp.zeros(()).dtype)}
+
+
+def _some_quantiles(prior: Prior) -> NDArray[np.float64]:
+    """Return quantiles of a prior, (n, ...)."""
+    u = np.linspace(0.01, 0.99, 33)
+    if prior.condition is None:
+        given: tuple[NDArray[np.float64], ...] = ()
+    else:
+        given = (np.linspace(prior.knots[0], prior.knots[-1], len(u)),)
+    if prior.is_array:
+        u = np.repeat(u[:, None], prior.dimensions, axis=1)
+    return prior.quantile(u, *given)
 
 
 def _describe_part(model: EmissionModel) -> dict[str, Any]:

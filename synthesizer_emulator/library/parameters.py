@@ -5,12 +5,13 @@ Each parameter has a prior and belongs to a group: `galaxy` (the redshift),
 `spectrum`, for an observed spectrum (its velocity dispersion, for instance).
 A name that starts with `log10` stands for the decadic logarithm of a
 parameter. A prior may give fractions of another parameter in the group, or of
-the age of the Universe.
+the age of the Universe, and may depend on any other parameter.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import jax.numpy as jnp
@@ -26,7 +27,6 @@ from synthesizer_emulator.galaxies.parameter_names import LOG10 as LOG10
 from synthesizer_emulator.library.draws import Draws
 from synthesizer_emulator.library.priors import (
     AnyArray,
-    Choice,
     Fixed,
     Prior,
     suggest_prior,
@@ -220,6 +220,7 @@ class Parameters:
         )
         for parameter in parameters:
             parameters._check(parameter)
+        parameters._check_order()
         return parameters
 
     def __iter__(self) -> Iterator[Parameter]:
@@ -237,10 +238,7 @@ class Parameters:
         prior = next((p.prior for p in self if p.name == REDSHIFT), None)
         if prior is None:
             return _MAX_REDSHIFT
-        if isinstance(prior, Choice):
-            highest = float(max(prior.values))
-        else:
-            highest = float(prior.quantile(_ONE)[0])
+        _, highest = prior.ends
         # A margin for rounding.
         return 1.001 * highest if np.isfinite(highest) else _MAX_REDSHIFT
 
@@ -293,14 +291,12 @@ class Parameters:
         Returns:
             tuple: As for `draw`.
         """
-        drawn = self._drawn(u)
-        plain: dict[str, dict[str, AnyArray]] = {}
+        drawn, plain = self._evaluate(u)
+        groups: dict[str, dict[str, AnyArray]] = {}
         for p in self:
-            plain.setdefault(p.group, {})[p.name] = self._to_plain(p, drawn)
-        return plain, {
-            p.path: (
-                drawn[p.path] if p.prior.of is None else plain[p.group][p.name]
-            )
+            groups.setdefault(p.group, {})[p.name] = plain[p.path]
+        return groups, {
+            p.path: (drawn if p.prior.of is None else plain)[p.path]
             for p in self
             if not p.is_fixed
         }
@@ -318,11 +314,12 @@ class Parameters:
         Returns:
             Array: The natural logarithm of the density, (n,).
         """
-        drawn = self._drawn(u)
+        drawn, plain = self._evaluate(u)
         total = jnp.zeros(len(u))
         for p in self:
             if p.prior.dimensions:
-                density = p.prior.log_density(drawn[p.path])
+                given = self._given(p, drawn, plain)
+                density = p.prior.log_density(drawn[p.path], *given)
                 total += density.reshape(len(u), -1).sum(axis=1)
         return total
 
@@ -345,31 +342,128 @@ class Parameters:
         ends = [0.0, np.log1p(max(self.max_redshift, 0.1))]
         return Chebyshev.interpolate(log_age, _DEGREE, domain=ends)
 
-    def _drawn(self, u: AnyArray) -> dict[str, AnyArray]:
-        """Return the values drawn by path, in the units of their priors."""
-        drawn, start = {}, 0
+    def _evaluate(
+        self, u: AnyArray
+    ) -> tuple[dict[str, AnyArray], dict[str, AnyArray]]:
+        """Return the parameters at points of the unit hypercube by path.
+
+        Returns:
+            tuple: The values drawn, in the units of their priors; and the
+                plain numbers.
+        """
+        columns, start = {}, 0
         for p in self:
-            columns = u[:, start : start + p.prior.dimensions]
+            columns[p.path] = u[:, start : start + p.prior.dimensions]
             start += p.prior.dimensions
             if p.prior.size is None and p.prior.dimensions:
-                columns = columns[:, 0]
-            drawn[p.path] = p.prior.quantile(columns)
-        return drawn
+                columns[p.path] = columns[p.path][:, 0]
+        drawn: dict[str, AnyArray] = {}
+        plain: dict[str, AnyArray] = {}
+        for p in self._ordered:
+            given = self._given(p, drawn, plain)
+            drawn[p.path] = p.prior.quantile(columns[p.path], *given)
+            plain[p.path] = self._to_plain(p, drawn, plain)
+        return drawn, plain
 
     def _to_plain(
-        self, parameter: Parameter, drawn: Mapping[str, AnyArray]
+        self,
+        parameter: Parameter,
+        drawn: Mapping[str, AnyArray],
+        plain: Mapping[str, AnyArray],
     ) -> AnyArray:
         """Return the plain numbers of a parameter, (n, ...)."""
         values, of = drawn[parameter.path], parameter.prior.of
         if of is None:
             return parameter.to_plain(values)
+        whole = plain[self._whole(parameter, of).path]
         if of == AGE_OF_UNIVERSE:
-            redshift = self.in_group(GALAXY)[REDSHIFT]
-            whole = self.age_of_universe(drawn[redshift.path])
-        else:
-            whole = self._to_plain(self.in_group(parameter.group)[of], drawn)
+            whole = self.age_of_universe(whole)
         # Transposed, since either may have several values per galaxy.
         return (values.T * whole.T).T
+
+    def _given(
+        self,
+        parameter: Parameter,
+        drawn: Mapping[str, AnyArray],
+        plain: Mapping[str, AnyArray],
+    ) -> tuple[AnyArray, ...]:
+        """Return the values of the parameter on which a prior depends, (n,).
+
+        Returns:
+            tuple: The values; empty if there is no such parameter.
+        """
+        path = parameter.prior.condition
+        if path is None:
+            return ()
+        other = self._find(path)
+        assert other is not None
+        fraction = other.prior.of is not None
+        values = (plain if fraction else drawn)[other.path]
+        wants_log = path.rpartition("/")[2].startswith(LOG10)
+        if wants_log == other.is_log:
+            return (values,)
+        if not wants_log:
+            return (10.0**values,)
+        return ((jnp if isinstance(values, Array) else np).log10(values),)
+
+    def _find(self, path: str) -> Parameter | None:
+        """Return the parameter of a path such as `sf_hist/tau`, if any."""
+        group, _, name = path.rpartition("/")
+        return self.in_group(group or GALAXY).get(name.removeprefix(LOG10))
+
+    def _whole(self, parameter: Parameter, of: str) -> Parameter:
+        """Return the parameter whose value fractions are multiplied by.
+
+        Of the age of the Universe, it is the redshift.
+        """
+        if of == AGE_OF_UNIVERSE:
+            return self.in_group(GALAXY)[REDSHIFT]
+        return self.in_group(parameter.group)[of]
+
+    @cached_property
+    def _ordered(self) -> tuple[Parameter, ...]:
+        """The parameters, each after those on which it depends."""
+        by_path = {p.path: p for p in self}
+        needed: dict[str, list[str]] = {p.path: [] for p in self}
+        for p in self:
+            if p.prior.of is not None:
+                needed[p.path].append(self._whole(p, p.prior.of).path)
+            if p.prior.condition is not None:
+                other = self._find(p.prior.condition)
+                assert other is not None
+                needed[p.path].append(other.path)
+        order = TopologicalSorter(needed).static_order()
+        return tuple(by_path[path] for path in order)
+
+    def _check_order(self) -> None:
+        """Raise if parameters depend on each other."""
+        try:
+            _ = self._ordered
+        except CycleError as error:
+            titles = {p.path: f"'{p.title}'" for p in self}
+            circle = " on ".join(titles[path] for path in error.args[1][::-1])
+            raise InconsistentArguments(
+                f"Priors must not depend on each other in a circle: {circle}. "
+                "Leave out one 'given'."
+            ) from error
+
+    def _check_given(self, parameter: Parameter) -> None:
+        """Raise if there is no parameter on which a prior depends."""
+        path = parameter.prior.condition
+        if path is None:
+            return
+        known = [
+            p.path.removeprefix("parameters/")
+            for p in self
+            if p is not parameter and not p.prior.is_array
+        ]
+        other = self._find(path)
+        if other is None or other.prior.is_array:
+            raise InconsistentArguments(
+                f"'{parameter.title}' can only be given another parameter "
+                f"with one number per galaxy, {', '.join(known)}; got "
+                f"'{path}'." + nearest(path, known)
+            )
 
     def _check(self, parameter: Parameter) -> None:
         """Raise if a parameter is given twice, or has wrong units or `of`."""
@@ -394,6 +488,7 @@ class Parameters:
                 )
             seen.add(of)
             of = group[of].prior.of
+        self._check_given(parameter)
         allowed = _UNITS.get(parameter.group, MODEL_UNITS)
         if self.plain_unit(parameter) not in allowed:
             raise IncorrectUnits(

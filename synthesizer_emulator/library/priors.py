@@ -2,28 +2,30 @@
 
 A prior is sampled with its quantile function, at random numbers between 0 and
 1 from `Draws`, or at points of the unit hypercube in a fit; arrays of JAX may
-be traced. The quantile functions of scipy.stats are not used, because their
-last digits differ from those of existing libraries.
+be traced. The numbers that define it may depend on another parameter of the
+galaxy. The quantile functions of scipy.stats are not used, because their last
+digits differ from those of existing libraries.
 """
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import MISSING, dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields, replace
 from functools import cached_property, partial
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.scipy import stats as jax_stats
-from jax.scipy.special import logit, ndtri
+from jax.scipy.special import logit
 from jax.typing import ArrayLike
 from numpy.typing import NDArray
+from scipy import special
 from scipy.interpolate import PchipInterpolator
 from scipy.special import expit
-from scipy.stats import beta, norm
+from scipy.stats import beta
 from scipy.stats import t as student_t
 from synthesizer.exceptions import InconsistentArguments
 
@@ -32,6 +34,16 @@ from synthesizer_emulator.validation import check_number, check_whole
 
 # Arrays of NumPy or of JAX; a function returns the kind that it is given.
 AnyArray = TypeVar("AnyArray", NDArray[np.float64], Array)
+
+# A number, or numbers at values of another parameter.
+Numbers: TypeAlias = float | Sequence[float]
+
+# The standard deviations from the mean beyond which nothing of a normal
+# distribution is left in double precision, and the most within which both
+# bounds must be for single precision.
+_INFINITY, _FARTHEST = 40.0, 10.0
+
+_EXAMPLE = "given={'stars/log10initial_mass': [9, 10, 11]}"
 
 # The range of ln(u / (1 - u)) in which a quantile function is tabulated, and
 # the number of intervals. Beyond it are 3e-16 of the probability.
@@ -49,11 +61,23 @@ class Prior(ABC):
             by: `age_of_universe`, or another parameter such as `max_age`.
         size (int): The number of independent values per galaxy, for an array
             parameter; None for a scalar.
+        given (Mapping): If numbers of the prior are lists, the parameter on
+            which they depend, such as `redshift` or
+            `stars/log10initial_mass`, and its values at which they are
+            listed, ascending. They are interpolated linearly, and constant
+            beyond the first and the last value. Values are in the units of
+            the prior of the other parameter, those of fractions in yr or
+            other units of the model; `log10` before the name stands for
+            decadic logarithms.
     """
 
     units: str = ""
     of: str | None = None
     size: int | None = None
+    given: Mapping[str, Sequence[float]] | None = None
+
+    # The numbers that may depend on another parameter.
+    _may_depend: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         """Check the settings.
@@ -73,6 +97,16 @@ class Prior(ABC):
             )
         if self.size is not None:
             check_whole("size", self.size, 1)
+        if self.given is not None:
+            self._check_given()
+            return
+        for name in self._may_depend:
+            if np.ndim(getattr(self, name)):
+                raise InconsistentArguments(
+                    f"{name} of {self._name} must be a number, got "
+                    f"{getattr(self, name)!r}. Lists need the values of "
+                    f"another parameter: {_EXAMPLE}."
+                )
         self._check()
 
     def __str__(self) -> str:
@@ -85,9 +119,8 @@ class Prior(ABC):
                     options += f", {entry.name}: {value}"
             else:
                 numbers.append(value)
-        name = next(k for k, v in PRIORS.items() if v is type(self))
         values = numbers[0] if len(numbers) == 1 else numbers
-        return f"{{{name}: {values}{options}}}"
+        return f"{{{self._name}: {values}{options}}}"
 
     @property
     def is_array(self) -> bool:
@@ -99,25 +132,55 @@ class Prior(ABC):
         """Number of random numbers per galaxy."""
         return 1 if self.size is None else self.size
 
+    @property
+    def condition(self) -> str | None:
+        """The parameter on which numbers of the prior depend, if any."""
+        return None if self.given is None else next(iter(self.given))
+
+    @property
+    def knots(self) -> NDArray[np.float64]:
+        """The values of that parameter at which numbers are listed, (k,)."""
+        assert self.given is not None
+        return np.asarray(next(iter(self.given.values())), np.float64)
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The lowest and the highest value, given any other parameter."""
+        u, given = np.array([0.0, 1.0]), None
+        if self.given is not None:
+            # Numbers between the knots are within those at the knots.
+            given = np.tile(self.knots, 2)
+            u = np.repeat(u, len(self.knots))
+        if self.is_array:
+            u = np.repeat(u[:, None], self.dimensions, axis=1)
+        values = self.quantile(u) if given is None else self.quantile(u, given)
+        return float(values.min()), float(values.max())
+
     @abstractmethod
-    def quantile(self, u: AnyArray) -> AnyArray:
+    def quantile(self, u: AnyArray, given: AnyArray | None = None) -> AnyArray:
         """Return the quantiles: the inverse of the cumulative distribution.
 
         Args:
             u (array of float): Probabilities, 0 to 1, (..., n) with the
                 `dimensions` of the prior last if it `is_array`, otherwise of
                 any shape. They may be traced by JAX.
+            given (array of float): The values of the parameter on which the
+                prior depends, of the shape of u less its last dimension if
+                it `is_array`; None without such a parameter.
 
         Returns:
-            array of float: The values, of the same shape and kind.
+            array of float: The values, of the same shape and kind as u.
         """
 
     @abstractmethod
-    def log_density(self, values: ArrayLike) -> Array:
+    def log_density(
+        self, values: ArrayLike, given: ArrayLike | None = None
+    ) -> Array:
         """Return the natural logarithm of the probability density.
 
         Args:
             values (array of float): The values, as returned by `quantile`.
+            given (array of float): As for `quantile`.
 
         Returns:
             Array: The logarithm, minus infinity outside the support, of the
@@ -129,30 +192,115 @@ class Prior(ABC):
     def _check(self) -> None:
         """Raise if the parameters do not define a distribution."""
 
+    @property
+    def _name(self) -> str:
+        """The name of the prior in YAML."""
+        return next(
+            (k for k, v in PRIORS.items() if v is type(self)),
+            type(self).__name__,
+        )
+
+    def _numbers(self, given: Any) -> list[Any]:
+        """Return the numbers that may depend on another parameter.
+
+        Args:
+            given (array of float): The values of the other parameter, (n,).
+
+        Returns:
+            list: Numbers, or arrays that broadcast against the values of the
+                galaxies, (n,) or (n, 1).
+        """
+        numbers = [getattr(self, name) for name in self._may_depend]
+        if self.given is None:
+            return numbers
+        if given is None:
+            raise InconsistentArguments(
+                f"The prior {self} needs values of '{self.condition}'."
+            )
+        interp = (jnp if isinstance(given, Array) else np).interp
+        found = [
+            interp(given, self.knots, np.asarray(number, np.float64))
+            if isinstance(number, list)
+            else number
+            for number in numbers
+        ]
+        if not self.is_array:
+            return found
+        return [one[..., None] if np.ndim(one) else one for one in found]
+
+    def _check_given(self) -> None:
+        """Check the settings of a prior that depends on a parameter."""
+        known = [k for k, v in PRIORS.items() if v._may_depend]
+        if not self._may_depend:
+            raise InconsistentArguments(
+                f"{self._name} can't depend on another parameter: 'given' "
+                f"needs one of {', '.join(known)}."
+            )
+        if (
+            not isinstance(self.given, Mapping)
+            or len(self.given) != 1
+            or not isinstance(self.condition, str)
+        ):
+            raise InconsistentArguments(
+                f"'given' must be one parameter and its values, as in "
+                f"{_EXAMPLE}; got {self.given!r}."
+            )
+        ((other, values),) = self.given.items()
+        knots = _list_of_numbers(f"the values of '{other}' in given", values)
+        if len(knots) < 2 or not np.all(np.diff(knots) > 0.0):
+            raise InconsistentArguments(
+                f"The values of '{other}' in given must be two or more in "
+                f"ascending order, got {values}."
+            )
+        object.__setattr__(self, "given", {other: knots})
+        listed = [n for n in self._may_depend if np.ndim(getattr(self, n))]
+        if not listed:
+            raise InconsistentArguments(
+                f"{self._name} given '{other}' must have a list for one of "
+                f"{', '.join(self._may_depend)}, as in {_EXAMPLE}."
+            )
+        for name in listed:
+            title = f"{name} of {self._name}"
+            numbers = _list_of_numbers(title, getattr(self, name))
+            if len(numbers) != len(knots):
+                raise InconsistentArguments(
+                    f"{title} must be a number, or one for each of the "
+                    f"{len(knots)} values of '{other}'; got {len(numbers)}."
+                )
+            object.__setattr__(self, name, numbers)
+        # Numbers between are valid too, since they are linear.
+        for i in range(len(knots)):
+            at_knot = {name: getattr(self, name)[i] for name in listed}
+            replace(self, given=None, **at_knot)
+
 
 @dataclass(frozen=True)
 class Uniform(Prior):
     """A uniform distribution.
 
     Attributes:
-        low (float): The lowest value.
-        high (float): The highest value.
+        low (float/list): The lowest value.
+        high (float/list): The highest value.
     """
 
-    low: float
-    high: float
+    low: Numbers
+    high: Numbers
 
-    def quantile(self, u: AnyArray) -> AnyArray:
+    _may_depend: ClassVar[tuple[str, ...]] = ("low", "high")
+
+    def quantile(self, u: AnyArray, given: AnyArray | None = None) -> AnyArray:
         """Return the quantiles."""
-        return _clip(
-            self.low + (self.high - self.low) * u, self.low, self.high
-        )
+        low, high = self._numbers(given)
+        return _clip(low + (high - low) * u, low, high)
 
-    def log_density(self, values: ArrayLike) -> Array:
+    def log_density(
+        self, values: ArrayLike, given: ArrayLike | None = None
+    ) -> Array:
         """Return the logarithm of the density."""
         x = jnp.asarray(values)
-        inside = (x >= self.low) & (x <= self.high)
-        return jnp.where(inside, -math.log(self.high - self.low), -jnp.inf)
+        low, high = self._numbers(given)
+        inside = (x >= low) & (x <= high)
+        return jnp.where(inside, -jnp.log(high - low), -jnp.inf)
 
     def _check(self) -> None:
         _check_ascending("uniform", self.low, self.high)
@@ -163,24 +311,28 @@ class LogUniform(Prior):
     """A distribution uniform in the logarithm of the value.
 
     Attributes:
-        low (float): The lowest value, above 0.
-        high (float): The highest value.
+        low (float/list): The lowest value, above 0.
+        high (float/list): The highest value.
     """
 
-    low: float
-    high: float
+    low: Numbers
+    high: Numbers
 
-    def quantile(self, u: AnyArray) -> AnyArray:
+    _may_depend: ClassVar[tuple[str, ...]] = ("low", "high")
+
+    def quantile(self, u: AnyArray, given: AnyArray | None = None) -> AnyArray:
         """Return the quantiles."""
-        return _clip(
-            self.low * (self.high / self.low) ** u, self.low, self.high
-        )
+        low, high = self._numbers(given)
+        return _clip(low * (high / low) ** u, low, high)
 
-    def log_density(self, values: ArrayLike) -> Array:
+    def log_density(
+        self, values: ArrayLike, given: ArrayLike | None = None
+    ) -> Array:
         """Return the logarithm of the density."""
         x = jnp.asarray(values)
-        inside = (x >= self.low) & (x <= self.high)
-        norm = math.log(math.log(self.high / self.low))
+        low, high = self._numbers(given)
+        inside = (x >= low) & (x <= high)
+        norm = jnp.log(jnp.log(high / low))
         return jnp.where(
             inside, -jnp.log(jnp.where(inside, x, 1.0)) - norm, -jnp.inf
         )
@@ -195,54 +347,71 @@ class Normal(Prior):
     """A normal distribution, optionally truncated.
 
     Attributes:
-        mean (float): The mean before truncation.
-        sigma (float): The standard deviation before truncation.
-        low (float): The lowest value.
-        high (float): The highest value.
+        mean (float/list): The mean before truncation.
+        sigma (float/list): The standard deviation before truncation.
+        low (float/list): The lowest value.
+        high (float/list): The highest value.
     """
 
-    mean: float
-    sigma: float
-    low: float = -math.inf
-    high: float = math.inf
+    mean: Numbers
+    sigma: Numbers
+    low: Numbers = -math.inf
+    high: Numbers = math.inf
 
-    def quantile(self, u: AnyArray) -> AnyArray:
+    _may_depend: ClassVar[tuple[str, ...]] = ("mean", "sigma", "low", "high")
+
+    def quantile(self, u: AnyArray, given: AnyArray | None = None) -> AnyArray:
         """Return the quantiles."""
-        start = (self.low - self.mean) / self.sigma
-        end = (self.high - self.mean) / self.sigma
-        upper = start > 0
-        # Use the tail in which the digits are kept.
-        if upper:
-            low, high = norm.sf(start), norm.sf(end)
-        else:
-            low, high = norm.cdf(start), norm.cdf(end)
-        inside = low + (high - low) * u
-        if isinstance(u, Array):
-            scaled = -ndtri(inside) if upper else ndtri(inside)
-        else:
-            scaled = norm.isf(inside) if upper else norm.ppf(inside)
-        return _clip(self.mean + self.sigma * scaled, self.low, self.high)
+        mean, sigma, low, high = self._numbers(given)
+        functions = jax.scipy.special if isinstance(u, Array) else special
+        sign, start, end = self._tail(mean, sigma, low, high)
+        inside = start + (end - start) * u
+        scaled = sign * functions.ndtri(inside)
+        return _clip(mean + sigma * scaled, low, high)
 
-    def log_density(self, values: ArrayLike) -> Array:
+    def log_density(
+        self, values: ArrayLike, given: ArrayLike | None = None
+    ) -> Array:
         """Return the logarithm of the density."""
         x = jnp.asarray(values)
-        start = (self.low - self.mean) / self.sigma
-        end = (self.high - self.mean) / self.sigma
-        if start > 0:
-            inside = norm.sf(start) - norm.sf(end)
-        else:
-            inside = norm.cdf(end) - norm.cdf(start)
-        density = jax_stats.norm.logpdf(x, self.mean, self.sigma)
+        mean, sigma, low, high = self._numbers(given)
+        sign, start, end = self._tail(mean, sigma, low, high)
+        density = jax_stats.norm.logpdf(x, mean, sigma)
         return jnp.where(
-            (x >= self.low) & (x <= self.high),
-            density - math.log(inside),
+            (x >= low) & (x <= high),
+            density - jnp.log(sign * (end - start)),
             -jnp.inf,
         )
+
+    def _tail(
+        self, mean: Any, sigma: Any, low: Any, high: Any
+    ) -> tuple[Any, Any, Any]:
+        """Return the probabilities beyond the bounds in one of the tails.
+
+        Returns:
+            tuple: 1 for the lower tail or -1 for the upper, that in which the
+                digits are kept; and the probability in it at the lower and
+                at the upper bound.
+        """
+        # Bounds at infinity have no derivatives.
+        start = -_INFINITY if self.low == -math.inf else (low - mean) / sigma
+        end = _INFINITY if self.high == math.inf else (high - mean) / sigma
+        traced = isinstance(start, Array) or isinstance(end, Array)
+        sign = (jnp if traced else np).where(start > 0.0, -1.0, 1.0)
+        ndtr = (jax.scipy.special if traced else special).ndtr
+        return sign, ndtr(sign * start), ndtr(sign * end)
 
     def _check(self) -> None:
         check_number("mean of normal", self.mean, -math.inf)
         check_number("sigma of normal", self.sigma, 0.0, open_ends=True)
         _check_ascending("normal", self.low, self.high, infinite=True)
+        mean, sigma, low, high = self._numbers(None)
+        if max(low - mean, mean - high) > _FARTHEST * sigma:
+            raise InconsistentArguments(
+                f"The bounds of normal must be within {_FARTHEST:g} sigma of "
+                f"the mean, got {low} and {high} with the mean {mean} and "
+                f"sigma {sigma}."
+            )
 
 
 @dataclass(frozen=True)
@@ -254,26 +423,30 @@ class StudentT(Prior):
     histories.
 
     Attributes:
-        mean (float): The centre.
-        sigma (float): The scale.
+        mean (float/list): The centre.
+        sigma (float/list): The scale.
         df (float): The degrees of freedom.
     """
 
-    mean: float
-    sigma: float
+    mean: Numbers
+    sigma: Numbers
     df: float = 2.0
 
-    def quantile(self, u: AnyArray) -> AnyArray:
-        """Return the quantiles."""
-        if isinstance(u, Array):
-            return self.mean + self.sigma * jnp.sinh(self._table(u))
-        return self.mean + self.sigma * student_t.ppf(u, self.df)
+    _may_depend: ClassVar[tuple[str, ...]] = ("mean", "sigma")
 
-    def log_density(self, values: ArrayLike) -> Array:
+    def quantile(self, u: AnyArray, given: AnyArray | None = None) -> AnyArray:
+        """Return the quantiles."""
+        mean, sigma = self._numbers(given)
+        if isinstance(u, Array):
+            return mean + sigma * jnp.sinh(self._table(u))
+        return mean + sigma * student_t.ppf(u, self.df)
+
+    def log_density(
+        self, values: ArrayLike, given: ArrayLike | None = None
+    ) -> Array:
         """Return the logarithm of the density."""
-        return jax_stats.t.logpdf(
-            jnp.asarray(values), self.df, self.mean, self.sigma
-        )
+        mean, sigma = self._numbers(given)
+        return jax_stats.t.logpdf(jnp.asarray(values), self.df, mean, sigma)
 
     @cached_property
     def _table(self) -> "_Table":
@@ -304,7 +477,7 @@ class Choice(Prior):
 
     values: Sequence[float]
 
-    def quantile(self, u: AnyArray) -> AnyArray:
+    def quantile(self, u: AnyArray, given: AnyArray | None = None) -> AnyArray:
         """Return the quantiles."""
         n = len(self.values)
         values = np.asarray(self.values, np.float64)
@@ -313,7 +486,14 @@ class Choice(Prior):
             return jnp.asarray(values, float)[index]
         return values[np.minimum((n * np.asarray(u)).astype(int), n - 1)]
 
-    def log_density(self, values: ArrayLike) -> Array:
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The lowest and the highest value."""
+        return float(min(self.values)), float(max(self.values))
+
+    def log_density(
+        self, values: ArrayLike, given: ArrayLike | None = None
+    ) -> Array:
         """Return the logarithm of the probability of each value."""
         listed = jnp.asarray(self.values, float)
         x = jnp.asarray(values, float)
@@ -345,14 +525,16 @@ class Dirichlet(Prior):
 
     concentration: float
 
-    def quantile(self, u: AnyArray) -> AnyArray:
+    def quantile(self, u: AnyArray, given: AnyArray | None = None) -> AnyArray:
         """Return the quantiles."""
         if isinstance(u, Array):
             columns = [t(u[..., i]) for i, t in enumerate(self._tables)]
             return jax.nn.sigmoid(jnp.stack(columns, axis=-1))
         return beta.ppf(u, self._first, self.concentration)
 
-    def log_density(self, values: ArrayLike) -> Array:
+    def log_density(
+        self, values: ArrayLike, given: ArrayLike | None = None
+    ) -> Array:
         """Return the logarithm of the density."""
         x = jnp.asarray(values)
         first = jnp.broadcast_to(jnp.asarray(self._first, float), x.shape)
@@ -409,7 +591,7 @@ class Fixed(Prior):
         """Number of random numbers per galaxy, 0."""
         return 0
 
-    def quantile(self, u: AnyArray) -> AnyArray:
+    def quantile(self, u: AnyArray, given: AnyArray | None = None) -> AnyArray:
         """Return the value for each row of u, (n, ...)."""
         fixed: NDArray[np.float64] = np.asarray(self.value, np.float64)
         if isinstance(u, Array):
@@ -417,7 +599,9 @@ class Fixed(Prior):
             return jnp.broadcast_to(jnp.asarray(fixed, float), shape)
         return np.broadcast_to(fixed, (len(u), *fixed.shape))
 
-    def log_density(self, values: ArrayLike) -> Array:
+    def log_density(
+        self, values: ArrayLike, given: ArrayLike | None = None
+    ) -> Array:
         """Return the logarithm of the probability of each value."""
         equal = jnp.isclose(
             jnp.asarray(values, float),
@@ -519,7 +703,25 @@ class _Table:
         return ((a * x + b) * x + c) * x + d
 
 
-def _clip(x: AnyArray, low: float, high: float) -> AnyArray:
+def _list_of_numbers(title: str, values: Any) -> list[float]:
+    """Return finite numbers without units as a list."""
+    try:
+        found = np.asarray(values, np.float64)
+    except (TypeError, ValueError):
+        found = np.array(np.nan)
+    if (
+        found.ndim != 1
+        or not np.isfinite(found).all()
+        or (units_of(values) != PURE)
+    ):
+        raise InconsistentArguments(
+            f"{title} must be a list of finite numbers without units, got "
+            f"{values!r}."
+        )
+    return found.tolist()
+
+
+def _clip(x: AnyArray, low: Any, high: Any) -> AnyArray:
     """Return values within bounds, which rounding may have exceeded."""
     return (jnp if isinstance(x, Array) else np).clip(x, low, high)
 
