@@ -39,7 +39,7 @@ def make_points(nodes, n):
 def test_linear_table_agrees_with_scipy(shape):
     nodes, values = make_nodes(shape), RNG.normal(size=(*shape, 2))
     points = make_points(nodes, 50)
-    got = jax.vmap(LinearTable(nodes, values))(jnp.asarray(points))
+    got = jax.jit(jax.vmap(LinearTable(nodes, values)))(jnp.asarray(points))
     expected = RegularGridInterpolator(nodes, values)(points)
     # A thousandth of a cell beside each node belongs to the node.
     np.testing.assert_allclose(got, expected, atol=1e-2)
@@ -62,7 +62,7 @@ def test_smooth_table_gives_back_the_nodes(shape):
     nodes, values = make_nodes(shape), RNG.normal(size=(*shape, 2))
     table = SmoothTable(nodes, values, np.ones(2))
     mesh = np.stack(np.meshgrid(*nodes, indexing="ij"), -1)
-    got = jax.vmap(table)(jnp.asarray(mesh.reshape(-1, len(shape))))
+    got = jax.jit(jax.vmap(table))(jnp.asarray(mesh.reshape(-1, len(shape))))
     np.testing.assert_allclose(
         got, values.reshape(-1, 2), rtol=1e-6, atol=1e-5
     )
@@ -76,7 +76,8 @@ def test_smooth_table_is_exact_for_linear_functions(shape):
     slope = np.arange(1.0, len(shape) + 1)
     values = (mesh @ slope)[..., None] + 3.0
     points = make_points(nodes, 40)
-    got = jax.vmap(SmoothTable(nodes, values, np.ones(1)))(jnp.asarray(points))
+    table = SmoothTable(nodes, values, np.ones(1))
+    got = jax.jit(jax.vmap(table))(jnp.asarray(points))
     np.testing.assert_allclose(got[:, 0], points @ slope + 3.0, rtol=1e-5)
 
 
@@ -219,14 +220,15 @@ def test_through_nodes_is_the_cubic_of_akima_slopes(n):
     )
     points = make_points([nodes], 60)[:, 0]
     table = jnp.asarray(values)
-    got = jax.vmap(
+    interpolate = jax.vmap(
         lambda x: through_nodes(
             jnp.asarray(nodes),
             lambda j: jax.lax.dynamic_slice_in_dim(table, j, 6),
             x,
             jnp.asarray(metric),
         )
-    )(jnp.asarray(points))
+    )
+    got = jax.jit(interpolate)(jnp.asarray(points))
     np.testing.assert_allclose(got, spline(points), atol=5e-5)
 
 
