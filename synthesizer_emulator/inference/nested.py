@@ -1,5 +1,7 @@
 """Nested sampling with nautilus (Lange 2023, MNRAS 525, 3181)."""
 
+import warnings
+
 import numpy as np
 from synthesizer.exceptions import UnmetDependency
 
@@ -7,10 +9,15 @@ from synthesizer_emulator.inference.samples import Samples
 from synthesizer_emulator.inference.target import Target
 from synthesizer_emulator.validation import check_whole
 
-# Smaller networks than nautilus's own (100, 50, 20) halve the processor time.
-# In three mocks the evidence changed by less than 0.13 and means by less than
-# 0.12 standard deviations.
-_LAYERS = (40, 20)
+# Networks smaller than nautilus's own (100, 50, 20), and fewer steps of L-BFGS
+# instead of Adam until convergence, take a quarter of the processor time.
+# Exploration then ends with fewer samples, which are drawn as needed.
+_NETWORK = {
+    "hidden_layer_sizes": (40, 20),
+    "solver": "lbfgs",
+    "max_iter": 100,
+    "tol": 1e-6,
+}
 
 # The smallest logarithm of a likelihood, in place of minus infinity.
 _IMPOSSIBLE = -1e100
@@ -72,12 +79,13 @@ def nested(
         n_live=n_live,
         n_batch=batch_size,
         n_networks=1,
-        neural_network_kwargs={"hidden_layer_sizes": _LAYERS},
+        neural_network_kwargs=_NETWORK,
         vectorized=True,
         seed=seed,
     )
     # Its small networks are slower on several threads.
-    with threadpool_limits(1):
+    with threadpool_limits(1), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "lbfgs failed to converge")
         reached = sampler.run(n_eff=n_eff, verbose=progress)
     points, log_weights, values = sampler.posterior()
     kept = np.isfinite(log_weights) & (values > _IMPOSSIBLE)
