@@ -641,7 +641,7 @@ class Fit:
 def _range(parameters: Parameters, name: str) -> tuple[float, float]:
     """Return the lowest and the highest value of a parameter."""
     parameter = next(p for p in parameters if p.name == name)
-    ends = parameter.to_plain(parameter.prior.quantile(np.array([0.0, 1.0])))
+    ends = parameter.to_plain(np.array(parameter.prior.ends))
     if not np.isfinite(ends).all():
         raise InconsistentArguments(
             f"The prior of '{name}' must be bounded for a spectrum, got "
