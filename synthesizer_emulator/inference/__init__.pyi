@@ -1,3 +1,4 @@
+from .amortised.network import Network as Network
 from .calibration import Calibration as Calibration
 from .calibration import calibrate as calibrate
 from .data import Data as Data

@@ -1,7 +1,7 @@
 """`Fit`: the posterior of the parameters of a galaxy."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from inspect import signature
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -18,6 +18,14 @@ from synthesizer.instruments import FilterCollection
 
 from synthesizer_emulator.galaxies.model import GalaxyModel
 from synthesizer_emulator.galaxies.translate import TOLERANCE
+from synthesizer_emulator.inference.amortised.flow import FlowSettings
+from synthesizer_emulator.inference.amortised.network import Network
+from synthesizer_emulator.inference.amortised.noise import Noise
+from synthesizer_emulator.inference.amortised.sampler import amortised
+from synthesizer_emulator.inference.amortised.training import (
+    inputs_of,
+    train_network,
+)
 from synthesizer_emulator.inference.data import SIGMA_V, Data
 from synthesizer_emulator.inference.line_fluxes import LineFluxes
 from synthesizer_emulator.inference.nested import nested
@@ -42,7 +50,10 @@ if TYPE_CHECKING:
     from astropy.cosmology import FLRW
 
 # The samplers by name.
-SAMPLERS: Mapping[str, Callable[..., Samples]] = {"nested": nested}
+SAMPLERS: Mapping[str, Callable[..., Samples]] = {
+    "nested": nested,
+    "amortised": amortised,
+}
 
 # Data of one kind, or of several.
 DataLike: TypeAlias = (
@@ -453,7 +464,8 @@ class Fit:
             data (Photometry/LineFluxes/Spectrum): The data, or several of
                 different kinds.
             method (str): The sampler, a key of `SAMPLERS`: `nested` (by
-                default), nested sampling with nautilus.
+                default), nested sampling with nautilus; `amortised`, draws
+                from a network that `train` made.
             seed (int): The seed of the random numbers.
             progress (bool): Show the progress.
             known (Mapping): Values of parameters of this galaxy, such as its
@@ -473,11 +485,70 @@ class Fit:
         check_choice("method", method, tuple(SAMPLERS))
         _check_options(method, options)
         self.check()
+        if isinstance(options.get("network"), Network):
+            options["network"].check_fit(inputs_of(self.library))
         target = self.target(data, known)
         samples = SAMPLERS[method](
             target, seed=seed, progress=progress, **options
         )
         return self.posterior(target, samples)
+
+    def train(
+        self,
+        errors: Mapping[str, Any] | NDArray,
+        floor: float = 0.0,
+        limit: float | None = None,
+        n: int = 100_000,
+        seed: int = 0,
+        progress: bool = True,
+        **settings: Any,
+    ) -> Network:
+        """Train a network for the photometry of all galaxies of a survey.
+
+        It serves `run` with the method `amortised`. The training set has
+        parameters drawn from the priors, and each galaxy the errors and the
+        missing bands of a random row of `errors`.
+
+        Args:
+            errors (dict/array): The standard deviations of the flux
+                densities by filter code, or in the order of the filters along
+                the last axis, with units or in nJy: one number for each band,
+                or those of the galaxies of a catalogue, NaN where a band is
+                missing. Bands that are left out are missing from all.
+            floor (float): As for `photometry`.
+            limit (float): Flux densities below this many standard deviations
+                are upper limits of that many; by default there are none.
+            n (int): The number of galaxies.
+            seed (int): The seed of the random numbers.
+            progress (bool): Show the progress.
+            **settings (dict): Fields of `FlowSettings`.
+
+        Returns:
+            Network: The network. `Network.write` writes it to a file.
+
+        Raises:
+            InconsistentArguments: If a prior extends beyond the grid, or the
+                errors or a setting are invalid.
+            IncorrectUnits: If the units are not those of a flux density.
+            UnmetDependency: If sbi is not installed.
+        """
+        known = tuple(f.name for f in fields(FlowSettings))
+        check_keys("settings", settings, (), known)
+        codes = self._codes("photometry")
+        noise = Noise.from_errors(errors, codes, floor, limit)
+        chosen = FlowSettings(**settings)
+        self.check()
+        return train_network(
+            lambda points: self.predict(points)["photometry"],
+            self.names,
+            codes,
+            inputs_of(self.library),
+            noise,
+            n,
+            seed,
+            progress,
+            chosen,
+        )
 
     def check(self) -> None:
         """Compile the model, and check that it can make galaxies.
