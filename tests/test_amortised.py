@@ -318,6 +318,7 @@ def test_bad_errors(errors, error, message):
         Noise.from_errors(errors, CODES)
 
 
+@needs_sbi
 def test_bad_settings(fit):
     with pytest.raises(InconsistentArguments, match=r"unknown.*epoch.*mean"):
         fit.train([1.0] * 3, epoch=3)

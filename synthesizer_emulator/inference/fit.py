@@ -23,6 +23,7 @@ from synthesizer_emulator.inference.amortised.network import Network
 from synthesizer_emulator.inference.amortised.noise import Noise
 from synthesizer_emulator.inference.amortised.sampler import amortised
 from synthesizer_emulator.inference.amortised.training import (
+    check_training,
     inputs_of,
     train_network,
 )
@@ -534,9 +535,10 @@ class Fit:
         """
         known = tuple(f.name for f in fields(FlowSettings))
         check_keys("settings", settings, (), known)
+        chosen = FlowSettings(**settings)
+        check_training(n, seed)
         codes = self._codes("photometry")
         noise = Noise.from_errors(errors, codes, floor, limit)
-        chosen = FlowSettings(**settings)
         self.check()
         return train_network(
             lambda points: self.predict(points)["photometry"],

@@ -37,6 +37,22 @@ def inputs_of(library: Library) -> dict[str, Any]:
     return {k: v for k, v in library.about.items() if k not in _IRRELEVANT}
 
 
+def check_training(n: int, seed: int) -> None:
+    """Check what can be checked before anything is compiled.
+
+    Args:
+        n (int): The number of galaxies.
+        seed (int): The seed of the random numbers.
+
+    Raises:
+        InconsistentArguments: If n or the seed is invalid.
+        UnmetDependency: If sbi is not installed.
+    """
+    check_whole("n", n, _FEWEST)
+    check_whole("seed", seed, 0)
+    check_installed()
+
+
 def train_network(
     outputs: Callable[[NDArray[np.float64]], NDArray[np.float64]],
     names: Sequence[str],
@@ -66,13 +82,9 @@ def train_network(
         Network: The network.
 
     Raises:
-        InconsistentArguments: If n or the seed is invalid, most galaxies are
-            outside the range of the model, or the training diverged.
-        UnmetDependency: If sbi is not installed.
+        InconsistentArguments: If most galaxies are outside the range of the
+            model, or the training diverged.
     """
-    check_whole("n", n, _FEWEST)
-    check_whole("seed", seed, 0)
-    check_installed()
     points = Draws(n, seed=seed).rows(slice(0, n), len(names))
     flux = np.empty((n, len(codes)))
     with tqdm(total=n, desc="Galaxies", disable=not progress) as bar:
