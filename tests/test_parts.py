@@ -205,7 +205,7 @@ def test_galaxies_that_are_there_twice_are_named(tmp_path):
 
 def test_mistakes(tmp_path):
     with pytest.raises(
-        InconsistentArguments, match="must be a folder of a lib"
+        InconsistentArguments, match="must be a folder of parts"
     ):
         collect(tmp_path)
     with pytest.raises(InconsistentArguments, match="number of galaxies"):

@@ -13,6 +13,7 @@ import click
 from synthesizer_emulator import __version__
 from synthesizer_emulator.cli.building import build, quickstart
 from synthesizer_emulator.cli.evaluating import evaluate, generalise, holdout
+from synthesizer_emulator.cli.fitting import fit
 from synthesizer_emulator.cli.grids import bc03, info, run
 from synthesizer_emulator.cli.libraries import library, merge
 
@@ -27,7 +28,7 @@ def _plain_errors() -> Iterator[None]:
     except KeyboardInterrupt as error:
         raise click.ClickException(
             "Interrupted; no file is incomplete. Run the same command again: "
-            "a build or a library resumes."
+            "a build, a library or the fit of a catalogue resumes."
         ) from error
     except MemoryError as error:
         raise click.ClickException(
@@ -64,6 +65,7 @@ for command in (
     bc03,
     build,
     evaluate,
+    fit,
     generalise,
     holdout,
     info,

@@ -1,6 +1,8 @@
 from .amortised.network import Network as Network
 from .calibration import Calibration as Calibration
 from .calibration import calibrate as calibrate
+from .catalogue import Catalogue as Catalogue
+from .catalogue_fit import fit_catalogue as fit_catalogue
 from .data import Data as Data
 from .fit import Fit as Fit
 from .line_fluxes import LineFluxes as LineFluxes
@@ -9,5 +11,7 @@ from .plots import plot_calibration as plot_calibration
 from .plots import plot_corner as plot_corner
 from .plots import plot_photometry as plot_photometry
 from .posterior import Posterior as Posterior
+from .results import CatalogueResults as CatalogueResults
+from .results import merge_results as merge_results
 from .spectrograph import Spectrograph as Spectrograph
 from .spectrum import Spectrum as Spectrum

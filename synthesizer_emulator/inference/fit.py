@@ -255,11 +255,11 @@ class Fit:
 
         By `photometry` and `line_fluxes`.
         """
-        model, codes = self.library.model, {}
-        if model.bands is not None:
-            codes["photometry"] = model.bands.codes
-        if model.lines is not None:
-            codes["line_fluxes"] = model.lines.ids
+        codes = {}
+        if self.filters is not None:
+            codes["photometry"] = tuple(self.filters.filter_codes)
+        if self.lines is not None:
+            codes["line_fluxes"] = tuple(self.lines)
         return codes
 
     @property
@@ -480,15 +480,16 @@ class Fit:
 
         Raises:
             InconsistentArguments: If a prior extends beyond the grid, the
-                data are of other filters, or an option is invalid.
+                data are of other filters or impossible, or an option is
+                invalid.
             UnmetDependency: If the sampler is not installed.
         """
-        check_choice("method", method, tuple(SAMPLERS))
-        _check_options(method, options)
+        options = sampler_options(method, options)
         self.check()
         if isinstance(options.get("network"), Network):
             options["network"].check_fit(inputs_of(self.library))
         target = self.target(data, known)
+        target.check()
         samples = SAMPLERS[method](
             target, seed=seed, progress=progress, **options
         )
@@ -723,19 +724,31 @@ def _range(parameters: Parameters, name: str) -> tuple[float, float]:
     return float(ends[0]), float(ends[1])
 
 
-def _check_options(method: str, options: Mapping[str, Any]) -> None:
-    """Raise if a sampler has no option of a given name."""
-    known = [
-        name
-        for name in signature(SAMPLERS[method]).parameters
+def sampler_options(method: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all options of a sampler.
+
+    Args:
+        method (str): The sampler, a key of `SAMPLERS`.
+        given (Mapping): The options that differ from their default.
+
+    Raises:
+        InconsistentArguments: If there is no such sampler, or it has no such
+            option.
+    """
+    check_choice("method", method, tuple(SAMPLERS))
+    defaults = {
+        name: parameter.default
+        for name, parameter in signature(SAMPLERS[method]).parameters.items()
         if name not in ("target", "seed", "progress")
-    ]
-    for option in options:
-        if option not in known:
+    }
+    for option in given:
+        if option not in defaults:
             raise InconsistentArguments(
                 f"The options of '{method}' must be among "
-                f"{', '.join(known)}; got '{option}'." + nearest(option, known)
+                f"{', '.join(defaults)}; got '{option}'."
+                + nearest(option, defaults)
             )
+    return {**defaults, **given}
 
 
 def _short(path: str) -> str:

@@ -36,7 +36,7 @@ def plot_corner(
     Args:
         posterior (Posterior): The posterior.
         names (list of str): The parameters, in the order of the plot; by
-            default all with one number per galaxy.
+            default all with one number per galaxy that are not known.
 
     Returns:
         Figure: The figure, with the median and the central 68% in the titles.
@@ -50,7 +50,11 @@ def plot_corner(
         for name, values in posterior.parameters.items()
         if values.ndim == 1
     }
-    chosen = [*known] if names is None else list(names)
+    chosen = (
+        [name for name, values in known.items() if np.ptp(values) > 0.0]
+        if names is None
+        else list(names)
+    )
     for name in chosen:
         if name not in known:
             raise InconsistentArguments(

@@ -213,11 +213,7 @@ class Posterior:
             InconsistentArguments: If the name does not end in `.nc`.
             OSError: If the file can't be written.
         """
-        path = Path(path)
-        if path.suffix != ".nc":
-            raise InconsistentArguments(
-                f"The file of a posterior must end in .nc, got '{path}'."
-            )
+        path = posterior_path(path)
         with replacing(path) as temporary:
             self.to_datatree().to_netcdf(temporary, engine="h5netcdf")
 
@@ -244,6 +240,16 @@ class Posterior:
             *self.warnings,
         ]
         return "\n".join(lines)
+
+
+def posterior_path(path: str | Path) -> Path:
+    """Return the path of a posterior; raise unless it ends in `.nc`."""
+    path = Path(path)
+    if path.suffix != ".nc":
+        raise InconsistentArguments(
+            f"The file of a posterior must end in .nc, got '{path}'."
+        )
+    return path
 
 
 def weighted_quantiles(

@@ -10,9 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from numpy.typing import NDArray
+from synthesizer.exceptions import InconsistentArguments
 
 # The number of points of the hypercube evaluated at a time.
 _BATCH = 256
+
+# The batches of random points tried to find one with a likelihood.
+_TRIED = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +42,27 @@ class Target:
     def __call__(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the logarithm of the likelihood at points, (n, d) to (n,)."""
         return in_batches(self.function, self.arguments, points)
+
+    def check(self) -> None:
+        """Raise if the likelihood is zero everywhere.
+
+        Samplers would search without end. It is if the data are not possible
+        in the floating-point numbers of the likelihood, such as a flux of
+        1e25 standard deviations.
+
+        Raises:
+            InconsistentArguments: If it is zero at all of some thousand
+                random points.
+        """
+        rng = np.random.default_rng(0)
+        for _ in range(_TRIED):
+            if np.isfinite(self(rng.random((_BATCH, self.dimensions)))).any():
+                return
+        raise InconsistentArguments(
+            f"The likelihood is zero at all of {_TRIED * _BATCH} random "
+            "points of the priors: check the values and the errors of the "
+            "data, and their units."
+        )
 
 
 def in_batches(

@@ -179,8 +179,8 @@ def _gathered(
     libraries = [Parts.open(folder) for folder in folders]
     if len({parts.digest for parts in libraries}) != 1:
         raise InconsistentArguments(
-            "The folders must hold parts of the same library, got "
-            f"{', '.join(map(str, folders))}, which differ in: "
+            f"The folders must hold parts of the same {libraries[0].kind}, "
+            f"got {', '.join(map(str, folders))}, which differ in: "
             f"{', '.join(differences(*libraries))}."
         )
     parts = libraries[0]
@@ -218,13 +218,13 @@ def _read_part(parts: Parts, path: Path) -> _Part:
             part = _Part(path, start, stop, bad, _rows(hdf, len(bad)))
     except GridError as error:
         raise InconsistentArguments(
-            f"'{path}' is not a part of a library, or is damaged "
-            f"({str(error).strip()}). Run the library's command to make a "
-            "damaged part again, or delete a file that is not a part."
+            f"'{path}' is not a part of a {parts.kind}, or is damaged "
+            f"({str(error).strip()}). Run the same command to make a damaged "
+            "part again, or delete a file that is not a part."
         ) from error
     if digest != parts.digest:
         raise InconsistentArguments(
-            f"'{path}' is a part of another library: delete it."
+            f"'{path}' is a part of another {parts.kind}: delete it."
         )
     return part
 

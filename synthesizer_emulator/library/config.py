@@ -1,5 +1,8 @@
 """Libraries described in YAML files, for `synthesizer-emulator library`.
 
+The emission model, the histories and the priors are read by
+`model_arguments`, also for the fits of catalogues.
+
 Classes and their arguments have Synthesizer's names. A class with arguments is
 written `{Class: {argument: value}}`. Error messages name the entry.
 """
@@ -55,26 +58,11 @@ from synthesizer_emulator.validation import (
     nearest,
 )
 
-_NEEDED = (
-    "file",
-    "grid",
-    "emission_model",
-    "stars",
-    "sf_hist",
-    "metal_dist",
-    "draws",
-)
-_OPTIONAL = (
-    "redshift",
-    "filters",
-    "igm",
-    "cosmology",
-    "outputs",
-    "emissions",
-    "lines",
-    "tolerance",
-    "on_bad",
-)
+# The entries of the model and the priors, and those of a library.
+NEEDED = ("grid", "emission_model", "stars", "sf_hist", "metal_dist")
+OPTIONAL = ("redshift", "filters", "igm", "cosmology", "lines", "tolerance")
+_NEEDED = ("file", *NEEDED, "draws")
+_OPTIONAL = (*OPTIONAL, "outputs", "emissions", "on_bad")
 
 # The classes that a file may use.
 _MODELS = {
@@ -147,44 +135,73 @@ class LibraryConfig:
         check_keys("the library", config, _NEEDED, _OPTIONAL)
         on_bad = config.get("on_bad", "refuse")
         check_choice("on_bad", on_bad, ON_BAD)
-        with _at("grid"):
-            grid = open_grid(
-                config["grid"], path.parent, lines="lines" in config
-            )
-        with _at("emission_model"):
-            model = _build(config["emission_model"], _BUILDABLE, grid)
-            if not isinstance(model, EmissionModel):
-                raise InconsistentArguments(
-                    "must be one of Synthesizer's emission models, "
-                    f"{', '.join(_MODELS)}; got {config['emission_model']!r}."
-                )
-        with _at("igm"):
-            igm = config.get("igm")
-            igm = None if igm is None else _build(igm, IGM_MODELS)
-        with _at("cosmology"):
-            cosmo = find_cosmology(str(config.get("cosmology", Planck18.name)))
-        with _at("filters"):
-            filters = config.get("filters")
-            filters = None if filters is None else as_filters(filters)
-        redshift = config.get("redshift")
         library = Library(
-            emission_model=model,
-            sf_hist=_history("sf_hist", config["sf_hist"]),
-            metal_dist=_history("metal_dist", config["metal_dist"]),
-            stars=_priors("stars", config["stars"]),
+            **model_arguments(config, path.parent),
             draws=_draws(config["draws"]),
-            redshift=(
-                None if redshift is None else _prior("redshift", redshift)
-            ),
-            filters=filters,
-            cosmo=cosmo,
-            igm=igm,
             outputs=config.get("outputs", "photometry"),
             emissions=config.get("emissions"),
-            lines=config.get("lines"),
-            tolerance=config.get("tolerance", TOLERANCE),
         )
         return cls(library, path.parent / str(config["file"]), on_bad)
+
+
+def model_arguments(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Read the emission model, the histories and the priors of galaxies.
+
+    Args:
+        config (Mapping): The contents of a file, with all entries of `NEEDED`
+            and any of `OPTIONAL`.
+        folder (Path): The folder to which paths are relative.
+
+    Returns:
+        dict: Arguments that `Library` and `Fit` share.
+
+    Raises:
+        GridError: If the weights are missing.
+        InconsistentArguments: If an entry is invalid; the message names it.
+    """
+    with _at("grid"):
+        grid = open_grid(config["grid"], folder, lines="lines" in config)
+    with _at("emission_model"):
+        model = _build(config["emission_model"], _BUILDABLE, grid)
+        if not isinstance(model, EmissionModel):
+            raise InconsistentArguments(
+                "must be one of Synthesizer's emission models, "
+                f"{', '.join(_MODELS)}; got {config['emission_model']!r}."
+            )
+    with _at("igm"):
+        igm = config.get("igm")
+        igm = None if igm is None else _build(igm, IGM_MODELS)
+    with _at("cosmology"):
+        cosmo = find_cosmology(str(config.get("cosmology", Planck18.name)))
+    with _at("filters"):
+        filters = config.get("filters")
+        filters = None if filters is None else as_filters(filters)
+    redshift = config.get("redshift")
+    return {
+        "emission_model": model,
+        "sf_hist": _history("sf_hist", config["sf_hist"]),
+        "metal_dist": _history("metal_dist", config["metal_dist"]),
+        "stars": _priors("stars", config["stars"]),
+        "redshift": (
+            None if redshift is None else _prior("redshift", redshift)
+        ),
+        "filters": filters,
+        "cosmo": cosmo,
+        "igm": igm,
+        "lines": config.get("lines"),
+        "tolerance": config.get("tolerance", TOLERANCE),
+    }
+
+
+def name_and_arguments(entry: str, config: Any) -> tuple[str, dict[str, Any]]:
+    """Read an entry such as `Name` or `{Name: {argument: value}}`.
+
+    Raises:
+        InconsistentArguments: If it has another form.
+    """
+    with _at(entry):
+        name, arguments = _class_and_arguments(config)
+    return name, {k: _whole(v) for k, v in arguments.items()}
 
 
 @contextmanager

@@ -46,7 +46,10 @@ PARTS = "part-*.hdf5"
 ARRAYS = "arrays"
 
 # The remedy for a damaged part.
-REMEDY = "Run the library's command to make it again."
+REMEDY = "Run the same command again to make it again."
+
+# The input that says what the parts make up, if not a library.
+KIND = "kind"
 
 # The name of the lock of a running process.
 _PROCESS = re.compile(r"process-(\d+)-of-(\d+)")
@@ -161,8 +164,8 @@ class Parts:
         path = folder / PLAN
         if not path.is_file():
             raise InconsistentArguments(
-                f"'{folder}' must be a folder of a library's parts, but "
-                f"contains no '{PLAN}'."
+                f"'{folder}' must be a folder of parts, but contains no "
+                f"'{PLAN}'."
             )
         with report_damage(path, REMEDY):
             stored = json.loads(path.read_bytes())
@@ -170,6 +173,11 @@ class Parts:
             if stored["sha256"] != json_digest(plan):
                 raise ValueError("it does not match its checksum")
             return cls(folder, plan["n"], plan["size"], plan["about"])
+
+    @property
+    def kind(self) -> str:
+        """What the parts make up, for messages: `library`, or as given."""
+        return str(self.about.get(KIND, "library"))
 
     @cached_property
     def digest(self) -> str:
@@ -235,8 +243,8 @@ class Parts:
         check_idle(self.folder)
         if any(self.folder.glob("*.hdf5")):
             raise InconsistentArguments(
-                f"'{self.folder}' holds parts of another library, which "
-                f"differs in: {', '.join(differences(existing, self))}. "
+                f"'{self.folder}' holds parts of another {existing.kind}, "
+                f"which differs in: {', '.join(differences(existing, self))}. "
                 "Delete the folder, or choose another file."
             )
 
@@ -256,8 +264,8 @@ class Parts:
                 same = True
             if not same:
                 raise InconsistentArguments(
-                    f"'{path}' is a part of another library without a plan. "
-                    "Delete its folder, or choose another file."
+                    f"'{path}' is a part of another {self.kind} without a "
+                    "plan. Delete its folder, or choose another file."
                 )
             if path not in fitting:
                 path.unlink()

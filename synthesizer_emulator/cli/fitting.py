@@ -1,0 +1,189 @@
+"""The command `fit`: posteriors of the galaxies of a catalogue."""
+
+import re
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from synthesizer_emulator.cli.options import FILE, plots_option
+from synthesizer_emulator.cli.processes import (
+    given_cluster,
+    given_process,
+    process_options,
+)
+
+if TYPE_CHECKING:
+    from synthesizer_emulator.inference.catalogue import Catalogue
+    from synthesizer_emulator.inference.config import FitConfig
+
+
+@click.command()
+@click.argument("catalogue", type=FILE)
+@click.argument("config", type=FILE)
+@click.option(
+    "--out",
+    type=FILE,
+    help="Table of results to write, *.fits or *.ecsv; with --id the "
+    "posterior, *.nc. By default next to CONFIG.",
+)
+@click.option("--id", "galaxy", metavar="ID", help="Fit only this galaxy.")
+@click.option(
+    "--calibrate",
+    type=int,
+    metavar="N",
+    help="Fit N mock galaxies with the errors of those in CATALOGUE, and test "
+    "whether their posteriors contain the truth.",
+)
+@click.option("--method", help="The sampler, in place of that in CONFIG.")
+@plots_option
+@process_options
+def fit(
+    catalogue: Path,
+    config: Path,
+    out: Path | None,
+    galaxy: str | None,
+    calibrate: int | None,
+    method: str | None,
+    plots: Path | None,
+    dask: str | None,
+    workers: int | None,
+    distributed: bool,
+    process: int | None,
+    processes: int | None,
+) -> None:
+    """Fit the galaxies of a CATALOGUE with the model of CONFIG, a YAML file.
+
+    The same command resumes after an interruption. Several processes each
+    write their parts; `synthesizer-emulator merge` then joins these. With
+    --id one galaxy is fitted, and its posterior printed and written.
+    """
+    number, n_processes = given_process(
+        distributed, process, processes, dask, workers
+    )
+    spread = n_processes > 1 or dask is not None or workers is not None
+    alone = galaxy is not None or calibrate is not None
+    if galaxy is not None and calibrate is not None:
+        raise click.UsageError("Give either --id or --calibrate.")
+    if alone and spread:
+        raise click.UsageError(
+            "--id and --calibrate fit galaxies in this process. Leave out the "
+            "options of other processes."
+        )
+    if plots is not None and not alone:
+        raise click.UsageError(
+            "--plots is for one galaxy or a calibration: give --id or "
+            "--calibrate."
+        )
+    from synthesizer_emulator.inference.catalogue import Catalogue
+    from synthesizer_emulator.inference.catalogue_fit import fit_catalogue
+    from synthesizer_emulator.inference.config import FitConfig
+    from synthesizer_emulator.inference.results import results_folder
+
+    plan = FitConfig.read(config)
+    table = Catalogue.read(catalogue, **plan.columns)
+    sampler: dict[str, Any] = {"method": plan.method, **(plan.options or {})}
+    if method is not None and method != plan.method:
+        sampler = {"method": method}
+    stem = config.with_name(f"{catalogue.stem}-{config.stem}")
+    if galaxy is not None:
+        _fit_one(plan, table, galaxy, sampler, out, stem, plots)
+        return
+    if calibrate is not None:
+        _calibrate(plan, table, calibrate, sampler, stem.name, plots)
+        return
+    path = stem.with_name(f"{stem.name}.fits") if out is None else out
+    start = time.monotonic()
+    with given_cluster(dask, workers) as cluster:
+        results = fit_catalogue(
+            plan.fit,
+            table,
+            path,
+            seed=plan.seed,
+            samples=plan.samples,
+            process=number,
+            processes=n_processes,
+            cluster=cluster,
+            **sampler,
+        )
+    if results is None:
+        click.echo(
+            f"Process {number} of {n_processes} has finished. When all have, "
+            f"run synthesizer-emulator merge {results_folder(path)}"
+        )
+    else:
+        click.echo(results)
+        click.echo(f"in {_duration(time.monotonic() - start)}")
+
+
+def _fit_one(
+    plan: "FitConfig",
+    table: "Catalogue",
+    galaxy: str,
+    sampler: dict[str, Any],
+    out: Path | None,
+    stem: Path,
+    plots: Path | None,
+) -> None:
+    """Fit one galaxy; print and write its posterior, and draw it."""
+    from synthesizer_emulator.inference.catalogue_fit import fit_galaxy
+    from synthesizer_emulator.inference.plots import (
+        plot_corner,
+        plot_photometry,
+    )
+    from synthesizer_emulator.inference.posterior import posterior_path
+
+    # Ids may have characters that names of files can't.
+    plain = re.sub(r"[^\w.+-]", "_", galaxy)
+    path = stem.with_name(f"{stem.name}-{plain}.nc") if out is None else out
+    posterior_path(path)
+    posterior = fit_galaxy(plan.fit, table, galaxy, seed=plan.seed, **sampler)
+    click.echo(posterior)
+    posterior.write(path)
+    click.echo(path)
+    if plots is not None:
+        figures = {"corner": plot_corner(posterior)}
+        if "photometry" in table.codes:
+            figures["photometry"] = plot_photometry(
+                posterior, plan.fit.filters
+            )
+        _save(figures, plots, path.stem)
+
+
+def _calibrate(
+    plan: "FitConfig",
+    table: "Catalogue",
+    n: int,
+    sampler: dict[str, Any],
+    name: str,
+    plots: Path | None,
+) -> None:
+    """Fit mock galaxies; print and draw how well they are recovered."""
+    from synthesizer_emulator.inference.calibration import calibrate
+    from synthesizer_emulator.inference.catalogue_fit import some_data
+    from synthesizer_emulator.inference.plots import plot_calibration
+
+    like = some_data(plan.fit, table, n, plan.seed)
+    calibration = calibrate(plan.fit, like, n, seed=plan.seed, **sampler)
+    click.echo(calibration)
+    if plots is not None:
+        _save({"calibration": plot_calibration(calibration)}, plots, name)
+
+
+def _save(figures: dict[str, Any], folder: Path, name: str) -> None:
+    """Write figures to a folder, and print their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for kind, figure in figures.items():
+        path = folder / f"{name}-{kind}.png"
+        figure.savefig(path, dpi=150)
+        click.echo(path)
+
+
+def _duration(seconds: float) -> str:
+    """Return a duration in hours, minutes and seconds."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = ((hours, "h"), (minutes, "min"), (rest, "s"))
+    shown = [f"{n} {unit}" for n, unit in parts if n or unit == "s"]
+    return " ".join(shown)

@@ -1,0 +1,409 @@
+"""Fit all galaxies of a catalogue.
+
+Galaxies are independent: the numbers of one depend only on its data, its id
+and the seed, not on the others, the number of processes or interruptions.
+They are written in parts, like those of a library.
+"""
+
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from synthesizer.exceptions import InconsistentArguments, UnmetDependency
+
+from synthesizer_emulator.digests import digest, json_digest
+from synthesizer_emulator.files.locks import exclusive
+from synthesizer_emulator.inference.catalogue import Catalogue
+from synthesizer_emulator.inference.fit import Fit, sampler_options
+from synthesizer_emulator.inference.posterior import QUANTILES, Posterior
+from synthesizer_emulator.inference.results import (
+    CATALOGUE,
+    CONVERGED,
+    FAILED,
+    FLAG,
+    ID,
+    MESSAGE,
+    NOT_CONVERGED,
+    PARAMETERS,
+    SAMPLES,
+    CatalogueResults,
+    check_same_results,
+    merge_results,
+    results_folder,
+    results_path,
+)
+from synthesizer_emulator.library.parts import (
+    KIND,
+    Parts,
+    listed,
+    write_parts,
+)
+from synthesizer_emulator.units import in_units
+from synthesizer_emulator.validation import INPUT_ERRORS, check_whole
+
+# How long a process waits for the others to begin, seconds.
+_TIMEOUT = 60.0
+
+# The number of parts of a large catalogue, and its largest part: a part is
+# lost when a process is killed.
+_PARTS = 2000
+_LARGEST_PART = 64
+
+# Options of samplers that are described as they are.
+_PLAIN = (bool, int, float, str, type(None))
+
+# The longest message, in bytes.
+_LONGEST = 300
+
+# Inputs of a library that a fit does not have.
+_NOT_OF_FITS = ("draws", "outputs", "units", "wavelength")
+
+# The names of the numbers of measurements.
+_COUNTS = {"photometry": "n_bands", "line_fluxes": "n_lines"}
+
+# Errors of the machine, not of one galaxy.
+_OF_MACHINE = (UnmetDependency, OSError, MemoryError)
+
+
+def fit_catalogue(
+    fit: Fit,
+    catalogue: Catalogue,
+    path: str | Path,
+    method: str = "nested",
+    seed: int = 0,
+    samples: int = 1000,
+    process: int = 0,
+    processes: int = 1,
+    progress: bool = True,
+    cluster: Any = None,
+    **options: Any,
+) -> CatalogueResults | None:
+    """Fit all galaxies of a catalogue, and write a table of the results.
+
+    Galaxies are first written in parts to a folder next to the table, and the
+    same call resumes after an interruption. A galaxy that fails does not stop
+    the others: it has a flag and a message in the table.
+
+    Args:
+        fit (Fit): The emission model and the priors.
+        catalogue (Catalogue): The galaxies, with the filters and lines of the
+            fit.
+        path (str/Path): The table, `*.fits` or `*.ecsv`; see `results`.
+        method (str): The sampler, as for `Fit.run`.
+        seed (int): The seed of the random numbers. That of a galaxy derives
+            from it and from the id of the galaxy: see `galaxy_seed`.
+        samples (int): The number of samples with equal weights to keep of
+            each galaxy in a file next to the table; zero for no file.
+        process (int): The number of this process, from 0.
+        processes (int): The number of processes that share the galaxies;
+            `merge_results` joins their parts.
+        progress (bool): Show a progress bar.
+        cluster (Client/Cluster/str/Path): A Dask cluster whose workers fit
+            the galaxies, as for `Library.write`; `local` for processes on
+            this machine.
+        **options (dict): Other options of the sampler.
+
+    Returns:
+        CatalogueResults: The files; None if there are several processes.
+
+    Raises:
+        InconsistentArguments: If the catalogue does not suit the fit, a prior
+            extends beyond the grid, an option is invalid, all galaxies fail
+            for the same reason, or the table exists and is of another fit.
+            Nothing is compiled before the catalogue is checked.
+        IncorrectUnits: If known parameters have wrong units.
+        OSError: If a file can't be written, another process is writing it,
+            or the cluster is lost.
+        UnmetDependency: If the sampler, or Dask for a cluster, is not
+            installed.
+    """
+    path = results_path(path)
+    check_whole("seed", seed, 0)
+    check_whole("samples", samples, 0)
+    options = sampler_options(method, options)
+    catalogue = suited(catalogue, fit)
+    if path.suffix == ".fits":
+        _check_ascii(catalogue)
+    fit.check()
+    about = _describe(fit, catalogue, method, seed, samples, options)
+    fitting = _Fitting(fit, method, seed, samples, options)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = results_folder(path)
+    n = len(catalogue)
+    size = max(1, min(_LARGEST_PART, n // _PARTS))
+    begin = partial(Parts.begin, folder, n, size, about)
+    alone = processes == 1
+    with ExitStack() as stack:
+        stack.enter_context(exclusive(path, 0 if alone else _TIMEOUT))
+        if path.exists():
+            wanted = Parts(folder, n, size, about).digest
+            found = check_same_results(path, wanted)
+            if folder.exists():
+                # Finish deleting the parts after an interruption. Keep them
+                # if they are of another fit.
+                with suppress(InconsistentArguments):
+                    begin()
+                    merge_results(folder, path)
+            return found
+        parts = begin()
+        if not alone:
+            # Release the lock, so that the other processes can begin.
+            stack.close()
+        write_parts(
+            parts,
+            fitting,
+            process=process,
+            processes=processes,
+            progress=progress,
+            checked=[FLAG],
+            inputs=catalogue.__getitem__,
+            cluster=cluster,
+        )
+        return merge_results(folder, path) if alone else None
+
+
+def fit_galaxy(
+    fit: Fit,
+    catalogue: Catalogue,
+    id: str | int,
+    method: str = "nested",
+    seed: int = 0,
+    progress: bool = True,
+    **options: Any,
+) -> Posterior:
+    """Fit one galaxy of a catalogue, with the numbers of `fit_catalogue`.
+
+    Args:
+        fit (Fit): The emission model and the priors.
+        catalogue (Catalogue): The catalogue.
+        id (str/int): The id of the galaxy.
+        method (str): The sampler, as for `Fit.run`.
+        seed (int): The seed of the catalogue.
+        progress (bool): Show the progress.
+        **options (dict): Other options of the sampler.
+
+    Returns:
+        Posterior: The posterior of the galaxy.
+
+    Raises:
+        InconsistentArguments: If there is no such galaxy, or as in
+            `fit_catalogue`.
+        IncorrectUnits: If known parameters have wrong units.
+        UnmetDependency: If the sampler is not installed.
+    """
+    data, known = suited(catalogue, fit).galaxy(catalogue.row(id))
+    return fit.run(
+        data, method, galaxy_seed(seed, id), progress, known, **options
+    )
+
+
+def some_data(
+    fit: Fit, catalogue: Catalogue, n: int, seed: int = 0
+) -> list[list[Any]]:
+    """Return the data of galaxies of a catalogue, as `calibrate` takes them.
+
+    Args:
+        fit (Fit): The fit.
+        catalogue (Catalogue): The catalogue.
+        n (int): The number of galaxies, at most those of the catalogue.
+        seed (int): The seed of their choice.
+    """
+    check_whole("n", n, 1)
+    catalogue = suited(catalogue, fit)
+    rows = np.random.default_rng(seed).permutation(len(catalogue))[:n]
+    return [catalogue.galaxy(int(row))[0] for row in rows]
+
+
+def suited(catalogue: Catalogue, fit: Fit) -> Catalogue:
+    """Return a catalogue in the order and the units of a fit.
+
+    Nothing is compiled.
+
+    Raises:
+        InconsistentArguments: If its filters, lines or known parameters do
+            not suit the fit.
+        IncorrectUnits: If known parameters have wrong units.
+    """
+    if fit.spectrum is not None:
+        raise InconsistentArguments(
+            "The galaxies of a catalogue have no spectra, but the fit has "
+            "parameters of a spectrum. Make the fit without spectrum."
+        )
+    catalogue = catalogue.in_order(fit.codes)
+    known = {}
+    for name, values in catalogue.known.items():
+        # The name is checked here, without a value.
+        fit.points({name: []})
+        plain = np.asarray(in_units(name, values, fit.units[name]), np.float64)
+        fit.points({name: plain[np.isfinite(plain)]})
+        known[name] = plain
+    return replace(catalogue, known=known)
+
+
+def galaxy_seed(seed: int, id: str | int) -> int:
+    """Return the seed of the random numbers of a galaxy.
+
+    Args:
+        seed (int): The seed of the catalogue.
+        id (str/int): The id of the galaxy.
+    """
+    return int(json_digest([seed, str(id)])[:8], 16) >> 1
+
+
+@dataclass(frozen=True, eq=False)
+class _Fitting:
+    """Galaxies of a catalogue to the arrays of a part.
+
+    It is what a worker of a cluster needs.
+
+    Attributes:
+        fit (Fit): The emission model and the priors.
+        method (str): The sampler.
+        seed (int): The seed of the catalogue.
+        samples (int): The number of samples to keep.
+        options (dict): The options of the sampler.
+    """
+
+    fit: Fit
+    method: str
+    seed: int
+    samples: int
+    options: Mapping[str, Any]
+
+    def __call__(self, galaxies: Catalogue) -> dict[str, NDArray]:
+        """Fit galaxies; return arrays with one row for each."""
+        rows = [self._fitted(galaxies, i) for i in range(len(galaxies))]
+        return {
+            ID: _encoded(galaxies.ids),
+            **{
+                count: galaxies.data[kind].is_observed.sum(axis=1)
+                for kind, count in _COUNTS.items()
+                if kind in galaxies.data
+            },
+            **{
+                name: np.stack([row[name] for row in rows]) for name in rows[0]
+            },
+        }
+
+    def _fitted(self, galaxies: Catalogue, i: int) -> dict[str, Any]:
+        """Fit one galaxy; return its values by the names of arrays."""
+        data, known = galaxies.galaxy(i)
+        seed = galaxy_seed(self.seed, galaxies.ids[i])
+        try:
+            posterior = self.fit.run(
+                data,
+                self.method,
+                seed=seed,
+                progress=False,
+                known=known,
+                **self.options,
+            )
+            return self._summary(posterior, seed)
+        except _OF_MACHINE:
+            raise
+        except Exception as error:
+            return self._failed(error)
+
+    def _summary(self, posterior: Posterior, seed: int) -> dict[str, Any]:
+        """Return the values of a posterior by the names of arrays."""
+        n = self.samples
+        best, quantiles = posterior.best, posterior.quantiles()
+        found = {
+            "ln_evidence": posterior.log_evidence,
+            "chi_squared": posterior.chi_squared,
+            "effective_size": posterior.samples.effective_size,
+            FLAG: NOT_CONVERGED if posterior.warnings else CONVERGED,
+            MESSAGE: _message(" ".join(posterior.warnings)),
+        }
+        for name, values in posterior.parameters.items():
+            found[f"{PARAMETERS}/{name}"] = np.concatenate(
+                [quantiles[name], best[name][None]]
+            )
+            if n:
+                drawn = values[posterior.draw(n, seed)]
+                found[f"{SAMPLES}/{name}"] = drawn.astype(np.float32)
+        return found
+
+    def _failed(self, error: Exception) -> dict[str, Any]:
+        """Return the values of a galaxy without samples."""
+        found: dict[str, Any] = {
+            "ln_evidence": np.nan,
+            "chi_squared": np.nan,
+            "effective_size": 0.0,
+            FLAG: FAILED,
+            MESSAGE: _message(
+                str(error)
+                if isinstance(error, INPUT_ERRORS)
+                else f"{type(error).__name__}: {error}"
+            ),
+        }
+        for name, shape in self._shapes.items():
+            found[f"{PARAMETERS}/{name}"] = np.full(
+                (len(QUANTILES) + 1, *shape), np.nan
+            )
+            if self.samples:
+                found[f"{SAMPLES}/{name}"] = np.full(
+                    (self.samples, *shape), np.nan, np.float32
+                )
+        return found
+
+    @cached_property
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of the parameters of one galaxy."""
+        middle = np.full((1, self.fit.dimensions), 0.5)
+        return {k: v.shape[1:] for k, v in self.fit.parameters(middle).items()}
+
+
+def _describe(
+    fit: Fit,
+    catalogue: Catalogue,
+    method: str,
+    seed: int,
+    samples: int,
+    options: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return the inputs of the fit of a catalogue, as JSON values."""
+    about = fit.library.about
+    return {
+        KIND: CATALOGUE,
+        **{k: v for k, v in about.items() if k not in _NOT_OF_FITS},
+        "catalogue": catalogue.digest,
+        "known": list(catalogue.known),
+        "method": method,
+        "options": {
+            name: value if isinstance(value, _PLAIN) else digest(value)
+            for name, value in options.items()
+        },
+        "seed": seed,
+        "samples": samples,
+        "units": fit.units,
+    }
+
+
+def _encoded(ids: NDArray) -> NDArray:
+    """Return ids as HDF5 can store them: integers, or UTF-8."""
+    return np.char.encode(ids, "utf-8") if ids.dtype.kind == "U" else ids
+
+
+def _message(text: str) -> NDArray:
+    """Return a message on one line in ASCII, as FITS can store it."""
+    line = " ".join(text.split())
+    ascii_line = line.encode("ascii", "backslashreplace")[:_LONGEST]
+    return np.array(ascii_line, f"S{_LONGEST}")
+
+
+def _check_ascii(catalogue: Catalogue) -> None:
+    """Raise if FITS can't store an id."""
+    wrong = [
+        name for name in catalogue.ids.tolist() if not str(name).isascii()
+    ]
+    if wrong:
+        raise InconsistentArguments(
+            f"FITS stores ids in ASCII only, got {listed(wrong)}. Write the "
+            "results to a file *.ecsv."
+        )
