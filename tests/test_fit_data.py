@@ -10,7 +10,14 @@ from synthesizer.emission_models import NebularEmission
 from synthesizer.exceptions import InconsistentArguments
 from unyt import Myr, W, angstrom, cm, erg, m, nJy, s
 
-from synthesizer_emulator.inference import Fit, LineFluxes, Spectrum
+from synthesizer_emulator.inference import (
+    Fit,
+    LineFluxes,
+    Posterior,
+    Spectrum,
+    plot_sed,
+    plot_spectrum,
+)
 from synthesizer_emulator.library import History, Normal, Uniform
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
@@ -131,7 +138,19 @@ def test_known_values_are_not_sampled(fit, data, tmp_path):
     tree = posterior.to_datatree(100)
     assert tree["observed_data"]["line_fluxes"].shape == (2,)
     assert tree["best_model"]["spectrum"].shape == (40,)
+    # What takes models to the pixels is made again from the file.
     posterior.write(tmp_path / "galaxy.nc")
+    again = Posterior.read(tmp_path / "galaxy.nc")
+    assert again.data.spectrograph is None
+    np.testing.assert_array_equal(
+        fit.log_likelihood(again.samples.points[:9], again.data),
+        fit.log_likelihood(again.samples.points[:9], data),
+    )
+    np.testing.assert_array_equal(
+        again.best_model["spectrum"], posterior.best_model["spectrum"]
+    )
+    assert len(plot_spectrum(again).axes) == 2
+    assert len(plot_sed(again, fit, n=3).axes) == 2
 
 
 def test_known_values_of_any_prior(emulated):

@@ -132,7 +132,7 @@ def _fit_one(
         plot_corner,
         plot_photometry,
     )
-    from synthesizer_emulator.inference.posterior import posterior_path
+    from synthesizer_emulator.inference.netcdf import posterior_path
 
     # Ids may have characters that names of files can't.
     plain = re.sub(r"[^\w.+-]", "_", galaxy)

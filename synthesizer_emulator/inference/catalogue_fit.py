@@ -317,7 +317,7 @@ class _Fitting:
             "ln_evidence": posterior.log_evidence,
             "chi_squared": posterior.chi_squared,
             "effective_size": posterior.samples.effective_size,
-            FLAG: NOT_CONVERGED if posterior.warnings else CONVERGED,
+            FLAG: CONVERGED if posterior.is_converged else NOT_CONVERGED,
             MESSAGE: _message(" ".join(posterior.warnings)),
         }
         for name, values in posterior.parameters.items():

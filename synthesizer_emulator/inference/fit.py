@@ -27,10 +27,12 @@ from synthesizer_emulator.inference.amortised.training import (
     inputs_of,
     train_network,
 )
+from synthesizer_emulator.inference.curves import SEDs, SFHs
 from synthesizer_emulator.inference.data import SIGMA_V, Data
 from synthesizer_emulator.inference.line_fluxes import LineFluxes
 from synthesizer_emulator.inference.nested import nested
 from synthesizer_emulator.inference.photometry import Photometry
+from synthesizer_emulator.inference.point_galaxies import PointGalaxies
 from synthesizer_emulator.inference.posterior import Posterior
 from synthesizer_emulator.inference.samples import Samples
 from synthesizer_emulator.inference.spectrograph import Spectrograph
@@ -45,7 +47,12 @@ from synthesizer_emulator.library.parameters import (
     Parameters,
     PriorLike,
 )
-from synthesizer_emulator.validation import check_choice, check_keys, nearest
+from synthesizer_emulator.validation import (
+    check_choice,
+    check_keys,
+    check_names,
+    nearest,
+)
 
 if TYPE_CHECKING:
     from astropy.cosmology import FLRW
@@ -67,6 +74,9 @@ DataLike: TypeAlias = (
 
 # The parameters of a spectrum besides `sigma_v`.
 _OF_SPECTRUM = tuple(signature(Spectrum.log_likelihood).parameters)[2:]
+
+# Those that the calibration depends on.
+_OF_CALIBRATION = tuple(signature(Spectrum.calibration).parameters)[2:]
 
 # The galaxies drawn to check that the priors are within the grid.
 _CHECKED = 4096
@@ -309,7 +319,11 @@ class Fit:
                 or data do not suit the fit.
         """
         if isinstance(given, Data):
-            return given
+            spectrum = given.spectrum
+            if spectrum is None or given.spectrograph is not None:
+                return given
+            # From the file of a posterior.
+            return replace(given, spectrograph=self._spectrograph(spectrum))
         kinds = {
             Photometry: "photometry",
             LineFluxes: "line_fluxes",
@@ -398,7 +412,8 @@ class Fit:
         Returns:
             dict: `photometry` (nJy) in the filters, `line_fluxes`
                 (erg/s/cm^2) of the lines, and `spectrum` (nJy) at the pixels
-                of the data, (n, ...); those that the fit has.
+                of the data with the `calibration` that multiplies it,
+                (n, ...); those that the fit has.
         """
         whole = Data() if data is None else self.data(data)
         arguments = self._arguments(whole)
@@ -428,6 +443,69 @@ class Fit:
             at_point(self._model, arguments, jnp.asarray(point, float)),
         )
         return data.mock(model, others, rng)
+
+    def derive(
+        self, posterior: Posterior, names: str | Iterable[str]
+    ) -> Posterior:
+        """Add derived quantities to a posterior, of all its samples.
+
+        Args:
+            posterior (Posterior): A posterior of this fit.
+            names (list of str): The quantities, as for
+                `DerivedQuantities.from_model`, such as `sfr_100Myr`. Those of
+                an emission are of the root of the emission model, unless
+                they name another.
+
+        Returns:
+            Posterior: The posterior, with the quantities in `derived`, and
+                in `prior` for galaxies that follow the prior.
+
+        Raises:
+            InconsistentArguments: If there is no quantity of a name; likewise
+                the other errors of `DerivedQuantities.from_model`.
+        """
+        chosen = check_names("names", names)
+        points = self._points(posterior)
+        prior = self._prior(points[0], posterior.is_free)
+        at = self._galaxies
+        return replace(
+            posterior,
+            units=posterior.units | at.quantities(chosen).units,
+            derived=posterior.derived | at.derived(points, chosen),
+            prior=posterior.prior | at.derived(prior, chosen),
+        )
+
+    def seds(self, posterior: Posterior, n: int = 500, seed: int = 0) -> SEDs:
+        """Return the spectra of galaxies of a posterior, as observed.
+
+        They are those of the emission and the intergalactic medium, not
+        broadened, at the wavelengths of the grid for the median redshift; to
+        these the spectra at other redshifts are interpolated linearly.
+
+        Args:
+            posterior (Posterior): A posterior of this fit.
+            n (int): The number of galaxies, drawn with equal weights.
+            seed (int): The seed of the random numbers.
+
+        Returns:
+            SEDs: The wavelengths and the flux densities.
+        """
+        points = self._points(posterior)[posterior.draw(n, seed)]
+        return self._galaxies.seds(points)
+
+    def sfhs(self, posterior: Posterior, n: int = 1000, seed: int = 0) -> SFHs:
+        """Return the star formation histories of galaxies of a posterior.
+
+        Args:
+            posterior (Posterior): A posterior of this fit.
+            n (int): The number of galaxies, drawn with equal weights.
+            seed (int): The seed of the random numbers.
+
+        Returns:
+            SFHs: The lookback times and the star formation rates.
+        """
+        points = self._points(posterior)[posterior.draw(n, seed)]
+        return self._galaxies.sfhs(points)
 
     def log_likelihood(
         self, points: NDArray[np.float64], data: DataLike
@@ -575,14 +653,19 @@ class Fit:
         whole = replace(samples, points=points)
         data = arguments.data
         best = points[[np.argmax(samples.log_likelihood)]]
+        is_free = np.zeros(self.dimensions, bool)
+        is_free[np.asarray(arguments.free)] = True
         return Posterior(
             data=data,
             samples=whole,
+            names=self.names,
+            is_free=is_free,
             parameters=self.parameters(points),
             units=self.units,
             predictions=self.predict(points),
             codes=self.codes,
             best_model={k: v[0] for k, v in self.predict(best, data).items()},
+            prior=self.parameters(self._prior(points[0], is_free)),
         )
 
     def _codes(self, kind: str) -> tuple[str, ...]:
@@ -636,11 +719,50 @@ class Fit:
             jnp.asarray(free),
         )
 
+    @cached_property
+    def _galaxies(self) -> PointGalaxies:
+        """What is wanted of galaxies besides the data."""
+        return PointGalaxies(self.library, self.label)
+
+    def _points(self, posterior: Posterior) -> NDArray[np.float64]:
+        """Return the points of a posterior; raise if of another fit."""
+        points, given = posterior.samples.points, posterior.parameters
+        if posterior.names == self.names:
+            same = all(
+                np.allclose(values[0], given[name][0], rtol=1e-6)
+                for name, values in self.parameters(points[:1]).items()
+            )
+            if same:
+                return points
+        raise InconsistentArguments(
+            "The posterior must be one of this fit, with the parameters "
+            f"{', '.join(self.names)} and the same priors; got one of "
+            f"{', '.join(posterior.names)}."
+        )
+
+    def _prior(
+        self, base: NDArray[np.float64], is_free: NDArray[np.bool_]
+    ) -> NDArray[np.float64]:
+        """Return points of the prior with what is known, (n, d)."""
+        n = self.library.draws.n
+        points = self.library.draws.rows(slice(0, n), self.dimensions)
+        return np.where(is_free, points, base)
+
     def _predict(
         self, arguments: _Arguments, point: Array
     ) -> dict[str, Array]:
         """Return the model of the data at one point of the hypercube."""
-        model, _ = self._model(arguments, point)
+        model, others = self._model(arguments, point)
+        if "spectrum" in model:
+            assert arguments.data.spectrum is not None
+            of_calibration = {
+                name: value
+                for name, value in others.items()
+                if name in _OF_CALIBRATION
+            }
+            model["calibration"] = arguments.data.spectrum.calibration(
+                model["spectrum"], **of_calibration
+            )
         return model
 
     def _model(

@@ -117,11 +117,15 @@ class Measurements:
         terms = jnp.where(self.is_limit, below, measured)
         return jnp.sum(jnp.where(self.is_observed, terms, 0.0))
 
+    @property
+    def is_measured(self) -> NDArray[np.bool_]:
+        """Whether there is a measurement, not a limit, (n,)."""
+        return np.asarray(self.is_observed & ~self.is_limit)
+
     def chi_squared(self, model: NDArray[np.float64]) -> float:
         """Return the sum of squared residuals, without upper limits."""
-        measured = np.asarray(self.is_observed & ~self.is_limit)
         residuals = (np.asarray(self.flux) - model) / np.asarray(self.error)
-        return float(np.sum(np.square(residuals[measured])))
+        return float(np.sum(np.square(residuals[self.is_measured])))
 
     def mock(
         self, model: NDArray[np.float64], rng: np.random.Generator

@@ -1,21 +1,35 @@
 """The posterior of the parameters of a galaxy."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from synthesizer.exceptions import InconsistentArguments
+from scipy.stats import chi2
 
-from synthesizer_emulator.files.writing import replacing
 from synthesizer_emulator.inference.data import Data
+from synthesizer_emulator.inference.netcdf import (
+    DIMS,
+    FORMAT,
+    FORMAT_VERSION,
+    observed,
+    read_data,
+    read_groups,
+    report_damage,
+    values_of,
+    variables,
+    write_tree,
+    xarray,
+)
 from synthesizer_emulator.inference.samples import Samples
+from synthesizer_emulator.units import PURE
 from synthesizer_emulator.validation import check_whole
 
 if TYPE_CHECKING:
-    from xarray import DataTree
+    from xarray import Dataset, DataTree
 
 # The quantiles of a summary: the median and the central 68%.
 QUANTILES = (0.16, 0.5, 0.84)
@@ -23,8 +37,12 @@ QUANTILES = (0.16, 0.5, 0.84)
 # The smallest effective number of samples of a run to be trusted.
 _SMALLEST = 100.0
 
-# The dimensions of the kinds of data in a file.
-_DIMS = {"photometry": "band", "line_fluxes": "line", "spectrum": "pixel"}
+# The part of the prior at each end of it, and the largest part of the
+# posterior to be there.
+_EDGE, _AT_EDGE = 0.02, 1.0 / 3.0
+
+# The smallest probability of as large a chi-squared of a fit to be trusted.
+_UNLIKELY = 1e-3
 
 # The number of samples with equal weights in a file.
 _DRAWS = 4000
@@ -37,25 +55,37 @@ class Posterior:
     Attributes:
         data (Data): The data.
         samples (Samples): The points of the unit hypercube, with weights.
+        names (tuple of str): The names of the dimensions of the hypercube.
+        is_free (np.ndarray of bool): Whether each was sampled, or known,
+            (n_dimensions,).
         parameters (dict): The parameters at the points by name, (n, ...), in
             the units of their priors.
-        units (dict): The units of the parameters by name.
+        units (dict): The units of the parameters, and of the derived
+            quantities, by name.
         predictions (dict): The model at the points: `photometry` (nJy) and
             `line_fluxes` (erg/s/cm^2), (n, ...), those that the fit has.
         codes (dict): The codes of the filters and the ids of the lines, by
             the same names.
         best_model (dict): The model at the largest likelihood among the
-            samples, likewise, and the `spectrum` (nJy) at the pixels of the
-            data, before calibration.
+            samples, likewise; and the `spectrum` (nJy) at the pixels of the
+            data, before its multiplication by the `calibration`, (n_pixels,).
+        prior (dict): The parameters, and the derived quantities, at points
+            drawn from the prior by name, (n_prior, ...).
+        derived (dict): The derived quantities at the points by name, (n,),
+            from `Fit.derive`.
     """
 
     data: Data
     samples: Samples
+    names: tuple[str, ...]
+    is_free: NDArray[np.bool_]
     parameters: dict[str, NDArray[np.float64]]
     units: dict[str, str]
     predictions: dict[str, NDArray[np.float64]]
     codes: dict[str, tuple[str, ...]]
     best_model: dict[str, NDArray[np.float64]]
+    prior: dict[str, NDArray[np.float64]]
+    derived: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
     @property
     def weights(self) -> NDArray[np.float64]:
@@ -68,15 +98,64 @@ class Posterior:
         return self.samples.log_evidence
 
     @property
+    def values(self) -> dict[str, NDArray[np.float64]]:
+        """The parameters and the derived quantities by name, (n, ...)."""
+        return self.parameters | self.derived
+
+    @property
+    def is_converged(self) -> bool:
+        """Whether the samples represent the posterior."""
+        return not any((*self.samples.warnings, *self._few_samples()))
+
+    @property
     def warnings(self) -> tuple[str, ...]:
-        """What is wrong with the run; empty if it can be trusted."""
-        size = self.samples.effective_size
-        few = (
-            (f"Only {size:.0f} effective samples: increase n_eff or n_live.",)
-            if size < _SMALLEST
-            else ()
+        """What is wrong with the samples, or with the model of the data."""
+        return (
+            *self.samples.warnings,
+            *self._few_samples(),
+            *self._at_edges(),
+            *self._poor_fit(),
         )
-        return (*self.samples.warnings, *few)
+
+    def _few_samples(self) -> Iterator[str]:
+        """Yield a warning if there are too few samples."""
+        size = self.samples.effective_size
+        if size < _SMALLEST:
+            yield (
+                f"Only {size:.0f} effective samples: increase n_eff or n_live."
+            )
+
+    def _at_edges(self) -> Iterator[str]:
+        """Yield a warning for each parameter that is at an end of its prior.
+
+        For priors without ends, these are the tails.
+        """
+        for i in np.flatnonzero(self.is_free):
+            u = self.samples.points[:, i]
+            for end, is_there in (
+                ("lowest", u < _EDGE),
+                ("highest", u > 1.0 - _EDGE),
+            ):
+                part = self.weights[is_there].sum()
+                if part > _AT_EDGE:
+                    yield (
+                        f"{part:.0%} of the posterior of '{self.names[i]}' "
+                        f"is in the {end} {_EDGE:.0%} of its prior: the "
+                        "result depends on where the prior ends."
+                    )
+
+    def _poor_fit(self) -> Iterator[str]:
+        """Yield a warning if no model fits the fluxes."""
+        # A spectrum determines parameters without the fluxes.
+        fitted = 0 if self.data.spectrum is not None else self.is_free.sum()
+        free = max(self._n_fluxes - int(fitted), 1)
+        p = float(chi2.sf(self.chi_squared, free))
+        if p < _UNLIKELY:
+            yield (
+                f"No model in the prior fits the data: chi-squared is "
+                f"{self.chi_squared:.1f} for {self._n_fluxes} fluxes (p = "
+                f"{p:.1g}). Check the errors, or widen the model."
+            )
 
     @property
     def best(self) -> dict[str, NDArray[np.float64]]:
@@ -87,7 +166,7 @@ class Posterior:
     def quantiles(
         self, probabilities: Sequence[float] = QUANTILES
     ) -> dict[str, NDArray[np.float64]]:
-        """Return quantiles of the parameters.
+        """Return quantiles of the parameters and the derived quantities.
 
         Args:
             probabilities (list of float): The probabilities, 0 to 1.
@@ -97,7 +176,7 @@ class Posterior:
         """
         return {
             name: weighted_quantiles(values, self.weights, probabilities)
-            for name, values in self.parameters.items()
+            for name, values in self.values.items()
         }
 
     def draw(self, n: int, seed: int = 0) -> NDArray[np.int64]:
@@ -121,6 +200,14 @@ class Posterior:
         )
 
     @property
+    def _n_fluxes(self) -> int:
+        """The number of measured fluxes, without upper limits."""
+        return sum(
+            int(getattr(self.data, kind).is_measured.sum())
+            for kind in self._fluxes
+        )
+
+    @property
     def _fluxes(self) -> tuple[str, ...]:
         """The kinds of fluxes that the data have."""
         return tuple(
@@ -137,71 +224,67 @@ class Posterior:
             seed (int): The seed of the random numbers.
 
         Returns:
-            xarray.DataTree: The groups `posterior`, `sample_stats`,
+            xarray.DataTree: The groups `posterior`, `prior`, `sample_stats`,
                 `posterior_predictive`, `observed_data` (NaN where missing,
-                or masked) and `best_model`.
+                or masked), `best_model`, and `samples`, which holds all
+                samples with their weights.
+
+        Raises:
+            UnmetDependency: If xarray is not installed.
         """
-        import xarray as xr
+        xr = xarray()
+        which, chain = self.draw(n, seed), ("chain", "draw")
 
-        which = self.draw(n, seed)
+        def drawn(values: dict[str, NDArray]) -> dict[str, NDArray]:
+            return {k: array[which][None] for k, array in values.items()}
 
-        def chain(values: NDArray, *dims: str) -> Any:
-            return (("chain", "draw", *dims), values[which][None])
-
-        posterior = xr.Dataset()
-        for path, values in self.parameters.items():
-            # Names of variables have no slashes.
-            name = path.replace("/", ".")
-            dims = (f"{name} {i}" for i in range(values.ndim - 1))
-            posterior[name] = chain(values, *dims)
-            posterior[name].attrs["units"] = self.units[path]
-        labels = {_DIMS[kind]: list(self.codes[kind]) for kind in self.codes}
-        predictions = {
-            kind: chain(values, _DIMS[kind])
-            for kind, values in self.predictions.items()
+        codes = {
+            DIMS[kind]: np.array(codes) for kind, codes in self.codes.items()
         }
-        best = {
-            kind: (_DIMS[kind], values)
-            for kind, values in self.best_model.items()
+        prior = {k: array[None] for k, array in self.prior.items()}
+        likelihood = self.samples.log_likelihood
+        groups = {
+            "posterior": variables(drawn(self.values), chain, self.units),
+            "prior": variables(prior, chain, self.units),
+            "sample_stats": variables(drawn({"lp": likelihood}), chain),
+            "posterior_predictive": variables(drawn(self.predictions), chain),
+            "observed_data": observed(self.data),
+            "best_model": variables(self.best_model, ()),
+            "samples": {
+                "weights": ("sample", self.weights),
+                "log_likelihood": ("sample", likelihood),
+                "points": (("sample", "dimension"), self.samples.points),
+                "is_free": ("dimension", self.is_free),
+                **variables(
+                    self.parameters, ("sample",), self.units, "parameter"
+                ),
+                **variables(self.derived, ("sample",), self.units, "derived"),
+                **variables(self.predictions, ("sample",), role="prediction"),
+            },
         }
-        tree = {
-            "posterior": posterior,
-            "sample_stats": xr.Dataset(
-                {"lp": chain(self.samples.log_likelihood)}
-            ),
-            "posterior_predictive": xr.Dataset(predictions, labels),
-            "observed_data": xr.Dataset(self._observed(), labels),
-            "best_model": xr.Dataset(best, labels),
-        }
-        found = xr.DataTree.from_dict(tree)
-        found.attrs = {
+        labels = codes | {"dimension": np.array(self.names)}
+        tree = xr.DataTree.from_dict(
+            {
+                name: _labelled(xr.Dataset(group), labels)
+                for name, group in groups.items()
+            }
+        )
+        tree.attrs = {
+            "format": FORMAT,
+            "version": FORMAT_VERSION,
             "log_evidence": self.log_evidence,
             "effective_size": self.samples.effective_size,
             "chi_squared": self.chi_squared,
             "warnings": " ".join(self.warnings),
-            **{
-                k.replace(" ", "_"): v
-                for k, v in self.samples.diagnostics.items()
-            },
+            "of_sampler": json.dumps(
+                {
+                    "diagnostics": self.samples.diagnostics,
+                    "warnings": self.samples.warnings,
+                },
+                default=float,
+            ),
         }
-        return found
-
-    def _observed(self) -> dict[str, tuple[str, NDArray]]:
-        """Return the data by the names of variables, with their dimension."""
-        found = {}
-        for kind in self._fluxes:
-            data, dim = getattr(self.data, kind), _DIMS[kind]
-            seen = np.asarray(data.is_observed)
-            found[kind] = (dim, np.where(seen, data.flux, np.nan))
-            found[f"{kind}_error"] = (dim, np.where(seen, data.error, np.nan))
-            found[f"{kind}_is_limit"] = (dim, np.asarray(data.is_limit))
-        if self.data.spectrum is not None:
-            data, dim = self.data.spectrum, _DIMS["spectrum"]
-            used = np.asarray(data.is_used)
-            found["wavelength"] = (dim, np.asarray(data.lam))
-            found["spectrum"] = (dim, np.where(used, data.flux, np.nan))
-            found["spectrum_error"] = (dim, np.where(used, data.error, np.nan))
-        return found
+        return tree
 
     def write(self, path: str | Path) -> None:
         """Write the posterior to a netCDF file, which ArviZ can read.
@@ -212,15 +295,63 @@ class Posterior:
         Raises:
             InconsistentArguments: If the name does not end in `.nc`.
             OSError: If the file can't be written.
+            UnmetDependency: If xarray is not installed.
         """
-        path = posterior_path(path)
-        with replacing(path) as temporary:
-            self.to_datatree().to_netcdf(temporary, engine="h5netcdf")
+        write_tree(self.to_datatree(), path)
+
+    @classmethod
+    def read(cls, path: str | Path) -> Self:
+        """Read a posterior that was written by `write`.
+
+        What takes models to the pixels of a spectrum is not in the file;
+        `Fit` makes it again.
+
+        Args:
+            path (str/Path): The file.
+
+        Raises:
+            GridError: If the file is missing, damaged, or not a posterior.
+            UnmetDependency: If xarray is not installed.
+        """
+        groups = read_groups(path)
+        with report_damage(Path(path)):
+            samples, about = groups["samples"], groups[""].attrs
+            parameters, units = values_of(samples, "parameter")
+            derived, units_of_derived = values_of(samples, "derived")
+            predictions, _ = values_of(samples, "prediction")
+            of_sampler = json.loads(about["of_sampler"])
+            return cls(
+                data=read_data(groups["observed_data"]),
+                samples=Samples(
+                    points=samples["points"].values,
+                    weights=samples["weights"].values,
+                    log_likelihood=samples["log_likelihood"].values,
+                    log_evidence=float(about["log_evidence"]),
+                    diagnostics=of_sampler["diagnostics"],
+                    warnings=tuple(of_sampler["warnings"]),
+                ),
+                names=tuple(samples["dimension"].values.tolist()),
+                is_free=samples["is_free"].values.astype(bool),
+                parameters=parameters,
+                units=units | units_of_derived,
+                predictions=predictions,
+                codes={
+                    kind: tuple(samples[DIMS[kind]].values.tolist())
+                    for kind in predictions
+                },
+                best_model=values_of(groups["best_model"])[0],
+                prior={
+                    name: values[0]
+                    for name, values in values_of(groups["prior"])[0].items()
+                },
+                derived=derived,
+            )
 
     def __str__(self) -> str:
         """Return a table of the parameters, and the state of the run."""
-        rows = [("parameter", "median", "-", "+")]
+        rows = [("parameter", "median", "-", "+", "")]
         for name, (low, middle, high) in self.quantiles().items():
+            units = self.units[name]
             for i in np.ndindex(np.shape(middle)):
                 label = f"{name}[{', '.join(map(str, i))}]" if i else name
                 rows.append(
@@ -229,10 +360,14 @@ class Posterior:
                         f"{middle[i]:.4g}",
                         f"{middle[i] - low[i]:.2g}",
                         f"{high[i] - middle[i]:.2g}",
+                        "" if units == PURE else units,
                     )
                 )
         width = max(len(row[0]) for row in rows)
-        lines = [f"{a:<{width}} {b:>10} {c:>9} {d:>9}" for a, b, c, d in rows]
+        lines = [
+            f"{a:<{width}} {b:>10} {c:>9} {d:>9} {e}".rstrip()
+            for a, b, c, d, e in rows
+        ]
         lines += [
             f"ln evidence {self.log_evidence:.2f}, chi-squared of the best "
             f"sample {self.chi_squared:.2f}, {self.samples.effective_size:.0f}"
@@ -242,14 +377,14 @@ class Posterior:
         return "\n".join(lines)
 
 
-def posterior_path(path: str | Path) -> Path:
-    """Return the path of a posterior; raise unless it ends in `.nc`."""
-    path = Path(path)
-    if path.suffix != ".nc":
-        raise InconsistentArguments(
-            f"The file of a posterior must end in .nc, got '{path}'."
-        )
-    return path
+def _labelled(dataset: "Dataset", labels: dict[str, NDArray]) -> "Dataset":
+    """Return a dataset with labels of its dimensions, or their numbers."""
+    return dataset.assign_coords(
+        {
+            dim: labels.get(str(dim), np.arange(size))
+            for dim, size in dataset.sizes.items()
+        }
+    )
 
 
 def weighted_quantiles(

@@ -328,14 +328,17 @@ class Spectrum:
         model: Float[Array, " n"],
         error_scale: ArrayLike = 1.0,
         jitter: ArrayLike = 0.0,
+        coefficients: Float[Array, " k"] | None = None,
     ) -> Float[Array, " n"]:
         """Return the most probable calibration of a model, (n,).
 
         It multiplies the fluxes. It is the mean of the posterior of the
         polynomial, which `log_likelihood` marginalises over, for given
-        parameters; without a polynomial it is one. The arguments are those of
-        `log_likelihood`.
+        parameters; or that of given coefficients. Without a polynomial it is
+        one. The arguments are those of `log_likelihood`.
         """
+        if coefficients is not None:
+            return 1.0 + dot(self.polynomials, jnp.asarray(coefficients))
         if not self.polynomials.shape[1]:
             return jnp.ones_like(model)
         model, variance = _expected(self, model, error_scale, jitter)

@@ -1,0 +1,402 @@
+"""What follows from a posterior: quantities, spectra, histories, files.
+
+The samples are chosen, not drawn, and their galaxies are also Synthesizer's.
+"""
+
+import re
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+from astropy.cosmology import Planck18
+from synthesizer.conversions import lnu_to_absolute_mag
+from synthesizer.emission_models import TotalEmission
+from synthesizer.emission_models.attenuation import PowerLaw
+from synthesizer.exceptions import GridError, InconsistentArguments
+from synthesizer.instruments import FilterCollection
+from synthesizer.parametric import SFH, Stars, ZDist
+from unyt import Msun, Myr, angstrom
+
+from synthesizer_emulator.inference import (
+    Fit,
+    Posterior,
+    plot_corner,
+    plot_sed,
+    plot_sfh,
+    plot_trace,
+)
+from synthesizer_emulator.inference.samples import Samples
+from synthesizer_emulator.library import History, LogUniform, Uniform
+from synthesizer_emulator.units import parse_unit
+
+pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
+
+FILTERS = {"g": (4000, 5500), "r": (5500, 7000), "J": (11000, 13500)}
+LINES = ["H 1 4861.32A", "O 3 5006.84A"]
+DERIVED = [
+    "surviving_mass",
+    "sfr_100Myr",
+    "sfr_0.3Gyr",
+    "mass_weighted_age",
+    "M_UV",
+    "beta/incident",
+    "xi_ion",
+    "d4000",
+    "R3",
+]
+UV = FilterCollection(
+    tophat_dict={
+        "UV": {"lam_eff": 1500 * angstrom, "lam_fwhm": 100 * angstrom}
+    }
+)
+
+# Three galaxies: mass, age, metallicity and tau_v, at one redshift.
+POINTS = np.array(
+    [
+        [0.5, 0.6, 0.2, 0.5, 0.3],
+        [0.5, 0.4, 0.9, 0.3, 0.5],
+        [0.5, 0.5, 0.6, 0.7, 0.1],
+    ]
+)
+
+
+def chosen(fit, data, points, known=None, **changed):
+    """Return a posterior with points of equal weights as its samples."""
+    n = len(points)
+    target = fit.target(data, known)
+    samples = Samples(
+        points=points,
+        weights=np.full(n, 1.0 / n),
+        log_likelihood=target(points),
+        log_evidence=-3.5,
+        diagnostics={"evaluations": 7, "effective_size_of_sampler": 2.5},
+    )
+    return fit.posterior(target, replace(samples, **changed))
+
+
+@pytest.fixture(scope="module")
+def fit(native):
+    return Fit(
+        TotalEmission(native, dust_curve=PowerLaw(slope=-0.7), fesc=0.1),
+        sf_hist=History(
+            "Constant", {"max_age": LogUniform(1e7, 1e10, units="yr")}
+        ),
+        metal_dist=History(
+            "DeltaConstant", {"metallicity": Uniform(0.001, 0.04)}
+        ),
+        stars={
+            "log10initial_mass": Uniform(8.0, 11.0),
+            "tau_v": Uniform(0.0, 2.0),
+        },
+        redshift=Uniform(0.0, 0.2),
+        filters=FILTERS,
+        lines=LINES,
+        tolerance=0.0,
+    )
+
+
+@pytest.fixture(scope="module")
+def data(fit):
+    model = fit.predict(POINTS[:1])
+    flux, lines = (model[k][0] for k in ("photometry", "line_fluxes"))
+    return [
+        fit.photometry(flux * [1.02, 0.97, 1.0], 0.03 * flux, "J"),
+        fit.line_fluxes(lines, 0.1 * lines),
+    ]
+
+
+@pytest.fixture(scope="module")
+def posterior(fit, data):
+    return fit.derive(chosen(fit, data, POINTS), DERIVED)
+
+
+@pytest.fixture(scope="module")
+def galaxies(fit, posterior, native):
+    """Return Synthesizer's stars at the three points."""
+    values, found = posterior.parameters, []
+    for i in range(len(POINTS)):
+        stars = Stars(
+            native.log10ages,
+            native.metallicities,
+            sf_hist=SFH.Constant(
+                max_age=values["sf_hist/max_age"][i] / 1e6 * Myr
+            ),
+            metal_dist=ZDist.DeltaConstant(
+                metallicity=values["metal_dist/metallicity"][i]
+            ),
+            initial_mass=10.0 ** values["stars/log10initial_mass"][i] * Msun,
+            tau_v=values["stars/tau_v"][i],
+        )
+        stars.get_spectra(fit.emission_model)
+        stars.get_lines(LINES, fit.emission_model)
+        found.append(stars)
+    return found
+
+
+@pytest.mark.slow
+def test_derived_quantities_are_those_of_synthesizer(
+    posterior, galaxies, native
+):
+    def uv(sed):
+        return sed.get_photo_lnu(UV, verbose=False).photo_lnu[0]
+
+    def xi_ion(stars):
+        sed = stars.spectra["incident"]
+        rate = sed.calculate_ionising_photon_production_rate()
+        return rate.to_value("1/s") / uv(sed).to_value("erg/s/Hz")
+
+    truths = {
+        "surviving_mass": lambda s: s.calculate_surviving_mass(native),
+        "sfr_100Myr": lambda s: s.calculate_average_sfr((0, 1e8)),
+        "sfr_0.3Gyr": lambda s: s.calculate_average_sfr((0, 3e8)),
+        "mass_weighted_age": lambda s: s.get_mass_weighted_age(),
+        "M_UV": lambda s: lnu_to_absolute_mag(uv(s.spectra["emergent"])),
+        "beta/incident": lambda s: s.spectra["incident"].measure_beta(),
+        "xi_ion": xi_ion,
+        "d4000": lambda s: s.spectra["emergent"].measure_d4000(),
+        "R3": lambda s: s.lines["emergent"].get_ratio("R3"),
+    }
+    assert [*posterior.derived] == DERIVED
+    for name, truth in truths.items():
+        expected = [truth(stars) for stars in galaxies]
+        if hasattr(expected[0], "to_value"):
+            units = parse_unit(posterior.units[name])
+            expected = [value.to_value(units) for value in expected]
+        np.testing.assert_allclose(
+            posterior.derived[name], expected, rtol=1e-4, err_msg=name
+        )
+        assert posterior.prior[name].shape == (4096,)
+        assert np.isfinite(posterior.prior[name]).all()
+    low, middle, high = posterior.quantiles()["M_UV"]
+    assert low < middle < high
+    assert "mass_weighted_age" in str(posterior)
+    assert str(posterior).splitlines()[-1] == posterior.warnings[-1]
+
+
+@pytest.mark.slow
+def test_spectra_are_those_of_synthesizer(fit, posterior, galaxies):
+    """At the wavelengths of the grid, and in the bands."""
+    lam, fnu, redshift = fit.seds(posterior, n=3)
+    assert str(fnu.units) == "nJy"
+    drawn = posterior.draw(3)
+    assert sorted(drawn) == [0, 1, 2]
+    for row, i in enumerate(drawn):
+        sed = galaxies[i].spectra["emergent"]
+        np.testing.assert_allclose(redshift[row], 0.1)
+        expected = sed.get_fnu(Planck18, redshift[row]).to_value("nJy")
+        np.testing.assert_allclose(
+            lam.to_value("angstrom"), sed.obslam.to_value("angstrom"), 1e-6
+        )
+        np.testing.assert_allclose(
+            fnu[row].value, expected, rtol=1e-3, atol=1e-4 * expected.max()
+        )
+        bands = sed.get_photo_fnu(fit.filters, verbose=False)
+        np.testing.assert_allclose(
+            posterior.predictions["photometry"][i],
+            bands.photo_fnu.to_value("nJy"),
+            rtol=1e-3,
+        )
+    quantiles = fit.seds(posterior, n=3).quantiles([0.0, 1.0])
+    np.testing.assert_array_equal(quantiles[1], fnu.max(axis=0))
+
+
+@pytest.mark.slow
+def test_spectra_at_several_redshifts(fit, data):
+    """Are on common wavelengths, and close to those of each galaxy."""
+    points = POINTS.copy()
+    points[:, 0] = [0.2, 0.5, 0.9]
+    posterior = chosen(fit, data, points)
+    lam, fnu, redshift = fit.seds(posterior, n=3)
+    assert np.isfinite(fnu).all()
+    assert sorted(redshift) == pytest.approx([0.04, 0.1, 0.18])
+    first, last = np.asarray(fit.emission_model.lam.to_value("angstrom"))[
+        [0, -1]
+    ]
+    assert lam[0] >= 0.99999 * first * 1.18
+    assert lam[-1] <= 1.00001 * last * 1.04
+    for row, i in enumerate(posterior.draw(3)):
+        for k, (code, (low, high)) in enumerate(FILTERS.items()):
+            inside = (lam.value > low) & (lam.value < high)
+            nu = 1.0 / lam.value[inside]
+            mean = np.trapezoid(fnu[row].value[inside] / nu, nu)
+            mean /= np.trapezoid(1.0 / nu, nu)
+            expected = posterior.predictions["photometry"][i, k]
+            assert abs(mean / expected - 1.0) < 0.02, code
+
+
+@pytest.mark.slow
+def test_histories(fit, posterior, galaxies):
+    """Integrate to the initial mass, at Synthesizer's rates."""
+    time, sfr, age = fit.sfhs(posterior, n=3)
+    assert str(sfr.units) == "Msun/yr"
+    masses = (sfr.value * np.diff(time.value)).sum(axis=1)
+    np.testing.assert_allclose(age.value, Planck18.age(0.1).to_value("yr"))
+    for row, i in enumerate(posterior.draw(3)):
+        mass = 10.0 ** posterior.parameters["stars/log10initial_mass"][i]
+        np.testing.assert_allclose(masses[row], mass, rtol=1e-5)
+        np.testing.assert_allclose(
+            sfr[row].value * np.diff(time.value),
+            galaxies[i].sfzh.sum(axis=1),
+            rtol=1e-4,
+            atol=1e-6 * mass,
+        )
+        begun = posterior.parameters["sf_hist/max_age"][i]
+        whole = time.value[1:] < begun
+        np.testing.assert_allclose(
+            sfr[row].value[whole], mass / begun, rtol=1e-4
+        )
+
+
+def assert_same(one, other):
+    """Raise unless two posteriors are equal."""
+    for name, value in vars(one).items():
+        if name not in ("data", "samples"):
+            np.testing.assert_equal(getattr(other, name), value, name)
+    assert vars(one.samples).keys() == vars(other.samples).keys()
+    for name, value in vars(one.samples).items():
+        np.testing.assert_equal(getattr(other.samples, name), value, name)
+    bare = replace(one.data, spectrograph=None)
+    assert jax.tree.structure(bare) == jax.tree.structure(other.data)
+    for a, b in zip(
+        jax.tree.leaves(bare), jax.tree.leaves(other.data), strict=True
+    ):
+        np.testing.assert_array_equal(a, b, strict=True)
+
+
+@pytest.mark.slow
+def test_a_file_is_read_as_it_was_written(fit, posterior, tmp_path):
+    path = tmp_path / "galaxy.nc"
+    posterior.write(path)
+    again = Posterior.read(path)
+    assert_same(posterior, again)
+    assert str(again) == str(posterior)
+    np.testing.assert_array_equal(
+        fit.seds(again, n=3).fnu, fit.seds(posterior, n=3).fnu
+    )
+    again.write(path)
+    assert_same(posterior, Posterior.read(path))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_arviz_reads_the_file(posterior, tmp_path):
+    arviz = pytest.importorskip("arviz")
+    if not hasattr(arviz, "InferenceData"):
+        pytest.skip("ArviZ 1 reads DataTree itself")
+    posterior.write(tmp_path / "galaxy.nc")
+    found = arviz.from_netcdf(tmp_path / "galaxy.nc")
+    assert {"prior", "posterior_predictive"} <= set(found.groups())
+    table = arviz.summary(found)
+    mean = posterior.weights @ posterior.derived["d4000"]
+    assert abs(table.loc["d4000", "mean"] - mean) < 0.02
+    assert found.posterior["d4000"].dims == ("chain", "draw")
+
+
+def test_files_of_other_kinds(tmp_path, posterior):
+    with pytest.raises(GridError, match="No file at"):
+        Posterior.read(tmp_path / "none.nc")
+    (tmp_path / "text.nc").write_text("not a file of HDF5")
+    with pytest.raises(GridError, match=r"can't be read as HDF5.*truncated"):
+        Posterior.read(tmp_path / "text.nc")
+    xarray = pytest.importorskip("xarray")
+    xarray.Dataset({"x": ("x", [1.0])}).to_netcdf(
+        tmp_path / "other.nc", engine="h5netcdf"
+    )
+    with pytest.raises(GridError, match=r"is not a posterior.*Posterior.wri"):
+        Posterior.read(tmp_path / "other.nc")
+    tree = posterior.to_datatree(10)
+    tree.attrs["version"] = 99
+    tree.to_netcdf(tmp_path / "new.nc", engine="h5netcdf")
+    with pytest.raises(GridError, match=r"must have version 1 .* got 99"):
+        Posterior.read(tmp_path / "new.nc")
+    del tree["samples"]
+    tree.attrs["version"] = 1
+    tree.to_netcdf(tmp_path / "part.nc", engine="h5netcdf")
+    with pytest.raises(GridError, match=r"is damaged: .*samples.*run the fi"):
+        Posterior.read(tmp_path / "part.nc")
+
+
+def test_damaged_files(tmp_path, posterior):
+    path = tmp_path / "galaxy.nc"
+    posterior.write(path)
+    contents = path.read_bytes()
+    path.write_bytes(contents[: len(contents) // 2])
+    with pytest.raises(GridError, match="can't be read as HDF5"):
+        Posterior.read(path)
+    # A byte of a compressed array of 4,000 numbers.
+    weakest = contents.find(b"x\x01", len(contents) // 4) + 40
+    path.write_bytes(
+        contents[:weakest]
+        + bytes([contents[weakest] ^ 1])
+        + contents[weakest + 1 :]
+    )
+    with pytest.raises(GridError, match=r"is damaged.*Get a complete copy"):
+        Posterior.read(path)
+
+
+@pytest.mark.slow
+def test_warnings(fit, data, posterior):
+    assert len(posterior.warnings) == 1
+    assert posterior.warnings[0].startswith("Only 3 effective samples")
+    edge = POINTS.copy()
+    edge[:2, 3] = [0.999, 0.985]
+    edge[:2, 2] = [0.019, 0.01]
+    edge[:, 0] = 0.001
+    _, *edges = chosen(fit, data, edge).warnings
+    ends = {
+        "redshift": "100% of the posterior of 'redshift' is in the lowest 2%",
+        "stars/tau_v": "67% of .* is in the lowest 2% of its prior",
+        "sf_hist/max_age": "67% of .* in the highest 2% of its prior",
+    }
+    for name, text in ends.items():
+        (warning,) = [w for w in edges if f"'{name}'" in w]
+        assert re.search(text, warning)
+    known = chosen(fit, data, edge[:, 1:], known={"redshift": 0.0})
+    assert not any("redshift" in warning for warning in known.warnings)
+    np.testing.assert_array_equal(known.is_free, [False] + [True] * 4)
+    bad = [replace(data[0], flux=3.0 * data[0].flux), data[1]]
+    *_, poor = chosen(fit, bad, POINTS).warnings
+    assert "No model in the prior fits the data: chi-squared is" in poor
+    assert "for 4 fluxes (p = " in poor
+
+
+def test_posteriors_of_other_fits(fit, posterior):
+    with pytest.raises(InconsistentArguments, match="no derived quantity"):
+        fit.derive(posterior, "sfrr_100Myr")
+    others = replace(fit, redshift=Uniform(0.0, 0.3))
+    with pytest.raises(InconsistentArguments, match="one of this fit"):
+        others.sfhs(posterior)
+    fixed = replace(fit, redshift=0.1)
+    with pytest.raises(InconsistentArguments, match="one of this fit, with"):
+        fixed.seds(posterior)
+
+
+@pytest.mark.slow
+def test_plots(fit, data, posterior):
+    known = fit.derive(
+        chosen(
+            fit, data, np.tile(POINTS[:, 1:], (9, 1)), known={"redshift": 0.1}
+        ),
+        "M_UV",
+    )
+    corner = plot_corner(
+        known, prior=True, truths={"stars/log10initial_mass": 9.3}
+    )
+    # The redshift is known.
+    assert len(corner.axes) == 5**2
+    titles = [axis.get_title() for axis in corner.axes]
+    assert not any("redshift" in title for title in titles)
+    sed, residuals = plot_sed(posterior, fit, n=3).axes
+    assert "nJy" in sed.get_ylabel()
+    labels = [text.get_text() for text in sed.get_legend().get_texts()]
+    assert {"photometry", "upper limits", "median", "68%"} <= set(labels)
+    kinds = [text.get_text() for text in residuals.get_legend().get_texts()]
+    assert kinds == ["photometry", "lines"]
+    (history,) = plot_sfh(posterior, fit, n=3).axes
+    assert "lookback" in history.get_xlabel()
+    assert len(plot_trace(known).axes) == 6
+    with pytest.raises(InconsistentArguments, match="Did you mean 'M_UV'"):
+        plot_corner(known, ["M_U"])
+    with pytest.raises(InconsistentArguments, match="truths must be among"):
+        plot_corner(known, truths={"mass": 9.0})
