@@ -537,7 +537,8 @@ def test_the_command_fits_a_catalogue_and_one_galaxy(
     assert (tmp_path / "galaxies-fit-G0.nc").is_file()
     assert {path.name for path in (tmp_path / "plots").iterdir()} == {
         "galaxies-fit-G0-corner.png",
-        "galaxies-fit-G0-photometry.png",
+        "galaxies-fit-G0-sed.png",
+        "galaxies-fit-G0-sfh.png",
     }
     result = invoke(
         table, config, "--calibrate", "3", "--plots", tmp_path / "plots"

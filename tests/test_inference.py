@@ -12,7 +12,6 @@ from unyt import angstrom, uJy, yr
 
 from synthesizer_emulator.inference import Fit, Photometry, plot_corner
 from synthesizer_emulator.inference.nested import nested
-from synthesizer_emulator.inference.plots import plot_photometry
 from synthesizer_emulator.inference.posterior import weighted_quantiles
 from synthesizer_emulator.inference.target import Target
 from synthesizer_emulator.library import History, LogUniform, Uniform
@@ -130,7 +129,7 @@ def test_the_evidence_of_a_gaussian():
 
 
 @pytest.mark.slow
-def test_files_and_plots(posterior, filters, tmp_path):
+def test_files_and_plots(posterior, tmp_path):
     xarray = pytest.importorskip("xarray")
     posterior.write(tmp_path / "galaxy.nc")
     tree = xarray.open_datatree(tmp_path / "galaxy.nc", engine="h5netcdf")
@@ -143,7 +142,6 @@ def test_files_and_plots(posterior, filters, tmp_path):
     with pytest.raises(InconsistentArguments, match=r"must end in .nc"):
         posterior.write(tmp_path / "galaxy.txt")
     assert len(plot_corner(posterior).axes) == 4
-    assert len(plot_photometry(posterior, filters).axes) == 2
     with pytest.raises(InconsistentArguments, match=r"Did you mean"):
         plot_corner(posterior, ["stars/log10initial_mas"])
 

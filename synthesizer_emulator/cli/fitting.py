@@ -128,11 +128,10 @@ def _fit_one(
 ) -> None:
     """Fit one galaxy; print and write its posterior, and draw it."""
     from synthesizer_emulator.inference.catalogue_fit import fit_galaxy
-    from synthesizer_emulator.inference.plots import (
-        plot_corner,
-        plot_photometry,
-    )
     from synthesizer_emulator.inference.netcdf import posterior_path
+    from synthesizer_emulator.inference.plots.histories import plot_sfh
+    from synthesizer_emulator.inference.plots.parameters import plot_corner
+    from synthesizer_emulator.inference.plots.spectra import plot_sed
 
     # Ids may have characters that names of files can't.
     plain = re.sub(r"[^\w.+-]", "_", galaxy)
@@ -143,11 +142,11 @@ def _fit_one(
     posterior.write(path)
     click.echo(path)
     if plots is not None:
-        figures = {"corner": plot_corner(posterior)}
-        if "photometry" in table.codes:
-            figures["photometry"] = plot_photometry(
-                posterior, plan.fit.filters
-            )
+        figures = {
+            "corner": plot_corner(posterior, prior=True),
+            "sed": plot_sed(posterior, plan.fit),
+            "sfh": plot_sfh(posterior, plan.fit),
+        }
         _save(figures, plots, path.stem)
 
 
@@ -162,7 +161,9 @@ def _calibrate(
     """Fit mock galaxies; print and draw how well they are recovered."""
     from synthesizer_emulator.inference.calibration import calibrate
     from synthesizer_emulator.inference.catalogue_fit import some_data
-    from synthesizer_emulator.inference.plots import plot_calibration
+    from synthesizer_emulator.inference.plots.calibration import (
+        plot_calibration,
+    )
 
     like = some_data(plan.fit, table, n, plan.seed)
     calibration = calibrate(plan.fit, like, n, seed=plan.seed, **sampler)

@@ -1,0 +1,57 @@
+"""What the plots of posteriors share: colours, bands, panels."""
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+# The colours of models, data, priors and best models or truths.
+MODEL, DATA, PRIOR, BEST = "C0", "black", "C1", "C3"
+
+# The probabilities of the bands of curves: 95%, 68% and the median.
+BANDS = (0.025, 0.16, 0.5, 0.84, 0.975)
+
+
+def panels() -> tuple[Figure, Sequence[Axes]]:
+    """Return a figure with a panel for fluxes, and one for residuals."""
+    figure, axes = plt.subplots(
+        2,
+        1,
+        sharex=True,
+        figsize=(6.5, 5.0),
+        height_ratios=(3, 1),
+        layout="constrained",
+    )
+    return figure, axes
+
+
+def plot_bands(
+    axis: Axes, x: NDArray[np.float64], curves: NDArray[np.float64]
+) -> None:
+    """Plot the quantiles `BANDS` of curves, (5, n_x)."""
+    lowest, low, middle, high, highest = curves
+    axis.plot(x, middle, color=MODEL, linewidth=0.9, label="median")
+    for bottom, top, alpha, label in (
+        (low, high, 0.5, "68%"),
+        (lowest, highest, 0.2, "95%"),
+    ):
+        axis.fill_between(
+            x,
+            bottom,
+            top,
+            color=MODEL,
+            alpha=alpha,
+            linewidth=0,
+            label=label,
+        )
+
+
+def mark_sigma(axis: Axes) -> None:
+    """Mark zero and one standard deviation; show two or more."""
+    axis.axhline(0.0, color=MODEL, linewidth=0.8, zorder=0)
+    axis.axhspan(-1.0, 1.0, color=MODEL, alpha=0.1, linewidth=0)
+    furthest = max(2.0, *np.abs(axis.get_ylim()))
+    axis.set_ylim(-furthest, furthest)
