@@ -23,7 +23,9 @@ NAMES = ("a", "b")
 
 def posterior(points, weights):
     samples = SimpleNamespace(points=points, effective_size=len(points))
-    return SimpleNamespace(samples=samples, weights=weights, warnings=())
+    return SimpleNamespace(
+        samples=samples, weights=weights, warnings=(), is_converged=True
+    )
 
 
 def simulated(n, spread=1.0, shift=0.0, seed=0):

@@ -344,6 +344,10 @@ def test_warnings(fit, data, posterior):
     edge[:2, 2] = [0.019, 0.01]
     edge[:, 0] = 0.001
     _, *edges = chosen(fit, data, edge).warnings
+    many = chosen(fit, data, np.tile(edge, (40, 1)))
+    assert many.warnings == tuple(edges)
+    assert many.is_converged
+    assert not posterior.is_converged
     ends = {
         "redshift": "100% of the posterior of 'redshift' is in the lowest 2%",
         "stars/tau_v": "67% of .* is in the lowest 2% of its prior",

@@ -62,8 +62,8 @@ class Calibration:
             than the truth to a random point of the hypercube, (n,).
         effective_sizes (np.ndarray of float): The effective numbers of
             samples, (n,).
-        warnings (tuple of str): The warnings of each posterior, joined; empty
-            strings where there are none, (n,).
+        warnings (tuple of str): The warnings of each posterior that did not
+            converge, joined; empty strings for the others, (n,).
     """
 
     names: tuple[str, ...]
@@ -280,5 +280,8 @@ def compare(
         effective_sizes=np.array(
             [p.samples.effective_size for p in posteriors]
         ),
-        warnings=tuple(" ".join(p.warnings) for p in posteriors),
+        # Some galaxies of the prior are at its ends.
+        warnings=tuple(
+            "" if p.is_converged else " ".join(p.warnings) for p in posteriors
+        ),
     )
