@@ -1,6 +1,6 @@
 """`Fit`: the posterior of the parameters of a galaxy."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from inspect import signature
@@ -30,7 +30,13 @@ from synthesizer_emulator.inference.amortised.training import (
 from synthesizer_emulator.inference.curves import SEDs, SFHs
 from synthesizer_emulator.inference.data import SIGMA_V, Data
 from synthesizer_emulator.inference.line_fluxes import LineFluxes
+from synthesizer_emulator.inference.most_probable import (
+    most_probable,
+    most_probable_of_many,
+)
 from synthesizer_emulator.inference.nested import nested
+from synthesizer_emulator.inference.nss import nss, nss_of_many
+from synthesizer_emulator.inference.nuts import nuts, nuts_of_many
 from synthesizer_emulator.inference.photometry import Photometry
 from synthesizer_emulator.inference.point_galaxies import PointGalaxies
 from synthesizer_emulator.inference.posterior import Posterior
@@ -60,8 +66,21 @@ if TYPE_CHECKING:
 # The samplers by name.
 SAMPLERS: Mapping[str, Callable[..., Samples]] = {
     "nested": nested,
+    "nss": nss,
+    "nuts": nuts,
+    "map": most_probable,
     "amortised": amortised,
 }
+
+# Those that sample several galaxies in one program.
+_OF_MANY: Mapping[str, Callable[..., list[Samples]]] = {
+    "nss": nss_of_many,
+    "nuts": nuts_of_many,
+    "map": most_probable_of_many,
+}
+
+# Those that need derivatives.
+_BY_GRADIENTS = ("nuts", "map")
 
 # Data of one kind, or of several.
 DataLike: TypeAlias = (
@@ -102,6 +121,10 @@ class _Arguments(NamedTuple):
     free: Array
 
 
+# The arguments that differ between galaxies, for `jax.vmap`.
+_AXES: Any = _Arguments(None, 0, 0, None)  # type: ignore[arg-type]
+
+
 @dataclass(frozen=True, eq=False)
 class Fit:
     """An emission model and priors, to be compared with data.
@@ -134,6 +157,8 @@ class Fit:
             infinitely sharp.
         tolerance (float): The error of the linear bases of the compiled
             model, mag, as for `compile_model`.
+        integration (str): How spectra are integrated over filters, as for
+            `Library`: `exact` is smooth in redshift.
 
     Raises:
         InconsistentArguments: If arguments are inconsistent.
@@ -155,6 +180,7 @@ class Fit:
     spectrum: Mapping[str, PriorLike] | None = None
     resolution: Any = None
     tolerance: float = TOLERANCE
+    integration: str = "trapezoidal"
 
     def __post_init__(self) -> None:
         """Check names and units, and expand codes of filters."""
@@ -199,6 +225,7 @@ class Fit:
             emission=next(iter(emissions)),
             lines=library.lines,
             tolerance=library.tolerance,
+            integration=library.integration,
         )
 
     @cached_property
@@ -218,6 +245,7 @@ class Fit:
             emissions=self.emission,
             lines=self.lines,
             tolerance=self.tolerance,
+            integration=self.integration,
         )
 
     @property
@@ -525,7 +553,11 @@ class Fit:
         """
         arguments = self._arguments(self.data(data), known)
         return Target(
-            self._log_likelihood, arguments, int(arguments.free.shape[0])
+            self._log_likelihood,
+            arguments,
+            int(arguments.free.shape[0]),
+            self._log_prior,
+            _AXES,
         )
 
     def run(
@@ -543,8 +575,10 @@ class Fit:
             data (Photometry/LineFluxes/Spectrum): The data, or several of
                 different kinds.
             method (str): The sampler, a key of `SAMPLERS`: `nested` (by
-                default), nested sampling with nautilus; `amortised`, draws
-                from a network that `train` made.
+                default), nested sampling with nautilus; `nss`, nested slice
+                sampling with blackjax; `nuts`, the no-U-turn sampler with
+                blackjax; `map`, the most probable parameters only; or
+                `amortised`, draws from a network that `train` made.
             seed (int): The seed of the random numbers.
             progress (bool): Show the progress.
             known (Mapping): Values of parameters of this galaxy, such as its
@@ -562,16 +596,82 @@ class Fit:
                 invalid.
             UnmetDependency: If the sampler is not installed.
         """
+        everything = None if known is None else [known]
+        return self.run_many(
+            [data], method, seed, progress, everything, **options
+        )[0]
+
+    def run_many(
+        self,
+        data: Sequence[DataLike],
+        method: str = "nested",
+        seed: int = 0,
+        progress: bool = True,
+        known: Sequence[Mapping[str, Any]] | None = None,
+        **options: Any,
+    ) -> list[Posterior]:
+        """Sample the posteriors of several galaxies.
+
+        With `nss`, `nuts` and `map` all galaxies are sampled in one program;
+        with the others one after another.
+
+        Args:
+            data (list): The data of each galaxy, as for `run`: of the same
+                kinds, and spectra at the same wavelengths.
+            method (str): The sampler, as for `run`.
+            seed (int): The seed of the random numbers of the first galaxy;
+                that of each of the others is larger by one.
+            progress (bool): Show the progress.
+            known (list of Mapping): Values of the same parameters for each
+                galaxy, as for `run`.
+            **options (dict): Other options of the sampler.
+
+        Returns:
+            list of Posterior: The posteriors, those of `run` with each seed
+                but for rounding.
+
+        Raises:
+            InconsistentArguments: As for `run`; or if the galaxies differ in
+                their kinds of data, or in what is known of them.
+            UnmetDependency: If the sampler is not installed.
+        """
         options = sampler_options(method, options)
+        known = [{}] * len(data) if known is None else known
+        if not data or len(known) != len(data):
+            raise InconsistentArguments(
+                "There must be data of at least one galaxy, and what is known "
+                f"of each, got data of {len(data)} and {len(known)} known."
+            )
+        if any(one.keys() != known[0].keys() for one in known):
+            raise InconsistentArguments(
+                "The same parameters must be known of all galaxies, got "
+                f"{' and '.join({', '.join(sorted(one)) for one in known})}."
+            )
         self.check()
         if isinstance(options.get("network"), Network):
             options["network"].check_fit(inputs_of(self.library))
-        target = self.target(data, known)
-        target.check()
-        samples = SAMPLERS[method](
-            target, seed=seed, progress=progress, **options
-        )
-        return self.posterior(target, samples)
+        targets = [
+            self.target(one, values)
+            for one, values in zip(data, known, strict=True)
+        ]
+        for target in targets:
+            target.check()
+        seeds = [seed + i for i in range(len(data))]
+        if method in _OF_MANY:
+            found = _OF_MANY[method](
+                targets, seeds, progress=progress, **options
+            )
+        else:
+            found = [
+                SAMPLERS[method](
+                    target, seed=one, progress=progress, **options
+                )
+                for target, one in zip(targets, seeds, strict=True)
+            ]
+        return [
+            self.posterior(target, self._warned(method, target, samples))
+            for target, samples in zip(targets, found, strict=True)
+        ]
 
     def train(
         self,
@@ -667,6 +767,26 @@ class Fit:
             best_model={k: v[0] for k, v in self.predict(best, data).items()},
             prior=self.parameters(self._prior(points[0], is_free)),
         )
+
+    def _warned(
+        self, method: str, target: Target, samples: Samples
+    ) -> Samples:
+        """Return samples with a warning if they need smoother photometry."""
+        bands = self.library.model.bands
+        free = [self.names[i] for i in np.asarray(target.arguments.free)]
+        if (
+            method not in _BY_GRADIENTS
+            or target.arguments.data.photometry is None
+            or REDSHIFT not in free
+            or bands is None
+            or not bands.bands
+        ):
+            return samples
+        warning = (
+            f"The photometry jumps with the redshift, which '{method}' can't "
+            "follow: use Fit(integration='exact')."
+        )
+        return replace(samples, warnings=(*samples.warnings, warning))
 
     def _codes(self, kind: str) -> tuple[str, ...]:
         """Return the codes of a kind of data; raise if the fit has none."""
@@ -790,6 +910,17 @@ class Fit:
         whole = arguments.base.at[arguments.free].set(point)
         value = arguments.data.log_likelihood(*self._model(arguments, whole))
         return jnp.where(jnp.isnan(value), -jnp.inf, value)
+
+    def _log_prior(self, arguments: _Arguments, point: Array) -> Array:
+        """Return the logarithm of the prior density at a point, (n_free,).
+
+        It includes that of known parameters, a constant.
+        """
+        whole = arguments.base.at[arguments.free].set(point)[None]
+        n = self.library.parameters.dimensions
+        density = self.library.parameters.log_density(whole[:, :n])
+        density += self.of_spectrum.log_density(whole[:, n:])
+        return density[0]
 
     def _dimension(self, name: str) -> int:
         """Return the dimension of a parameter with one number per galaxy."""

@@ -120,7 +120,7 @@ class Posterior:
     def _few_samples(self) -> Iterator[str]:
         """Yield a warning if there are too few samples."""
         size = self.samples.effective_size
-        if size < _SMALLEST:
+        if self.samples.is_posterior and size < _SMALLEST:
             yield (
                 f"Only {size:.0f} effective samples: increase n_eff or n_live."
             )
@@ -280,6 +280,8 @@ class Posterior:
                 {
                     "diagnostics": self.samples.diagnostics,
                     "warnings": self.samples.warnings,
+                    "independent": self.samples.independent,
+                    "is_posterior": self.samples.is_posterior,
                 },
                 default=float,
             ),
@@ -329,6 +331,8 @@ class Posterior:
                     log_evidence=float(about["log_evidence"]),
                     diagnostics=of_sampler["diagnostics"],
                     warnings=tuple(of_sampler["warnings"]),
+                    independent=of_sampler["independent"],
+                    is_posterior=of_sampler["is_posterior"],
                 ),
                 names=tuple(samples["dimension"].values.tolist()),
                 is_free=samples["is_free"].values.astype(bool),

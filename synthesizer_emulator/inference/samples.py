@@ -19,6 +19,10 @@ class Samples:
             sampler does not give it.
         diagnostics (dict): Numbers that describe the run, by name.
         warnings (tuple of str): What is wrong with the run, if anything.
+        independent (float): The effective number of independent samples; that
+            of the weights by default.
+        is_posterior (bool): Whether they are samples of the posterior, not
+            only its maximum.
     """
 
     points: NDArray[np.float64]
@@ -27,6 +31,8 @@ class Samples:
     log_evidence: float
     diagnostics: dict[str, Any]
     warnings: tuple[str, ...] = ()
+    independent: float | None = None
+    is_posterior: bool = True
 
     def __len__(self) -> int:
         """The number of samples."""
@@ -35,4 +41,6 @@ class Samples:
     @property
     def effective_size(self) -> float:
         """The effective number of independent samples (Kish 1965)."""
+        if self.independent is not None:
+            return self.independent
         return float(1.0 / np.sum(np.square(self.weights)))

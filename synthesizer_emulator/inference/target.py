@@ -1,6 +1,6 @@
 """`Target`: what samplers sample."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,6 +19,11 @@ _BATCH = 256
 _TRIED = 16
 
 
+def uniform(arguments: Any, point: Array) -> Array:
+    """Return the logarithm of the density of priors that are uniform."""
+    return jnp.zeros(())
+
+
 @dataclass(frozen=True, eq=False)
 class Target:
     """The likelihood of the data of one galaxy in the unit hypercube.
@@ -33,11 +38,18 @@ class Target:
             minus infinity outside of the model.
         arguments (pytree): The model and the data.
         dimensions (int): The number of free parameters.
+        log_prior (callable): The natural logarithm of the density of the
+            prior, not in the hypercube but in the values of the parameters,
+            as a pure function of the same.
+        axes (pytree): The arguments that differ between galaxies, as
+            `in_axes` of `jax.vmap`: 0, or None for those that they share.
     """
 
     function: Callable[[Any, Array], Array]
     arguments: Any
     dimensions: int
+    log_prior: Callable[[Any, Array], Array] = uniform
+    axes: Any = 0
 
     def __call__(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the logarithm of the likelihood at points, (n, d) to (n,)."""
@@ -63,6 +75,65 @@ class Target:
             "points of the priors: check the values and the errors of the "
             "data, and their units."
         )
+
+
+def stacked(targets: Sequence[Target]) -> Any:
+    """Return the arguments of several galaxies of a fit together.
+
+    Those that the galaxies share are those of the first; others have a new
+    first axis.
+
+    Raises:
+        InconsistentArguments: If the data differ in kind or size.
+    """
+
+    def stack(axis: int | None, *parts: Any) -> Any:
+        if axis is None:
+            return parts[0]
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *parts)
+
+    try:
+        return jax.tree.map(
+            stack,
+            targets[0].axes,
+            *(target.arguments for target in targets),
+            is_leaf=lambda axis: axis is None,
+        )
+    except (TypeError, ValueError) as error:
+        raise InconsistentArguments(
+            "Galaxies that are sampled together must have data of the same "
+            "kinds, with the same bands, lines and wavelengths. Sample those "
+            f"that differ one by one: {error}"
+        ) from error
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def over_galaxies(
+    function: Callable[..., Any],
+    of_one: Callable[..., Any],
+    axes: Any,
+    settings: Hashable,
+    arguments: Any,
+    *others: Any,
+) -> Any:
+    """Evaluate a function of one galaxy for several in one program.
+
+    Args:
+        function (callable): A pure function of `of_one`, `settings`, the
+            arguments of one galaxy, and others.
+        of_one (callable): The pure functions of one galaxy.
+        axes (pytree): The `Target.axes`.
+        settings (hashable): What to compile for.
+        arguments (pytree): The arguments of all galaxies, from `stacked`.
+        *others (pytree): Others, with the galaxies along their first axis.
+
+    Returns:
+        pytree: The results, with the galaxies along their first axis.
+    """
+    return jax.vmap(
+        partial(function, of_one, settings),
+        in_axes=(axes, *(0 for _ in others)),
+    )(arguments, *others)
 
 
 def in_batches(

@@ -60,7 +60,15 @@ from synthesizer_emulator.validation import (
 
 # The entries of the model and the priors, and those of a library.
 NEEDED = ("grid", "emission_model", "stars", "sf_hist", "metal_dist")
-OPTIONAL = ("redshift", "filters", "igm", "cosmology", "lines", "tolerance")
+OPTIONAL = (
+    "redshift",
+    "filters",
+    "igm",
+    "cosmology",
+    "lines",
+    "tolerance",
+    "integration",
+)
 _NEEDED = ("file", *NEEDED, "draws")
 _OPTIONAL = (*OPTIONAL, "outputs", "emissions", "on_bad")
 
@@ -190,6 +198,7 @@ def model_arguments(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         "igm": igm,
         "lines": config.get("lines"),
         "tolerance": config.get("tolerance", TOLERANCE),
+        "integration": config.get("integration", "trapezoidal"),
     }
 
 

@@ -20,6 +20,7 @@ from synthesizer.exceptions import InconsistentArguments, MissingAttribute
 from synthesizer.instruments import FilterCollection
 
 from synthesizer_emulator.files.locks import exclusive
+from synthesizer_emulator.galaxies.bands import INTEGRATIONS
 from synthesizer_emulator.galaxies.batches import (
     in_batches,
     suitable_batch_size,
@@ -122,6 +123,9 @@ class Library:
             outputs of lines.
         tolerance (float): The error of the linear bases of the compiled
             model, mag, as for `compile_model`; zero for full products.
+        integration (str): How spectra are integrated over filters:
+            `trapezoidal`, as in Synthesizer, or `exact`, as for
+            `GalaxyModel.from_model`.
 
     Raises:
         InconsistentArguments: If arguments are inconsistent.
@@ -167,6 +171,7 @@ class Library:
     emissions: str | Iterable[str] | None = None
     lines: str | Iterable[str] | None = None
     tolerance: float = TOLERANCE
+    integration: str = "trapezoidal"
     _checked: bool = field(default=False, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -174,6 +179,7 @@ class Library:
         for name, value in self._expanded().items():
             object.__setattr__(self, name, value)
         check_number("tolerance", self.tolerance, 0)
+        check_choice("integration", self.integration, INTEGRATIONS)
         self._check_stars()
         for kind, history in self._histories.items():
             check_history(kind, history, self.parameters.in_group(kind))
@@ -208,6 +214,7 @@ class Library:
             fixed=self.sampler.fixed,
             lines=self.lines,
             tolerance=self.tolerance,
+            integration=self.integration,
         )
 
     @cached_property
@@ -256,6 +263,8 @@ class Library:
                 },
             },
         }
+        if self.integration != "trapezoidal":
+            about["integration"] = self.integration
         if {"fnu", "lnu"}.intersection(self.outputs):
             lam = self.emission_model.lam.to_value("angstrom")
             # Round to the digits that are the same on all machines.

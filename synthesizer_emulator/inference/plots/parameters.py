@@ -51,9 +51,15 @@ def plot_corner(
             and dashed. Contours hold 68% and 95%.
 
     Raises:
-        InconsistentArguments: If a parameter is unknown.
+        InconsistentArguments: If a parameter is unknown, or there are no
+            samples of the posterior.
         UnmetDependency: If the package corner is not installed.
     """
+    if not posterior.samples.is_posterior:
+        raise InconsistentArguments(
+            "plot_corner needs samples of the posterior, got only its "
+            "maximum. Use another method than 'map'."
+        )
     chosen = _chosen(posterior, names)
     truths = dict(truths or {})
     _check_among("truths", truths, posterior.values)

@@ -1,0 +1,325 @@
+"""Samplers other than `nested`, against closed forms and brute force."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import Array
+from jax.scipy.special import ndtri
+from jax.scipy.stats import norm
+from scipy import optimize
+from synthesizer.emission_models import IncidentEmission
+from synthesizer.exceptions import InconsistentArguments
+
+from synthesizer_emulator.inference import Fit, Posterior, plot_corner
+from synthesizer_emulator.inference.fit import SAMPLERS
+from synthesizer_emulator.inference.most_probable import most_probable
+from synthesizer_emulator.inference.nss import nss, nss_of_many
+from synthesizer_emulator.inference.nuts import nuts, nuts_of_many
+from synthesizer_emulator.inference.samples import Samples
+from synthesizer_emulator.inference.target import Target
+from synthesizer_emulator.library import History, LogUniform, Normal, Uniform
+
+FILTERS = {"blue": (4e3, 5e3), "green": (5e3, 7e3), "red": (9e3, 12e3)}
+SIGMA = np.array([0.05, 0.02, 0.08])
+
+# Small enough for tests.
+QUICK = {
+    "nss": {"n_live": 200},
+    "nuts": {"chains": 2, "n_warmup": 300, "n_samples": 500},
+    "map": {},
+}
+
+
+class Peaks(NamedTuple):
+    """Two Gaussians, in the part of the hypercube above a limit."""
+
+    means: Array
+    second: Array
+    limit: Array
+
+    @classmethod
+    def of(cls, *means, second=-jnp.inf, limit=-1.0):
+        both = np.resize(np.array(means), (2, 3))
+        return cls(*map(jnp.asarray, (both, second, limit)))
+
+
+def peaks(arguments, point):
+    """The integral of the first over the hypercube is one."""
+    each = norm.logpdf(point[None], arguments.means, SIGMA[None]).sum(axis=1)
+    value = jnp.logaddexp(each[0], each[1] + arguments.second)
+    return jnp.where(point[0] > arguments.limit, value, -jnp.inf)
+
+
+def target(*means, **options):
+    return Target(peaks, Peaks.of(*means, **options), 3)
+
+
+FIRST, SECOND = [0.5, 0.4, 0.6], [0.3, 0.7, 0.5]
+TARGETS = [target(FIRST), target(SECOND)]
+APART = target([0.2, 0.5, 0.5], [0.8, 0.5, 0.5], second=-1.0)
+CUT = target([0.5, 0.5, 0.5], limit=0.5)
+
+
+def compiled(caplog, call):
+    """Return how many functions of samplers a call compiles, and its value."""
+    caplog.clear()
+    with jax.log_compiles(), caplog.at_level("WARNING"):
+        value = call()
+    found = [r for r in caplog.messages if "over_galaxies" in r]
+    return sum("Finished XLA compilation" in r for r in found), value
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("method", "of_many"), [("nss", nss_of_many), ("nuts", nuts_of_many)]
+)
+def test_closed_forms(method, of_many, caplog, monkeypatch):
+    options = QUICK[method]
+    _, found = compiled(caplog, lambda: of_many(TARGETS, [5, 6], **options))
+    for one, mean, samples in zip(
+        TARGETS, (FIRST, SECOND), found, strict=True
+    ):
+        got = samples.weights @ samples.points
+        spread = np.sqrt(samples.weights @ (samples.points - got) ** 2)
+        assert np.all(abs(got - mean) < 0.2 * SIGMA)
+        assert np.all(abs(spread / SIGMA - 1.0) < 0.15)
+        np.testing.assert_allclose(
+            samples.log_likelihood, one(samples.points), atol=2e-3
+        )
+        assert samples.effective_size > 200
+        assert not any("div" in line for line in samples.warnings)
+    # Other galaxies compile nothing, and do not matter to each other.
+    count, (apart, cut) = compiled(
+        caplog, lambda: of_many([APART, CUT], [7, 8], **options)
+    )
+    assert count == 0
+    count, again = compiled(
+        caplog, lambda: of_many([CUT, TARGETS[1]], [0, 6], **options)
+    )
+    assert count == 0
+    np.testing.assert_allclose(again[1].points, found[1].points, atol=1e-5)
+    if method == "nss":
+        errors = [
+            one.diagnostics["log_evidence_error"]
+            for one in (*found, apart, cut)
+        ]
+        assert all(0.03 < error < 0.3 for error in errors)
+        evidence = np.array([one.log_evidence for one in (*found, apart, cut)])
+        expected = [0.0, 0.0, np.log1p(np.exp(-1.0)), np.log(0.5)]
+        assert np.all(abs(evidence - expected) < 3.0 * np.array(errors))
+        second = apart.weights[apart.points[:, 0] > 0.5].sum()
+        assert abs(second - 1.0 / (1.0 + np.e)) < 0.12
+        assert cut.points[cut.weights > 0.0][:, 0].min() > 0.5
+        monkeypatch.setattr("synthesizer_emulator.inference.nss._LOOKS", 1)
+        early = of_many(TARGETS, [5, 6], **options)[0]
+        assert "The sampler stopped early." in early.warnings
+        assert np.isfinite(early.log_evidence)
+    else:
+        assert np.isnan(found[0].log_evidence)
+        # A chain can't cross from one peak to the other.
+        assert apart.diagnostics["r_hat"] > 1.01
+        assert any("disagree" in line for line in apart.warnings)
+        assert apart.effective_size < 20
+        assert cut.diagnostics["divergences"] > 0
+        assert any("diverged" in line for line in cut.warnings)
+
+
+@pytest.mark.slow
+def test_the_maximum_of_a_linear_model():
+    """Closed form: normal priors, and data linear in the parameters."""
+    rng = np.random.default_rng(4)
+    matrix, noise = rng.normal(size=(6, 3)), 0.3
+    data = matrix @ [0.5, -1.0, 2.0] + noise * rng.normal(size=6)
+    centre, width = np.array([0.0, 1.0, 2.0]), np.array([1.0, 2.0, 0.5])
+
+    def values(point):
+        return centre + width * ndtri(point)
+
+    def log_likelihood(data, point):
+        return norm.logpdf(data, matrix @ values(point), noise).sum()
+
+    def log_prior(data, point):
+        return norm.logpdf(values(point), centre, width).sum()
+
+    samples = most_probable(
+        Target(log_likelihood, jnp.asarray(data), 3, log_prior)
+    )
+    curvature = matrix.T @ matrix / noise**2 + np.diag(width**-2.0)
+    expected = np.linalg.solve(
+        curvature, matrix.T @ data / noise**2 + centre / width**2
+    )
+    np.testing.assert_allclose(values(samples.points[0]), expected, atol=2e-3)
+    assert samples.diagnostics["starts_at_maximum"] == 32
+    assert not samples.is_posterior
+    assert samples.warnings == (
+        "The most probable parameters only, without uncertainties.",
+    )
+
+
+@pytest.mark.slow
+def test_separate_maxima_are_reported():
+    found = most_probable(APART)
+    np.testing.assert_allclose(found.points, [[0.2, 0.5, 0.5]], atol=1e-3)
+    np.testing.assert_allclose(
+        found.log_likelihood, APART(found.points), atol=1e-3
+    )
+    assert abs(found.diagnostics["next_maximum"] + 1.0) < 0.05
+    assert 0 < found.diagnostics["starts_at_maximum"] < 32
+
+
+def test_bad_options():
+    for call, message in (
+        (lambda: nss(TARGETS[0], n_live=1), r"n_live must be"),
+        (lambda: nss(TARGETS[0], n_delete=500), r"n_delete.*at most 499"),
+        (lambda: nuts(TARGETS[0], chains=1), r"chains.*at least 2"),
+        (lambda: most_probable(TARGETS[0], starts=0), r"starts"),
+        (
+            lambda: nss_of_many(
+                [TARGETS[0], Target(peaks, jnp.zeros(4), 3)], [0, 1]
+            ),
+            r"same kinds",
+        ),
+    ):
+        with pytest.raises(InconsistentArguments, match=message):
+            call()
+
+
+@pytest.fixture(scope="module")
+def fit(emulated):
+    return make_fit(emulated)
+
+
+def make_fit(grid, **changed):
+    options = {
+        "sf_hist": History(
+            "Constant", {"max_age": LogUniform(1e7, 1e9, units="yr")}
+        ),
+        "stars": {"log10initial_mass": Normal(9.0, 0.3)},
+        "redshift": 0.5,
+        "filters": FILTERS,
+    }
+    return Fit(
+        IncidentEmission(grid),
+        metal_dist=History("DeltaConstant", {"metallicity": 0.01}),
+        **options | changed,
+    )
+
+
+@pytest.fixture(scope="module")
+def data(fit):
+    flux = fit.predict(np.array([[0.6, 0.4], [0.4, 0.7]]))["photometry"]
+    noisy = flux * [1.02, 0.97, 1.01]
+    return [
+        fit.photometry(one, 0.03 * model)
+        for one, model in zip(noisy, flux, strict=True)
+    ]
+
+
+def moments(points, weights):
+    mean = np.average(points, axis=0, weights=weights)
+    return mean, np.sqrt(
+        np.average((points - mean) ** 2, axis=0, weights=weights)
+    )
+
+
+@pytest.mark.slow
+def test_galaxies_together_are_those_of_brute_force(fit, data):
+    x = (np.arange(150) + 0.5) / 150
+    grid = np.stack(np.meshgrid(x, x, indexing="ij"), -1).reshape(-1, 2)
+    posteriors = fit.run_many(
+        data, "nss", seed=2, progress=False, **QUICK["nss"]
+    )
+    for one, posterior in zip(data, posteriors, strict=True):
+        log_likelihood = fit.log_likelihood(grid, one)
+        likelihood = np.exp(log_likelihood - log_likelihood.max())
+        expected, spread = moments(grid, likelihood)
+        mean, deviation = moments(posterior.samples.points, posterior.weights)
+        assert np.all(abs(mean - expected) < 0.2 * spread)
+        assert np.all(abs(deviation / spread - 1.0) < 0.15)
+        evidence = log_likelihood.max() + np.log(likelihood.mean())
+        error = posterior.samples.diagnostics["log_evidence_error"]
+        assert abs(posterior.log_evidence - evidence) < 3.0 * error
+
+
+@pytest.mark.slow
+def test_the_most_probable_galaxies(fit, data, caplog, tmp_path):
+    """Against another optimiser."""
+    found = fit.run_many(data, "map", progress=False)
+    count, _ = compiled(
+        caplog, lambda: fit.run_many(data[::-1], "map", progress=False)
+    )
+    assert count == 0
+    for one, posterior in zip(data, found, strict=True):
+
+        def cost(point, one=one):
+            if not np.all((point > 0.0) & (point < 1.0)):
+                return np.inf
+            prior = fit.library.parameters.log_density(point[None])
+            return -float(fit.log_likelihood(point[None], one)[0] + prior[0])
+
+        start = posterior.samples.points[0]
+        best = optimize.minimize(
+            cost, np.clip(start + 0.05, 0.05, 0.95), method="Nelder-Mead"
+        )
+        assert cost(start) < best.fun + 0.01
+        np.testing.assert_allclose(start, best.x, atol=5e-3)
+        low, middle, high = posterior.quantiles()["stars/log10initial_mass"]
+        assert (
+            low == middle == high == posterior.best["stars/log10initial_mass"]
+        )
+    assert posterior.warnings == (
+        "The most probable parameters only, without uncertainties.",
+    )
+    assert posterior.warnings[0] in str(posterior)
+    posterior.write(tmp_path / "best.nc")
+    again = Posterior.read(tmp_path / "best.nc")
+    assert again.warnings == posterior.warnings
+    with pytest.raises(InconsistentArguments, match=r"only its maximum"):
+        plot_corner(again)
+
+
+def test_bad_galaxies(fit, data):
+    for call, message in (
+        (lambda: fit.run_many([], "map"), r"at least one galaxy"),
+        (
+            lambda: fit.run_many(data, "map", known=[{}]),
+            r"data of 2 and 1 known",
+        ),
+        (
+            lambda: fit.run_many(
+                data, "map", known=[{}, {"sf_hist/max_age": 1e8}]
+            ),
+            r"same parameters must be known.*sf_hist/max_age",
+        ),
+        (lambda: fit.run(data[0], "nuts", n_live=5), r"chains"),
+    ):
+        with pytest.raises(InconsistentArguments, match=message):
+            call()
+
+
+@pytest.mark.slow
+def test_photometry_that_jumps_with_the_redshift(emulated, monkeypatch):
+    """Gradients need exact integrals; the example grid is uneven."""
+
+    def middle(target, seed, progress):
+        points = np.full((1, target.dimensions), 0.5)
+        return Samples(points, np.ones(1), np.zeros(1), 0.0, {})
+
+    monkeypatch.setitem(SAMPLERS, "nested", middle)
+    monkeypatch.setattr("synthesizer_emulator.inference.fit._OF_MANY", {})
+    monkeypatch.setitem(SAMPLERS, "map", middle)
+    options = {"redshift": Uniform(0.4, 0.6), "filters": {"red": (9e3, 12e3)}}
+    fit = make_fit(emulated, **options)
+    for method in ("nested", "map"):
+        posterior = fit.run(fit.photometry([1.0], [1.0]), method)
+        jumps = any("jumps" in line for line in posterior.warnings)
+        assert jumps == (method == "map")
+    fit = make_fit(emulated, integration="exact", **options)
+    assert fit.library.model.bands.exact is not None
+    assert fit.library.about["integration"] == "exact"
+    assert Fit.from_library(fit.library).integration == "exact"
+    with pytest.raises(InconsistentArguments, match=r"integration"):
+        make_fit(emulated, integration="simpson").check()
