@@ -22,6 +22,10 @@ _NETWORK = {
 # The smallest logarithm of a likelihood, in place of minus infinity.
 _IMPOSSIBLE = -1e100
 
+# The logarithm of the weight, relative to the largest, of samples left out:
+# together they have less than 1e-5 of the posterior.
+_NEGLIGIBLE = np.log(1e-7)
+
 
 def nested(
     target: Target,
@@ -88,7 +92,10 @@ def nested(
         warnings.filterwarnings("ignore", "lbfgs failed to converge")
         reached = sampler.run(n_eff=n_eff, verbose=progress)
     points, log_weights, values = sampler.posterior()
-    kept = np.isfinite(log_weights) & (values > _IMPOSSIBLE)
+    # Most of the explored points do not count.
+    kept = (log_weights > log_weights.max() + _NEGLIGIBLE) & (
+        values > _IMPOSSIBLE
+    )
     weights = np.exp(log_weights[kept] - log_weights[kept].max())
     return Samples(
         points=points[kept, :n],
