@@ -2,11 +2,11 @@
 
 Fits mock galaxies of seven parameters in eleven bands, with the shipped
 weights of BC03 and Cloudy, dust, intergalactic absorption and free redshifts,
-with errors of 5% and a depth in each band. Prints how often the truth lies in the
-intervals (`calibrate`), redshift errors, the processor time for each galaxy
-and effective sample, how much broader posteriors are than those of runs with
-more live points, and the agreement of two samplers. bagpipes (Carnall et al.
-2018, MNRAS 480, 4379) fits one of the galaxies, its own model of as many
+with errors of 5% and a depth in each band. Prints how often the truth lies in
+the intervals (`calibrate`), redshift errors, the processor time for each
+galaxy and effective sample, how much broader posteriors are than those of runs
+with more live points, and the agreement of two samplers. bagpipes (Carnall et
+al. 2018, MNRAS 480, 4379) fits one of the galaxies, its own model of as many
 parameters, with the same sampler, in the same run.
 
     python benchmarks/posteriors.py --mocks 100 --json posteriors.json
