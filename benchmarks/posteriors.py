@@ -16,11 +16,13 @@ parameters, with the same sampler, in the same run.
 import argparse
 import multiprocessing
 import os
+import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -217,8 +219,9 @@ def differences(
 def run_bagpipes(flux: np.ndarray, error: np.ndarray, n_networks: int) -> dict:
     """Return the times of bagpipes for one galaxy."""
     import bagpipes as pipes
-    from bagpipes.fitting import fit as module
 
+    # The class of the same name hides the module.
+    module: Any = sys.modules["bagpipes.fitting.fit"]
     samplers = []
 
     def sampler(*args: object, **kwargs: object) -> object:
