@@ -232,6 +232,8 @@ def run_bagpipes(flux: np.ndarray, error: np.ndarray, n_networks: int) -> dict:
     here = Path.cwd()
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
+        for name in ("posterior", "plots", "cats"):
+            Path("pipes", name).mkdir(parents=True)
         files = []
         for code, (low, high) in FILTERS.items():
             edges = [0.999 * low, low, high, 1.001 * high]
