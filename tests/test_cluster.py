@@ -56,14 +56,11 @@ def scheduler_file(client, tmp_path_factory):
     return path
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def processes():
     """Return the client of two worker processes with nannies."""
     with (
-        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
-        LocalCluster(
-            n_workers=WORKERS, threads_per_worker=1, dashboard_address=":0"
-        ) as cluster,
+        local_cluster(WORKERS) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
         yield client
@@ -276,23 +273,6 @@ def test_a_lost_scheduler_is_named(tmp_path, expected):
     assert files(parts.folder) == expected
 
 
-def deadly(which):
-    if which.start == 8:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return make(which)
-
-
-@pytest.mark.slow
-def test_a_part_that_kills_its_workers_is_named(processes, tmp_path):
-    with pytest.raises(OSError, match=r"Galaxies \d+ to .* memory: .*resume"):
-        write_parts(
-            begin(tmp_path / "parts"),
-            deadly,
-            progress=False,
-            cluster=processes,
-        )
-
-
 def xla_threads():
     """Return the number of threads with which XLA computes, under Linux."""
     names = [
@@ -302,7 +282,7 @@ def xla_threads():
 
 
 @pytest.mark.slow
-def test_a_worker_killed_half_way_does_not_show(tmp_path):
+def test_a_worker_killed_half_way_does_not_show(processes, tmp_path):
     """Two worker processes, one of which dies of SIGKILL amid its parts."""
     lam = np.geomspace(1000, 2e4, 100) * angstrom
     library = Library(
@@ -310,7 +290,7 @@ def test_a_worker_killed_half_way_does_not_show(tmp_path):
         sf_hist=History("Constant", {"max_age": 1 * Gyr}),
         metal_dist=History("DeltaConstant", {"log10metallicity": -2.0}),
         stars={"log10initial_mass": Uniform(8, 12)},
-        draws=Draws(120, seed=3),
+        draws=Draws(60, seed=3),
         outputs=["lnu"],
     )
     run = partial(library.write, part_size=1, progress=False)
@@ -319,30 +299,47 @@ def test_a_worker_killed_half_way_does_not_show(tmp_path):
 
     def kill_half_way(client):
         pids = client.run(os.getpid)
-        while len(list(tmp_path.glob("library.parts/part-*"))) < 60:
+        while len(list(tmp_path.glob("library.parts/part-*"))) < 20:
             time.sleep(0.001)
         killed.append(pids.popitem()[1])
         os.kill(killed[0], signal.SIGKILL)
 
-    with (
-        local_cluster(WORKERS) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
-        client.wait_for_workers(WORKERS)
-        thread = threading.Thread(target=kill_half_way, args=(client,))
-        thread.start()
-        file = run(tmp_path / "library.hdf5", cluster=client)
-        thread.join()
-        with pytest.raises(ProcessLookupError):
-            os.kill(killed[0], 0)
-        client.wait_for_workers(WORKERS)
-        assert killed[0] not in client.run(os.getpid).values()
-        # The workers share the cores of the machine.
-        pools = client.run(xla_threads)
-        for address, threads in client.nthreads().items():
-            assert pools[address] in (0, threads)
+    processes.wait_for_workers(WORKERS)
+    thread = threading.Thread(target=kill_half_way, args=(processes,))
+    thread.start()
+    file = run(tmp_path / "library.hdf5", cluster=processes)
+    thread.join()
+    with pytest.raises(ProcessLookupError):
+        os.kill(killed[0], 0)
+    processes.wait_for_workers(WORKERS)
+    assert killed[0] not in processes.run(os.getpid).values()
+    # The workers share the cores of the machine.
+    pools = processes.run(xla_threads)
+    for address, threads in processes.nthreads().items():
+        assert pools[address] in (0, threads)
     assert file.path.read_bytes() == undisturbed
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         "alone.hdf5",
         "library.hdf5",
     ]
+
+
+def deadly(which):
+    if which.start == 8:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return make(which)
+
+
+@pytest.mark.slow
+def test_a_part_that_kills_its_workers_is_named(
+    processes, tmp_path, monkeypatch
+):
+    scheduler = processes.cluster.scheduler
+    monkeypatch.setattr(scheduler, "allowed_failures", 0)
+    with pytest.raises(OSError, match=r"Galaxies \d+ to .* memory: .*resume"):
+        write_parts(
+            begin(tmp_path / "parts"),
+            deadly,
+            progress=False,
+            cluster=processes,
+        )
