@@ -373,7 +373,8 @@ def test_a_build_in_double_precision_gives_the_same_file(tmp_path):
     code = (
         "import sys, jax; jax.config.update('jax_enable_x64', True); "
         "from synthesizer_emulator import build, EmulatedGrid; "
-        "build(sys.argv[1], settings={'hidden': [8]}, progress=False); "
+        "build(sys.argv[1], settings={'hidden': [8]}, "
+        "training={'epochs': 50}, progress=False); "
         "e = EmulatedGrid('g', grid_dir=sys.argv[2]).emulator; "
         "import numpy as np; "
         "print(e.spectrum('incident', np.array([1e7, 0.01])).dtype)"
