@@ -377,7 +377,8 @@ def test_a_build_in_double_precision_gives_the_same_file(tmp_path):
         "training={'epochs': 50}, progress=False); "
         "e = EmulatedGrid('g', grid_dir=sys.argv[2]).emulator; "
         "import numpy as np; "
-        "print(e.spectrum('incident', np.array([1e7, 0.01])).dtype)"
+        "spectrum = jax.jit(lambda point: e.spectrum('incident', point)); "
+        "print(spectrum(np.array([1e7, 0.01])).dtype)"
     )
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code, path, tmp_path],

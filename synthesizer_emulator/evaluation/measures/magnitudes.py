@@ -108,11 +108,12 @@ def random_histories(axes: Sequence[Axis], n: int, seed: int) -> Histories:
     lowest = max(metals[0], 1e-3 * metals[-1])
     mean = 10 ** rng.uniform(np.log10(lowest), np.log10(metals[-1]), n)
     sigma = 0.3 * mean
-    fractions = jax.vmap(
+    histories = jax.vmap(
         lambda history, metals: sfzh(
             ages, axes[1].values, "LogNormal", "Normal", history, metals
         )
-    )(
+    )
+    fractions = jax.jit(histories)(
         {"tau": tau, "peak_age": peak, "max_age": begin},
         {"mean": mean, "sigma": sigma},
     )
