@@ -4,6 +4,7 @@ import copy
 import gc
 import os
 import tempfile
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -290,14 +291,25 @@ def emulated() -> EmulatedGrid:
 
 @pytest.fixture(scope="session")
 def three_axes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder of `three`, a built grid with three axes."""
-    folder = tmp_path_factory.mktemp("three")
-    build(
-        write_analytic_grid(
-            folder / "three.hdf5", n_ages=8, n_metals=4, n_parameters=3
-        ),
-        **QUICK,
-    )
+    """Return the folder of `three`, a built grid with three axes.
+
+    The workers of one run share it, unless they need it at the same time.
+    """
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    folder = root / "shared-three"
+    if not folder.exists():
+        made = tmp_path_factory.mktemp("three")
+        build(
+            write_analytic_grid(
+                made / "three.hdf5", n_ages=8, n_metals=4, n_parameters=3
+            ),
+            **QUICK,
+        )
+        # It fails if another worker was faster.
+        with suppress(OSError):
+            made.rename(folder)
     return folder
 
 

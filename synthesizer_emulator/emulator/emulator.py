@@ -61,7 +61,7 @@ class Emulator(nnx.Module):
         >>> point = jnp.array([1e7, 0.01])  # yr, dimensionless
         >>> lnu = emulator.spectrum("incident", point)
         >>> dlnu = jax.jacfwd(lambda v: emulator.spectrum("incident", v))
-        >>> dlnu(point).shape == (lnu.shape[0], 2)
+        >>> jax.jit(dlnu)(point).shape == (lnu.shape[0], 2)
         True
     """
 
