@@ -5,6 +5,7 @@ The samples are chosen, not drawn, and their galaxies are also Synthesizer's.
 
 import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -16,7 +17,7 @@ from synthesizer.emission_models.attenuation import PowerLaw
 from synthesizer.exceptions import GridError, InconsistentArguments
 from synthesizer.instruments import FilterCollection
 from synthesizer.parametric import SFH, Stars, ZDist
-from unyt import Msun, Myr, angstrom
+from unyt import Msun, Myr, angstrom, nJy, unyt_array
 
 from synthesizer_emulator.inference import (
     Fit,
@@ -26,6 +27,7 @@ from synthesizer_emulator.inference import (
     plot_sfh,
     plot_trace,
 )
+from synthesizer_emulator.inference.curves import SEDs, SFHs
 from synthesizer_emulator.inference.samples import Samples
 from synthesizer_emulator.library import History, LogUniform, Uniform
 from synthesizer_emulator.units import parse_unit
@@ -339,11 +341,15 @@ def test_damaged_files(tmp_path, posterior):
 def test_warnings(fit, data, posterior):
     assert len(posterior.warnings) == 1
     assert posterior.warnings[0].startswith("Only 3 effective samples")
+    assert "n_samples, those that the sampler has" in posterior.warnings[0]
     edge = POINTS.copy()
     edge[:2, 3] = [0.999, 0.985]
     edge[:2, 2] = [0.019, 0.01]
     edge[:, 0] = 0.001
     _, *edges = chosen(fit, data, edge).warnings
+    maximum = {"is_posterior": False, "weights": np.ones(1)}
+    alone = chosen(fit, data, edge[:1], **maximum).warnings
+    assert not any("of its prior" in warning for warning in alone)
     many = chosen(fit, data, np.tile(edge, (40, 1)))
     assert many.warnings == tuple(edges)
     assert many.is_converged
@@ -391,6 +397,14 @@ def test_plots(fit, data, posterior):
     assert len(corner.axes) == 5**2
     titles = [axis.get_title() for axis in corner.axes]
     assert not any("redshift" in title for title in titles)
+    assert titles[0].startswith("log10 initial_mass [Msun]\n$9.5")
+    (key,) = corner.legends
+    assert [text.get_text() for text in key.get_texts()] == [
+        "posterior",
+        "median, central 68%",
+        "prior",
+        "truth",
+    ]
     sed, residuals = plot_sed(posterior, fit, n=3).axes
     assert "nJy" in sed.get_ylabel()
     labels = [text.get_text() for text in sed.get_legend().get_texts()]
@@ -400,7 +414,139 @@ def test_plots(fit, data, posterior):
     (history,) = plot_sfh(posterior, fit, n=3).axes
     assert "lookback" in history.get_xlabel()
     assert len(plot_trace(known).axes) == 6
+    maximum = chosen(
+        fit, data, POINTS[:1], is_posterior=False, weights=np.ones(1)
+    )
+    sed, _ = plot_sed(maximum, fit).axes
+    labels = [text.get_text() for text in sed.get_legend().get_texts()]
+    assert "most probable" in labels
+    assert not {"median", "68%", "95%"} & set(labels)
+    with pytest.raises(InconsistentArguments, match="plot_trace needs sampl"):
+        plot_trace(maximum)
     with pytest.raises(InconsistentArguments, match="Did you mean 'M_UV'"):
         plot_corner(known, ["M_U"])
     with pytest.raises(InconsistentArguments, match="truths must be among"):
         plot_corner(known, truths={"mass": 9.0})
+
+
+def synthetic(n=2000, **parameters):
+    """Return a posterior of arrays of samples, with their units."""
+    known = {
+        name: np.asarray(values) for name, (values, _) in parameters.items()
+    }
+    return Posterior(
+        data=None,
+        samples=Samples(
+            points=np.full((n, 1), 0.5),
+            weights=np.full(n, 1.0 / n),
+            log_likelihood=np.zeros(n),
+            log_evidence=0.0,
+            diagnostics={},
+        ),
+        names=tuple(parameters),
+        is_free=np.array([True]),
+        parameters=known,
+        units={name: unit for name, (_, unit) in parameters.items()},
+        predictions={},
+        codes={},
+        best_model={},
+        prior=known,
+    )
+
+
+@pytest.mark.parametrize(
+    "probabilities", [[16, 50, 84], [-0.1, 0.5], [0.5, np.nan], 0.5, ["a"]]
+)
+def test_probabilities_are_from_zero_to_one(probabilities):
+    posterior = synthetic(x=(np.arange(2000.0), "dimensionless"))
+    for quantiles in (
+        posterior.quantiles,
+        SEDs(None, np.ones((3, 2)) * nJy, None).quantiles,
+    ):
+        with pytest.raises(
+            InconsistentArguments, match=r"from 0 to 1, .*got .*percentages"
+        ):
+            quantiles(probabilities)
+
+
+def test_a_corner_plot_is_easy_to_read():
+    """Its units are those of its titles, its panels those of its samples."""
+    rng = np.random.default_rng(1)
+    age = rng.normal(1.5e9, 1e8, 2000)
+    age[0] = 9e9  # a stray sample
+    ratios = rng.normal([1000.0, 1.0], 0.01, (2000, 2))
+    posterior = synthetic(
+        **{
+            "sf_hist/max_age": (age, "yr"),
+            "sf_hist/logsfr_ratios": (ratios, "dimensionless"),
+        }
+    )
+    every = plot_corner(
+        posterior, truths={"sf_hist/logsfr_ratios": [1000.0, 3.0]}
+    )
+    panels = np.reshape(every.axes, (3, 3)).diagonal()
+    titles = [panel.get_title() for panel in panels]
+    assert [title.split("\n")[0] for title in titles] == [
+        "max_age [Gyr]",
+        "logsfr_ratios[0]",
+        "logsfr_ratios[1]",
+    ]
+    assert re.fullmatch(
+        r"\$1\.\d{3}\^\{\+0\.\d{3}\}_\{-0\.\d{3}\}\$",
+        titles[0].split("\n")[1],
+    )
+    low, high = panels[0].get_xlim()
+    assert low < 1.3
+    assert 1.7 < high < 2.5
+    assert panels[2].get_xlim()[1] > 3.0
+    every.canvas.draw()
+    assert not any(a.xaxis.get_offset_text().get_text() for a in every.axes)
+    for name, n in {
+        "sf_hist/max_age": 1,
+        "sf_hist/logsfr_ratios": 2,
+        "sf_hist/logsfr_ratios[1]": 1,
+    }.items():
+        truths = {"sf_hist/max_age": 1.4e9, "sf_hist/logsfr_ratios[1]": 0.9}
+        assert len(plot_corner(posterior, name, truths=truths).axes) == n**2
+    with pytest.raises(InconsistentArguments, match=r"mean 'sf_hist/logsfr_r"):
+        plot_corner(posterior, "sf_hist/logsfr_ratios[2]")
+    with pytest.raises(InconsistentArguments, match=r"shape \(2,\), got \(\)"):
+        plot_corner(posterior, truths={"sf_hist/logsfr_ratios": 0.0})
+
+
+@pytest.mark.parametrize("log", [True, False])
+def test_histories_beyond_the_big_bang_are_hatched(log):
+    """Those of three of four galaxies, or none."""
+    rates = np.tile([4.0, 3.0, 2.0, 1.0], (4, 1))
+    rates[0, 2:] = 0.0
+    everything = synthetic(4, x=(np.arange(4.0), "dimensionless"))
+    for age, expected in ((2.5, None), (1.5, "75%")):
+        histories = SFHs(
+            unyt_array([0.0, 1.0, 2.0, 3.0, 4.0], "Gyr"),
+            unyt_array(
+                rates if expected else rates[:, :] * [1, 1, 1, 0], "Msun/yr"
+            ),
+            unyt_array(np.full(4, age), "Gyr"),
+        )
+        fit = SimpleNamespace(sfhs=lambda *_, found=histories: found)
+        (axis,) = plot_sfh(everything, fit, log=log).axes
+        labels = [text.get_text() for text in axis.get_legend().get_texts()]
+        older = [label for label in labels if "older than" in label]
+        _, high = axis.get_xlim()
+        bands = [
+            each.get_paths()[0].get_extents().x1
+            for each in axis.collections
+            if each.get_label() in ("68%", "95%")
+        ]
+        assert bands == [age, age]
+        if expected is None:
+            assert not older
+            assert high < 3.5
+            continue
+        assert older == [
+            f"older than the Universe ({expected} of the posterior)"
+        ]
+        (hatched,) = [c for c in axis.collections if c.get_hatch()]
+        extents = hatched.get_paths()[0].get_extents()
+        assert (extents.x0, extents.x1, extents.y1) == (2.0, 4.0, 2.0)
+        assert high > 4.0

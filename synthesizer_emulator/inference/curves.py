@@ -7,7 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from unyt import unyt_array
 
-from synthesizer_emulator.inference.posterior import QUANTILES
+from synthesizer_emulator.inference.posterior import (
+    QUANTILES,
+    check_probabilities,
+)
 
 
 class SEDs(NamedTuple):
@@ -59,5 +62,6 @@ def _quantiles(
     values: unyt_array, probabilities: Sequence[float]
 ) -> unyt_array:
     """Return quantiles along the first axis."""
+    check_probabilities(probabilities)
     found = np.quantile(np.asarray(values), probabilities, axis=0)
     return unyt_array(found, values.units)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import chi2
+from synthesizer.exceptions import InconsistentArguments
 
 from synthesizer_emulator.inference.data import Data
 from synthesizer_emulator.inference.netcdf import (
@@ -122,14 +123,19 @@ class Posterior:
         size = self.samples.effective_size
         if self.samples.is_posterior and size < _SMALLEST:
             yield (
-                f"Only {size:.0f} effective samples: increase n_eff or n_live."
+                f"Only {size:.0f} effective samples, fewer than "
+                f"{_SMALLEST:.0f}: sample for longer, with larger n_eff, "
+                "n_live or n_samples, those that the sampler has."
             )
 
     def _at_edges(self) -> Iterator[str]:
         """Yield a warning for each parameter that is at an end of its prior.
 
-        For priors without ends, these are the tails.
+        For priors without ends, these are the tails. A maximum alone has no
+        part of the posterior anywhere.
         """
+        if not self.samples.is_posterior:
+            return
         for i in np.flatnonzero(self.is_free):
             u = self.samples.points[:, i]
             for end, is_there in (
@@ -173,6 +179,9 @@ class Posterior:
 
         Returns:
             dict: The quantiles by name, (n_probabilities, ...).
+
+        Raises:
+            InconsistentArguments: If a probability is not from 0 to 1.
         """
         return {
             name: weighted_quantiles(values, self.weights, probabilities)
@@ -354,16 +363,15 @@ class Posterior:
     def __str__(self) -> str:
         """Return a table of the parameters, and the state of the run."""
         rows = [("parameter", "median", "-", "+", "")]
-        for name, (low, middle, high) in self.quantiles().items():
+        for name, quantiles in self.quantiles().items():
             units = self.units[name]
-            for i in np.ndindex(np.shape(middle)):
-                label = f"{name}[{', '.join(map(str, i))}]" if i else name
+            for label, (low, middle, high) in components(name, quantiles):
                 rows.append(
                     (
                         label,
-                        f"{middle[i]:.4g}",
-                        f"{middle[i] - low[i]:.2g}",
-                        f"{high[i] - middle[i]:.2g}",
+                        f"{middle:.4g}",
+                        f"{middle - low:.2g}",
+                        f"{high - middle:.2g}",
                         "" if units == PURE else units,
                     )
                 )
@@ -391,6 +399,36 @@ def _labelled(dataset: "Dataset", labels: dict[str, NDArray]) -> "Dataset":
     )
 
 
+def components(
+    name: str, values: NDArray[np.float64]
+) -> Iterator[tuple[str, NDArray[np.float64]]]:
+    """Yield each number of a quantity, (n, ...), and its name.
+
+    Args:
+        name (str): The name of the quantity.
+        values (np.ndarray of float): The quantity, (n, ...).
+
+    Yields:
+        tuple: The name, such as `logsfr_ratios[0]` for the first of several
+            numbers, and its values, (n,).
+    """
+    for i in np.ndindex(values.shape[1:]):
+        label = f"{name}[{', '.join(map(str, i))}]" if i else name
+        yield label, values[:, *i]
+
+
+def check_probabilities(given: Sequence[float]) -> None:
+    """Raise unless all probabilities of quantiles are from 0 to 1."""
+    array = np.asarray(given)
+    numbers = array.ndim == 1 and array.dtype.kind in "iuf"
+    if not numbers or not np.all((array >= 0) & (array <= 1)):
+        raise InconsistentArguments(
+            "Probabilities of quantiles must be a list of numbers from 0 to "
+            f"1, such as [0.16, 0.5, 0.84]; got {given!r}. Divide percentages "
+            "by 100."
+        )
+
+
 def weighted_quantiles(
     values: NDArray[np.float64],
     weights: NDArray[np.float64],
@@ -405,7 +443,11 @@ def weighted_quantiles(
 
     Returns:
         np.ndarray of float: The quantiles, (n_probabilities, ...).
+
+    Raises:
+        InconsistentArguments: If a probability is not from 0 to 1.
     """
+    check_probabilities(probabilities)
     flat = values.reshape(len(values), -1)
     columns = []
     for column in flat.T:

@@ -1,20 +1,30 @@
 """Plots of the parameters of a posterior."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import ScalarFormatter
 from numpy.typing import NDArray
 from synthesizer.exceptions import InconsistentArguments, UnmetDependency
 
 from synthesizer_emulator.inference.plots.style import BEST, MODEL, PRIOR
-from synthesizer_emulator.inference.posterior import QUANTILES, Posterior
+from synthesizer_emulator.inference.posterior import (
+    QUANTILES,
+    Posterior,
+    components,
+    weighted_quantiles,
+)
 from synthesizer_emulator.library.parameters import LOG10
 from synthesizer_emulator.units import PURE
-from synthesizer_emulator.validation import nearest
+from synthesizer_emulator.validation import check_names, nearest
 
 # The number of samples with equal weights in a corner plot, and its bins.
 _DRAWN = 4000
@@ -25,8 +35,73 @@ _BINS = 20
 _LEVELS = (0.68, 0.95)
 _SMOOTHING = 0.7
 
+# The part of the posterior in the panels of a corner plot; that of one whose
+# width is more than so many times that of the central 68%; and their margin
+# as a part of the width.
+_SHOWN = (0.001, 0.999)
+_SHOWN_OF_LONG_TAILS = (0.01, 0.99)
+_LONG_TAILS = 10.0
+_MARGIN = 0.05
+
 # The weight, as a part of the largest, below which samples do not count.
 _NEGLIGIBLE = 1e-4
+
+# Longer units of time than the year, and the numbers that need no power of
+# ten.
+_YEARS = {"Gyr": 1e9, "Myr": 1e6}
+_READABLE = (1e-3, 1e5)
+
+
+@dataclass(frozen=True)
+class _Quantity:
+    """One number per galaxy, in units in which it is easy to read.
+
+    Attributes:
+        name (str): Its name, such as `sf_hist/logsfr_ratios[0]`.
+        label (str): The last part of its name.
+        unit (str): Its units; empty for a pure number.
+        scale (float): What multiplies numbers of the posterior.
+        values (np.ndarray of float): The samples, scaled, (n,).
+        weights (np.ndarray of float): Their weights, (n,).
+        prior (np.ndarray of float): Samples of the prior, scaled, (n_prior,).
+    """
+
+    name: str
+    label: str
+    unit: str
+    scale: float
+    values: NDArray[np.float64]
+    weights: NDArray[np.float64]
+    prior: NDArray[np.float64]
+
+    def title(self, separator: str) -> str:
+        """Return the label with the units, parted by a separator."""
+        return f"{self.label}{separator}[{self.unit}]".removesuffix(
+            f"{separator}[]"
+        )
+
+    def quantiles(
+        self, probabilities: tuple[float, ...]
+    ) -> NDArray[np.float64]:
+        """Return quantiles of the samples that are finite."""
+        return _quantiles(self.values, self.weights, probabilities)
+
+    def limits(self, truth: float | None) -> tuple[float, float]:
+        """Return the limits of a panel, which include a scaled truth."""
+        low, high = self.quantiles(_SHOWN)
+        if high - low > _LONG_TAILS * np.ptp(self.quantiles(QUANTILES)):
+            low, high = self.quantiles(_SHOWN_OF_LONG_TAILS)
+        margin = _MARGIN * (high - low) or 0.1 * abs(high) or 0.1
+        prior = self.prior[np.isfinite(self.prior)]
+        if np.ptp(prior) > 0.0:
+            # There is nothing to show beyond the ends of the prior.
+            low = max(low - margin, min(low, prior.min()))
+            high = min(high + margin, max(high, prior.max()))
+        else:
+            low, high = low - margin, high + margin
+        if truth is not None:
+            low, high = min(low, truth - margin), max(high, truth + margin)
+        return float(low), float(high)
 
 
 def plot_corner(
@@ -39,30 +114,32 @@ def plot_corner(
 
     Args:
         posterior (Posterior): The posterior.
-        names (list of str): The parameters and derived quantities, in the
-            order of the plot; by default all that have one number per galaxy
-            and are not known.
+        names (str/list of str): The parameters and derived quantities, in
+            the order of the plot; by default all that are not known. The
+            numbers of an array are `sf_hist/logsfr_ratios[0]` and so on; its
+            own name stands for all of them.
         prior (bool): Also plot the density of the prior.
-        truths (Mapping): True values to mark, by name; those that are not
-            plotted may be there.
+        truths (Mapping): True values to mark, by name, in the units of the
+            posterior; those that are not plotted may be there.
 
     Returns:
         Figure: The figure, with the median and the central 68% in the titles
-            and dashed. Contours hold 68% and 95%.
+            and dashed. Contours hold 68% and 95%. Panels show at least the
+            central 99.8%, or 98% if the tails are long, and the truth. Years
+            are in Myr or Gyr where that is shorter.
 
     Raises:
-        InconsistentArguments: If a parameter is unknown, or there are no
-            samples of the posterior.
+        InconsistentArguments: If a parameter is unknown, a truth has the
+            wrong shape, or there are no samples of the posterior.
         UnmetDependency: If the package corner is not installed.
     """
-    if not posterior.samples.is_posterior:
-        raise InconsistentArguments(
-            "plot_corner needs samples of the posterior, got only its "
-            "maximum. Use another method than 'map'."
-        )
+    _check_sampled("plot_corner", posterior)
     chosen = _chosen(posterior, names)
-    truths = dict(truths or {})
-    _check_among("truths", truths, posterior.values)
+    known = _truths(posterior, truths or {})
+    marked = [
+        known[one.name] * one.scale if one.name in known else None
+        for one in chosen
+    ]
     try:
         import corner
     except ImportError as error:
@@ -71,35 +148,39 @@ def plot_corner(
             "install 'synthesizer-emulator[inference]'."
         ) from error
     drawn = posterior.draw(_DRAWN)
-    values = np.column_stack([posterior.values[name] for name in chosen])
-    values = values[drawn]
+    values = np.column_stack([one.values for one in chosen])[drawn]
+    values = values[np.isfinite(values).all(axis=1)]
     figure = corner.corner(
-        values[np.isfinite(values).all(axis=1)],
+        values,
         bins=_BINS,
+        range=[
+            one.limits(truth)
+            for one, truth in zip(chosen, marked, strict=True)
+        ],
         color=MODEL,
-        labels=[_label(posterior, name) for name in chosen],
+        labels=[one.title("\n") for one in chosen],
         quantiles=QUANTILES,
         levels=_LEVELS,
         smooth=_SMOOTHING,
         plot_datapoints=False,
         plot_density=False,
         fill_contours=True,
-        truths=[truths.get(name) for name in chosen],
-        truth_color=BEST,
         label_kwargs={"fontsize": 9},
     )
-    quantiles = posterior.quantiles()
-    for i, name in enumerate(chosen):
-        low, middle, high = quantiles[name]
-        figure.axes[i * (len(chosen) + 1)].set_title(
-            f"${middle:.4g}^{{+{high - middle:.2g}}}_{{-{middle - low:.2g}}}$",
+    for panel in figure.axes:
+        _write_out(panel.xaxis)
+        _write_out(panel.yaxis)
+    for one, axis in zip(chosen, figure.axes[:: len(chosen) + 1], strict=True):
+        axis.set_title(
+            f"{one.title(' ')}\n{_interval(*one.quantiles(QUANTILES))}",
             fontsize=9,
+            pad=4,
         )
-    if prior:
-        n = len(chosen)
-        for i, name in enumerate(chosen):
-            axis = figure.axes[i * (n + 1)]
-            _plot_prior(axis, posterior.prior[name])
+        if prior:
+            _plot_prior(axis, one.prior, len(values))
+    _plot_truths(figure, marked)
+    is_true = any(truth is not None for truth in marked)
+    _plot_key(figure, len(chosen), prior, is_true)
     return figure
 
 
@@ -110,8 +191,8 @@ def plot_trace(
 
     Args:
         posterior (Posterior): The posterior.
-        names (list of str): The parameters and derived quantities, as for
-            `plot_corner`.
+        names (str/list of str): The parameters and derived quantities, as
+            for `plot_corner`.
 
     Returns:
         Figure: The figure. Grey samples were explored, blue ones have
@@ -119,11 +200,15 @@ def plot_trace(
             the likelihood.
 
     Raises:
-        InconsistentArguments: If a parameter is unknown.
+        InconsistentArguments: If a parameter is unknown, or there are no
+            samples of the posterior.
     """
-    chosen = _chosen(posterior, names)
-    rows = {_label(posterior, name): posterior.values[name] for name in chosen}
-    rows["ln likelihood"] = posterior.samples.log_likelihood
+    _check_sampled("plot_trace", posterior)
+    likelihood = posterior.samples.log_likelihood
+    rows = [
+        *((one.title("\n"), one.values) for one in _chosen(posterior, names)),
+        ("ln likelihood", likelihood),
+    ]
     figure, axes = plt.subplots(
         len(rows),
         1,
@@ -137,7 +222,7 @@ def plot_trace(
     darkest = ascending[np.searchsorted(np.cumsum(ascending), 0.5)]
     # Weighted samples are drawn last.
     order = np.argsort(weights, kind="stable")
-    for axis, (label, values) in zip(axes, rows.items(), strict=True):
+    for axis, (label, values) in zip(axes, rows, strict=True):
         axis.scatter(
             order,
             values[order],
@@ -151,31 +236,86 @@ def plot_trace(
         )
         axis.set_ylabel(label, fontsize=8)
     # The likelihood of the first samples may be minus infinity.
-    bulk = rows["ln likelihood"][weights > _NEGLIGIBLE * weights.max()]
+    bulk = likelihood[weights > _NEGLIGIBLE * weights.max()]
     axes[-1].set_ylim(bulk.min() - 1.0, bulk.max() + 1.0)
     axes[-1].set_xlabel("sample")
     return figure
 
 
-def _chosen(posterior: Posterior, names: Iterable[str] | None) -> list[str]:
-    """Return the names of the quantities to plot."""
+def _check_sampled(what: str, posterior: Posterior) -> None:
+    """Raise if there is only the maximum of a posterior."""
+    if not posterior.samples.is_posterior:
+        raise InconsistentArguments(
+            f"{what} needs samples of the posterior, got only its maximum. "
+            "Use another method than 'map'."
+        )
+
+
+def _chosen(
+    posterior: Posterior, names: Iterable[str] | None
+) -> list[_Quantity]:
+    """Return the quantities to plot."""
     known = {
-        name: values
-        for name, values in posterior.values.items()
-        if values.ndim == 1
+        label: _quantity(posterior, name, label, values, prior)
+        for name, whole in posterior.values.items()
+        for (label, values), (_, prior) in zip(
+            components(name, whole),
+            components(name, posterior.prior[name]),
+            strict=True,
+        )
     }
     if names is None:
-        return [name for name, x in known.items() if np.ptp(x) > 0.0]
-    chosen = list(names)
-    _check_among("names", chosen, known)
-    return chosen
+        return [one for one in known.values() if _varies(one.values)]
+    chosen = check_names("names", names)
+    _check_among("names", chosen, (*known, *posterior.values))
+    return [
+        known[label] for name in chosen for label in _labels(posterior, name)
+    ]
+
+
+def _labels(posterior: Posterior, name: str) -> list[str]:
+    """Return the names of the numbers that the name of a quantity means."""
+    if name not in posterior.values:
+        return [name]
+    return [label for label, _ in components(name, posterior.values[name])]
+
+
+def _truths(
+    posterior: Posterior, truths: Mapping[str, Any]
+) -> dict[str, float]:
+    """Return the true values that are finite, by names of single numbers."""
+    everything = (
+        label
+        for name in posterior.values
+        for label in _labels(posterior, name)
+    )
+    _check_among("truths", truths, (*everything, *posterior.values))
+    found: dict[str, float] = {}
+    for name, truth in truths.items():
+        shape = (
+            posterior.values[name].shape[1:]
+            if name in posterior.values
+            else ()
+        )
+        if np.shape(truth) != shape:
+            raise InconsistentArguments(
+                f"The truth of '{name}' must have the shape {shape}, got "
+                f"{np.shape(truth)}."
+            )
+        array = np.asarray(truth, float)[None]
+        found |= {
+            label: float(x[0])
+            for label, x in components(name, array)
+            if np.isfinite(x[0])
+        }
+    return found
 
 
 def _check_among(
     what: str, given: Iterable[str], known: Iterable[str]
 ) -> None:
     """Raise if a name is unknown."""
-    known = list(known)
+    known = list(dict.fromkeys(known))
     for name in given:
         if name not in known:
             raise InconsistentArguments(
@@ -184,22 +324,135 @@ def _check_among(
             )
 
 
-def _label(posterior: Posterior, name: str) -> str:
-    """Return the label of a quantity, with its units."""
+def _quantity(
+    posterior: Posterior,
+    name: str,
+    label: str,
+    values: NDArray[np.float64],
+    prior: NDArray[np.float64],
+) -> _Quantity:
+    """Return one number of a quantity."""
     unit = posterior.units[name]
     # Slashes part a group from a parameter, or a quantity from an emission.
-    title = name if name in posterior.derived else name.rpartition("/")[2]
+    title = label if name in posterior.derived else label.rpartition("/")[2]
     if title.startswith(LOG10):
         title = f"log10 {title.removeprefix(LOG10)}"
         unit = unit.removeprefix("log10(").removesuffix(")")
-    return title if unit == PURE else f"{title}\n[{unit}]"
+        scale = 1.0
+    else:
+        (size,) = _quantiles(np.abs(values), posterior.weights, (0.5,))
+        scale, unit = _scaled(unit, float(size))
+    return _Quantity(
+        label,
+        title,
+        "" if unit == PURE else unit,
+        scale,
+        values * scale,
+        posterior.weights,
+        prior * scale,
+    )
 
 
-def _plot_prior(axis: Axes, values: NDArray[np.float64]) -> None:
-    """Add the prior to a histogram of the posterior."""
+def _scaled(unit: str, size: float) -> tuple[float, str]:
+    """Return a factor, and the units in which numbers are easy to read."""
+    if unit == "yr":
+        for longer, years in _YEARS.items():
+            if size >= years:
+                return 1.0 / years, longer
+    low, high = _READABLE
+    if not size > 0.0 or low <= size < high:
+        return 1.0, unit
+    power = int(np.floor(np.log10(size)))
+    pure = "" if unit == PURE else f" {unit}"
+    return 10.0**-power, f"$10^{{{power}}}${pure}"
+
+
+def _quantiles(
+    values: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    probabilities: tuple[float, ...],
+) -> NDArray[np.float64]:
+    """Return quantiles of the samples that are finite."""
+    finite = np.isfinite(values)
+    share = weights[finite] / weights[finite].sum()
+    return weighted_quantiles(values[finite], share, probabilities)
+
+
+def _varies(values: NDArray[np.float64]) -> bool:
+    """Return whether the samples that are finite differ."""
+    finite = values[np.isfinite(values)]
+    return bool(len(finite)) and bool(np.ptp(finite) > 0.0)
+
+
+def _interval(low: float, middle: float, high: float) -> str:
+    """Return a median with errors, to two digits of the smaller error."""
+    up, down = high - middle, middle - low
+    # An error far smaller than the other needs no digits of its own.
+    smallest = max(min(up, down), 0.1 * max(up, down))
+    if smallest <= 0.0:
+        return f"{middle:.4g}"
+    places = max(0, 1 - int(np.floor(np.log10(smallest))))
+    middle = round(middle, places) + 0.0  # never -0
+    return f"${middle:.{places}f}^{{+{up:.{places}f}}}_{{-{down:.{places}f}}}$"
+
+
+def _write_out(axis: Axis) -> None:
+    """Write the numbers of an axis in full, without a common offset."""
+    formatter = axis.get_major_formatter()
+    # The axes of inner panels have no numbers.
+    if isinstance(formatter, ScalarFormatter):
+        formatter.set_useOffset(False)
+        formatter.set_scientific(False)
+
+
+def _plot_prior(axis: Axes, values: NDArray[np.float64], n: int) -> None:
+    """Add the prior to a histogram of n samples of the posterior."""
     low, high = axis.get_xlim()
     values = values[np.isfinite(values)]
     counts, edges = np.histogram(values, _BINS, (low, high))
     if counts.any():
-        scale = _DRAWN / len(values)
-        axis.stairs(counts * scale, edges, color=PRIOR, linestyle="--")
+        heights = counts * n / len(values)
+        axis.stairs(heights, edges, color=PRIOR, linestyle="--")
+        axis.set_ylim(top=max(axis.get_ylim()[1], 1.1 * heights.max()))
+
+
+def _plot_truths(figure: Figure, truths: list[float | None]) -> None:
+    """Add the truths that are known to a corner plot.
+
+    The function of corner fails if there is only one quantity.
+    """
+    panels = np.array(figure.axes).reshape(len(truths), len(truths))
+    style: dict[str, Any] = {"color": BEST, "linewidth": 1.2}
+    for i, j in zip(*np.tril_indices(len(truths)), strict=True):
+        x, y = truths[j], truths[i]
+        if x is not None:
+            panels[i, j].axvline(x, **style)
+        if y is not None and i != j:
+            panels[i, j].axhline(y, **style)
+        if x is not None and y is not None and i != j:
+            panels[i, j].plot(x, y, "s", color=BEST, markersize=4)
+
+
+def _plot_key(figure: Figure, n: int, prior: bool, truth: bool) -> None:
+    """Add the meaning of the lines of a corner plot of n quantities."""
+    lines = {
+        "posterior": (MODEL, "-"),
+        "median, central 68%": (MODEL, "--"),
+        "prior": (PRIOR, "--"),
+        "truth": (BEST, "-"),
+    }
+    if not prior:
+        del lines["prior"]
+    if not truth:
+        del lines["truth"]
+    handles = [
+        Line2D([], [], color=color, linestyle=style, label=label)
+        for label, (color, style) in lines.items()
+    ]
+    if n > 1:
+        # Nothing is above the diagonal.
+        figure.legend(handles=handles, loc="upper right", frameon=False)
+        return
+    (axis,) = figure.axes
+    axis.set_ylim(top=1.8 * axis.get_ylim()[1])
+    axis.legend(handles=handles, loc="upper left", framealpha=1.0, fontsize=7)

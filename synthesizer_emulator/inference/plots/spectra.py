@@ -18,6 +18,7 @@ from synthesizer_emulator.inference.plots.style import (
     DATA,
     MODEL,
     mark_sigma,
+    middle_of,
     panels,
     plot_bands,
 )
@@ -46,21 +47,39 @@ def plot_sed(
         Figure: The figure. Bands hold the central 68% and 95% of the
             posterior; squares are the model in the filters, arrows upper
             limits. An observed spectrum is divided by its calibration.
-            Residuals are from the median, in standard deviations of the
-            data; those of emission lines are at their wavelengths.
+            Residuals are from the median, those of a spectrum from the
+            sample with the largest likelihood, in standard deviations of the
+            data; those of emission lines are at their wavelengths. Of a
+            maximum alone there is one curve, from which residuals are.
     """
     data = posterior.data
-    seds = fit.seds(posterior, n, seed)
+    # All draws of a maximum are the same.
+    seds = fit.seds(
+        posterior, n if posterior.samples.is_posterior else 1, seed
+    )
     lam = seds.lam.to_value("um")
     curves = seds.quantiles(BANDS).to_value("nJy")
     figure, (above, below) = panels()
-    plot_bands(above, lam, curves)
+    plot_bands(above, lam, curves, posterior)
     ends, heights = [], []
     if data.spectrum is not None:
         pixels = np.asarray(data.spectrum.lam) / 1e4
         used = np.asarray(data.spectrum.is_used)
         flux = np.asarray(data.spectrum.flux)
-        flux = flux / posterior.best_model["calibration"]
+        calibration = posterior.best_model["calibration"]
+        bare = posterior.best_model["spectrum"]
+        residuals = flux - bare * calibration
+        residuals = residuals / np.asarray(data.spectrum.error)
+        flux = flux / calibration
+        below.step(
+            pixels,
+            np.where(used, residuals, np.nan),
+            where="mid",
+            color="0.5",
+            linewidth=0.6,
+            label="spectrum",
+            zorder=1,
+        )
         above.step(
             pixels,
             np.where(used, flux, np.nan),
@@ -93,7 +112,7 @@ def plot_sed(
             markersize=8,
             elinewidth=2,
             zorder=3,
-            label="median in filters",
+            label=f"{middle_of(posterior)} in filters",
         )
         _plot_fluxes(above, centres, limits, data.photometry)
         _plot_residuals(
@@ -111,7 +130,6 @@ def plot_sed(
         _plot_residuals(
             below, centres, data.line_fluxes, model[1], "D", "lines"
         )
-        below.legend(frameon=False, fontsize=8)
         ends += [centres.min(), centres.max()]
     low, high = min(ends) / 1.2, max(ends) * 1.2
     inside = (lam > low) & (lam < high)
@@ -119,6 +137,22 @@ def plot_sed(
     _set_heights(above, np.concatenate(heights))
     above.set_ylabel("flux density [nJy]")
     above.legend(frameon=False, fontsize=8)
+    kinds = [
+        kind
+        for kind in (data.photometry, data.line_fluxes, data.spectrum)
+        if kind is not None
+    ]
+    if len(kinds) > 1:
+        # Between the panels, where no points are.
+        below.legend(
+            frameon=False,
+            fontsize=8,
+            ncols=len(kinds),
+            loc="lower right",
+            bbox_to_anchor=(1.0, 1.0),
+            borderaxespad=0.0,
+        )
+    mark_sigma(below)
     below.set_ylabel(r"residual [$\sigma$]")
     below.set_xlabel(r"observed wavelength [$\mu$m]")
     _set_wavelengths(below, low, high)
@@ -265,7 +299,6 @@ def _plot_residuals(
         elinewidth=1,
         label=label,
     )
-    mark_sigma(axis)
 
 
 def _set_heights(axis: Axes, heights: NDArray[np.float64]) -> None:

@@ -8,6 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from synthesizer_emulator.inference.posterior import Posterior
+
 # The colours of models, data, priors and best models or truths.
 MODEL, DATA, PRIOR, BEST = "C0", "black", "C1", "C3"
 
@@ -28,12 +30,27 @@ def panels() -> tuple[Figure, Sequence[Axes]]:
     return figure, axes
 
 
+def middle_of(posterior: Posterior) -> str:
+    """Return what the middle of the curves of a posterior is called."""
+    return "median" if posterior.samples.is_posterior else "most probable"
+
+
 def plot_bands(
-    axis: Axes, x: NDArray[np.float64], curves: NDArray[np.float64]
+    axis: Axes,
+    x: NDArray[np.float64],
+    curves: NDArray[np.float64],
+    posterior: Posterior,
 ) -> None:
-    """Plot the quantiles `BANDS` of curves, (5, n_x)."""
+    """Plot the quantiles `BANDS` of the curves of a posterior, (5, n_x).
+
+    A maximum alone is one curve.
+    """
     lowest, low, middle, high, highest = curves
-    axis.plot(x, middle, color=MODEL, linewidth=0.9, label="median")
+    axis.plot(
+        x, middle, color=MODEL, linewidth=0.9, label=middle_of(posterior)
+    )
+    if not posterior.samples.is_posterior:
+        return
     for bottom, top, alpha, label in (
         (low, high, 0.5, "68%"),
         (lowest, highest, 0.2, "95%"),
