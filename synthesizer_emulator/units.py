@@ -275,11 +275,11 @@ def with_units(plain: Any, units: str | None) -> Any:
 def _joined(name: str, value: Any) -> Any:
     """Convert a list of quantities, or an astropy quantity, to unyt."""
     if _is_astropy(value):
-        return unyt_array.from_astropy(value)
+        return _from_astropy(name, value)
     if not isinstance(value, list | tuple):
         return value
     quantities = [
-        unyt_array.from_astropy(item) if _is_astropy(item) else item
+        _from_astropy(name, item) if _is_astropy(item) else item
         for item in value
     ]
     if not any(isinstance(item, unyt_array) for item in quantities):
@@ -289,6 +289,18 @@ def _joined(name: str, value: Any) -> Any:
     except IterableUnitCoercionError as error:
         raise IncorrectUnits(
             f"{name} must have units of the same dimensions, got {value}."
+        ) from error
+
+
+def _from_astropy(name: str, value: Any) -> unyt_array:
+    """Convert an astropy quantity to unyt."""
+    try:
+        return unyt_array.from_astropy(value)
+    except AttributeError as error:
+        raise IncorrectUnits(
+            f"{name} must be in linear units, got {value.unit}. Convert "
+            "magnitudes to flux densities, e.g. with astropy's "
+            ".to('nJy')."
         ) from error
 
 

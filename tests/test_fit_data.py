@@ -1,13 +1,14 @@
 """Photometry, lines and a spectrum of one galaxy, fitted together."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from conftest import LINE_IDS
 from scipy import stats
 from synthesizer.emission_models import NebularEmission
-from synthesizer.exceptions import InconsistentArguments
+from synthesizer.exceptions import InconsistentArguments, IncorrectUnits
 from unyt import Myr, W, angstrom, cm, erg, m, nJy, s
 
 from synthesizer_emulator.inference import (
@@ -168,6 +169,39 @@ def test_known_values_of_any_prior(emulated):
             fit.points({name: value})
 
 
+def test_known_values_have_units(emulated):
+    fit = make_fit(emulated, redshift=0.1)
+    name = "spectrum/sigma_v"
+    points, _ = fit.points({name: 2e5 * m / s})
+    np.testing.assert_allclose(fit.parameters(points)[name], 200.0, rtol=1e-9)
+    with pytest.raises(IncorrectUnits, match=r"sigma_v.*km/s"):
+        fit.points({name: 200.0 * angstrom})
+    with pytest.raises(InconsistentArguments, match=r"must be a number"):
+        fit.points({name: "200"})
+
+
+@pytest.mark.slow
+def test_the_chi_squared_has_the_spectrum(fit, data):
+    """A spectrum with half the errors has four times the chi-squared."""
+    _, _, spectrum = data
+    sharper = replace(spectrum, error=0.25 * spectrum.error)
+    options = {"n_live": 50, "n_eff": 100, "progress": False}
+    posterior = fit.run(spectrum, **options)
+    best = posterior.best_model["spectrum"]
+    expected = np.sum(((spectrum.flux - best) / spectrum.error) ** 2)
+    np.testing.assert_allclose(posterior.chi_squared, expected, rtol=1e-4)
+    assert not any("spectrum" in text for text in posterior.warnings)
+    wrong = fit.run(sharper, **options)
+    assert any("each of its 40 pixels" in text for text in wrong.warnings)
+
+
+def test_spectra_sharper_than_the_grid_are_warned_of(fit):
+    lam = np.geomspace(5000.0, 6500.0, 40)
+    flux = np.ones(40) * nJy
+    with pytest.warns(RuntimeWarning, match=r"wavelengths of the\s+grid"):
+        fit.data(Spectrum.from_fluxes(lam, flux, flux, 1e4))
+
+
 def test_units_of_lines():
     fluxes = LineFluxes.from_fluxes(
         [1e-19 * W / m**2, 2e-16 * erg / s / cm**2],
@@ -198,7 +232,7 @@ def test_bad_data(emulated, fit, data):
     for call, message in (
         (lambda: fit.data([]), r"must not be empty"),
         (lambda: fit.data([photometry] * 2), r"at most one each"),
-        (lambda: fit.data({"g": 1.0}), r"at most one each of.*got str"),
+        (lambda: fit.data({"g": 1.0}), r"Fit.photometry.*got a dict"),
         (lambda: only_bands.line_fluxes([1.0], [1.0]), r"has no lines"),
         (lambda: only_bands.data(spectrum), r"no parameters of a spectrum"),
         (lambda: make_fit(emulated, spectrum={}), r"sigma_v"),

@@ -1,5 +1,8 @@
 """Posteriors of galaxies, against closed forms and brute force."""
 
+from dataclasses import replace
+
+import astropy.units as u
 import numpy as np
 import pytest
 from astropy.cosmology import Planck18
@@ -14,7 +17,7 @@ from synthesizer_emulator.inference import Fit, Photometry, plot_corner
 from synthesizer_emulator.inference.nested import nested
 from synthesizer_emulator.inference.posterior import weighted_quantiles
 from synthesizer_emulator.inference.target import Target
-from synthesizer_emulator.library import History, LogUniform, Uniform
+from synthesizer_emulator.library import History, LogUniform, StudentT, Uniform
 
 CODES = ("blue", "green", "red")
 
@@ -181,6 +184,14 @@ def test_a_floor_adds_in_quadrature():
         ([1.0, 2, 3], [1.0, 0, 3], InconsistentArguments, r"green: 0 nJy"),
         ([1.0, 2, 3], [1.0, 1, np.nan], InconsistentArguments, r"red: nan"),
         ([np.nan] * 3, [1.0] * 3, InconsistentArguments, r"At least one"),
+        (
+            [np.inf, 2, 3],
+            [1.0] * 3,
+            InconsistentArguments,
+            r"infinity in",
+        ),
+        (["a", 2, 3], [1.0] * 3, InconsistentArguments, r"must be numbers"),
+        ([22, 22, 22] * u.ABmag, [1.0] * 3, IncorrectUnits, r"Convert magni"),
         ([1.0, 2, 3] * yr, [1.0] * 3, IncorrectUnits, r"fluxes"),
     ],
 )
@@ -211,9 +222,44 @@ def test_bad_fits(emulated, filters, fit, data):
         fit.run(data, nlive=100)
     with pytest.raises(InconsistentArguments, match=r"got redshift=None"):
         make_fit(emulated, filters, redshift=None)
+    with pytest.raises(InconsistentArguments, match=r"seed"):
+        fit.run(data, seed="a")
+    with pytest.raises(InconsistentArguments, match=r"n_live.*10"):
+        fit.run(data, n_live=1)
+    with pytest.raises(InconsistentArguments, match=r"Use Fit.run for one"):
+        fit.run_many(data)
+    others = ("blue", "green", "ruby")
+    of_others = Photometry.from_fluxes([1.0] * 3, [1.0] * 3, others)
+    with pytest.raises(InconsistentArguments, match=r"got blue, green, ruby"):
+        fit.run(of_others)
     two = Photometry.from_fluxes([1.0, 2.0], [1.0, 2.0], CODES[:2])
     with pytest.raises(InconsistentArguments, match=r"in the 3 filters"):
         fit.run(two)
+
+
+@pytest.mark.slow
+def test_a_search_without_end_stops(fit, data):
+    """No model is near fluxes with far too small errors."""
+    tiny = replace(data, error=1e-7 * data.error)
+    posterior = fit.run(
+        tiny, n_live=50, n_eff=100, max_evaluations=2000, progress=False
+    )
+    assert not posterior.is_converged
+    assert "increase max_evaluations" in posterior.warnings[0]
+
+
+def test_stars_older_than_the_universe_are_warned_of(emulated, filters):
+    ages = {"max_age": Uniform(5.0, 13.0, units="Gyr")}
+    for history, name in (
+        (History("Constant", ages), "max_age"),
+        (
+            History("Continuity", {"logsfr_ratios": StudentT(0, 0.3, size=2)}),
+            "agebins",
+        ),
+    ):
+        fit = make_fit(emulated, filters, sf_hist=history, redshift=5.0)
+        with pytest.warns(RuntimeWarning, match=rf"'{name}' is beyond"):
+            fit.check()
 
 
 def test_the_fit_of_a_library(fit, data):

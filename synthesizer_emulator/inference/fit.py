@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from synthesizer.emission_models import EmissionModel
 from synthesizer.exceptions import InconsistentArguments
 from synthesizer.instruments import FilterCollection
+from synthesizer.synth_warnings import warn
 
 from synthesizer_emulator.galaxies.model import GalaxyModel
 from synthesizer_emulator.galaxies.translate import TOLERANCE
@@ -42,21 +43,25 @@ from synthesizer_emulator.inference.point_galaxies import PointGalaxies
 from synthesizer_emulator.inference.posterior import Posterior
 from synthesizer_emulator.inference.samples import Samples
 from synthesizer_emulator.inference.spectrograph import Spectrograph
-from synthesizer_emulator.inference.spectrum import Spectrum
+from synthesizer_emulator.inference.spectrum import LIGHT, Spectrum
 from synthesizer_emulator.inference.target import Target, at_point, in_batches
 from synthesizer_emulator.library.draws import Draws
 from synthesizer_emulator.library.history import History
 from synthesizer_emulator.library.library import Library
 from synthesizer_emulator.library.parameters import (
+    GALAXY,
     REDSHIFT,
+    SF_HIST,
     SPECTRUM,
     Parameters,
     PriorLike,
 )
+from synthesizer_emulator.units import in_units
 from synthesizer_emulator.validation import (
     check_choice,
     check_keys,
     check_names,
+    check_whole,
     nearest,
 )
 
@@ -96,6 +101,9 @@ _OF_SPECTRUM = tuple(signature(Spectrum.log_likelihood).parameters)[2:]
 
 # Those that the calibration depends on.
 _OF_CALIBRATION = tuple(signature(Spectrum.calibration).parameters)[2:]
+
+# The parameters of histories that are ages of stars.
+_AGES = ("max_age", "peak_age", "min_age")
 
 # The galaxies drawn to check that the priors are within the grid.
 _CHECKED = 4096
@@ -360,6 +368,12 @@ class Fit:
         found: dict[str, Any] = {}
         items: list[Any] = [*given] if isinstance(given, Iterable) else [given]
         for item in items:
+            if isinstance(item, str):
+                raise InconsistentArguments(
+                    "The data must be made with Fit.photometry, "
+                    "Fit.line_fluxes or Spectrum.from_fluxes, got a "
+                    f"{type(given).__name__}."
+                )
             kind = kinds.get(type(item))
             if kind is None or kind in found:
                 raise InconsistentArguments(
@@ -371,12 +385,12 @@ class Fit:
         if not found:
             raise InconsistentArguments("The data must not be empty, got [].")
         for kind in found.keys() - {"spectrum"}:
-            codes, n = self._codes(kind), len(found[kind].flux)
-            if n != len(codes):
+            codes, given_codes = self._codes(kind), found[kind].codes
+            if given_codes != codes:
                 raise InconsistentArguments(
                     f"The data must be in the {len(codes)} "
                     f"{found[kind].element}s of the fit, {', '.join(codes)}; "
-                    f"got {n}. Make them with Fit.{kind}."
+                    f"got {', '.join(given_codes)}. Make them with Fit.{kind}."
                 )
         if "spectrum" in found:
             found["spectrograph"] = self._spectrograph(found["spectrum"])
@@ -405,8 +419,8 @@ class Fit:
         """Return points of the hypercube with known values of parameters.
 
         Args:
-            known (Mapping): The values by the names of parameters, in the
-                units of their priors, (n,).
+            known (Mapping): The values by the names of parameters, with units
+                or in those of their priors, (n,).
 
         Returns:
             tuple: The points, (n, d), whose other coordinates are one half;
@@ -416,10 +430,10 @@ class Fit:
             InconsistentArguments: If a name is not that of a parameter with
                 one number per galaxy, its prior depends on others, or a value
                 is beyond its prior.
+            IncorrectUnits: If a value has wrong units.
         """
         values = {
-            name: np.atleast_1d(np.asarray(value, np.float64))
-            for name, value in known.items()
+            name: self._plain(name, value) for name, value in known.items()
         }
         n = len(next(iter(values.values()), np.empty(1)))
         points = np.full((n, self.dimensions), 0.5)
@@ -440,8 +454,9 @@ class Fit:
         Returns:
             dict: `photometry` (nJy) in the filters, `line_fluxes`
                 (erg/s/cm^2) of the lines, and `spectrum` (nJy) at the pixels
-                of the data with the `calibration` that multiplies it,
-                (n, ...); those that the fit has.
+                of the data, with the `calibration` that multiplies it and the
+                errors of the data, `spectrum_error`, (n, ...); those that the
+                fit has.
         """
         whole = Data() if data is None else self.data(data)
         arguments = self._arguments(whole)
@@ -636,6 +651,12 @@ class Fit:
             UnmetDependency: If the sampler is not installed.
         """
         options = sampler_options(method, options)
+        check_whole("seed", seed, 0)
+        if isinstance(data, Data | Photometry | LineFluxes | Spectrum):
+            raise InconsistentArguments(
+                "run_many needs the data of several galaxies in a list, got "
+                f"{type(data).__name__}. Use Fit.run for one galaxy."
+            )
         known = [{}] * len(data) if known is None else known
         if not data or len(known) != len(data):
             raise InconsistentArguments(
@@ -656,6 +677,9 @@ class Fit:
         ]
         for target in targets:
             target.check()
+        jumps = [self._jumps(method, target) for target in targets]
+        if any(jumps):
+            warn(next(filter(None, jumps))[0])
         seeds = [seed + i for i in range(len(data))]
         if method in _OF_MANY:
             found = _OF_MANY[method](
@@ -669,8 +693,13 @@ class Fit:
                 for target, one in zip(targets, seeds, strict=True)
             ]
         return [
-            self.posterior(target, self._warned(method, target, samples))
-            for target, samples in zip(targets, found, strict=True)
+            self.posterior(
+                target,
+                replace(samples, warnings=(*samples.warnings, *jump)),
+            )
+            for target, samples, jump in zip(
+                targets, found, jumps, strict=True
+            )
         ]
 
     def train(
@@ -739,6 +768,7 @@ class Fit:
         """
         self.library.check()
         self.library.sampler.check_inside("refuse", remedy="")
+        self._check_ages()
 
     def posterior(self, target: Target, samples: Samples) -> Posterior:
         """Return the posterior of one galaxy from its samples.
@@ -768,10 +798,8 @@ class Fit:
             prior=self.parameters(self._prior(points[0], is_free)),
         )
 
-    def _warned(
-        self, method: str, target: Target, samples: Samples
-    ) -> Samples:
-        """Return samples with a warning if they need smoother photometry."""
+    def _jumps(self, method: str, target: Target) -> tuple[str, ...]:
+        """Return a warning if a sampler needs smoother photometry."""
         bands = self.library.model.bands
         free = [self.names[i] for i in np.asarray(target.arguments.free)]
         if (
@@ -781,12 +809,31 @@ class Fit:
             or bands is None
             or not bands.bands
         ):
-            return samples
-        warning = (
+            return ()
+        return (
             f"The photometry jumps with the redshift, which '{method}' can't "
-            "follow: use Fit(integration='exact')."
+            "follow: use Fit(integration='exact').",
         )
-        return replace(samples, warnings=(*samples.warnings, warning))
+
+    def _check_ages(self) -> None:
+        """Warn if some galaxies of the priors are older than the Universe."""
+        parameters = self.library.parameters
+        plain, _ = parameters.draw(self.library.draws, slice(0, _CHECKED))
+        age = parameters.age_of_universe(plain[GALAXY][REDSHIFT])
+        ages = {k: v for k, v in plain[SF_HIST].items() if k in _AGES}
+        bins = self.library.sampler.common[SF_HIST].get("agebins")
+        if bins is not None:
+            ages["agebins"] = np.full(1, 10.0 ** np.max(bins))
+        for name, values in ages.items():
+            # The polynomial of the age of the Universe rounds.
+            older = float(np.mean(values > 1.001 * age))
+            if older > 0.0:
+                warn(
+                    f"'{name}' is beyond the age of the Universe for "
+                    f"{older:.0%} of the galaxies of the priors, with stars "
+                    "that formed before the Big Bang. Give it as a fraction, "
+                    "of='age_of_universe', or narrow its prior."
+                )
 
     def _codes(self, kind: str) -> tuple[str, ...]:
         """Return the codes of a kind of data; raise if the fit has none."""
@@ -814,9 +861,12 @@ class Fit:
                 "outlier_fraction. Give 'coefficients' a prior, or make the "
                 "Spectrum without calibration_degree."
             )
+        lam = np.asarray(self.library.model.emission.lam, np.float64)
+        if self.resolution is None:
+            _check_sampled(spectrum, lam)
         return Spectrograph.from_spectrum(
             spectrum,
-            np.asarray(self.library.model.emission.lam, np.float64),
+            lam,
             self.resolution,
             _range(self.library.parameters, REDSHIFT),
             _range(self.of_spectrum, SIGMA_V),
@@ -873,15 +923,18 @@ class Fit:
     ) -> dict[str, Array]:
         """Return the model of the data at one point of the hypercube."""
         model, others = self._model(arguments, point)
-        if "spectrum" in model:
-            assert arguments.data.spectrum is not None
+        if arguments.data.spectrum is not None and "spectrum" in model:
             of_calibration = {
                 name: value
                 for name, value in others.items()
                 if name in _OF_CALIBRATION
             }
-            model["calibration"] = arguments.data.spectrum.calibration(
-                model["spectrum"], **of_calibration
+            spectrum, at_pixels = arguments.data.spectrum, model["spectrum"]
+            model["calibration"] = spectrum.calibration(
+                at_pixels, **of_calibration
+            )
+            model["spectrum_error"] = spectrum.errors(
+                at_pixels, **of_calibration
             )
         return model
 
@@ -921,6 +974,16 @@ class Fit:
         density = self.library.parameters.log_density(whole[:, :n])
         density += self.of_spectrum.log_density(whole[:, n:])
         return density[0]
+
+    def _plain(self, name: str, value: Any) -> NDArray[np.float64]:
+        """Return known values of a parameter in the units of its prior."""
+        self._dimension(name)
+        numbers = in_units(f"Known '{name}'", value, self.units[name])
+        if np.asarray(numbers).dtype.kind not in "iuf":
+            raise InconsistentArguments(
+                f"Known '{name}' must be a number, got {value!r}."
+            )
+        return np.atleast_1d(np.asarray(numbers, np.float64))
 
     def _dimension(self, name: str) -> int:
         """Return the dimension of a parameter with one number per galaxy."""
@@ -963,6 +1026,21 @@ class Fit:
             low = np.where(is_below, middle, low)
             high = np.where(is_below, high, middle)
         return 0.5 * (low + high)
+
+
+def _check_sampled(spectrum: Spectrum, lam: NDArray[np.float64]) -> None:
+    """Warn if an observed spectrum is sharper than wavelengths of the grid."""
+    data = np.sqrt(np.asarray(spectrum.variance))[np.asarray(spectrum.is_used)]
+    observed = np.asarray(spectrum.lam, np.float64)
+    inside = (lam > 0.1 * observed.min()) & (lam < observed.max())
+    step = float(np.median(np.diff(np.log(lam[inside]))))
+    if data.min() < step / 2.0:
+        warn(
+            f"The spectrum resolves {data.min() * LIGHT:.0f} km/s (standard "
+            f"deviation), but the wavelengths of the grid are "
+            f"{step * LIGHT:.0f} km/s apart. Give the resolution of the grid "
+            "to the fit, or use a grid of more wavelengths."
+        )
 
 
 def _range(parameters: Parameters, name: str) -> tuple[float, float]:

@@ -1,7 +1,7 @@
 """Independent measurements with Gaussian errors, and upper limits."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
 import jax.numpy as jnp
@@ -27,12 +27,15 @@ class Measurements:
         error (Array): Their standard deviations, one where missing, (n,).
         is_observed (Array): Whether there is a measurement or a limit, (n,).
         is_limit (Array): Whether the value is an upper limit, (n,).
+        codes (tuple of str): The codes of the filters, or the ids of the
+            lines.
     """
 
     flux: Float[Array, "..."]
     error: Float[Array, "..."]
     is_observed: Bool[Array, "..."]
     is_limit: Bool[Array, "..."]
+    codes: tuple[str, ...] = field(metadata={"static": True})
 
     # The units of the values, and what is measured, for messages.
     units: ClassVar[str]
@@ -82,7 +85,14 @@ class Measurements:
         )
         cls._check_codes("upper_limits", limits, codes)
         check_number("floor", floor, 0.0)
-        observed = np.isfinite(flux)
+        observed = ~np.isnan(flux)
+        infinite = np.asarray(codes)[np.isinf(flux)]
+        if len(infinite):
+            raise InconsistentArguments(
+                f"Each {cls.quantity} must be finite, got infinity in "
+                f"{', '.join(infinite)}. Leave out each {cls.element} without "
+                "measurement, or give it as NaN."
+            )
         if not observed.any():
             raise InconsistentArguments(
                 f"At least one {cls.element} must have a {cls.quantity}, got "
@@ -107,6 +117,7 @@ class Measurements:
             is_limit=jnp.asarray(
                 observed & np.isin(codes, np.array(limits, str))
             ),
+            codes=tuple(codes),
         )
 
     def log_likelihood(self, model: Float[Array, " n"]) -> Float[Array, ""]:
@@ -159,7 +170,14 @@ class Measurements:
                 for code in codes
             ]
             return np.array(numbers, np.float64)
-        found = np.asarray(in_units(name, values, cls.units), np.float64)
+        try:
+            found = np.asarray(in_units(name, values, cls.units), np.float64)
+        except (TypeError, ValueError) as error:
+            raise InconsistentArguments(
+                f"{name} must be numbers, in the order of the {cls.element}s "
+                f"{', '.join(codes)}, or a mapping by their names; got "
+                f"{values!r}."
+            ) from error
         if found.shape != (len(codes),):
             raise InconsistentArguments(
                 f"{name} must be one number for each of the {len(codes)} "

@@ -19,6 +19,9 @@ _NETWORK = {
     "tol": 1e-6,
 }
 
+# The fewest live points.
+_FEWEST = 10
+
 # The smallest logarithm of a likelihood, in place of minus infinity.
 _IMPOSSIBLE = -1e100
 
@@ -33,6 +36,7 @@ def nested(
     n_live: int = 500,
     n_eff: int = 2000,
     batch_size: int = 256,
+    max_evaluations: int = 500_000,
     progress: bool = False,
 ) -> Samples:
     """Sample a posterior and compute its evidence.
@@ -44,6 +48,9 @@ def nested(
             several separate maxima.
         n_eff (int): The effective number of samples to reach.
         batch_size (int): The number of points evaluated at a time.
+        max_evaluations (int): The number of evaluations of the likelihood
+            after which to stop, with a warning, as if no model is near the
+            data.
         progress (bool): Print the progress of the run.
 
     Returns:
@@ -53,12 +60,13 @@ def nested(
         UnmetDependency: If nautilus is not installed.
         InconsistentArguments: If an option is not a positive whole number.
     """
-    for name, value in (
-        ("n_live", n_live),
-        ("n_eff", n_eff),
-        ("batch_size", batch_size),
+    for name, value, least in (
+        ("n_live", n_live, _FEWEST),
+        ("n_eff", n_eff, 1),
+        ("batch_size", batch_size, 1),
+        ("max_evaluations", max_evaluations, 1),
     ):
-        check_whole(name, value, 1)
+        check_whole(name, value, least)
     check_whole("seed", seed, 0)
     try:
         from nautilus import Sampler
@@ -90,7 +98,9 @@ def nested(
     # Its small networks are slower on several threads.
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "lbfgs failed to converge")
-        reached = sampler.run(n_eff=n_eff, verbose=progress)
+        reached = sampler.run(
+            n_eff=n_eff, n_like_max=max_evaluations, verbose=progress
+        )
     points, log_weights, values = sampler.posterior()
     # Most of the explored points do not count.
     kept = (log_weights > log_weights.max() + _NEGLIGIBLE) & (
@@ -106,5 +116,11 @@ def nested(
             "evaluations": int(sampler.n_like),
             "effective_size_of_sampler": float(sampler.n_eff),
         },
-        warnings=() if reached else ("The sampler stopped early.",),
+        warnings=()
+        if reached
+        else (
+            f"The sampler stopped after {sampler.n_like} evaluations: the "
+            "posterior is too small a part of the prior. Check the data and "
+            "their errors, or increase max_evaluations.",
+        ),
     )

@@ -38,6 +38,7 @@ DIMS: Mapping[str, str] = {
     "photometry": "band",
     "line_fluxes": "line",
     "spectrum": "pixel",
+    "spectrum_error": "pixel",
     "calibration": "pixel",
 }
 
@@ -46,6 +47,7 @@ _UNITS: Mapping[str, str] = {
     "photometry": Photometry.units,
     "line_fluxes": LineFluxes.units,
     "spectrum": "nJy",
+    "spectrum_error": "nJy",
 }
 
 # The classes of the data with independent errors.
@@ -250,6 +252,7 @@ def read_data(dataset: "Dataset") -> Data:
                 **pair,
                 is_observed=jnp.asarray(seen),
                 is_limit=jnp.asarray(limit),
+                codes=tuple(map(str, dataset[DIMS[kind]].values)),
             )
             continue
         others = {

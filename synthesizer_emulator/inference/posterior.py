@@ -45,6 +45,9 @@ _EDGE, _AT_EDGE = 0.02, 1.0 / 3.0
 # The smallest probability of as large a chi-squared of a fit to be trusted.
 _UNLIKELY = 1e-3
 
+# The largest chi-squared for each pixel of a fit to be trusted.
+_LARGE = 2.0
+
 # The number of samples with equal weights in a file.
 _DRAWS = 4000
 
@@ -69,7 +72,8 @@ class Posterior:
             the same names.
         best_model (dict): The model at the largest likelihood among the
             samples, likewise; and the `spectrum` (nJy) at the pixels of the
-            data, before its multiplication by the `calibration`, (n_pixels,).
+            data, before its multiplication by the `calibration`, and their
+            errors with jitter, `spectrum_error`, (n_pixels,).
         prior (dict): The parameters, and the derived quantities, at points
             drawn from the prior by name, (n_prior, ...).
         derived (dict): The derived quantities at the points by name, (n,),
@@ -151,15 +155,25 @@ class Posterior:
                     )
 
     def _poor_fit(self) -> Iterator[str]:
-        """Yield a warning if no model fits the fluxes."""
+        """Yield a warning if no model fits the fluxes, or the spectrum."""
+        if self.data.spectrum is not None:
+            n = int(self.data.spectrum.is_used.sum())
+            reduced = self._chi_squared_of_spectrum / n
+            if reduced > _LARGE:
+                yield (
+                    "No model in the prior fits the spectrum: chi-squared is "
+                    f"{reduced:.2g} for each of its {n} pixels. Check the "
+                    "errors, mask pixels, or give 'error_scale' a prior."
+                )
         # A spectrum determines parameters without the fluxes.
         fitted = 0 if self.data.spectrum is not None else self.is_free.sum()
         free = max(self._n_fluxes - int(fitted), 1)
-        p = float(chi2.sf(self.chi_squared, free))
+        chi_squared = self._chi_squared_of_fluxes
+        p = float(chi2.sf(chi_squared, free))
         if p < _UNLIKELY:
             yield (
                 f"No model in the prior fits the data: chi-squared is "
-                f"{self.chi_squared:.1f} for {self._n_fluxes} fluxes (p = "
+                f"{chi_squared:.1f} for {self._n_fluxes} fluxes (p = "
                 f"{p:.1g}). Check the errors, or widen the model."
             )
 
@@ -201,11 +215,25 @@ class Posterior:
     def chi_squared(self) -> float:
         """The sum of squared residuals in sigma of the best sample.
 
-        Over measured fluxes, without upper limits and spectra.
+        Over measured fluxes, without upper limits, and the pixels of a
+        spectrum that are used.
         """
+        return self._chi_squared_of_fluxes + self._chi_squared_of_spectrum
+
+    @property
+    def _chi_squared_of_fluxes(self) -> float:
         return sum(
             getattr(self.data, kind).chi_squared(self.best_model[kind])
             for kind in self._fluxes
+        )
+
+    @property
+    def _chi_squared_of_spectrum(self) -> float:
+        spectrum, model = self.data.spectrum, self.best_model
+        if spectrum is None:
+            return 0.0
+        return spectrum.chi_squared(
+            model["spectrum"], model["calibration"], model["spectrum_error"]
         )
 
     @property

@@ -291,6 +291,32 @@ class Spectrum:
         log_norm += 2.0 * jnp.log(jnp.diagonal(factor)).sum()
         return -0.5 * (squares + log_norm)
 
+    def errors(
+        self,
+        model: Float[Array, " n"],
+        error_scale: ArrayLike = 1.0,
+        jitter: ArrayLike = 0.0,
+    ) -> Float[Array, " n"]:
+        """Return the standard deviations of the pixels of a model, (n,).
+
+        The arguments are those of `log_likelihood`.
+        """
+        _, variance = _expected(self, model, error_scale, jitter)
+        return jnp.sqrt(variance)
+
+    def chi_squared(
+        self,
+        model: NDArray[np.float64],
+        calibration: NDArray[np.float64],
+        errors: NDArray[np.float64],
+    ) -> float:
+        """Return the sum of squared residuals of the pixels that are used.
+
+        The errors are those of `errors`.
+        """
+        residuals = (np.asarray(self.flux) - model * calibration) / errors
+        return float(np.sum(np.square(residuals[np.asarray(self.is_used)])))
+
     def mock(
         self,
         model: NDArray[np.float64],

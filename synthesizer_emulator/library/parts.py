@@ -408,11 +408,24 @@ def bad_galaxies(indices: NDArray) -> InconsistentArguments:
 
 
 def differences(first: Parts, *others: Parts) -> list[str]:
-    """Return the names of the inputs in which libraries differ."""
+    """Return the names of the inputs in which libraries differ.
+
+    Those of inputs that are mappings follow in brackets.
+    """
     inputs = [{"n": parts.n, **parts.about} for parts in (first, *others)]
-    names = dict.fromkeys(name for about in inputs for name in about)
     return [
-        name
-        for name in names
-        if len({json.dumps(about.get(name)) for about in inputs}) > 1
+        f"{name} ({', '.join(_differing(values))})"
+        if all(isinstance(value, Mapping) for value in values)
+        else name
+        for name in _differing(inputs)
+        for values in [[about.get(name) for about in inputs]]
+    ]
+
+
+def _differing(mappings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the keys of which the values of mappings differ."""
+    return [
+        key
+        for key in dict.fromkeys(k for mapping in mappings for k in mapping)
+        if len({json.dumps(mapping.get(key)) for mapping in mappings}) > 1
     ]
