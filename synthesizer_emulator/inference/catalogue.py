@@ -54,8 +54,6 @@ class Catalogue:
         ids (np.ndarray): The ids of the galaxies, integers or strings, (n,).
         data (Mapping): The data by kind, `photometry` and `line_fluxes`,
             whose arrays have one row per galaxy, (n, n_codes).
-        codes (Mapping): The codes of the filters and the ids of the lines, by
-            the same names.
         known (Mapping): Values of parameters that are known, such as
             spectroscopic redshifts, by the names of the parameters, (n,);
             NaN where unknown.
@@ -72,7 +70,6 @@ class Catalogue:
 
     ids: NDArray
     data: Mapping[str, Measurements]
-    codes: Mapping[str, tuple[str, ...]]
     known: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
     @classmethod
@@ -212,7 +209,7 @@ class Catalogue:
             name: _known_values(columns, ids, column)
             for name, column in known.items()
         }
-        return cls(ids, data, codes, values)
+        return cls(ids, data, values)
 
     def __len__(self) -> int:
         """The number of galaxies."""
@@ -236,6 +233,11 @@ class Catalogue:
             for kind, codes in self.codes.items()
         ]
         return f"{len(self)} galaxies, {' and '.join(kinds)}"
+
+    @property
+    def codes(self) -> dict[str, tuple[str, ...]]:
+        """The codes of the filters and the ids of the lines, by kind."""
+        return {kind: of_kind.codes for kind, of_kind in self.data.items()}
 
     @property
     def digest(self) -> str:
@@ -325,12 +327,15 @@ class Catalogue:
         return replace(
             self,
             data={
-                kind: jax.tree.map(
-                    lambda array, kind=kind: array[:, order[kind]], of_kind
+                kind: replace(
+                    jax.tree.map(
+                        lambda array, kind=kind: array[:, order[kind]],
+                        of_kind,
+                    ),
+                    codes=tuple(codes[kind]),
                 )
                 for kind, of_kind in self.data.items()
             },
-            codes={kind: tuple(codes[kind]) for kind in self.codes},
         )
 
 
@@ -490,7 +495,7 @@ def _measurements(
         "is_observed": observed,
         "is_limit": observed & np.stack(limit, axis=1),
     }
-    return kind(**arrays)
+    return kind(**arrays, codes=tuple(pairs))
 
 
 def _known_values(columns: _Columns, ids: NDArray, name: str) -> Any:

@@ -412,13 +412,15 @@ def differences(first: Parts, *others: Parts) -> list[str]:
 
     Those of inputs that are mappings follow in brackets.
     """
-    inputs = [{"n": parts.n, **parts.about} for parts in (first, *others)]
+    inputs: list[Mapping[str, Any]] = [
+        {"n": parts.n, **parts.about} for parts in (first, *others)
+    ]
     return [
         f"{name} ({', '.join(_differing(values))})"
-        if all(isinstance(value, Mapping) for value in values)
+        if all(isinstance(value, dict) for value in values)
         else name
         for name in _differing(inputs)
-        for values in [[about.get(name) for about in inputs]]
+        for values in [[about[name] for about in inputs if name in about]]
     ]
 
 
