@@ -429,7 +429,7 @@ def test_other_fits_are_refused(fit, galaxies, quick, emulated, tmp_path):
     other = make_fit(emulated, redshift=Uniform(0.1, 1.2))
     with pytest.raises(
         InconsistentArguments,
-        match=r"parts of another catalogue.*: parameters, quantiles",
+        match=r"another catalogue.*: parameters \(parameters/redshift\)",
     ):
         run(other, galaxies, path)
     brighter = galaxies.copy()
