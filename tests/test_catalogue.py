@@ -30,7 +30,7 @@ from synthesizer_emulator.inference.catalogue_fit import (
     suited,
 )
 from synthesizer_emulator.inference.config import FitConfig
-from synthesizer_emulator.inference.fit import SAMPLERS
+from synthesizer_emulator.inference.samplers import SAMPLERS
 from synthesizer_emulator.inference.samples import Samples
 from synthesizer_emulator.library import History, LogUniform, Uniform
 

@@ -156,7 +156,7 @@ def test_known_values_are_not_sampled(fit, data, tmp_path):
 
 def test_known_values_of_any_prior(emulated):
     fit = make_fit(emulated, redshift=Normal(0.1, 0.05, low=0.0, high=0.2))
-    points, free = fit.points({"redshift": [0.05, 0.12]})
+    points, free = fit.hypercube.points({"redshift": [0.05, 0.12]})
     np.testing.assert_allclose(
         fit.parameters(points)["redshift"], [0.05, 0.12], rtol=1e-9
     )
@@ -166,18 +166,18 @@ def test_known_values_of_any_prior(emulated):
         ("redshif", 0.1, r"Did you mean 'redshift'"),
     ):
         with pytest.raises(InconsistentArguments, match=message):
-            fit.points({name: value})
+            fit.hypercube.points({name: value})
 
 
 def test_known_values_have_units(emulated):
     fit = make_fit(emulated, redshift=0.1)
     name = "spectrum/sigma_v"
-    points, _ = fit.points({name: 2e5 * m / s})
+    points, _ = fit.hypercube.points({name: 2e5 * m / s})
     np.testing.assert_allclose(fit.parameters(points)[name], 200.0, rtol=1e-9)
     with pytest.raises(IncorrectUnits, match=r"sigma_v.*km/s"):
-        fit.points({name: 200.0 * angstrom})
+        fit.hypercube.points({name: 200.0 * angstrom})
     with pytest.raises(InconsistentArguments, match=r"must be a number"):
-        fit.points({name: "200"})
+        fit.hypercube.points({name: "200"})
 
 
 @pytest.mark.slow

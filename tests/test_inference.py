@@ -248,6 +248,24 @@ def test_a_search_without_end_stops(fit, data):
     assert "increase max_evaluations" in posterior.warnings[0]
 
 
+def test_a_likelihood_that_hardly_varies_needs_no_search():
+    """The evidence is a product of integrals of Gaussians."""
+    mean, sigma = np.array([0.3, 0.7]), 0.6
+
+    def log_likelihood(arguments, point):
+        return norm.logpdf(point, mean, sigma).sum()
+
+    samples = nested(Target(log_likelihood, (), 2), n_eff=2000)
+    assert samples.diagnostics["evaluations"] < 20_000
+    ends = (np.array([[0.0], [1.0]]) - mean) / sigma
+    expected = np.log(np.diff(stats.norm.cdf(ends), axis=0)).sum()
+    assert abs(samples.log_evidence - expected) < 0.01
+    means = stats.truncnorm(*ends, mean, sigma).mean()
+    found = samples.weights @ samples.points
+    np.testing.assert_allclose(found, means, atol=0.01)
+    assert samples.effective_size > 2000
+
+
 def test_stars_older_than_the_universe_are_warned_of(emulated, filters):
     ages = {"max_age": Uniform(5.0, 13.0, units="Gyr")}
     for history, name in (

@@ -14,10 +14,10 @@ from synthesizer.emission_models import IncidentEmission
 from synthesizer.exceptions import InconsistentArguments
 
 from synthesizer_emulator.inference import Fit, Posterior, plot_corner
-from synthesizer_emulator.inference.fit import SAMPLERS
 from synthesizer_emulator.inference.most_probable import most_probable
 from synthesizer_emulator.inference.nss import nss, nss_of_many
 from synthesizer_emulator.inference.nuts import nuts, nuts_of_many
+from synthesizer_emulator.inference.samplers import SAMPLERS
 from synthesizer_emulator.inference.samples import Samples
 from synthesizer_emulator.inference.target import Target
 from synthesizer_emulator.library import History, LogUniform, Normal, Uniform

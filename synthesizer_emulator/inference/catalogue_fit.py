@@ -19,7 +19,7 @@ from synthesizer.exceptions import InconsistentArguments, UnmetDependency
 from synthesizer_emulator.digests import digest, json_digest
 from synthesizer_emulator.files.locks import exclusive
 from synthesizer_emulator.inference.catalogue import Catalogue
-from synthesizer_emulator.inference.fit import Fit, sampler_options
+from synthesizer_emulator.inference.fit import Fit
 from synthesizer_emulator.inference.posterior import QUANTILES, Posterior
 from synthesizer_emulator.inference.results import (
     CATALOGUE,
@@ -37,6 +37,7 @@ from synthesizer_emulator.inference.results import (
     results_folder,
     results_path,
 )
+from synthesizer_emulator.inference.samplers import sampler_options
 from synthesizer_emulator.library.parts import (
     KIND,
     Parts,
@@ -238,9 +239,9 @@ def suited(catalogue: Catalogue, fit: Fit) -> Catalogue:
     known = {}
     for name, values in catalogue.known.items():
         # The name is checked here, without a value.
-        fit.points({name: []})
+        fit.hypercube.points({name: []})
         plain = np.asarray(in_units(name, values, fit.units[name]), np.float64)
-        fit.points({name: plain[np.isfinite(plain)]})
+        fit.hypercube.points({name: plain[np.isfinite(plain)]})
         known[name] = plain
     return replace(catalogue, known=known)
 

@@ -13,7 +13,8 @@ from typing import Any, Self
 from synthesizer_emulator.files.yaml_file import in_file, read_yaml
 from synthesizer_emulator.inference.amortised.network import Network
 from synthesizer_emulator.inference.catalogue import Catalogue
-from synthesizer_emulator.inference.fit import Fit, sampler_options
+from synthesizer_emulator.inference.fit import Fit
+from synthesizer_emulator.inference.samplers import sampler_options
 from synthesizer_emulator.library.config import (
     NEEDED,
     OPTIONAL,

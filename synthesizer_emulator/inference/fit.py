@@ -1,6 +1,6 @@
 """`Fit`: the posterior of the parameters of a galaxy."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from inspect import signature
@@ -22,7 +22,6 @@ from synthesizer_emulator.galaxies.translate import TOLERANCE
 from synthesizer_emulator.inference.amortised.flow import FlowSettings
 from synthesizer_emulator.inference.amortised.network import Network
 from synthesizer_emulator.inference.amortised.noise import Noise
-from synthesizer_emulator.inference.amortised.sampler import amortised
 from synthesizer_emulator.inference.amortised.training import (
     check_training,
     inputs_of,
@@ -30,17 +29,17 @@ from synthesizer_emulator.inference.amortised.training import (
 )
 from synthesizer_emulator.inference.curves import SEDs, SFHs
 from synthesizer_emulator.inference.data import SIGMA_V, Data
+from synthesizer_emulator.inference.hypercube import Hypercube, value_range
 from synthesizer_emulator.inference.line_fluxes import LineFluxes
-from synthesizer_emulator.inference.most_probable import (
-    most_probable,
-    most_probable_of_many,
-)
-from synthesizer_emulator.inference.nested import nested
-from synthesizer_emulator.inference.nss import nss, nss_of_many
-from synthesizer_emulator.inference.nuts import nuts, nuts_of_many
 from synthesizer_emulator.inference.photometry import Photometry
 from synthesizer_emulator.inference.point_galaxies import PointGalaxies
 from synthesizer_emulator.inference.posterior import Posterior
+from synthesizer_emulator.inference.samplers import (
+    BY_GRADIENTS,
+    OF_MANY,
+    SAMPLERS,
+    sampler_options,
+)
 from synthesizer_emulator.inference.samples import Samples
 from synthesizer_emulator.inference.spectrograph import Spectrograph
 from synthesizer_emulator.inference.spectrum import LIGHT, Spectrum
@@ -56,36 +55,14 @@ from synthesizer_emulator.library.parameters import (
     Parameters,
     PriorLike,
 )
-from synthesizer_emulator.units import in_units
 from synthesizer_emulator.validation import (
-    check_choice,
     check_keys,
     check_names,
     check_whole,
-    nearest,
 )
 
 if TYPE_CHECKING:
     from astropy.cosmology import FLRW
-
-# The samplers by name.
-SAMPLERS: Mapping[str, Callable[..., Samples]] = {
-    "nested": nested,
-    "nss": nss,
-    "nuts": nuts,
-    "map": most_probable,
-    "amortised": amortised,
-}
-
-# Those that sample several galaxies in one program.
-_OF_MANY: Mapping[str, Callable[..., list[Samples]]] = {
-    "nss": nss_of_many,
-    "nuts": nuts_of_many,
-    "map": most_probable_of_many,
-}
-
-# Those that need derivatives.
-_BY_GRADIENTS = ("nuts", "map")
 
 # Data of one kind, or of several.
 DataLike: TypeAlias = (
@@ -107,9 +84,6 @@ _AGES = ("max_age", "peak_age", "min_age")
 
 # The galaxies drawn to check that the priors are within the grid.
 _CHECKED = 4096
-
-# The steps of the bisection for a known value: to 2^-50 of the hypercube.
-_BISECTIONS = 50
 
 
 class _Arguments(NamedTuple):
@@ -272,28 +246,35 @@ class Fit:
         priors = {} if self.spectrum is None else {SPECTRUM: self.spectrum}
         return Parameters.from_priors(priors, self.cosmo)
 
+    @cached_property
+    def hypercube(self) -> Hypercube:
+        """The unit hypercube of the parameters, in which samplers work."""
+        return Hypercube(self.library.sampler, self.of_spectrum)
+
     @property
     def dimensions(self) -> int:
         """The number of dimensions of the hypercube."""
-        return self.library.parameters.dimensions + self.of_spectrum.dimensions
+        return self.hypercube.dimensions
 
     @property
     def names(self) -> tuple[str, ...]:
         """The names of the dimensions of the hypercube."""
-        names: list[str] = []
-        for p in (*self.library.parameters, *self.of_spectrum):
-            name = _short(p.path)
-            if p.prior.size is None:
-                names += [name] * p.prior.dimensions
-            else:
-                names += [f"{name}[{i}]" for i in range(p.prior.size)]
-        return tuple(names)
+        return self.hypercube.names
 
     @property
     def units(self) -> dict[str, str]:
         """The units of the parameters by name."""
-        units = self.library.parameters.units() | self.of_spectrum.units()
-        return {_short(path): unit for path, unit in units.items()}
+        return self.hypercube.units
+
+    def parameters(
+        self, points: NDArray[np.float64]
+    ) -> dict[str, NDArray[np.float64]]:
+        """Return the free parameters at points of the hypercube, (n, d).
+
+        They are in the units of their priors, with fractions converted to
+        values, as in a library.
+        """
+        return self.hypercube.parameters(points)
 
     @property
     def codes(self) -> dict[str, tuple[str, ...]]:
@@ -395,52 +376,6 @@ class Fit:
         if "spectrum" in found:
             found["spectrograph"] = self._spectrograph(found["spectrum"])
         return Data(**found)
-
-    def parameters(
-        self, points: NDArray[np.float64]
-    ) -> dict[str, NDArray[np.float64]]:
-        """Return the free parameters at points of the hypercube, (n, d).
-
-        They are in the units of their priors, with fractions converted to
-        values, as in a library.
-        """
-        points = np.asarray(points, np.float64)
-        n = self.library.parameters.dimensions
-        _, columns = self.library.sampler.at(points[:, :n])
-        _, others = self.of_spectrum.at(points[:, n:])
-        return {
-            _short(path): np.asarray(values)
-            for path, values in (columns | others).items()
-        }
-
-    def points(
-        self, known: Mapping[str, Any]
-    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Return points of the hypercube with known values of parameters.
-
-        Args:
-            known (Mapping): The values by the names of parameters, with units
-                or in those of their priors, (n,).
-
-        Returns:
-            tuple: The points, (n, d), whose other coordinates are one half;
-                and the indices of the free dimensions, (d - n_known,).
-
-        Raises:
-            InconsistentArguments: If a name is not that of a parameter with
-                one number per galaxy, its prior depends on others, or a value
-                is beyond its prior.
-            IncorrectUnits: If a value has wrong units.
-        """
-        values = {
-            name: self._plain(name, value) for name, value in known.items()
-        }
-        n = len(next(iter(values.values()), np.empty(1)))
-        points = np.full((n, self.dimensions), 0.5)
-        for name, value in values.items():
-            points[:, self._dimension(name)] = self._quantiles(name, value)
-        free = [i for i, name in enumerate(self.names) if name not in known]
-        return points, np.array(free, int)
 
     def predict(
         self, points: NDArray[np.float64], data: DataLike | None = None
@@ -681,8 +616,8 @@ class Fit:
         if any(jumps):
             warn(next(filter(None, jumps))[0])
         seeds = [seed + i for i in range(len(data))]
-        if method in _OF_MANY:
-            found = _OF_MANY[method](
+        if method in OF_MANY:
+            found = OF_MANY[method](
                 targets, seeds, progress=progress, **options
             )
         else:
@@ -803,7 +738,7 @@ class Fit:
         bands = self.library.model.bands
         free = [self.names[i] for i in np.asarray(target.arguments.free)]
         if (
-            method not in _BY_GRADIENTS
+            method not in BY_GRADIENTS
             or target.arguments.data.photometry is None
             or REDSHIFT not in free
             or bands is None
@@ -868,15 +803,15 @@ class Fit:
             spectrum,
             lam,
             self.resolution,
-            _range(self.library.parameters, REDSHIFT),
-            _range(self.of_spectrum, SIGMA_V),
+            value_range(self.library.parameters, REDSHIFT),
+            value_range(self.of_spectrum, SIGMA_V),
         )
 
     def _arguments(
         self, data: Data, known: Mapping[str, Any] | None = None
     ) -> _Arguments:
         """Return the arguments of the likelihood of one galaxy."""
-        points, free = self.points(known or {})
+        points, free = self.hypercube.points(known or {})
         if len(points) != 1:
             raise InconsistentArguments(
                 "The known parameters of a galaxy must be one number each, "
@@ -975,58 +910,6 @@ class Fit:
         density += self.of_spectrum.log_density(whole[:, n:])
         return density[0]
 
-    def _plain(self, name: str, value: Any) -> NDArray[np.float64]:
-        """Return known values of a parameter in the units of its prior."""
-        self._dimension(name)
-        numbers = in_units(f"Known '{name}'", value, self.units[name])
-        if np.asarray(numbers).dtype.kind not in "iuf":
-            raise InconsistentArguments(
-                f"Known '{name}' must be a number, got {value!r}."
-            )
-        return np.atleast_1d(np.asarray(numbers, np.float64))
-
-    def _dimension(self, name: str) -> int:
-        """Return the dimension of a parameter with one number per galaxy."""
-        if self.names.count(name) != 1:
-            raise InconsistentArguments(
-                "Known parameters must be among those with one number per "
-                f"galaxy, {', '.join(self.names)}; got '{name}'."
-                + nearest(name, self.names)
-            )
-        return self.names.index(name)
-
-    def _quantiles(
-        self, name: str, values: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        """Return the quantiles of a prior that give some values, (n,)."""
-        i = self._dimension(name)
-
-        def at(u: NDArray[np.float64], others: float) -> NDArray[np.float64]:
-            points = np.full((len(u), self.dimensions), others)
-            points[:, i] = u
-            return self.parameters(points)[name]
-
-        some = np.array([0.25, 0.75])
-        if not np.array_equal(at(some, 0.3), at(some, 0.7)):
-            raise InconsistentArguments(
-                f"The prior of '{name}' depends on another parameter, so it "
-                "can't be known for a galaxy. Give it a prior of its own."
-            )
-        low, high = np.zeros(len(values)), np.ones(len(values))
-        beyond = ~((at(low, 0.5) <= values) & (values <= at(high, 0.5)))
-        if beyond.any():
-            raise InconsistentArguments(
-                f"Known values of '{name}' must be within its prior, "
-                f"{at(low, 0.5)[0]:g} to {at(high, 0.5)[0]:g}; got "
-                f"{values[beyond][0]:g}."
-            )
-        for _ in range(_BISECTIONS):
-            middle = 0.5 * (low + high)
-            is_below = at(middle, 0.5) < values
-            low = np.where(is_below, middle, low)
-            high = np.where(is_below, high, middle)
-        return 0.5 * (low + high)
-
 
 def _check_sampled(spectrum: Spectrum, lam: NDArray[np.float64]) -> None:
     """Warn if an observed spectrum is sharper than wavelengths of the grid."""
@@ -1041,47 +924,3 @@ def _check_sampled(spectrum: Spectrum, lam: NDArray[np.float64]) -> None:
             f"{step * LIGHT:.0f} km/s apart. Give the resolution of the grid "
             "to the fit, or use a grid of more wavelengths."
         )
-
-
-def _range(parameters: Parameters, name: str) -> tuple[float, float]:
-    """Return the lowest and the highest value of a parameter."""
-    parameter = next(p for p in parameters if p.name == name)
-    ends = parameter.to_plain(np.array(parameter.prior.ends))
-    if not np.isfinite(ends).all():
-        raise InconsistentArguments(
-            f"The prior of '{name}' must be bounded for a spectrum, got "
-            f"{parameter.prior}. Give it a lowest and a highest value."
-        )
-    return float(ends[0]), float(ends[1])
-
-
-def sampler_options(method: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return all options of a sampler.
-
-    Args:
-        method (str): The sampler, a key of `SAMPLERS`.
-        given (Mapping): The options that differ from their default.
-
-    Raises:
-        InconsistentArguments: If there is no such sampler, or it has no such
-            option.
-    """
-    check_choice("method", method, tuple(SAMPLERS))
-    defaults = {
-        name: parameter.default
-        for name, parameter in signature(SAMPLERS[method]).parameters.items()
-        if name not in ("target", "seed", "progress")
-    }
-    for option in given:
-        if option not in defaults:
-            raise InconsistentArguments(
-                f"The options of '{method}' must be among "
-                f"{', '.join(defaults)}; got '{option}'."
-                + nearest(option, defaults)
-            )
-    return {**defaults, **given}
-
-
-def _short(path: str) -> str:
-    """Return the name of a parameter from its path in a library."""
-    return path.removeprefix("parameters/")

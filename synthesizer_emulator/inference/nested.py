@@ -19,6 +19,10 @@ _NETWORK = {
     "tol": 1e-6,
 }
 
+# The numbers of points of the prior tried first, of which the last is tried if
+# the effective samples among the first promise enough.
+_FROM_PRIOR = (4096, 16_384)
+
 # The fewest live points.
 _FEWEST = 10
 
@@ -40,6 +44,9 @@ def nested(
     progress: bool = False,
 ) -> Samples:
     """Sample a posterior and compute its evidence.
+
+    If points of the prior have as many effective samples as wanted, as for
+    galaxies that are hardly detected, they are the samples.
 
     Args:
         target (Target): The likelihood.
@@ -77,6 +84,9 @@ def nested(
             "'synthesizer-emulator[inference]'."
         ) from error
 
+    enough = _from_prior(target, seed, n_eff)
+    if enough is not None:
+        return enough
     n = target.dimensions
 
     def finite(points: np.ndarray) -> np.ndarray:
@@ -124,3 +134,38 @@ def nested(
             "their errors, or increase max_evaluations.",
         ),
     )
+
+
+def _from_prior(target: Target, seed: int, n_eff: int) -> Samples | None:
+    """Return points of the prior as samples, or None if they are too few.
+
+    Nested sampling is slow where the likelihood hardly varies.
+    """
+    first, most = _FROM_PRIOR
+    points = np.random.default_rng(seed).random((most, target.dimensions))
+    values = target(points[:first])
+    if _effective(values) < n_eff * first / most:
+        return None
+    values = np.append(values, target(points[first:]))
+    if _effective(values) < n_eff:
+        return None
+    weights = np.exp(values - values.max())
+    return Samples(
+        points=points,
+        weights=weights / weights.sum(),
+        log_likelihood=values,
+        log_evidence=float(values.max() + np.log(weights.mean())),
+        diagnostics={
+            "evaluations": most,
+            "effective_size_of_sampler": _effective(values),
+        },
+    )
+
+
+def _effective(log_likelihood: np.ndarray) -> float:
+    """Return the effective number of samples of points of the prior."""
+    peak = log_likelihood.max()
+    if not np.isfinite(peak):
+        return 0.0
+    weights = np.exp(log_likelihood - peak)
+    return float(weights.sum() ** 2 / np.square(weights).sum())
