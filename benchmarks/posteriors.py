@@ -305,12 +305,18 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Fit, compare, and print."""
+    """Fit, compare, and print; write what there is after each stage."""
     given = arguments()
+    results: dict = {"galaxies": given.mocks}
+
+    def report(name: str, value: dict) -> None:
+        print(name, value, flush=True)
+        results[name] = value
+        record.write(given.json, results)
+
     truths, galaxies = mocks(given.mocks)
-    observed = galaxies[0]
-    results: dict = {"likelihood, ms": likelihood(galaxies[0])}
-    print(results)
+    some = galaxies[: given.compared]
+    report("likelihood, ms", likelihood(galaxies[0]))
     context = multiprocessing.get_context("spawn")
     # One thread each: the processes share the cores.
     os.environ["XLA_FLAGS"] = (
@@ -320,40 +326,39 @@ def main() -> None:
         posteriors, seconds = run_all(galaxies, "nested", pool)
         calibration = compare(make_fit().names, truths, posteriors)
         print(calibration)
-        results |= {
-            "galaxies": given.mocks,
-            "coverage": {
-                str(level): calibration.coverage(level)
-                for level in (0.68, 0.95)
-            },
-            "p-values": calibration.p_values(),
-            "redshifts": redshifts(posteriors, truths),
-            "nested": summary(posteriors, seconds),
-        }
-        some = galaxies[: given.compared]
+        for level in (0.68, 0.95):
+            report(f"in {level:.0%}", calibration.coverage(level))
+        report("p-values", calibration.p_values())
+        report("redshifts", redshifts(posteriors, truths))
+        report("nested", summary(posteriors, seconds))
         long, times = run_all(some, "nested", pool, n_live=3000, n_eff=10_000)
-        results["long runs"] = summary(long, times)
-        results["nested against long runs"] = differences(
-            posteriors[: given.compared], long
+        report("long runs", summary(long, times))
+        report(
+            "nested against long runs",
+            differences(posteriors[: given.compared], long),
         )
         other, times = run_all(some, given.second, pool)
-        results[given.second] = summary(other, times)
-        results[f"{given.second} against long runs"] = differences(other, long)
+        report(given.second, summary(other, times))
+        report(f"{given.second} against long runs", differences(other, long))
         # What happens if the model is not that of the galaxies.
-        truths, galaxies = mocks(given.compared, *OTHER)
-        wrong, _ = run_all(galaxies, "nested", pool)
-        results["galaxies of another model"] = {
-            "in 68%": compare(make_fit().names, truths, wrong).coverage(0.68),
-            "chi-squared": float(np.median([p.chi_squared for p in wrong])),
-            "warnings": sum(bool(p.warnings) for p in wrong),
-        }
-    for n_networks in given.networks:
-        results[f"bagpipes, {n_networks} networks"] = run_bagpipes(
-            *observed, n_networks
+        truths, wrong = mocks(given.compared, *OTHER)
+        posteriors, _ = run_all(wrong, "nested", pool)
+        calibration = compare(make_fit().names, truths, posteriors)
+        report(
+            "galaxies of another model",
+            {
+                "in 68%": calibration.coverage(0.68),
+                "chi-squared": float(
+                    np.median([p.chi_squared for p in posteriors])
+                ),
+                "warnings": sum(bool(p.warnings) for p in posteriors),
+            },
         )
-    for name, value in results.items():
-        print(name, value)
-    record.write(given.json, results)
+    for n_networks in given.networks:
+        report(
+            f"bagpipes, {n_networks} networks",
+            run_bagpipes(*galaxies[0], n_networks),
+        )
 
 
 if __name__ == "__main__":
