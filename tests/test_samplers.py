@@ -309,7 +309,7 @@ def test_photometry_that_jumps_with_the_redshift(emulated, monkeypatch):
         return Samples(points, np.ones(1), np.zeros(1), 0.0, {})
 
     monkeypatch.setitem(SAMPLERS, "nested", middle)
-    monkeypatch.setattr("synthesizer_emulator.inference.fit._OF_MANY", {})
+    monkeypatch.setattr("synthesizer_emulator.inference.fit.OF_MANY", {})
     monkeypatch.setitem(SAMPLERS, "map", middle)
     options = {"redshift": Uniform(0.4, 0.6), "filters": {"red": (9e3, 12e3)}}
     fit = make_fit(emulated, **options)
