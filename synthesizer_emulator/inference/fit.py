@@ -698,12 +698,21 @@ class Fit:
     def check(self) -> None:
         """Compile the model, and check that it can make galaxies.
 
+        Warns if some galaxies are older than the Universe. Nothing is done
+        twice.
+
         Raises:
             InconsistentArguments: If a prior extends beyond the grid.
         """
+        _ = self._is_checked
+
+    @cached_property
+    def _is_checked(self) -> bool:
+        """True, if the checks of `check` do not raise."""
         self.library.check()
         self.library.sampler.check_inside("refuse", remedy="")
         self._check_ages()
+        return True
 
     def posterior(self, target: Target, samples: Samples) -> Posterior:
         """Return the posterior of one galaxy from its samples.

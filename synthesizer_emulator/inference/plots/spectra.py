@@ -71,24 +71,16 @@ def plot_sed(
         residuals = flux - bare * calibration
         residuals = residuals / np.asarray(data.spectrum.error)
         flux = flux / calibration
-        below.step(
-            pixels,
-            np.where(used, residuals, np.nan),
-            where="mid",
-            color="0.5",
-            linewidth=0.6,
-            label="spectrum",
-            zorder=1,
-        )
-        above.step(
-            pixels,
-            np.where(used, flux, np.nan),
-            where="mid",
-            color="0.5",
-            linewidth=0.6,
-            label="spectrum",
-            zorder=1,
-        )
+        for axes, values in ((below, residuals), (above, flux)):
+            axes.step(
+                pixels,
+                np.where(used, values, np.nan),
+                where="mid",
+                color="0.5",
+                linewidth=0.6,
+                label="spectrum",
+                zorder=1,
+            )
         ends += [pixels[used].min(), pixels[used].max()]
         heights += [flux[used]]
     if data.photometry is not None:
