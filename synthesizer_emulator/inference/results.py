@@ -39,6 +39,7 @@ from synthesizer_emulator.library.collection import (
     collect,
     remaining,
 )
+from synthesizer_emulator.library.file import existing
 from synthesizer_emulator.library.parts import PLAN, Parts, check_idle, listed
 from synthesizer_emulator.units import PURE
 
@@ -172,19 +173,9 @@ def results_folder(path: Path) -> Path:
 
 def check_same_results(path: Path, digest: str) -> CatalogueResults:
     """Return an existing table; raise unless it has the digest of a fit."""
-    try:
-        found = CatalogueResults.open(path)
-    except GridError as error:
-        raise InconsistentArguments(
-            f"'{path}' exists and is not replaced: {error} Move it, or choose "
-            "another file."
-        ) from error
-    if found.digest != digest:
-        raise InconsistentArguments(
-            f"'{path}' exists and is of another fit or catalogue: delete it, "
-            "or choose another file."
-        )
-    return found
+    return existing(
+        CatalogueResults.open, path, digest, "of another fit or catalogue"
+    )
 
 
 def is_catalogue(folder: str | Path) -> bool:

@@ -17,10 +17,10 @@ the inputs of the library in JSON.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self, TypeVar
 
 import h5py
 import numpy as np
@@ -156,10 +156,37 @@ def merge(
     return LibraryFile.open(path)
 
 
+class _HasDigest(Protocol):
+    """A file that has the digest of its inputs."""
+
+    @property
+    def digest(self) -> str: ...
+
+
+_File = TypeVar("_File", bound=_HasDigest)
+
+
 def check_same(path: Path, digest: str) -> LibraryFile:
     """Return an existing file; raise unless it has the digest of a library."""
+    return existing(LibraryFile.open, path, digest, "another library")
+
+
+def existing(
+    open_file: Callable[[Path], _File], path: Path, digest: str, another: str
+) -> _File:
+    """Return an existing file; raise unless it has a digest.
+
+    Args:
+        open_file (callable): Opens the file.
+        path (Path): The file.
+        digest (str): The digest of its inputs.
+        another (str): What a file with another digest is, for the message.
+
+    Raises:
+        InconsistentArguments: If it is damaged, or has another digest.
+    """
     try:
-        file = LibraryFile.open(path)
+        file = open_file(path)
     except GridError as error:
         raise InconsistentArguments(
             f"'{path}' exists and is not replaced: {error} Move it, or choose "
@@ -167,8 +194,8 @@ def check_same(path: Path, digest: str) -> LibraryFile:
         ) from error
     if file.digest != digest:
         raise InconsistentArguments(
-            f"'{path}' exists and is another library: delete it, or choose "
-            "another file."
+            f"'{path}' exists and is {another}: delete it, or choose another "
+            "file."
         )
     return file
 
