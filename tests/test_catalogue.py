@@ -3,6 +3,8 @@
 import json
 
 import h5py
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from astropy import units as u
@@ -30,8 +32,9 @@ from synthesizer_emulator.inference.catalogue_fit import (
     suited,
 )
 from synthesizer_emulator.inference.config import FitConfig
-from synthesizer_emulator.inference.samplers import SAMPLERS
+from synthesizer_emulator.inference.samplers import OF_MANY, SAMPLERS
 from synthesizer_emulator.inference.samples import Samples
+from synthesizer_emulator.inference.target import over_galaxies, stacked
 from synthesizer_emulator.library import History, LogUniform, Uniform
 
 BANDS = {code: (code, f"{code}_err") for code in ("g", "r", "J")}
@@ -168,9 +171,12 @@ def test_bad_tables(changed, options, error, message):
 
 
 def test_bad_rows_and_files(tmp_path):
-    lost = {name: [1.0, np.nan, 3.0] for name in ("g", "r", "J")}
-    with pytest.raises(InconsistentArguments, match=r"for 1 of 3: b\. Remove"):
+    lost = {name: [np.nan] * 3 for name in ("g", "r", "J")}
+    with pytest.raises(InconsistentArguments, match=r"one of the 3 galaxies"):
         read(lost)
+    one_lost = {name: [1.0, np.nan, 3.0] for name in ("g", "r", "J")}
+    with pytest.raises(InconsistentArguments, match=r"'b' has no data"):
+        read(one_lost).galaxy(1)
     with pytest.raises(InconsistentArguments, match="at least one row"):
         Catalogue.from_table(table()[:0], photometry=BANDS)
     masked = table()
@@ -274,7 +280,10 @@ class Quick:
         points = np.random.default_rng(seed).random(
             (n_points, target.dimensions)
         )
-        values = target(points)
+        return self.samples(points, target(points))
+
+    @staticmethod
+    def samples(points, values):
         weights = np.exp(values - values.max())
         return Samples(
             points,
@@ -294,6 +303,46 @@ def quick(monkeypatch):
 
     monkeypatch.setitem(SAMPLERS, "quick", sampler)
     return quick
+
+
+def at_points(log_likelihood, settings, arguments, points):
+    """The likelihood of one galaxy, as samplers of many compile it."""
+    return jax.vmap(log_likelihood, in_axes=(None, 0))(arguments, points)
+
+
+@pytest.fixture
+def together(quick, monkeypatch):
+    """The same sampler, of several galaxies in one program."""
+    sizes, first = [], Quick()
+
+    def of_many(targets, seeds, n_points=64, progress=False):
+        sizes.append(len(targets))
+        if any(first.fails(target) for target in targets):
+            raise FloatingPointError("no convergence")
+        points = np.stack(
+            [
+                np.random.default_rng(seed).random(
+                    (n_points, targets[0].dimensions)
+                )
+                for seed in seeds
+            ]
+        )
+        values = over_galaxies(
+            at_points,
+            targets[0].function,
+            targets[0].axes,
+            None,
+            stacked(targets),
+            jnp.asarray(points, float),
+        )
+        return [
+            quick.samples(*one)
+            for one in zip(points, np.asarray(values, float), strict=True)
+        ]
+
+    monkeypatch.setitem(SAMPLERS, "together", SAMPLERS["quick"])
+    monkeypatch.setitem(OF_MANY, "together", of_many)
+    return first, sizes
 
 
 @pytest.fixture(scope="module")
@@ -468,26 +517,75 @@ def test_galaxies_that_fail_do_not_stop_the_others(
     changed = galaxies.copy()
     # No galaxy is within 1e25 standard deviations.
     changed["g_err"][2] = 1e-25 * changed["g"][2]
+    for code in FILTERS:
+        changed[code][5] = np.nan
     g = float(galaxies["g"][1])
     quick.fails = lambda target: np.isclose(
         target.arguments.data.photometry.flux[0], g
     )
     results = run(fit, changed, tmp_path / "a.fits")
-    assert results.failed == ("G1", "G2")
-    assert "2 failed: G1, G2" in str(results)
+    assert results.failed == ("G1", "G2", "G5")
+    assert "3 failed: G1, G2, G5" in str(results)
     found = results.table
     assert found["flag"].tolist()[1:3] == [2, 2]
+    assert found["message"][5].startswith("The galaxy 'G5' has no data")
     assert found["message"][1] == "FloatingPointError: no convergence"
     assert "likelihood is zero" in found["message"][2]
     # Astropy masks NaN in FITS files.
     masked = np.ma.getmaskarray(found["max_age_50"])
-    assert np.flatnonzero(masked).tolist() == [1, 2]
-    assert quick.calls == 5
+    assert np.flatnonzero(masked).tolist() == [1, 2, 5]
+    assert quick.calls == 4
     # 64 points are too few.
     assert results.not_converged
     assert "effective samples" in found["message"][0]
     reopened = CatalogueResults.open(tmp_path / "a.fits")
     assert reopened.failed == results.failed
+
+
+@pytest.mark.slow
+def test_galaxies_that_are_sampled_together(
+    fit, galaxies, quick, together, tmp_path, caplog
+):
+    """Against the same sampler of one galaxy at a time."""
+    fails, sizes = together
+    options = {"n_points": 2000, "at_once": 4}
+    alone = run(fit, galaxies, tmp_path / "a.fits", n_points=2000).table
+    with jax.log_compiles(), caplog.at_level("WARNING"):
+        path = tmp_path / "b.fits"
+        results = run(fit, galaxies, path, method="together", **options)
+    programs = [r for r in caplog.messages if "Finished XLA" in r]
+    # One with free redshifts, and one for the two that are known.
+    assert sum("over_galaxies" in line for line in programs) == 2
+    # Two parts of three: two and one, and three.
+    assert sizes == [3, 3, 3]
+    for name in alone.colnames:
+        if alone[name].dtype.kind == "f":
+            np.testing.assert_allclose(
+                results.table[name], alone[name], rtol=1e-3
+            )
+    expected = contents(path)
+    for process in (1, 0):
+        shared = tmp_path / "shared" / "b.fits"
+        shares = {"process": process, "processes": 2}
+        run(fit, galaxies, shared, method="together", **options, **shares)
+    merge_results(f"{shared}.parts")
+    assert contents(shared) == expected
+    # One that fails is found, and does not change the others.
+    g = float(galaxies["g"][4])
+    fails.fails = lambda target: np.isclose(
+        target.arguments.data.photometry.flux[0], g
+    )
+    path = tmp_path / "c.fits"
+    found = run(fit, galaxies, path, method="together", **options)
+    assert found.failed == ("G4",)
+    kept = np.arange(6) != 4
+    for name in ("id", "max_age_50", "ln_evidence"):
+        np.testing.assert_array_equal(
+            found.table[name][kept], results.table[name][kept]
+        )
+    assert found.table["message"][4] == "FloatingPointError: no convergence"
+    with pytest.raises(InconsistentArguments, match="at_once must be"):
+        run(fit, galaxies, path, at_once=0)
 
 
 def test_parts_of_one_kind_are_merged(tmp_path):
@@ -579,6 +677,7 @@ def test_mistakes_in_the_command(tmp_path):
         ("n_live", "nlive", "must be among n_live"),
         ("nested: {n_live: 100", "amortised: {network: no.hdf5", "no.hdf5"),
         ("samples: 10", "samples: x", "samples must be a whole number"),
+        ("samples: 10", "at_once: 0", "at_once must be a whole number"),
         ("max_age", "age", "'age'"),
     ):
         config.write_text(YAML.replace(old, new, 1))

@@ -286,14 +286,11 @@ def test_bad_galaxies(fit, data):
         (lambda: fit.run_many([], "map"), r"at least one galaxy"),
         (
             lambda: fit.run_many(data, "map", known=[{}]),
-            r"data of 2 and 1 known",
+            r"data of 2, 1 known and 2 seeds",
         ),
-        (
-            lambda: fit.run_many(
-                data, "map", known=[{}, {"sf_hist/max_age": 1e8}]
-            ),
-            r"same parameters must be known.*sf_hist/max_age",
-        ),
+        (lambda: fit.run_many(data, "map", [1]), r"2 known and 1 seeds"),
+        (lambda: fit.run_many(data, "map", [1, -1]), r"seed.*got -1"),
+        (lambda: fit.attempt(data, "map", at_once=0), r"at_once must be"),
         (lambda: fit.run(data[0], "nuts", n_live=5), r"chains"),
     ):
         with pytest.raises(InconsistentArguments, match=message):
@@ -309,7 +306,7 @@ def test_photometry_that_jumps_with_the_redshift(emulated, monkeypatch):
         return Samples(points, np.ones(1), np.zeros(1), 0.0, {})
 
     monkeypatch.setitem(SAMPLERS, "nested", middle)
-    monkeypatch.setattr("synthesizer_emulator.inference.fit.OF_MANY", {})
+    monkeypatch.setattr("synthesizer_emulator.inference.samplers.OF_MANY", {})
     monkeypatch.setitem(SAMPLERS, "map", middle)
     options = {"redshift": Uniform(0.4, 0.6), "filters": {"red": (9e3, 12e3)}}
     fit = make_fit(emulated, **options)

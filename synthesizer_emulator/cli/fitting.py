@@ -102,6 +102,7 @@ def fit(
             path,
             seed=plan.seed,
             samples=plan.samples,
+            at_once=plan.at_once,
             process=number,
             processes=n_processes,
             cluster=cluster,

@@ -120,7 +120,7 @@ class Catalogue:
         """Take the data from the columns of a table.
 
         A galaxy has no measurement in a filter, or of a line, where the value
-        or its error is masked, NaN or one of `missing`.
+        or its error is masked, NaN or one of `missing`. One may lack all.
 
         Args:
             table (Table): A table of astropy, or what it makes one of.
@@ -152,7 +152,7 @@ class Catalogue:
         Raises:
             InconsistentArguments: If there are no rows or no data; if columns
                 are missing, values are not finite, or errors are not
-                positive; or if galaxies have no data, or the same id.
+                positive; or if galaxies have the same id.
             IncorrectUnits: If units are wrong.
             MissingUnits: If flux densities or fluxes have no units.
         """
@@ -197,19 +197,18 @@ class Catalogue:
             )
             for kind, pairs in chosen.items()
         }
-        seen = np.concatenate([d.is_observed for d in data.values()], axis=1)
-        empty = ~seen.any(axis=1)
-        if empty.any():
-            raise InconsistentArguments(
-                "Each galaxy must have data, but all are missing for "
-                f"{empty.sum()} of {len(ids)}: {listed(ids[empty])}. Remove "
-                "these rows."
-            )
         values = {
             name: _known_values(columns, ids, column)
             for name, column in known.items()
         }
-        return cls(ids, data, values)
+        found = cls(ids, data, values)
+        if not found.has_data.any():
+            raise InconsistentArguments(
+                f"At least one of the {len(ids)} galaxies must have data, but "
+                "all values are missing. Check the columns, and the numbers "
+                f"given in missing, {missing!r}."
+            )
+        return found
 
     def __len__(self) -> int:
         """The number of galaxies."""
@@ -240,6 +239,12 @@ class Catalogue:
         return {kind: of_kind.codes for kind, of_kind in self.data.items()}
 
     @property
+    def has_data(self) -> NDArray[np.bool_]:
+        """Whether each galaxy has a measurement or a limit, (n,)."""
+        seen = [of_kind.is_observed for of_kind in self.data.values()]
+        return np.asarray(np.concatenate(seen, axis=1).any(axis=1))
+
+    @property
     def digest(self) -> str:
         """Digest of the galaxies and their data."""
         return digest(
@@ -259,7 +264,15 @@ class Catalogue:
 
         Returns:
             tuple: The data, and the known parameters by name.
+
+        Raises:
+            InconsistentArguments: If the galaxy has no data.
         """
+        if not self.has_data[row]:
+            raise InconsistentArguments(
+                f"The galaxy '{self.ids[row]}' has no data: all of its values "
+                "are missing."
+            )
         data = [
             jax.tree.map(
                 lambda x: jnp.asarray(

@@ -1,10 +1,12 @@
 """Fit all galaxies of a catalogue.
 
-Galaxies are independent: the numbers of one depend only on its data, its id
-and the seed, not on the others, the number of processes or interruptions.
-They are written in parts, like those of a library.
+The galaxies are written in parts, like those of a library. The numbers of one
+depend on its data, its id and the seed, not on the number of processes or
+interruptions, nor on the other galaxies; but for rounding where the galaxies
+of a part are sampled in one program.
 """
 
+import math
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
@@ -14,7 +16,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from synthesizer.exceptions import InconsistentArguments, UnmetDependency
+from synthesizer.exceptions import InconsistentArguments
 
 from synthesizer_emulator.digests import digest, json_digest
 from synthesizer_emulator.files.locks import exclusive
@@ -37,7 +39,11 @@ from synthesizer_emulator.inference.results import (
     results_folder,
     results_path,
 )
-from synthesizer_emulator.inference.samplers import sampler_options
+from synthesizer_emulator.inference.samplers import (
+    OF_MANY,
+    attempted,
+    sampler_options,
+)
 from synthesizer_emulator.library.parts import (
     KIND,
     Parts,
@@ -53,7 +59,7 @@ _TIMEOUT = 60.0
 # The number of parts of a large catalogue, and its largest part: a part is
 # lost when a process is killed.
 _PARTS = 2000
-_LARGEST_PART = 64
+LARGEST_PART = 64
 
 # Options of samplers that are described as they are.
 _PLAIN = (bool, int, float, str, type(None))
@@ -67,9 +73,6 @@ _NOT_OF_FITS = ("draws", "outputs", "units", "wavelength")
 # The names of the numbers of measurements.
 _COUNTS = {"photometry": "n_bands", "line_fluxes": "n_lines"}
 
-# Errors of the machine, not of one galaxy.
-_OF_MACHINE = (UnmetDependency, OSError, MemoryError)
-
 
 def fit_catalogue(
     fit: Fit,
@@ -82,13 +85,15 @@ def fit_catalogue(
     processes: int = 1,
     progress: bool = True,
     cluster: Any = None,
+    at_once: int = LARGEST_PART,
     **options: Any,
 ) -> CatalogueResults | None:
     """Fit all galaxies of a catalogue, and write a table of the results.
 
     Galaxies are first written in parts to a folder next to the table, and the
     same call resumes after an interruption. A galaxy that fails does not stop
-    the others: it has a flag and a message in the table.
+    the others, nor does one without data: it has a flag and a message in the
+    table.
 
     Args:
         fit (Fit): The emission model and the priors.
@@ -107,6 +112,10 @@ def fit_catalogue(
         cluster (Client/Cluster/str/Path): A Dask cluster whose workers fit
             the galaxies, as for `Library.write`; `local` for processes on
             this machine.
+        at_once (int): The largest number of galaxies that the samplers `nss`,
+            `nuts` and `map` sample in one program. They are one part, for
+            one process. It has no effect on other samplers, nor if a
+            catalogue is resumed.
         **options (dict): Other options of the sampler.
 
     Returns:
@@ -126,17 +135,17 @@ def fit_catalogue(
     path = results_path(path)
     check_whole("seed", seed, 0)
     check_whole("samples", samples, 0)
+    check_whole("at_once", at_once, 1)
     options = sampler_options(method, options)
     catalogue = suited(catalogue, fit)
     if path.suffix == ".fits":
         _check_ascii(catalogue)
     fit.check()
     about = _describe(fit, catalogue, method, seed, samples, options)
-    fitting = _Fitting(fit, method, seed, samples, options)
     path.parent.mkdir(parents=True, exist_ok=True)
     folder = results_folder(path)
     n = len(catalogue)
-    size = max(1, min(_LARGEST_PART, n // _PARTS))
+    size = _part_size(n, method, at_once)
     begin = partial(Parts.begin, folder, n, size, about)
     alone = processes == 1
     with ExitStack() as stack:
@@ -155,9 +164,10 @@ def fit_catalogue(
         if not alone:
             # Release the lock, so that the other processes can begin.
             stack.close()
+        together = parts.size if method in OF_MANY else 1
         write_parts(
             parts,
-            fitting,
+            _Fitting(fit, method, seed, samples, together, options),
             process=process,
             processes=processes,
             progress=progress,
@@ -216,7 +226,8 @@ def some_data(
     """
     check_whole("n", n, 1)
     catalogue = suited(catalogue, fit)
-    rows = np.random.default_rng(seed).permutation(len(catalogue))[:n]
+    rows = np.random.default_rng(seed).permutation(len(catalogue))
+    rows = rows[catalogue.has_data[rows]][:n]
     return [catalogue.galaxy(int(row))[0] for row in rows]
 
 
@@ -267,6 +278,7 @@ class _Fitting:
         method (str): The sampler.
         seed (int): The seed of the catalogue.
         samples (int): The number of samples to keep.
+        at_once (int): The number of galaxies to sample in one program.
         options (dict): The options of the sampler.
     """
 
@@ -274,11 +286,17 @@ class _Fitting:
     method: str
     seed: int
     samples: int
+    at_once: int
     options: Mapping[str, Any]
 
     def __call__(self, galaxies: Catalogue) -> dict[str, NDArray]:
         """Fit galaxies; return arrays with one row for each."""
-        rows = [self._fitted(galaxies, i) for i in range(len(galaxies))]
+        n = len(galaxies)
+        rows = [
+            row
+            for start in range(0, n, self.at_once)
+            for row in self._rows(galaxies[start : start + self.at_once])
+        ]
         return {
             ID: _encoded(galaxies.ids),
             **{
@@ -291,24 +309,32 @@ class _Fitting:
             },
         }
 
-    def _fitted(self, galaxies: Catalogue, i: int) -> dict[str, Any]:
-        """Fit one galaxy; return its values by the names of arrays."""
-        data, known = galaxies.galaxy(i)
-        seed = galaxy_seed(self.seed, galaxies.ids[i])
-        try:
-            posterior = self.fit.run(
-                data,
+    def _rows(self, galaxies: Catalogue) -> list[dict[str, Any]]:
+        """Fit galaxies at once; return the values of each by array."""
+        found = [
+            attempted(galaxies.galaxy, row) for row in range(len(galaxies))
+        ]
+        seeds = [galaxy_seed(self.seed, name) for name in galaxies.ids]
+        whole = [i for i, one in enumerate(found) if isinstance(one, tuple)]
+        if whole:
+            posteriors = self.fit.attempt(
+                [found[i][0] for i in whole],
                 self.method,
-                seed=seed,
+                [seeds[i] for i in whole],
                 progress=False,
-                known=known,
+                known=[found[i][1] for i in whole],
+                at_once=self.at_once,
                 **self.options,
             )
-            return self._summary(posterior, seed)
-        except _OF_MACHINE:
-            raise
-        except Exception as error:
-            return self._failed(error)
+            for i, posterior in zip(whole, posteriors, strict=True):
+                found[i] = posterior
+        rows = []
+        for one, seed in zip(found, seeds, strict=True):
+            if not isinstance(one, Exception):
+                one = attempted(self._summary, one, seed)
+            is_failed = isinstance(one, Exception)
+            rows.append(self._failed(one) if is_failed else one)
+        return rows
 
     def _summary(self, posterior: Posterior, seed: int) -> dict[str, Any]:
         """Return the values of a posterior by the names of arrays."""
@@ -358,6 +384,14 @@ class _Fitting:
         """The shapes of the parameters of one galaxy."""
         middle = np.full((1, self.fit.dimensions), 0.5)
         return {k: v.shape[1:] for k, v in self.fit.parameters(middle).items()}
+
+
+def _part_size(n: int, method: str, at_once: int) -> int:
+    """Return the number of galaxies per part of a catalogue of n."""
+    if method not in OF_MANY:
+        return max(1, min(LARGEST_PART, n // _PARTS))
+    # Even parts have the least to be filled up.
+    return math.ceil(n / math.ceil(n / at_once))
 
 
 def _describe(

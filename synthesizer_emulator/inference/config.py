@@ -13,6 +13,7 @@ from typing import Any, Self
 from synthesizer_emulator.files.yaml_file import in_file, read_yaml
 from synthesizer_emulator.inference.amortised.network import Network
 from synthesizer_emulator.inference.catalogue import Catalogue
+from synthesizer_emulator.inference.catalogue_fit import LARGEST_PART
 from synthesizer_emulator.inference.fit import Fit
 from synthesizer_emulator.inference.samplers import sampler_options
 from synthesizer_emulator.library.config import (
@@ -34,6 +35,7 @@ _OPTIONAL = (
     "sampler",
     "seed",
     "samples",
+    "at_once",
 )
 
 
@@ -49,6 +51,8 @@ class FitConfig:
         options (Mapping): The options of the sampler.
         seed (int): The seed of the random numbers.
         samples (int): The number of samples to keep of each galaxy.
+        at_once (int): The largest number of galaxies to sample in one
+            program.
     """
 
     fit: Fit
@@ -57,6 +61,7 @@ class FitConfig:
     options: Mapping[str, Any] | None = None
     seed: int = 0
     samples: int = 1000
+    at_once: int = LARGEST_PART
 
     @classmethod
     def read(cls, path: str | Path) -> Self:
@@ -90,10 +95,12 @@ class FitConfig:
             if options.get(_NETWORK) is not None:
                 file = path.parent / str(options[_NETWORK])
                 options[_NETWORK] = Network.read(file)
-            seed = config.get("seed", cls.seed)
-            check_whole("seed", seed, 0)
-            samples = config.get("samples", cls.samples)
-            check_whole("samples", samples, 0)
+            numbers = {
+                name: config.get(name, getattr(cls, name))
+                for name in ("seed", "samples", "at_once")
+            }
+            for name, number in numbers.items():
+                check_whole(name, number, 1 if name == "at_once" else 0)
             # Filters and lines with columns need not be named twice.
             for entry, kind in (
                 ("filters", "photometry"),
@@ -105,4 +112,4 @@ class FitConfig:
                 **model_arguments(config, path.parent),
                 emission=config.get("emission"),
             )
-        return cls(fit, columns, method, options, seed, samples)
+        return cls(fit, columns, method, options, **numbers)

@@ -36,8 +36,8 @@ from synthesizer_emulator.inference.point_galaxies import PointGalaxies
 from synthesizer_emulator.inference.posterior import Posterior
 from synthesizer_emulator.inference.samplers import (
     BY_GRADIENTS,
-    OF_MANY,
-    SAMPLERS,
+    attempted,
+    sample_many,
     sampler_options,
 )
 from synthesizer_emulator.inference.samples import Samples
@@ -104,7 +104,7 @@ class _Arguments(NamedTuple):
 
 
 # The arguments that differ between galaxies, for `jax.vmap`.
-_AXES: Any = _Arguments(None, 0, 0, None)  # type: ignore[arg-type]
+_AXES: Any = _Arguments(None, 0, 0, 0)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, eq=False)
@@ -555,25 +555,26 @@ class Fit:
         self,
         data: Sequence[DataLike],
         method: str = "nested",
-        seed: int = 0,
+        seed: int | Sequence[int] = 0,
         progress: bool = True,
         known: Sequence[Mapping[str, Any]] | None = None,
         **options: Any,
     ) -> list[Posterior]:
         """Sample the posteriors of several galaxies.
 
-        With `nss`, `nuts` and `map` all galaxies are sampled in one program;
-        with the others one after another.
+        With `nss`, `nuts` and `map` all galaxies whose data are of the same
+        kinds, and of which the same number of parameters is known, are
+        sampled in one program; with the others one after another.
 
         Args:
-            data (list): The data of each galaxy, as for `run`: of the same
-                kinds, and spectra at the same wavelengths.
+            data (list): The data of each galaxy, as for `run`.
             method (str): The sampler, as for `run`.
-            seed (int): The seed of the random numbers of the first galaxy;
-                that of each of the others is larger by one.
+            seed (int/list of int): The seed of the random numbers of each
+                galaxy; or that of the first, to which one is added for each
+                of the others.
             progress (bool): Show the progress.
-            known (list of Mapping): Values of the same parameters for each
-                galaxy, as for `run`.
+            known (list of Mapping): Values of parameters of each galaxy, as
+                for `run`.
             **options (dict): Other options of the sampler.
 
         Returns:
@@ -581,61 +582,48 @@ class Fit:
                 but for rounding.
 
         Raises:
-            InconsistentArguments: As for `run`; or if the galaxies differ in
-                their kinds of data, or in what is known of them.
+            InconsistentArguments: As for `run`.
             UnmetDependency: If the sampler is not installed.
         """
-        options = sampler_options(method, options)
-        check_whole("seed", seed, 0)
-        if isinstance(data, Data | Photometry | LineFluxes | Spectrum):
-            raise InconsistentArguments(
-                "run_many needs the data of several galaxies in a list, got "
-                f"{type(data).__name__}. Use Fit.run for one galaxy."
-            )
-        known = [{}] * len(data) if known is None else known
-        if not data or len(known) != len(data):
-            raise InconsistentArguments(
-                "There must be data of at least one galaxy, and what is known "
-                f"of each, got data of {len(data)} and {len(known)} known."
-            )
-        if any(one.keys() != known[0].keys() for one in known):
-            raise InconsistentArguments(
-                "The same parameters must be known of all galaxies, got "
-                f"{' and '.join({', '.join(sorted(one)) for one in known})}."
-            )
-        self.check()
-        if isinstance(options.get("network"), Network):
-            options["network"].check_fit(inputs_of(self.library))
-        targets = [
-            self.target(one, values)
-            for one, values in zip(data, known, strict=True)
-        ]
-        for target in targets:
-            target.check()
-        jumps = [self._jumps(method, target) for target in targets]
-        if any(jumps):
-            warn(next(filter(None, jumps))[0])
-        seeds = [seed + i for i in range(len(data))]
-        if method in OF_MANY:
-            found = OF_MANY[method](
-                targets, seeds, progress=progress, **options
-            )
-        else:
-            found = [
-                SAMPLERS[method](
-                    target, seed=one, progress=progress, **options
-                )
-                for target, one in zip(targets, seeds, strict=True)
-            ]
-        return [
-            self.posterior(
-                target,
-                replace(samples, warnings=(*samples.warnings, *jump)),
-            )
-            for target, samples, jump in zip(
-                targets, found, jumps, strict=True
-            )
-        ]
+        return self._posteriors(
+            data, method, seed, progress, known, options, is_strict=True
+        )
+
+    def attempt(
+        self,
+        data: Sequence[DataLike],
+        method: str = "nested",
+        seed: int | Sequence[int] = 0,
+        progress: bool = True,
+        known: Sequence[Mapping[str, Any]] | None = None,
+        at_once: int | None = None,
+        **options: Any,
+    ) -> list[Posterior | Exception]:
+        """Sample the posteriors of several galaxies, of which some may fail.
+
+        Args:
+            data (list): The data of each galaxy, as for `run_many`, whose
+                other arguments these are.
+            method (str): The sampler.
+            seed (int/list of int): The seeds.
+            progress (bool): Show the progress.
+            known (list of Mapping): What is known of each galaxy.
+            at_once (int): The number of galaxies in one program; fewer are
+                filled up with copies, so that what is compiled serves any
+                number. By default as many as there are.
+            **options (dict): Other options of the sampler.
+
+        Returns:
+            list: The posterior of each galaxy, or the error that it met.
+
+        Raises:
+            InconsistentArguments: If a prior extends beyond the grid, an
+                option has a wrong name, or the lists differ in length.
+            UnmetDependency: If the sampler is not installed.
+        """
+        return self._posteriors(
+            data, method, seed, progress, known, options, at_once
+        )
 
     def train(
         self,
@@ -741,6 +729,77 @@ class Fit:
             best_model={k: v[0] for k, v in self.predict(best, data).items()},
             prior=self.parameters(self._prior(points[0], is_free)),
         )
+
+    def _posteriors(
+        self,
+        data: Sequence[DataLike],
+        method: str,
+        seed: int | Sequence[int],
+        progress: bool,
+        known: Sequence[Mapping[str, Any]] | None,
+        options: Mapping[str, Any],
+        at_once: int | None = None,
+        is_strict: bool = False,
+    ) -> list[Any]:
+        """Return posteriors or errors; raise the errors if strict."""
+        options = sampler_options(method, options)
+        if isinstance(data, Data | Photometry | LineFluxes | Spectrum):
+            raise InconsistentArguments(
+                "run_many needs the data of several galaxies in a list, got "
+                f"{type(data).__name__}. Use Fit.run for one galaxy."
+            )
+        n = len(data)
+        known = [{}] * n if known is None else known
+        seeds = _seeds(seed, n)
+        if not n or len(known) != n or len(seeds) != n:
+            raise InconsistentArguments(
+                "There must be data of at least one galaxy, and what is known "
+                f"of each, and a seed; got data of {n}, {len(known)} known "
+                f"and {len(seeds)} seeds."
+            )
+        if at_once is not None:
+            check_whole("at_once", at_once, 1)
+        self.check()
+        if isinstance(options.get("network"), Network):
+            options["network"].check_fit(inputs_of(self.library))
+        found = [
+            attempted(self._checked_target, one, values)
+            for one, values in zip(data, known, strict=True)
+        ]
+        if is_strict:
+            _raise_errors(found)
+        rows = [i for i in range(n) if isinstance(found[i], Target)]
+        targets = [found[i] for i in rows]
+        jumps = [self._jumps(method, target) for target in targets]
+        if any(jumps):
+            warn(next(filter(None, jumps))[0])
+        sampled = sample_many(
+            method,
+            targets,
+            [seeds[i] for i in rows],
+            options,
+            progress,
+            at_once,
+        )
+        if is_strict:
+            _raise_errors(sampled)
+        for i, samples, jump in zip(rows, sampled, jumps, strict=True):
+            if isinstance(samples, Exception):
+                found[i] = samples
+                continue
+            samples = replace(samples, warnings=(*samples.warnings, *jump))
+            found[i] = attempted(self.posterior, found[i], samples)
+        if is_strict:
+            _raise_errors(found)
+        return found
+
+    def _checked_target(
+        self, data: DataLike, known: Mapping[str, Any] | None
+    ) -> Target:
+        """Return the likelihood of a galaxy; raise if it is zero."""
+        target = self.target(data, known)
+        target.check()
+        return target
 
     def _jumps(self, method: str, target: Target) -> tuple[str, ...]:
         """Return a warning if a sampler needs smoother photometry."""
@@ -918,6 +977,25 @@ class Fit:
         density = self.library.parameters.log_density(whole[:, :n])
         density += self.of_spectrum.log_density(whole[:, n:])
         return density[0]
+
+
+def _raise_errors(found: Iterable[Any]) -> None:
+    """Raise the first of the errors of galaxies."""
+    for one in found:
+        if isinstance(one, Exception):
+            raise one
+
+
+def _seeds(given: int | Sequence[int], n: int) -> list[int]:
+    """Return the seeds of the random numbers of n galaxies."""
+    if isinstance(given, Sequence | np.ndarray):
+        seeds = list(given)
+    else:
+        check_whole("seed", given, 0)
+        seeds = [given + i for i in range(n)]
+    for seed in seeds:
+        check_whole("seed", seed, 0)
+    return seeds
 
 
 def _check_sampled(spectrum: Spectrum, lam: NDArray[np.float64]) -> None:

@@ -139,7 +139,8 @@ def nss_of_many(
             remaining = np.asarray(_remaining(state.integrator))
             bar.set_postfix({"ln remaining": f"{remaining.max():.1f}"})
             bar.update(_STEPS)
-            if (remaining <= np.log(_REMAINING)).all():
+            # Those that are not a number would never end.
+            if not (remaining > np.log(_REMAINING)).any():
                 break
     live = jax.tree.map(np.asarray, state.particles)
     dead = jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *looks)
