@@ -23,6 +23,7 @@ from synthesizer_emulator.inference import (
     Catalogue,
     CatalogueResults,
     Fit,
+    Posterior,
     fit_catalogue,
     merge_results,
 )
@@ -39,6 +40,8 @@ from synthesizer_emulator.library import History, LogUniform, Uniform
 
 BANDS = {code: (code, f"{code}_err") for code in ("g", "r", "J")}
 FILTERS = {"g": [4000, 5500], "r": [5500, 7000], "J": [11000, 13500]}
+DERIVED = ["sfr_100Myr", "beta/incident"]
+SHORT = {"beta/incident": "beta_incident"}
 HALPHA = {"H 1 6562.80A": ("ha", "ha_err")}
 
 
@@ -391,7 +394,7 @@ def contents(path):
 def test_the_table_has_the_posteriors_of_its_galaxies(
     fit, galaxies, quick, tmp_path
 ):
-    results = run(fit, galaxies, tmp_path / "a.fits", seed=3)
+    results = run(fit, galaxies, tmp_path / "a.fits", seed=3, derived=DERIVED)
     assert results.galaxies == 6
     found = results.table
     assert found["id"].tolist() == galaxies["id"].tolist()
@@ -401,9 +404,17 @@ def test_the_table_has_the_posteriors_of_its_galaxies(
         posterior = fit.run(
             data, "quick", seed=galaxy_seed(3, f"G{i}"), known=known
         )
-        again = fit_galaxy(fit, as_catalogue(galaxies), f"G{i}", "quick", 3)
+        again = fit_galaxy(
+            fit,
+            as_catalogue(galaxies),
+            f"G{i}",
+            "quick",
+            3,
+            derived=DERIVED,
+        )
+        posterior = fit.derive(posterior, DERIVED)
         for name, quantiles in posterior.quantiles().items():
-            short = name.rpartition("/")[2]
+            short = SHORT.get(name, name.rpartition("/")[2])
             row = [found[f"{short}_{q}"][i] for q in (16, 50, 84)]
             np.testing.assert_array_equal(row, quantiles)
             assert found[f"{short}_best"][i] == posterior.best[name]
@@ -418,18 +429,31 @@ def test_the_table_has_the_posteriors_of_its_galaxies(
     )
     about = json.loads(found.meta["ABOUT"])
     assert about["options"] == {"n_points": 64}
+    assert about["derived"] == DERIVED
+    assert str(found["sfr_100Myr_best"].unit) == "solMass / yr"
     assert about["parameters"]["parameters/redshift"]["high"] == 1.0
     with h5py.File(results.samples) as hdf:
         drawn = hdf["samples/sf_hist/max_age"]
         assert drawn.shape == (6, 20)
         assert drawn.attrs["Units"] == "Myr"
+        # A constant rate, but for the age bins of the grid.
+        mass = 10.0 ** hdf["samples/stars/log10initial_mass"][...]
+        age = np.maximum(drawn[...], 100.0)
+        rate = hdf["samples/derived/sfr_100Myr"]
+        np.testing.assert_allclose(rate, 1e-6 * mass / age, rtol=0.1)
+        assert hdf["samples/derived/beta_incident"].shape == (6, 20)
     assert {path.name for path in tmp_path.iterdir()} == {
         "a.fits",
         "a.samples.hdf5",
     }
     # ECSV has the same numbers; the order of the galaxies does not matter.
     backwards = run(
-        fit, galaxies[::-1], tmp_path / "b.ecsv", seed=3, samples=0
+        fit,
+        galaxies[::-1],
+        tmp_path / "b.ecsv",
+        seed=3,
+        samples=0,
+        derived=DERIVED,
     )
     assert backwards.samples is None
     for name in found.colnames[1:-1]:
@@ -490,6 +514,14 @@ def test_other_fits_are_refused(fit, galaxies, quick, emulated, tmp_path):
     run(fit, galaxies, path)
     with pytest.raises(InconsistentArguments, match="of another fit or cat"):
         run(other, galaxies, path)
+    for names, message in (
+        (["sfr_100Myr"], "of another fit or catalogue"),
+        (["sfr_x"], r"'sfr_x' must have the form"),
+        (["sfrs"], r"no derived quantity 'sfrs'.*Did you mean"),
+        ([], "derived must be a name or a list"),
+    ):
+        with pytest.raises(InconsistentArguments, match=message):
+            run(fit, galaxies, path, derived=names)
     with pytest.raises(InconsistentArguments, match=r"in \.fits or \.ecsv"):
         run(fit, galaxies, tmp_path / "a.txt")
     with pytest.raises(
@@ -622,17 +654,21 @@ def test_the_command_fits_a_catalogue_and_one_galaxy(
     table, config = tmp_path / "galaxies.fits", tmp_path / "fit.yaml"
     galaxies.write(table)
     sampler = "sampler: {quick: {n_points: 500}}"
-    config.write_text(YAML.replace("sampler: {nested", f"{sampler} # "))
+    config.write_text(
+        YAML.replace("sampler: {nested", f"{sampler} # ")
+        + "derived: [sfr_100Myr]\n"
+    )
     result = invoke(table, config)
     assert result.exit_code == 0, result.output
     assert "6 galaxies" in result.output
     found = CatalogueResults.open(tmp_path / "galaxies-fit.fits")
     assert found.about["options"] == {"n_points": 500}
-    assert np.isfinite(found.table["ln_evidence"]).all()
+    assert np.isfinite(found.table["sfr_100Myr_50"]).all()
     result = invoke(table, config, "--id", "G0", "--plots", tmp_path / "plots")
     assert result.exit_code == 0, result.output
     assert f"ln evidence {found.table['ln_evidence'][0]:.2f}" in result.output
-    assert (tmp_path / "galaxies-fit-G0.nc").is_file()
+    written = Posterior.read(tmp_path / "galaxies-fit-G0.nc")
+    assert list(written.derived) == ["sfr_100Myr"]
     assert {path.name for path in (tmp_path / "plots").iterdir()} == {
         "galaxies-fit-G0-corner.png",
         "galaxies-fit-G0-sed.png",
@@ -678,6 +714,7 @@ def test_mistakes_in_the_command(tmp_path):
         ("nested: {n_live: 100", "amortised: {network: no.hdf5", "no.hdf5"),
         ("samples: 10", "samples: x", "samples must be a whole number"),
         ("samples: 10", "at_once: 0", "at_once must be a whole number"),
+        ("samples: 10", "derived: [sfrs]", "no derived quantity 'sfrs'"),
         ("max_age", "age", "'age'"),
     ):
         config.write_text(YAML.replace(old, new, 1))

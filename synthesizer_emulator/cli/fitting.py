@@ -103,6 +103,7 @@ def fit(
             seed=plan.seed,
             samples=plan.samples,
             at_once=plan.at_once,
+            derived=plan.derived,
             process=number,
             processes=n_processes,
             cluster=cluster,
@@ -138,7 +139,14 @@ def _fit_one(
     plain = re.sub(r"[^\w.+-]", "_", galaxy)
     path = stem.with_name(f"{stem.name}-{plain}.nc") if out is None else out
     posterior_path(path)
-    posterior = fit_galaxy(plan.fit, table, galaxy, seed=plan.seed, **sampler)
+    posterior = fit_galaxy(
+        plan.fit,
+        table,
+        galaxy,
+        seed=plan.seed,
+        derived=plan.derived,
+        **sampler,
+    )
     click.echo(posterior)
     posterior.write(path)
     click.echo(path)

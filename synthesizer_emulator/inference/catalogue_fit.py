@@ -7,7 +7,7 @@ of a part are sampled in one program.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -20,6 +20,7 @@ from synthesizer.exceptions import InconsistentArguments
 
 from synthesizer_emulator.digests import digest, json_digest
 from synthesizer_emulator.files.locks import exclusive
+from synthesizer_emulator.galaxies.derived.names import units_of_derived
 from synthesizer_emulator.inference.catalogue import Catalogue
 from synthesizer_emulator.inference.fit import Fit
 from synthesizer_emulator.inference.posterior import QUANTILES, Posterior
@@ -35,6 +36,7 @@ from synthesizer_emulator.inference.results import (
     SAMPLES,
     CatalogueResults,
     check_same_results,
+    derived_key,
     merge_results,
     results_folder,
     results_path,
@@ -51,7 +53,11 @@ from synthesizer_emulator.library.parts import (
     write_parts,
 )
 from synthesizer_emulator.units import in_units
-from synthesizer_emulator.validation import INPUT_ERRORS, check_whole
+from synthesizer_emulator.validation import (
+    INPUT_ERRORS,
+    check_names,
+    check_whole,
+)
 
 # How long a process waits for the others to begin, seconds.
 _TIMEOUT = 60.0
@@ -86,6 +92,7 @@ def fit_catalogue(
     progress: bool = True,
     cluster: Any = None,
     at_once: int = LARGEST_PART,
+    derived: str | Iterable[str] | None = None,
     **options: Any,
 ) -> CatalogueResults | None:
     """Fit all galaxies of a catalogue, and write a table of the results.
@@ -116,6 +123,8 @@ def fit_catalogue(
             `nuts` and `map` sample in one program. They are one part, for
             one process. It has no effect on other samplers, nor if a
             catalogue is resumed.
+        derived (list of str): Derived quantities for the results, as for
+            `Fit.derive`.
         **options (dict): Other options of the sampler.
 
     Returns:
@@ -137,11 +146,14 @@ def fit_catalogue(
     check_whole("samples", samples, 0)
     check_whole("at_once", at_once, 1)
     options = sampler_options(method, options)
+    derived = derived_names(derived)
     catalogue = suited(catalogue, fit)
     if path.suffix == ".fits":
         _check_ascii(catalogue)
     fit.check()
-    about = _describe(fit, catalogue, method, seed, samples, options)
+    if derived:
+        fit.derived_units(derived)
+    about = _describe(fit, catalogue, method, seed, samples, derived, options)
     path.parent.mkdir(parents=True, exist_ok=True)
     folder = results_folder(path)
     n = len(catalogue)
@@ -167,7 +179,7 @@ def fit_catalogue(
         together = parts.size if method in OF_MANY else 1
         write_parts(
             parts,
-            _Fitting(fit, method, seed, samples, together, options),
+            _Fitting(fit, method, seed, samples, together, derived, options),
             process=process,
             processes=processes,
             progress=progress,
@@ -185,6 +197,7 @@ def fit_galaxy(
     method: str = "nested",
     seed: int = 0,
     progress: bool = True,
+    derived: str | Iterable[str] | None = None,
     **options: Any,
 ) -> Posterior:
     """Fit one galaxy of a catalogue, with the numbers of `fit_catalogue`.
@@ -196,6 +209,7 @@ def fit_galaxy(
         method (str): The sampler, as for `Fit.run`.
         seed (int): The seed of the catalogue.
         progress (bool): Show the progress.
+        derived (list of str): Derived quantities, as for `Fit.derive`.
         **options (dict): Other options of the sampler.
 
     Returns:
@@ -208,9 +222,13 @@ def fit_galaxy(
         UnmetDependency: If the sampler is not installed.
     """
     data, known = suited(catalogue, fit).galaxy(catalogue.row(id))
-    return fit.run(
+    names = derived_names(derived)
+    if names:
+        fit.derived_units(names)
+    posterior = fit.run(
         data, method, galaxy_seed(seed, id), progress, known, **options
     )
+    return fit.derive(posterior, names) if names else posterior
 
 
 def some_data(
@@ -257,6 +275,17 @@ def suited(catalogue: Catalogue, fit: Fit) -> Catalogue:
     return replace(catalogue, known=known)
 
 
+def derived_names(given: str | Iterable[str] | None) -> tuple[str, ...]:
+    """Return the names of derived quantities; raise if one does not exist.
+
+    Nothing is compiled.
+    """
+    names = () if given is None else check_names("derived", given)
+    for name in names:
+        units_of_derived(name)
+    return names
+
+
 def galaxy_seed(seed: int, id: str | int) -> int:
     """Return the seed of the random numbers of a galaxy.
 
@@ -279,6 +308,7 @@ class _Fitting:
         seed (int): The seed of the catalogue.
         samples (int): The number of samples to keep.
         at_once (int): The number of galaxies to sample in one program.
+        derived (tuple of str): The derived quantities.
         options (dict): The options of the sampler.
     """
 
@@ -287,6 +317,7 @@ class _Fitting:
     seed: int
     samples: int
     at_once: int
+    derived: tuple[str, ...]
     options: Mapping[str, Any]
 
     def __call__(self, galaxies: Catalogue) -> dict[str, NDArray]:
@@ -339,6 +370,10 @@ class _Fitting:
     def _summary(self, posterior: Posterior, seed: int) -> dict[str, Any]:
         """Return the values of a posterior by the names of arrays."""
         n = self.samples
+        if self.derived:
+            posterior = self.fit.derive(
+                posterior, self.derived, with_prior=False
+            )
         best, quantiles = posterior.best, posterior.quantiles()
         found = {
             "ln_evidence": posterior.log_evidence,
@@ -347,13 +382,14 @@ class _Fitting:
             FLAG: CONVERGED if posterior.is_converged else NOT_CONVERGED,
             MESSAGE: _message(" ".join(posterior.warnings)),
         }
-        for name, values in posterior.parameters.items():
-            found[f"{PARAMETERS}/{name}"] = np.concatenate(
+        drawn = posterior.draw(n, seed) if n else None
+        for name, values in posterior.values.items():
+            key = derived_key(name) if name in self.derived else name
+            found[f"{PARAMETERS}/{key}"] = np.concatenate(
                 [quantiles[name], best[name][None]]
             )
-            if n:
-                drawn = values[posterior.draw(n, seed)]
-                found[f"{SAMPLES}/{name}"] = drawn.astype(np.float32)
+            if drawn is not None:
+                found[f"{SAMPLES}/{key}"] = values[drawn].astype(np.float32)
         return found
 
     def _failed(self, error: Exception) -> dict[str, Any]:
@@ -381,9 +417,12 @@ class _Fitting:
 
     @cached_property
     def _shapes(self) -> dict[str, tuple[int, ...]]:
-        """The shapes of the parameters of one galaxy."""
+        """The shapes of the quantities of one galaxy."""
         middle = np.full((1, self.fit.dimensions), 0.5)
-        return {k: v.shape[1:] for k, v in self.fit.parameters(middle).items()}
+        values = self.fit.parameters(middle)
+        return {k: v.shape[1:] for k, v in values.items()} | {
+            derived_key(name): () for name in self.derived
+        }
 
 
 def _part_size(n: int, method: str, at_once: int) -> int:
@@ -400,6 +439,7 @@ def _describe(
     method: str,
     seed: int,
     samples: int,
+    derived: tuple[str, ...],
     options: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Return the inputs of the fit of a catalogue, as JSON values."""
@@ -416,7 +456,9 @@ def _describe(
         },
         "seed": seed,
         "samples": samples,
-        "units": fit.units,
+        "derived": list(derived),
+        "units": fit.units
+        | {derived_key(name): units_of_derived(name) for name in derived},
     }
 
 

@@ -13,7 +13,10 @@ from typing import Any, Self
 from synthesizer_emulator.files.yaml_file import in_file, read_yaml
 from synthesizer_emulator.inference.amortised.network import Network
 from synthesizer_emulator.inference.catalogue import Catalogue
-from synthesizer_emulator.inference.catalogue_fit import LARGEST_PART
+from synthesizer_emulator.inference.catalogue_fit import (
+    LARGEST_PART,
+    derived_names,
+)
 from synthesizer_emulator.inference.fit import Fit
 from synthesizer_emulator.inference.samplers import sampler_options
 from synthesizer_emulator.library.config import (
@@ -22,7 +25,10 @@ from synthesizer_emulator.library.config import (
     model_arguments,
     name_and_arguments,
 )
-from synthesizer_emulator.validation import check_keys, check_whole
+from synthesizer_emulator.validation import (
+    check_keys,
+    check_whole,
+)
 
 # The option of samplers that is the name of a file.
 _NETWORK = "network"
@@ -36,6 +42,7 @@ _OPTIONAL = (
     "seed",
     "samples",
     "at_once",
+    "derived",
 )
 
 
@@ -53,6 +60,7 @@ class FitConfig:
         samples (int): The number of samples to keep of each galaxy.
         at_once (int): The largest number of galaxies to sample in one
             program.
+        derived (tuple of str): The derived quantities.
     """
 
     fit: Fit
@@ -62,6 +70,7 @@ class FitConfig:
     seed: int = 0
     samples: int = 1000
     at_once: int = LARGEST_PART
+    derived: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, path: str | Path) -> Self:
@@ -101,6 +110,7 @@ class FitConfig:
             }
             for name, number in numbers.items():
                 check_whole(name, number, 1 if name == "at_once" else 0)
+            derived = derived_names(config.get("derived"))
             # Filters and lines with columns need not be named twice.
             for entry, kind in (
                 ("filters", "photometry"),
@@ -112,4 +122,4 @@ class FitConfig:
                 **model_arguments(config, path.parent),
                 emission=config.get("emission"),
             )
-        return cls(fit, columns, method, options, **numbers)
+        return cls(fit, columns, method, options, derived=derived, **numbers)

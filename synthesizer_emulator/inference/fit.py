@@ -422,8 +422,24 @@ class Fit:
         )
         return data.mock(model, others, rng)
 
+    def derived_units(self, names: str | Iterable[str]) -> dict[str, str]:
+        """Return the units of derived quantities, by name, for `derive`.
+
+        Args:
+            names (list of str): The quantities, as for `derive`.
+
+        Raises:
+            InconsistentArguments: If there is no quantity of a name; likewise
+                the other errors of `DerivedQuantities.from_model`.
+        """
+        chosen = check_names("names", names)
+        return self._galaxies.quantities(chosen).units
+
     def derive(
-        self, posterior: Posterior, names: str | Iterable[str]
+        self,
+        posterior: Posterior,
+        names: str | Iterable[str],
+        with_prior: bool = True,
     ) -> Posterior:
         """Add derived quantities to a posterior, of all its samples.
 
@@ -433,24 +449,28 @@ class Fit:
                 `DerivedQuantities.from_model`, such as `sfr_100Myr`. Those of
                 an emission are of the root of the emission model, unless
                 they name another.
+            with_prior (bool): Derive them also of galaxies that follow the
+                prior, for plots.
 
         Returns:
             Posterior: The posterior, with the quantities in `derived`, and
-                in `prior` for galaxies that follow the prior.
+                perhaps in `prior`.
 
         Raises:
             InconsistentArguments: If there is no quantity of a name; likewise
                 the other errors of `DerivedQuantities.from_model`.
         """
         chosen = check_names("names", names)
-        points = self._points(posterior)
-        prior = self._prior(points[0], posterior.is_free)
-        at = self._galaxies
+        points, at = self._points(posterior), self._galaxies
+        more = posterior.prior
+        if with_prior:
+            prior = self._prior(points[0], posterior.is_free)
+            more = more | at.derived(prior, chosen)
         return replace(
             posterior,
             units=posterior.units | at.quantities(chosen).units,
             derived=posterior.derived | at.derived(points, chosen),
-            prior=posterior.prior | at.derived(prior, chosen),
+            prior=more,
         )
 
     def seds(self, posterior: Posterior, n: int = 500, seed: int = 0) -> SEDs:

@@ -179,9 +179,12 @@ class Posterior:
 
     @property
     def best(self) -> dict[str, NDArray[np.float64]]:
-        """The parameters at the largest likelihood among the samples."""
+        """The values at the largest likelihood among the samples, by name.
+
+        Of the parameters and the derived quantities.
+        """
         index = int(np.argmax(self.samples.log_likelihood))
-        return {name: x[index] for name, x in self.parameters.items()}
+        return {name: x[index] for name, x in self.values.items()}
 
     def quantiles(
         self, probabilities: Sequence[float] = QUANTILES

@@ -2,14 +2,16 @@
 
 The table has one row per galaxy and is FITS or ECSV. For each parameter
 `name` it has the columns `name_16`, `name_50` and `name_84`, quantiles of the
-posterior, and `name_best`, at the largest likelihood. The name is the last
-part of that in the fit, `log10initial_mass` of `stars/log10initial_mass`, if
-this is unique. The header has the inputs of the fit in JSON, as `ABOUT`.
+posterior, and `name_best`, at the largest likelihood; and likewise for each
+derived quantity. The name is the last part of that in the fit,
+`log10initial_mass` of `stars/log10initial_mass`, if this is unique. The header
+has the inputs of the fit in JSON, as `ABOUT`.
 
 The file of samples is HDF5::
 
     id                                  (n,)
     samples/stars/log10initial_mass     (n, n_samples), and so on
+    samples/derived/sfr_100Myr          likewise
 
 Both are made from parts (`library.parts`), whose arrays are named here.
 """
@@ -248,6 +250,16 @@ def column_names(parameters: Sequence[str]) -> dict[str, str]:
         name: last if short.count(last) == 1 else name.replace("/", "_")
         for name, last in zip(parameters, short, strict=True)
     }
+
+
+def derived_key(name: str) -> str:
+    """Return the name of a derived quantity among those of parameters.
+
+    Examples:
+        >>> derived_key("beta/incident")
+        'derived/beta_incident'
+    """
+    return f"derived/{name.replace('/', '_')}"
 
 
 def _check_fitted(collection: Collection) -> None:

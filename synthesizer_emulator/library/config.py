@@ -168,7 +168,9 @@ def model_arguments(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         InconsistentArguments: If an entry is invalid; the message names it.
     """
     with _at("grid"):
-        grid = open_grid(config["grid"], folder, lines="lines" in config)
+        # Derived quantities of a fit may be ratios of lines.
+        has_lines = "lines" in config or "derived" in config
+        grid = open_grid(config["grid"], folder, lines=has_lines)
     with _at("emission_model"):
         model = _build(config["emission_model"], _BUILDABLE, grid)
         if not isinstance(model, EmissionModel):
