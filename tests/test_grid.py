@@ -212,15 +212,6 @@ def test_reduce_range_leaves_the_original_alone(native):
         grid.reduce_rest_frame_range(*limits[::-1])
 
 
-def test_printing_evaluates_nothing(native):
-    grid = EmulatedGrid.example()
-    table = str(grid)
-    assert "LazySpectra(incident: pending" in " ".join(table.split())
-    assert "(56, 7, 1719)" in table
-    assert len(table) < 4 * len(str(native))
-    assert not grid.spectra.evaluated
-
-
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -1,5 +1,6 @@
 """Libraries from priors, against Synthesizer and scipy."""
 
+import json
 import os
 import re
 import subprocess
@@ -9,10 +10,12 @@ from unittest.mock import Mock
 from urllib.error import URLError
 
 import h5py
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import yaml
 from astropy.cosmology import FlatLambdaCDM, Planck15, Planck18
+from astropy.table import QTable
 from click.testing import CliRunner
 from distributed import LocalCluster
 from synthesizer.emission_models import IncidentEmission, TotalEmission
@@ -344,6 +347,56 @@ def made(tmp_path_factory):
     path = folder / "library.hdf5"
     assert f"{path}: 11 galaxies" in result.output
     return path
+
+
+def test_a_library_is_a_table_with_units(made, tmp_path):
+    file, arrays = LibraryFile.open(made), read(made)
+    table = file.to_table()
+    assert len(table) == 11
+    mass = table["stars/log10initial_mass"]
+    assert str(mass.unit) == "dex(solMass)"
+    np.testing.assert_allclose(
+        mass.physical.to_value("Msun"),
+        10.0 ** arrays["parameters/stars/log10initial_mass"],
+    )
+    for i, code in enumerate(EDGES):
+        np.testing.assert_array_equal(
+            table[f"photometry/emergent/{code}"].to_value("nJy"),
+            arrays["photometry/emergent"][:, i],
+        )
+    assert table["sf_hist/max_age"].unit == "yr"
+    for name in ("library.fits", "library.ecsv"):
+        table.write(tmp_path / name)
+        again = QTable.read(tmp_path / name)
+        assert again.colnames == table.colnames
+        np.testing.assert_allclose(again["redshift"], table["redshift"])
+        assert again["photometry/emergent/A/b.far"].unit == "nJy"
+    assert json.loads(table.meta["about"])["draws"]["n"] == 11
+
+
+def test_a_library_is_described_and_read_by_name(made):
+    file, arrays = LibraryFile.open(made), read(made)
+    assert "galaxies    11" in repr(file)
+    assert "outputs     photometry/emergent" in repr(file)
+    for name in file._ipython_key_completions_():
+        np.testing.assert_array_equal(file[name], arrays[name])
+    assert "parameters/stars/fesc" not in file.columns
+    with pytest.raises(KeyError, match="Did you mean 'parameters/redshift'"):
+        file["parameters/redshif"]
+
+
+def test_a_library_is_plotted(made):
+    figure, panels = LibraryFile.open(made).plot()
+    parameters = LibraryFile.open(made).columns[:-1]
+    assert len(panels) == len(parameters) + 1
+    labels = [panel.get_xlabel().split("\n") for panel in panels[:-1]]
+    assert ["sf_hist/max_age", "Gyr"] in labels
+    medians = panels[-1].lines[0].get_ydata()
+    photometry = read(made)["photometry/emergent"]
+    np.testing.assert_allclose(medians, np.median(photometry, axis=0))
+    ticks = [t.get_text() for t in panels[-1].get_xticklabels()]
+    assert ticks == ["b.near", "b.far"]
+    plt.close(figure)
 
 
 def test_galaxies_agree_with_synthesizer(made):

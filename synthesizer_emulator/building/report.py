@@ -7,11 +7,12 @@ from pathlib import Path
 from synthesizer_emulator.building.verdict import (
     verdict,
 )
+from synthesizer_emulator.descriptions import Printed
 from synthesizer_emulator.weights.provenance import Provenance
 
 
-@dataclass(frozen=True)
-class BuildReport:
+@dataclass(frozen=True, repr=False)
+class BuildReport(Printed):
     """The weights file of a build, and its errors.
 
     Attributes:

@@ -4,7 +4,8 @@ For gradients, `vmap` and GPUs. `EmulatedGrid` wraps an `Emulator` for use in
 Synthesizer.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +17,18 @@ from numpy.typing import ArrayLike, NDArray
 from synthesizer.exceptions import InconsistentArguments, MissingSpectraType
 from synthesizer.synth_warnings import warn
 
+from synthesizer_emulator.descriptions import (
+    Described,
+    Description,
+    describe_bytes,
+    describe_errors,
+    describe_names,
+    describe_range,
+    describe_wavelengths,
+)
 from synthesizer_emulator.emulator.emission import EmissionEmulator
 from synthesizer_emulator.emulator.metadata import EmulatorMetadata
+from synthesizer_emulator.emulator.plots import plot_curves, plot_errors
 from synthesizer_emulator.emulator.scaling import (
     AxisDomain,
     Coordinates,
@@ -29,11 +40,15 @@ from synthesizer_emulator.gridfile.emissions import (
 )
 from synthesizer_emulator.validation import nearest
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 # The relative error of a value computed from its float32 logarithm.
 _ROUNDING = 1e-5
 
 
-class Emulator(nnx.Module):
+class Emulator(Described, nnx.Module):
     """The spectra and lines of a grid as functions of axis values.
 
     An emulator is a pytree, for use in `jax.jit`, `jax.vmap` and `jax.grad`.
@@ -77,15 +92,34 @@ class Emulator(nnx.Module):
         self.spectra = nnx.Dict(dict(spectra))
         self.line_values = nnx.Dict(dict(line_values))
 
-    def __repr__(self) -> str:
-        """Return the names of the axes, spectra and line quantities."""
-        return (
-            f"Emulator(axes={self.axes}, spectra={self.available_spectra}, "
-            f"lines={tuple(self.line_values)})"
-        )
-
     # Flax would print every layer.
-    __str__ = __repr__
+    __str__ = Described.__repr__
+
+    def _description(self) -> Description:
+        """Return the axes, the emissions, the size and the errors."""
+        leaves = jax.tree.leaves(nnx.state(self))
+        name = self.metadata.grid_name
+        lines = describe_names(tuple(self.line_values))
+        lam = self.lam
+        return Description(
+            f"Emulator of {name}" if name else "Emulator",
+            {
+                **{
+                    axis.name: describe_range(
+                        axis.low, axis.high, self._unit(axis.name).strip()
+                    )
+                    for axis in self.coordinates.domain
+                },
+                "wavelengths": describe_wavelengths(
+                    len(lam), *(lam[[0, -1]] if len(lam) else (0.0, 0.0))
+                ),
+                "spectra": describe_names(self.available_spectra),
+                "lines": f"{len(self.line_ids)}: {lines}" if lines else "",
+                "size": f"{sum(leaf.size for leaf in leaves):,} numbers, "
+                f"{describe_bytes(sum(leaf.nbytes for leaf in leaves))}",
+                "errors": describe_errors(self.metadata.errors),
+            },
+        )
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -216,6 +250,50 @@ class Emulator(nnx.Module):
         """
         return self._evaluate(self.line_values, name, values, spread=True)
 
+    def plot(
+        self,
+        values: ArrayLike | None = None,
+        spectra: str | Sequence[str] | None = None,
+    ) -> tuple["Figure", "Axes"]:
+        """Plot spectra at one point.
+
+        Args:
+            values (array): The axis values, (d,); by default the middle of
+                the domain.
+            spectra (str/list of str): The spectra; all by default.
+
+        Returns:
+            tuple: The figure, and its axes.
+
+        Raises:
+            MissingSpectraType: If a spectrum is unknown, or there is none.
+            InconsistentArguments: As in `spectrum`.
+        """
+        names = self.available_spectra if spectra is None else spectra
+        names = [names] if isinstance(names, str) else list(names)
+        if not names:
+            raise self._missing("spectra", self.spectra)
+        if values is None:
+            values = self._middle()
+        point = np.asarray(self._plain(values), np.float64)
+        at = ", ".join(
+            f"{axis} = {value:.4g}{self._unit(axis)}"
+            for axis, value in zip(self.axes, point, strict=True)
+        )
+        return plot_curves(
+            self.lam,
+            {n: np.array(self.spectrum(n, point), float) for n in names},
+            self.units[f"spectra/{names[0]}"],
+            f"{self.metadata.grid_name}: {at}".removeprefix(": "),
+        )
+
+    def plot_errors(self) -> tuple["Figure", "Axes"]:
+        """Plot the errors that are stored with the weights.
+
+        As `EmulatedGrid.plot_errors`.
+        """
+        return plot_errors(self.metadata.errors, self.metadata.grid_name)
+
     def _evaluate(
         self,
         emissions: nnx.Dict,
@@ -236,6 +314,18 @@ class Emulator(nnx.Module):
         emission = emissions[name]
         result = emission.spread(x) if spread else emission(x)
         return jnp.where(inside, result, jnp.nan)
+
+    def _middle(self) -> NDArray[np.float64]:
+        """Return the middle of the domain, without nodes at zero, (d,)."""
+        domain, second = self.coordinates.domain, self.metadata.second_nodes
+        ends = np.array(
+            [
+                [second.get(axis.name, axis.low) for axis in domain],
+                [axis.high for axis in domain],
+            ]
+        )
+        middle = self.coordinates.scale_points(ends).mean(axis=0)
+        return self.coordinates.to_values(middle[None])[0]
 
     def _missing(self, name: str, emissions: nnx.Dict) -> MissingSpectraType:
         """Return the error for an emission that the emulator lacks."""

@@ -33,6 +33,9 @@ class EmulatorMetadata:
             `spectra/incident` or `lines/luminosity`.
         second_nodes (Mapping): The second node of each axis whose first node
             represents zero, by the name of the axis.
+        grid_name (str): The name of the grid.
+        errors (Mapping): The fields of `ErrorSummary` at the nodes, or at
+            samples held out of training, by the path of the emission.
     """
 
     digest: str = ""
@@ -45,10 +48,18 @@ class EmulatorMetadata:
     second_nodes: Mapping[str, float] = field(
         default_factory=dict, compare=False
     )
+    grid_name: str = field(default="", compare=False)
+    errors: Mapping[str, Mapping[str, float]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
     @classmethod
     def from_header(
-        cls, header: GridHeader, emissions: Iterable[str]
+        cls,
+        header: GridHeader,
+        emissions: Iterable[str],
+        grid_name: str = "",
+        errors: Mapping[str, Mapping[str, float]] | None = None,
     ) -> "EmulatorMetadata":
         """Return the metadata of a grid's emulator of some emissions."""
         paths = [e.split("/", maxsplit=1) for e in emissions]
@@ -78,6 +89,8 @@ class EmulatorMetadata:
             axes_units,
             units,
             second_nodes,
+            grid_name,
+            errors or {},
         )
 
     def at(self, columns: NDArray[np.intp]) -> "EmulatorMetadata":

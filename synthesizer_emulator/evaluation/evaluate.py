@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from synthesizer.instruments.filters import FilterCollection
 from tqdm import tqdm
 
+from synthesizer_emulator.descriptions import Printed
 from synthesizer_emulator.emulator.metrics import (
     SCORED_FLOOR,
     SCORED_LINE_FLOOR,
@@ -55,8 +56,8 @@ _STARS, _REPROCESSED = "incident", "reprocessed"
 _REPROCESSED_PARTS = ("nebular", "transmitted")
 
 
-@dataclass(frozen=True)
-class Evaluation:
+@dataclass(frozen=True, repr=False)
+class Evaluation(Printed):
     """The errors of an emulator at the nodes of a grid.
 
     Attributes:

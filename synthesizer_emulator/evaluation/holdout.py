@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from synthesizer_emulator.architectures.registry import DEFAULT_ARCHITECTURE
 from synthesizer_emulator.building.builder import build
 from synthesizer_emulator.building.grid_nodes import GridNodes
+from synthesizer_emulator.descriptions import Printed
 from synthesizer_emulator.emulator.metrics import (
     SCORED_FLOOR,
     SCORED_LINE_FLOOR,
@@ -84,8 +85,8 @@ class Prediction:
     errors: NDArray[np.float64] = field(repr=False)
 
 
-@dataclass(frozen=True)
-class HoldOut:
+@dataclass(frozen=True, repr=False)
+class HoldOut(Printed):
     """The result of one hold-out experiment.
 
     Attributes:

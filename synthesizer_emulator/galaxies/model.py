@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -18,6 +19,13 @@ from numpy.typing import NDArray
 from synthesizer.emission_models import EmissionModel
 from synthesizer.exceptions import InconsistentArguments, MissingAttribute
 
+from synthesizer_emulator.descriptions import (
+    Described,
+    Description,
+    describe_bytes,
+    describe_names,
+    describe_range,
+)
 from synthesizer_emulator.forking import check_not_forked
 from synthesizer_emulator.galaxies.bands import Bands, lam_lims
 from synthesizer_emulator.galaxies.emission import EmissionFunction
@@ -78,8 +86,8 @@ _UNITS = {"initial_mass": "Msun", "redshift": PURE, "sfzh": PURE}
 
 
 @register_dataclass
-@dataclass(frozen=True, eq=False)
-class GalaxyModel:
+@dataclass(frozen=True, eq=False, repr=False)
+class GalaxyModel(Described):
     """The photometry, spectra and lines of one galaxy as a pure function.
 
     A pytree, made by `from_model` from Synthesizer's objects. Pass it as an
@@ -261,6 +269,37 @@ class GalaxyModel:
 
     # The earlier name.
     of_model = from_model
+
+    def _description(self) -> Description:
+        """Return the outputs, the parameters and the size."""
+        leaves = jax.tree.leaves(self)
+        names = [name for name in self.parameters if name not in ("emission",)]
+        return Description(
+            f"GalaxyModel of {', '.join(self.emission.emissions)}",
+            {
+                "outputs": ", ".join(
+                    f"{output} ({self.size(output):,})"
+                    for output in self.outputs
+                ),
+                "parameters": ", ".join((*names, *self.emission_parameters)),
+                "sf_hist": self.sf_hist or "",
+                "metal_dist": self.metal_dist or "",
+                "ages": f"{len(self.ages)} nodes, "
+                + describe_range(self.ages[0], self.ages[-1], "yr"),
+                "metallicities": f"{len(self.metallicities)} nodes, "
+                + describe_range(
+                    self.metallicities[0], self.metallicities[-1]
+                ),
+                "wavelengths": f"{len(self.emission.lam):,}",
+                "filters": describe_names(self.bands.codes)
+                if self.bands
+                else "",
+                "lines": describe_names(self.lines.ids) if self.lines else "",
+                "size": describe_bytes(
+                    sum(getattr(leaf, "nbytes", 0) for leaf in leaves)
+                ),
+            },
+        )
 
     def galaxy(self, values: Mapping[str, Any]) -> dict[str, dict[str, Array]]:
         """Return the photometry, spectra and lines of one galaxy.

@@ -5,7 +5,7 @@ pure JAX.
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,10 +15,19 @@ from synthesizer.grid import Grid
 from synthesizer.synth_warnings import warn
 from unyt import unyt_array
 
+from synthesizer_emulator.descriptions import (
+    Described,
+    Description,
+    describe_bytes,
+    describe_errors,
+    describe_names,
+    describe_range,
+    describe_wavelengths,
+)
 from synthesizer_emulator.emulator.emulator import Emulator
 from synthesizer_emulator.galaxies.remedies import add_remedies
-from synthesizer_emulator.grid.interpolation import InterpolationMethods
-from synthesizer_emulator.grid.loading import find_weights
+from synthesizer_emulator.grid.loading import find_weights, in_angstrom
+from synthesizer_emulator.grid.plots import PlotMethods
 from synthesizer_emulator.grid.refine import with_axes
 from synthesizer_emulator.grid.wavelength_axis import WavelengthMethods
 from synthesizer_emulator.gridfile.places import (
@@ -33,7 +42,7 @@ from synthesizer_emulator.weights.weights import Weights
 EXAMPLE_NAME = "bc03-example"
 
 
-class EmulatedGrid(WavelengthMethods, InterpolationMethods):
+class EmulatedGrid(Described, WavelengthMethods, PlotMethods):
     """A Synthesizer grid whose emissions are evaluated by an emulator.
 
     It replaces `synthesizer.grid.Grid` in emission models and scripts, and
@@ -178,6 +187,46 @@ class EmulatedGrid(WavelengthMethods, InterpolationMethods):
             if name in vars(kind):
                 return vars(kind)[name].__get__(self, type(self))
         return super().__getattr__(name)
+
+    def __dir__(self) -> Iterable[str]:
+        """Return all attributes with the axes, for the tab key."""
+        axes = self.__dict__.get("axes", ())
+        return [*super().__dir__(), *axes, *(f"log10{a}" for a in axes)]
+
+    # Synthesizer's table is 275 columns wide.
+    __str__ = Described.__repr__
+
+    def _description(self) -> Description:
+        """Return the axes, the emissions, the errors and their source."""
+        low, high = (
+            in_angstrom(self.lam[[0, -1]]) if self.has_spectra else (0.0, 0.0)
+        )
+        provenance = self.provenance
+        return Description(
+            f"EmulatedGrid {self.grid_name}",
+            {
+                **{
+                    axis: f"{len(values)} nodes, "
+                    + describe_range(
+                        values[0], values[-1], str(self._axes_units[axis])
+                    )
+                    for axis, values in self._axes_values.items()
+                },
+                **{
+                    axis: "averaged" if value is None else f"{value:.4g}"
+                    for axis, value in self._collapsed.items()
+                },
+                "wavelengths": describe_wavelengths(
+                    self.nlam if self.has_spectra else 0, low, high
+                ),
+                "spectra": describe_names(list(self.spectra)),
+                "lines": str(self.nlines) if self.has_lines else "",
+                "errors": describe_errors(provenance.errors),
+                "weights": f"{provenance.architecture}, "
+                f"{describe_bytes(len(self.weights.contents))}, trained on "
+                f"{provenance.trained_on or provenance.grid_name}",
+            },
+        )
 
     def __deepcopy__(self, memo: dict) -> Self:
         """Copy all arrays, but not their units, as in `LazyEmissions`."""

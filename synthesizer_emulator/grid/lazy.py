@@ -124,6 +124,10 @@ class LazyEmissions(MutableMapping, ABC):
         )
         return f"{type(self).__name__}({', '.join(parts)})"
 
+    def _ipython_key_completions_(self) -> list[str]:
+        """Return the names, for the tab key."""
+        return list(self)
+
     @property
     def evaluated(self) -> tuple[str, ...]:
         """The names of the arrays that have been evaluated."""

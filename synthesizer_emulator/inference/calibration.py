@@ -19,6 +19,7 @@ from scipy import stats
 from synthesizer.exceptions import InconsistentArguments
 from tqdm import tqdm
 
+from synthesizer_emulator.descriptions import Printed
 from synthesizer_emulator.inference.data import Data
 from synthesizer_emulator.inference.fit import DataLike, Fit
 from synthesizer_emulator.inference.line_fluxes import LineFluxes
@@ -46,8 +47,8 @@ _DRAWN_AGAIN = 100
 _IMPROBABLE = 1e-3
 
 
-@dataclass(frozen=True, eq=False)
-class Calibration:
+@dataclass(frozen=True, eq=False, repr=False)
+class Calibration(Printed):
     """The posteriors of n mock galaxies, compared with the truth.
 
     Attributes:

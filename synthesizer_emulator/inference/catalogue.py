@@ -23,6 +23,7 @@ from synthesizer.exceptions import (
 )
 from unyt import unyt_array
 
+from synthesizer_emulator.descriptions import Printed
 from synthesizer_emulator.digests import digest
 from synthesizer_emulator.inference.line_fluxes import LineFluxes
 from synthesizer_emulator.inference.measurements import Measurements
@@ -44,8 +45,8 @@ NEGATIVE_ERRORS = "negative errors"
 _PLAIN_TEXT = (".txt", ".dat", ".cat")
 
 
-@dataclass(frozen=True, eq=False)
-class Catalogue:
+@dataclass(frozen=True, eq=False, repr=False)
+class Catalogue(Printed):
     """The photometry and the line fluxes of n galaxies.
 
     Made by `read` or `from_table`.

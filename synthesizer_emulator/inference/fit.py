@@ -17,6 +17,7 @@ from synthesizer.exceptions import InconsistentArguments
 from synthesizer.instruments import FilterCollection
 from synthesizer.synth_warnings import warn
 
+from synthesizer_emulator.descriptions import Described, Description
 from synthesizer_emulator.galaxies.model import GalaxyModel
 from synthesizer_emulator.galaxies.translate import TOLERANCE
 from synthesizer_emulator.inference.amortised.flow import FlowSettings
@@ -107,8 +108,8 @@ class _Arguments(NamedTuple):
 _AXES: Any = _Arguments(None, 0, 0, 0)  # type: ignore[arg-type]
 
 
-@dataclass(frozen=True, eq=False)
-class Fit:
+@dataclass(frozen=True, eq=False, repr=False)
+class Fit(Described):
     """An emission model and priors, to be compared with data.
 
     The arguments are those of `Library`, with the same priors.
@@ -185,6 +186,15 @@ class Fit:
                 "A fit needs at least one free parameter, got only fixed "
                 "values. Give a prior, such as Uniform(8, 12)."
             )
+
+    def _description(self) -> Description:
+        """Return the model, the priors and the data that it is for."""
+        rows = dict(self.library._description().rows)
+        del rows["draws"]
+        of_spectrum = {p.title: str(p.prior) for p in self.of_spectrum}
+        return Description(
+            f"Fit of {self.dimensions} parameters", rows | of_spectrum
+        )
 
     @classmethod
     def from_library(cls, library: Library) -> "Fit":

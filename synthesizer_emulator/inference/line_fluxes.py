@@ -9,7 +9,7 @@ from synthesizer_emulator.inference.measurements import Measurements
 
 
 @register_dataclass
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class LineFluxes(Measurements):
     """Fluxes of emission lines of one galaxy, with Gaussian errors.
 

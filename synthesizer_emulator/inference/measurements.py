@@ -7,17 +7,19 @@ from typing import Any, ClassVar, Self
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.core import Tracer
 from jax.scipy.stats import norm
 from jaxtyping import Bool, Float
 from numpy.typing import ArrayLike, NDArray
 from synthesizer.exceptions import InconsistentArguments
 
+from synthesizer_emulator.descriptions import Described, Description
 from synthesizer_emulator.units import in_units
 from synthesizer_emulator.validation import check_number, nearest
 
 
-@dataclass(frozen=True, eq=False)
-class Measurements:
+@dataclass(frozen=True, eq=False, repr=False)
+class Measurements(Described):
     """Measurements of one galaxy, with independent Gaussian errors.
 
     The base of `Photometry` and `LineFluxes`.
@@ -118,6 +120,35 @@ class Measurements:
                 observed & np.isin(codes, np.array(limits, str))
             ),
             codes=tuple(codes),
+        )
+
+    def _description(self) -> Description:
+        """Return the values with their errors, unless they are traced."""
+        traced = isinstance(self.flux, Tracer)
+        return Description(
+            f"{type(self).__name__} in {len(self.codes)} {self.element}s",
+            dict.fromkeys(self.codes, "traced")
+            if traced
+            else {
+                code: f"< {flux:.4g} {self.units}"
+                if limit
+                else f"{flux:.4g} ± {error:.2g} {self.units}"
+                if observed
+                else "missing"
+                for code, flux, error, observed, limit in zip(
+                    self.codes,
+                    *map(
+                        np.ravel,
+                        (
+                            self.flux,
+                            self.error,
+                            self.is_observed,
+                            self.is_limit,
+                        ),
+                    ),
+                    strict=False,
+                )
+            },
         )
 
     def log_likelihood(self, model: Float[Array, " n"]) -> Float[Array, ""]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.stats import chi2
 from synthesizer.exceptions import InconsistentArguments
 
+from synthesizer_emulator.descriptions import Described, Description
 from synthesizer_emulator.inference.data import Data
 from synthesizer_emulator.inference.netcdf import (
     DIMS,
@@ -52,8 +53,8 @@ _LARGE = 2.0
 _DRAWS = 4000
 
 
-@dataclass(frozen=True, eq=False)
-class Posterior:
+@dataclass(frozen=True, eq=False, repr=False)
+class Posterior(Described):
     """Weighted samples of the parameters of a galaxy.
 
     Attributes:
@@ -390,6 +391,26 @@ class Posterior:
                 },
                 derived=derived,
             )
+
+    def _description(self) -> Description:
+        """Return the parameters, and the state of the run."""
+        rows = {
+            label: f"{middle:.4g} -{middle - low:.2g} +{high - middle:.2g} "
+            + self.units[name].replace(PURE, "")
+            for name, quantiles in self.quantiles().items()
+            for label, (low, middle, high) in components(name, quantiles)
+        }
+        return Description(
+            f"Posterior of {self.is_free.sum()} parameters",
+            {
+                **rows,
+                "ln evidence": f"{self.log_evidence:.2f}",
+                "chi-squared": f"{self.chi_squared:.2f} of the best sample",
+                "samples": f"{len(self.samples):,}, "
+                f"{self.samples.effective_size:.0f} effective",
+                "warnings": " ".join(self.warnings),
+            },
+        )
 
     def __str__(self) -> str:
         """Return a table of the parameters, and the state of the run."""

@@ -28,6 +28,7 @@ from astropy.units import Unit
 from numpy.typing import NDArray
 from synthesizer.exceptions import GridError, InconsistentArguments
 
+from synthesizer_emulator.descriptions import Printed
 from synthesizer_emulator.files.hdf5 import report_damage
 from synthesizer_emulator.files.locks import exclusive
 from synthesizer_emulator.files.writing import (
@@ -73,8 +74,8 @@ _FORMATS = {".fits": "fits", ".ecsv": "ascii.ecsv"}
 _REMEDY = "Delete it and run the same command again."
 
 
-@dataclass(frozen=True)
-class CatalogueResults:
+@dataclass(frozen=True, repr=False)
+class CatalogueResults(Printed):
     """The files of a fitted catalogue, without their contents.
 
     Attributes:

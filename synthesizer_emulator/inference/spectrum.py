@@ -5,10 +5,12 @@ compared with come from `spectrograph`.
 """
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.core import Tracer
 from jax.scipy.linalg import solve_triangular
 from jax.tree_util import register_dataclass
 from jax.typing import ArrayLike
@@ -22,13 +24,23 @@ from synthesizer.exceptions import (
 )
 from unyt import c, nJy, unyt_array, unyt_quantity
 
+from synthesizer_emulator.descriptions import (
+    Described,
+    Description,
+    describe_wavelengths,
+)
 from synthesizer_emulator.galaxies.matrices import dot
+from synthesizer_emulator.inference.spectrum_plot import plot_pixels
 from synthesizer_emulator.units import PURE, in_stated_units, in_units
 from synthesizer_emulator.validation import (
     check_number,
     check_wavelengths,
     check_whole,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Logarithms of wavelengths are counted from here, as those in single
 # precision are most precise near zero; Angstrom.
@@ -55,8 +67,8 @@ _PER_FLAM = float(
 
 
 @register_dataclass
-@dataclass(frozen=True, eq=False)
-class Spectrum:
+@dataclass(frozen=True, eq=False, repr=False)
+class Spectrum(Described):
     """The observed spectrum of one galaxy.
 
     A pytree of plain arrays, made by `from_fluxes`.
@@ -195,6 +207,37 @@ class Spectrum:
             ),
             polynomials=jnp.asarray(polynomials, float),
             widths=jnp.asarray(widths, float),
+        )
+
+    def _description(self) -> Description:
+        """Return the pixels and their errors, unless they are traced."""
+        n, degree = len(self.lam), self.polynomials.shape[-1] - 1
+        title = f"Spectrum of {n:,} pixels"
+        if isinstance(self.flux, Tracer):
+            return Description(title, {"values": "traced"})
+        used = np.asarray(self.is_used)
+        lam = np.asarray(self.lam)
+        ratio = np.asarray(self.flux)[used] / np.asarray(self.error)[used]
+        return Description(
+            title,
+            {
+                "wavelengths": describe_wavelengths(n, lam[0], lam[-1]),
+                "used": f"{np.count_nonzero(used):,} pixels",
+                "signal / noise": f"{np.median(ratio):.3g} (median)",
+                "calibration": f"polynomial of degree {degree}"
+                if degree >= 0
+                else "",
+            },
+        )
+
+    def plot(self) -> tuple["Figure", "Axes"]:
+        """Plot the spectrum with its errors; unused pixels are shaded.
+
+        Returns:
+            tuple: The figure, and its axes.
+        """
+        return plot_pixels(
+            *map(np.asarray, (self.lam, self.flux, self.error, self.is_used))
         )
 
     def log_likelihood(

@@ -17,24 +17,45 @@ the inputs of the library in JSON.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 from synthesizer.exceptions import GridError, InconsistentArguments
+from unyt import unyt_quantity
 
+from synthesizer_emulator.descriptions import (
+    Described,
+    Description,
+    describe_bytes,
+    describe_names,
+)
 from synthesizer_emulator.files.hdf5 import open_hdf5, report_damage
 from synthesizer_emulator.files.locks import exclusive
 from synthesizer_emulator.files.writing import check_room, write_hdf5
+from synthesizer_emulator.galaxies.model import IN_BANDS, OF_LINES
 from synthesizer_emulator.library.collection import (
     Collection,
     collect,
     remaining,
 )
 from synthesizer_emulator.library.parts import Parts, check_idle, listed
+from synthesizer_emulator.library.plots import Panel, plot_library
+from synthesizer_emulator.units import PURE, parse_unit
+from synthesizer_emulator.validation import (
+    check_memory,
+    check_whole,
+    nearest,
+)
+
+if TYPE_CHECKING:
+    from astropy.table import QTable
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 FORMAT = "synthesizer_emulator library"
 FORMAT_VERSION = 1
@@ -44,9 +65,12 @@ PARTS_SUFFIX = ".parts"
 _REMEDY = "Download it again, or delete it and make it again."
 
 
-@dataclass(frozen=True)
-class LibraryFile:
+@dataclass(frozen=True, repr=False)
+class LibraryFile(Described):
     """The contents of a library file, without its arrays.
+
+    Its arrays are read by name, such as `file["photometry/total"]`, or
+    together as a table, `file.to_table()`.
 
     Attributes:
         path (Path): The file.
@@ -54,6 +78,8 @@ class LibraryFile:
         skipped (tuple of int): The indices of the galaxies left out.
         about (dict): The inputs of the library.
         digest (str): The digest of the inputs.
+        columns (tuple of str): The names of the arrays with one row for each
+            galaxy.
     """
 
     path: Path
@@ -61,6 +87,7 @@ class LibraryFile:
     skipped: tuple[int, ...]
     about: dict[str, Any]
     digest: str
+    columns: tuple[str, ...]
 
     def __str__(self) -> str:
         """Return the size of the library and the galaxies left out."""
@@ -71,6 +98,154 @@ class LibraryFile:
                 f"{len(self.skipped)} left out: {listed(self.skipped)}"
             )
         return "\n".join(lines)
+
+    def _description(self) -> Description:
+        """Return the galaxies, the parameters and the outputs."""
+        about = self.about
+        versions = about.get("software", {})
+        names = self.columns
+        return Description(
+            f"LibraryFile {self.path}",
+            {
+                "galaxies": f"{self.galaxies:,}"
+                + f", {len(self.skipped):,} left out" * bool(self.skipped),
+                "parameters": ", ".join(
+                    name.removeprefix("parameters/")
+                    for name in names
+                    if name.startswith("parameters/")
+                ),
+                "outputs": ", ".join(
+                    name
+                    for name in names
+                    if not name.startswith("parameters/")
+                ),
+                "filters": describe_names(list(about.get("filters", {}))),
+                "lines": describe_names(list(about.get("lines", {}))),
+                "wavelengths": f"{len(about['wavelength']):,}"
+                if "wavelength" in about
+                else "",
+                "grid": ", ".join(about.get("grids", {})),
+                "made with": ", ".join(
+                    f"{package} {version}"
+                    for package, version in versions.items()
+                    if package.startswith("synthesizer")
+                ),
+                "size": describe_bytes(self.path.stat().st_size)
+                if self.path.is_file()
+                else "",
+            },
+        )
+
+    def __getitem__(self, name: str) -> NDArray:
+        """Return an array, with one row for each galaxy.
+
+        Args:
+            name (str): The name in the file, such as
+                `parameters/redshift` or `photometry/total`.
+
+        Raises:
+            KeyError: If the file has no array of the name.
+        """
+        if name not in self.columns:
+            raise KeyError(
+                f"'{self.path}' has no array '{name}'; it has: "
+                f"{', '.join(self.columns)}.{nearest(name, self.columns)}"
+            )
+        with report_damage(self.path, _REMEDY), open_hdf5(self.path) as hdf:
+            return np.asarray(hdf[name][...])
+
+    def _ipython_key_completions_(self) -> list[str]:
+        """Return the names of the arrays, for the tab key."""
+        return list(self.columns)
+
+    def to_table(self) -> "QTable":
+        """Return the library as a table, with one row for each galaxy.
+
+        The columns are `galaxy`, the index in the draws; the parameters, by
+        `stars/tau_v` and the like; and the outputs, one for each filter or
+        line by `photometry/total/JWST/NIRCam.F115W`, or with all wavelengths
+        by `lnu/total`. Logarithms have the units of their arguments in
+        astropy's `dex`. The inputs of the library are in the metadata.
+
+        Returns:
+            QTable: The table, with units: `write("library.fits")` and
+                `write("library.ecsv")` write it, and `to_pandas()` converts
+                it, without spectra.
+
+        Raises:
+            InconsistentArguments: If the table would exceed the memory.
+            GridError: If the file is damaged.
+
+        Examples:
+            >>> file = LibraryFile.open("library.hdf5")  # doctest: +SKIP
+            >>> file.to_table().to_pandas()  # doctest: +SKIP
+        """
+        from astropy.table import QTable
+
+        units = self.about.get("units", {})
+        check_memory(
+            f"A table of {self.galaxies} galaxies",
+            2 * self.path.stat().st_size,
+            "read single arrays, such as file['parameters/redshift']",
+        )
+        table = QTable(meta={"about": json.dumps(self.about)})
+        with report_damage(self.path, _REMEDY), open_hdf5(self.path) as hdf:
+            table["galaxy"] = hdf["galaxies"][...]
+            for name in self.columns:
+                values = hdf[name][...]
+                unit = astropy_unit(units[name])
+                short = name.removeprefix("parameters/")
+                codes = self._codes(name)
+                if codes is None:
+                    table[short] = values if unit is None else values * unit
+                    continue
+                for i, code in enumerate(codes):
+                    column = np.ascontiguousarray(values[:, i])
+                    table[f"{short}/{code}"] = (
+                        column if unit is None else column * unit
+                    )
+        return table
+
+    def plot(self, n: int = 10_000) -> tuple["Figure", list["Axes"]]:
+        """Plot the parameters and the outputs of the library.
+
+        Args:
+            n (int): The largest number of galaxies to plot, spread evenly
+                over the library.
+
+        Returns:
+            tuple: The figure, and the axes of its panels: a histogram of
+                each parameter; and the median, the central 68% and 95% of
+                each output.
+
+        Raises:
+            InconsistentArguments: If `n` is not a positive number.
+            GridError: If the file is damaged.
+        """
+        check_whole("n", n, 1)
+        units = self.about.get("units", {})
+        step = max(1, -(-self.galaxies // n))
+        parameters, outputs = {}, []
+        with report_damage(self.path, _REMEDY), open_hdf5(self.path) as hdf:
+            for name in self.columns:
+                values = np.asarray(hdf[name][::step], np.float64)
+                if name.startswith("parameters/"):
+                    short = name.removeprefix("parameters/")
+                    for label, column in _columns(short, values):
+                        parameters[label] = column, units[name]
+                else:
+                    codes = self._codes(name)
+                    at = hdf["wavelength"][...] if codes is None else codes
+                    outputs.append(Panel(name, units[name], values, at))
+        title = f"{self.path.name}: {self.galaxies:,} galaxies"
+        return plot_library(parameters, outputs, title)
+
+    def _codes(self, name: str) -> list[str] | None:
+        """Return the filters or lines of an output; None for others."""
+        output = name.partition("/")[0]
+        kind = {**dict.fromkeys(IN_BANDS, "filters")}.get(output)
+        kind = "lines" if output in OF_LINES else kind
+        return None if kind is None else list(self.about[kind])
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
@@ -98,7 +273,32 @@ class LibraryFile:
                 skipped=tuple(hdf["skipped"][...].tolist()),
                 about=about,
                 digest=str(hdf.attrs["digest"]),
+                columns=tuple(n for n in about.get("units", {}) if n in hdf),
             )
+
+
+def astropy_unit(units: str) -> Any:
+    """Return astropy's unit of the units of a column, None if it has none.
+
+    `log10(Msun)` becomes `dex(solMass)`.
+    """
+    from astropy.units import Unit, dex
+
+    inner = units.removeprefix("log10(").removesuffix(")")
+    try:
+        unit = Unit(inner)
+    except ValueError:
+        # This writes `erg/s/Hz` as `erg`.
+        unit = unyt_quantity(1.0, parse_unit(inner)).to_astropy().unit
+    if inner != units:
+        return dex(unit)
+    return None if units == PURE else unit
+
+
+def _columns(name: str, values: NDArray) -> Iterator[tuple[str, NDArray]]:
+    """Yield the columns (n,) of a parameter (n, ...), and their names."""
+    for i in np.ndindex(values.shape[1:]):
+        yield name + f"[{', '.join(map(str, i))}]" * bool(i), values[:, *i]
 
 
 def parts_folder(path: Path) -> Path:

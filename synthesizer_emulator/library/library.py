@@ -19,6 +19,12 @@ from synthesizer.emission_models import EmissionModel
 from synthesizer.exceptions import InconsistentArguments, MissingAttribute
 from synthesizer.instruments import FilterCollection
 
+from synthesizer_emulator.descriptions import (
+    Described,
+    Description,
+    describe_errors,
+    describe_names,
+)
 from synthesizer_emulator.files.locks import exclusive
 from synthesizer_emulator.galaxies.bands import INTEGRATIONS
 from synthesizer_emulator.galaxies.batches import (
@@ -38,6 +44,8 @@ from synthesizer_emulator.galaxies.parameter_names import (
 )
 from synthesizer_emulator.galaxies.remedies import central_value, collapse_code
 from synthesizer_emulator.galaxies.translate import TOLERANCE
+from synthesizer_emulator.galaxies.tree import grids_of
+from synthesizer_emulator.grid.emulated_grid import EmulatedGrid
 from synthesizer_emulator.library import metadata
 from synthesizer_emulator.library.draws import Draws
 from synthesizer_emulator.library.file import (
@@ -88,8 +96,8 @@ _TIMEOUT = 60.0
 _PART_GALAXIES = 2**14
 
 
-@dataclass(frozen=True, eq=False)
-class Library:
+@dataclass(frozen=True, eq=False, repr=False)
+class Library(Described):
     """Galaxies of an emission model, with parameters drawn from priors.
 
     The constructor checks names and units; `check` also compiles the model.
@@ -183,6 +191,31 @@ class Library:
         self._check_stars()
         for kind, history in self._histories.items():
             check_history(kind, history, self.parameters.in_group(kind))
+
+    def _description(self) -> Description:
+        """Return the model, the priors and the outputs."""
+        model, grids = self.emission_model, grids_of(self.emission_model)
+        return Description(
+            f"Library of {self.draws.n:,} galaxies",
+            {
+                "emission_model": f"{model.label} ({type(model).__name__})",
+                "grid": ", ".join(grid.grid_name for grid in grids),
+                "errors": "; ".join(
+                    describe_errors(grid.provenance.errors)
+                    for grid in grids
+                    if isinstance(grid, EmulatedGrid)
+                ),
+                **{k: h.name for k, h in self._histories.items()},
+                **{p.title: str(p.prior) for p in self.parameters},
+                "outputs": ", ".join(self.outputs),
+                "filters": ""
+                if self.filters is None
+                else describe_names(self.filters.filter_codes),
+                "lines": describe_names(tuple(self.lines or ())),
+                "cosmo": "" if self.redshift is None else self.cosmo.name,
+                "draws": f"{self.draws.method}, seed {self.draws.seed}",
+            },
+        )
 
     @cached_property
     def parameters(self) -> Parameters:

@@ -106,7 +106,12 @@ class Weights:
             self.coordinates,
             group("spectra"),
             group("lines"),
-            EmulatorMetadata.from_header(self.header, tuple(self.shapes)),
+            EmulatorMetadata.from_header(
+                self.header,
+                tuple(self.shapes),
+                self.provenance.grid_name,
+                self.provenance.errors,
+            ),
         )
 
     @cached_property

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from synthesizer_emulator.architectures.base import evaluate_points
+from synthesizer_emulator.descriptions import Printed
 from synthesizer_emulator.emulator.emission import EmissionEmulator
 from synthesizer_emulator.evaluation.generalisation.study import (
     TRAINED,
@@ -70,8 +71,8 @@ class Run:
     trained: NDArray[np.bool_] = field(repr=False)
 
 
-@dataclass(frozen=True)
-class Generalisation:
+@dataclass(frozen=True, repr=False)
+class Generalisation(Printed):
     """The errors of all runs of a generalisation study.
 
     Attributes:

@@ -1,0 +1,146 @@
+"""Short descriptions of objects, as text and as HTML for notebooks.
+
+A description is a title and rows. Classes that users look at derive from
+`Described` and say what their rows are; nothing is evaluated for it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from textwrap import wrap
+
+# The width of the text, in characters.
+_WIDTH = 79
+
+# Longer lists of names are shortened.
+_MOST = 8
+
+
+@dataclass(frozen=True)
+class Description:
+    """A title, and rows of what is described.
+
+    Attributes:
+        title (str): The class and the name of the object.
+        rows (Mapping): Texts by the name of the row. Rows without text are
+            not shown.
+
+    Examples:
+        >>> print(Description("Grid", {"axes": "ages", "lines": ""}))
+        Grid
+          axes  ages
+    """
+
+    title: str
+    rows: Mapping[str, str]
+
+    def __str__(self) -> str:
+        """Return the title and the rows, wrapped."""
+        rows = {name: text for name, text in self.rows.items() if text}
+        width = max(map(len, rows), default=0)
+        lines = [self.title]
+        for name, text in rows.items():
+            lines += wrap(
+                text,
+                _WIDTH,
+                initial_indent=f"  {name:<{width}}  ",
+                subsequent_indent=" " * (width + 4),
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+        return "\n".join(lines)
+
+    def to_html(self) -> str:
+        """Return the title and the rows as a table."""
+        left = 'style="text-align: left"'
+        rows = "".join(
+            f'<tr><th scope="row" {left}>{escape(name)}</th>'
+            f"<td {left}>{escape(text)}</td></tr>"
+            for name, text in self.rows.items()
+            if text
+        )
+        return (
+            f"<div><strong>{escape(self.title)}</strong>"
+            f"<table><tbody>{rows}</tbody></table></div>"
+        )
+
+
+class Described:
+    """An object that is shown as its description."""
+
+    def _description(self) -> Description:
+        """Return the description, without evaluating anything."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return str(self._description())
+
+    def _repr_html_(self) -> str:
+        """Return the description for a notebook."""
+        return self._description().to_html()
+
+
+class Printed:
+    """An object that is shown as it is printed, by its `__str__`."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        """Return the text for a notebook, with columns as they are."""
+        return f"<pre>{escape(str(self))}</pre>"
+
+
+def describe_names(names: Sequence[str]) -> str:
+    """Return names separated by commas; of many the first, and the rest.
+
+    Examples:
+        >>> describe_names(["incident", "nebular"])
+        'incident, nebular'
+        >>> describe_names([str(i) for i in range(12)])
+        '0, 1, 2, 3, 4, 5, 6, 7 and 4 more'
+    """
+    text = ", ".join(names[:_MOST])
+    return text + f" and {len(names) - _MOST} more" * (len(names) > _MOST)
+
+
+def describe_range(low: float, high: float, units: str = "") -> str:
+    """Return the range of an axis, such as `0 to 2e+10 yr`."""
+    named = "" if units in ("dimensionless", "None") else units
+    return f"{low:.4g} to {high:.4g} {named}".rstrip()
+
+
+def describe_wavelengths(n: int, low: float, high: float) -> str:
+    """Return the number and the range of wavelengths in Angstrom."""
+    return f"{n:,} from {low:.4g} to {high:.4g} Å" if n else ""
+
+
+def describe_errors(errors: Mapping[str, Mapping[str, float]]) -> str:
+    """Return the median and the 99th percentile of the errors of weights.
+
+    Args:
+        errors (Mapping): The fields of `ErrorSummary`, by emission. The
+            largest among spectra and among lines are given.
+
+    Examples:
+        >>> describe_errors({"spectra/incident": {"p50": 1e-4, "p99": 2e-3}})
+        'median 0.01%, 99th percentile 0.2% of pixels'
+    """
+    texts = []
+    for group, what in (("spectra/", "pixels"), ("lines/", "lines")):
+        found = [e for name, e in errors.items() if name.startswith(group)]
+        if found:
+            p50, p99 = (max(e[q] for e in found) for q in ("p50", "p99"))
+            texts.append(
+                f"median {100 * p50:.2g}%, 99th percentile {100 * p99:.2g}% "
+                f"of {what}"
+            )
+    return "; ".join(texts)
+
+
+def describe_bytes(n: float) -> str:
+    """Return a size in bytes, such as `5.2 MB`."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if n >= size:
+            return f"{n / size:.3g} {unit}"
+    return f"{n:.0f} bytes"
