@@ -518,7 +518,7 @@ def test_other_fits_are_refused(fit, galaxies, quick, emulated, tmp_path):
         (["sfr_100Myr"], "of another fit or catalogue"),
         (["sfr_x"], r"'sfr_x' must have the form"),
         (["sfrs"], r"no derived quantity 'sfrs'.*Did you mean"),
-        ([], "derived must be a name or a list"),
+        (5, "derived must be a name or a list"),
     ):
         with pytest.raises(InconsistentArguments, match=message):
             run(fit, galaxies, path, derived=names)

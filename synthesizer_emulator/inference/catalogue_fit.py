@@ -280,7 +280,7 @@ def derived_names(given: str | Iterable[str] | None) -> tuple[str, ...]:
 
     Nothing is compiled.
     """
-    names = () if given is None else check_names("derived", given)
+    names = check_names("derived", given) if given else ()
     for name in names:
         units_of_derived(name)
     return names
