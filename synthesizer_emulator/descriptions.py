@@ -138,6 +138,19 @@ def describe_errors(errors: Mapping[str, Mapping[str, float]]) -> str:
     return "; ".join(texts)
 
 
+def describe_duration(seconds: float) -> str:
+    """Return a duration, such as `1 h 2 min 5 s`.
+
+    Examples:
+        >>> describe_duration(125.2)
+        '2 min 5 s'
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = ((hours, "h"), (minutes, "min"), (rest, "s"))
+    return " ".join(f"{n} {unit}" for n, unit in parts if n or unit == "s")
+
+
 def describe_bytes(n: float) -> str:
     """Return a size in bytes, such as `5.2 MB`."""
     for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):

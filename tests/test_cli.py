@@ -1,21 +1,37 @@
+import json
 import os
+import re
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
+from unittest.mock import Mock
 
 import h5py
 import numpy as np
 import pytest
+from astropy.table import Table
+from click.shell_completion import ShellComplete
 from click.testing import CliRunner
-from conftest import write_analytic_samples
+from conftest import QUICK, write_analytic_samples
+from synthesizer.data.initialise import get_grids_dir
 
+from synthesizer_emulator import build
+from synthesizer_emulator.cli import components as cli_components
+from synthesizer_emulator.cli.completing import grids_folder
 from synthesizer_emulator.cli.main import main
+from synthesizer_emulator.evaluation.comparison import compare
+from synthesizer_emulator.evaluation.report import write_comparison
 from synthesizer_emulator.grid.emulated_grid import (
     EXAMPLE_NAME,
     EmulatedGrid,
     example_folder,
 )
-from synthesizer_emulator.weights.file import SUFFIX
+from synthesizer_emulator.inference import catalogue_fit
+from synthesizer_emulator.weights.file import SUFFIX, read_weights
 from synthesizer_emulator.weights.weights import FORMAT_VERSION
+
+ROOT = Path(__file__).parents[1]
 
 
 def run(*arguments):
@@ -38,10 +54,8 @@ def test_build_and_info(analytic_grid, tmp_path):
     shown = run("info", weights)
     assert "'hidden': [8]" in shown.output
     assert "'seed': 3" in shown.output
-    assert "ages: 1e+06 to 1e+10" in shown.output
-    assert (
-        f"format         {FORMAT_VERSION}, checksum verified" in shown.output
-    )
+    assert "ages            12 nodes, 1e+06 to 1e+10 yr" in shown.output
+    assert f"  {FORMAT_VERSION}, checksum verified" in shown.output
     assert "Verdict: " in result.output
     before = weights.read_bytes()
     other = run("build", analytic_grid, "--out", out, "--architecture", "pca")
@@ -59,7 +73,8 @@ def test_info_tells_if_weights_are_not_verified(tmp_path):
         for name in new:
             new.copy(name, hdf)
         hdf["emulator"].attrs["format_version"] = 2
-    assert "format         2, not verified" in run("info", path).output
+    text = " ".join(run("info", path).output.split())
+    assert "format 2, not verified" in text
 
 
 @pytest.mark.slow
@@ -96,7 +111,10 @@ def test_build_from_samples(tmp_path):
         (["build", "GRID", "--axes", "ages=5"], "needs scattered samples"),
         (["build", "GRID", "--latin-hypercube", "9"], "--architecture payne"),
         (["build", "GRID", "GRID"], "only files of scattered samples"),
-        (["info", "nosuch"], "No file at"),
+        (["info", "nosuch"], "No weights for the grid 'nosuch'"),
+        (["info", "bc03-exampl"], "Did you mean 'bc03-example'"),
+        (["compare", "bc03-example", "nosuch"], "'nosuch'"),
+        (["list", "--grid-dir", "OUT"], "Build some with"),
         (["bc03", "--out", "OUT", "--ages", "1"], "at least 2"),
         (
             ["bc03", "--out", "OUT", "--name", "x"],
@@ -112,6 +130,136 @@ def test_mistakes_end_in_a_message(
     assert result.exit_code != 0
     assert message in result.output
     assert not isinstance(result.exception, (KeyError, TypeError))
+
+
+def test_grids_are_listed_and_described(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shipped = example_folder() / f"{EXAMPLE_NAME}{SUFFIX}"
+    (tmp_path / f"mine{SUFFIX}").write_bytes(shipped.read_bytes())
+    (tmp_path / f"torn{SUFFIX}").write_bytes(shipped.read_bytes()[:-1])
+    result = run("list")
+    assert result.exit_code == 0, result.output
+    lines = {line.split()[0]: line for line in result.output.splitlines()[:6]}
+    errors = EmulatedGrid.example().provenance.errors
+    spectra = [e for name, e in errors.items() if "spectra/" in name]
+    worst = 100 * max(e["p99"] for e in spectra)
+    assert f"{worst:.2g}%" in lines[EXAMPLE_NAME]
+    for text in ("ages:56 metallicities:7", "1,719", "124", "shipped"):
+        assert text in lines[EXAMPLE_NAME]
+    assert "shipped" not in lines["mine"]
+    assert lines["torn"].endswith("(damaged)")
+    assert "does not match its checksum" in result.output
+    for name in (EXAMPLE_NAME, shipped, example_folder() / EXAMPLE_NAME):
+        shown = run("info", name).output
+        assert "ages            56 nodes, 1 to 2e+10 yr" in shown
+        assert f"{errors['spectra/incident']['p99'] * 100:.4f}" in shown
+
+
+@pytest.mark.slow
+def test_grids_are_compared(analytic_grid, tmp_path):
+    quick = {**QUICK, "spectra": ["incident"]}
+    paths = [
+        build(analytic_grid, out=tmp_path / f"{name}{SUFFIX}", **quick).path
+        for name, quick["architecture"] in (("a", "pca"), ("b", "payne"))
+    ]
+    found = compare(*paths, points=3, seed=1)
+    incident = found.spectra["incident"]
+    a, b = (read_weights(path).emulator for path in paths)
+    shared = np.isin(a.lam, incident.lam)
+    middle = [np.sqrt(1e6 * 1e10), 0.5 * (1e-4**0.4 + 0.04**0.4)]
+    middle[1] **= 2.5
+    expected = [e.spectrum("incident", middle)[shared] for e in (a, b)]
+    np.testing.assert_allclose(incident.middle, expected, rtol=1e-3)
+    assert incident.differences.shape == (3, shared.sum())
+    assert found.differences["incident"].worst > 1e-4
+    (figure,) = write_comparison(found, tmp_path / "figures")
+    assert figure.read_bytes()[:4] == b"\x89PNG"
+    json_path = tmp_path / "c.json"
+    result = run("compare", paths[0], paths[0], "--json", json_path)
+    assert result.exit_code == 0, result.output
+    # A grid does not differ from itself.
+    row = next(x for x in result.output.split("\n") if x[:9] == "incident ")
+    assert row.split() == ["incident", *["0.0000"] * 4]
+    read = json.loads(json_path.read_text())
+    assert read["differences"]["incident"]["worst"] == 0.0
+    result = run("compare", paths[0], "bc03-2016-miles_kroupa_cloudy-c25")
+    assert "Spectra are not compared, as the axes differ" in result.output
+    assert "9 nodes, 0.0001 to 1" in result.output
+
+
+@pytest.mark.slow
+def test_templates_work(tmp_path, monkeypatch):
+    library = run("library", "--template")
+    path = tmp_path / "library.yaml"
+    path.write_text(library.output)
+    assert library.output.startswith("# A library of galaxies.")
+    result = run("library", path, "--dry-run")
+    assert result.exit_code == 0, result.output
+    assert "Library of 1,000 galaxies" in result.output
+    # Photometry in two bands and five parameters.
+    assert "1,000 galaxies take about" in result.output
+    assert "64 kB of disk" in result.output
+    assert [p.name for p in tmp_path.iterdir()] == ["library.yaml"]
+    (tmp_path / "fit.yaml").write_text(run("fit", "--template").output)
+    columns = {
+        "ID": [1, 2],
+        **{f"flux_{band}": [38.0, 3.1] for band in "grJ"},
+        **{f"err_{band}": [2.0, 0.2] for band in "grJ"},
+        "z_spec": [0.5, 0.45],
+    }
+    Table(columns).write(tmp_path / "galaxies.fits")
+    posterior = Mock(parameters={"redshift": np.zeros(7)})
+    monkeypatch.setattr(
+        catalogue_fit, "fit_galaxy", Mock(return_value=posterior)
+    )
+    result = run(
+        "fit", tmp_path / "galaxies.fits", tmp_path / "fit.yaml", "--dry-run"
+    )
+    assert result.exit_code == 0, result.output
+    assert "Fit of 4 parameters" in result.output
+    assert "2 galaxies take about 0 s on 1 process" in result.output
+    assert "8 kB of disk" in result.output
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_the_installation_is_checked(monkeypatch):
+    result = run("check")
+    assert result.exit_code == 0, result.output
+    assert re.search(r"^ok +JAX +\d.*cpu", result.output, re.M)
+    assert re.search(
+        r"^ok +shipped weights .*bc03-example", result.output, re.M
+    )
+    monkeypatch.setattr(cli_components, "find_spec", lambda module: None)
+    monkeypatch.setattr(
+        cli_components, "_grids", Mock(side_effect=OSError("Mend it."))
+    )
+    result = run("check")
+    assert result.exit_code == 1
+    assert re.search(r"^broken +grid folder +Mend it.$", result.output, re.M)
+    assert "pip install 'synthesizer-emulator[inference]'" in result.output
+
+
+def test_the_check_knows_all_extras():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    assert set(cli_components.EXTRAS) == set(extras)
+
+
+def test_the_shell_completes_names_of_grids(tmp_path, monkeypatch):
+    monkeypatch.setenv("SYNTHESIZER_GRID_DIR", str(tmp_path))
+    (tmp_path / f"bc03-mine{SUFFIX}").touch()
+    assert grids_folder() == Path(get_grids_dir())
+    completion = ShellComplete(main, {}, "synthesizer-emulator", "_X")
+    found = completion.get_completions(["info"], "bc03")
+    names = [item.value for item in found if item.type == "plain"]
+    assert names == sorted(
+        ["bc03-mine", EXAMPLE_NAME, "bc03-2016-miles_kroupa",
+         "bc03-2016-miles_kroupa_cloudy-c25"]
+    )  # fmt: skip
+    commands = completion.get_completions([], "l")
+    assert [item.value for item in commands] == ["library", "list"]
+    monkeypatch.delenv("SYNTHESIZER_GRID_DIR")
+    assert grids_folder() == Path(get_grids_dir())
 
 
 def test_run_lists_the_emulated_grids(tmp_path):

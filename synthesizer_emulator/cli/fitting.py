@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from synthesizer_emulator.cli.options import FILE, plots_option
+from synthesizer_emulator.cli.options import (
+    FILE,
+    dry_run_option,
+    plots_option,
+    template_option,
+)
 from synthesizer_emulator.cli.processes import (
     given_cluster,
     given_process,
@@ -38,6 +43,8 @@ if TYPE_CHECKING:
 )
 @click.option("--method", help="The sampler, in place of that in CONFIG.")
 @plots_option
+@template_option("fit.yaml")
+@dry_run_option
 @process_options
 def fit(
     catalogue: Path,
@@ -47,6 +54,7 @@ def fit(
     calibrate: int | None,
     method: str | None,
     plots: Path | None,
+    dry_run: bool,
     dask: str | None,
     workers: int | None,
     distributed: bool,
@@ -64,6 +72,10 @@ def fit(
     )
     spread = n_processes > 1 or dask is not None or workers is not None
     alone = galaxy is not None or calibrate is not None
+    if dry_run and alone:
+        raise click.UsageError(
+            "--dry-run is for a catalogue. Leave out --id and --calibrate."
+        )
     if galaxy is not None and calibrate is not None:
         raise click.UsageError("Give either --id or --calibrate.")
     if alone and spread:
@@ -76,6 +88,7 @@ def fit(
             "--plots is for one galaxy or a calibration: give --id or "
             "--calibrate."
         )
+    from synthesizer_emulator.descriptions import describe_duration
     from synthesizer_emulator.inference.catalogue import Catalogue
     from synthesizer_emulator.inference.catalogue_fit import fit_catalogue
     from synthesizer_emulator.inference.config import FitConfig
@@ -87,6 +100,9 @@ def fit(
     if method is not None and method != plan.method:
         sampler = {"method": method}
     stem = config.with_name(f"{catalogue.stem}-{config.stem}")
+    if dry_run:
+        _estimate(plan, table, sampler, max(n_processes, workers or 1))
+        return
     if galaxy is not None:
         _fit_one(plan, table, galaxy, sampler, out, stem, plots)
         return
@@ -116,7 +132,53 @@ def fit(
         )
     else:
         click.echo(results)
-        click.echo(f"in {_duration(time.monotonic() - start)}")
+        click.echo(f"in {describe_duration(time.monotonic() - start)}")
+
+
+def _estimate(
+    plan: "FitConfig",
+    table: "Catalogue",
+    sampler: dict[str, Any],
+    processes: int,
+) -> None:
+    """Fit the first galaxy, and print what all will take."""
+    import numpy as np
+
+    from synthesizer_emulator.descriptions import (
+        describe_bytes,
+        describe_duration,
+    )
+    from synthesizer_emulator.inference.catalogue_fit import fit_galaxy
+
+    click.echo(f"{plan.fit!r}\n\n{table}\n")
+    # The second run of the galaxy is without compilation.
+    seconds = []
+    for progress in (True, False):
+        start = time.monotonic()
+        posterior = fit_galaxy(
+            plan.fit,
+            table,
+            table.ids[0],
+            seed=plan.seed,
+            progress=progress,
+            **sampler,
+        )
+        seconds.append(time.monotonic() - start)
+    numbers = sum(
+        int(np.prod(values.shape[1:]))
+        for values in posterior.parameters.values()
+    )
+    total = max(seconds[0] - seconds[1], 0.0)
+    total += seconds[1] * len(table) / processes
+    click.echo(f"{posterior}\n")
+    click.echo(
+        f"Galaxy {table.ids[0]} took {describe_duration(seconds[0])}, and "
+        f"{describe_duration(seconds[1])} without compilation. "
+        f"{len(table):,} galaxies take about {describe_duration(total)} on "
+        f"{processes} process{'es' * (processes > 1)}, and "
+        f"{describe_bytes(4 * numbers * plan.samples * len(table))} of disk "
+        "for samples."
+    )
 
 
 def _fit_one(
@@ -188,12 +250,3 @@ def _save(figures: dict[str, Any], folder: Path, name: str) -> None:
         path = folder / f"{name}-{kind}.png"
         figure.savefig(path, dpi=150)
         click.echo(path)
-
-
-def _duration(seconds: float) -> str:
-    """Return a duration in hours, minutes and seconds."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    parts = ((hours, "h"), (minutes, "min"), (rest, "s"))
-    shown = [f"{n} {unit}" for n, unit in parts if n or unit == "s"]
-    return " ".join(shown)

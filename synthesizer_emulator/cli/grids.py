@@ -1,4 +1,4 @@
-"""Commands to make, describe and use grids: `bc03`, `info`, `run`."""
+"""Commands that make and use grids: `bc03` and `run`."""
 
 import atexit
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from synthesizer_emulator.cli.options import FOLDER, PATH
+from synthesizer_emulator.cli.options import FOLDER
 
 
 @click.command()
@@ -88,41 +88,6 @@ def bc03(
         if not thinned:
             thinning = source.moderately_thinned(thinning)
         click.echo(source.write_cloudy_grid(out, thinning, name))
-
-
-@click.command()
-@click.argument("weights", type=PATH)
-def info(weights: Path) -> None:
-    """Print the provenance and the errors of a weights file."""
-    from synthesizer_emulator.building.report import error_table
-    from synthesizer_emulator.weights.file import read_weights
-
-    contents = read_weights(weights)
-    provenance = contents.provenance
-    click.echo(f"grid           {provenance.grid_name}")
-    click.echo(f"source SHA-256 {provenance.source_hash}")
-    checksum = (
-        "checksum verified"
-        if contents.verified
-        else "not verified, as it has no checksum; build it again to add one"
-    )
-    click.echo(f"format         {contents.format_version}, {checksum}")
-    click.echo(f"architecture   {provenance.architecture}")
-    click.echo(f"settings       {dict(provenance.architecture_config)}")
-    click.echo(f"training       {dict(provenance.training_config)}")
-    click.echo(f"versions       {dict(provenance.versions)}")
-    for title, text in (
-        ("learned from", provenance.trained_on),
-        ("author", provenance.author),
-        ("notes", provenance.notes),
-    ):
-        if text:
-            click.echo(f"{title:<14} {text}")
-    for axis in contents.domain:
-        click.echo(
-            f"domain         {axis.name}: {axis.low:g} to {axis.high:g}"
-        )
-    click.echo(f"\n{error_table(provenance.errors)}")
 
 
 @click.command(

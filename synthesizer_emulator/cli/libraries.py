@@ -4,7 +4,13 @@ from pathlib import Path
 
 import click
 
-from synthesizer_emulator.cli.options import FILE, FOLDER, PATH
+from synthesizer_emulator.cli.options import (
+    FILE,
+    FOLDER,
+    PATH,
+    dry_run_option,
+    template_option,
+)
 from synthesizer_emulator.cli.processes import (
     given_cluster,
     given_process,
@@ -14,6 +20,8 @@ from synthesizer_emulator.cli.processes import (
 
 @click.command()
 @click.argument("config", type=PATH)
+@template_option("library.yaml")
+@dry_run_option
 @process_options
 @click.option(
     "--synference",
@@ -22,6 +30,7 @@ from synthesizer_emulator.cli.processes import (
 )
 def library(
     config: Path,
+    dry_run: bool,
     dask: str | None,
     workers: int | None,
     distributed: bool,
@@ -57,6 +66,12 @@ def library(
             raise click.ClickException(str(error)) from error
         check_new(synference)
     plan = LibraryConfig.read(config)
+    if dry_run:
+        from synthesizer_emulator.library.estimate import estimate
+
+        plan.library.sampler.check_inside(plan.on_bad)
+        click.echo(f"{plan.library!r}\n\n{estimate(plan.library)}")
+        return
     with given_cluster(dask, workers) as cluster:
         file = plan.library.write(
             plan.path, plan.on_bad, number, n_processes, cluster=cluster

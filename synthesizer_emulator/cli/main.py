@@ -14,7 +14,13 @@ from synthesizer_emulator import __version__
 from synthesizer_emulator.cli.building import build, quickstart
 from synthesizer_emulator.cli.evaluating import evaluate, generalise, holdout
 from synthesizer_emulator.cli.fitting import fit
-from synthesizer_emulator.cli.grids import bc03, info, run
+from synthesizer_emulator.cli.grids import bc03, run
+from synthesizer_emulator.cli.inspecting import (
+    check,
+    compare,
+    info,
+    list_grids,
+)
 from synthesizer_emulator.cli.libraries import library, merge
 
 
@@ -64,12 +70,15 @@ def main() -> None:
 for command in (
     bc03,
     build,
+    check,
+    compare,
     evaluate,
     fit,
     generalise,
     holdout,
     info,
     library,
+    list_grids,
     merge,
     quickstart,
     run,

@@ -45,6 +45,32 @@ report_option = click.option(
 )
 
 
+def template_option(name: str) -> Callable[..., Any]:
+    """Return the option that prints a template from the package's data."""
+
+    def show(context: click.Context, _: click.Parameter, given: bool) -> None:
+        if given and not context.resilient_parsing:
+            folder = Path(__file__).parents[1] / "data"
+            click.echo((folder / name).read_text("utf-8"), nl=False)
+            context.exit()
+
+    return click.option(
+        "--template",
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=show,
+        help=f"Print a file to start from: --template > {name}.",
+    )
+
+
+dry_run_option = click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Write nothing: check the input and estimate the time and the size.",
+)
+
+
 def fit_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of the architecture and the training to a command."""
     for name, kind, text in (

@@ -10,12 +10,14 @@ from synthesizer_emulator.emulator.metrics import (
     SCORED_LINE_FLOOR,
 )
 from synthesizer_emulator.evaluation import tables
+from synthesizer_emulator.evaluation.comparison import Comparison
 from synthesizer_emulator.evaluation.evaluate import Evaluation
 from synthesizer_emulator.evaluation.generalisation.generalise import (
     Generalisation,
 )
 from synthesizer_emulator.evaluation.holdout import HoldOut
 from synthesizer_emulator.evaluation.report.figures import (
+    comparison,
     fits,
     magnitudes,
     predictions,
@@ -121,6 +123,23 @@ def write_figures(study_result: Generalisation, folder: str | Path) -> None:
         OSError: If a file can't be written.
     """
     save(studies.study_figures(study_result), Path(folder))
+
+
+def write_comparison(found: Comparison, folder: str | Path) -> list[Path]:
+    """Write the figures of a comparison of two grids.
+
+    Args:
+        found (Comparison): The comparison.
+        folder (str/Path): The output folder; created if missing.
+
+    Returns:
+        list of Path: The files, one for each spectrum.
+
+    Raises:
+        OSError: If a file can't be written.
+    """
+    save(comparison.comparison(found), Path(folder))
+    return sorted(Path(folder).glob("*.png"))
 
 
 def _write(

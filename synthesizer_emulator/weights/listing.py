@@ -1,0 +1,58 @@
+"""The weights that a grid can be loaded from, in all folders."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from synthesizer.exceptions import GridError
+
+from synthesizer_emulator.gridfile.places import (
+    SUFFIX,
+    example_folder,
+    folders,
+    plain_name,
+)
+from synthesizer_emulator.weights.file import read_weights
+from synthesizer_emulator.weights.weights import Weights
+
+SHIPPED = "shipped"
+
+
+@dataclass(frozen=True)
+class ListedWeights:
+    """A weights file in one of the folders that are searched for grids.
+
+    Attributes:
+        name (str): The name under which it is loaded.
+        where (str): Its folder, or `shipped`.
+        weights (Weights): The contents; None if it can't be read.
+        problem (str): Why it can't be read, or an empty string.
+    """
+
+    name: str
+    where: str
+    weights: Weights | None
+    problem: str = ""
+
+
+def list_weights(grid_dir: str | Path | None = None) -> list[ListedWeights]:
+    """Return the weights in the folders that are searched for grids.
+
+    Args:
+        grid_dir (str/Path): The only folder to list; by default the working
+            directory, Synthesizer's grid folder, and the package.
+
+    Returns:
+        list of ListedWeights: In the order in which they are searched, so
+            that of the same name the first is loaded.
+    """
+    found = []
+    for folder in folders(grid_dir):
+        where = SHIPPED if folder == example_folder() else str(folder)
+        for path in sorted(folder.glob(f"*{SUFFIX}")):
+            name = plain_name(path.name)
+            try:
+                found.append(ListedWeights(name, where, read_weights(path)))
+            except (GridError, OSError) as error:
+                problem = str(error).strip()
+                found.append(ListedWeights(name, where, None, problem))
+    return found
