@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from astropy.units import CompositeUnit
 from synthesizer.exceptions import (
     InconsistentArguments,
     IncorrectUnits,
@@ -275,11 +276,11 @@ def with_units(plain: Any, units: str | None) -> Any:
 def _joined(name: str, value: Any) -> Any:
     """Convert a list of quantities, or an astropy quantity, to unyt."""
     if _is_astropy(value):
-        return _from_astropy(name, value)
+        return from_astropy(name, value)
     if not isinstance(value, list | tuple):
         return value
     quantities = [
-        _from_astropy(name, item) if _is_astropy(item) else item
+        from_astropy(name, item) if _is_astropy(item) else item
         for item in value
     ]
     if not any(isinstance(item, unyt_array) for item in quantities):
@@ -292,10 +293,21 @@ def _joined(name: str, value: Any) -> Any:
         ) from error
 
 
-def _from_astropy(name: str, value: Any) -> unyt_array:
-    """Convert an astropy quantity to unyt."""
+def from_astropy(name: str, value: Any) -> unyt_array:
+    """Convert an astropy quantity to unyt.
+
+    Args:
+        name (str): The name of the quantity, for messages.
+        value (Quantity): The quantity.
+
+    Raises:
+        IncorrectUnits: If its units are not linear, such as magnitudes.
+    """
     try:
-        return unyt_array.from_astropy(value)
+        unit = value.unit
+        # unyt forgets the scale of units such as 1e-17 erg/s.
+        bare = CompositeUnit(1.0, unit.bases, unit.powers)
+        return unyt_array.from_astropy(value.value * unit.scale * bare)
     except AttributeError as error:
         raise IncorrectUnits(
             f"{name} must be in linear units, got {value.unit}. Convert "

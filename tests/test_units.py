@@ -2,11 +2,13 @@
 
 import time
 
+import numpy as np
 import pytest
+from astropy import units as u
 from synthesizer.exceptions import InconsistentArguments
 from unyt import Unit, dimensionless
 
-from synthesizer_emulator.units import parse_quantity, parse_unit
+from synthesizer_emulator.units import in_units, parse_quantity, parse_unit
 
 SPELLED = (
     "erg/s/Hz",
@@ -97,3 +99,10 @@ def test_invalid_quantities_are_refused(text):
         InconsistentArguments, match=r"must be a number|is not a valid unit"
     ):
         parse_quantity(text)
+
+
+def test_astropy_units_keep_their_scale():
+    flux = [1.0, 2.0] * u.Unit("1e-17 erg / (s cm2)")
+    found = in_units("fluxes", flux, "erg/s/cm**2")
+    np.testing.assert_allclose(found, [1e-17, 2e-17])
+    assert in_units("age", 2.0 * u.Gyr, "Myr") == 2000.0

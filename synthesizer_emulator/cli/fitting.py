@@ -195,7 +195,10 @@ def _fit_one(
     from synthesizer_emulator.inference.netcdf import posterior_path
     from synthesizer_emulator.inference.plots.histories import plot_sfh
     from synthesizer_emulator.inference.plots.parameters import plot_corner
-    from synthesizer_emulator.inference.plots.spectra import plot_sed
+    from synthesizer_emulator.inference.plots.spectra import (
+        plot_sed,
+        plot_spectrum,
+    )
 
     # Ids may have characters that names of files can't.
     plain = re.sub(r"[^\w.+-]", "_", galaxy)
@@ -218,6 +221,8 @@ def _fit_one(
             "sed": plot_sed(posterior, plan.fit),
             "sfh": plot_sfh(posterior, plan.fit),
         }
+        if posterior.data.spectrum is not None:
+            figures["spectrum"] = plot_spectrum(posterior)
         _save(figures, plots, path.stem)
 
 

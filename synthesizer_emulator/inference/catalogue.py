@@ -28,6 +28,9 @@ from synthesizer_emulator.digests import digest
 from synthesizer_emulator.inference.line_fluxes import LineFluxes
 from synthesizer_emulator.inference.measurements import Measurements
 from synthesizer_emulator.inference.photometry import Photometry
+from synthesizer_emulator.inference.spectrum import Spectrum
+from synthesizer_emulator.inference.spectrum_files import SpectrumFiles
+from synthesizer_emulator.inference.tables import read_table, with_unit
 from synthesizer_emulator.library.parts import listed
 from synthesizer_emulator.units import in_units, parse_unit
 from synthesizer_emulator.validation import check_number, nearest
@@ -41,13 +44,10 @@ KINDS: Mapping[str, type[Measurements]] = {
 # The convention that a negative error marks an upper limit, as in CIGALE.
 NEGATIVE_ERRORS = "negative errors"
 
-# Text files without a header that says what they are.
-_PLAIN_TEXT = (".txt", ".dat", ".cat")
-
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Catalogue(Printed):
-    """The photometry and the line fluxes of n galaxies.
+    """The photometry, the line fluxes and the spectra of n galaxies.
 
     Made by `read` or `from_table`.
 
@@ -58,6 +58,9 @@ class Catalogue(Printed):
         known (Mapping): Values of parameters that are known, such as
             spectroscopic redshifts, by the names of the parameters, (n,);
             NaN where unknown.
+        spectra (Spectrum): The spectra, with arrays of NumPy of one row per
+            galaxy, (n, n_pixels), with masked pixels at the end of shorter
+            ones; None if there are none.
 
     Examples:
         >>> from astropy.table import Table
@@ -72,6 +75,7 @@ class Catalogue(Printed):
     ids: NDArray
     data: Mapping[str, Measurements]
     known: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    spectra: Spectrum | None = None
 
     @classmethod
     def read(cls, path: str | Path, **columns: Any) -> Self:
@@ -89,21 +93,8 @@ class Catalogue(Printed):
                 `from_table`.
         """
         path = Path(path)
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"'{path}' does not exist: give the path of a table."
-            )
-        options = {"format": "ascii"} if path.suffix in _PLAIN_TEXT else {}
-        try:
-            table = Table.read(path, **options)
-        except Exception as error:
-            # Depending on the format, astropy raises any of many classes.
-            problem = str(error).strip().partition("\n")[0]
-            raise InconsistentArguments(
-                f"'{path}' can't be read as a table ({problem}). Give a FITS, "
-                "ECSV or CSV file with names of columns."
-            ) from error
-        return cls.from_table(table, **columns)
+        table = read_table(path, "names of columns")
+        return cls.from_table(table, **columns, folder=path.parent)
 
     @classmethod
     def from_table(
@@ -117,6 +108,8 @@ class Catalogue(Printed):
         upper_limits: str | Mapping[str, str] | None = None,
         floor: float | Mapping[str, float] = 0.0,
         missing: float | Iterable[float] = (),
+        spectrum: Mapping[str, Any] | None = None,
+        folder: str | Path = ".",
     ) -> Self:
         """Take the data from the columns of a table.
 
@@ -146,6 +139,15 @@ class Catalogue(Printed):
                 others.
             missing (float/list): Numbers that mark missing values, such as
                 -99.
+            spectrum (dict): The spectra, each in a file: the column `file` of
+                their names; the `resolution`, as for `Spectrum.from_fluxes`,
+                or the column of the files that has it; and perhaps `folder`,
+                `columns` (of wavelengths, flux densities and errors, by
+                default the first three), `units` (of `wavelength`, `flux`
+                and `error`), `relative_error` (for files without errors),
+                `lam_lims`, `calibration_degree` and `calibration_width`.
+            folder (str/Path): The folder that the files of spectra are
+                relative to; that of the table for `read`.
 
         Returns:
             Catalogue: The data.
@@ -153,7 +155,8 @@ class Catalogue(Printed):
         Raises:
             InconsistentArguments: If there are no rows or no data; if columns
                 are missing, values are not finite, or errors are not
-                positive; or if galaxies have the same id.
+                positive; if galaxies have the same id; or if the file of a
+                spectrum can't be read.
             IncorrectUnits: If units are wrong.
             MissingUnits: If flux densities or fluxes have no units.
         """
@@ -168,12 +171,17 @@ class Catalogue(Printed):
         }
         codes = {kind: tuple(pairs) for kind, pairs in chosen.items()}
         every = [code for of_kind in codes.values() for code in of_kind]
-        if not every:
+        if not every and spectrum is None:
             raise InconsistentArguments(
                 "A catalogue needs the columns of its data: give photometry "
                 "or line_fluxes, as in {'JWST/NIRCam.F115W': ['f115w', "
-                "'e115w']}."
+                "'e115w']}, or spectrum."
             )
+        files = (
+            None
+            if spectrum is None
+            else SpectrumFiles.from_mapping(spectrum, Path(folder))
+        )
         limits = _limits(upper_limits, every)
         floors = _floors(floor, every)
         known = _known_names(known or {})
@@ -183,6 +191,7 @@ class Catalogue(Printed):
                 *(c for of in chosen.values() for p in of.values() for c in p),
                 *(limits.values() if isinstance(limits, Mapping) else ()),
                 *known.values(),
+                *(() if files is None else (files.file,)),
             ]
         )
         ids = columns.ids(id)
@@ -202,7 +211,12 @@ class Catalogue(Printed):
             name: _known_values(columns, ids, column)
             for name, column in known.items()
         }
-        found = cls(ids, data, values)
+        spectra = (
+            None
+            if files is None
+            else files.read_all(columns.names(files.file), ids.tolist())
+        )
+        found = cls(ids, data, values, spectra)
         if not found.has_data.any():
             raise InconsistentArguments(
                 f"At least one of the {len(ids)} galaxies must have data, but "
@@ -221,6 +235,7 @@ class Catalogue(Printed):
             self,
             ids=self.ids[which],
             data=jax.tree.map(lambda array: array[which], self.data),
+            spectra=jax.tree.map(lambda array: array[which], self.spectra),
             known={k: values[which] for k, values in self.known.items()},
         )
 
@@ -232,6 +247,8 @@ class Catalogue(Printed):
             + f"{len(codes)} {KINDS[kind].element}{'s' * (len(codes) > 1)}"
             for kind, codes in self.codes.items()
         ]
+        if self.spectra is not None:
+            kinds.append(f"{self.has_spectrum.sum()} spectra")
         return f"{len(self)} galaxies, {' and '.join(kinds)}"
 
     @property
@@ -242,8 +259,16 @@ class Catalogue(Printed):
     @property
     def has_data(self) -> NDArray[np.bool_]:
         """Whether each galaxy has a measurement or a limit, (n,)."""
-        seen = [of_kind.is_observed for of_kind in self.data.values()]
-        return np.asarray(np.concatenate(seen, axis=1).any(axis=1))
+        seen = [np.asarray(d.is_observed) for d in self.data.values()]
+        every = np.column_stack([*seen, self.has_spectrum])
+        return np.asarray(every.any(axis=1), bool)
+
+    @property
+    def has_spectrum(self) -> NDArray[np.bool_]:
+        """Whether each galaxy has a spectrum, (n,)."""
+        if self.spectra is None:
+            return np.zeros(len(self), bool)
+        return np.asarray(np.any(self.spectra.is_used, axis=1), bool)
 
     @property
     def digest(self) -> str:
@@ -255,6 +280,7 @@ class Catalogue(Printed):
                 for kind in self.codes
             ],
             {name: np.asarray(values) for name, values in self.known.items()},
+            *(() if self.spectra is None else vars(self.spectra).values()),
         )
 
     def galaxy(self, row: int) -> tuple[list[Any], dict[str, float]]:
@@ -274,6 +300,9 @@ class Catalogue(Printed):
                 f"The galaxy '{self.ids[row]}' has no data: all of its values "
                 "are missing."
             )
+        kinds: list[Any] = [*self.data.values()]
+        if self.has_spectrum[row]:
+            kinds.append(self.spectra)
         data = [
             jax.tree.map(
                 lambda x: jnp.asarray(
@@ -281,7 +310,7 @@ class Catalogue(Printed):
                 ),
                 of_kind,
             )
-            for of_kind in self.data.values()
+            for of_kind in kinds
         ]
         known = {
             name: float(values[row])
@@ -408,6 +437,23 @@ class _Columns:
             )
         return values
 
+    def names(self, name: str) -> list[str]:
+        """Return a column of strings, empty where missing."""
+        column = self.table[name]
+        values = np.ma.getdata(column)
+        if values.dtype.kind == "S":
+            values = np.char.decode(values, "utf-8")
+        if values.dtype.kind not in "UO" or values.ndim != 1:
+            raise InconsistentArguments(
+                f"The column '{name}' must have one name of a file per row, "
+                f"got {values.dtype}."
+            )
+        gone = np.ma.getmaskarray(np.ma.asarray(column))
+        return [
+            "" if is_gone else str(value).strip()
+            for value, is_gone in zip(values.tolist(), gone, strict=True)
+        ]
+
     def numbers(self, name: str) -> NDArray[np.float64]:
         """Return a column of numbers, NaN where missing, (n,)."""
         column = self.table[name]
@@ -520,14 +566,7 @@ def _known_values(columns: _Columns, ids: NDArray, name: str) -> Any:
     )
     if unit is None:
         return values
-    try:
-        return unyt_array.from_astropy(values * unit)
-    except Exception as error:
-        # unyt raises other classes for units that only astropy has.
-        raise IncorrectUnits(
-            f"The units '{unit}' of the column '{name}' are not known. Remove "
-            "them, if they are those of the prior."
-        ) from error
+    return with_unit(name, values, unit)
 
 
 def _astropy_unit(units: str) -> UnitBase:

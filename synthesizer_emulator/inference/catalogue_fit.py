@@ -14,6 +14,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from numpy.typing import NDArray
 from synthesizer.exceptions import InconsistentArguments
@@ -22,6 +23,7 @@ from synthesizer_emulator.digests import digest, json_digest
 from synthesizer_emulator.files.locks import exclusive
 from synthesizer_emulator.galaxies.derived.names import units_of_derived
 from synthesizer_emulator.inference.catalogue import Catalogue
+from synthesizer_emulator.inference.data import Data
 from synthesizer_emulator.inference.fit import Fit
 from synthesizer_emulator.inference.posterior import QUANTILES, Posterior
 from synthesizer_emulator.inference.results import (
@@ -46,6 +48,7 @@ from synthesizer_emulator.inference.samplers import (
     attempted,
     sampler_options,
 )
+from synthesizer_emulator.inference.spectrograph import Spectrograph
 from synthesizer_emulator.library.parts import (
     KIND,
     Parts,
@@ -153,6 +156,7 @@ def fit_catalogue(
     fit.check()
     if derived:
         fit.derived_units(derived)
+    spectrograph = spectrograph_of_all(fit, catalogue)
     about = _describe(fit, catalogue, method, seed, samples, derived, options)
     path.parent.mkdir(parents=True, exist_ok=True)
     folder = results_folder(path)
@@ -177,9 +181,19 @@ def fit_catalogue(
             # Release the lock, so that the other processes can begin.
             stack.close()
         together = parts.size if method in OF_MANY else 1
+        fitting = _Fitting(
+            fit,
+            spectrograph,
+            method,
+            seed,
+            samples,
+            together,
+            derived,
+            options,
+        )
         write_parts(
             parts,
-            _Fitting(fit, method, seed, samples, together, derived, options),
+            fitting,
             process=process,
             processes=processes,
             progress=progress,
@@ -221,7 +235,10 @@ def fit_galaxy(
         IncorrectUnits: If known parameters have wrong units.
         UnmetDependency: If the sampler is not installed.
     """
-    data, known = suited(catalogue, fit).galaxy(catalogue.row(id))
+    row = catalogue.row(id)
+    catalogue = suited(catalogue, fit)
+    spectrograph = spectrograph_of_all(fit, catalogue)
+    data, known = galaxy_data(fit, catalogue, row, spectrograph)
     names = derived_names(derived)
     if names:
         fit.derived_units(names)
@@ -233,7 +250,7 @@ def fit_galaxy(
 
 def some_data(
     fit: Fit, catalogue: Catalogue, n: int, seed: int = 0
-) -> list[list[Any]]:
+) -> list[Data]:
     """Return the data of galaxies of a catalogue, as `calibrate` takes them.
 
     Args:
@@ -246,7 +263,10 @@ def some_data(
     catalogue = suited(catalogue, fit)
     rows = np.random.default_rng(seed).permutation(len(catalogue))
     rows = rows[catalogue.has_data[rows]][:n]
-    return [catalogue.galaxy(int(row))[0] for row in rows]
+    spectrograph = spectrograph_of_all(fit, catalogue)
+    return [
+        galaxy_data(fit, catalogue, int(row), spectrograph)[0] for row in rows
+    ]
 
 
 def suited(catalogue: Catalogue, fit: Fit) -> Catalogue:
@@ -259,10 +279,16 @@ def suited(catalogue: Catalogue, fit: Fit) -> Catalogue:
             not suit the fit.
         IncorrectUnits: If known parameters have wrong units.
     """
-    if fit.spectrum is not None:
+    if fit.spectrum is None and catalogue.spectra is not None:
         raise InconsistentArguments(
-            "The galaxies of a catalogue have no spectra, but the fit has "
-            "parameters of a spectrum. Make the fit without spectrum."
+            "The catalogue has spectra, but the fit has no parameters of a "
+            "spectrum. Make the fit with spectrum={'sigma_v': ...}."
+        )
+    if fit.spectrum is not None and catalogue.spectra is None:
+        raise InconsistentArguments(
+            "The fit has parameters of a spectrum, but the catalogue has no "
+            "spectra. Give the catalogue spectrum={'file': ...}, or make the "
+            "fit without spectrum."
         )
     catalogue = catalogue.in_order(fit.codes)
     known = {}
@@ -273,6 +299,58 @@ def suited(catalogue: Catalogue, fit: Fit) -> Catalogue:
         fit.hypercube.points({name: plain[np.isfinite(plain)]})
         known[name] = plain
     return replace(catalogue, known=known)
+
+
+def galaxy_data(
+    fit: Fit,
+    catalogue: Catalogue,
+    row: int,
+    spectrograph: Spectrograph | None = None,
+) -> tuple[Data, dict[str, float]]:
+    """Return the data and the known parameters of a galaxy, for `Fit.run`.
+
+    Args:
+        fit (Fit): The fit.
+        catalogue (Catalogue): The catalogue, in the order of the fit.
+        row (int): The row of the galaxy.
+        spectrograph (Spectrograph): That of all spectra, from
+            `spectrograph_of_all`; None if there are none.
+
+    Raises:
+        InconsistentArguments: If the galaxy has no data.
+    """
+    data, known = catalogue.galaxy(row)
+    return fit.data(data, spectrograph), known
+
+
+def spectrograph_of_all(fit: Fit, catalogue: Catalogue) -> Spectrograph | None:
+    """Return one spectrograph for all spectra; None if there are none.
+
+    It makes one compiled program serve all of them.
+
+    Raises:
+        InconsistentArguments: If spectra do not suit the fit; the message has
+            the galaxy.
+    """
+    spectra = catalogue.spectra
+    if spectra is None or not catalogue.has_spectrum.any():
+        return None
+    try:
+        return fit.spectrograph(spectra)
+    except InconsistentArguments:
+        # Name a galaxy, if it is one at the ends of the wavelengths.
+        used, lam = spectra.is_used, spectra.lam
+        first = np.argmin(np.where(used, lam, np.inf).min(axis=1))
+        last = np.argmax(np.where(used, lam, 0.0).max(axis=1))
+        for row in (first, last):
+            try:
+                fit.spectrograph(jax.tree.map(lambda x, i=row: x[i], spectra))
+            except InconsistentArguments as error:
+                raise InconsistentArguments(
+                    f"The spectrum of the galaxy '{catalogue.ids[row]}': "
+                    f"{str(error).strip()}"
+                ) from error
+        raise
 
 
 def derived_names(given: str | Iterable[str] | None) -> tuple[str, ...]:
@@ -304,6 +382,7 @@ class _Fitting:
 
     Attributes:
         fit (Fit): The emission model and the priors.
+        spectrograph (Spectrograph): That of all spectra; None without any.
         method (str): The sampler.
         seed (int): The seed of the catalogue.
         samples (int): The number of samples to keep.
@@ -313,6 +392,7 @@ class _Fitting:
     """
 
     fit: Fit
+    spectrograph: Spectrograph | None
     method: str
     seed: int
     samples: int
@@ -335,6 +415,15 @@ class _Fitting:
                 for kind, count in _COUNTS.items()
                 if kind in galaxies.data
             },
+            **(
+                {}
+                if galaxies.spectra is None
+                else {
+                    "n_pixels": np.asarray(galaxies.spectra.is_used).sum(
+                        axis=1
+                    )
+                }
+            ),
             **{
                 name: np.stack([row[name] for row in rows]) for name in rows[0]
             },
@@ -343,7 +432,8 @@ class _Fitting:
     def _rows(self, galaxies: Catalogue) -> list[dict[str, Any]]:
         """Fit galaxies at once; return the values of each by array."""
         found = [
-            attempted(galaxies.galaxy, row) for row in range(len(galaxies))
+            attempted(galaxy_data, self.fit, galaxies, row, self.spectrograph)
+            for row in range(len(galaxies))
         ]
         seeds = [galaxy_seed(self.seed, name) for name in galaxies.ids]
         whole = [i for i, one in enumerate(found) if isinstance(one, tuple)]

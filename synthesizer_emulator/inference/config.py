@@ -24,6 +24,8 @@ from synthesizer_emulator.library.config import (
     OPTIONAL,
     model_arguments,
     name_and_arguments,
+    read_priors,
+    read_quantity,
 )
 from synthesizer_emulator.validation import (
     check_keys,
@@ -33,11 +35,14 @@ from synthesizer_emulator.validation import (
 # The option of samplers that is the name of a file.
 _NETWORK = "network"
 
-_OF_COLUMNS = tuple(signature(Catalogue.from_table).parameters)[1:]
+# The last argument is the folder of the table.
+_OF_COLUMNS = tuple(signature(Catalogue.from_table).parameters)[1:-1]
 _NEEDED = (*NEEDED, "redshift", "columns")
 _OPTIONAL = (
     *(name for name in OPTIONAL if name != "redshift"),
     "emission",
+    "spectrum",
+    "resolution",
     "sampler",
     "seed",
     "samples",
@@ -121,5 +126,11 @@ class FitConfig:
             fit = Fit(
                 **model_arguments(config, path.parent),
                 emission=config.get("emission"),
+                spectrum=(
+                    read_priors("spectrum", config["spectrum"])
+                    if "spectrum" in config
+                    else None
+                ),
+                resolution=read_quantity(config.get("resolution")),
             )
         return cls(fit, columns, method, options, derived=derived, **numbers)

@@ -334,12 +334,16 @@ class Fit(Described):
             fluxes, errors, self._codes("line_fluxes"), upper_limits, floor
         )
 
-    def data(self, given: DataLike) -> Data:
+    def data(
+        self, given: DataLike, spectrograph: Spectrograph | None = None
+    ) -> Data:
         """Return all data of one galaxy together, ready for the likelihood.
 
         Args:
             given (Photometry/LineFluxes/Spectrum): The data, or several of
                 different kinds.
+            spectrograph (Spectrograph): What takes models to the pixels of
+                the spectrum, if it serves several, from `spectrograph`.
 
         Raises:
             InconsistentArguments: If there are no data, two are of one kind,
@@ -350,7 +354,7 @@ class Fit(Described):
             if spectrum is None or given.spectrograph is not None:
                 return given
             # From the file of a posterior.
-            return replace(given, spectrograph=self._spectrograph(spectrum))
+            return replace(given, spectrograph=self.spectrograph(spectrum))
         kinds = {
             Photometry: "photometry",
             LineFluxes: "line_fluxes",
@@ -384,8 +388,49 @@ class Fit(Described):
                     f"got {', '.join(given_codes)}. Make them with Fit.{kind}."
                 )
         if "spectrum" in found:
-            found["spectrograph"] = self._spectrograph(found["spectrum"])
+            found["spectrograph"] = (
+                self.spectrograph(found["spectrum"])
+                if spectrograph is None
+                else spectrograph
+            )
         return Data(**found)
+
+    def spectrograph(self, spectrum: Spectrum) -> Spectrograph:
+        """Return what takes models to the pixels of a spectrum.
+
+        Args:
+            spectrum (Spectrum): The spectrum; or several, with arrays of one
+                row each, all of which it then serves.
+
+        Raises:
+            InconsistentArguments: If the fit has no parameters of a spectrum,
+                the outliers and the calibration contradict each other, or as
+                for `Spectrograph.from_spectrum`.
+        """
+        if self.spectrum is None:
+            raise InconsistentArguments(
+                "The fit has no parameters of a spectrum, got a Spectrum. "
+                "Make the fit with spectrum={'sigma_v': ...}."
+            )
+        if spectrum.polynomials.shape[-1] and (
+            "outlier_fraction" in self.spectrum
+            and "coefficients" not in self.spectrum
+        ):
+            raise InconsistentArguments(
+                "The calibration polynomial can't be marginalised over with "
+                "outlier_fraction. Give 'coefficients' a prior, or make the "
+                "Spectrum without calibration_degree."
+            )
+        lam = np.asarray(self.library.model.emission.lam, np.float64)
+        if self.resolution is None:
+            _check_sampled(spectrum, lam)
+        return Spectrograph.from_spectrum(
+            spectrum,
+            lam,
+            self.resolution,
+            value_range(self.library.parameters, REDSHIFT),
+            value_range(self.of_spectrum, SIGMA_V),
+        )
 
     def predict(
         self, points: NDArray[np.float64], data: DataLike | None = None
@@ -877,33 +922,6 @@ class Fit(Described):
                 f"with {missing}."
             )
         return self.codes[kind]
-
-    def _spectrograph(self, spectrum: Spectrum) -> Spectrograph:
-        """Return what takes models to the pixels of a spectrum."""
-        if self.spectrum is None:
-            raise InconsistentArguments(
-                "The fit has no parameters of a spectrum, got a Spectrum. "
-                "Make the fit with spectrum={'sigma_v': ...}."
-            )
-        if spectrum.polynomials.shape[1] and (
-            "outlier_fraction" in self.spectrum
-            and "coefficients" not in self.spectrum
-        ):
-            raise InconsistentArguments(
-                "The calibration polynomial can't be marginalised over with "
-                "outlier_fraction. Give 'coefficients' a prior, or make the "
-                "Spectrum without calibration_degree."
-            )
-        lam = np.asarray(self.library.model.emission.lam, np.float64)
-        if self.resolution is None:
-            _check_sampled(spectrum, lam)
-        return Spectrograph.from_spectrum(
-            spectrum,
-            lam,
-            self.resolution,
-            value_range(self.library.parameters, REDSHIFT),
-            value_range(self.of_spectrum, SIGMA_V),
-        )
 
     def _arguments(
         self, data: Data, known: Mapping[str, Any] | None = None

@@ -63,6 +63,7 @@ COLUMNS = {
     "effective_size": "effective number of samples",
     "n_bands": "filters with a measurement or a limit",
     "n_lines": "lines with a measurement or a limit",
+    "n_pixels": "pixels of the spectrum that are used",
     FLAG: "0 converged, 1 not converged, 2 failed",
     MESSAGE: "what is wrong",
 }

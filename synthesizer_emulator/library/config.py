@@ -191,7 +191,7 @@ def model_arguments(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         "emission_model": model,
         "sf_hist": _history("sf_hist", config["sf_hist"]),
         "metal_dist": _history("metal_dist", config["metal_dist"]),
-        "stars": _priors("stars", config["stars"]),
+        "stars": read_priors("stars", config["stars"]),
         "redshift": (
             None if redshift is None else _prior("redshift", redshift)
         ),
@@ -283,10 +283,10 @@ def _argument(config: Any, grid: EmulatedGrid | None) -> Any:
         isinstance(config, str) and config in _BUILDABLE
     ):
         return _build(config, _BUILDABLE, grid)
-    return _quantity(config)
+    return read_quantity(config)
 
 
-def _quantity(value: Any) -> Any:
+def read_quantity(value: Any) -> Any:
     """Convert a string such as `5 Gyr` to a quantity; keep other values."""
     if isinstance(value, str) and _QUANTITY.fullmatch(value):
         return parse_quantity(value)
@@ -327,7 +327,7 @@ def open_grid(config: Any, folder: Path, lines: bool = False) -> EmulatedGrid:
             f"{{ionisation_parameters: 0.01}}, got {collapse!r}."
         )
     for axis, entry in collapse.items():
-        value = _quantity(entry)
+        value = read_quantity(entry)
         numbers = float | int | unyt_quantity
         if not isinstance(value, numbers) or isinstance(value, bool):
             raise InconsistentArguments(
@@ -402,11 +402,19 @@ def _history(entry: str, config: Any) -> History:
     """Read a star formation history or a metallicity distribution."""
     with _at(entry):
         name, parameters = _class_and_arguments(config)
-    return History(name, _priors(entry, parameters))
+    return History(name, read_priors(entry, parameters))
 
 
-def _priors(entry: str, config: Any) -> dict[str, Prior]:
-    """Read the priors of a group of parameters."""
+def read_priors(entry: str, config: Any) -> dict[str, Prior]:
+    """Read the priors of a group of parameters.
+
+    Args:
+        entry (str): The name of the entry of the file, for messages.
+        config (dict): The priors by the names of parameters.
+
+    Raises:
+        InconsistentArguments: If a prior is invalid.
+    """
     if not isinstance(config, dict):
         raise InconsistentArguments(
             f"'{entry}' must be priors by name, as in {{tau_v: {{uniform: "
@@ -420,7 +428,7 @@ def _prior(entry: str, config: Any) -> Prior:
     with _at(entry):
         if config == AGE_OF_UNIVERSE:
             return Fixed(1.0, of=AGE_OF_UNIVERSE)
-        quantity = _quantity(config)
+        quantity = read_quantity(config)
         if isinstance(quantity, unyt_quantity):
             return Fixed(float(quantity.value), units=str(quantity.units))
         if isinstance(config, int | float | list):
