@@ -30,6 +30,7 @@ from synthesizer_emulator.emulator.scaling import AxisDomain, Coordinates
 from synthesizer_emulator.gridfile.header import GridHeader, interpolable
 from synthesizer_emulator.gridfile.nodes import node_mesh
 from synthesizer_emulator.gridfile.samples import SampleFile, check_joinable
+from synthesizer_emulator.gridfile.sobol import SobolFile, is_sobol_file
 
 # The number of nearest samples for the interpolation of stored values.
 _NEIGHBOURS = 30
@@ -76,7 +77,10 @@ class ScatteredSamples:
                 or outside the sampled range.
             MissingSpectraType: If the files lack one of `spectra`.
         """
-        files = tuple(SampleFile.open(path) for path in paths)
+        files = tuple(
+            (SobolFile if is_sobol_file(path) else SampleFile).open(path)
+            for path in paths
+        )
         check_joinable(files)
         low = np.min([file.low for file in files], axis=0)
         high = np.max([file.high for file in files], axis=0)
