@@ -29,6 +29,8 @@ from synthesizer_emulator.inference.catalogue_fit import (
     some_data,
     suited,
 )
+from synthesizer_emulator.inference.samplers import SAMPLERS
+from synthesizer_emulator.inference.samples import Samples
 from synthesizer_emulator.inference.spectrum_files import SpectrumFiles
 from synthesizer_emulator.library import History, LogUniform, Uniform
 
@@ -301,7 +303,7 @@ sampler: {quick: {n_points: 500}}
 
 
 @pytest.mark.slow
-def test_the_command_fits_spectra(galaxies, quick):
+def test_the_command_fits_spectra(galaxies, quick, monkeypatch):
     config = galaxies / "fit.yaml"
     config.write_text(YAML)
     arguments = ["fit", str(galaxies / "galaxies.csv"), str(config)]
@@ -315,6 +317,29 @@ def test_the_command_fits_spectra(galaxies, quick):
     )
     assert result.exit_code == 0, result.output
     assert (plots / "galaxies-fit-b-spectrum.png").is_file()
+
+    def maximum(target, seed=0, progress=False):
+        found = quick(target, seed)
+        best = [np.argmax(found.log_likelihood)]
+        return Samples(
+            found.points[best],
+            np.ones(1),
+            found.log_likelihood[best],
+            np.nan,
+            {},
+            is_posterior=False,
+        )
+
+    monkeypatch.setitem(SAMPLERS, "maximum", maximum)
+    plots = galaxies / "of_maximum"
+    options = ["--method", "maximum", "--id", "b", "--plots", str(plots)]
+    result = CliRunner().invoke(main, [*arguments, *options])
+    assert result.exit_code == 0, result.output
+    assert {path.stem.rpartition("-")[2] for path in plots.iterdir()} == {
+        "sed",
+        "sfh",
+        "spectrum",
+    }
     config.write_text(YAML.replace("resolution: 20", "resolutions: 20"))
     result = CliRunner().invoke(main, arguments)
     assert "resolutions" in result.output

@@ -256,3 +256,48 @@ def test_bad_data(emulated, fit, data):
     ):
         with pytest.raises(InconsistentArguments, match=message):
             call()
+
+
+@pytest.mark.slow
+def test_parameters_of_a_spectrum_that_depend_on_the_galaxy(
+    fit, data, emulated
+):
+    """A velocity dispersion that grows with the mass."""
+    sigma_v = Normal(
+        [150.0, 250.0],
+        20.0,
+        low=100.0,
+        high=300.0,
+        units="km/s",
+        given={"stars/log10initial_mass": [8.0, 11.0]},
+    )
+    dependent = make_fit(emulated, spectrum={"sigma_v": sigma_v})
+    points = np.array([[0.5, 0.2, 0.5], [0.5, 0.8, 0.5]])
+    found = dependent.parameters(points)["spectrum/sigma_v"]
+    np.testing.assert_allclose(found, [170.0, 230.0], rtol=1e-4)
+    uniform = points.copy()
+    uniform[:, 2] = (found - 100.0) / 200.0
+    np.testing.assert_allclose(
+        dependent.predict(points, data)["spectrum"],
+        fit.predict(uniform, data)["spectrum"],
+        rtol=1e-5,
+    )
+    with pytest.raises(InconsistentArguments, match="unless that one is"):
+        dependent.hypercube.points({"spectrum/sigma_v": [200.0]})
+    both = {"spectrum/sigma_v": [200.0], "stars/log10initial_mass": [9.5]}
+    known, _ = dependent.hypercube.points(both)
+    np.testing.assert_allclose(known, 0.5, atol=1e-9)
+    with pytest.raises(InconsistentArguments, match=r"got 'stars/mass'"):
+        make_fit(
+            emulated,
+            spectrum={
+                "sigma_v": Normal(
+                    [150, 250],
+                    20,
+                    units="km/s",
+                    low=100,
+                    high=300,
+                    given={"stars/mass": [8, 11]},
+                )
+            },
+        )

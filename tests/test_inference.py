@@ -1,5 +1,6 @@
 """Posteriors of galaxies, against closed forms and brute force."""
 
+import warnings
 from dataclasses import replace
 
 import astropy.units as u
@@ -318,3 +319,53 @@ def test_ages_of_the_universe_can_be_traced(emulated, filters):
     np.testing.assert_allclose(
         fit.predict(draws)["photometry"], made, rtol=2e-5
     )
+
+
+def test_filters_outside_of_the_model_are_named(emulated):
+    """The grid begins at 100.1 Angstrom."""
+    codes = {"x": (20.0, 80.0), "far": (110.0, 165.0), "red": (5e3, 6e3)}
+    fit = make_fit(emulated, codes, redshift=0.0)
+    with pytest.raises(
+        InconsistentArguments,
+        match=r"at redshift 0, but x is outside",
+    ):
+        fit.check()
+    assert "model" not in vars(fit.library)
+    codes.pop("x")
+    wide = make_fit(emulated, codes, redshift=Uniform(0.0, 5.0)).library
+    with pytest.warns(RuntimeWarning, match=r"far \(above redshift 0\.65"):
+        wide.check_filters()
+    near = make_fit(emulated, codes, redshift=Uniform(0.0, 0.5)).library
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        near.check_filters()
+        wide.check_filters(refuse=True)
+
+
+def test_known_ages_as_fractions_of_that_of_the_universe(emulated, filters):
+    fit = make_fit(
+        emulated,
+        filters,
+        redshift=Uniform(0.1, 5.0),
+        sf_hist=History(
+            "Constant", {"max_age": Uniform(0.1, 1.0, of="age_of_universe")}
+        ),
+    )
+    known = {"sf_hist/max_age": [1.0, 2.0] * u.Gyr, "redshift": [3.0, 1.0]}
+    points, free = fit.hypercube.points(known)
+    found = fit.parameters(points)
+    np.testing.assert_allclose(found["sf_hist/max_age"], [1e9, 2e9], rtol=1e-6)
+    fraction = [1.0, 2.0] / Planck18.age([3.0, 1.0]).to_value("Gyr")
+    names = list(fit.names)
+    np.testing.assert_allclose(
+        points[:, names.index("sf_hist/max_age")],
+        (fraction - 0.1) / 0.9,
+        rtol=1e-6,
+    )
+    assert [names[i] for i in free] == ["stars/log10initial_mass"]
+    with pytest.raises(
+        InconsistentArguments, match=r"unless the redshift is.*without of"
+    ):
+        fit.hypercube.points({"sf_hist/max_age": [1e9]})
+    with pytest.raises(InconsistentArguments, match=r"to 2\.1.*e\+09 yr; got"):
+        fit.hypercube.points({"sf_hist/max_age": [3e9], "redshift": [3.0]})

@@ -217,10 +217,12 @@ def _fit_one(
     click.echo(path)
     if plots is not None:
         figures = {
-            "corner": plot_corner(posterior, prior=True),
             "sed": plot_sed(posterior, plan.fit),
             "sfh": plot_sfh(posterior, plan.fit),
         }
+        # A maximum alone has no distribution.
+        if posterior.samples.is_posterior:
+            figures["corner"] = plot_corner(posterior, prior=True)
         if posterior.data.spectrum is not None:
             figures["spectrum"] = plot_spectrum(posterior)
         _save(figures, plots, path.stem)

@@ -80,6 +80,34 @@ def lam_lims(
     return low * angstrom, max(reddest for _, reddest in ranges) * angstrom
 
 
+def without_light(
+    filters: FilterCollection,
+    lam: tuple[float, float],
+    redshifts: tuple[float, float],
+) -> dict[str, tuple[float, float]]:
+    """Return the filters that are wholly outside of a spectrum.
+
+    Their fluxes are zero, as in Synthesizer.
+
+    Args:
+        filters (FilterCollection): Synthesizer's filters.
+        lam (tuple of float): The ends of the rest-frame spectrum, Angstrom.
+        redshifts (tuple of float): The lowest and the highest redshift.
+
+    Returns:
+        dict: By the code of each filter without light at some redshift, the
+            lowest and the highest redshift at which it has some, whether or
+            not these are within the range.
+    """
+    found = {}
+    for code in filters.filter_codes:
+        bluest, reddest = open_range(filters[code])
+        seen = bluest / lam[1] - 1.0, reddest / lam[0] - 1.0
+        if seen[0] > redshifts[0] or seen[1] < redshifts[1]:
+            found[code] = seen
+    return found
+
+
 @register_dataclass
 @dataclass(frozen=True, eq=False)
 class Band:

@@ -293,12 +293,23 @@ def suited(catalogue: Catalogue, fit: Fit) -> Catalogue:
     catalogue = catalogue.in_order(fit.codes)
     known = {}
     for name, values in catalogue.known.items():
-        # The name is checked here, without a value.
-        fit.hypercube.points({name: []})
-        plain = np.asarray(in_units(name, values, fit.units[name]), np.float64)
-        fit.hypercube.points({name: plain[np.isfinite(plain)]})
-        known[name] = plain
+        fit.hypercube.dimension(name)
+        known[name] = np.asarray(
+            in_units(name, values, fit.units[name]), np.float64
+        )
+    _check_known(fit, known)
     return replace(catalogue, known=known)
+
+
+def _check_known(fit: Fit, known: Mapping[str, NDArray[np.float64]]) -> None:
+    """Raise if known values, NaN where unknown, do not suit the priors."""
+    if not known:
+        return
+    is_known = np.isfinite(np.column_stack([*known.values()]))
+    for pattern in np.unique(is_known, axis=0):
+        rows = (is_known == pattern).all(axis=1)
+        names = [n for n, there in zip(known, pattern, strict=True) if there]
+        fit.hypercube.points({name: known[name][rows] for name in names})
 
 
 def galaxy_data(

@@ -191,7 +191,10 @@ class Fit(Described):
         """Return the model, the priors and the data that it is for."""
         rows = dict(self.library._description().rows)
         del rows["draws"]
-        of_spectrum = {p.title: str(p.prior) for p in self.of_spectrum}
+        of_spectrum = {
+            p.title: str(p.prior)
+            for p in self.all_parameters.in_group(SPECTRUM).values()
+        }
         return Description(
             f"Fit of {self.dimensions} parameters", rows | of_spectrum
         )
@@ -251,15 +254,19 @@ class Fit(Described):
         return tuple(k for k, given in wanted.items() if given is not None)
 
     @cached_property
-    def of_spectrum(self) -> Parameters:
-        """The parameters of a spectrum; none if there is no spectrum."""
-        priors = {} if self.spectrum is None else {SPECTRUM: self.spectrum}
+    def all_parameters(self) -> Parameters:
+        """The parameters of a galaxy, and those of a spectrum if any."""
+        priors: dict[str, dict[str, PriorLike]] = {}
+        for p in self.library.parameters:
+            priors.setdefault(p.group, {})[p.given_name] = p.prior
+        if self.spectrum is not None:
+            priors[SPECTRUM] = dict(self.spectrum)
         return Parameters.from_priors(priors, self.cosmo)
 
     @cached_property
     def hypercube(self) -> Hypercube:
         """The unit hypercube of the parameters, in which samplers work."""
-        return Hypercube(self.library.sampler, self.of_spectrum)
+        return Hypercube(self.all_parameters)
 
     @property
     def dimensions(self) -> int:
@@ -429,7 +436,7 @@ class Fit(Described):
             lam,
             self.resolution,
             value_range(self.library.parameters, REDSHIFT),
-            value_range(self.of_spectrum, SIGMA_V),
+            value_range(self.all_parameters, SIGMA_V),
         )
 
     def predict(
@@ -761,17 +768,20 @@ class Fit(Described):
     def check(self) -> None:
         """Compile the model, and check that it can make galaxies.
 
-        Warns if some galaxies are older than the Universe. Nothing is done
-        twice.
+        Warns if some galaxies are older than the Universe, or filters are
+        outside of the wavelengths of the model at some redshifts. Nothing is
+        done twice.
 
         Raises:
-            InconsistentArguments: If a prior extends beyond the grid.
+            InconsistentArguments: If a prior extends beyond the grid, or a
+                filter is outside of the model at all redshifts.
         """
         _ = self._is_checked
 
     @cached_property
     def _is_checked(self) -> bool:
         """True, if the checks of `check` do not raise."""
+        self.library.check_filters(refuse=True)
         self.library.check()
         self.library.sampler.check_inside("refuse", remedy="")
         self._check_ages()
@@ -1001,7 +1011,7 @@ class Fit(Described):
         fnu = model.pop("fnu", None)
         if arguments.data.spectrum is None or fnu is None:
             return model, {}
-        plain, _ = self.of_spectrum.at(point[None, n:])
+        plain, _ = self.all_parameters.at(point[None])
         others = {k: jnp.asarray(v)[0] for k, v in plain[SPECTRUM].items()}
         sigma_v = others.pop(SIGMA_V)
         model["spectrum"] = arguments.data.at_pixels(
@@ -1021,9 +1031,7 @@ class Fit(Described):
         It includes that of known parameters, a constant.
         """
         whole = arguments.base.at[arguments.free].set(point)[None]
-        n = self.library.parameters.dimensions
-        density = self.library.parameters.log_density(whole[:, :n])
-        density += self.of_spectrum.log_density(whole[:, n:])
+        density = self.all_parameters.log_density(whole)
         return density[0]
 
 

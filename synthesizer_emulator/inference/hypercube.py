@@ -8,9 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from synthesizer.exceptions import InconsistentArguments
 
-from synthesizer_emulator.library.parameters import Parameters
-from synthesizer_emulator.library.sampler import Sampler
-from synthesizer_emulator.units import in_units
+from synthesizer_emulator.library.parameters import (
+    AGE_OF_UNIVERSE,
+    Parameters,
+)
+from synthesizer_emulator.units import PURE, in_units
 from synthesizer_emulator.validation import nearest
 
 # The steps of the bisection for a known value: to 2^-50 of the hypercube.
@@ -25,28 +27,22 @@ class Hypercube:
     those of the likelihood of a spectrum.
 
     Attributes:
-        sampler (Sampler): The parameters of a galaxy.
-        of_spectrum (Parameters): Those of a spectrum.
+        everything (Parameters): The parameters of a galaxy, and those of a
+            spectrum.
     """
 
-    sampler: Sampler
-    of_spectrum: Parameters
-
-    @property
-    def of_galaxy(self) -> Parameters:
-        """The parameters of a galaxy."""
-        return self.sampler.parameters
+    everything: Parameters
 
     @property
     def dimensions(self) -> int:
         """The number of dimensions."""
-        return self.of_galaxy.dimensions + self.of_spectrum.dimensions
+        return self.everything.dimensions
 
     @property
     def names(self) -> tuple[str, ...]:
         """The names of the dimensions."""
         names: list[str] = []
-        for p in (*self.of_galaxy, *self.of_spectrum):
+        for p in self.everything:
             name = _short(p.path)
             if p.prior.size is None:
                 names += [name] * p.prior.dimensions
@@ -57,7 +53,7 @@ class Hypercube:
     @property
     def units(self) -> dict[str, str]:
         """The units of the parameters by name."""
-        units = self.of_galaxy.units() | self.of_spectrum.units()
+        units = self.everything.units()
         return {_short(path): unit for path, unit in units.items()}
 
     def parameters(
@@ -69,12 +65,10 @@ class Hypercube:
         values, as in a library.
         """
         points = np.asarray(points, np.float64)
-        n = self.of_galaxy.dimensions
-        _, columns = self.sampler.at(points[:, :n])
-        _, others = self.of_spectrum.at(points[:, n:])
+        _, columns = self.everything.at(points)
         return {
             _short(path): np.asarray(values)
-            for path, values in (columns | others).items()
+            for path, values in columns.items()
         }
 
     def points(
@@ -92,32 +86,39 @@ class Hypercube:
 
         Raises:
             InconsistentArguments: If a name is not that of a parameter with
-                one number per galaxy, its prior depends on others, or a value
-                is beyond its prior.
+                one number per galaxy, its prior depends on others that are
+                not known, or a value is beyond its prior.
             IncorrectUnits: If a value has wrong units.
         """
-        values = {
+        pending = {
             name: self._plain(name, value) for name, value in known.items()
         }
-        n = len(next(iter(values.values()), np.empty(1)))
+        n = len(next(iter(pending.values()), np.empty(1)))
         points = np.full((n, self.dimensions), 0.5)
-        for name, value in values.items():
-            points[:, self._dimension(name)] = self._quantiles(name, value)
         free = [i for i, name in enumerate(self.names) if name not in known]
+        while pending and n:
+            # Those that others depend on come first, as the redshift for an
+            # age that is a fraction of that of the Universe.
+            open_ones = [*free, *map(self.dimension, pending)]
+            ready = [
+                name
+                for name in pending
+                if not self._depends(name, points[:1], open_ones)
+            ]
+            if not ready:
+                raise self._dependent(next(iter(pending)))
+            for name in ready:
+                points[:, self.dimension(name)] = self._quantiles(
+                    name, pending.pop(name), points
+                )
         return points, np.array(free, int)
 
-    def _plain(self, name: str, value: Any) -> NDArray[np.float64]:
-        """Return known values of a parameter in the units of its prior."""
-        self._dimension(name)
-        numbers = in_units(f"Known '{name}'", value, self.units[name])
-        if np.asarray(numbers).dtype.kind not in "iuf":
-            raise InconsistentArguments(
-                f"Known '{name}' must be a number, got {value!r}."
-            )
-        return np.atleast_1d(np.asarray(numbers, np.float64))
+    def dimension(self, name: str) -> int:
+        """Return the dimension of a parameter with one number per galaxy.
 
-    def _dimension(self, name: str) -> int:
-        """Return the dimension of a parameter with one number per galaxy."""
+        Raises:
+            InconsistentArguments: If there is none of that name.
+        """
         if self.names.count(name) != 1:
             raise InconsistentArguments(
                 "Known parameters must be among those with one number per "
@@ -126,34 +127,80 @@ class Hypercube:
             )
         return self.names.index(name)
 
-    def _quantiles(
-        self, name: str, values: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        """Return the quantiles of a prior that give some values, (n,)."""
-        i = self._dimension(name)
-
-        def at(u: NDArray[np.float64], others: float) -> NDArray[np.float64]:
-            points = np.full((len(u), self.dimensions), others)
-            points[:, i] = u
-            return self.parameters(points)[name]
-
-        some = np.array([0.25, 0.75])
-        if not np.array_equal(at(some, 0.3), at(some, 0.7)):
+    def _plain(self, name: str, value: Any) -> NDArray[np.float64]:
+        """Return known values of a parameter in the units of its prior."""
+        self.dimension(name)
+        numbers = in_units(f"Known '{name}'", value, self.units[name])
+        if np.asarray(numbers).dtype.kind not in "iuf":
             raise InconsistentArguments(
-                f"The prior of '{name}' depends on another parameter, so it "
-                "can't be known for a galaxy. Give it a prior of its own."
+                f"Known '{name}' must be a number, got {value!r}."
             )
+        return np.atleast_1d(np.asarray(numbers, np.float64))
+
+    def _depends(
+        self, name: str, point: NDArray[np.float64], others: list[int]
+    ) -> bool:
+        """Whether a parameter varies with dimensions other than its own.
+
+        Args:
+            name (str): The parameter.
+            point (np.ndarray of float): A point, (1, d).
+            others (list of int): The dimensions.
+        """
+        i = self.dimension(name)
+        points = np.tile(point, (4, 1))
+        points[:, others] = np.array([0.3, 0.3, 0.7, 0.7])[:, None]
+        points[:, i] = [0.25, 0.75, 0.25, 0.75]
+        values = self.parameters(points)[name]
+        return not np.array_equal(values[:2], values[2:])
+
+    def _dependent(self, name: str) -> InconsistentArguments:
+        """Return the error for a parameter that depends on unknown ones."""
+        parameter = next(p for p in self.everything if _short(p.path) == name)
+        of = parameter.prior.of
+        if of is None:
+            return InconsistentArguments(
+                f"The prior of '{name}' depends on another parameter, so it "
+                "can't be known for a galaxy unless that one is. Give that "
+                "too, or a prior of its own."
+            )
+        whole = "redshift" if of == AGE_OF_UNIVERSE else of
+        return InconsistentArguments(
+            f"'{name}' is a fraction of '{of}', so it can't be known for a "
+            f"galaxy unless the {whole} is. Give that too, or '{name}' a "
+            f"prior in {self.units[name]}, without of."
+        )
+
+    def _quantiles(
+        self,
+        name: str,
+        values: NDArray[np.float64],
+        points: NDArray[np.float64],
+    ) -> NDArray[np.float64]:
+        """Return the quantiles of a prior that give some values, (n,).
+
+        What is known of other parameters is in the points, (n, d).
+        """
+        i, whole = self.dimension(name), points.copy()
+
+        def at(u: NDArray[np.float64]) -> NDArray[np.float64]:
+            whole[:, i] = u
+            return self.parameters(whole)[name]
+
         low, high = np.zeros(len(values)), np.ones(len(values))
-        beyond = ~((at(low, 0.5) <= values) & (values <= at(high, 0.5)))
-        if beyond.any():
+        lowest, highest = at(low), at(high)
+        beyond = np.flatnonzero(~((lowest <= values) & (values <= highest)))
+        if len(beyond):
+            j = beyond[0]
+            units = self.units[name]
             raise InconsistentArguments(
                 f"Known values of '{name}' must be within its prior, "
-                f"{at(low, 0.5)[0]:g} to {at(high, 0.5)[0]:g}; got "
-                f"{values[beyond][0]:g}."
+                f"{lowest[j]:g} to {highest[j]:g}"
+                f"{'' if units == PURE else f' {units}'}; got {values[j]:g}."
             )
         for _ in range(_BISECTIONS):
             middle = 0.5 * (low + high)
-            is_below = at(middle, 0.5) < values
+            is_below = at(middle) < values
             low = np.where(is_below, middle, low)
             high = np.where(is_below, high, middle)
         return 0.5 * (low + high)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from synthesizer.emission_models import EmissionModel
 from synthesizer.exceptions import InconsistentArguments, MissingAttribute
 from synthesizer.instruments import FilterCollection
+from synthesizer.synth_warnings import warn
 
 from synthesizer_emulator.descriptions import (
     Described,
@@ -26,13 +27,14 @@ from synthesizer_emulator.descriptions import (
     describe_names,
 )
 from synthesizer_emulator.files.locks import exclusive
-from synthesizer_emulator.galaxies.bands import INTEGRATIONS
+from synthesizer_emulator.galaxies.bands import INTEGRATIONS, without_light
 from synthesizer_emulator.galaxies.batches import (
     in_batches,
     suitable_batch_size,
 )
 from synthesizer_emulator.galaxies.filters import as_filters
 from synthesizer_emulator.galaxies.model import (
+    IN_BANDS,
     OUTPUTS,
     GalaxyModel,
     check_lines,
@@ -72,6 +74,7 @@ from synthesizer_emulator.library.parameters import (
 from synthesizer_emulator.library.parts import (
     ON_BAD,
     Parts,
+    listed,
     part_size,
     write_parts,
 )
@@ -91,6 +94,9 @@ if TYPE_CHECKING:
 
 # How long a process waits for the others to begin, seconds.
 _TIMEOUT = 60.0
+
+# The galaxies whose redshifts are compared with the filters.
+_CHECKED_GALAXIES = 4096
 
 # The largest number of galaxies in a part.
 _PART_GALAXIES = 2**14
@@ -335,6 +341,7 @@ class Library(Described):
         """
         if not self._checked:
             self.values(slice(0, 1))
+            self.check_filters()
             stars = self.parameters.in_group(STARS)
             units = {
                 name: self.parameters.plain_unit(stars[name])
@@ -344,6 +351,76 @@ class Library(Described):
                 {name: with_units(1.0, unit) for name, unit in units.items()}
             )
             object.__setattr__(self, "_checked", True)
+
+    def check_filters(self, refuse: bool = False) -> None:
+        """Warn about filters without light at redshifts of the galaxies.
+
+        Nothing is compiled.
+
+        Args:
+            refuse (bool): Do not warn, but raise if a filter has none at any
+                redshift.
+
+        Raises:
+            InconsistentArguments: If such filters are refused.
+        """
+        if self.filters is None or not set(IN_BANDS) & set(self.outputs):
+            return
+        low = high = 0.0
+        if self.redshift is not None and "photometry" in self.outputs:
+            some = slice(0, min(self.draws.n, _CHECKED_GALAXIES))
+            plain, _ = self.parameters.draw(self.draws, some)
+            redshift = plain[GALAXY][REDSHIFT]
+            redshift = redshift[np.isfinite(redshift) & (redshift >= 0.0)]
+            if len(redshift):
+                low, high = float(redshift.min()), float(redshift.max())
+        lam = self.emission_model.lam.to_value("angstrom")
+        ends = float(lam[0]), float(lam[-1])
+        outside = without_light(self.filters, ends, (low, high))
+        if not outside:
+            return
+        never = [
+            code
+            for code, (first, last) in outside.items()
+            if first > high or last < low
+        ]
+        where = (
+            f"the wavelengths of the model, {ends[0]:.4g} to {ends[1]:.4g} "
+            "Angstrom in the rest frame"
+        )
+        if refuse and not never:
+            return
+        if refuse:
+            allowed = (
+                f"at redshift {low:.3g}"
+                if low == high
+                else f"at some redshift from {low:.3g} to {high:.3g}"
+            )
+            raise InconsistentArguments(
+                f"The filters must be within {where}, {allowed}, but "
+                f"{listed(never)} "
+                f"{'are' if len(never) > 1 else 'is'} outside: leave out "
+                f"{'these filters' if len(never) > 1 else 'this filter'}, or "
+                "use a grid of more wavelengths."
+            )
+        parts = [
+            f"{code} ("
+            + " and ".join(
+                text
+                for text, is_there in (
+                    (f"below redshift {first:.3g}", first > low),
+                    (f"above redshift {last:.3g}", last < high),
+                )
+                if is_there
+            )
+            + ")"
+            for code, (first, last) in outside.items()
+        ]
+        warn(
+            "Fluxes are zero in filters that are wholly outside of "
+            f"{where}: {listed(parts)}. Narrow the redshifts, leave out these "
+            "filters, or use a grid of more wavelengths."
+        )
 
     def values(
         self, which: slice

@@ -177,6 +177,11 @@ def plot_spectrum(posterior: Posterior) -> Figure:
     error = np.where(used, data.error, np.nan)
     bare = posterior.best_model["spectrum"]
     calibration = posterior.best_model["calibration"]
+    # Spectra of catalogues are filled up with their last wavelength.
+    real = np.append(True, np.diff(lam) > 0.0)
+    lam, used, flux, error, bare, calibration = (
+        values[real] for values in (lam, used, flux, error, bare, calibration)
+    )
     model = bare * calibration
     figure, (above, below) = panels()
     above.fill_between(
