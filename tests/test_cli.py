@@ -106,7 +106,7 @@ def test_build_from_samples(tmp_path):
         (["build", "GRID", "--spectra", "x"], "got x"),
         (["build", "GRID", "--set", "hidden"], "NAME=VALUE"),
         (["build", "GRID", "--set", "width=3"], "no setting width"),
-        (["build", "GRID", "--schedule", "x"], "cosine, plateau"),
+        (["build", "GRID", "--schedule", "x"], "'cosine', 'plateau'"),
         (["build", "GRID", "--axes", "ages"], "--axes must be NAME=VALUE"),
         (["build", "GRID", "--axes", "ages=5"], "needs scattered samples"),
         (["build", "GRID", "--latin-hypercube", "9"], "--architecture payne"),

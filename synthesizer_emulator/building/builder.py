@@ -61,6 +61,7 @@ from synthesizer_emulator.gridfile.places import (
     weights_path,
 )
 from synthesizer_emulator.gridfile.samples import is_sample_file
+from synthesizer_emulator.progress import say, stage
 from synthesizer_emulator.records import current_versions
 from synthesizer_emulator.wavelengths import selection
 from synthesizer_emulator.weights.file import (
@@ -192,14 +193,26 @@ def build(
             source.path,
         )
         checkpoint = _open_checkpoint(target, provenance, source, resume)
-        for emission in source.emissions:
+        n = len(source.emissions)
+        done = sum(e in checkpoint.finished for e in source.emissions)
+        if done:
+            say(f"Resuming at emission {done + 1} of {n}.", progress)
+        for i, emission in enumerate(source.emissions, start=1):
             if emission not in checkpoint.finished:
+                place = f"{i} of {n}, "
                 result = fit_emission(
-                    emission, source, chosen, config, checkpoint, progress
+                    emission,
+                    source,
+                    chosen,
+                    config,
+                    checkpoint,
+                    progress,
+                    place,
                 )
                 checkpoint.save_finished(emission, result)
         finished = {e: checkpoint.finished[e] for e in source.emissions}
-        weights = _assemble(finished, source, provenance, config)
+        with stage("Measuring the errors", progress):
+            weights = _assemble(finished, source, provenance, config)
         provenance = replace(
             weights.provenance, seconds=time.monotonic() - start
         )
@@ -309,10 +322,14 @@ def fit_emission(
     training: TrainingConfig,
     checkpoint: Checkpoint,
     progress: bool,
+    place: str = "",
 ) -> FinishedEmission:
     """Train an emulator of one emission, or resume an interrupted training."""
-    samples = source.samples(emission, architecture.softening)
-    monitor = BuildMonitor(emission, checkpoint, training.epochs, progress)
+    with stage(f"{place}{emission}: reading", progress):
+        samples = source.samples(emission, architecture.softening)
+    monitor = BuildMonitor(
+        emission, checkpoint, training.epochs, progress, place=place
+    )
     fit = architecture.fit(samples, training, monitor)
     return FinishedEmission(fit.shape, tensors_of(fit.emulator), fit.histories)
 

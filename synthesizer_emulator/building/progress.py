@@ -3,14 +3,13 @@
 import time
 from typing import Any
 
-from tqdm import tqdm
-
 from synthesizer_emulator.architectures.training import (
     LossHistory,
 )
 from synthesizer_emulator.building.checkpoint import (
     Checkpoint,
 )
+from synthesizer_emulator.progress import progress_bar, say
 
 # The interval between checkpoints of a running training, s.
 SAVE_EVERY = 10.0
@@ -25,7 +24,7 @@ class BuildMonitor:
     """A `Monitor` with a progress bar, which saves checkpoints at intervals.
 
     It monitors one training of an emission; `stage` returns the monitor of
-    another.
+    another. `place` is written before its name, such as `3 of 7, `.
     """
 
     def __init__(
@@ -35,14 +34,16 @@ class BuildMonitor:
         epochs: int,
         show: bool,
         training: str = "",
+        place: str = "",
     ) -> None:
         self._emission = emission
         self._training = training
+        self._place = place
         self._checkpoint = checkpoint
         self._epochs = epochs
         self._show = show
         self._saved = time.monotonic()
-        self._bar: tqdm | None = None
+        self._bar: Any = None
 
     def stage(self, name: str, epochs: int | None = None) -> "BuildMonitor":
         """Return the monitor of another training of the emission."""
@@ -52,22 +53,29 @@ class BuildMonitor:
             epochs or self._epochs,
             self._show,
             f"{self._training} {name}".strip(),
+            self._place,
         )
 
     def resume(self, template: Any) -> tuple[Any, LossHistory] | None:
         """Return the saved state and losses of this training, if any."""
-        return self._checkpoint.restore(
+        saved = self._checkpoint.restore(
             self._emission, self._training, template
         )
+        if saved is not None:
+            name = training_name(self._emission, self._training)
+            epoch = saved[1].epoch[-1] if saved[1].epoch else 0
+            say(f"{name}: resuming at epoch {epoch:,}", self._show)
+        return saved
 
     def report(self, history: LossHistory, state: Any) -> None:
         """Show the latest losses, and save the state at intervals."""
         if self._bar is None:
-            self._bar = tqdm(
+            name = training_name(self._emission, self._training)
+            self._bar = progress_bar(
+                show=self._show,
                 total=self._epochs,
-                desc=training_name(self._emission, self._training),
+                desc=f"{self._place}{name}",
                 unit="epoch",
-                disable=not self._show,
             )
         self._bar.update(history.epoch[-1] - self._bar.n)
         self._bar.set_postfix(

@@ -12,11 +12,14 @@ from synthesizer_emulator.cli.options import (
     fit_options,
     grid_dir_option,
     name_and_value,
+    quiet_option,
 )
 
 
 @click.command()
-@click.argument("grid", nargs=-1, required=True)
+@click.argument(
+    "grid", nargs=-1, required=True, type=click.Path(path_type=str)
+)
 @click.option(
     "--out",
     type=PATH,
@@ -63,6 +66,7 @@ from synthesizer_emulator.cli.options import (
     "another architecture.",
 )
 @fit_options
+@quiet_option
 def build(
     grid: tuple[str, ...],
     out: Path | None,
@@ -77,6 +81,7 @@ def build(
     author: str,
     notes: str,
     settings: tuple[str, ...],
+    quiet: bool,
     **training: Any,
 ) -> None:
     """Train an emulator of GRID, a path or a name.
@@ -98,6 +103,7 @@ def build(
         notes=notes,
         resume=resume,
         overwrite=overwrite,
+        progress=not quiet,
         **fit_arguments(architecture, settings, training),
     )
     click.echo(report)

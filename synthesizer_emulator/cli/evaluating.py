@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from synthesizer_emulator.cli.completing import complete_grids
 from synthesizer_emulator.cli.options import (
     PATH,
     fit_arguments,
@@ -12,6 +13,7 @@ from synthesizer_emulator.cli.options import (
     grid_dir_option,
     json_option,
     plots_option,
+    quiet_option,
     recoveries_option,
     report_option,
     spectra_option,
@@ -19,7 +21,7 @@ from synthesizer_emulator.cli.options import (
 
 
 @click.command()
-@click.argument("grid")
+@click.argument("grid", shell_complete=complete_grids)
 @click.option(
     "--weights",
     type=PATH,
@@ -43,7 +45,10 @@ from synthesizer_emulator.cli.options import (
     help="Number of random galaxies.",
 )
 @recoveries_option
-@click.option("--seed", default=0, help="Seed of all random numbers.")
+@click.option(
+    "--seed", default=0, show_default=True, help="Seed of all random numbers."
+)
+@quiet_option
 def evaluate(
     grid: str,
     weights: Path | None,
@@ -55,6 +60,7 @@ def evaluate(
     galaxies: int,
     recoveries: int,
     seed: int,
+    quiet: bool,
 ) -> None:
     """Measure the errors of the emulator of GRID.
 
@@ -75,6 +81,7 @@ def evaluate(
         galaxies=galaxies,
         recoveries=recoveries,
         seed=seed,
+        progress=not quiet,
     )
     click.echo(evaluation)
     if json_path is not None:
@@ -87,7 +94,7 @@ def evaluate(
 
 
 @click.command()
-@click.argument("grid")
+@click.argument("grid", shell_complete=complete_grids)
 @click.option(
     "--drop",
     "drops",
@@ -103,6 +110,7 @@ def evaluate(
 @spectra_option
 @recoveries_option
 @fit_options
+@quiet_option
 def holdout(
     grid: str,
     drops: tuple[str, ...],
@@ -113,6 +121,7 @@ def holdout(
     recoveries: int,
     architecture: str | None,
     settings: tuple[str, ...],
+    quiet: bool,
     **training: Any,
 ) -> None:
     """Measure the errors at nodes of GRID left out of the training.
@@ -134,6 +143,7 @@ def holdout(
                 grid_dir=grid_dir,
                 spectra=spectra or None,
                 recoveries=recoveries,
+                progress=not quiet,
                 **fit,
             )
         )
@@ -152,8 +162,9 @@ def holdout(
 @click.argument("study", type=PATH)
 @json_option
 @plots_option
+@quiet_option
 def generalise(
-    study: Path, json_path: Path | None, plots: Path | None
+    study: Path, json_path: Path | None, plots: Path | None, quiet: bool
 ) -> None:
     """Train in some regions of a grid and test in others.
 
@@ -164,7 +175,7 @@ def generalise(
         generalise as run,
     )
 
-    outcome = run(study)
+    outcome = run(study, progress=not quiet)
     click.echo(outcome)
     if json_path is not None:
         outcome.write_json(json_path)

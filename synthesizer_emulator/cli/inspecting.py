@@ -1,12 +1,18 @@
-"""Commands that only look: `list`, `info`, `compare`, `check`."""
+"""Commands that only look.
 
+`list`, `info`, `compare`, `architectures` and `check`.
+"""
+
+import json
 from pathlib import Path
 
 import click
 
 from synthesizer_emulator.cli.completing import complete_grids
 from synthesizer_emulator.cli.options import (
+    ARCHITECTURE_NAMES,
     FOLDER,
+    complete_from,
     grid_dir_option,
     json_option,
     plots_option,
@@ -175,6 +181,43 @@ def compare(
 
         for path in write_comparison(comparison, plots):
             click.echo(path)
+
+
+@click.command()
+@click.argument(
+    "name", required=False, shell_complete=complete_from(ARCHITECTURE_NAMES)
+)
+def architectures(name: str | None) -> None:
+    """List the architectures, or the settings of NAME and of its training.
+
+    The settings are given with --set NAME=VALUE, and those of the training
+    with options of their names.
+    """
+    from dataclasses import fields
+    from inspect import getdoc
+
+    from synthesizer_emulator.architectures.registry import (
+        ARCHITECTURES,
+        DEFAULT_ARCHITECTURE,
+        get_architecture,
+    )
+
+    if name is None:
+        for key, kind in ARCHITECTURES.items():
+            first = (getdoc(kind) or "").split("\n")[0]
+            default = " (the default)" * (key == DEFAULT_ARCHITECTURE)
+            click.echo(f"{key:<16} {first}{default}")
+        return
+    architecture = get_architecture(name)
+    click.echo(f"{getdoc(type(architecture))}\n")
+    for title, settings in (
+        ("Settings", architecture),
+        ("Training settings", architecture.default_training),
+    ):
+        click.echo(f"{title} and defaults:")
+        for entry in fields(settings):  # type: ignore[arg-type]
+            value = json.dumps(getattr(settings, entry.name))
+            click.echo(f"  {entry.name:<20} {value}")
 
 
 @click.command()

@@ -9,6 +9,7 @@ from synthesizer_emulator.cli.options import (
     FOLDER,
     PATH,
     dry_run_option,
+    quiet_option,
     template_option,
 )
 from synthesizer_emulator.cli.processes import (
@@ -23,6 +24,7 @@ from synthesizer_emulator.cli.processes import (
 @template_option("library.yaml")
 @dry_run_option
 @process_options
+@quiet_option
 @click.option(
     "--synference",
     type=FILE,
@@ -36,6 +38,7 @@ def library(
     distributed: bool,
     process: int | None,
     processes: int | None,
+    quiet: bool,
     synference: Path | None,
 ) -> None:
     """Make a library of galaxies from CONFIG, a YAML file.
@@ -46,6 +49,7 @@ def library(
     """
     from synthesizer_emulator.library.config import LibraryConfig
     from synthesizer_emulator.library.file import parts_folder
+    from synthesizer_emulator.progress import stage
 
     number, n_processes = given_process(
         distributed, process, processes, dask, workers
@@ -65,7 +69,8 @@ def library(
         except ImportError as error:
             raise click.ClickException(str(error)) from error
         check_new(synference)
-    plan = LibraryConfig.read(config)
+    with stage("Compiling the model", not quiet):
+        plan = LibraryConfig.read(config)
     if dry_run:
         from synthesizer_emulator.library.estimate import estimate
 
@@ -74,7 +79,12 @@ def library(
         return
     with given_cluster(dask, workers) as cluster:
         file = plan.library.write(
-            plan.path, plan.on_bad, number, n_processes, cluster=cluster
+            plan.path,
+            plan.on_bad,
+            number,
+            n_processes,
+            progress=not quiet,
+            cluster=cluster,
         )
     if file is None:
         click.echo(

@@ -16,6 +16,7 @@ from synthesizer_emulator.cli.evaluating import evaluate, generalise, holdout
 from synthesizer_emulator.cli.fitting import fit
 from synthesizer_emulator.cli.grids import bc03, run
 from synthesizer_emulator.cli.inspecting import (
+    architectures,
     check,
     compare,
     info,
@@ -68,6 +69,7 @@ def main() -> None:
 
 
 for command in (
+    architectures,
     bc03,
     build,
     check,

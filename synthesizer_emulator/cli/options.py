@@ -1,16 +1,24 @@
 """Options shared by several commands, and their values."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
+# The default is first. They are written here too, because importing them
+# loads JAX.
+ARCHITECTURE_NAMES = ("residual_table", "payne", "pca", "three_component")
+METHOD_NAMES = ("nested", "nss", "nuts", "map", "amortised")
+
 FOLDER = click.Path(file_okay=False, path_type=Path)
 FILE = click.Path(dir_okay=False, path_type=Path)
 PATH = click.Path(path_type=Path)
 
+quiet_option = click.option(
+    "-q", "--quiet", is_flag=True, help="Show no progress, only the results."
+)
 grid_dir_option = click.option(
     "--grid-dir",
     type=FOLDER,
@@ -43,6 +51,23 @@ report_option = click.option(
     type=FOLDER,
     help="Folder to write figures and report.html to.",
 )
+
+
+def complete_from(
+    names: Sequence[str],
+) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    """Return a function that completes names.
+
+    Unlike a `click.Choice` it leaves the message about unknown names, with
+    the nearest known one, to the package.
+    """
+
+    def complete(
+        context: click.Context, parameter: click.Parameter, incomplete: str
+    ) -> list[str]:
+        return [name for name in names if name.startswith(incomplete)]
+
+    return complete
 
 
 def template_option(name: str) -> Callable[..., Any]:
@@ -78,23 +103,35 @@ def fit_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ("batch_size", int, "Nodes per step."),
         ("learning_rate", float, "Initial learning rate."),
         ("weight_decay", float, "Weight decay."),
-        ("schedule", str, "Learning rate schedule: cosine or plateau."),
+        (
+            "schedule",
+            click.Choice(["cosine", "plateau"]),
+            "Learning rate schedule.",
+        ),
         ("patience", int, "Epochs without improvement before stopping."),
         ("check_every", int, "Epochs between validations."),
         ("seed", int, "Seed of all random numbers."),
     ):
         option = f"--{name.replace('_', '-')}"
-        command = click.option(option, type=kind, help=text)(command)
+        command = click.option(
+            option,
+            type=kind,
+            help=f"{text}  [default: of the architecture]",
+        )(command)
     command = click.option(
         "--set",
         "settings",
         multiple=True,
         metavar="NAME=VALUE",
-        help="A setting of the architecture, with its value as JSON.",
+        help="A setting of the architecture, with its value as JSON; "
+        "`synthesizer-emulator architectures NAME` lists them.",
     )(command)
-    return click.option("--architecture", help="Name of the architecture.")(
-        command
-    )
+    return click.option(
+        "--architecture",
+        metavar=f"[{'|'.join(ARCHITECTURE_NAMES)}]",
+        shell_complete=complete_from(ARCHITECTURE_NAMES),
+        help=f"The architecture.  [default: {ARCHITECTURE_NAMES[0]}]",
+    )(command)
 
 
 def fit_arguments(

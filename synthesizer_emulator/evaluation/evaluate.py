@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from synthesizer.instruments.filters import FilterCollection
-from tqdm import tqdm
 
 from synthesizer_emulator.descriptions import Printed
 from synthesizer_emulator.emulator.metrics import (
@@ -46,6 +45,7 @@ from synthesizer_emulator.evaluation.pair import GridPair
 from synthesizer_emulator.gridfile.header import Axis
 from synthesizer_emulator.gridfile.nodes import inner_mask
 from synthesizer_emulator.gridfile.places import find_grid
+from synthesizer_emulator.progress import progress_bar
 from synthesizer_emulator.records import write_json
 from synthesizer_emulator.validation import check_whole
 from synthesizer_emulator.wavelengths import identity
@@ -196,32 +196,42 @@ def evaluate(
     emissions: dict[str, EmissionErrors | None] = {}
     derived: dict[str, dict[str, quantities.QuantityErrors]] = {}
     galaxy_spectra: dict[str, tuple[NDArray, NDArray]] = {}
-    bar = tqdm([*names, *pair.line_quantities], disable=not progress)
-    for name in bar:
-        bar.set_description(name)
-        if name not in names:
-            emissions[name] = _measure_lines(pair, name)
-            continue
-        sfzh = histories.sfzh if histories and name in lights else None
-        comparison = _measure_spectrum(pair, name, sfzh)
-        emissions[f"spectra/{name}"] = comparison.errors
-        derived[name] = comparison.quantities
-        if comparison.galaxies is not None:
-            galaxy_spectra[name] = comparison.galaxies
-    scored = {e: errors for e, errors in emissions.items() if errors}
-    photometry = {}
-    if histories is not None:
-        photometry = _photometry(
-            pair, histories, galaxy_spectra, filters or nircam_top_hats()
-        )
-    fitted = slopes = None
-    bright = [name for name in names if f"spectra/{name}" in scored]
-    if bright:
-        name = most_sensitive(pair.native, bright)
-        slopes = _derivatives(pair, name, seed)
-        if recoveries:
+    measured = [*names, *pair.line_quantities]
+    with progress_bar(
+        show=progress, total=len(measured) + 3, unit="stage"
+    ) as bar:
+        for name in measured:
+            bar.set_description(name)
+            if name in names:
+                sfzh = histories.sfzh if histories and name in lights else None
+                comparison = _measure_spectrum(pair, name, sfzh)
+                emissions[f"spectra/{name}"] = comparison.errors
+                derived[name] = comparison.quantities
+                if comparison.galaxies is not None:
+                    galaxy_spectra[name] = comparison.galaxies
+            else:
+                emissions[name] = _measure_lines(pair, name)
+            bar.update()
+        scored = {e: errors for e, errors in emissions.items() if errors}
+        photometry = {}
+        bar.set_description("photometry")
+        if histories is not None:
+            photometry = _photometry(
+                pair, histories, galaxy_spectra, filters or nircam_top_hats()
+            )
+        bar.update()
+        fitted = slopes = None
+        bright = [name for name in names if f"spectra/{name}" in scored]
+        name = most_sensitive(pair.native, bright) if bright else ""
+        bar.set_description("derivatives")
+        if bright:
+            slopes = _derivatives(pair, name, seed)
+        bar.update()
+        bar.set_description("recovered labels")
+        if bright and recoveries:
             means = scored[f"spectra/{name}"].means
             fitted = _recover(pair, name, means, recoveries, seed)
+        bar.update()
     provenance = pair.weights.provenance
     return Evaluation(
         grid_name=pair.native.name,

@@ -52,6 +52,7 @@ from synthesizer_emulator.gridfile.labels import Label
 from synthesizer_emulator.gridfile.native import NativeGrid
 from synthesizer_emulator.gridfile.nodes import Drop
 from synthesizer_emulator.gridfile.places import find_grid
+from synthesizer_emulator.progress import progress_bar, stage
 from synthesizer_emulator.validation import check_whole
 from synthesizer_emulator.wavelengths import selection
 from synthesizer_emulator.weights.file import read_weights
@@ -239,11 +240,17 @@ def hold_out(
         seconds = time.monotonic() - start
         weights = read_weights(report.path)
         arrays = PointArrays(weights, thinned.points)
-        predictions = {e: score(thinned, e, arrays) for e in emissions}
+        predictions = {
+            e: score(thinned, e, arrays)
+            for e in progress_bar(
+                emissions, progress, desc="errors", unit="emission"
+            )
+        }
         recovered = None
         if recoveries:
-            name = most_sensitive(native, names)
-            recovered = _recover(thinned, name, weights, recoveries)
+            with stage("Recovering labels", progress):
+                name = most_sensitive(native, names)
+                recovered = _recover(thinned, name, weights, recoveries)
     return HoldOut(
         grid_name=native.name,
         drop=drop,

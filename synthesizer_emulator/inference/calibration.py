@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 from synthesizer.exceptions import InconsistentArguments
-from tqdm import tqdm
 
 from synthesizer_emulator.descriptions import Printed
 from synthesizer_emulator.inference.data import Data
@@ -29,6 +28,7 @@ from synthesizer_emulator.inference.posterior import (
     weighted_quantiles,
 )
 from synthesizer_emulator.inference.spectrum import Spectrum
+from synthesizer_emulator.progress import progress_bar
 from synthesizer_emulator.validation import check_whole
 
 # The data of one galaxy that are no list.
@@ -186,7 +186,7 @@ def calibrate(
     posteriors = [
         fit.run(mock, method, seed + i, progress=False, **options)
         for i, mock in enumerate(
-            tqdm(mocks, desc="mock galaxies", disable=not progress)
+            progress_bar(mocks, progress, desc="mock galaxies")
         )
     ]
     return compare(fit.names, truths, posteriors, seed)

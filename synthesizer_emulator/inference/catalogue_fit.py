@@ -55,6 +55,7 @@ from synthesizer_emulator.library.parts import (
     listed,
     write_parts,
 )
+from synthesizer_emulator.progress import stage
 from synthesizer_emulator.units import in_units
 from synthesizer_emulator.validation import (
     INPUT_ERRORS,
@@ -153,7 +154,8 @@ def fit_catalogue(
     catalogue = suited(catalogue, fit)
     if path.suffix == ".fits":
         _check_ascii(catalogue)
-    fit.check()
+    with stage("Compiling the model", progress):
+        fit.check()
     if derived:
         fit.derived_units(derived)
     spectrograph = spectrograph_of_all(fit, catalogue)

@@ -56,6 +56,7 @@ from synthesizer_emulator.library.parameters import (
     Parameters,
     PriorLike,
 )
+from synthesizer_emulator.progress import stage
 from synthesizer_emulator.validation import (
     check_keys,
     check_names,
@@ -752,7 +753,8 @@ class Fit(Described):
         check_training(n, seed)
         codes = self._codes("photometry")
         noise = Noise.from_errors(errors, codes, floor, limit)
-        self.check()
+        with stage("Compiling the model", progress):
+            self.check()
         return train_network(
             lambda points: self.predict(points)["photometry"],
             self.names,
@@ -844,13 +846,15 @@ class Fit(Described):
             )
         if at_once is not None:
             check_whole("at_once", at_once, 1)
-        self.check()
+        with stage("Compiling the model", progress):
+            self.check()
         if isinstance(options.get("network"), Network):
             options["network"].check_fit(inputs_of(self.library))
-        found = [
-            attempted(self._checked_target, one, values)
-            for one, values in zip(data, known, strict=True)
-        ]
+        with stage("Compiling the likelihood", progress):
+            found = [
+                attempted(self._checked_target, one, values)
+                for one, values in zip(data, known, strict=True)
+            ]
         if is_strict:
             _raise_errors(found)
         rows = [i for i in range(n) if isinstance(found[i], Target)]
@@ -868,12 +872,13 @@ class Fit(Described):
         )
         if is_strict:
             _raise_errors(sampled)
-        for i, samples, jump in zip(rows, sampled, jumps, strict=True):
-            if isinstance(samples, Exception):
-                found[i] = samples
-                continue
-            samples = replace(samples, warnings=(*samples.warnings, *jump))
-            found[i] = attempted(self.posterior, found[i], samples)
+        with stage("Predicting the data of all samples", progress):
+            for i, samples, jump in zip(rows, sampled, jumps, strict=True):
+                if isinstance(samples, Exception):
+                    found[i] = samples
+                    continue
+                samples = replace(samples, warnings=(*samples.warnings, *jump))
+                found[i] = attempted(self.posterior, found[i], samples)
         if is_strict:
             _raise_errors(found)
         return found

@@ -7,6 +7,7 @@ from synthesizer.exceptions import UnmetDependency
 
 from synthesizer_emulator.inference.samples import Samples
 from synthesizer_emulator.inference.target import Target
+from synthesizer_emulator.progress import printed_progress
 from synthesizer_emulator.validation import check_whole
 
 # Networks smaller than nautilus's own (100, 50, 20), and fewer steps of L-BFGS
@@ -106,7 +107,11 @@ def nested(
         seed=seed,
     )
     # Its small networks are slower on several threads.
-    with threadpool_limits(1), warnings.catch_warnings():
+    with (
+        threadpool_limits(1),
+        warnings.catch_warnings(),
+        printed_progress(progress),
+    ):
         warnings.filterwarnings("ignore", "lbfgs failed to converge")
         reached = sampler.run(
             n_eff=n_eff, n_like_max=max_evaluations, verbose=progress

@@ -12,7 +12,6 @@ import numpy as np
 from jax import Array
 from numpy.typing import NDArray
 from scipy.special import logsumexp
-from tqdm import tqdm
 
 from synthesizer_emulator.inference.packages import import_for
 from synthesizer_emulator.inference.samples import Samples
@@ -21,6 +20,7 @@ from synthesizer_emulator.inference.target import (
     over_galaxies,
     stacked,
 )
+from synthesizer_emulator.progress import progress_bar
 from synthesizer_emulator.validation import check_whole
 
 # The steps between two looks at the progress, and the most of these. A step
@@ -131,7 +131,7 @@ def nss_of_many(
     keys = jnp.stack([jax.random.key(seed) for seed in seeds])
     state, share = over_galaxies(_begin, *compiled, keys)
     looks = []
-    with tqdm(disable=not progress, unit=" steps") as bar:
+    with progress_bar(show=progress, unit=" steps") as bar:
         for look in range(_LOOKS):
             now = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, look)
             state, removed = over_galaxies(_advance, *compiled, state, now)

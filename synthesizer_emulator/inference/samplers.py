@@ -18,6 +18,7 @@ from synthesizer_emulator.inference.nss import nss, nss_of_many
 from synthesizer_emulator.inference.nuts import nuts, nuts_of_many
 from synthesizer_emulator.inference.samples import Samples
 from synthesizer_emulator.inference.target import Target
+from synthesizer_emulator.progress import stage
 from synthesizer_emulator.validation import check_choice, nearest
 
 # The samplers by name.
@@ -117,13 +118,14 @@ def sample_many(
 
         def sample(rows: list[int], size: int = size) -> Any:
             filled = [*rows, *rows[:1] * (size - len(rows))]
-            return attempted(
-                OF_MANY[method],
-                [targets[i] for i in filled],
-                [seeds[i] for i in filled],
-                progress=progress,
-                **options,
-            )
+            with stage(f"Compiling and running '{method}'", progress):
+                return attempted(
+                    OF_MANY[method],
+                    [targets[i] for i in filled],
+                    [seeds[i] for i in filled],
+                    progress=progress,
+                    **options,
+                )
 
         for start in range(0, len(group), size):
             rows = group[start : start + size]

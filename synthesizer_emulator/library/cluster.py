@@ -8,7 +8,6 @@ The module needs the extra `distributed`. Most users give `cluster` to
 `Library.write`, and need only `local_cluster` from here, if anything.
 """
 
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
@@ -21,8 +20,8 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 from synthesizer.exceptions import InconsistentArguments, UnmetDependency
-from tqdm import tqdm
 
+from synthesizer_emulator.progress import say
 from synthesizer_emulator.records import current_versions
 from synthesizer_emulator.validation import check_whole
 
@@ -143,8 +142,7 @@ def evaluate_on(
             killed several workers.
     """
     with connect(cluster) as client, _plugged(client, make) as plugin:
-        if progress:
-            tqdm.write(_greeting(client), file=sys.stderr)
+        say(_greeting(client), progress)
         remaining = iter(jobs)
         running: dict[Any, slice] = {}
         completed = as_completed(loop=client.loop)

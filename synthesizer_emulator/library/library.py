@@ -79,6 +79,7 @@ from synthesizer_emulator.library.parts import (
     write_parts,
 )
 from synthesizer_emulator.library.sampler import Sampler
+from synthesizer_emulator.progress import stage
 from synthesizer_emulator.units import with_units
 from synthesizer_emulator.validation import (
     check_choice,
@@ -512,7 +513,8 @@ class Library(Described):
         """
         path = library_path(path)
         check_choice("on_bad", on_bad, ON_BAD)
-        self.check()
+        with stage("Compiling the model", progress):
+            self.check()
         self.sampler.check_inside(on_bad)
         path.parent.mkdir(parents=True, exist_ok=True)
         folder = parts_folder(path)

@@ -29,13 +29,13 @@ import numpy as np
 from numpy.typing import NDArray
 from synthesizer.exceptions import GridError, InconsistentArguments
 from synthesizer.synth_warnings import warn
-from tqdm import tqdm
 
 from synthesizer_emulator.digests import json_digest
 from synthesizer_emulator.files.hdf5 import report_damage
 from synthesizer_emulator.files.locks import exclusive
 from synthesizer_emulator.files.sealed import open_sealed, write_sealed
 from synthesizer_emulator.files.writing import write_whole
+from synthesizer_emulator.progress import progress_bar, say
 from synthesizer_emulator.validation import check_choice, check_whole
 
 ON_BAD = ("refuse", "skip")
@@ -322,14 +322,17 @@ def write_parts(
         stack.enter_context(_running(parts.folder, process, processes))
         missing = [which for which in ranges if not parts.is_written(which)]
         total = sum(which.stop - which.start for which in ranges)
+        written = total - sum(which.stop - which.start for which in missing)
+        if written:
+            say(f"Resuming at {written:,} of {total:,} galaxies.", progress)
         bar = stack.enter_context(
-            tqdm(
+            progress_bar(
+                show=progress,
                 total=total,
-                initial=total - sum(w.stop - w.start for w in missing),
+                initial=written,
                 desc=parts.folder.stem,
                 unit="galaxy",
                 unit_scale=True,
-                disable=not progress,
             )
         )
         jobs = ((w, inputs(w) if inputs else w) for w in missing)

@@ -12,12 +12,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from synthesizer_emulator.files.writing import check_room, write_hdf5
 from synthesizer_emulator.gridfile.emissions import LINE_UNITS
 from synthesizer_emulator.gridfile.header import Axis, GridHeader, LineList
 from synthesizer_emulator.gridfile.writing import create_emission, write_header
+from synthesizer_emulator.progress import progress_bar
 from synthesizer_emulator.sources.bagpipes import (
     LOG10_IONISATION_PARAMETERS,
     LSUN,
@@ -59,6 +59,7 @@ def write_incident_grid(
     folder: str | Path,
     thinning: Thinning | None = None,
     name: str | None = None,
+    progress: bool = True,
 ) -> Path:
     """Write the stellar models as a Synthesizer grid.
 
@@ -66,6 +67,7 @@ def write_incident_grid(
         folder (str/Path): The folder of `bc03-2016-miles_kroupa.hdf5`.
         thinning (Thinning): The data to keep; all by default.
         name (str): Another name for the grid.
+        progress (bool): Whether to show a progress bar.
 
     Returns:
         Path: The file written.
@@ -81,7 +83,7 @@ def write_incident_grid(
     header = _header(models, rows, lam)
     path = _target(folder, name or INCIDENT_NAME)
     with _grid_file(path, header, thinning) as hdf:
-        for i, row in enumerate(_with_progress(rows, path.stem)):
+        for i, row in enumerate(_with_progress(rows, path.stem, progress)):
             lnu = lnu_from_llam(rebin(models.llam[row]), lam)
             hdf["spectra/incident"][i] = lnu
     return path
@@ -91,6 +93,7 @@ def write_cloudy_grid(
     folder: str | Path,
     thinning: Thinning | None = None,
     name: str | None = None,
+    progress: bool = True,
 ) -> Path:
     """Write the Cloudy-reprocessed models as a Synthesizer grid.
 
@@ -106,6 +109,7 @@ def write_cloudy_grid(
             `bc03-2016-miles_kroupa_cloudy-c25.hdf5`.
         thinning (Thinning): The data to keep; all by default.
         name (str): Another name for the grid.
+        progress (bool): Whether to show a progress bar.
 
     Returns:
         Path: The file written.
@@ -127,7 +131,7 @@ def write_cloudy_grid(
     header = _header(models, rows, lam, nebular, log10us)
     path = _target(folder, name or CLOUDY_NAME)
     with _grid_file(path, header, thinning) as hdf:
-        for i, row in enumerate(_with_progress(rows, path.stem)):
+        for i, row in enumerate(_with_progress(rows, path.stem, progress)):
             block = _cloudy_block(
                 models, nebular, energy[row], int(row), lam, rebin, profiles
             )
@@ -276,6 +280,8 @@ def _target(folder: str | Path, name: str) -> Path:
     return folder / f"{name}.hdf5"
 
 
-def _with_progress(rows: NDArray[np.intp], name: str) -> Iterator[np.intp]:
+def _with_progress(
+    rows: NDArray[np.intp], name: str, show: bool
+) -> Iterator[np.intp]:
     """Iterate over ages with a progress bar."""
-    return iter(tqdm(rows, desc=f"Writing {name}", unit="age"))
+    return iter(progress_bar(rows, show, desc=f"writing {name}", unit="age"))

@@ -7,7 +7,6 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from synthesizer_emulator.architectures.base import evaluate_points
 from synthesizer_emulator.descriptions import Printed
@@ -29,6 +28,7 @@ from synthesizer_emulator.evaluation.generalisation.trajectory import (
 from synthesizer_emulator.evaluation.tables import Table, number
 from synthesizer_emulator.gridfile.header import Axis
 from synthesizer_emulator.gridfile.nodes import node_mesh
+from synthesizer_emulator.progress import progress_bar
 from synthesizer_emulator.records import write_json
 
 
@@ -161,7 +161,7 @@ def generalise(
         for seed in study.seeds
     ]
     runs = []
-    bar = tqdm(settings, unit="run", disable=not progress)
+    bar = progress_bar(settings, progress, unit="run")
     for name, region, fraction, seed in bar:
         bar.set_description(f"{name}, {region}, {fraction:g}, seed {seed}")
         runs.append(_run(study, grid, name, region, fraction, seed))

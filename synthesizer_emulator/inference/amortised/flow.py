@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from synthesizer.exceptions import UnmetDependency
 
+from synthesizer_emulator.progress import printed_progress
 from synthesizer_emulator.validation import check_number, check_whole
 
 # The share of galaxies that are not trained on, but judge the training.
@@ -166,8 +167,10 @@ class Flow:
                 torch.as_tensor(points, dtype=torch.float32),
                 torch.as_tensor(inputs, dtype=torch.float32),
             )
-            output = sys.stdout if progress else io.StringIO()
-            with redirect_stdout(output):
+            with (
+                printed_progress(progress),
+                redirect_stdout(sys.stdout if progress else io.StringIO()),
+            ):
                 trainer.train(
                     training_batch_size=settings.batch_size,
                     learning_rate=settings.learning_rate,

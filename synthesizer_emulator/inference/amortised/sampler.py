@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp
 from scipy.stats import genpareto
 from synthesizer.exceptions import InconsistentArguments
-from tqdm import tqdm
 
 from synthesizer_emulator.inference.amortised.network import Network
 from synthesizer_emulator.inference.photometry import Photometry
 from synthesizer_emulator.inference.samples import Samples
 from synthesizer_emulator.inference.target import Target
+from synthesizer_emulator.progress import progress_bar
 from synthesizer_emulator.validation import check_whole
 
 # The share of the weights of the draws that are left out, those that weigh
@@ -79,8 +79,8 @@ def amortised(
     rng = np.random.default_rng(seed)
     draws: list[tuple[NDArray[np.float64], ...]] = []
     log_weights, size = np.empty(0), 0.0
-    with tqdm(
-        total=n_eff, desc="Effective samples", disable=not progress
+    with progress_bar(
+        show=progress, total=n_eff, desc="effective samples"
     ) as bar:
         while size < n_eff and len(log_weights) < max_draws:
             n = min(n_eff, max_draws - len(log_weights))

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 from synthesizer.exceptions import InconsistentArguments
 from synthesizer.synth_warnings import warn
-from tqdm import tqdm
 
 from synthesizer_emulator.inference.amortised.flow import (
     Flow,
@@ -20,6 +19,7 @@ from synthesizer_emulator.inference.amortised.noise import Noise
 from synthesizer_emulator.inference.amortised.scaling import Scaling
 from synthesizer_emulator.library.draws import Draws
 from synthesizer_emulator.library.library import Library
+from synthesizer_emulator.progress import progress_bar
 from synthesizer_emulator.validation import check_whole
 
 # The galaxies simulated between two updates of the progress.
@@ -87,7 +87,7 @@ def train_network(
     """
     points = Draws(n, seed=seed).rows(slice(0, n), len(names))
     flux = np.empty((n, len(codes)))
-    with tqdm(total=n, desc="Galaxies", disable=not progress) as bar:
+    with progress_bar(show=progress, total=n, desc="galaxies") as bar:
         for start in range(0, n, _CHUNK):
             chunk = points[start : start + _CHUNK]
             flux[start : start + len(chunk)] = outputs(chunk)
