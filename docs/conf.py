@@ -1,25 +1,35 @@
 """Sphinx configuration."""
 
 import json
+import os
 from pathlib import Path
 
 project = "synthesizer_emulator"
 author = "The synthesizer_emulator developers"
 extensions = [
-    "myst_parser",
+    "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
+    "sphinx_design",
 ]
 html_theme = "furo"
 exclude_patterns = ["_build"]
-myst_enable_extensions = ["dollarmath", "substitution"]
+myst_enable_extensions = ["colon_fence", "dollarmath", "substitution"]
 myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 nitpicky = False
+# Notebooks run at each build, in a folder of their own, and must not fail.
+nb_execution_mode = "force"
+nb_execution_in_temp = True
+nb_execution_raise_on_error = True
+nb_execution_timeout = 120
+nb_output_stderr = "remove"
+# Figures are shown in the page whatever the backend of the build.
+os.environ.pop("MPLBACKEND", None)
 # Optional dependencies, whose classes are documented elsewhere.
 autodoc_mock_imports = ["distributed", "synference"]
 
