@@ -10,8 +10,8 @@ from .evaluation.generalisation.generalise import (
 )
 from .evaluation.generalisation.generalise import generalise as generalise
 from .evaluation.generalisation.study import Study as Study
-from .evaluation.holdout import HoldOut as HoldOut
-from .evaluation.holdout import hold_out as hold_out
+from .evaluation.hold_out import HoldOut as HoldOut
+from .evaluation.hold_out import hold_out as hold_out
 from .galaxies.bands import Bands as Bands
 from .galaxies.batches import in_batches as in_batches
 from .galaxies.derived.derived import DerivedQuantities as DerivedQuantities

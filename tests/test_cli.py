@@ -280,6 +280,22 @@ def test_run_lists_the_emulated_grids(tmp_path):
     assert "does not exist" in run("run", tmp_path / "x.py").output
 
 
+def test_the_banner_of_synthesizer_is_not_in_the_output(tmp_path):
+    folder = tmp_path / "new"
+    done = subprocess.run(
+        [sys.executable, "-m", "synthesizer_emulator", "library", "--help"],
+        env={**os.environ, "SYNTHESIZER_DIR": str(folder)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.startswith("Usage: ")
+    assert done.stderr.strip().endswith(
+        f"Synthesizer keeps its grids in {folder / 'grids'}."
+    )
+    assert (folder / "grids").is_dir()
+
+
 def test_importing_the_package_is_cheap():
     """Neither JAX nor matplotlib nor Synthesizer loads before it is used."""
     code = (

@@ -164,7 +164,7 @@ def test_an_emulator_is_plotted(emulated):
 def test_results_are_shown_as_they_are_printed():
     from synthesizer_emulator.building.report import BuildReport
     from synthesizer_emulator.evaluation.evaluate import Evaluation
-    from synthesizer_emulator.evaluation.holdout import HoldOut
+    from synthesizer_emulator.evaluation.hold_out import HoldOut
     from synthesizer_emulator.inference import Calibration, Catalogue
 
     for kind in (BuildReport, Evaluation, HoldOut, Calibration, Catalogue):

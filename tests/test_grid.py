@@ -212,6 +212,28 @@ def test_reduce_range_leaves_the_original_alone(native):
         grid.reduce_rest_frame_range(*limits[::-1])
 
 
+def test_lines_are_named_only_if_wavelengths_were_cut():
+    gas = "bc03-2016-miles_kroupa_cloudy-c25"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        grid = EmulatedGrid(gas)
+    # Beyond the 95 micron of the grid, but for its emulated continuum.
+    assert "lines                  124, 6 of them outside" in repr(grid)
+    with pytest.warns(RuntimeWarning) as caught:
+        EmulatedGrid(gas, lam_lims=(1000 * angstrom, 8e5 * angstrom))
+    (warning,) = caught
+    text = " ".join(str(warning.message).split())
+    lam = grid.line_lams.to_value("angstrom")
+    cut = (lam < 1000) | (
+        (lam > 8e5) & (lam <= grid.lam[-1].to_value("angstrom"))
+    )
+    names = ", ".join(grid.available_lines[cut])
+    assert text == (
+        f"{cut.sum()} lines are outside the wavelengths of the grid, and "
+        f"their continuum is zero: {names}."
+    )
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

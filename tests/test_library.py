@@ -453,7 +453,7 @@ def test_the_file_holds_its_inputs(made):
     assert about["parameters"]["parameters/sf_hist/peak_age"] == {
         "prior": "Uniform", "of": "max_age", "low": 0, "high": 0.99,
     }  # fmt: skip
-    assert "Planck18" in about["cosmology"]
+    assert "Planck18" in about["cosmo"]
     assert about["igm"]["class"] == "Inoue14"
     curve = about["emission_model"]["attenuated"]["transformer"]
     assert curve == {"class": "PowerLaw", "slope": -0.7}
@@ -728,7 +728,7 @@ def test_two_processes_make_the_same_file(tmp_path, monkeypatch):
         ),
         ({"emission_model": ["x"]}, r"name of a class or .* got \['x'\]"),
         ({"igm": "PowerLaw"}, "'igm': the class must be one of .* 'PowerLaw'"),
-        ({"cosmology": "Planck1"}, "one of astropy's, .*Planck18.*'Planck1'"),
+        ({"cosmo": "Planck1"}, "one of astropy's, .*Planck18.*'Planck1'"),
         ({"draws": {"size": 3}}, "'draws': the mapping has unknown .*: size"),
         ({"draws": {"n": 0}}, "'draws': n of draws"),
         ({"redshift": {"flat": [0, 1]}}, "'redshift': .* one of uniform"),
@@ -832,7 +832,7 @@ TYPOS = {
     "an argument of it": ({"emission_model": {"TotalEmission": {
         "dust_curve": {"PowerLaw": {"slop": 1}}}}}, "slope"),
     "igm": ({"igm": "inoue14"}, "Inoue14"),
-    "cosmology": ({"cosmology": "planck18"}, "Planck18"),
+    "cosmo": ({"cosmo": "planck18"}, "Planck18"),
     "stars": ({"stars": {"log10initial_mass": 9, "tauv": 1}}, "tau_v"),
     "the mass": ({"stars": {"log10initialmass": 9}}, "log10initial_mass"),
     "sf_hist": ({"sf_hist": "LogNorml"}, "LogNormal"),

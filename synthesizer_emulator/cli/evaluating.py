@@ -1,4 +1,4 @@
-"""Commands that measure errors: `evaluate`, `holdout`, `generalise`."""
+"""Commands that measure errors: `evaluate`, `hold-out`, `generalise`."""
 
 from pathlib import Path
 from typing import Any
@@ -111,7 +111,7 @@ def evaluate(
 @recoveries_option
 @fit_options
 @quiet_option
-def holdout(
+def hold_out(
     grid: str,
     drops: tuple[str, ...],
     json_path: Path | None,
@@ -130,14 +130,14 @@ def holdout(
     errors at them, with those of Synthesizer's interpolation of the thinned
     grid and of cubic interpolation of principal components for comparison.
     """
-    from synthesizer_emulator.evaluation.holdout import hold_out
+    from synthesizer_emulator.evaluation.hold_out import hold_out as run
     from synthesizer_emulator.records import write_json
 
     fit = fit_arguments(architecture, settings, training)
     experiments = []
     for drop in drops:
         experiments.append(
-            hold_out(
+            run(
                 grid,
                 drop,
                 grid_dir=grid_dir,

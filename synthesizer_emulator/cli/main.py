@@ -4,15 +4,17 @@ The modules of `cli` import JAX and Synthesizer within functions, so that
 `--help` is fast.
 """
 
+import io
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 import click
 
 from synthesizer_emulator import __version__
 from synthesizer_emulator.cli.building import build, quickstart
-from synthesizer_emulator.cli.evaluating import evaluate, generalise, holdout
+from synthesizer_emulator.cli.completing import grids_folder
+from synthesizer_emulator.cli.evaluating import evaluate, generalise, hold_out
 from synthesizer_emulator.cli.fitting import fit
 from synthesizer_emulator.cli.grids import bc03, run
 from synthesizer_emulator.cli.inspecting import (
@@ -51,12 +53,27 @@ def _plain_errors() -> Iterator[None]:
         raise
 
 
+def _prepare_synthesizer() -> None:
+    """Let Synthesizer make its folders, without its banner on stdout.
+
+    It prints a page when it is imported for the first time, also into the
+    file or the pipe that a command writes to.
+    """
+    if not grids_folder().is_dir():
+        with redirect_stdout(io.StringIO()):
+            import synthesizer  # noqa: F401
+        click.echo(
+            f"Synthesizer keeps its grids in {grids_folder()}.", err=True
+        )
+
+
 class _Group(click.Group):
     """A group of commands that print errors without a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command."""
         with _plain_errors():
+            _prepare_synthesizer()
             return super().invoke(ctx)
 
 
@@ -77,7 +94,7 @@ for command in (
     evaluate,
     fit,
     generalise,
-    holdout,
+    hold_out,
     info,
     library,
     list_grids,

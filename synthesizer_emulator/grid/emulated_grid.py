@@ -220,13 +220,21 @@ class EmulatedGrid(Described, WavelengthMethods, PlotMethods):
                     self.nlam if self.has_spectra else 0, low, high
                 ),
                 "spectra": describe_names(list(self.spectra)),
-                "lines": str(self.nlines) if self.has_lines else "",
+                "lines": self._describe_lines(),
                 "errors": describe_errors(provenance.errors),
                 "weights": f"{provenance.architecture}, "
                 f"{describe_bytes(len(self.weights.contents))}, trained on "
                 f"{provenance.trained_on or provenance.grid_name}",
             },
         )
+
+    def _describe_lines(self) -> str:
+        """Return the number of lines, and of those without a continuum."""
+        if not self.has_lines:
+            return ""
+        outside = self._lines_outside().sum() if self.has_spectra else 0
+        less = f", {outside} of them outside the wavelengths" * bool(outside)
+        return f"{self.nlines}{less}"
 
     def __deepcopy__(self, memo: dict) -> Self:
         """Copy all arrays, but not their units, as in `LazyEmissions`."""

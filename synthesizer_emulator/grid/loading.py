@@ -24,6 +24,7 @@ from synthesizer.units import Units
 from synthesizer.utils.util_funcs import as_contiguous
 from unyt import angstrom, unyt_array, unyt_quantity
 
+from synthesizer_emulator.descriptions import describe_names
 from synthesizer_emulator.grid.lazy import (
     LazyEmissions,
     LazyLineValues,
@@ -178,11 +179,15 @@ class WeightsGrid(Grid):
             "transmitted": methodcaller("lines", "transmitted"),
         }
         if isinstance(self.spectra, LazySpectra):
-            outside = self._lines_outside()
-            if outside.any():
+            cut = self._lines_outside() & ~self._lines_outside_weights()
+            if cut.any():
+                # Others are outside whatever the wavelengths, which the
+                # description of the grid says.
+                names = [str(name) for name in self.available_lines[cut]]
                 warn(
-                    "The following lines are outside the wavelength range of "
-                    f"the grid: {list(self.available_lines[outside])}"
+                    f"{len(names)} lines are outside the wavelengths of the "
+                    "grid, and their continuum is zero: "
+                    f"{describe_names(names)}."
                 )
             at_lines = linear_interpolation(
                 in_angstrom(self.lam), in_angstrom(self.line_lams)
@@ -199,6 +204,12 @@ class WeightsGrid(Grid):
         return np.asarray(
             (self.line_lams < self.lam[0]) | (self.line_lams > self.lam[-1])
         )
+
+    def _lines_outside_weights(self) -> NDArray[np.bool_]:
+        """Return the mask of lines outside the emulator's wavelengths."""
+        lam = self._weights.header.lam_angstrom
+        lines = in_angstrom(self.line_lams)
+        return (lines < lam[0]) | (lines > lam[-1])
 
     def _convert_grid_to_internal_units(self) -> None:
         """Convert only the ionising luminosities to Synthesizer's units.

@@ -9,6 +9,7 @@ written `{Class: {argument: value}}`. Error messages name the entry.
 
 import math
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -64,7 +65,7 @@ OPTIONAL = (
     "redshift",
     "filters",
     "igm",
-    "cosmology",
+    "cosmo",
     "lines",
     "tolerance",
     "integration",
@@ -92,6 +93,9 @@ _BUILDABLE = {**_MODELS, **_DUST, **_CURVES_AND_IGM}
 # The options of any prior, and of some.
 _OPTIONS = ("units", "of", "size", "given")
 _OWN_OPTIONS = {"normal": ("low", "high"), "student_t": ("df",)}
+
+# The warning that a part of an emission model was not given.
+_MADE_BY_SYNTHESIZER = r"\s*\w+ requires an? [\w\s]+ model\. We'll create"
 
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _QUANTITY = re.compile(rf"({_NUMBER.pattern})\s+([^\W\d].*)")
@@ -181,8 +185,8 @@ def model_arguments(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     with _at("igm"):
         igm = config.get("igm")
         igm = None if igm is None else _build(igm, IGM_MODELS)
-    with _at("cosmology"):
-        cosmo = find_cosmology(str(config.get("cosmology", Planck18.name)))
+    with _at("cosmo"):
+        cosmo = find_cosmology(str(config.get("cosmo", Planck18.name)))
     with _at("filters"):
         filters = config.get("filters")
         filters = None if filters is None else as_filters(filters)
@@ -268,7 +272,10 @@ def _build(
     if "grid" in accepted and grid is not None:
         built["grid"] = grid
     try:
-        return known[name](**built)
+        with warnings.catch_warnings():
+            # Synthesizer tells which parts of a model it makes itself.
+            warnings.filterwarnings("ignore", _MADE_BY_SYNTHESIZER)
+            return known[name](**built)
     except Exception as error:
         raise InconsistentArguments(
             f"Synthesizer can't make a {name} from these arguments: {error}"

@@ -276,7 +276,7 @@ class Library(Described):
             "quantiles": metadata.describe_quantiles(
                 p.prior for p in self.parameters
             ),
-            "cosmology": repr(self.cosmo),
+            "cosmo": repr(self.cosmo),
             "distances": metadata.describe_distances(self.cosmo),
             "igm": metadata.describe_igm(self.igm),
             "filters": metadata.describe_filters(self.filters),

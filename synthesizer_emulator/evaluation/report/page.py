@@ -15,7 +15,7 @@ from synthesizer_emulator.evaluation.evaluate import Evaluation
 from synthesizer_emulator.evaluation.generalisation.generalise import (
     Generalisation,
 )
-from synthesizer_emulator.evaluation.holdout import HoldOut
+from synthesizer_emulator.evaluation.hold_out import HoldOut
 from synthesizer_emulator.evaluation.report.figures import (
     comparison,
     fits,

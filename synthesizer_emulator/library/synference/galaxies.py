@@ -181,7 +181,7 @@ class MockGalaxies:
                 for label in labels
             },
             "intergalactic medium": metadata.describe_igm(self._igm),
-            "cosmology": repr(basis.cosmo),
+            "cosmo": repr(basis.cosmo),
             "distances": metadata.describe_distances(basis.cosmo),
             "filters": metadata.describe_filters(self._filters),
             "emission": self._emission,

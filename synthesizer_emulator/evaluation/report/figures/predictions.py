@@ -2,7 +2,7 @@
 
 from matplotlib.figure import Figure
 
-from synthesizer_emulator.evaluation.holdout import (
+from synthesizer_emulator.evaluation.hold_out import (
     EMULATOR,
     PCHIP,
     SYNTHESIZER,

@@ -11,7 +11,7 @@ from synthesizer.exceptions import InconsistentArguments
 from synthesizer.grid import Grid
 
 from synthesizer_emulator.cli.main import main
-from synthesizer_emulator.evaluation.holdout import score
+from synthesizer_emulator.evaluation.hold_out import score
 from synthesizer_emulator.evaluation.measures.baselines import (
     pchip_of_components,
     synthesizer_interpolation,
@@ -183,7 +183,7 @@ def test_the_command(tmp_path):
     result = CliRunner().invoke(
         main,
         [
-            "holdout", str(path), "--spectra", "incident",
+            "hold-out", str(path), "--spectra", "incident",
             "--drop", "metallicities:2", "--json", str(numbers),
             "--plots", str(plots), "--epochs", "25", "--set", "hidden=[8]",
             "--recoveries", "5",
@@ -222,7 +222,7 @@ def test_the_command(tmp_path):
 
 
 def test_mistakes_end_in_a_message(grid_path):
-    arguments = ["holdout", str(grid_path), "--drop", "ages=3"]
+    arguments = ["hold-out", str(grid_path), "--drop", "ages=3"]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 1
     assert "ages has no node at 3" in result.output
