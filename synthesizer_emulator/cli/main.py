@@ -15,6 +15,7 @@ from synthesizer_emulator import __version__
 from synthesizer_emulator.cli.building import build, quickstart
 from synthesizer_emulator.cli.completing import grids_folder
 from synthesizer_emulator.cli.evaluating import evaluate, generalise, hold_out
+from synthesizer_emulator.cli.exploring import explore
 from synthesizer_emulator.cli.fitting import fit
 from synthesizer_emulator.cli.grids import bc03, run
 from synthesizer_emulator.cli.inspecting import (
@@ -92,6 +93,7 @@ for command in (
     check,
     compare,
     evaluate,
+    explore,
     fit,
     generalise,
     hold_out,

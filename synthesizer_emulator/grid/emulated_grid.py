@@ -176,6 +176,23 @@ class EmulatedGrid(Described, WavelengthMethods, PlotMethods):
         """
         return cls(EXAMPLE_NAME, grid_dir=example_folder(), **kwargs)
 
+    def explore(self) -> Any:
+        """Return a page with sliders that draws the spectra, in Jupyter.
+
+        It shows the emulator, on all of its axes and at its own wavelengths.
+        `synthesizer-emulator explore` serves the same page to a browser.
+
+        Returns:
+            Explorer: The page, which Jupyter shows at the end of a cell.
+
+        Raises:
+            UnmetDependency: If Panel, of the extra `explore`, is missing.
+        """
+        # The one import upwards, for the convenience of users.
+        from synthesizer_emulator.explore.serve import explore_grid
+
+        return explore_grid(self)
+
     def __getattr__(self, name: str) -> Any:
         """Return an axis: `ages`, `log10ages`, or `_ages` without units.
 

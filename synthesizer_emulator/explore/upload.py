@@ -1,0 +1,322 @@
+"""Observed spectra and photometry from files that a user drops on the page.
+
+Text, ECSV and FITS are read from memory. Nothing of a file is executed or
+unpickled, no other file or address is opened, and compressed files, which
+could be of any size, are refused.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import PurePath
+
+import numpy as np
+from astropy import units as u
+from astropy.io import ascii as text_tables
+from astropy.io import fits
+from astropy.table import Table
+from numpy.typing import NDArray
+from synthesizer.exceptions import InconsistentArguments
+
+# The largest file, bytes, and the largest number of rows.
+LARGEST = 20_000_000
+_MOST_ROWS = 1_000_000
+
+# Spectra have more points than this; fewer are drawn as photometry.
+_FEWEST_OF_SPECTRUM = 50
+
+# The units for files that do not give them, by the name on the page.
+LAM_UNITS = {"Å": u.AA, "nm": u.nm, "µm": u.um}
+FLUX_UNITS = {
+    "nJy": u.nJy,
+    "µJy": u.uJy,
+    "mJy": u.mJy,
+    "Jy": u.Jy,
+    "erg/s/cm²/Hz": u.erg / u.s / u.cm**2 / u.Hz,
+    "erg/s/cm²/Å": u.erg / u.s / u.cm**2 / u.AA,
+    "AB mag": u.ABmag,
+}
+
+# The accepted names of columns, in lower case.
+_LAM = ("wavelength", "wave", "lam", "lambda", "wl", "obslam", "loglam")
+_FLUX = ("flux", "fnu", "flam", "f_nu", "f_lambda", "flux_density", "mag")
+_ERROR = (
+    *("error", "err", "sigma", "flux_error", "flux_err", "fluxerr"),
+    *("e_flux", "unc", "uncertainty", "fnu_err", "flam_err", "mag_err"),
+    "ivar",
+)
+
+# The first bytes of compressed files: gzip, zip, bzip2, xz, zstd and compress.
+_COMPRESSED = (
+    *(b"\x1f\x8b", b"PK\x03\x04", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd"),
+    b"\x1f\x9d",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Observed:
+    """An observed spectrum, or photometry.
+
+    Attributes:
+        name (str): The name of the file.
+        lam (np.ndarray of float): The observed wavelengths, Angstrom,
+            ascending, (n,).
+        fnu (np.ndarray of float): The flux densities, nJy, (n,).
+        error (np.ndarray of float): Their standard deviations, nJy, NaN if
+            unknown, (n,).
+        note (str): What was assumed of the units; empty if the file gives
+            them.
+    """
+
+    name: str
+    lam: NDArray[np.float64]
+    fnu: NDArray[np.float64]
+    error: NDArray[np.float64]
+    note: str = ""
+
+    @property
+    def is_photometry(self) -> bool:
+        """Whether the points are drawn one by one."""
+        return len(self.lam) < _FEWEST_OF_SPECTRUM
+
+
+def read_observed(
+    name: str,
+    contents: bytes,
+    lam_unit: str = "Å",
+    flux_unit: str = "nJy",
+) -> Observed:
+    """Read an observed spectrum or photometry from the bytes of a file.
+
+    Columns are found by their names, or are wavelength, flux and error in
+    this order. FITS files may have a table, or a spectrum in the first image
+    with `CRVAL1` and `CDELT1`.
+
+    Args:
+        name (str): The name of the file.
+        contents (bytes): The contents.
+        lam_unit (str): The unit of wavelengths without units, a key of
+            `LAM_UNITS`.
+        flux_unit (str): The unit of fluxes without units, a key of
+            `FLUX_UNITS`.
+
+    Raises:
+        InconsistentArguments: If the file is too large, can't be read, or
+            has no wavelengths and fluxes.
+    """
+    name = PurePath(name.replace("\\", "/")).name[:80]
+    if len(contents) > LARGEST:
+        raise InconsistentArguments(
+            f"'{name}' has {len(contents) / 1e6:.1f} MB; files may have "
+            f"{LARGEST / 1e6:.0f} MB. Cut or rebin the spectrum."
+        )
+    if contents.startswith(_COMPRESSED):
+        raise InconsistentArguments(
+            f"'{name}' is compressed. Decompress it first."
+        )
+    try:
+        table = (
+            _fits_table(contents)
+            if contents.startswith(b"SIMPLE")
+            else _text_table(contents)
+        )
+    except Exception as error:
+        # astropy raises errors of many types, depending on the damage.
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise InconsistentArguments(
+            f"'{name}' can't be read as text, ECSV or FITS: "
+            f"{reason[0][:200].rstrip('.')}."
+        ) from error
+    if not 0 < len(table) <= _MOST_ROWS:
+        raise InconsistentArguments(
+            f"'{name}' must have 1 to {_MOST_ROWS:,} rows, got {len(table):,}."
+        )
+    return _observed(name, table, lam_unit, flux_unit)
+
+
+def _text_table(contents: bytes) -> Table:
+    """Return the table of an ECSV or text file."""
+    try:
+        lines = contents.decode("utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise ValueError("it is neither text in UTF-8 nor FITS") from None
+    # Given as lines, since a string could be taken for a path or an address.
+    if lines and lines[0].startswith("# %ECSV"):
+        return text_tables.read(lines, format="ecsv")
+    rows = [line for line in lines if line.strip()]
+    comments = [row for row in rows if row.lstrip().startswith("#")]
+    data = [row for row in rows if not row.lstrip().startswith("#")]
+    if not data:
+        raise ValueError("it has no rows")
+    delimiter = "," if "," in data[0] else None
+    head = data[0].split(delimiter)
+    if not _are_numbers(head):
+        data = data[1:]
+    elif comments:
+        head = comments[-1].lstrip("# ").split(delimiter)
+    columns = [row.split(delimiter) for row in data]
+    n = len(columns[0]) if columns else 0
+    for number, row in enumerate(columns, 1):
+        if len(row) != n or not _are_numbers(row):
+            raise ValueError(
+                f"row {number} is not {n} numbers: '{' '.join(row)[:60]}'"
+            )
+    values = np.array(columns, np.float64)
+    names = [h.strip() for h in head]
+    if len(names) != n or len(set(names)) != n or _are_numbers(names):
+        names = ["wavelength", "flux", "error"][:n]
+        names += [f"column {i + 1}" for i in range(len(names), n)]
+    return Table(values, names=names)
+
+
+def _are_numbers(texts: Iterable[str]) -> bool:
+    """Whether all texts are numbers."""
+    try:
+        for text in texts:
+            float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _fits_table(contents: bytes) -> Table:
+    """Return the first table, or the first spectrum, of a FITS file."""
+    with fits.open(BytesIO(contents), memmap=False) as hdus:
+        for hdu in hdus:
+            if isinstance(hdu, fits.BinTableHDU | fits.TableHDU) and not (
+                isinstance(hdu, fits.CompImageHDU)
+            ):
+                return Table.read(hdu)
+        header, data = hdus[0].header, hdus[0].data
+        keys = (
+            {"CRVAL1", "CDELT1"}
+            if "CDELT1" in header
+            else {
+                "CRVAL1",
+                "CD1_1",
+            }
+        )
+        if data is None or data.ndim != 1 or not keys <= set(header):
+            raise ValueError(
+                "it has neither a table nor a spectrum in its first image "
+                "with CRVAL1 and CDELT1"
+            )
+        step = header.get("CDELT1", header.get("CD1_1"))
+        pixel = np.arange(1, len(data) + 1) - header.get("CRPIX1", 1.0)
+        lam = header["CRVAL1"] + step * pixel
+        if header.get("DC-FLAG", 0) == 1 or "LOG" in str(
+            header.get("CTYPE1", "")
+        ):
+            lam = 10.0**lam
+        table = Table({"wavelength": lam, "flux": data})
+        for column, key in (("wavelength", "CUNIT1"), ("flux", "BUNIT")):
+            if header.get(key):
+                table[column].unit = u.Unit(header[key])
+        return table
+
+
+def _observed(
+    name: str, table: Table, lam_unit: str, flux_unit: str
+) -> Observed:
+    """Return the columns of a table in Angstrom and nJy."""
+    lower = {column.lower(): column for column in table.colnames}
+    found = {
+        kind: lower[name]
+        for kind, names in (
+            ("wavelength", _LAM),
+            ("flux", _FLUX),
+            ("error", _ERROR),
+        )
+        for name in reversed(names)
+        if name in lower
+    }
+    for kind, known in (("wavelength", _LAM), ("flux", _FLUX)):
+        if kind not in found:
+            raise InconsistentArguments(
+                f"'{name}' has no column of the {kind}; its columns are "
+                f"{', '.join(table.colnames[:12])}. Name it '{kind}', or "
+                f"one of {', '.join(known[1:])}."
+            )
+    assumed: list[str] = []
+    lam = _with_unit(
+        table, found["wavelength"], LAM_UNITS[lam_unit], lam_unit, assumed
+    )
+    unit = FLUX_UNITS[flux_unit]
+    flux = _with_unit(table, found["flux"], unit, flux_unit, assumed)
+    try:
+        lam = lam.to(u.AA, u.spectral())
+        fnu = _to_njy(flux, lam)
+    except u.UnitConversionError as mismatch:
+        raise InconsistentArguments(
+            f"'{name}' must have wavelengths and flux densities; its units "
+            f"are {lam.unit} and {flux.unit}."
+        ) from mismatch
+    error = _errors(table, found.get("error"), flux, fnu, lam)
+    good = np.isfinite(lam.value) & (lam.value > 0) & np.isfinite(fnu)
+    if not good.any():
+        raise InconsistentArguments(
+            f"'{name}' has no row with a positive wavelength and a flux."
+        )
+    order = np.flatnonzero(good)[np.argsort(lam.value[good], kind="stable")]
+    return Observed(
+        name=name,
+        lam=lam.value[order],
+        fnu=fnu[order],
+        error=error[order],
+        note=f"taken to be in {' and '.join(assumed)}" if assumed else "",
+    )
+
+
+def _with_unit(
+    table: Table,
+    column: str,
+    unit: u.UnitBase,
+    title: str,
+    assumed: list[str],
+) -> u.Quantity:
+    """Return a column with its unit, or with one that is assumed."""
+    values = _plain(table, column)
+    if column.lower() == "loglam":
+        return 10.0**values * u.AA
+    given = table[column].unit
+    if given is None or given == u.dimensionless_unscaled:
+        assumed.append(title)
+        given = unit
+    return (
+        u.Quantity(values, given)
+        if not isinstance(given, u.function.FunctionUnitBase)
+        else u.Magnitude(values, given)
+    )
+
+
+def _plain(table: Table, column: str) -> NDArray[np.float64]:
+    """Return the numbers of a column, NaN where masked."""
+    masked = np.ma.asarray(table[column]).astype(np.float64)
+    return np.asarray(np.ma.filled(masked, np.nan))
+
+
+def _to_njy(flux: u.Quantity, lam: u.Quantity) -> NDArray[np.float64]:
+    """Return flux densities in nJy."""
+    if isinstance(flux, u.Magnitude):
+        return np.asarray(flux.to_value(u.nJy), np.float64)
+    return np.asarray(flux.to_value(u.nJy, u.spectral_density(lam)))
+
+
+def _errors(
+    table: Table,
+    column: str | None,
+    flux: u.Quantity,
+    fnu: NDArray[np.float64],
+    lam: u.Quantity,
+) -> NDArray[np.float64]:
+    """Return the errors in nJy, in the units of the fluxes; NaN if unknown."""
+    if column is None:
+        return np.full(len(fnu), np.nan)
+    values = _plain(table, column)
+    if column.lower() == "ivar":
+        values = np.where(values > 0, values, np.nan) ** -0.5
+    if isinstance(flux, u.Magnitude):
+        return np.asarray(fnu * values * np.log(10.0) / 2.5)
+    unit = table[column].unit
+    same = unit is None or column.lower() == "ivar"
+    return _to_njy(u.Quantity(values, flux.unit if same else unit), lam)
