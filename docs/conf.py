@@ -55,6 +55,7 @@ _host = json.loads((_benchmarks / "host_suite.json").read_text())
 _speed = json.loads((_benchmarks / "speed.json").read_text())
 _attack = json.loads((_benchmarks / "attack.json").read_text())
 _dust = json.loads((_benchmarks / "synference_dust.json").read_text())
+_explore = json.loads((_benchmarks / "explore.json").read_text())
 _first = json.loads((_benchmarks / "first_galaxy.json").read_text())
 _photometry = {
     device: json.loads((_benchmarks / f"{name}.json").read_text())
@@ -501,6 +502,14 @@ myst_substitutions = {
     "speed_interpolation": (
         f"{1e3 * _speed['networks']['interpolation']['seconds']['median']:.1f}"
     ),
+    "explore_speed": _table(
+        "| slider | median | 95% of moves |",
+        *(
+            f"| {name} | {row['median']:.0f} ms | {row['p95']:.0f} ms |"
+            for name, row in _explore["milliseconds"].items()
+        ),
+    ),
+    "explore_load": f"{_explore['load_before']:.1f}",
     "host_version": _host["synthesizer"],
     "host_commit": _host["commit"],
     "host_native": f"{_host['native']['passed']:,}",
