@@ -11,6 +11,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
+    "sphinx_copybutton",
     "sphinx_design",
 ]
 html_theme = "furo"
@@ -22,6 +23,9 @@ autodoc_typehints = "none"
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 nitpicky = False
+# The button copies the lines of examples without their prompts and results.
+copybutton_prompt_text = r">>> |\.\.\. "
+copybutton_prompt_is_regexp = True
 # Notebooks run at each build, in a folder of their own, and must not fail.
 nb_execution_mode = "force"
 nb_execution_in_temp = True

