@@ -100,6 +100,8 @@ def nested(
         # nautilus needs two; a second that does nothing changes nothing.
         max(n, 2),
         n_live=n_live,
+        # Half as many bounds, of which each costs a network.
+        n_update=2 * n_live,
         n_batch=batch_size,
         n_networks=1,
         neural_network_kwargs=_NETWORK,
