@@ -4,13 +4,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from inspect import signature
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from astropy.cosmology import Planck18
-from jax import Array
 from numpy.typing import NDArray
 from synthesizer.emission_models import EmissionModel
 from synthesizer.exceptions import InconsistentArguments
@@ -18,7 +17,6 @@ from synthesizer.instruments import FilterCollection
 from synthesizer.synth_warnings import warn
 
 from synthesizer_emulator.descriptions import Described, Description
-from synthesizer_emulator.galaxies.model import GalaxyModel
 from synthesizer_emulator.galaxies.translate import TOLERANCE
 from synthesizer_emulator.inference.amortised.flow import FlowSettings
 from synthesizer_emulator.inference.amortised.network import Network
@@ -28,9 +26,11 @@ from synthesizer_emulator.inference.amortised.training import (
     inputs_of,
     train_network,
 )
+from synthesizer_emulator.inference.checks import check_ages, check_sampled
 from synthesizer_emulator.inference.curves import SEDs, SFHs
 from synthesizer_emulator.inference.data import SIGMA_V, Data
 from synthesizer_emulator.inference.hypercube import Hypercube, value_range
+from synthesizer_emulator.inference.likelihood import Likelihood
 from synthesizer_emulator.inference.line_fluxes import LineFluxes
 from synthesizer_emulator.inference.photometry import Photometry
 from synthesizer_emulator.inference.point_galaxies import PointGalaxies
@@ -43,15 +43,13 @@ from synthesizer_emulator.inference.samplers import (
 )
 from synthesizer_emulator.inference.samples import Samples
 from synthesizer_emulator.inference.spectrograph import Spectrograph
-from synthesizer_emulator.inference.spectrum import LIGHT, Spectrum
+from synthesizer_emulator.inference.spectrum import Spectrum
 from synthesizer_emulator.inference.target import Target, at_point, in_batches
 from synthesizer_emulator.library.draws import Draws
 from synthesizer_emulator.library.history import History
 from synthesizer_emulator.library.library import Library
 from synthesizer_emulator.library.parameters import (
-    GALAXY,
     REDSHIFT,
-    SF_HIST,
     SPECTRUM,
     Parameters,
     PriorLike,
@@ -78,35 +76,8 @@ DataLike: TypeAlias = (
 # The parameters of a spectrum besides `sigma_v`.
 _OF_SPECTRUM = tuple(signature(Spectrum.log_likelihood).parameters)[2:]
 
-# Those that the calibration depends on.
-_OF_CALIBRATION = tuple(signature(Spectrum.calibration).parameters)[2:]
-
-# The parameters of histories that are ages of stars.
-_AGES = ("max_age", "peak_age", "min_age")
-
 # The galaxies drawn to check that the priors are within the grid.
 _CHECKED = 4096
-
-
-class _Arguments(NamedTuple):
-    """What the likelihood of a galaxy needs besides the free parameters.
-
-    Attributes:
-        model (GalaxyModel): The model.
-        data (Data): The data.
-        base (Array): A point of the hypercube with the known parameters of
-            the galaxy, (n_dimensions,).
-        free (Array): The indices of the free dimensions, (n_free,).
-    """
-
-    model: GalaxyModel
-    data: Data
-    base: Array
-    free: Array
-
-
-# The arguments that differ between galaxies, for `jax.vmap`.
-_AXES: Any = _Arguments(None, 0, 0, 0)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -268,6 +239,11 @@ class Fit(Described):
     def hypercube(self) -> Hypercube:
         """The unit hypercube of the parameters, in which samplers work."""
         return Hypercube(self.all_parameters)
+
+    @cached_property
+    def likelihood(self) -> Likelihood:
+        """The model and the likelihood in the hypercube."""
+        return Likelihood(self.library, self.hypercube, self.label)
 
     @property
     def dimensions(self) -> int:
@@ -431,7 +407,7 @@ class Fit(Described):
             )
         lam = np.asarray(self.library.model.emission.lam, np.float64)
         if self.resolution is None:
-            _check_sampled(spectrum, lam)
+            check_sampled(spectrum, lam)
         return Spectrograph.from_spectrum(
             spectrum,
             lam,
@@ -457,8 +433,10 @@ class Fit(Described):
                 fit has.
         """
         whole = Data() if data is None else self.data(data)
-        arguments = self._arguments(whole)
-        return in_batches(self._predict, arguments, np.asarray(points))
+        arguments = self.likelihood.arguments(whole)
+        return in_batches(
+            self.likelihood.predict, arguments, np.asarray(points)
+        )
 
     def mock(
         self,
@@ -478,10 +456,13 @@ class Fit(Described):
             Data: The data. Those of a galaxy outside of the model are NaN.
         """
         data = self.data(like)
-        arguments = self._arguments(data)
         model, others = jax.tree.map(
             np.asarray,
-            at_point(self._model, arguments, jnp.asarray(point, float)),
+            at_point(
+                self.likelihood.model,
+                self.likelihood.arguments(data),
+                jnp.asarray(point, float),
+            ),
         )
         return data.mock(model, others, rng)
 
@@ -584,14 +565,7 @@ class Fit(Described):
 
         The arguments are those of `run`.
         """
-        arguments = self._arguments(self.data(data), known)
-        return Target(
-            self._log_likelihood,
-            arguments,
-            int(arguments.free.shape[0]),
-            self._log_prior,
-            _AXES,
-        )
+        return self.likelihood.target(self.data(data), known)
 
     def run(
         self,
@@ -786,7 +760,7 @@ class Fit(Described):
         self.library.check_filters(refuse=True)
         self.library.check()
         self.library.sampler.check_inside("refuse", remedy="")
-        self._check_ages()
+        check_ages(self.library)
         return True
 
     def posterior(self, target: Target, samples: Samples) -> Posterior:
@@ -908,26 +882,6 @@ class Fit(Described):
             "follow: use Fit(integration='exact').",
         )
 
-    def _check_ages(self) -> None:
-        """Warn if some galaxies of the priors are older than the Universe."""
-        parameters = self.library.parameters
-        plain, _ = parameters.draw(self.library.draws, slice(0, _CHECKED))
-        age = parameters.age_of_universe(plain[GALAXY][REDSHIFT])
-        ages = {k: v for k, v in plain[SF_HIST].items() if k in _AGES}
-        bins = self.library.sampler.common[SF_HIST].get("agebins")
-        if bins is not None:
-            ages["agebins"] = np.full(1, 10.0 ** np.max(bins))
-        for name, values in ages.items():
-            # The polynomial of the age of the Universe rounds.
-            older = float(np.mean(values > 1.001 * age))
-            if older > 0.0:
-                warn(
-                    f"'{name}' is beyond the age of the Universe for "
-                    f"{older:.0%} of the galaxies of the priors, with stars "
-                    "that formed before the Big Bang. Give it as a fraction, "
-                    "of='age_of_universe', or narrow its prior."
-                )
-
     def _codes(self, kind: str) -> tuple[str, ...]:
         """Return the codes of a kind of data; raise if the fit has none."""
         if kind not in self.codes:
@@ -937,23 +891,6 @@ class Fit(Described):
                 f"with {missing}."
             )
         return self.codes[kind]
-
-    def _arguments(
-        self, data: Data, known: Mapping[str, Any] | None = None
-    ) -> _Arguments:
-        """Return the arguments of the likelihood of one galaxy."""
-        points, free = self.hypercube.points(known or {})
-        if len(points) != 1:
-            raise InconsistentArguments(
-                "The known parameters of a galaxy must be one number each, "
-                f"got {known}."
-            )
-        return _Arguments(
-            self.library.model,
-            data,
-            jnp.asarray(points[0], float),
-            jnp.asarray(free),
-        )
 
     @cached_property
     def _galaxies(self) -> PointGalaxies:
@@ -984,61 +921,6 @@ class Fit(Described):
         points = self.library.draws.rows(slice(0, n), self.dimensions)
         return np.where(is_free, points, base)
 
-    def _predict(
-        self, arguments: _Arguments, point: Array
-    ) -> dict[str, Array]:
-        """Return the model of the data at one point of the hypercube."""
-        model, others = self._model(arguments, point)
-        if arguments.data.spectrum is not None and "spectrum" in model:
-            of_calibration = {
-                name: value
-                for name, value in others.items()
-                if name in _OF_CALIBRATION
-            }
-            spectrum, at_pixels = arguments.data.spectrum, model["spectrum"]
-            model["calibration"] = spectrum.calibration(
-                at_pixels, **of_calibration
-            )
-            model["spectrum_error"] = spectrum.errors(
-                at_pixels, **of_calibration
-            )
-        return model
-
-    def _model(
-        self, arguments: _Arguments, point: Array
-    ) -> tuple[dict[str, Array], dict[str, Array]]:
-        """Return the model of the data, and the parameters of the spectrum."""
-        n = self.library.parameters.dimensions
-        values, _ = self.library.sampler.at(point[None, :n])
-        one = jax.tree.map(lambda leaf: leaf[0], values)
-        outputs = arguments.model.galaxy(one)
-        model = {k: by_label[self.label] for k, by_label in outputs.items()}
-        fnu = model.pop("fnu", None)
-        if arguments.data.spectrum is None or fnu is None:
-            return model, {}
-        plain, _ = self.all_parameters.at(point[None])
-        others = {k: jnp.asarray(v)[0] for k, v in plain[SPECTRUM].items()}
-        sigma_v = others.pop(SIGMA_V)
-        model["spectrum"] = arguments.data.at_pixels(
-            fnu, one[REDSHIFT], sigma_v
-        )
-        return model, others
-
-    def _log_likelihood(self, arguments: _Arguments, point: Array) -> Array:
-        """Return the logarithm of the likelihood at a point, (n_free,)."""
-        whole = arguments.base.at[arguments.free].set(point)
-        value = arguments.data.log_likelihood(*self._model(arguments, whole))
-        return jnp.where(jnp.isnan(value), -jnp.inf, value)
-
-    def _log_prior(self, arguments: _Arguments, point: Array) -> Array:
-        """Return the logarithm of the prior density at a point, (n_free,).
-
-        It includes that of known parameters, a constant.
-        """
-        whole = arguments.base.at[arguments.free].set(point)[None]
-        density = self.all_parameters.log_density(whole)
-        return density[0]
-
 
 def _raise_errors(found: Iterable[Any]) -> None:
     """Raise the first of the errors of galaxies."""
@@ -1057,18 +939,3 @@ def _seeds(given: int | Sequence[int], n: int) -> list[int]:
     for seed in seeds:
         check_whole("seed", seed, 0)
     return seeds
-
-
-def _check_sampled(spectrum: Spectrum, lam: NDArray[np.float64]) -> None:
-    """Warn if an observed spectrum is sharper than wavelengths of the grid."""
-    data = np.sqrt(np.asarray(spectrum.variance))[np.asarray(spectrum.is_used)]
-    observed = np.asarray(spectrum.lam, np.float64)
-    inside = (lam > 0.1 * observed.min()) & (lam < observed.max())
-    step = float(np.median(np.diff(np.log(lam[inside]))))
-    if data.min() < step / 2.0:
-        warn(
-            f"The spectrum resolves {data.min() * LIGHT:.0f} km/s (standard "
-            f"deviation), but the wavelengths of the grid are "
-            f"{step * LIGHT:.0f} km/s apart. Give the resolution of the grid "
-            "to the fit, or use a grid of more wavelengths."
-        )
