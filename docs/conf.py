@@ -1,5 +1,6 @@
 """Sphinx configuration."""
 
+import base64
 import json
 import os
 from pathlib import Path
@@ -15,6 +16,7 @@ extensions = [
     "sphinx_design",
 ]
 html_theme = "furo"
+html_title = "Synthesizer emulator"
 exclude_patterns = ["_build"]
 myst_enable_extensions = ["colon_fence", "dollarmath", "substitution"]
 myst_heading_anchors = 3
@@ -534,3 +536,27 @@ myst_substitutions = {
         ),
     ),
 }
+
+
+def _write_figures(app, exception):
+    """Write the figures of the notebooks, which the gallery shows."""
+    if exception is not None or app.builder.format != "html":
+        return
+    folder = Path(app.outdir) / "_images" / "notebooks"
+    folder.mkdir(parents=True, exist_ok=True)
+    executed = Path(app.outdir).parent / "jupyter_execute" / "notebooks"
+    for path in executed.glob("*.ipynb"):
+        outputs = [
+            output["data"]["image/png"]
+            for cell in json.loads(path.read_text())["cells"]
+            for output in cell.get("outputs", [])
+            if "image/png" in output.get("data", {})
+        ]
+        for i, image in enumerate(outputs, 1):
+            figure = folder / f"{path.stem}-{i}.png"
+            figure.write_bytes(base64.b64decode(image))
+
+
+def setup(app):
+    """Add the step that follows the build."""
+    app.connect("build-finished", _write_figures)
