@@ -223,8 +223,8 @@ def test_the_command(grid, tmp_path):
     assert f"{np.median(final):.4g}" in result.output
     assert "no nodes" in result.output
     drawn = {path.stem for path in plots.iterdir()}
-    assert {"plane,_pca", "trajectories,_all", "components,_pca,_all"} <= drawn
-    assert "learning_curves,_all" in drawn
+    assert {"plane_pca", "trajectories_all", "components_pca_all"} <= drawn
+    assert "learning_curves_all" in drawn
 
 
 WHOLE = {

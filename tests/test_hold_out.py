@@ -203,8 +203,11 @@ def test_the_command(tmp_path):
     ratio = errors["emulator"] / errors["synthesizer"]
     assert f"{ratio:.3f}" in result.output
     assert written["machine"]["jax"]
-    images = [f"without_metallicities_2,_{what}.png" for what in
-              ("recovery", "spectra_incident")]  # fmt: skip
+    images = [
+        f"without_metallicities_2_{what}.{kind}"
+        for what in ("recovery", "spectra_incident")
+        for kind in ("pdf", "png")
+    ]
     assert sorted(f.name for f in plots.iterdir()) == ["report.html", *images]
     page = (plots / "report.html").read_text()
     assert str(plots / "report.html") in result.output

@@ -111,6 +111,33 @@ class Evaluation(Printed):
         """Return the tables of the main errors as text."""
         return "\n\n".join(str(table) for table in self.tables())
 
+    def verdict(self) -> list[str]:
+        """Return the main errors in sentences, with the worst of each kind."""
+        lines = [
+            f"99% of {what} are within {100 * worst.summary.p99:.2g}% (worst: "
+            f"{name.split('/')[1]}), half within "
+            f"{100 * worst.summary.p50:.2g}%."
+            for group, what in (("spectra/", "pixels"), ("lines/", "lines"))
+            for name, worst in _worst(self.emissions, group)
+        ]
+        if self.photometry:
+            p99 = max(e.summary.p99 for e in self.photometry.values())
+            lines.append(
+                f"99% of the magnitudes of galaxies are within "
+                f"{1000 * p99:.2g} mmag."
+            )
+        if self.recovery is not None:
+            lines.append(
+                "Axis values fitted to spectra, 95%: "
+                + ", ".join(
+                    f"{name} within {errors.p95:.2g}"
+                    + " dex" * self.recovery.logged[name]
+                    for name, errors in self.recovery.labels.items()
+                )
+                + "."
+            )
+        return lines
+
     def tables(self) -> list[tables.Table]:
         """Return the tables of the main errors."""
         result = [tables.emission_table(self.emissions)]
@@ -411,3 +438,11 @@ def _derivatives(pair: GridPair, name: str, seed: int) -> Derivatives | None:
         np.concatenate(native),
         seed,
     )
+
+
+def _worst(
+    emissions: Mapping[str, EmissionErrors], group: str
+) -> list[tuple[str, EmissionErrors]]:
+    """Return the emission of a group with the largest errors, if any."""
+    found = [item for item in emissions.items() if item[0].startswith(group)]
+    return sorted(found, key=lambda item: -item[1].summary.p99)[:1]

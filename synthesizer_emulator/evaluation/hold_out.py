@@ -149,6 +149,18 @@ class HoldOut(Printed):
             f"{self.spectra} spectra predicted"
         )
 
+    def verdict(self) -> list[str]:
+        """Return the errors at the left-out nodes in sentences."""
+        return [
+            f"Without {self.drop}, {emission}: 95% of pixels within "
+            f"{100 * predictions[EMULATOR].summary.p95:.2g}% by "
+            f"{self.architecture}, "
+            f"{100 * predictions[SYNTHESIZER].summary.p95:.2g}% by "
+            "Synthesizer's interpolation and "
+            f"{100 * predictions[PCHIP].summary.p95:.2g}% by PCHIP."
+            for emission, predictions in self.predictions.items()
+        ]
+
     def tables(self) -> list[Table]:
         """Return the errors of all methods, one table for each emission."""
         tables = []

@@ -72,32 +72,37 @@ def summary_cells(summary: ErrorSummary) -> tuple[str, ...]:
 
 
 def emission_table(emissions: Mapping[str, EmissionErrors]) -> Table:
-    """Return a table of the errors of spectra and lines at the nodes."""
+    """Return a table of the errors of emissions at the nodes, worst first."""
     return Table(
         "error / %",
         tuple(SUMMARY_COLUMNS.values()),
         tuple(
             (name, summary_cells(errors.summary))
-            for name, errors in emissions.items()
+            for name, errors in sorted(
+                emissions.items(), key=lambda item: -item[1].summary.p99
+            )
         ),
     )
 
 
 def line_table(name: str, errors: EmissionErrors) -> Table:
-    """Return a table of the errors of each line scored at any node."""
+    """Return a table of the errors of each scored line, worst first."""
     profile = errors.by_wavelength
     columns = (
         profile.at,
         *(100 * getattr(profile, name) for name in ("p50", "p95", "p99")),
     )
-    cells = zip(*columns, strict=True)
+    scored = [
+        (line, row)
+        for line, *row in zip(errors.lines, *columns, strict=True)
+        if not np.isnan(row[1])
+    ]
     return Table(
         f"{name}, error / %",
         ("wavelength / Å", "p50", "p95", "p99"),
         tuple(
             (line, tuple(number(cell) for cell in row))
-            for line, row in zip(errors.lines, cells, strict=True)
-            if not np.isnan(row[1])
+            for line, row in sorted(scored, key=lambda item: -item[1][-1])
         ),
     )
 

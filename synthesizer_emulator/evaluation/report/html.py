@@ -1,7 +1,7 @@
 """HTML reports with tables and embedded figures."""
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 
@@ -20,11 +20,19 @@ table { border-collapse: collapse; font-size: 0.85rem; margin: 1rem 0;
 th, td { padding: 0.15rem 0.7rem; text-align: right; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; }
 thead th { border-bottom: 1px solid #222; }
+summary { cursor: pointer; }
+.verdict { background: #f3f6f9; border-left: 4px solid #0072b2;
+  padding: 0.6rem 1rem; }
+.verdict p { margin: 0.2rem 0; }
 figure { margin: 1rem 0; }
 img { max-width: 100%; }
 figcaption { font-size: 0.85rem; color: #555; }
 @media print { figure, table { break-inside: avoid; } }
 """
+
+
+# Longer tables are folded.
+_MOST_ROWS = 12
 
 
 @dataclass(frozen=True)
@@ -46,13 +54,19 @@ class Section:
 
 def render(
     title: str,
+    verdict: Sequence[str],
     summary: str,
     sections: list[Section],
     images: Mapping[str, bytes],
 ) -> str:
     """Return a report as HTML with embedded images.
 
-    `images` has the PNG files of the figures as bytes, by name.
+    Args:
+        title (str): The title.
+        verdict (list of str): What most readers want to know.
+        summary (str): What was measured, and how.
+        sections (list of Section): The sections.
+        images (Mapping): The PNG files of the figures as bytes, by name.
     """
     links = " ".join(
         f'<a href="#s{i}">{escape(section.title)}</a>'
@@ -61,7 +75,11 @@ def render(
     parts = [
         '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">',
         f"<title>{escape(title)}</title><style>{_STYLE}</style></head>",
-        f"<body><h1>{escape(title)}</h1><p>{escape(summary)}</p>",
+        f"<body><h1>{escape(title)}</h1>",
+        '<div class="verdict">',
+        *(f"<p>{escape(line)}</p>" for line in verdict),
+        "</div>",
+        f"<p>{escape(summary)}</p>",
         f"<nav>{links}</nav>",
     ]
     for i, section in enumerate(sections):
@@ -80,7 +98,7 @@ def render(
 
 
 def _html_table(table: Table) -> str:
-    """Return a table as HTML."""
+    """Return a table as HTML, folded if it is long."""
     head = "".join(f"<th>{escape(c)}</th>" for c in table.columns)
     rows = "".join(
         f"<tr><td>{escape(name)}</td>"
@@ -88,7 +106,13 @@ def _html_table(table: Table) -> str:
         + "</tr>"
         for name, cells in table.rows
     )
-    return (
+    whole = (
         f"<table><thead><tr><th>{escape(table.title)}</th>{head}</tr></thead>"
         f"<tbody>{rows}</tbody></table>"
+    )
+    if len(table.rows) <= _MOST_ROWS:
+        return whole
+    return (
+        f"<details><summary>{escape(table.title)}: {len(table.rows)} rows"
+        f"</summary>{whole}</details>"
     )

@@ -1,6 +1,7 @@
 """Reports of evaluations and hold-outs: figures, tables and settings."""
 
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,10 @@ def write_report(evaluation: Evaluation, folder: str | Path) -> Path:
         f"{evaluation.seconds:.0f} s {_circumstances()}."
     )
     title = f"The emulator of {evaluation.grid_name}"
-    return _write(title, summary, _sections(evaluation), folder)
+    note = _note(evaluation.grid_name, evaluation.architecture)
+    verdict = evaluation.verdict()
+    sections = _sections(evaluation)
+    return _write(title, verdict, summary, sections, folder, note)
 
 
 def write_hold_outs(
@@ -108,12 +112,15 @@ def write_hold_outs(
         "its principal components, and by an emulator that was trained "
         f"without them. {_ERRORS} Measured {_circumstances()}."
     )
-    title = f"Nodes left out of {experiments[0].grid_name}"
-    return _write(title, summary, sections, folder)
+    first = experiments[0]
+    title = f"Nodes left out of {first.grid_name}"
+    note = _note(first.grid_name, first.architecture)
+    verdict = [line for one in experiments for line in one.verdict()]
+    return _write(title, verdict, summary, sections, folder, note)
 
 
 def write_figures(study_result: Generalisation, folder: str | Path) -> None:
-    """Write the figures of a generalisation study as PNG.
+    """Write the figures of a generalisation study as PNG and PDF.
 
     Args:
         study_result (Generalisation): The errors of all runs.
@@ -122,7 +129,9 @@ def write_figures(study_result: Generalisation, folder: str | Path) -> None:
     Raises:
         OSError: If a file can't be written.
     """
-    save(studies.study_figures(study_result), Path(folder))
+    study = study_result.study
+    note = _note(study.grid.stem, *study.architectures)
+    save(studies.study_figures(study_result), Path(folder), note)
 
 
 def write_comparison(found: Comparison, folder: str | Path) -> list[Path]:
@@ -138,19 +147,31 @@ def write_comparison(found: Comparison, folder: str | Path) -> list[Path]:
     Raises:
         OSError: If a file can't be written.
     """
-    save(comparison.comparison(found), Path(folder))
-    return sorted(Path(folder).glob("*.png"))
+    note = _note(*found.names)
+    return [*save(comparison.comparison(found), Path(folder), note).values()]
 
 
 def _write(
-    title: str, summary: str, sections: list[Section], folder: str | Path
+    title: str,
+    verdict: Sequence[str],
+    summary: str,
+    sections: list[Section],
+    folder: str | Path,
+    note: str,
 ) -> Path:
     """Write the figures of all sections, and the report."""
     figures = {n: f for s in sections for n, f in s.figures.items()}
-    images = save(figures, Path(folder))
+    images = save(figures, Path(folder), note)
     target = Path(folder) / "report.html"
-    write_whole(target, render(title, summary, sections, images).encode())
+    contents = {name: path.read_bytes() for name, path in images.items()}
+    page = render(title, verdict, summary, sections, contents)
+    write_whole(target, page.encode())
     return target
+
+
+def _note(*what: str) -> str:
+    """Return what is shown, and the date, as text."""
+    return ", ".join([*what, date.today().isoformat()])
 
 
 def _sections(evaluation: Evaluation) -> list[Section]:

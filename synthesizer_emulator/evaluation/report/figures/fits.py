@@ -62,7 +62,7 @@ def recovered_labels(recovery: Recovery, axes: Sequence[Axis]) -> Figure:
     upper, lower = panels[:, -1]
     for panel, values, name in (
         (upper, recovery.log10_mass, "mass error / dex"),
-        (lower, recovery.misfit, "rms of ln flux"),
+        (lower, recovery.misfit, "misfit in ln flux"),
     ):
         panel.plot(
             recovery.true[:, 0], values, "o", color=BLUE, ms=3, mec="none"
@@ -78,12 +78,15 @@ def recovered_labels(recovery: Recovery, axes: Sequence[Axis]) -> Figure:
         x=0.02,
         ha="left",
     )
-    for panel in (*panels[1, :-1], upper):
+    for panel, ticks in (
+        *((panel, (-1e-2, 0.0, 1e-2)) for panel in panels[1, :-1]),
+        (upper, (-1e-2, -1e-4, 0.0, 1e-4, 1e-2)),
+    ):
         panel.axhline(0, color="0.6", lw=0.5, zorder=0)
         largest = max(np.abs(line.get_ydata()).max() for line in panel.lines)
         limit = 10 ** np.ceil(np.log10(max(largest, 1e-3)) + 0.2)
         panel.set_yscale("symlog", linthresh=1e-4)
-        panel.set(ylim=(-limit, limit), yticks=[-1e-2, -1e-4, 0, 1e-4, 1e-2])
+        panel.set(ylim=(-limit, limit), yticks=ticks)
         panel.tick_params(labelsize=7)
     return figure
 

@@ -1,4 +1,4 @@
-"""The style and the elements of figures of errors, and PNG files."""
+"""The style and the elements of figures of errors, and their files."""
 
 import io
 import re
@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 
 from synthesizer_emulator.evaluation.measures.residuals import Profile
@@ -46,6 +47,9 @@ _STYLE = {
 # The smallest width of a figure, in inches.
 _NARROWEST = 3.4
 
+# The height of the note at the foot of a figure, in inches.
+_FOOT = 0.15
+
 WAVELENGTH = "wavelength / Å"
 ERROR = "error / %"
 
@@ -64,32 +68,51 @@ SHORT_NAMES = {
 }
 
 
-def save(figures: Mapping[str, Figure], folder: Path) -> dict[str, bytes]:
-    """Write figures as PNG files.
+def save(
+    figures: Mapping[str, Figure], folder: Path, note: str
+) -> dict[str, Path]:
+    """Write figures as PNG and as PDF files.
 
     Args:
         figures (Mapping): The figures by name.
         folder (Path): The output folder; created if missing.
+        note (str): What was measured, with the date; written at the foot of
+            each figure.
 
     Returns:
-        dict: The contents of the files as bytes, by figure name.
+        dict: The paths of the PNG files, by figure name.
 
     Raises:
         OSError: If a file can't be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    images = {}
+    images: dict[str, Path] = {}
     for name, figure in figures.items():
-        images[name] = png(figure)
-        file_name = re.sub(r"[^\w=.,-]+", "_", name)
-        write_whole(folder / f"{file_name}.png", images[name])
+        _write_at_foot(figure, note)
+        stem = re.sub(r"[^\w=.-]+", "_", name)
+        images[name] = folder / f"{stem}.png"
+        for path in (images[name], folder / f"{stem}.pdf"):
+            write_whole(path, _contents(figure, path.suffix[1:]))
     return images
 
 
-def png(figure: Figure) -> bytes:
-    """Return the bytes of a figure as PNG."""
+def _write_at_foot(figure: Figure, note: str) -> None:
+    """Write a note at the foot of a figure, which is made higher for it."""
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width, height + _FOOT)
+    share = _FOOT / (height + _FOOT)
+    layout = figure.get_layout_engine()
+    if isinstance(layout, ConstrainedLayoutEngine):
+        layout.set(rect=(0.0, share, 1.0, 1.0 - share))
+    figure.text(
+        0.995, 0.15 * share, note, ha="right", va="bottom", size=6, color="0.4"
+    )
+
+
+def _contents(figure: Figure, kind: str) -> bytes:
+    """Return a figure as the bytes of a file of a kind."""
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=_STYLE["savefig.dpi"])
+    figure.savefig(stream, format=kind, dpi=_STYLE["savefig.dpi"])
     return stream.getvalue()
 
 

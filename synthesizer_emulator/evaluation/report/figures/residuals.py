@@ -18,6 +18,7 @@ from synthesizer_emulator.evaluation.report.figures.panels import (
     BLACK,
     BLUE,
     ERROR,
+    ORANGE,
     SKY,
     WAVELENGTH,
     draw_map,
@@ -148,6 +149,11 @@ def distribution(errors: EmissionErrors) -> Figure:
     density, edges = errors.histogram.density, errors.histogram.edges
     panels[0].stairs(density / 100, 100 * edges, color=BLUE)
     panels[0].axvline(0, color="0.6", lw=0.5, zorder=0)
+    mean = 100 * float(
+        np.sum(density * np.diff(edges) * (edges[1:] + edges[:-1]) / 2)
+    )
+    panels[0].axvline(mean, color=ORANGE, lw=0.9, label=f"mean {mean:+.1g}%")
+    panels[0].legend(loc="lower center", handlelength=1.0)
     panels[0].set(
         yscale="log",
         xlabel="residual / %",
@@ -161,6 +167,16 @@ def distribution(errors: EmissionErrors) -> Figure:
     )
     panels[1].axhline(0, color="0.6", lw=0.5, zorder=0)
     panels[1].axhline(np.exp(-1), color="0.6", lw=0.5, ls=":", zorder=0)
+    panels[1].annotate(
+        "1/e",
+        (1.0, np.exp(-1)),
+        xytext=(-3, 2),
+        xycoords=("axes fraction", "data"),
+        textcoords="offset points",
+        ha="right",
+        size=7,
+        color="0.4",
+    )
     panels[1].set(
         xlabel="distance / pixels",
         ylabel="correlation",
