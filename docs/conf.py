@@ -16,6 +16,7 @@ extensions = [
     "sphinx_design",
 ]
 html_theme = "furo"
+html_show_copyright = False
 html_title = "Synthesizer emulator"
 exclude_patterns = ["_build"]
 myst_enable_extensions = ["colon_fence", "dollarmath", "substitution"]
