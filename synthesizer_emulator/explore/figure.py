@@ -59,6 +59,9 @@ _MOST_LABELS = 14
 # which only powers of ten have ticks.
 _NARROW, _WIDE = 0.5, 4.0
 
+# The decades of wavelengths, in Angstrom or micron.
+_POWERS = 10.0 ** np.arange(-4, 10)
+
 # The smallest distance of two line labels, as a fraction of the x axis.
 _APART = 0.017
 _FAINTEST_WIDTH = 1.0
@@ -89,7 +92,7 @@ class Figure:
         # Whether the user has not set the range of fluxes.
         self._follows = True
         self._shown = (1.0, 10.0)
-        self._ticked = (0.0, 0.0)
+        self._ticked: tuple[float, ...] = ()
         common = {
             "x_axis_type": "log",
             "x_range": self._x,
@@ -216,7 +219,6 @@ class Figure:
         self,
         state: State,
         spectra: Sequence[Spectrum],
-        titles: Sequence[str],
         nodes: Sequence[Node] = (),
         observed: Observed | None = None,
         derivative_title: str = "",
@@ -226,7 +228,6 @@ class Figure:
         Args:
             state (State): The settings of the page.
             spectra (sequence of Spectrum): The spectra of A, and of B.
-            titles (sequence of str): Their legends.
             nodes (sequence of Node): The native nodes around A, nearest
                 first.
             observed (Observed): The user's data, or None.
@@ -240,9 +241,11 @@ class Figure:
         low, high = state.limits or tuple(end * stretch for end in window)
         self._shown = (low, high)
         self._x.update(start=low / unit, end=high / unit)
-        if self._ticked != (low / unit, high / unit):
-            self._ticked = (low / unit, high / unit)
-            ticks = _ticks(*self._ticked)
+        at = _ticks(low / unit, high / unit)
+        if self._ticked != at:
+            self._ticked = at
+            minor = np.outer(_POWERS, np.arange(1, 10)).ravel()
+            ticks = FixedTicker(ticks=list(at), minor_ticks=minor.tolist())
             for panel in (self.main, self.lower):
                 panel.xaxis.ticker = ticks
                 panel.xgrid.ticker = ticks
@@ -274,7 +277,6 @@ class Figure:
         self._draw_data(points, observed, unit)
         self._draw_lines(state, spectra[0], unit)
         self._draw_lower(state, spectra, nodes, points, derivative_title)
-        self._label(titles, bool(nodes), observed)
 
     def shows(
         self, spectrum: Spectrum, lam: NDArray[np.float64], state: State
@@ -367,9 +369,12 @@ class Figure:
             return
         brightest = float(values.max())
         faintest = max(float(values.min()), brightest / 10.0**_DECADES)
-        start = faintest / 1.6
+        start = np.log10(faintest / 1.6)
         room = _ROOM if has_labels else 1.1
-        self._y.update(start=start, end=start * (brightest / start) ** room)
+        end = start + room * (np.log10(brightest) - start)
+        # In steps, as the browser lays out the page again for a new range.
+        low, high = _floor(start), -_floor(-end)
+        self._y.update(start=10.0**low, end=10.0**high)
 
     def _draw_lines(
         self, state: State, spectrum: Spectrum, unit: float
@@ -456,13 +461,19 @@ class Figure:
         pad = 0.08 * (high - low) or 0.1
         self._ratio_y.update(start=low - pad, end=high + pad)
 
-    def _label(
+    def label(
         self,
         titles: Sequence[str],
         has_nodes: bool,
         observed: Observed | None,
     ) -> None:
-        """Set the legend."""
+        """Write the legend.
+
+        Args:
+            titles (sequence of str): The titles of A, and of B.
+            has_nodes (bool): Whether native nodes are drawn.
+            observed (Observed): The user's data, or None.
+        """
         items = self._items[: len(titles)]
         for item, title in zip(items, titles, strict=True):
             item.label = as_value(title)
@@ -496,22 +507,19 @@ def _send(source: ColumnDataSource, columns: dict[str, Any]) -> None:
         source.data = columns
 
 
-def _ticks(low: float, high: float) -> FixedTicker:
-    """Return the ticks of a logarithmic axis of wavelengths."""
+def _ticks(low: float, high: float) -> tuple[float, ...]:
+    """Return the positions of the ticks of a logarithmic axis.
+
+    Unless the range is narrow they do not depend on it, since the browser
+    takes long to replace them.
+    """
     decades = np.log10(high / low)
     if decades < _NARROW:
         step = 10.0 ** np.floor(np.log10((high - low) / 3.0))
         step *= next(k for k in (1, 2, 5, 10) if (high - low) / step / k < 9)
-        major = step * np.arange(np.ceil(low / step), high / step)
-        return FixedTicker(ticks=major.tolist(), minor_ticks=[])
-    powers = 10.0 ** np.arange(
-        np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1
-    )
+        return tuple(step * np.arange(np.ceil(low / step), high / step))
     mantissas = [1] if decades > _WIDE else [1, 2, 5]
-    return FixedTicker(
-        ticks=np.outer(powers, mantissas).ravel().tolist(),
-        minor_ticks=np.outer(powers, np.arange(1, 10)).ravel().tolist(),
-    )
+    return tuple(np.outer(_POWERS, mantissas).ravel())
 
 
 def _chosen_lines(
@@ -538,6 +546,11 @@ def _chosen_lines(
         if len(x) == _MOST_LABELS:
             break
     return x, texts
+
+
+def _floor(exponent: float) -> float:
+    """Return an exponent rounded down to a quarter of a decade."""
+    return float(np.floor(4.0 * exponent) / 4.0)
 
 
 def _short(width: float) -> str:

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 import panel as pn
 from astropy.table import Table
+from bokeh.models import CustomJSTickFormatter
 
 from synthesizer_emulator import __version__
 from synthesizer_emulator.explore.figure import Figure
@@ -46,8 +47,9 @@ from synthesizer_emulator.explore.upload import (
 )
 from synthesizer_emulator.validation import INPUT_ERRORS
 
-# The delay after the last change before the address of the page changes, ms.
-_ADDRESS_DELAY = 700
+# The delays after the last change before the texts and the address of the page
+# are written, ms.
+_TEXT_DELAY, _ADDRESS_DELAY = 100, 700
 
 # The steps of a slider, about one a pixel.
 _STEPS = 1000
@@ -104,9 +106,10 @@ class Explorer(pn.viewable.Viewer):
         self._pending = False
         self._compiled: set[tuple[Any, ...]] = set()
         self._spectra: list[Spectrum] = []
+        self._drawn_nodes: list[Node] = []
         self._structure: tuple[Any, ...] = ()
         self._raw: tuple[str, bytes] | None = None
-        self._address_due = 0
+        self._changes = 0
         self._figure = Figure(self._zoomed)
         problem = ""
         if query:
@@ -251,7 +254,7 @@ class Explorer(pn.viewable.Viewer):
     def _moved(self, event: Any) -> None:
         """Read the widgets after a slider was moved or a number typed."""
         with self._reporting():
-            self._read_widgets(event)
+            self._show(self._state_of_widgets(), moved=True)
 
     def _watched(
         self, widget: Any, function: Callable[[Any], None] | None = None
@@ -406,6 +409,10 @@ class Explorer(pn.viewable.Viewer):
 
     def _read_widgets(self, event: Any) -> None:
         """Replace the state by what the widgets say."""
+        self._show(self._state_of_widgets())
+
+    def _state_of_widgets(self) -> State:
+        """Return the state that the widgets show, checked."""
         setting = self._read_setting()
         setting.check(self._choices[setting.grid])
         a, b = self.state.a, self.state.b
@@ -440,7 +447,7 @@ class Explorer(pn.viewable.Viewer):
         state.check()
         if filters:
             read_filters(filters)
-        self._show(state)
+        return state
 
     def _read_setting(self) -> Setting:
         """Return the setting that the widgets show."""
@@ -530,13 +537,18 @@ class Explorer(pn.viewable.Viewer):
 
     # Drawing
 
-    def _show(self, state: State) -> None:
-        """Replace the state, and draw it."""
+    def _show(self, state: State, moved: bool = False) -> None:
+        """Replace the state, and draw it.
+
+        If only a slider was moved, other widgets are written when it comes to
+        rest.
+        """
         self.state = state
         document = pn.state.curdoc
         if self._is_compiled() or not document or not document.session_context:
             with pn.io.hold():
-                self._write_widgets()
+                if not moved:
+                    self._write_widgets()
                 self._draw()
         elif not self._pending:
             # First tell the user, as it takes seconds.
@@ -584,21 +596,15 @@ class Explorer(pn.viewable.Viewer):
             problem = "B / A needs two settings: tick 'compare two settings'."
         if state.lower == "observed" and self.observed is None:
             problem = "Drop your spectrum or photometry under 'Your data'."
-        grids = {setting.grid for setting in state.settings}
+        self._drawn_nodes = nodes
         self._figure.draw(
             state,
             self._spectra,
-            [
-                f"{name}: {_title(setting, len(grids) > 1)}"
-                for name, setting in zip("AB", state.settings, strict=False)
-            ],
             nodes,
             self.observed,
             self._derivative_title(parameter),
         )
-        self._write_about(nodes)
-        self._write_tab()
-        self._update_address()
+        self._when_at_rest()
         if problem:
             self._say(problem)
 
@@ -742,19 +748,47 @@ class Explorer(pn.viewable.Viewer):
         stream.seek(0)
         return stream
 
-    def _update_address(self) -> None:
-        """Put the settings into the address, when they come to rest."""
+    def _when_at_rest(self) -> None:
+        """Write all but the curves once the settings come to rest.
+
+        Texts take longer in the browser than curves, as it lays out the page
+        again.
+        """
         document, location = pn.state.curdoc, pn.state.location
         if document is None or location is None:
+            self._write_texts()
             return
-        self._address_due += 1
-        due = self._address_due
+        self._changes += 1
+        change = self._changes
 
-        def update() -> None:
-            if due == self._address_due:
+        def write_texts() -> None:
+            if change == self._changes:
+                with pn.io.hold():
+                    self._write_widgets()
+                    self._write_texts()
+
+        def write_address() -> None:
+            if change == self._changes:
                 location.search = f"?{self.state.query()}"
 
-        document.add_timeout_callback(update, _ADDRESS_DELAY)
+        document.add_timeout_callback(write_texts, _TEXT_DELAY)
+        document.add_timeout_callback(write_address, _ADDRESS_DELAY)
+
+    def _write_texts(self) -> None:
+        """Write the legend, the errors of the emulator and the open tab."""
+        grids = {setting.grid for setting in self.state.settings}
+        self._figure.label(
+            [
+                f"{name}: {_title(setting, len(grids) > 1)}"
+                for name, setting in zip(
+                    "AB", self.state.settings, strict=False
+                )
+            ],
+            bool(self._drawn_nodes),
+            self.observed,
+        )
+        self._write_about(self._drawn_nodes)
+        self._write_tab()
 
 
 # The symbols of axes and parameters in titles.
@@ -811,11 +845,15 @@ class _Control:
         low, high = self._at(range_.low), self._at(range_.high)
         self.slider = _PromptSlider(
             name=range_.title,
+            # In the browser, so that it does not wait for the server.
+            format=CustomJSTickFormatter(
+                code=f"return ({'10 ** tick' if range_.logged else 'tick'})"
+                ".toPrecision(4)"
+            ),
             start=low,
             end=high,
             step=(high - low) / _STEPS,
             value=low,
-            show_value=False,
             css_classes=[f"w-{name}"],
             sizing_mode="stretch_width",
             margin=(2, 5, 2, 10),
