@@ -34,7 +34,11 @@ FILTERS = ("g=4000-5500", "K=20000-24000")
 
 @pytest.fixture(scope="module")
 def spectra(emulated):
-    return GridSpectra(emulated)
+    """Return a grid whose pages begin with a spectrum that compiles soon."""
+    made = GridSpectra(emulated)
+    names = sorted(made.choices.spectra, key=lambda name: name != "incident")
+    made.choices = replace(made.choices, spectra=tuple(names))
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +86,14 @@ def test_the_python_lines_give_what_is_drawn_of_a_population(spectra, setting):
         setting.with_dust("Calzetti2000"),
         tau_v=0.4, redshift=3.0, igm="Inoue14", mass=1e9,
     )  # fmt: skip
-    drawn, made = assert_drawn(spectra, dusty, "flam")
+    assert_drawn(spectra, dusty, "flam")
+
+
+@pytest.mark.slow
+def test_the_python_lines_give_what_is_drawn_of_a_history(spectra, setting):
+    stars = setting.with_history("LogNormal").with_dust("PowerLaw")
+    stars = replace(stars, spectrum="reprocessed", tau_v=0.2, mass=1e10)
+    drawn, made = assert_drawn(spectra, stars, "nulnu")
     lines = made["lines"]
     index = [drawn.lines.ids.index(str(name)) for name in lines.line_ids]
     bright = lines.luminosity > 1e-4 * lines.luminosity.max()
@@ -93,19 +104,6 @@ def test_the_python_lines_give_what_is_drawn_of_a_population(spectra, setting):
         np.testing.assert_allclose(
             found[index][bright], expected[bright].to_value(units), 1e-4
         )
-
-
-@pytest.mark.slow
-def test_the_python_lines_give_what_is_drawn_of_a_history(spectra, setting):
-    stars = setting.with_history("LogNormal").with_dust("PowerLaw")
-    stars = replace(stars, tau_v=0.2, mass=1e10)
-    drawn, made = assert_drawn(spectra, stars, "nulnu")
-    bright = made["lines"].equivalent_width.to_value("angstrom") > 1.0
-    np.testing.assert_allclose(
-        drawn.lines.equivalent_width[bright],
-        made["lines"].equivalent_width.to_value("angstrom")[bright],
-        1e-4,
-    )
 
 
 @pytest.mark.slow
@@ -173,9 +171,7 @@ def test_nodes_are_those_of_the_grid_file(spectra, setting, native):
     )
     assert (first[0], first[1]) == (ages[i], metals[j])
     np.testing.assert_allclose(
-        nodes[0].spectrum.lnu,
-        native.spectra["nebular"][i, j] + native.spectra["transmitted"][i, j],
-        1e-5,
+        nodes[0].spectrum.lnu, native.spectra["incident"][i, j], 1e-5
     )
     bright = nodes[0].spectrum.lnu > 0
     assert np.median(np.abs(nodes[0].error[bright])) < 1e-3

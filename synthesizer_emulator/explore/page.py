@@ -111,6 +111,9 @@ class Explorer(pn.viewable.Viewer):
         self._raw: tuple[str, bytes] | None = None
         self._changes = 0
         self._figure = Figure(self._zoomed)
+        self._pane = pn.pane.Bokeh(
+            self._figure.layout, sizing_mode="stretch_width"
+        )
         problem = ""
         if query:
             try:
@@ -312,7 +315,7 @@ class Explorer(pn.viewable.Viewer):
             self._message,
             top,
             self._filters,
-            pn.pane.Bokeh(self._figure.layout, sizing_mode="stretch_width"),
+            self._pane,
             self._about,
             self._tabs,
             sizing_mode="stretch_width",
@@ -544,8 +547,8 @@ class Explorer(pn.viewable.Viewer):
         rest.
         """
         self.state = state
-        document = pn.state.curdoc
-        if self._is_compiled() or not document or not document.session_context:
+        document = _served()
+        if self._is_compiled() or document is None:
             with pn.io.hold():
                 if not moved:
                     self._write_widgets()
@@ -754,8 +757,9 @@ class Explorer(pn.viewable.Viewer):
         Texts take longer in the browser than curves, as it lays out the page
         again.
         """
-        document, location = pn.state.curdoc, pn.state.location
-        if document is None or location is None:
+        document, location = _served(), pn.state.location
+        if document is None:
+            self._write_widgets()
             self._write_texts()
             return
         self._changes += 1
@@ -768,7 +772,7 @@ class Explorer(pn.viewable.Viewer):
                     self._write_texts()
 
         def write_address() -> None:
-            if change == self._changes:
+            if change == self._changes and location is not None:
                 location.search = f"?{self.state.query()}"
 
         document.add_timeout_callback(write_texts, _TEXT_DELAY)
@@ -787,6 +791,8 @@ class Explorer(pn.viewable.Viewer):
             bool(self._drawn_nodes),
             self.observed,
         )
+        # Jupyter gets what has changed in the figure, a server's page has it.
+        pn.io.push_notebook(self._pane)
         self._write_about(self._drawn_nodes)
         self._write_tab()
 
@@ -809,6 +815,13 @@ view.export("png", true).to_blob().then((blob) => {
   link.click();
 });
 """
+
+
+def _served() -> Any:
+    """Return the document of a page of a server; None in Jupyter."""
+    document = pn.state.curdoc
+    served = document is not None and document.session_context is not None
+    return document if served else None
 
 
 class _PromptSlider(pn.widgets.FloatSlider):
