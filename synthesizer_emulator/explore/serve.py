@@ -3,7 +3,9 @@
 The server answers this machine only, unless it is given another address.
 """
 
+import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +121,12 @@ def serve(
 def _origins(address: str, port: int) -> list[str] | None:
     """Return the hosts whose pages may connect; Panel's own for port 0."""
     hosts = {address, "localhost", LOOPBACK}
+    if address not in ("localhost", LOOPBACK):
+        # The names and addresses by which others reach this machine.
+        name = socket.gethostname()
+        hosts |= {name, socket.getfqdn()}
+        with suppress(OSError):
+            hosts |= set(socket.gethostbyname_ex(name)[2])
     return [f"{host}:{port}" for host in sorted(hosts)] if port else None
 
 
