@@ -45,7 +45,8 @@ class EmissionShape:
         size (int): The number of wavelengths or lines.
         latents (int): The number of latents, including ln norm.
         inner (int): The number of outputs of an autoencoder, before its
-            fixed last layer; zero for other architectures.
+            fixed last layer, or of samples of Gaussian processes; zero for
+            other architectures.
     """
 
     nodes: tuple[int, ...]

@@ -7,6 +7,7 @@ from typing import Any
 from synthesizer.exceptions import InconsistentArguments, UnrecognisedOption
 
 from synthesizer_emulator.architectures.base import Architecture
+from synthesizer_emulator.architectures.gaussian_process import GaussianProcess
 from synthesizer_emulator.architectures.payne import Payne
 from synthesizer_emulator.architectures.pca import PCA
 from synthesizer_emulator.architectures.residual_table import ResidualTable
@@ -15,6 +16,7 @@ from synthesizer_emulator.architectures.training import TrainingConfig
 from synthesizer_emulator.validation import nearest
 
 ARCHITECTURES: dict[str, type[Architecture]] = {
+    "gaussian_process": GaussianProcess,
     "payne": Payne,
     "pca": PCA,
     "residual_table": ResidualTable,
