@@ -52,6 +52,7 @@ from synthesizer_emulator.weights.file import read_weights, write_weights
 # Settings that train in seconds, and the median error between the nodes
 # that each must then reach on the smooth analytic grid.
 QUICK = {
+    "gaussian_process": ({"components": 12}, {}, 0.005),
     "residual_table": ({"hidden": [32, 32]}, {"epochs": 200}, 0.005),
     "payne": (
         {"hidden": [64, 64], "activation": "silu"},
