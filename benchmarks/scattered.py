@@ -22,13 +22,14 @@ import record
 from numpy.typing import NDArray
 from scipy.stats import qmc
 
-from synthesizer_emulator import EmulatedGrid, build
+from synthesizer_emulator import EmulatedGrid, Emulator, build
 from synthesizer_emulator.emulator.metrics import (
     SCORED_FLOOR,
     SCORED_LINE_FLOOR,
     scored_region,
     summarise_errors,
 )
+from synthesizer_emulator.weights.file import read_weights
 
 GRID = "bc03-2016-miles_kroupa_cloudy-c25"
 
@@ -120,7 +121,7 @@ def write_samples(
 
 
 def errors(
-    emulator: EmulatedGrid,
+    emulator: Emulator,
     points: NDArray[np.float64],
     values: dict[str, NDArray[np.float64]],
 ) -> dict[str, dict[str, float]]:

@@ -60,9 +60,10 @@ from synthesizer_emulator.validation import check_whole
 _GROUPS = (0, 1, 4, 12)
 
 # The bounds of ln length, in coordinates between -1 and 1, and of ln of the
-# variance of the noise relative to that of a latent.
+# variance of the noise relative to that of a latent. With less noise, weights
+# are so large that their sum is inaccurate in single precision.
 _LENGTHS = (-4.0, 5.0)
-_NOISE = (np.log(1e-9), 0.0)
+_NOISE = (np.log(1e-4), 0.0)
 
 # The largest number of samples: memory and time of a prediction grow with it.
 _MOST = 10_000
@@ -97,9 +98,9 @@ class KernelRegressor(nnx.Module):
     def __call__(self, x: Float[Array, " d"]) -> Float[Array, " k"]:
         """Return the latents (k,) at coordinates x (d,)."""
         weights = self.weights[...]
-        separations = x - self.points[...]
+        separations = x[None] - self.points[...]
         latents = [
-            matern(jnp.sum((separations * rates) ** 2, axis=-1))
+            matern(jnp.sum((separations * rates[None]) ** 2, axis=-1))
             @ weights[:, group]
             for rates, group in zip(
                 self.rates[...], _groups(weights.shape[1]), strict=True
@@ -224,7 +225,8 @@ def _most_likely(
     @jax.jit
     def cost(settings: Array, points: Array, latents: Array) -> Array:
         rates, noise = jnp.exp(-settings[:d]), jnp.exp(settings[d])
-        separations = (points[:, None] - points) * rates
+        scaled = points * rates[None]
+        separations = scaled[:, None] - scaled[None]
         kernel = matern(jnp.sum(separations**2, axis=-1))
         lower = jnp.linalg.cholesky(kernel + noise * jnp.eye(m))
         whitened = jax.scipy.linalg.solve_triangular(
@@ -242,7 +244,7 @@ def _most_likely(
                 np.asarray(value, np.float64)
                 for value in slope(jnp.asarray(settings), *fixed)
             ],
-            np.append(np.zeros(d), np.log(1e-5)),
+            np.append(np.zeros(d), np.log(1e-3)),
             jac=True,
             method="L-BFGS-B",
             bounds=[_LENGTHS] * d + [_NOISE],
