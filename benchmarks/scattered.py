@@ -183,9 +183,8 @@ def main() -> None:
                 **options,
             )
             seconds = time.process_time() - start
-            grid = EmulatedGrid("runs", grid_dir=report.path.parent)
             found = errors(
-                grid.emulator,
+                read_weights(report.path).emulator,
                 points[n:],
                 {e: v[n:] for e, v in values.items()},
             )
