@@ -9,7 +9,13 @@ import click
 
 # The default is first. They are written here too, because importing them
 # loads JAX.
-ARCHITECTURE_NAMES = ("residual_table", "payne", "pca", "three_component")
+ARCHITECTURE_NAMES = (
+    "residual_table",
+    "gaussian_process",
+    "payne",
+    "pca",
+    "three_component",
+)
 METHOD_NAMES = ("nested", "nss", "nuts", "map", "amortised")
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
