@@ -23,6 +23,7 @@ from bokeh.models import (
 from bokeh.plotting import figure
 from numpy.typing import NDArray
 
+from synthesizer_emulator.emulator.plots import COLOURS
 from synthesizer_emulator.explore.spectrum import (
     Node,
     Spectrum,
@@ -39,8 +40,7 @@ from synthesizer_emulator.explore.state import (
 )
 from synthesizer_emulator.explore.upload import Observed
 
-# The colours of A and B, of Okabe & Ito's palette, and of observations.
-COLOURS = ("#0072B2", "#D55E00")
+# The colours of A and B are the first two; and those of observations.
 _DATA, _GHOST, _MARK = "#000000", "#999999", "#666666"
 
 # Points kept along the x axis; screens have up to twice as many pixels.
@@ -159,7 +159,7 @@ class Figure:
         self._labels: list[LegendItem] = []
         items = []
         for name, colour, dash in zip(
-            "AB", COLOURS, ("solid", (5, 2)), strict=True
+            "AB", COLOURS[:2], ("solid", (5, 2)), strict=True
         ):
             self._curves.append(source("x", "y", name=name))
             self._bands.append(

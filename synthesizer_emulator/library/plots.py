@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from synthesizer_emulator.emulator.plots import COLOURS
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -16,7 +18,7 @@ _QUANTILES = (0.025, 0.16, 0.5, 0.84, 0.975)
 # The largest number of panels in a row.
 _COLUMNS = 4
 
-_COLOUR = "#0072B2"
+_COLOUR = COLOURS[0]
 
 # Longer labels of bands and lines are written upright.
 _LONGEST = 40
