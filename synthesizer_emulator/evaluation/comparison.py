@@ -153,7 +153,7 @@ def compare(
             if name in b.available_spectra
         }
     return Comparison(
-        names=(a.provenance.grid_name, b.provenance.grid_name),
+        names=(a.grid_name, b.grid_name),
         rows=rows,
         differences={
             name: Quantiles.from_errors(found.differences)

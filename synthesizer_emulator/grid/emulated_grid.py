@@ -31,9 +31,13 @@ from synthesizer_emulator.grid.plots import PlotMethods
 from synthesizer_emulator.grid.refine import with_axes
 from synthesizer_emulator.grid.wavelength_axis import WavelengthMethods
 from synthesizer_emulator.gridfile.places import (
+    current_name,
+    plain_name,
+    weights_path,
+)
+from synthesizer_emulator.gridfile.places import (
     example_folder as example_folder,
 )
-from synthesizer_emulator.gridfile.places import plain_name, weights_path
 from synthesizer_emulator.weights.file import read_weights
 from synthesizer_emulator.weights.grid_match import check_fits
 from synthesizer_emulator.weights.provenance import Provenance
@@ -128,10 +132,10 @@ class EmulatedGrid(Described, WavelengthMethods, PlotMethods):
             if grid_dir is None and path == weights_path(Path(name)):
                 # `grid_name` is a path, or a name in the working directory.
                 grid_dir, name = path.parent, Path(name).name
-        if Path(name).name != self.provenance.grid_name:
+        if current_name(Path(name).name) != self.weights.grid_name:
             warn(
                 f"The weights of the grid '{name}' were built from "
-                f"'{self.provenance.grid_name}'. Synthesizer caches particle "
+                f"'{self.weights.grid_name}'. Synthesizer caches particle "
                 "weights by the name of the grid: grids with the same name "
                 "must have the same axes."
             )
@@ -241,7 +245,7 @@ class EmulatedGrid(Described, WavelengthMethods, PlotMethods):
                 "errors": describe_errors(provenance.errors),
                 "weights": f"{provenance.architecture}, "
                 f"{describe_bytes(len(self.weights.contents))}, trained on "
-                f"{provenance.trained_on or provenance.grid_name}",
+                f"{provenance.trained_on or self.weights.grid_name}",
             },
         )
 

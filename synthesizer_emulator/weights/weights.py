@@ -23,6 +23,7 @@ from synthesizer_emulator.files.hdf5 import report_damage
 from synthesizer_emulator.forking import check_not_forked
 from synthesizer_emulator.gridfile.emissions import with_derived
 from synthesizer_emulator.gridfile.header import GridHeader
+from synthesizer_emulator.gridfile.places import current_name
 from synthesizer_emulator.weights.provenance import Provenance
 from synthesizer_emulator.weights.tensors import REMEDY, tensor_name
 
@@ -56,6 +57,11 @@ class Weights:
     path: Path | None = None
     contents: bytes = b""
     format_version: int = FORMAT_VERSION
+
+    @property
+    def grid_name(self) -> str:
+        """The name of the grid; shipped weights may record an earlier one."""
+        return current_name(self.provenance.grid_name)
 
     @property
     def verified(self) -> bool:
@@ -109,7 +115,7 @@ class Weights:
             EmulatorMetadata.from_header(
                 self.header,
                 tuple(self.shapes),
-                self.provenance.grid_name,
+                self.grid_name,
                 self.provenance.errors,
             ),
         )
@@ -132,7 +138,7 @@ class Weights:
         """
         check_not_forked()
         if path not in self._emissions:
-            file = self.path or Path(self.provenance.grid_name)
+            file = self.path or Path(self.grid_name)
             with report_damage(file, REMEDY):
                 self._emissions[path] = self._rebuild(path)
         return self._emissions[path]
@@ -172,7 +178,7 @@ class Weights:
     def __repr__(self) -> str:
         """Return the grid and the architecture, without the numbers."""
         provenance = self.provenance
-        return f"Weights({provenance.grid_name}, {provenance.architecture})"
+        return f"Weights({self.grid_name}, {provenance.architecture})"
 
     def _rebuild(self, path: str) -> EmissionEmulator:
         """Fill the skeleton of one emission with its tensors.
