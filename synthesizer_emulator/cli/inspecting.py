@@ -4,7 +4,9 @@
 """
 
 import json
+from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,67 +18,123 @@ from synthesizer_emulator.cli.options import (
     grid_dir_option,
     json_option,
     plots_option,
+    registry_option,
 )
+
+if TYPE_CHECKING:
+    from synthesizer_emulator.weights.summary import WeightsSummary
 
 
 @click.command("list")
 @click.option(
     "--grid-dir",
     type=FOLDER,
-    help="The folder to list; by default the working directory, "
-    "Synthesizer's grid folder, and what ships with the package.",
+    help="The only folder to list; by default the working directory, "
+    "Synthesizer's grid folder, what ships with the package, and the "
+    "registry.",
 )
-def list_grids(grid_dir: Path | None) -> None:
-    """List the grids that can be loaded, with their size and errors.
+@registry_option
+def list_grids(grid_dir: Path | None, registry: str | None) -> None:
+    """List the grids that can be loaded or fetched, with size and errors.
 
     The errors are the median and the 99th percentile over the pixels of the
     spectrum that is emulated worst, in per cent.
     """
+    from synthesizer_emulator.distribution.registry import has_registry
     from synthesizer_emulator.weights.listing import list_weights
 
     listed = list_weights(grid_dir)
-    if not listed:
+    problems = [entry.problem for entry in listed if entry.problem]
+    rows = [
+        _row(entry.name, entry.summary, entry.size, entry.where)
+        for entry in listed
+    ]
+    if registry or (grid_dir is None and has_registry()):
+        present = {entry.sha256 for entry in listed}
+        published, problem = _published_rows(registry, present)
+        rows += published
+        problems += [problem] * bool(problem)
+    if not rows and not problems:
         raise click.ClickException(
             f"No weights in '{grid_dir}'. Build some with "
             "`synthesizer-emulator build GRID`."
         )
-    rows: list[tuple[str, ...]] = [
-        ("grid", "axes", "wavelengths", "lines", "MB", "p50", "p99", "in")
-    ]
-    for entry in listed:
-        if entry.weights is None:
-            rows.append((entry.name, *[""] * 6, f"{entry.where} (damaged)"))
-            continue
-        header = entry.weights.header
-        errors = [
-            e
-            for path, e in entry.weights.provenance.errors.items()
-            if path.startswith("spectra/")
-        ]
-        rows.append(
-            (
-                entry.name,
-                " ".join(f"{a.name}:{len(a.values)}" for a in header.axes),
-                f"{len(header.lam):,}",
-                "" if header.lines is None else f"{len(header.lines.ids)}",
-                f"{len(entry.weights.contents) / 1e6:.1f}",
-                *(
-                    f"{100 * max(e[q] for e in errors):.2g}%" if errors else ""
-                    for q in ("p50", "p99")
-                ),
-                entry.where,
-            )
+    _echo_table(
+        ("grid", "axes", "wavelengths", "lines", "MB", "p50", "p99", "in"),
+        rows,
+    )
+    for problem in problems:
+        click.echo(f"\n{problem}")
+
+
+def _published_rows(
+    source: str | None, present: Collection[str]
+) -> tuple[list[tuple[str, ...]], str]:
+    """Return the rows of a registry, or why it can't be read.
+
+    Args:
+        source (str): The registry; by default of the environment.
+        present (collection of str): The SHA-256 of the weights at hand.
+    """
+    from synthesizer.exceptions import GridError
+
+    from synthesizer_emulator.distribution.registry import Registry
+
+    try:
+        releases = Registry.read(source).releases
+    except (GridError, OSError) as error:
+        return [], str(error).strip()
+    rows = [
+        _row(
+            entry.name,
+            entry.contents,
+            entry.size,
+            f"registry, release {entry.release}"
+            + " (fetched)" * (entry.sha256 in present),
         )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
+        for entry in releases
+    ]
+    return rows, ""
+
+
+def _row(
+    name: str, summary: "WeightsSummary | None", size: int, where: str
+) -> tuple[str, ...]:
+    """Return a row of the table of weights; those without contents are torn.
+
+    Args:
+        name (str): The name of the weights.
+        summary (WeightsSummary): Their contents; None if they are damaged.
+        size (int): The size of the file, bytes.
+        where (str): Where they are.
+    """
+    if summary is None:
+        return (name, *[""] * 6, f"{where} (damaged)")
+    errors = (summary.worst_of_spectra(q) for q in ("p50", "p99"))
+    return (
+        name,
+        " ".join(f"{axis}:{n}" for axis, n in summary.axes.items()),
+        f"{summary.wavelengths:,}",
+        f"{summary.lines or ''}",
+        f"{size / 1e6:.1f}",
+        *("" if e is None else f"{100 * e:.2g}%" for e in errors),
+        where,
+    )
+
+
+def _echo_table(
+    titles: tuple[str, ...], rows: Sequence[tuple[str, ...]]
+) -> None:
+    """Print a table: the first two and the last columns are text."""
+    table = [titles, *rows]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    texts = (0, 1, len(titles) - 1)
+    for row in table:
         cells = (
-            f"{cell:<{w}}" if i in (0, 1, 7) else f"{cell:>{w}}"
+            f"{cell:<{w}}" if i in texts else f"{cell:>{w}}"
             for i, (cell, w) in enumerate(zip(row, widths, strict=True))
         )
         click.echo("  ".join(cells).rstrip())
-    for entry in listed:
-        if entry.problem:
-            click.echo(f"\n{entry.problem}")
 
 
 @click.command()

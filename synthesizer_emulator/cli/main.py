@@ -26,6 +26,7 @@ from synthesizer_emulator.cli.inspecting import (
     list_grids,
 )
 from synthesizer_emulator.cli.libraries import library, merge
+from synthesizer_emulator.cli.publishing import card, fetch
 
 
 @contextmanager
@@ -90,10 +91,12 @@ for command in (
     architectures,
     bc03,
     build,
+    card,
     check,
     compare,
     evaluate,
     explore,
+    fetch,
     fit,
     generalise,
     hold_out,

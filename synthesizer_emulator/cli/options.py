@@ -30,6 +30,11 @@ grid_dir_option = click.option(
     type=FOLDER,
     help="Folder of the grid, if GRID is a name.",
 )
+registry_option = click.option(
+    "--registry",
+    help="File or URL of the registry of published weights; by default that "
+    "of the environment variable SYNTHESIZER_EMULATOR_REGISTRY.",
+)
 json_option = click.option(
     "--json",
     "json_path",

@@ -80,6 +80,7 @@ class EmulatedGrid(Described, WavelengthMethods, PlotMethods):
         weights: str | Path | None = None,
         axes: Mapping[str, ArrayLike] | None = None,
         refine: Mapping[str, int] | None = None,
+        fetch: bool = False,
     ) -> None:
         """Load an emulated grid from its weights.
 
@@ -105,10 +106,13 @@ class EmulatedGrid(Described, WavelengthMethods, PlotMethods):
                 or in those of the axis.
             refine (mapping): The number of parts into which to divide each
                 interval of an axis, e.g. `{"metallicities": 4}`.
+            fetch (bool): Whether to download published weights, if there are
+                none of this name; see `synthesizer_emulator.distribution`.
 
         Raises:
             GridError: If the weights are missing, damaged or in a newer
                 format, or do not match the grid file in the same folder.
+            OSError: If weights can't be fetched.
             MissingSpectraType: If the emulator lacks one of
                 `spectra_to_read`.
             InconsistentArguments: If an argument has the wrong type, or new
@@ -126,7 +130,7 @@ class EmulatedGrid(Described, WavelengthMethods, PlotMethods):
                 raise GridError(f"No weights file at '{path}'.")
             self._weights = read_weights(path)
         else:
-            path, native = find_weights(grid_name, grid_dir)
+            path, native = find_weights(grid_name, grid_dir, fetch)
             self._weights = read_weights(path)
             check_fits(self._weights, native)
             if grid_dir is None and path == weights_path(Path(name)):

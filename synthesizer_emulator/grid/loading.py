@@ -25,6 +25,8 @@ from synthesizer.utils.util_funcs import as_contiguous
 from unyt import angstrom, unyt_array, unyt_quantity
 
 from synthesizer_emulator.descriptions import describe_names
+from synthesizer_emulator.distribution.fetching import fetch
+from synthesizer_emulator.distribution.registry import published_names
 from synthesizer_emulator.grid.lazy import (
     LazyEmissions,
     LazyLineValues,
@@ -280,27 +282,47 @@ class WeightsGrid(Grid):
 
 
 def find_weights(
-    grid: str, grid_dir: str | Path | None
+    grid: str, grid_dir: str | Path | None, download: bool = False
 ) -> tuple[Path, Path | None]:
     """Return the paths of a grid's weights and of the native grid, if any.
 
+    Args:
+        grid (str): The name of the grid, or a path to it or to its weights.
+        grid_dir (str/Path): As for `folders`.
+        download (bool): Whether to fetch published weights if there are
+            none.
+
     Raises:
         GridError: If no weights are found; lists the paths searched.
+        OSError: If published weights can't be fetched.
     """
     weights, native = locate(grid, grid_dir)
-    if weights is None:
-        name = plain_name(grid)
-        searched = ", ".join(
-            f"'{weights_path(folder / name)}'" for folder in folders(grid_dir)
-        )
-        raise GridError(
-            f"No weights for the grid '{name}': looked for {searched}."
-            f"{similar(grid, grid_dir, SUFFIX)} Build them with "
-            f"`synthesizer-emulator build {native or f'{name}.hdf5'}`, or "
-            "pass weights=. The package ships with weights, loaded without "
-            f"grid_dir, for: {', '.join(pretrained())}."
-        )
-    return weights, native
+    if weights is not None:
+        return weights, native
+    name = plain_name(grid)
+    path = Path(name)
+    if download:
+        if path.parent != Path():
+            # `grid` is a path.
+            grid_dir = folders(grid_dir)[0] / path.parent
+        return fetch(path.name, grid_dir), native
+    searched = ", ".join(
+        f"'{weights_path(folder / name)}'" for folder in folders(grid_dir)
+    )
+    published = published_names()
+    hint = (
+        " The registry has them."
+        if path.name in published
+        else similar(grid, grid_dir, SUFFIX, published)
+    )
+    raise GridError(
+        f"No weights for the grid '{name}': looked for {searched}.{hint} "
+        f"Build them with `synthesizer-emulator build {native or f'{name}.hdf5'}`, or fetch "
+        f"published ones with `synthesizer-emulator fetch {path.name}` "
+        "(fetch=True), or pass weights=. `synthesizer-emulator list` shows "
+        "what there is. The package ships with weights, loaded without "
+        f"grid_dir, for: {', '.join(pretrained())}."
+    )
 
 
 def choose_spectra(

@@ -4,6 +4,7 @@ The order is the same everywhere, so that `EmulatedGrid(name)` loads the
 weights that `build name` writes.
 """
 
+from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
 
@@ -129,8 +130,20 @@ def _check_named(grid: str | Path) -> None:
         raise GridError(f"Pass the path or name of a grid file, not '{grid}'.")
 
 
-def similar(grid: str | Path, grid_dir: str | Path | None, ending: str) -> str:
-    """Return the hint that files of this ending have similar names, or ''."""
+def similar(
+    grid: str | Path,
+    grid_dir: str | Path | None,
+    ending: str,
+    others: Iterable[str] = (),
+) -> str:
+    """Return the hint that other grids have similar names, or ''.
+
+    Args:
+        grid (str/Path): The name or path of the grid that is missing.
+        grid_dir (str/Path): As for `folders`.
+        ending (str): The ending of the files that are meant.
+        others (iterable of str): Other names that can be had.
+    """
     parents = [(f / plain_name(grid)).parent for f in folders(grid_dir)]
     known = [
         plain_name(path.name)
@@ -138,7 +151,8 @@ def similar(grid: str | Path, grid_dir: str | Path | None, ending: str) -> str:
         if folder.is_dir()
         for path in folder.glob(f"*{ending}")
     ]
-    return nearest(Path(plain_name(grid)).name, known, _SUGGESTED)
+    name = Path(plain_name(grid)).name
+    return nearest(name, [*known, *others], _SUGGESTED)
 
 
 def grid_name_of(path: Path) -> str:

@@ -53,6 +53,7 @@ from synthesizer_emulator.library.relations import RELATIONS
 from synthesizer_emulator.units import parse_quantity
 from synthesizer_emulator.validation import (
     check_choice,
+    check_flag,
     check_keys,
     check_memory,
     check_number,
@@ -313,13 +314,17 @@ def open_grid(config: Any, folder: Path, lines: bool = False) -> EmulatedGrid:
         InconsistentArguments: If an entry is invalid.
     """
     given = config if isinstance(config, dict) else {"name": config}
-    options = ("grid_dir", "new_lam", "lam_lims", "collapse")
+    options = ("grid_dir", "new_lam", "lam_lims", "collapse", "fetch")
     check_keys("the grid", given, ("name",), options)
     if "new_lam" in given and "lam_lims" in given:
         raise InconsistentArguments(
             "new_lam and lam_lims can't be combined: leave out lam_lims."
         )
-    kwargs: dict[str, Any] = {"ignore_lines": not lines}
+    check_flag("fetch", given.get("fetch", False))
+    kwargs: dict[str, Any] = {
+        "ignore_lines": not lines,
+        "fetch": given.get("fetch", False),
+    }
     if "lam_lims" in given:
         kwargs["lam_lims"] = two_wavelengths("lam_lims", given["lam_lims"])
     grid = EmulatedGrid(**_grid_arguments(given, folder), **kwargs)

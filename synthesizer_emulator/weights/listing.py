@@ -1,6 +1,7 @@
 """The weights that a grid can be loaded from, in all folders."""
 
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 from synthesizer.exceptions import GridError
@@ -12,7 +13,7 @@ from synthesizer_emulator.gridfile.places import (
     plain_name,
 )
 from synthesizer_emulator.weights.file import read_weights
-from synthesizer_emulator.weights.weights import Weights
+from synthesizer_emulator.weights.summary import WeightsSummary
 
 SHIPPED = "shipped"
 
@@ -24,13 +25,17 @@ class ListedWeights:
     Attributes:
         name (str): The name under which it is loaded.
         where (str): Its folder, or `shipped`.
-        weights (Weights): The contents; None if it can't be read.
+        summary (WeightsSummary): The contents; None if it can't be read.
+        size (int): The size of the file, bytes; 0 if it can't be read.
+        sha256 (str): The SHA-256 of the file, in hex, or an empty string.
         problem (str): Why it can't be read, or an empty string.
     """
 
     name: str
     where: str
-    weights: Weights | None
+    summary: WeightsSummary | None = None
+    size: int = 0
+    sha256: str = ""
     problem: str = ""
 
 
@@ -51,8 +56,18 @@ def list_weights(grid_dir: str | Path | None = None) -> list[ListedWeights]:
         for path in sorted(folder.glob(f"*{SUFFIX}")):
             name = plain_name(path.name)
             try:
-                found.append(ListedWeights(name, where, read_weights(path)))
+                weights = read_weights(path)
             except (GridError, OSError) as error:
                 problem = str(error).strip()
-                found.append(ListedWeights(name, where, None, problem))
+                found.append(ListedWeights(name, where, problem=problem))
+                continue
+            found.append(
+                ListedWeights(
+                    name,
+                    where,
+                    WeightsSummary.from_weights(weights),
+                    len(weights.contents),
+                    sha256(weights.contents).hexdigest(),
+                )
+            )
     return found

@@ -68,6 +68,8 @@ def as_stored(provenance: Provenance) -> Provenance:
         ) from error
 
 
-def to_json(values: Any) -> str:
+def to_json(values: Any, indent: int | None = None) -> str:
     """Return values as JSON, with NumPy scalars as Python numbers."""
-    return json.dumps(values, allow_nan=False, default=np.generic.item)
+    return json.dumps(
+        values, allow_nan=False, default=np.generic.item, indent=indent
+    )

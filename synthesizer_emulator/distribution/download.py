@@ -1,0 +1,138 @@
+"""Downloads that continue where they were interrupted.
+
+`pooch` downloads, verifies and stores a file, but begins anew after an
+interruption. `ResumableDownload` is a downloader for it that does not.
+"""
+
+import shutil
+import time
+from pathlib import Path
+from typing import Any, NoReturn
+
+from synthesizer_emulator.distribution.registry import is_url
+from synthesizer_emulator.progress import progress_bar
+
+# The number of bytes stored at a time: no more are lost.
+_CHUNK = 2**16
+
+# How long to wait for a server to answer and to continue, s.
+_TIMEOUT = (10.0, 60.0)
+
+# How many times in a row a connection may fail without any new bytes, and
+# how long to wait before the second attempt, s.
+_FAILURES = 3
+_PAUSE = 0.5
+
+
+class ResumableDownload:
+    """A downloader for `pooch` that continues a partial file.
+
+    Attributes:
+        resumed (bool): Whether the file was put together of several parts.
+    """
+
+    def __init__(self, partial: Path, size: int, progress: bool) -> None:
+        """Prepare a download.
+
+        Args:
+            partial (Path): The file that holds the bytes received so far.
+                It is kept if the download is interrupted.
+            size (int): The size of the whole file, bytes.
+            progress (bool): Whether to show a bar.
+        """
+        self.partial = partial
+        self.size = size
+        self.progress = progress
+        self.resumed = False
+
+    def __call__(self, url: str, output_file: str, pooch: Any) -> None:
+        """Download a file, as `pooch` asks for it.
+
+        Args:
+            url (str): The URL, or a path on this machine.
+            output_file (str): Where to put the file when it is complete.
+            pooch (Any): Not used.
+
+        Raises:
+            OSError: If the file is missing, or has another size, or the
+                connection breaks too often.
+        """
+        with progress_bar(
+            show=self.progress,
+            total=self.size,
+            desc=f"Fetching {url.rsplit('/', 1)[-1]}",
+            unit="B",
+            unit_scale=True,
+        ) as bar:
+            if is_url(url):
+                self._receive_all(url, bar)
+            else:
+                shutil.copyfile(url, self.partial)
+        if self._received() != self.size:
+            self._refuse(f"{self._received()} bytes")
+        self.partial.replace(output_file)
+
+    def _receive_all(self, url: str, bar: Any) -> None:
+        """Receive the bytes that are missing, in several attempts."""
+        from requests import exceptions
+
+        broken = (
+            exceptions.ChunkedEncodingError,
+            exceptions.ConnectionError,
+            exceptions.Timeout,
+        )
+        failures, problem = 0, "the connection was closed"
+        while (before := self._received()) < self.size:
+            if failures == _FAILURES:
+                raise OSError(
+                    f"{problem}, after {before / 1e6:.1f} of "
+                    f"{self.size / 1e6:.1f} MB. Try again: it continues there"
+                )
+            if failures:
+                time.sleep(_PAUSE * 2 ** (failures - 1))
+            bar.update(before - bar.n)
+            try:
+                self._receive(url, before, bar)
+            except broken as error:
+                problem = str(error)
+            failures = 0 if self._received() > before else failures + 1
+
+    def _receive(self, url: str, start: int, bar: Any) -> None:
+        """Append the bytes from `start` on to the partial file.
+
+        A server that can't continue sends all of them.
+        """
+        import requests
+
+        # The bytes are counted as they are stored, not as compressed.
+        headers = {"Accept-Encoding": "identity"}
+        if start:
+            headers["Range"] = f"bytes={start}-"
+        with requests.get(
+            url, headers=headers, timeout=_TIMEOUT, stream=True
+        ) as response:
+            if response.status_code == requests.codes.range_not_satisfiable:
+                self._refuse("fewer bytes")
+            response.raise_for_status()
+            continues = response.status_code == requests.codes.partial
+            self.resumed |= continues
+            sent = response.headers.get("Content-Length", "")
+            if sent.isdigit() and int(sent) + start * continues != self.size:
+                self._refuse(f"{int(sent) + start * continues} bytes")
+            if not continues:
+                bar.update(-bar.n)
+            with self.partial.open("ab" if continues else "wb") as stream:
+                for chunk in response.iter_content(_CHUNK):
+                    stream.write(chunk)
+                    bar.update(len(chunk))
+                    if stream.tell() > self.size:
+                        self._refuse("more bytes")
+
+    def _received(self) -> int:
+        """Return the number of bytes received so far."""
+        return self.partial.stat().st_size if self.partial.exists() else 0
+
+    def _refuse(self, met: str) -> NoReturn:
+        """Raise for a file of another size, and forget its bytes."""
+        self.partial.unlink(missing_ok=True)
+        raise OSError(f"it has {met}, but {self.size} in the registry")

@@ -1,0 +1,281 @@
+"""The registry: a JSON file that lists published weights.
+
+It is a file or a URL, given by the environment variable
+`SYNTHESIZER_EMULATOR_REGISTRY`. Whoever publishes weights writes it with
+`synthesizer-emulator card`.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Self
+from urllib.parse import urljoin, urlsplit
+
+from synthesizer.exceptions import GridError, InconsistentArguments
+
+from synthesizer_emulator.files.locks import exclusive
+from synthesizer_emulator.files.schema import parse_json, typed
+from synthesizer_emulator.files.writing import write_whole
+from synthesizer_emulator.validation import nearest
+from synthesizer_emulator.weights.provenance import to_json
+from synthesizer_emulator.weights.summary import WeightsSummary
+
+VARIABLE = "SYNTHESIZER_EMULATOR_REGISTRY"
+
+_FORMAT = 1
+
+# Names become file names: no separators, and nothing hidden.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.,+=_-]{0,199}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+# The largest size of a registry, bytes, and how long to wait for it, s.
+_LARGEST = 20_000_000
+_TIMEOUT = 10.0
+
+# How long to wait for another process that writes the same registry, s.
+_PATIENCE = 10.0
+
+
+@dataclass(frozen=True)
+class Release:
+    """Published weights.
+
+    Attributes:
+        name (str): The name under which the weights are loaded.
+        release (str): The name of the release, such as `1.0`.
+        url (str): Where the file is: a URL, or one relative to the registry.
+        size (int): The size of the file, bytes.
+        sha256 (str): The SHA-256 of the file, in hex.
+        contents (WeightsSummary): The source, axes and errors.
+    """
+
+    name: str
+    release: str
+    url: str
+    size: int
+    sha256: str
+    contents: WeightsSummary
+
+    def __post_init__(self) -> None:
+        """Raise a ValueError if an entry is invalid."""
+        for entry in ("name", "release"):
+            value = getattr(self, entry)
+            if not _NAME.fullmatch(value):
+                raise ValueError(
+                    f"'{entry}' must be letters, digits and any of .,+=_- "
+                    f"after the first, got {value!r}"
+                )
+        if not _SHA256.fullmatch(self.sha256):
+            raise ValueError(
+                f"'sha256' of '{self.name}' must be 64 hexadecimal digits, "
+                f"got {self.sha256!r}"
+            )
+        if self.size < 1:
+            raise ValueError(
+                f"'size' of '{self.name}' must be positive, got {self.size}"
+            )
+        scheme = urlsplit(self.url).scheme
+        if scheme not in ("", "http", "https") or not self.url:
+            raise ValueError(
+                f"'url' of '{self.name}' must be relative, or begin with "
+                f"http:// or https://, got {self.url!r}"
+            )
+
+
+@dataclass(frozen=True)
+class _File:
+    """The contents of the file of a registry."""
+
+    format: int
+    weights: tuple[Release, ...] = field(default_factory=tuple)
+
+    def __post_init__(self) -> None:
+        """Raise a ValueError for a newer format, or a repeated release."""
+        if self.format != _FORMAT:
+            raise ValueError(
+                f"it has format {self.format}, and this version reads "
+                f"{_FORMAT}: pip install -U synthesizer-emulator"
+            )
+        known = [(entry.name, entry.release) for entry in self.weights]
+        for entry in known:
+            if known.count(entry) > 1:
+                raise ValueError(
+                    f"it lists the release {entry[1]} of '{entry[0]}' twice"
+                )
+
+
+@dataclass(frozen=True)
+class Registry:
+    """The published weights of a registry.
+
+    Attributes:
+        source (str): The path or URL of the registry.
+        releases (tuple of Release): The weights, the latest release of each
+            name last.
+    """
+
+    source: str
+    releases: tuple[Release, ...]
+
+    @classmethod
+    def read(cls, source: str | Path | None = None) -> Self:
+        """Read a registry.
+
+        Args:
+            source (str/Path): A file or a URL; by default the environment
+                variable `SYNTHESIZER_EMULATOR_REGISTRY`.
+
+        Raises:
+            GridError: If there is no registry, or it is damaged.
+            OSError: If it can't be reached.
+        """
+        source = str(source or os.environ.get(VARIABLE, ""))
+        if not source:
+            raise GridError(
+                "There is no registry of published weights: set "
+                f"{VARIABLE} to the file or the URL of one, or pass "
+                "--registry (registry=)."
+            )
+        contents = _download(source) if is_url(source) else _load(source)
+        try:
+            listed = typed(_File, parse_json(contents), "it")
+        except (TypeError, ValueError, RecursionError) as error:
+            raise GridError(
+                f"'{source}' is not a registry of weights: {error}. "
+                "`synthesizer-emulator card FILE --registry REGISTRY` writes "
+                "one."
+            ) from error
+        return cls(source, listed.weights)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the weights, sorted."""
+        return tuple(sorted({entry.name for entry in self.releases}))
+
+    def find(self, name: str, release: str | None = None) -> Release:
+        """Return a release of weights.
+
+        Args:
+            name (str): The name of the weights.
+            release (str): The release; by default the last in the registry.
+
+        Raises:
+            GridError: If there are no such weights.
+        """
+        named = [entry for entry in self.releases if entry.name == name]
+        if not named:
+            raise GridError(
+                f"The registry '{self.source}' has no weights '{name}'."
+                f"{nearest(name, self.names, 3)} It has: "
+                f"{', '.join(self.names) or 'none'}."
+            )
+        found = [e for e in named if release in (None, e.release)]
+        if not found:
+            raise GridError(
+                f"The registry '{self.source}' has no release {release} of "
+                f"'{name}'; it has: {', '.join(e.release for e in named)}."
+            )
+        return found[-1]
+
+    def location(self, release: Release) -> str:
+        """Return the URL of a release, or its path if it is on this machine.
+
+        The files of a registry on a server are on servers too.
+        """
+        if is_url(self.source) or is_url(release.url):
+            return urljoin(self.source, release.url)
+        return str(Path(self.source).parent / release.url)
+
+
+def has_registry() -> bool:
+    """Return whether the environment names a registry."""
+    return bool(os.environ.get(VARIABLE))
+
+
+def published_names() -> tuple[str, ...]:
+    """Return the names in the registry, for a hint: none if that fails."""
+    try:
+        return Registry.read().names if has_registry() else ()
+    except (GridError, OSError):
+        return ()
+
+
+def is_url(source: str) -> bool:
+    """Return whether a source is a URL and not a path."""
+    return urlsplit(source).scheme in ("http", "https")
+
+
+def add_release(path: Path, release: Release) -> None:
+    """Add a release to the file of a registry, which is made if missing.
+
+    Args:
+        path (Path): The file.
+        release (Release): The release; it becomes the latest of its name.
+
+    Raises:
+        GridError: If the file is not a registry.
+        InconsistentArguments: If the registry has the same release with
+            other contents.
+        OSError: If the file can't be written.
+    """
+    with exclusive(path, _PATIENCE):
+        known = Registry.read(path).releases if path.exists() else ()
+        others = tuple(
+            entry
+            for entry in known
+            if (entry.name, entry.release) != (release.name, release.release)
+        )
+        for entry in known:
+            if entry not in others and entry.sha256 != release.sha256:
+                raise InconsistentArguments(
+                    f"'{path}' has a release {release.release} of "
+                    f"'{release.name}' with other contents: pass another "
+                    "--release, since others may have fetched this one."
+                )
+        listed = _File(_FORMAT, (*others, release))
+        write_whole(path, f"{to_json(asdict(listed), 1)}\n".encode())
+
+
+def _load(source: str) -> bytes:
+    """Read the file of a registry."""
+    path = Path(source)
+    if not path.is_file():
+        raise GridError(
+            f"No registry at '{source}': give the file or the URL of one."
+        )
+    return path.read_bytes()
+
+
+def _download(url: str) -> bytes:
+    """Download a registry; raise an OSError if that fails."""
+    import requests
+
+    with (
+        _reported(url),
+        requests.get(url, timeout=_TIMEOUT, stream=True) as response,
+    ):
+        response.raise_for_status()
+        contents = b""
+        for chunk in response.iter_content(2**16):
+            contents += chunk
+            if len(contents) > _LARGEST:
+                raise GridError(
+                    f"'{url}' is not a registry of weights: it is larger "
+                    f"than {_LARGEST / 1e6:.0f} MB."
+                )
+        return contents
+
+
+@contextmanager
+def _reported(url: str) -> Iterator[None]:
+    """Convert the errors of a download to one that names the registry."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            f"The registry '{url}' can't be read: {error}. Is there a "
+            f"network, and is {VARIABLE} right?"
+        ) from error
