@@ -309,7 +309,7 @@ def find_weights(
     searched = ", ".join(
         f"'{weights_path(folder / name)}'" for folder in folders(grid_dir)
     )
-    published = published_names()
+    source, published = native or f"{name}.hdf5", published_names()
     hint = (
         " The registry has them."
         if path.name in published
@@ -317,7 +317,7 @@ def find_weights(
     )
     raise GridError(
         f"No weights for the grid '{name}': looked for {searched}.{hint} "
-        f"Build them with `synthesizer-emulator build {native or f'{name}.hdf5'}`, or fetch "
+        f"Build them with `synthesizer-emulator build {source}`, or fetch "
         f"published ones with `synthesizer-emulator fetch {path.name}` "
         "(fetch=True), or pass weights=. `synthesizer-emulator list` shows "
         "what there is. The package ships with weights, loaded without "
