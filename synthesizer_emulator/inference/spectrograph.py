@@ -17,6 +17,9 @@ that it is exact also if the Gaussian is narrower than a pixel (Cappellari
 pixels first, which the transform then undoes. Where $s$ differs between the
 pixels of the data, a few values of $s$ are convolved, and interpolated with
 Chebyshev polynomials in $\ln s$.
+
+The rotation and the macroturbulence of stars multiply the transform by those
+of their profiles (`galaxies.velocity_profiles`).
 """
 
 from dataclasses import dataclass, field
@@ -32,9 +35,13 @@ from numpy.typing import NDArray
 from scipy.fft import next_fast_len
 from scipy.ndimage import maximum_filter1d, minimum_filter1d
 from synthesizer.exceptions import InconsistentArguments
-from unyt import unyt_array
+from unyt import unyt_array, unyt_quantity
 
 from synthesizer_emulator.galaxies.matrices import dot
+from synthesizer_emulator.galaxies.velocity_profiles import (
+    macroturbulence,
+    rotation,
+)
 from synthesizer_emulator.inference.spectrum import (
     LIGHT,
     ORIGIN,
@@ -52,6 +59,9 @@ _SAMPLING = 0.4
 # of the cubic spline in pixels (0.27 to this power is 4e-10).
 _REACH = 6.0
 _MARGIN = 16
+
+# The reach of macroturbulence in its velocity (1e-9 of a Gaussian).
+_TURBULENT_REACH = 4.5
 
 # The largest error of a Fourier mode from the interpolation in variance.
 _TOLERANCE = 1e-5
@@ -100,6 +110,8 @@ class Spectrograph:
         redshifts (tuple of float): The lowest and the highest redshift.
         dispersions (tuple of float): The lowest and the highest velocity
             dispersion, km/s.
+        vsini_max (float): The highest rotational velocity, km/s.
+        vmac_max (float): The highest macroturbulent velocity, km/s.
 
     Examples:
         >>> import jax
@@ -135,6 +147,8 @@ class Spectrograph:
     covered: tuple[float, float] = field(metadata={"static": True})
     redshifts: tuple[float, float] = field(metadata={"static": True})
     dispersions: tuple[float, float] = field(metadata={"static": True})
+    vsini_max: float = field(metadata={"static": True})
+    vmac_max: float = field(metadata={"static": True})
 
     @classmethod
     def from_spectrum(
@@ -144,6 +158,8 @@ class Spectrograph:
         resolution: ArrayLike | unyt_array | None,
         redshifts: tuple[float, float],
         dispersions: tuple[float, float] | unyt_array = (0.0, 1000.0),
+        vsini_max: float | unyt_quantity = 0.0,
+        vmac_max: float | unyt_quantity = 0.0,
     ) -> "Spectrograph":
         """Prepare the models of an observed spectrum.
 
@@ -156,9 +172,13 @@ class Spectrograph:
             resolution (float/unyt_array): The resolution of the models, in
                 the forms of `Spectrum.from_fluxes`; a number or (nlam,).
                 None for models that are not broadened at all.
-            redshifts (tuple of float): The lowest and the highest redshift.
+            redshifts (tuple of float): The lowest and the highest redshift,
+                negative for stars that approach.
             dispersions (tuple of float): The lowest and the highest velocity
                 dispersion; km/s if without units.
+            vsini_max (float): The highest rotational velocity of `fluxes`;
+                km/s if without units.
+            vmac_max (float): The highest macroturbulent velocity, likewise.
 
         Raises:
             InconsistentArguments: If ranges are not ascending; if pixels lie
@@ -174,17 +194,17 @@ class Spectrograph:
                 f"{lam[np.argmin(np.diff(lam))]:g} Angstrom. Remove "
                 "duplicates, e.g. with numpy.unique."
             )
-        redshifts = _range("redshifts", redshifts, PURE)
+        redshifts = _range("redshifts", redshifts, PURE, lowest=-0.5)
         dispersions = _range("dispersions", dispersions, "km/s")
+        fastest, _ = _range("vsini_max", [vsini_max] * 2, "km/s")
+        wildest, _ = _range("vmac_max", [vmac_max] * 2, "km/s")
         used = np.asarray(spectrum.is_used)
         x_data = np.log(np.asarray(spectrum.lam, np.float64)[used] / ORIGIN)
         ends = np.array([x_data.min(), x_data.max()])
         ends -= np.log1p(redshifts)[::-1]
         _check_covered(ends, lam, redshifts)
         x = np.log(lam / ORIGIN)
-        variance = np.zeros(len(lam))
-        if resolution is not None:
-            variance = resolution_variance("resolution", resolution, lam)
+        variance = resolution_variance("resolution", resolution, lam)
         data = np.asarray(spectrum.variance, np.float64)[used]
         narrowest, widest = (sigma**2 / LIGHT**2 for sigma in dispersions)
         differences = _differences(x_data, data, x, variance, redshifts)
@@ -193,6 +213,7 @@ class Spectrograph:
         high = max(float(differences[1].max()), low)
         step, even = _step(x, ends, low + narrowest)
         margin = _REACH * np.sqrt(high + widest) + _MARGIN * step
+        margin += (fastest + _TURBULENT_REACH * wildest) / LIGHT
         start = ends[0] - margin
         if even:
             # Let the pixels be those of the grid.
@@ -229,6 +250,8 @@ class Spectrograph:
             ),
             redshifts=redshifts,
             dispersions=dispersions,
+            vsini_max=fastest,
+            vmac_max=wildest,
         )
 
     def fluxes(
@@ -237,6 +260,8 @@ class Spectrograph:
         fnu: Float[ArrayLike, " nlam"],
         redshift: ArrayLike,
         sigma_v: ArrayLike,
+        vsini: ArrayLike | None = None,
+        vmac: ArrayLike | None = None,
     ) -> Float[Array, " n"]:
         """Return the flux densities of one galaxy at the observed pixels.
 
@@ -247,12 +272,16 @@ class Spectrograph:
                 1 + z, (nlam,).
             redshift (float): The redshift.
             sigma_v (float): The velocity dispersion, km/s.
+            vsini (float): The projected rotational velocity of a star, km/s
+                (see `galaxies.velocity_profiles.rotation`); by default none.
+            vmac (float): The macroturbulent velocity of a star, km/s (see
+                `galaxies.velocity_profiles.macroturbulence`); by default
+                none.
 
         Returns:
             Array: The flux densities, nJy, (n,). They are NaN at pixels
                 beyond all that are used or of another resolution, and
-                everywhere if the redshift or the velocity dispersion is out
-                of its range.
+                everywhere if the redshift or a velocity is out of its range.
         """
         fnu = jnp.asarray(fnu, float)
         redshift = jnp.asarray(redshift, float)
@@ -272,9 +301,11 @@ class Spectrograph:
             (difference, self._rounded_differences),
             (redshift, self.redshifts),
             (sigma_v, self.dispersions),
+            (_velocity(vsini), (0.0, self.vsini_max)),
+            (_velocity(vmac), (0.0, self.vmac_max)),
         ):
             valid &= (value >= lowest) & (value <= highest)
-        splines = self._splines(fnu, moved)
+        splines = self._splines(fnu, moved, vsini, vmac)
         near = splines[:, pixel[:, None] + np.arange(-1, 3)[None]]
         values = (near * _cubic(part)[None]).sum(axis=2)
         difference = jnp.clip(difference, *self.differences)
@@ -300,7 +331,13 @@ class Spectrograph:
         """
         return jnp.log((variance + moved) / self.step**2 + _SMALLEST)
 
-    def _splines(self, fnu: Array, moved: Array) -> Array:
+    def _splines(
+        self,
+        fnu: Array,
+        moved: Array,
+        vsini: ArrayLike | None,
+        vmac: ArrayLike | None,
+    ) -> Array:
         """Return coefficients of cubic splines (n_nodes, n_even).
 
         There is one spline for each Chebyshev polynomial in ln variance.
@@ -314,6 +351,11 @@ class Spectrograph:
         damping = jnp.asarray(0.5 * omega**2, float)
         damped = jnp.exp(-damping[None] * variances[:, None])
         modes = jnp.fft.rfft(even) * self.transfer
+        per_velocity = jnp.asarray(omega / (LIGHT * self.step), float)
+        if vsini is not None:
+            modes = modes * rotation(per_velocity * vsini)
+        if vmac is not None:
+            modes = modes * macroturbulence(per_velocity * vmac)
         return jnp.fft.irfft(
             modes[None] * dot(self.transform, damped), len(even)
         )
@@ -333,6 +375,11 @@ class Spectrograph:
         return jnp.stack(polynomials)
 
 
+def _velocity(velocity: ArrayLike | None) -> Array:
+    """Return a velocity as an array, zero if there is none."""
+    return jnp.asarray(0.0 if velocity is None else velocity, float)
+
+
 def _cubic(part: Array) -> Array:
     """Return the weights of a cubic B-spline at four pixels, (n, 4).
 
@@ -345,17 +392,20 @@ def _cubic(part: Array) -> Array:
     return jnp.stack([outer[0], *inner, outer[1]], axis=1)
 
 
-def _range(name: str, values: object, units: str) -> tuple[float, float]:
+def _range(
+    name: str, values: object, units: str, lowest: float = 0.0
+) -> tuple[float, float]:
     """Return the ends of a range as plain numbers; raise if it is none."""
     ends = np.asarray(in_units(name, values, units), np.float64)
     if (
         ends.shape != (2,)
         or not np.isfinite(ends).all()
-        or not 0.0 <= ends[0] <= ends[1]
+        or not lowest <= ends[0] <= ends[1]
     ):
+        least = "not negative" if lowest == 0.0 else f"at least {lowest:g}"
         raise InconsistentArguments(
             f"{name} must be a lowest and a highest value, both finite and "
-            f"not negative, got {values}."
+            f"{least}, got {values}."
         )
     return float(ends[0]), float(ends[1])
 

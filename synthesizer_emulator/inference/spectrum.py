@@ -114,7 +114,7 @@ class Spectrum(Described):
         lam: unyt_array,
         fluxes: unyt_array,
         errors: unyt_array,
-        resolution: ArrayLike | unyt_array,
+        resolution: ArrayLike | unyt_array | None,
         mask: NDArray[np.bool_] | None = None,
         calibration_degree: int | None = None,
         calibration_width: ArrayLike = 0.1,
@@ -140,7 +140,8 @@ class Spectrum(Described):
                 units of wavelength or velocity; a number or (n,). It
                 includes the width of a pixel, as it does if measured from
                 lines in the pixels themselves. If yours does not, add the
-                width of a pixel over the root of 12 in quadrature.
+                width of a pixel over the root of 12 in quadrature. None if
+                it is negligible.
             mask (np.ndarray of bool): Whether to use each pixel, as in
                 Prospector and pPXF, (n,); all by default.
             calibration_degree (int): The degree of the polynomial; no
@@ -417,7 +418,7 @@ class Spectrum(Described):
 
 def resolution_variance(
     name: str,
-    resolution: ArrayLike | unyt_array,
+    resolution: ArrayLike | unyt_array | None,
     lam: NDArray[np.float64],
     used: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float64]:
@@ -426,7 +427,8 @@ def resolution_variance(
     Args:
         name (str): The name of the argument, for messages.
         resolution (float/unyt_array): The resolution, in the forms of
-            `Spectrum.from_fluxes`; a number or (n,).
+            `Spectrum.from_fluxes`; a number or (n,). None is a variance of
+            zero.
         lam (np.ndarray of float): The wavelengths, Angstrom, (n,).
         used (np.ndarray of bool): Whether each pixel is used, (n,); all by
             default.
@@ -441,6 +443,8 @@ def resolution_variance(
         InconsistentArguments: If it is not positive and finite, or of another
             shape.
     """
+    if resolution is None:
+        return np.zeros(len(lam))
     forms = {
         PURE: lambda power: 1.0 / (_FWHM * power),
         "angstrom": lambda sigma: sigma / lam,
