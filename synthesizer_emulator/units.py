@@ -82,6 +82,19 @@ def parse_quantity(text: str) -> unyt_quantity:
     return unyt_quantity(float(match[1]), parse_unit(match[2]))
 
 
+def parse_value(text: str) -> float | unyt_quantity:
+    """Parse a number, with its unit if it has one.
+
+    Args:
+        text (str): The number, as in `0.02`, or a quantity, as in `5 Gyr`.
+
+    Raises:
+        InconsistentArguments: If the string is neither.
+    """
+    value = parse_quantity(text)
+    return float(value) if value.units == dimensionless else value
+
+
 @lru_cache(maxsize=256)
 def _parsed(text: str) -> Unit:
     """Parse a unit, with a cache."""

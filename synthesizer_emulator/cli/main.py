@@ -26,6 +26,7 @@ from synthesizer_emulator.cli.inspecting import (
     list_grids,
 )
 from synthesizer_emulator.cli.libraries import library, merge
+from synthesizer_emulator.cli.plotting import plot
 from synthesizer_emulator.cli.publishing import card, fetch
 
 
@@ -104,6 +105,7 @@ for command in (
     library,
     list_grids,
     merge,
+    plot,
     quickstart,
     run,
 ):

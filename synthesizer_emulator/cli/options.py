@@ -174,6 +174,24 @@ def name_and_value(option: str, given: str) -> tuple[str, str]:
     return name, value
 
 
+def two_numbers(option: str, given: str) -> tuple[float, float]:
+    """Split LOW:HIGH, two ascending numbers."""
+    low, _, high = given.partition(":")
+    try:
+        ends = float(low), float(high)
+    except ValueError:
+        ends = (1.0, 0.0)
+    # In this form, comparisons with NaN fail.
+    if not ends[0] < ends[1]:
+        from synthesizer.exceptions import InconsistentArguments
+
+        raise InconsistentArguments(
+            f"{option} must be LOW:HIGH, two ascending numbers, as in "
+            f"4000:7000; got '{given}'."
+        )
+    return ends
+
+
 def _parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
     """Return settings by name; values that are not JSON stay strings."""
     parsed = {}

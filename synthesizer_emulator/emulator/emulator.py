@@ -275,12 +275,9 @@ class Emulator(Described, nnx.Module):
         if not names:
             raise self._missing("spectra", self.spectra)
         if values is None:
-            values = self._middle()
+            values = self.middle()
         point = np.asarray(self._plain(values), np.float64)
-        at = ", ".join(
-            f"{axis} = {value:.4g}{self._unit(axis)}"
-            for axis, value in zip(self.axes, point, strict=True)
-        )
+        at = self.describe_point(point)
         return plot_curves(
             self.lam,
             {n: np.array(self.spectrum(n, point), float) for n in names},
@@ -315,7 +312,14 @@ class Emulator(Described, nnx.Module):
         result = _emitted(emissions[name], x, spread)
         return jnp.where(inside, result, jnp.nan)
 
-    def _middle(self) -> NDArray[np.float64]:
+    def describe_point(self, point: NDArray[np.float64]) -> str:
+        """Return axis values (d,) as text, as in `ages = 1e+07 yr, ...`."""
+        return ", ".join(
+            f"{axis} = {value:.4g}{self._unit(axis)}"
+            for axis, value in zip(self.axes, point, strict=True)
+        )
+
+    def middle(self) -> NDArray[np.float64]:
         """Return the middle of the domain, without nodes at zero, (d,)."""
         domain, second = self.coordinates.domain, self.metadata.second_nodes
         ends = np.array(

@@ -1,0 +1,127 @@
+"""The command that draws one spectrum of an emulator: `plot`."""
+
+from pathlib import Path
+
+import click
+
+from synthesizer_emulator.cli.completing import complete_grids
+from synthesizer_emulator.cli.options import (
+    FILE,
+    grid_dir_option,
+    name_and_value,
+    two_numbers,
+)
+
+
+@click.command()
+@click.argument("grid", metavar="WEIGHTS", shell_complete=complete_grids)
+@click.option(
+    "--at",
+    default="",
+    metavar="NAME=VALUE,...",
+    help="Axis values, such as age=100 Myr,Z=0.01; others are the middle of "
+    "the domain.",
+)
+@click.option(
+    "--spectrum",
+    help="The spectrum; by default `incident`, or the only one.",
+)
+@click.option("--redshift", default=0.0, help="Redshift.")
+@click.option("--rv", default=0.0, help="Radial velocity, km/s.")
+@click.option("--sigma", default=0.0, help="Velocity dispersion, km/s.")
+@click.option(
+    "--vsini", default=0.0, help="Projected rotational velocity, km/s."
+)
+@click.option("--vmac", default=0.0, help="Macroturbulent velocity, km/s.")
+@click.option(
+    "--resolution",
+    help="Resolution of the data: a resolving power (wavelength over full "
+    "width at half maximum), or a standard deviation such as `2 angstrom`.",
+)
+@click.option(
+    "--observed",
+    type=FILE,
+    help="An observed spectrum (text, ECSV or FITS) to draw it over.",
+)
+@click.option(
+    "--lam-lims",
+    metavar="LOW:HIGH",
+    help="Range of observed wavelengths, Angstrom.",
+)
+@click.option(
+    "--out",
+    type=FILE,
+    default=Path("spectrum.png"),
+    show_default=True,
+    help="File of the figure, PNG or PDF.",
+)
+@grid_dir_option
+def plot(
+    grid: str,
+    at: str,
+    spectrum: str | None,
+    redshift: float,
+    rv: float,
+    sigma: float,
+    vsini: float,
+    vmac: float,
+    resolution: str | None,
+    observed: Path | None,
+    lam_lims: str | None,
+    out: Path,
+    grid_dir: Path | None,
+) -> None:
+    """Draw a spectrum of WEIGHTS, broadened, alone or over data.
+
+    WEIGHTS is a name, or the path of a grid or of its weights. Over data, the
+    spectrum is scaled by least squares, and a panel shows the residuals.
+    """
+    import numpy as np
+
+    from synthesizer_emulator.explore.upload import read_observed
+    from synthesizer_emulator.files.writing import replacing
+    from synthesizer_emulator.grid.loading import find_weights
+    from synthesizer_emulator.inference.model_spectrum import (
+        Motions,
+        compare_with,
+        model_spectrum,
+        point_at,
+    )
+    from synthesizer_emulator.inference.plots.model import (
+        plot_comparison,
+        plot_model,
+    )
+    from synthesizer_emulator.units import parse_value
+    from synthesizer_emulator.weights.file import read_weights
+
+    emulator = read_weights(find_weights(grid, grid_dir)[0]).emulator
+    named = (name_and_value("--at", part) for part in at.split(",") if part)
+    point = point_at(emulator, {k.strip(): parse_value(v) for k, v in named})
+    data = None
+    if observed is not None:
+        data = read_observed(observed.name, observed.read_bytes())
+        if data.note:
+            click.echo(f"{data.name}: {data.note}.", err=True)
+    low, high = (
+        two_numbers("--lam-lims", lam_lims) if lam_lims else (0.0, np.inf)
+    )
+    model = model_spectrum(
+        emulator,
+        point,
+        spectrum,
+        Motions(redshift, rv, sigma, vsini, vmac),
+        None if resolution is None else parse_value(resolution),
+        None if data is None else data.lam,
+        (low, high),
+    )
+    if data is None:
+        figure = plot_model(model)
+    else:
+        kept = (data.lam >= low) & (data.lam <= high)
+        comparison = compare_with(model, data.fnu[kept], data.error[kept])
+        # A note says that units were assumed; the scale is free anyway.
+        figure = plot_comparison(model, comparison, "" if data.note else "nJy")
+    kind = out.suffix[1:] or "png"
+    with replacing(out) as scratch:
+        figure.savefig(scratch, format=kind, dpi=150)
+    click.echo(out)
