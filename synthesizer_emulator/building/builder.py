@@ -63,6 +63,7 @@ from synthesizer_emulator.gridfile.places import (
 from synthesizer_emulator.gridfile.samples import is_sample_file
 from synthesizer_emulator.progress import say, stage
 from synthesizer_emulator.records import current_versions
+from synthesizer_emulator.sources.dsps import is_ssp_file, write_grid
 from synthesizer_emulator.wavelengths import selection
 from synthesizer_emulator.weights.file import (
     SUFFIX,
@@ -103,7 +104,8 @@ def build(
     Args:
         grid (str/Path): The path of a grid or of a file of scattered
             samples (see `gridfile.samples`), or a name in Synthesizer's
-            grid folder. Several files of samples are joined.
+            grid folder. Several files of samples are joined. A file of DSPS
+            is first converted to a grid, in the folder of the weights.
         grid_dir (str/Path): Another folder in which to look up names.
         out (str/Path): The weights file to write, or its folder; by default
             `<grid_name>.emulator.hdf5` next to the grid.
@@ -153,9 +155,10 @@ def build(
     config = get_training(chosen, training)
     if isinstance(spectra, str):
         spectra = [spectra]
-    paths = [grid] if isinstance(grid, str | Path) else list(grid)
+    given = [grid] if isinstance(grid, str | Path) else list(grid)
+    paths = [find_grid(path, grid_dir) for path in given]
     source = open_source(
-        [find_grid(path, grid_dir) for path in paths],
+        [_converted(path, out, progress) for path in paths],
         spectra=None if spectra is None else tuple(spectra),
         axes=axes,
         latin_hypercube=latin_hypercube,
@@ -396,6 +399,19 @@ def _finite(emulated: NDArray, emission: str) -> NDArray:
             "another --architecture may work."
         )
     return emulated
+
+
+def _converted(path: Path, out: str | Path | None, progress: bool) -> Path:
+    """Return a file, or the grid that it is converted to if DSPS wrote it.
+
+    The grid is written to the folder of the weights.
+    """
+    if not is_ssp_file(path):
+        return path
+    folder = path.parent if out is None else Path(out)
+    grid = write_grid(path, folder if folder.is_dir() else folder.parent)
+    say(f"'{path.name}' of DSPS as a Synthesizer grid: {grid}", progress)
+    return grid
 
 
 def _target(path: Path, out: str | Path | None) -> Path:

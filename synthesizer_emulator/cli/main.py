@@ -15,6 +15,7 @@ from synthesizer_emulator import __version__
 from synthesizer_emulator.cli.building import build, quickstart
 from synthesizer_emulator.cli.completing import grids_folder
 from synthesizer_emulator.cli.evaluating import evaluate, generalise, hold_out
+from synthesizer_emulator.cli.exchanging import dsps, export
 from synthesizer_emulator.cli.exploring import explore
 from synthesizer_emulator.cli.fitting import fit
 from synthesizer_emulator.cli.grids import bc03, run
@@ -95,8 +96,10 @@ for command in (
     card,
     check,
     compare,
+    dsps,
     evaluate,
     explore,
+    export,
     fetch,
     fit,
     generalise,

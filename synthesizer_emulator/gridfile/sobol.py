@@ -69,7 +69,7 @@ _AXES = {
 # Attributes that describe the file and not the gas.
 _BOOKKEEPING = ("n_samples", "n_valid_samples", "n_wavelength", "spec_names")
 
-_IONS = {"HI": 13.6 * eV, "HeII": 54.4 * eV}
+IONS = {"HI": 13.6 * eV, "HeII": 54.4 * eV}
 
 
 @dataclass(frozen=True)
@@ -158,10 +158,8 @@ def _photon_rates(
                 f"'{name}' of '{path.name}' must have one row for each of "
                 f"the {len(valid)} runs, got shape {sed.lnu.shape}. {REMEDY}"
             )
-    rates = {
-        ion: _photon_rate(stellar, energy) for ion, energy in _IONS.items()
-    }
-    own = _photon_rate(cloudy, _IONS["HI"])
+    rates = {ion: photon_rate(stellar, energy) for ion, energy in IONS.items()}
+    own = photon_rate(cloudy, IONS["HI"])
     rows = np.flatnonzero(valid & (own > 0) & (rates["HI"] > 0))
     if not len(rows):
         raise GridError(
@@ -173,7 +171,7 @@ def _photon_rates(
     return logs, rows, rates["HI"][rows] / own[rows]
 
 
-def _photon_rate(sed: Sed, energy: Any) -> NDArray[np.float64]:
+def photon_rate(sed: Sed, energy: Any) -> NDArray[np.float64]:
     """Return the rates of photons above an energy, in 1/s, (m,)."""
     rate = sed.calculate_ionising_photon_production_rate(energy)
     return np.asarray(rate.to_value("1/s"))

@@ -1,0 +1,117 @@
+"""Commands that exchange grids with other packages: `dsps` and `export`."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import click
+
+from synthesizer_emulator.cli.completing import complete_grids
+from synthesizer_emulator.cli.options import (
+    FILE,
+    FOLDER,
+    grid_dir_option,
+    name_and_value,
+)
+
+_Number = TypeVar("_Number", int, float)
+
+
+@click.command()
+@click.argument("file", type=FILE)
+@click.option(
+    "--out", type=FOLDER, required=True, help="Folder to write the grid to."
+)
+@click.option("--name", help="Name of the grid.  [default: that of FILE]")
+@click.option(
+    "--spectrum",
+    default="incident",
+    show_default=True,
+    help="Name of the spectra in the grid.",
+)
+def dsps(file: Path, out: Path, name: str | None, spectrum: str) -> None:
+    """Convert FILE of DSPS (SSP templates) to a Synthesizer grid.
+
+    `build FILE` does the same before it trains.
+    """
+    from synthesizer_emulator.sources.dsps import write_grid
+
+    out.mkdir(parents=True, exist_ok=True)
+    click.echo(write_grid(file, out, name, spectrum))
+
+
+@click.command()
+@click.argument("grid", shell_complete=complete_grids)
+@click.option("--out", type=FILE, required=True, help="File to write.")
+@grid_dir_option
+@click.option(
+    "--spectrum",
+    "spectra",
+    multiple=True,
+    default=["incident"],
+    show_default=True,
+    help="A spectrum to export; several are added up.",
+)
+@click.option(
+    "--fix",
+    multiple=True,
+    metavar="AXIS=VALUE",
+    help="The value of an axis besides age and metallicity, such as "
+    "ionisation_parameters=0.01.",
+)
+@click.option(
+    "--refine",
+    multiple=True,
+    metavar="AXIS=N",
+    help="Divide each interval of an axis into N, by the emulator.",
+)
+@click.option(
+    "--native",
+    is_flag=True,
+    help="Export the native grid, not its emulator.",
+)
+def export(
+    grid: str,
+    out: Path,
+    grid_dir: Path | None,
+    spectra: tuple[str, ...],
+    fix: tuple[str, ...],
+    refine: tuple[str, ...],
+    native: bool,
+) -> None:
+    """Write GRID in the format of DSPS: `dsps.load_ssp_templates(fn=OUT)`.
+
+    GRID is a name, or the path of a grid or of its weights. Emission lines
+    of the spectra are written too.
+    """
+    from synthesizer.grid import Grid
+
+    from synthesizer_emulator.grid.emulated_grid import EmulatedGrid
+    from synthesizer_emulator.grid.export import export_to_dsps
+    from synthesizer_emulator.gridfile.places import find_grid
+
+    if native:
+        if refine:
+            raise click.UsageError("--refine needs the emulator: no --native.")
+        path = find_grid(grid, grid_dir)
+        opened = Grid(path.name, grid_dir=str(path.parent))
+    else:
+        parts = dict(name_and_value("--refine", entry) for entry in refine)
+        opened = EmulatedGrid(
+            grid,
+            grid_dir=grid_dir,
+            refine={axis: _number(int, n) for axis, n in parts.items()},
+        )
+    fixed = dict(name_and_value("--fix", entry) for entry in fix)
+    values = {axis: _number(float, value) for axis, value in fixed.items()}
+    click.echo(export_to_dsps(opened, out, spectra, values))
+
+
+def _number(kind: Callable[[str], _Number], value: str) -> _Number:
+    """Return the number of an option."""
+    try:
+        return kind(value)
+    except ValueError:
+        raise click.UsageError(
+            f"'{value}' must be {'a whole ' if kind is int else 'a '}number."
+        ) from None
