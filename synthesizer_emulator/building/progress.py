@@ -24,13 +24,14 @@ class BuildMonitor:
     """A `Monitor` with a progress bar, which saves checkpoints at intervals.
 
     It monitors one training of an emission; `stage` returns the monitor of
-    another. `place` is written before its name, such as `3 of 7, `.
+    another. Without a checkpoint it saves nothing. `place` is written before
+    its name, such as `3 of 7, `.
     """
 
     def __init__(
         self,
         emission: str,
-        checkpoint: Checkpoint,
+        checkpoint: Checkpoint | None,
         epochs: int,
         show: bool,
         training: str = "",
@@ -58,6 +59,8 @@ class BuildMonitor:
 
     def resume(self, template: Any) -> tuple[Any, LossHistory] | None:
         """Return the saved state and losses of this training, if any."""
+        if self._checkpoint is None:
+            return None
         saved = self._checkpoint.restore(
             self._emission, self._training, template
         )
@@ -82,6 +85,8 @@ class BuildMonitor:
             training=f"{history.training[-1]:.2e}",
             validation=f"{history.validation[-1]:.2e}",
         )
+        if self._checkpoint is None:
+            return
         if time.monotonic() - self._saved > SAVE_EVERY:
             self._checkpoint.save_training(
                 self._emission, self._training, state, history

@@ -1,0 +1,14 @@
+from .cleaning import Cleaning as Cleaning
+from .cleaning import clean as clean
+from .conditions import DEFAULT_CONDITIONS as DEFAULT_CONDITIONS
+from .conditions import MEASURED as MEASURED
+from .flows import FLOWS as FLOWS
+from .flows import FlowConfig as FlowConfig
+from .galaxies import GalaxyStars as GalaxyStars
+from .galaxies import read_galaxies as read_galaxies
+from .galaxies import write_galaxies as write_galaxies
+from .populations import AnalyticGalaxy as AnalyticGalaxy
+from .star_flow import StarFlow as StarFlow
+from .training import StarTraining as StarTraining
+from .variables import DEFAULT_VARIABLES as DEFAULT_VARIABLES
+from .variables import VARIABLES as VARIABLES

@@ -1,0 +1,472 @@
+"""`StarFlow`: the distribution of the stars of galaxies, given properties."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import paramax
+from astropy.cosmology import Planck18
+from astropy.units import Gyr
+from flowjax.distributions import Transformed
+from jax import Array
+from numpy.typing import NDArray
+from synthesizer.exceptions import InconsistentArguments
+from synthesizer.particle import Galaxy, Stars
+
+from synthesizer_emulator.building.checkpoint import Checkpoint
+from synthesizer_emulator.building.progress import BuildMonitor
+from synthesizer_emulator.digests import digest
+from synthesizer_emulator.progress import say
+from synthesizer_emulator.records import current_versions
+from synthesizer_emulator.stars.cleaning import (
+    Cleaning,
+    CleaningReport,
+    clean,
+)
+from synthesizer_emulator.stars.conditions import (
+    DEFAULT_CONDITIONS,
+    MEASURED,
+    Conditions,
+    measure,
+)
+from synthesizer_emulator.stars.file import (
+    Description,
+    read_flow,
+    write_flow,
+)
+from synthesizer_emulator.stars.flows import FlowConfig, build_flow
+from synthesizer_emulator.stars.galaxies import GalaxyStars, as_stars
+from synthesizer_emulator.stars.particles import make_stars
+from synthesizer_emulator.stars.training import (
+    Samples,
+    StarTraining,
+    split_galaxies,
+    train_flow,
+)
+from synthesizer_emulator.stars.transforms import StarTransform
+from synthesizer_emulator.stars.variables import (
+    DEFAULT_VARIABLES,
+    NEEDED,
+    VARIABLES,
+)
+from synthesizer_emulator.units import in_units
+from synthesizer_emulator.validation import (
+    check_names,
+    check_number,
+    check_whole,
+)
+
+# The numbers of stars evaluated at once; only two functions are compiled.
+_FEW, _MANY = 1024, 16384
+
+_LARGEST_SEED = 2**63 - 1
+
+
+@dataclass(frozen=True, eq=False)
+class StarFlow:
+    """A trained flow: stars of a galaxy, given some of its properties.
+
+    Made by `StarFlow.fit`, or read from a file by `StarFlow.read`.
+
+    Attributes:
+        about (Description): The settings, the scalings and the training.
+        flow (Transformed): The flow of scaled stars, of flowjax.
+    """
+
+    about: Description
+    flow: Transformed
+
+    def __repr__(self) -> str:
+        about = self.about
+        return (
+            f"StarFlow of {', '.join(self.variables)}\n"
+            f"    given {', '.join(about.conditions.names)};\n"
+            f"    {about.config.kind}, {about.config.layers} layers, trained "
+            f"on {about.cleaning.kept:,} stars of {about.galaxies:,} "
+            f"galaxies for {len(about.history.epoch)} epochs."
+        )
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The variables of the stars."""
+        return self.about.transform.variables
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """The properties of a galaxy that the flow needs."""
+        return self.about.conditions.names
+
+    @classmethod
+    def fit(
+        cls,
+        galaxies: Iterable[Any],
+        *,
+        conditions: Sequence[str] = DEFAULT_CONDITIONS,
+        variables: Sequence[str] = DEFAULT_VARIABLES,
+        cleaning: Cleaning | None = Cleaning(),  # noqa: B008
+        flow: FlowConfig | str = "spline",
+        training: StarTraining | None = None,
+        cosmo: Any = Planck18,
+        checkpoint: str | Path | None = None,
+        progress: bool = True,
+    ) -> "StarFlow":
+        """Train a flow on galaxies.
+
+        Args:
+            galaxies (iterable): Galaxies of Synthesizer with star particles
+                (`particle.Galaxy`), or `GalaxyStars`.
+            conditions (list of str): The properties of a galaxy on which its
+                stars depend: names of `MEASURED`, or of properties or
+                attributes of the galaxies.
+            variables (list of str): The variables of a star: names of
+                `VARIABLES`, or of other attributes of the stars.
+            cleaning (Cleaning): How galaxies are centred, turned and cut;
+                None to take them as they are.
+            flow (FlowConfig/str): The settings of the flow, or a key of
+                `FLOWS`.
+            training (StarTraining): The settings of the training.
+            cosmo (Cosmology): The cosmology of the galaxies, for the age of
+                the universe.
+            checkpoint (str/Path): A file from which an interrupted training
+                resumes with the same arguments; deleted at the end.
+            progress (bool): Whether to show the progress.
+
+        Returns:
+            StarFlow: The flow.
+
+        Raises:
+            InconsistentArguments: If an argument is invalid, or too few
+                galaxies or stars are left.
+            MissingAttribute: If the galaxies lack a variable.
+        """
+        conditions = check_names("conditions", conditions)
+        variables = _check_variables(variables)
+        config = FlowConfig(flow) if isinstance(flow, str) else flow
+        training = training or StarTraining()
+        taken = as_stars(
+            galaxies,
+            [name for name in variables if name not in VARIABLES],
+            [name for name in conditions if name not in MEASURED],
+            cosmo,
+        )
+        if not taken:
+            raise InconsistentArguments("There must be at least one galaxy.")
+        n = sum(map(len, taken))
+        report = CleaningReport(n, n, {}, ())
+        if cleaning is not None:
+            taken, report = clean(taken, cleaning)
+            say(str(report), progress)
+        given = np.array([[*measure(g, conditions).values()] for g in taken])
+        scaling = Conditions.from_values(conditions, given)
+        transform = StarTransform.from_galaxies(variables, taken)
+        scaled = scaling.scaled(given)
+        fitted, held_out = _samples(taken, transform, scaled, training)
+        saved = None
+        if checkpoint is not None:
+            settings = (config, training, transform, scaling)
+            saved = Checkpoint.open(
+                Path(checkpoint), digest(*settings, current_versions())
+            )
+        trained, history = train_flow(
+            build_flow(
+                config,
+                len(variables),
+                len(conditions),
+                jax.random.key(training.seed),
+            ),
+            fitted,
+            held_out,
+            training,
+            BuildMonitor("stars", saved, training.epochs, progress),
+        )
+        if saved is not None:
+            saved.remove()
+        redshifts = [g.redshift for g in taken]
+        universe_ages = [g.universe_age for g in taken]
+        about = Description(
+            config=config,
+            training=training,
+            transform=transform,
+            conditions=scaling,
+            redshifts=(min(redshifts), max(redshifts)),
+            universe_ages=(min(universe_ages), max(universe_ages)),
+            history=history,
+            cleaning=report,
+            galaxies=len(taken),
+            versions=current_versions(),
+        )
+        return cls(about, trained)
+
+    @classmethod
+    def read(cls, path: str | Path) -> "StarFlow":
+        """Read a flow from a file.
+
+        Args:
+            path (str/Path): The file.
+
+        Returns:
+            StarFlow: The flow.
+
+        Raises:
+            GridError: If the file is missing, damaged, or not of a flow.
+        """
+        return cls(*read_flow(path))
+
+    def write(self, path: str | Path) -> None:
+        """Write the flow to a file, whole or not at all.
+
+        Args:
+            path (str/Path): The file, `*.hdf5`.
+
+        Raises:
+            InconsistentArguments: If the name does not end in `.hdf5`.
+            OSError: If the file can't be written.
+        """
+        write_flow(path, self.about, self.flow)
+
+    def sample(
+        self,
+        conditions: Mapping[str, Any],
+        n: int,
+        key: Any,
+        *,
+        redshift: float | None = None,
+        cosmo: Any = Planck18,
+        grid: Any = None,
+        smoothing_lengths: bool = False,
+    ) -> Stars:
+        """Draw the stars of a galaxy.
+
+        Args:
+            conditions (Mapping): The properties of the galaxy by name, in
+                any order. Without `stellar_mass` among those of the flow, it
+                is needed too: the initial masses add up to it.
+            n (int): The number of stars.
+            key (int/Array): A seed, or a random key of JAX.
+            redshift (float): The redshift; by default that of the training
+                set.
+            cosmo (Cosmology): The cosmology, if the redshift is another.
+            grid (Grid): A grid, for the current masses of the stars; without
+                one they have none.
+            smoothing_lengths (bool): Whether to give the stars smoothing
+                lengths, which images with a kernel need.
+
+        Returns:
+            Stars: The particles, in the frame of the cleaned galaxies.
+
+        Raises:
+            InconsistentArguments: If a condition is missing or invalid, or
+                the redshift is unknown.
+        """
+        check_whole("n", n, 1)
+        values = self.about.conditions.require(conditions)
+        self.about.conditions.warn_if_outside(values)
+        mass = self._stellar_mass(conditions)
+        redshift, universe_age = self._epoch(redshift, cosmo)
+        scaled = self.about.conditions.scaled(values)
+        points = self._draw(np.broadcast_to(scaled, (n, len(scaled))), key)
+        columns = self.about.transform.inverse(points, universe_age)
+        return make_stars(columns, mass, redshift, grid, smoothing_lengths)
+
+    def sample_galaxies(
+        self,
+        catalogue: Mapping[str, Any],
+        n: int,
+        key: Any,
+        **options: Any,
+    ) -> list[Galaxy]:
+        """Draw the stars of each galaxy of a catalogue.
+
+        Args:
+            catalogue (Mapping): The conditions by name, an array of one value
+                for each galaxy; a table of astropy has them too.
+            n (int): The number of stars of each galaxy.
+            key (int/Array): A seed, or a random key of JAX.
+            **options (dict): The other arguments of `sample`.
+
+        Returns:
+            list of Galaxy: The galaxies, with stars.
+
+        Raises:
+            InconsistentArguments: As `sample`, or if lengths differ.
+        """
+        names = list(getattr(catalogue, "colnames", catalogue))
+        columns = {name: catalogue[name] for name in names}
+        lengths = {len(np.atleast_1d(c)) for c in columns.values()}
+        if len(lengths) != 1:
+            raise InconsistentArguments(
+                "The columns of a catalogue must be of one length, got "
+                f"{', '.join(map(str, sorted(lengths)))}."
+            )
+        keys = jax.random.split(_as_key(key), lengths.pop())
+        galaxies = []
+        for i, own in enumerate(keys):
+            given = {name: column[i] for name, column in columns.items()}
+            stars = self.sample(given, n, own, **options)
+            galaxies.append(
+                Galaxy(
+                    name=str(i),
+                    stars=stars,
+                    redshift=stars.redshift,
+                    centre=stars.centre,
+                )
+            )
+        return galaxies
+
+    def log_prob(
+        self, stars: Any, conditions: Mapping[str, Any]
+    ) -> NDArray[np.float64]:
+        """Return the logarithm of the density of stars.
+
+        Args:
+            stars (Stars/Galaxy/GalaxyStars): The stars of a galaxy, centred
+                and turned as the training set was.
+            conditions (Mapping): The properties of the galaxy by name.
+
+        Returns:
+            np.ndarray of float: The natural logarithm of the probability
+                density of each star in its variables (positions in kpc, ages
+                in Gyr, velocities in km/s, and masses in units of the mean
+                mass of these stars), (n,).
+
+        Raises:
+            InconsistentArguments: If a condition is missing or invalid.
+            MissingAttribute: If the stars lack a variable.
+        """
+        if isinstance(stars, Stars):
+            stars = Galaxy(stars=stars, redshift=stars.redshift)
+        extra = [name for name in self.variables if name not in VARIABLES]
+        (taken,) = as_stars([stars], extra)
+        values = self.about.conditions.require(conditions)
+        points, log_determinant = self.about.transform.forward(taken)
+        scaled = self.about.conditions.scaled(values)
+        given = np.broadcast_to(scaled, (len(points), len(scaled)))
+        log_density = _in_chunks(_log_density, self.flow, points, given)
+        return log_density.astype(np.float64) + log_determinant
+
+    def _draw(self, scaled: NDArray, key: Any) -> NDArray[np.float64]:
+        """Draw scaled stars with scaled conditions (n, k)."""
+        noise = jax.random.normal(
+            _as_key(key), (len(scaled), len(self.variables)), jnp.float32
+        )
+        return _in_chunks(_transport, self.flow, np.asarray(noise), scaled)
+
+    def _stellar_mass(self, conditions: Mapping[str, Any]) -> float:
+        """Return the stellar mass of a galaxy to draw, Msun."""
+        if "stellar_mass" not in conditions:
+            raise InconsistentArguments(
+                "The conditions must also have the stellar_mass, to which the "
+                "initial masses of the stars add up."
+            )
+        mass = in_units("stellar_mass", conditions["stellar_mass"], "Msun")
+        check_number("stellar_mass", float(mass), 0.0, open_ends=True)
+        return float(mass)
+
+    def _epoch(
+        self, redshift: float | None, cosmo: Any
+    ) -> tuple[float, float]:
+        """Return the redshift and the age of the universe then, Gyr."""
+        (low, high), (age, latest) = (
+            self.about.redshifts,
+            self.about.universe_ages,
+        )
+        if redshift is None or (low == high == redshift and age == latest):
+            if low != high or age != latest:
+                raise InconsistentArguments(
+                    "The galaxies of the training set have redshifts from "
+                    f"{low:g} to {high:g}: give the redshift of the stars to "
+                    "draw."
+                )
+            return low, age
+        check_number("redshift", redshift, 0.0)
+        return redshift, float(cosmo.age(redshift).to_value(Gyr))
+
+
+def _check_variables(given: object) -> tuple[str, ...]:
+    """Return the names of variables; raise if one is missing or repeated."""
+    names = check_names("variables", given)
+    lacking = [name for name in NEEDED if name not in names]
+    if lacking or len(set(names)) < len(names):
+        raise InconsistentArguments(
+            f"variables must have {' and '.join(NEEDED)}, and each name once; "
+            f"got {', '.join(names)}."
+        )
+    return names
+
+
+def _samples(
+    galaxies: Sequence[GalaxyStars],
+    transform: StarTransform,
+    scaled: NDArray[np.float64],
+    training: StarTraining,
+) -> tuple[Samples, Samples]:
+    """Return scaled stars and conditions for training and validation.
+
+    Galaxies that validate are not trained on; of a single galaxy, some of its
+    stars are not.
+    """
+    points = [transform.forward(g)[0].astype(np.float32) for g in galaxies]
+    given = [
+        np.tile(row.astype(np.float32), (len(p), 1))
+        for row, p in zip(scaled, points, strict=True)
+    ]
+    if len(galaxies) > 1:
+        parts = split_galaxies(len(galaxies), training)
+        sets = [
+            (
+                np.concatenate([points[i] for i in part]),
+                np.concatenate([given[i] for i in part]),
+            )
+            for part in parts
+        ]
+    else:
+        parts = split_galaxies(len(points[0]), training)
+        sets = [(points[0][part], given[0][part]) for part in parts]
+    return sets[0], sets[1]
+
+
+def _in_chunks(
+    function: Callable[[Transformed, Array, Array], Array],
+    flow: Transformed,
+    points: NDArray,
+    given: NDArray,
+) -> NDArray:
+    """Evaluate a function of scaled stars and conditions, a chunk at a time.
+
+    The last chunk is filled up, so that only two shapes are compiled.
+    """
+    n = len(points)
+    size = _FEW if n <= _FEW else _MANY
+    results = []
+    for start in range(0, n, size):
+        rows = np.arange(start, start + size) % n
+        chunk = [jnp.asarray(a[rows], jnp.float32) for a in (points, given)]
+        result = np.asarray(function(flow, *chunk))
+        results.append(result[: min(size, n - start)])
+    return np.concatenate(results)
+
+
+@eqx.filter_jit
+def _log_density(flow: Transformed, points: Array, given: Array) -> Array:
+    """Return the logarithm of the density of scaled stars."""
+    return flow.log_prob(points, given)
+
+
+@eqx.filter_jit
+def _transport(flow: Transformed, noise: Array, given: Array) -> Array:
+    """Map points of a normal distribution to scaled stars."""
+    bijection = paramax.unwrap(flow).bijection
+    return jax.vmap(bijection.transform)(noise, given)
+
+
+def _as_key(key: Any) -> Array:
+    """Return a random key, from a seed or as it is."""
+    if isinstance(key, jax.Array):
+        return key
+    check_whole("key", key, 0, _LARGEST_SEED)
+    return jax.random.key(int(key))

@@ -1,0 +1,593 @@
+"""Flows of the stars of galaxies, against closed forms and Synthesizer."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from astropy.cosmology import Planck18
+from scipy.stats import beta, lognorm, t, uniform
+from synthesizer.exceptions import (
+    GridError,
+    InconsistentArguments,
+    MissingAttribute,
+)
+from synthesizer.particle import Galaxy, Stars
+from unyt import Gyr, Mpc, Msun, km, kpc, s
+
+pytest.importorskip("flowjax", reason="needs the extra 'stars'")
+
+from synthesizer_emulator.stars import (
+    FLOWS,
+    AnalyticGalaxy,
+    Cleaning,
+    FlowConfig,
+    GalaxyStars,
+    StarFlow,
+    StarTraining,
+    clean,
+    read_galaxies,
+    write_galaxies,
+)
+from synthesizer_emulator.stars.conditions import (
+    Conditions,
+    measure,
+)
+from synthesizer_emulator.stars.flows import build_flow
+from synthesizer_emulator.stars.populations import (
+    UNIVERSE_AGE,
+)
+from synthesizer_emulator.stars.splines import Spline
+from synthesizer_emulator.stars.transforms import StarTransform
+
+EXACT = ("stellar_mass", "bulge_fraction", "disc_age")
+QUICK = {
+    "conditions": EXACT,
+    "cleaning": None,
+    "flow": FlowConfig(layers=3, width=24, depth=1),
+    "training": StarTraining(epochs=12, batch_size=256, learning_rate=1e-2),
+    "progress": False,
+}
+GALAXY = AnalyticGalaxy(2e10, 0.3, 0.45)
+
+
+def exact(galaxy):
+    """Return the parameters of an analytic galaxy."""
+    return {name: getattr(galaxy, name) for name in EXACT}
+
+
+@pytest.fixture(scope="module")
+def sample():
+    """Return 40 analytic galaxies and some of their stars."""
+    rng = np.random.default_rng(0)
+    galaxies = AnalyticGalaxy.draw_many(40, rng)
+    return galaxies, [g.draw(250, rng) for g in galaxies]
+
+
+@pytest.fixture(scope="module")
+def flow(sample):
+    """Return a flow that knows a little."""
+    return StarFlow.fit(sample[1], **QUICK)
+
+
+# The analytic population.
+
+
+def test_the_density_of_analytic_galaxies_is_normalised():
+    rng = np.random.default_rng(1)
+    n = 400_000
+    # A proposal that covers the galaxy.
+    proposal = {
+        "x": t(2.0, scale=2.5),
+        "y": t(2.0, scale=2.5),
+        "z": t(2.0, scale=0.4),
+        "age": uniform(0.0, UNIVERSE_AGE),
+        "metallicity": lognorm(0.9, scale=0.02),
+        "initial_mass": lognorm(0.25),
+    }
+    columns = {k: d.rvs(n, random_state=rng) for k, d in proposal.items()}
+    log_proposal = sum(d.logpdf(columns[k]) for k, d in proposal.items())
+    # The density is in units of the mean mass, so that the mean must be 1.
+    mean = columns["initial_mass"].mean()
+    columns["initial_mass"] /= mean
+    stars = GalaxyStars(columns, universe_age=UNIVERSE_AGE)
+    log_weights = GALAXY.log_density(stars) - log_proposal - np.log(mean)
+    weights = np.exp(log_weights)
+    error = weights.std() / np.sqrt(n)
+    assert error < 0.02
+    assert weights.mean() == pytest.approx(1.0, abs=4 * error)
+
+
+def test_draws_of_analytic_galaxies_have_their_density():
+    """The mean of p_b / p_a over draws of a is 1 only if they have p_a."""
+    rng = np.random.default_rng(2)
+    stars = GALAXY.draw(100_000, rng)
+    for other in (
+        AnalyticGalaxy(1.9e10, 0.3, 0.45),
+        AnalyticGalaxy(2e10, 0.2, 0.45),
+        AnalyticGalaxy(2e10, 0.3, 0.47),
+    ):
+        ratio = np.exp(other.log_density(stars) - GALAXY.log_density(stars))
+        error = ratio.std() / np.sqrt(len(stars))
+        assert error < 0.01
+        assert ratio.mean() == pytest.approx(1.0, abs=4 * error)
+    assert stars.masses.sum() == pytest.approx(2e10, rel=0.005)
+    # The ages are a mixture of two beta distributions.
+    ages = stars.columns["age"] / UNIVERSE_AGE
+    below = 0.3 * beta(9.6, 2.4).cdf(0.5) + 0.7 * beta(2.25, 2.75).cdf(0.5)
+    assert (ages < 0.5).mean() == pytest.approx(below, abs=0.006)
+    # Half of the light of an exponential disc is within 1.678 scale lengths.
+    disc = AnalyticGalaxy(2e10, 0.0, 0.45).draw(100_000, rng)
+    radius = np.hypot(disc.columns["x"], disc.columns["y"])
+    length = GALAXY.scale_length * (1.3 - 0.6 * disc.columns["age"] / 13.8)
+    assert np.median(radius / length) == pytest.approx(1.678, abs=0.02)
+
+
+def test_analytic_galaxies_refuse_impossible_parameters():
+    with pytest.raises(
+        InconsistentArguments, match=r"bulge_fraction must be .*0 to 1"
+    ):
+        AnalyticGalaxy(1e10, 1.2, 0.5)
+
+
+# Transforms and flows.
+
+
+def wide_stars(n=60, seed=3):
+    """Return stars with all kinds of variables."""
+    rng = np.random.default_rng(seed)
+    return GalaxyStars(
+        {
+            "x": rng.normal(0, 5, n),
+            "y": rng.normal(0, 5, n),
+            "z": rng.normal(0, 1, n),
+            "vx": rng.normal(0, 100, n),
+            "vy": rng.normal(0, 100, n),
+            "age": rng.uniform(0.1, 13.5, n),
+            "metallicity": rng.lognormal(-4, 1, n),
+            "initial_mass": rng.lognormal(10, 0.3, n),
+            "fe_h": rng.normal(-0.5, 0.3, n),
+        },
+        universe_age=13.8,
+    )
+
+
+def test_transforms_invert_and_their_jacobians_are_exact():
+    stars = wide_stars()
+    transform = StarTransform.from_galaxies(tuple(stars.columns), [stars])
+    values, log_determinant = transform.forward(stars)
+    assert np.allclose(values.mean(axis=0), 0, atol=1e-9)
+    assert np.allclose(values.std(axis=0), 1)
+    columns = transform.inverse(values, 13.8)
+    own = {**stars.columns, "initial_mass": stars.relative_masses}
+    for name in own:
+        assert np.allclose(columns[name], own[name], rtol=1e-9), name
+    # Finite differences of the inverse, of all variables at once.
+    step = 1e-5
+    jacobian = np.empty((len(stars), len(own), len(own)))
+    for i in range(len(own)):
+        up, down = values.copy(), values.copy()
+        up[:, i] += step
+        down[:, i] -= step
+        after, before = (transform.inverse(v, 13.8) for v in (up, down))
+        for j, name in enumerate(own):
+            jacobian[:, j, i] = (after[name] - before[name]) / (2 * step)
+    expected = -np.linalg.slogdet(jacobian)[1]
+    assert np.allclose(log_determinant, expected, atol=1e-5)
+
+
+def test_any_point_is_a_possible_star():
+    stars = wide_stars()
+    transform = StarTransform.from_galaxies(tuple(stars.columns), [stars])
+    points = np.random.default_rng(4).normal(0, 8, (1000, len(stars.columns)))
+    columns = transform.inverse(points, 5.0)
+    assert all(np.isfinite(c).all() for c in columns.values())
+    assert columns["metallicity"].min() > 0
+    assert columns["initial_mass"].min() > 0
+    assert 0 < columns["age"].min() <= columns["age"].max() <= 5.0
+
+
+def test_a_variable_of_one_value_is_refused():
+    stars = wide_stars().with_columns({"initial_mass": np.ones(60)})
+    with pytest.raises(
+        InconsistentArguments,
+        match=r"'initial_mass' has the single value 1 .* equal masses",
+    ):
+        StarTransform.from_galaxies(("age", "initial_mass"), [stars])
+
+
+def test_splines_invert_in_single_precision():
+    rng = np.random.default_rng(5)
+    widths, heights, slopes = (
+        jnp.asarray(rng.normal(0, 4, (300, k)), jnp.float32)
+        for k in (10, 10, 9)
+    )
+    x = jnp.asarray(rng.normal(0, 1.7, (300, 200)), jnp.float32)
+
+    def spline(*parameters):
+        spline = Spline(10, 3.0)
+        for name, value in zip(
+            ("widths", "heights", "slopes"), parameters, strict=True
+        ):
+            object.__setattr__(spline, name, value)
+        return spline
+
+    @jax.jit
+    @jax.vmap
+    def there_and_back(w, h, d, x):
+        own = spline(w, h, d)
+        y, log_slope = jax.vmap(own.transform_and_log_det)(x)
+        back, log_back = jax.vmap(own.inverse_and_log_det)(y)
+        slope = jax.vmap(jax.grad(lambda p: own.transform_and_log_det(p)[0]))(
+            x
+        )
+        return y, log_slope, back, log_back, slope
+
+    y, log_slope, back, log_back, slope = there_and_back(
+        widths, heights, slopes, x
+    )
+    assert np.isfinite(log_back).all()
+    outside = np.abs(x) >= 3
+    assert (y[outside] == x[outside]).all()
+    wrong = np.abs(np.exp(log_slope) / slope - 1) > 1e-2
+    # At the knots of the steepest bins, the slope jumps.
+    assert wrong.mean() < 1e-3
+    # Where the slope is small, many points share one result; no point is
+    # taken for one of another bin.
+    moved = np.abs(back - x)
+    assert np.quantile(moved * np.minimum(slope, 1.0), 0.999) < 1e-5
+    assert moved.max() < 0.1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "mixing"),
+    [*((kind, "permutation") for kind in FLOWS), ("spline", "linear")],
+)
+def test_flows_are_distributions(kind, mixing):
+    """They invert, with the determinants of their Jacobians."""
+    config = FlowConfig(kind, layers=2, width=4, depth=1, mixing=mixing)
+    # The masks of flowjax are made with implicit broadcasting.
+    with jax.numpy_rank_promotion("allow"):
+        flow = build_flow(config, 3, 2, jax.random.key(1))
+    rng = np.random.default_rng(6)
+    given, points = (
+        jnp.asarray(rng.normal(0, 1, (5, k)), jnp.float32) for k in (2, 3)
+    )
+
+    @jax.jit
+    def mapped(points, given):
+        bijection = unwrap(flow).bijection
+
+        def to_noise(point, given):
+            noise, log_determinant = bijection.inverse_and_log_det(
+                point, given
+            )
+            return noise, (noise, log_determinant)
+
+        jacobian, found = jax.vmap(jax.jacfwd(to_noise, has_aux=True))(
+            points, given
+        )
+        back = jax.vmap(bijection.transform)(found[0], given)
+        return jacobian, *found, back
+
+    jacobian, noise, log_determinant, back = mapped(points, given)
+    expected = np.linalg.slogdet(jacobian)[1]
+    assert np.allclose(log_determinant, expected, atol=1e-4)
+    assert np.allclose(back, points, atol=1e-3)
+    # The points have moved.
+    assert np.abs(noise - points).max() > 0.01
+
+
+def unwrap(flow):
+    """Return a flow without the wrappers of its parameters."""
+    import paramax
+
+    return paramax.unwrap(flow)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"kind": "splines"}, r"kind must be one of .* Did you mean 'spline'"),
+        ({"layers": 0}, "layers must be a whole number of at least 1"),
+        ({"bound": -1.0}, "bound must be a number"),
+    ],
+)
+def test_flows_refuse_invalid_settings(settings, message):
+    with pytest.raises(InconsistentArguments, match=message):
+        FlowConfig(**settings)
+
+
+# Galaxies in.
+
+
+def synthesizer_galaxy(stars, centre=(0.0, 0.0, 0.0), **options):
+    """Return a galaxy of Synthesizer with the stars of an analytic one."""
+    columns = stars.columns
+    return Galaxy(
+        name="one",
+        redshift=0.5,
+        centre=np.array(centre) * kpc,
+        stars=Stars(
+            initial_masses=columns["initial_mass"] * Msun,
+            ages=(columns["age"] * 0.6) * Gyr,
+            metallicities=columns["metallicity"].copy(),
+            coordinates=(stars.positions + centre) * kpc,
+            redshift=0.5,
+            **options,
+        ),
+    )
+
+
+def test_galaxies_of_synthesizer_are_taken_with_their_units(sample):
+    own = sample[1][0]
+    velocities = np.random.default_rng(7).normal(size=(len(own), 3))
+    galaxy = synthesizer_galaxy(
+        own, (30.0, 20.0, 10.0), velocities=velocities * km / s
+    )
+    galaxy.spin = 0.7
+    taken = GalaxyStars.from_galaxy(galaxy, properties=["spin"])
+    assert np.allclose(taken.positions, own.positions, atol=1e-3)
+    assert np.allclose(taken.columns["age"], own.columns["age"] * 0.6)
+    assert np.allclose(taken.masses, own.masses)
+    assert np.allclose(taken.velocities, velocities)
+    assert taken.properties == {"spin": 0.7}
+    assert taken.universe_age == pytest.approx(Planck18.age(0.5).value)
+    with pytest.raises(MissingAttribute, match=r"galaxy must have .*'size'"):
+        GalaxyStars.from_galaxy(galaxy, properties=["size"])
+    with pytest.raises(InconsistentArguments, match=r"particle gal.*got int"):
+        GalaxyStars.from_galaxy(3)
+
+
+def test_the_file_of_galaxies_keeps_them(sample, tmp_path):
+    path = tmp_path / "galaxies.hdf5"
+    write_galaxies(path, sample[1][:3])
+    read = read_galaxies(path)
+    for own, other in zip(sample[1][:3], read, strict=True):
+        assert other.properties == own.properties
+        assert other.universe_age == own.universe_age
+        for name, values in own.columns.items():
+            assert np.array_equal(other.columns[name], values)
+    import h5py
+
+    with h5py.File(path, "a") as hdf:
+        hdf["stars/age"].attrs["Units"] = "Myr"
+        hdf["galaxies/n_stars"][0] = 9
+    with pytest.raises(GridError, match=r"n_stars' adds up to 509, but .*750"):
+        read_galaxies(path)
+    with h5py.File(path, "a") as hdf:
+        hdf["galaxies/n_stars"][0] = 250
+    age = read_galaxies(path)[0].columns["age"]
+    assert np.allclose(age * 1e3, sample[1][0].columns["age"])
+
+
+@pytest.mark.parametrize("align", ["inertia", "angular_momentum"])
+def test_cleaning_finds_the_frame_of_a_disc(align):
+    rng = np.random.default_rng(8)
+    stars = AnalyticGalaxy(2e10, 0.0, 0.4).draw(3000, rng)
+    rotating = np.cross([0, 0, 200.0], stars.positions) / 5.0
+    turn = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+    turn *= np.sign(np.linalg.det(turn))
+    shift, drift = np.array([40.0, -7.0, 12.0]), np.array([300.0, 0.0, -90.0])
+    positions = stars.positions @ turn.T + shift
+    velocities = rotating @ turn.T + drift
+    moved = stars.with_columns(
+        {
+            **dict(zip("xyz", positions.T, strict=True)),
+            **dict(zip(("vx", "vy", "vz"), velocities.T, strict=True)),
+        }
+    )
+    (found,), report = clean([moved], Cleaning(align=align))
+    assert report.cut["beyond the radius"] == 30
+    # The original heights, but for the mean of the stars in the centre.
+    radii = np.linalg.norm(stars.positions, axis=1)
+    kept = np.sort(np.argsort(radii)[: len(found)])
+    heights = np.abs(stars.columns["z"][kept])
+    found_heights = np.abs(found.columns["z"])
+    assert np.median(found_heights) == pytest.approx(
+        np.median(heights), rel=0.1
+    )
+    spin = np.cross(found.positions, found.velocities).mean(axis=0)
+    assert abs(spin[2]) > 0.999 * np.linalg.norm(spin)
+    if align == "angular_momentum":
+        assert spin[2] > 0
+
+
+def test_cleaning_reports_what_it_cuts(sample):
+    stars = sample[1][0]
+    age, metallicity = (
+        stars.columns[k].copy() for k in ("age", "metallicity")
+    )
+    age[:3] = 20.0
+    metallicity[3:8] = 1e-5
+    bad = stars.with_columns({"age": age, "metallicity": metallicity})
+    few = stars.select(np.arange(20))
+    kept, report = clean([bad, few], Cleaning(radius_quantile=1.0))
+    assert len(kept) == 1
+    assert len(kept[0]) == 242
+    assert report.cut["older than the universe or not born"] == 3
+    assert report.cut["below the floor of metallicity"] == 5
+    assert "242 of 270 stars are kept" in str(report)
+    assert "1 galaxies left out for too few stars: 1" in str(report)
+    with pytest.raises(InconsistentArguments, match="No galaxy has 100"):
+        clean([few])
+    with pytest.raises(InconsistentArguments, match="needs velocities"):
+        clean([stars], Cleaning(align="angular_momentum"))
+
+
+def test_conditions_are_measured(sample):
+    stars = sample[1][0]
+    found = measure(
+        stars, ["stellar_mass", "median_age", "age_p10", "disc_age"]
+    )
+    age = stars.columns["age"]
+    assert found["stellar_mass"] == stars.masses.sum()
+    assert (age < found["median_age"]).mean() == 0.5
+    assert (age < found["age_p10"]).mean() == pytest.approx(0.1)
+    assert found["disc_age"] == sample[0][0].disc_age
+    with pytest.raises(
+        InconsistentArguments, match=r"no property 'discage'.*mean 'disc_age'"
+    ):
+        measure(stars, ["discage"])
+
+
+def test_conditions_are_scaled_by_name():
+    values = np.array([[1e9, 0.1], [1e10, 0.2], [1e11, 0.3]])
+    conditions = Conditions.from_values(("stellar_mass", "spin"), values)
+    assert conditions.logged == (True, False)
+    scaled = conditions.scaled(values)
+    assert np.allclose(scaled.mean(axis=0), 0)
+    assert np.allclose(scaled[:, 0], scaled[:, 1])
+    assert np.array_equal(
+        conditions.require({"spin": 0.2, "stellar_mass": 1e10 * Msun}),
+        [1e10, 0.2],
+    )
+    with pytest.raises(InconsistentArguments, match=r"they lack spin"):
+        conditions.require({"stellar_mass": 1e10})
+    with pytest.raises(InconsistentArguments, match="must be positive"):
+        conditions.require({"stellar_mass": 0.0, "spin": 0.2})
+    with pytest.warns(match=r"stellar_mass = 1e\+12 is outside"):
+        conditions.warn_if_outside(np.array([1e12, 0.2]))
+
+
+# Flows of galaxies.
+
+
+@pytest.mark.slow
+def test_a_flow_approaches_the_true_density(sample, flow):
+    """Of galaxies that it has not seen."""
+    rng = np.random.default_rng(9)
+    kl = []
+    for galaxy in AnalyticGalaxy.draw_many(10, rng):
+        stars = galaxy.draw(500, rng)
+        found = flow.log_prob(stars, exact(galaxy))
+        kl.append((galaxy.log_density(stars) - found).mean())
+    # The best normal distribution of the transformed stars has 1.0.
+    assert 0.0 < np.mean(kl) < 0.4
+
+
+@pytest.mark.slow
+def test_stars_are_drawn_for_synthesizer(flow, native):
+    given = exact(GALAXY)
+    stars = flow.sample(given, 3000, 1, grid=native)
+    assert isinstance(stars, Stars)
+    assert stars.nstars == 3000
+    assert stars.initial_masses.sum().to_value("Msun") == pytest.approx(2e10)
+    assert stars.ages.max() <= UNIVERSE_AGE * Gyr
+    surviving = stars.calculate_surviving_mass(native).to_value("Msun")
+    assert stars.current_masses.sum().to_value("Msun") == pytest.approx(
+        surviving, rel=1e-4
+    )
+    # In any order, and the same with the same key.
+    again = flow.sample(dict(reversed(given.items())), 3000, jax.random.key(1))
+    assert np.array_equal(again.ages, stars.ages)
+    other = flow.sample(given, 3000, 2)
+    assert not np.array_equal(other.ages, stars.ages)
+    smooth = flow.sample(given, 100, 1, smoothing_lengths=True)
+    assert (smooth.smoothing_lengths > 0 * Mpc).all()
+    # At another redshift, no star is older than the universe was.
+    early = flow.sample(given, 3000, 1, redshift=3.0)
+    assert early.redshift == 3.0
+    assert early.ages.max().to_value("Gyr") <= Planck18.age(3.0).value
+
+
+@pytest.mark.slow
+def test_catalogues_of_galaxies_are_drawn(flow):
+    names = ("stellar_mass", "bulge_fraction", "disc_age")
+    catalogue = dict(
+        zip(names, [[1e10, 3e10], [0.1, 0.5], [0.4, 0.5]], strict=True)
+    )
+    galaxies = flow.sample_galaxies(catalogue, 50, 3)
+    masses = [g.stars.initial_masses.sum().to_value("Msun") for g in galaxies]
+    assert np.allclose(masses, catalogue["stellar_mass"])
+    with pytest.raises(InconsistentArguments, match="one length, got 1, 2"):
+        flow.sample_galaxies({**catalogue, "disc_age": [0.4]}, 50, 3)
+
+
+@pytest.mark.slow
+def test_stars_of_synthesizer_have_the_density_of_their_arrays(flow):
+    own = GALAXY.draw(300, np.random.default_rng(10))
+    galaxy = synthesizer_galaxy(own)
+    taken = GalaxyStars.from_galaxy(galaxy)
+    given = exact(GALAXY)
+    expected = flow.log_prob(taken, given)
+    assert np.allclose(flow.log_prob(galaxy, given), expected)
+    assert np.isfinite(expected).all()
+    # Not only in the number of stars of one compiled chunk.
+    first = flow.log_prob(taken.select(np.arange(300)), given)
+    assert np.array_equal(first, expected)
+
+
+@pytest.mark.slow
+def test_a_file_keeps_a_flow(flow, tmp_path):
+    path = tmp_path / "flow.hdf5"
+    flow.write(path)
+    read = StarFlow.read(path)
+    assert read.about == flow.about
+    own = GALAXY.draw(50, np.random.default_rng(11))
+    given = exact(GALAXY)
+    assert np.array_equal(read.log_prob(own, given), flow.log_prob(own, given))
+    damaged = bytearray(path.read_bytes())
+    damaged[-100] ^= 1
+    path.write_bytes(damaged)
+    with pytest.raises(GridError, match="does not match its checksum"):
+        StarFlow.read(path)
+    with pytest.raises(InconsistentArguments, match=r"must end in \.hdf5"):
+        flow.write(tmp_path / "flow.pkl")
+    write_galaxies(path, [own])
+    with pytest.raises(GridError, match="does not begin with its checksum"):
+        StarFlow.read(path)
+
+
+class Killed(Exception):
+    """What stops a training."""
+
+
+@pytest.mark.slow
+def test_an_interrupted_training_resumes(sample, flow, tmp_path, monkeypatch):
+    from synthesizer_emulator.building.progress import BuildMonitor
+
+    path = tmp_path / "training.hdf5"
+    report = BuildMonitor.report
+    monkeypatch.setattr(
+        "synthesizer_emulator.building.progress.SAVE_EVERY", 0.0
+    )
+
+    def stop(self, history, state):
+        report(self, history, state)
+        if len(history.epoch) == 5:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(BuildMonitor, "report", stop)
+        with pytest.raises(Killed):
+            StarFlow.fit(sample[1], checkpoint=path, **QUICK)
+    assert path.exists()
+    epochs = []
+
+    def count(self, history, state):
+        epochs.append(history.epoch[-1])
+
+    monkeypatch.setattr(BuildMonitor, "report", count)
+    resumed = StarFlow.fit(sample[1], checkpoint=path, **QUICK)
+    assert epochs[0] == 6
+    assert not path.exists()
+    assert resumed.about.history == flow.about.history
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "message"),
+    [
+        ({"variables": ["x", "y"]}, InconsistentArguments, "must have age"),
+        ({"flow": "cubic"}, InconsistentArguments, "kind must be one of"),
+        ({"conditions": []}, InconsistentArguments, "conditions must be"),
+        (
+            {"variables": ["age", "metallicity", "vx"]},
+            MissingAttribute,
+            "no variable 'vx'",
+        ),
+    ],
+)
+def test_fits_refuse_what_they_can_not_learn(sample, options, kind, message):
+    with pytest.raises(kind, match=message):
+        StarFlow.fit(sample[1], **{**QUICK, **options})
