@@ -521,7 +521,10 @@ def test_an_ensemble_is_kept(with_weights, untrained):
     changed = replace(card, architecture_config=config)
     with pytest.raises(InconsistentArguments, match="ensemble of 3, not of 1"):
         weights_to_replace(
-            weights_of_card(weights, changed), card, ["spectra/incident"]
+            weights_of_card(weights, changed),
+            card,
+            ["spectra/incident"],
+            read_weights(weights).header,
         )
 
 

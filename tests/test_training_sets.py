@@ -456,3 +456,23 @@ def test_too_many_nodes_in_all_are_refused(tmp_path):
     axes = {"ages": 200_000, "metallicities": 200_000}
     with pytest.raises(InconsistentArguments, match="x 200000 nodes would"):
         ScatteredSamples.open([path], axes)
+
+
+@pytest.mark.slow
+def test_a_range_of_wavelengths(analytic_grid):
+    options = {**QUICK, "settings": {"components": 4, "hidden": [4]}}
+    options["spectra"] = ["incident"]
+    options["architecture"] = "pca"
+    report = build(analytic_grid, lam_lims=(1000.0, 8000.0), **options)
+    inside = (LAM >= 1000.0) & (LAM <= 8000.0)
+    trained_on = report.provenance.trained_on
+    assert trained_on.startswith("72 nodes, ")
+    assert trained_on.endswith(" Angstrom")
+    grid = EmulatedGrid("analytic", grid_dir=analytic_grid.parent)
+    np.testing.assert_allclose(grid.lam.value, LAM[inside])
+    with pytest.raises(
+        InconsistentArguments, match=f"It has {inside.sum()} wavelengths, not"
+    ):
+        build(analytic_grid, lam_lims=(1000.0, 7000.0), **options)
+    with pytest.raises(InconsistentArguments, match=r"'analytic\.hdf5' must"):
+        build(analytic_grid, lam_lims=(1000.0, 1001.0), **options)

@@ -82,6 +82,7 @@ def build(
     grid_dir: str | Path | None = None,
     out: str | Path | None = None,
     spectra: Iterable[str] | None = None,
+    lam_lims: tuple[float, float] | None = None,
     axes: Mapping[str, NodeChoice] | None = None,
     latin_hypercube: int | None = None,
     architecture: str = DEFAULT_ARCHITECTURE,
@@ -111,6 +112,8 @@ def build(
             `<grid_name>.emulator.hdf5` next to the grid.
         spectra (iterable of str): The spectra to learn; all by default.
             Lines are learned together with nebular spectra.
+        lam_lims (tuple of float): The range of wavelengths of the spectra to
+            learn, Angstrom; all by default.
         axes (Mapping): For scattered samples, the nodes of the grid along
             each parameter: values, a number of nodes, or text (see
             `choose_nodes`).
@@ -160,6 +163,7 @@ def build(
     source = open_source(
         [_converted(path, out, progress) for path in paths],
         spectra=None if spectra is None else tuple(spectra),
+        lam_lims=lam_lims,
         axes=axes,
         latin_hypercube=latin_hypercube,
         seed=config.seed,
@@ -185,7 +189,9 @@ def build(
         old = (
             None
             if overwrite
-            else weights_to_replace(target, provenance, source.emissions)
+            else weights_to_replace(
+                target, provenance, source.emissions, source.header
+            )
         )
         source.check()
         check_storable(
@@ -238,6 +244,7 @@ def open_source(
     paths: Sequence[Path],
     *,
     spectra: tuple[str, ...] | None = None,
+    lam_lims: tuple[float, float] | None = None,
     axes: Mapping[str, NodeChoice] | None = None,
     latin_hypercube: int | None = None,
     seed: int = 0,
@@ -247,6 +254,7 @@ def open_source(
     Args:
         paths (sequence of Path): A grid, or files of scattered samples.
         spectra (tuple of str): The spectra to learn; all by default.
+        lam_lims (tuple of float): As for `build`.
         axes (Mapping): As for `build`.
         latin_hypercube (int): As for `build`.
         seed (int): The seed of the Latin hypercube.
@@ -267,7 +275,7 @@ def open_source(
                 f"'{paths[0].name}' contains scattered samples. Leave out the "
                 "option, or use a grid."
             )
-        return ScatteredSamples.open(paths, axes, spectra)
+        return ScatteredSamples.open(paths, axes, spectra, lam_lims)
     if len(paths) > 1:
         grid = paths[scattered.index(False)]
         raise InconsistentArguments(
@@ -280,7 +288,7 @@ def open_source(
             f"'{paths[0].name}' is a grid with nodes. To evaluate the "
             "emulator at other nodes, use EmulatedGrid(..., axes=...)."
         )
-    grid_nodes = GridNodes.from_grid(paths[0], spectra)
+    grid_nodes = GridNodes.from_grid(paths[0], spectra, lam_lims)
     if latin_hypercube is None:
         return grid_nodes
     return Hypercube(grid_nodes, latin_hypercube, seed)

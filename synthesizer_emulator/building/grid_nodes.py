@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +13,13 @@ from synthesizer_emulator.architectures.training import TrainingConfig
 from synthesizer_emulator.building.learned import (
     check_header,
     check_values,
+    columns_within,
+    describe_columns,
     error_weights,
     learned_emissions,
     learned_header,
     read_learned,
+    within,
 )
 from synthesizer_emulator.digests import file_digest
 from synthesizer_emulator.emulator.scaling import AxisDomain, Coordinates
@@ -31,19 +34,25 @@ class GridNodes:
     """The nodes of a grid file as a training set.
 
     Attributes:
-        path (Path): The grid file.
-        header (GridHeader): The header of the grid.
+        native (NativeGrid): The grid file.
+        header (GridHeader): The header of the grid, with the wavelengths to
+            learn.
         emissions (tuple of str): The paths of the emissions to learn, e.g.
             `spectra/incident` or `lines/luminosity`.
+        columns (slice): These wavelengths in the file.
     """
 
-    path: Path
+    native: NativeGrid
     header: GridHeader
     emissions: tuple[str, ...]
+    columns: slice
 
     @classmethod
     def from_grid(
-        cls, path: Path, spectra: tuple[str, ...] | None = None
+        cls,
+        path: Path,
+        spectra: tuple[str, ...] | None = None,
+        lam_lims: tuple[float, float] | None = None,
     ) -> "GridNodes":
         """Open the nodes of a grid for training.
 
@@ -52,6 +61,8 @@ class GridNodes:
             spectra (tuple of str): The spectra to learn, by their names in
                 the grid; all by default. Lines are learned together with
                 nebular spectra.
+            lam_lims (tuple of float): The range of wavelengths to learn,
+                Angstrom; all by default.
 
         Returns:
             GridNodes: The training set.
@@ -60,11 +71,22 @@ class GridNodes:
             GridError: If the file is not a grid of emission with at least
                 two axes of at least two nodes.
             MissingSpectraType: If the grid lacks one of `spectra`.
+            InconsistentArguments: If fewer than two wavelengths are within
+                the range.
         """
-        header = NativeGrid.open(path).header
+        native = NativeGrid.open(path)
+        header = native.header
         check_header(path, header)
         emissions = learned_emissions(header, spectra, path)
-        return cls(path, learned_header(header, emissions), emissions)
+        header = learned_header(header, emissions)
+        columns = columns_within(header, lam_lims, path)
+        header = replace(header, lam=header.lam[columns])
+        return cls(native, header, emissions, columns)
+
+    @property
+    def path(self) -> Path:
+        """The grid file."""
+        return self.native.path
 
     @property
     def grid_name(self) -> str:
@@ -83,8 +105,9 @@ class GridNodes:
 
     @property
     def description(self) -> str:
-        """The number of nodes."""
-        return f"{math.prod(self.header.shape)} nodes"
+        """The number of nodes, and the range of wavelengths if not all."""
+        cut = describe_columns(self.header, self.columns)
+        return f"{math.prod(self.header.shape)} nodes{cut}"
 
     def read(self, emission: str) -> NDArray[np.float64]:
         """Read one emission at every node and check it.
@@ -132,7 +155,7 @@ class GridNodes:
 
     def _read(self, emission: str) -> NDArray[np.float64]:
         """Read and check an array of the file."""
-        values = NativeGrid(self.path, self.header).read(emission)
+        values = within(self.native.read(emission), emission, self.columns)
         check_values(values, emission, self.path.name, self._node_name)
         return values
 

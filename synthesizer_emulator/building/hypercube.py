@@ -15,7 +15,10 @@ from synthesizer_emulator.architectures.training import (
     TrainingConfig,
 )
 from synthesizer_emulator.building.grid_nodes import GridNodes
-from synthesizer_emulator.building.learned import error_weights
+from synthesizer_emulator.building.learned import (
+    describe_columns,
+    error_weights,
+)
 from synthesizer_emulator.emulator.scaling import AxisDomain, Coordinates
 from synthesizer_emulator.gridfile.header import GridHeader
 from synthesizer_emulator.validation import check_whole
@@ -73,8 +76,9 @@ class Hypercube:
 
     @property
     def description(self) -> str:
-        """The number of samples."""
-        return f"Latin hypercube of {self.size} between the nodes"
+        """The number of samples, and the range of wavelengths if not all."""
+        cut = describe_columns(self.header, self.grid.columns)
+        return f"Latin hypercube of {self.size} between the nodes{cut}"
 
     def check(self) -> None:
         """Read and check all emissions."""

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from synthesizer.exceptions import (
     GridError,
+    InconsistentArguments,
     MissingSpectraType,
 )
 
@@ -108,6 +109,50 @@ def learned_header(header: GridHeader, emissions: Sequence[str]) -> GridHeader:
     """Return the header of a grid, without lines if none are learned."""
     lines = any(emission.startswith(f"{LINES}/") for emission in emissions)
     return header if lines else replace(header, lines=None)
+
+
+def columns_within(
+    header: GridHeader, lam_lims: tuple[float, float] | None, path: Path
+) -> slice:
+    """Return the wavelengths within limits, as a slice.
+
+    Args:
+        header (GridHeader): The header of the grid.
+        lam_lims (tuple of float): The range, Angstrom; None for all.
+        path (Path): The grid, for messages.
+
+    Raises:
+        InconsistentArguments: If there are fewer than two.
+    """
+    if lam_lims is None:
+        return slice(None)
+    lam, (low, high) = header.lam_angstrom, lam_lims
+    first, last = (
+        np.searchsorted(lam, low),
+        np.searchsorted(lam, high, "right"),
+    )
+    if not last - first >= 2:
+        raise InconsistentArguments(
+            f"At least two wavelengths of '{path.name}' must be within "
+            f"lam_lims, {low:g} to {high:g} Angstrom; it has {lam[0]:g} to "
+            f"{lam[-1]:g} Angstrom."
+        )
+    return slice(int(first), int(last))
+
+
+def within(
+    values: NDArray[np.float64], emission: str, columns: slice
+) -> NDArray[np.float64]:
+    """Return some wavelengths of a spectrum (..., n), or all lines."""
+    return values if emission.startswith(f"{LINES}/") else values[..., columns]
+
+
+def describe_columns(header: GridHeader, columns: slice) -> str:
+    """Return the range of a header's wavelengths, if not all are used."""
+    if columns == slice(None):
+        return ""
+    lam = header.lam_angstrom
+    return f", {lam[0]:g} to {lam[-1]:g} Angstrom"
 
 
 def read_learned(

@@ -19,10 +19,13 @@ from synthesizer_emulator.architectures.training import (
 from synthesizer_emulator.building.learned import (
     check_header,
     check_values,
+    columns_within,
+    describe_columns,
     error_weights,
     learned_emissions,
     learned_header,
     read_learned,
+    within,
 )
 from synthesizer_emulator.building.node_choice import NodeChoice, choose_axes
 from synthesizer_emulator.digests import file_digest
@@ -45,12 +48,14 @@ class ScatteredSamples:
         header (GridHeader): The header of the grid.
         emissions (tuple of str): The paths of the emissions to learn.
         domain (tuple of AxisDomain): The sampled range of each axis.
+        columns (slice): The wavelengths to learn, in the files.
     """
 
     files: tuple[SampleFile, ...]
     header: GridHeader
     emissions: tuple[str, ...]
     domain: tuple[AxisDomain, ...]
+    columns: slice
 
     @classmethod
     def open(
@@ -58,6 +63,7 @@ class ScatteredSamples:
         paths: Sequence[Path],
         axes: Mapping[str, NodeChoice] | None,
         spectra: tuple[str, ...] | None = None,
+        lam_lims: tuple[float, float] | None = None,
     ) -> Self:
         """Open files of samples for training.
 
@@ -66,6 +72,8 @@ class ScatteredSamples:
             axes (Mapping): The nodes along each parameter, see
                 `choose_nodes`.
             spectra (tuple of str): The spectra to learn; all by default.
+            lam_lims (tuple of float): The range of wavelengths to learn,
+                Angstrom; all by default.
 
         Returns:
             ScatteredSamples: The training set.
@@ -74,7 +82,8 @@ class ScatteredSamples:
             GridError: If a file is not a file of samples, or the files
                 can't be joined.
             InconsistentArguments: If the nodes of a parameter are missing
-                or outside the sampled range.
+                or outside the sampled range, or fewer than two wavelengths
+                are within the limits.
             MissingSpectraType: If the files lack one of `spectra`.
         """
         files = tuple(
@@ -92,12 +101,14 @@ class ScatteredSamples:
         domain = tuple(AxisDomain.from_axis(axis) for axis in ends)
         chosen = choose_axes(ends, domain, axes or {})
         header = replace(files[0].contents, axes=chosen)
+        columns = columns_within(header, lam_lims, paths[0])
+        header = replace(header, lam=header.lam[columns])
         unstored = header.with_stored({})
         check_header(paths[0], unstored)
         emissions = learned_emissions(header, spectra, paths[0])
         header = learned_header(header, emissions)
         unstored = learned_header(unstored, emissions)
-        source = cls(files, unstored, emissions, domain)
+        source = cls(files, unstored, emissions, domain, columns)
         source._check_distinct()
         return replace(source, header=source._with_stored(header))
 
@@ -113,10 +124,11 @@ class ScatteredSamples:
 
     @property
     def description(self) -> str:
-        """The number of samples and files."""
+        """The number of samples and files, and of a range of wavelengths."""
         size = sum(file.size for file in self.files)
         joined = f" of {len(self.files)} files" if len(self.files) > 1 else ""
-        return f"{size} scattered samples{joined}"
+        cut = describe_columns(self.header, self.columns)
+        return f"{size} scattered samples{joined}{cut}"
 
     @property
     def points(self) -> NDArray[np.float64]:
@@ -181,6 +193,7 @@ class ScatteredSamples:
     def _read(self, emission: str) -> NDArray[np.float64]:
         """Read and check an array of all files."""
         values = np.concatenate([file.read(emission) for file in self.files])
+        values = within(values, emission, self.columns)
         name = ", ".join(file.path.name for file in self.files)
         check_values(values, emission, name, self._sample_name)
         return values

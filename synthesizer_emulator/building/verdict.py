@@ -9,6 +9,7 @@ from pathlib import Path
 
 from synthesizer.exceptions import GridError, InconsistentArguments
 
+from synthesizer_emulator.gridfile.header import GridHeader
 from synthesizer_emulator.gridfile.places import SUFFIX
 from synthesizer_emulator.weights.file import ForeignFileError, read_weights
 from synthesizer_emulator.weights.provenance import Provenance
@@ -52,7 +53,10 @@ def verdict(errors: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def weights_to_replace(
-    target: Path, provenance: Provenance, emissions: Sequence[str]
+    target: Path,
+    provenance: Provenance,
+    emissions: Sequence[str],
+    header: GridHeader,
 ) -> Weights | None:
     """Return the existing weights that new ones will replace.
 
@@ -61,6 +65,7 @@ def weights_to_replace(
         provenance (Provenance): The provenance of the new weights, before
             training.
         emissions (sequence of str): The paths of the new emissions.
+        header (GridHeader): The header of the new weights.
 
     Returns:
         Weights: The existing weights; None if the file does not exist or
@@ -68,7 +73,8 @@ def weights_to_replace(
 
     Raises:
         InconsistentArguments: If the existing weights belong to another grid
-            or architecture, or contain more members or emissions.
+            or architecture, or contain more members, emissions or
+            wavelengths.
     """
     if not target.exists():
         return None
@@ -98,6 +104,12 @@ def weights_to_replace(
             f"It contains an ensemble of {members_before}, not of {members}.",
         ),
         (bool(lost), f"It also contains {', '.join(lost)}."),
+        (
+            before.source_hash == provenance.source_hash
+            and len(old.header.lam) > len(header.lam),
+            f"It has {len(old.header.lam)} wavelengths, not "
+            f"{len(header.lam)}.",
+        ),
     ):
         if differs:
             raise _refusal(target, reason, provenance)

@@ -1,4 +1,4 @@
-"""Commands that build emulators: `build` and `quickstart`."""
+"""Commands that build emulators: `samples`, `build` and `quickstart`."""
 
 from pathlib import Path
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from synthesizer_emulator.cli.options import (
+    FILE,
     FOLDER,
     PATH,
     fit_arguments,
@@ -13,6 +14,7 @@ from synthesizer_emulator.cli.options import (
     grid_dir_option,
     name_and_value,
     quiet_option,
+    two_numbers,
 )
 
 
@@ -31,6 +33,11 @@ from synthesizer_emulator.cli.options import (
     multiple=True,
     help="A spectrum to emulate, with the lines if it has nebular emission; "
     "by default all spectra.",
+)
+@click.option(
+    "--lam-lims",
+    metavar="LOW:HIGH",
+    help="The range of wavelengths to emulate, Angstrom; by default all.",
 )
 @click.option(
     "--axes",
@@ -72,6 +79,7 @@ def build(
     out: Path | None,
     grid_dir: Path | None,
     spectra: tuple[str, ...],
+    lam_lims: str | None,
     axes: tuple[str, ...],
     latin_hypercube: int | None,
     resume: bool,
@@ -96,6 +104,7 @@ def build(
         grid_dir=grid_dir,
         out=out,
         spectra=spectra or None,
+        lam_lims=two_numbers("--lam-lims", lam_lims) if lam_lims else None,
         axes=dict(name_and_value("--axes", a) for a in axes) or None,
         latin_hypercube=latin_hypercube,
         ensemble=ensemble,
@@ -105,6 +114,118 @@ def build(
         overwrite=overwrite,
         progress=not quiet,
         **fit_arguments(architecture, settings, training),
+    )
+    click.echo(report)
+
+
+@click.command()
+@click.argument("folder", type=FOLDER)
+@click.argument("labels", type=FILE)
+@click.option(
+    "--out",
+    type=FILE,
+    default=Path("samples.hdf5"),
+    show_default=True,
+    help="The file of samples to write.",
+)
+@click.option(
+    "--label",
+    "labelled",
+    multiple=True,
+    metavar="NAME=EXPRESSION",
+    help="A parameter, from columns of LABELS, such as ages=10**logage; by "
+    "default every column of numbers.",
+)
+@click.option(
+    "--units",
+    multiple=True,
+    metavar="NAME=UNITS",
+    help="The units of a parameter; by default none.",
+)
+@click.option(
+    "--log",
+    "logged",
+    multiple=True,
+    metavar="NAME",
+    help="A parameter that is interpolated in its logarithm.",
+)
+@click.option(
+    "--where",
+    metavar="CONDITION",
+    help="The rows of LABELS to use, such as 'logg > 3.5 and snr > 50'.",
+)
+@click.option(
+    "--window",
+    "windows",
+    multiple=True,
+    metavar="LOW:HIGH",
+    help="A range of wavelengths to keep, Angstrom; by default all.",
+)
+@click.option(
+    "--spectrum",
+    default="incident",
+    show_default=True,
+    help="The name of the spectrum in the file.",
+)
+@click.option("--file-column", help="The column of LABELS with the files.")
+@click.option(
+    "--lam-units",
+    default="angstrom",
+    show_default=True,
+    help="The units of wavelengths without any.",
+)
+@click.option(
+    "--flux-units",
+    default="none",
+    show_default=True,
+    help="The units of fluxes without any, such as erg/s/angstrom; `none` "
+    "keeps the numbers, for instance of normalised spectra.",
+)
+@click.option(
+    "--resample",
+    is_flag=True,
+    help="Rebin spectra to the wavelengths of the first.",
+)
+@quiet_option
+def samples(
+    folder: Path,
+    labels: Path,
+    out: Path,
+    labelled: tuple[str, ...],
+    units: tuple[str, ...],
+    logged: tuple[str, ...],
+    where: str | None,
+    windows: tuple[str, ...],
+    spectrum: str,
+    file_column: str | None,
+    lam_units: str,
+    flux_units: str,
+    resample: bool,
+    quiet: bool,
+) -> None:
+    """Make a file of samples of the spectra in FOLDER, and a table LABELS.
+
+    `build` trains on the file. Spectra are text of two columns, ECSV, npz or
+    FITS; those that can't be used are listed beside the file, with the
+    reason.
+    """
+    from synthesizer_emulator.building.spectra_folder import make_samples
+
+    report = make_samples(
+        folder,
+        labels,
+        out,
+        parameters=dict(name_and_value("--label", x) for x in labelled),
+        units=dict(name_and_value("--units", x) for x in units),
+        logged=logged,
+        where=where,
+        windows=[two_numbers("--window", x) for x in windows],
+        spectrum=spectrum,
+        file_column=file_column,
+        lam_units=lam_units,
+        flux_units=flux_units,
+        resample=resample,
+        progress=not quiet,
     )
     click.echo(report)
 

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from synthesizer_emulator import __version__
-from synthesizer_emulator.cli.building import build, quickstart
+from synthesizer_emulator.cli.building import build, quickstart, samples
 from synthesizer_emulator.cli.completing import grids_folder
 from synthesizer_emulator.cli.evaluating import evaluate, generalise, hold_out
 from synthesizer_emulator.cli.exchanging import dsps, export
@@ -111,5 +111,6 @@ for command in (
     plot,
     quickstart,
     run,
+    samples,
 ):
     main.add_command(command)

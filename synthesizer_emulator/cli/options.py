@@ -121,6 +121,11 @@ def fit_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         ("patience", int, "Epochs without improvement before stopping."),
         ("check_every", int, "Epochs between validations."),
+        (
+            "validation_fraction",
+            float,
+            "Fraction of the nodes or samples for validation.",
+        ),
         ("seed", int, "Seed of all random numbers."),
     ):
         option = f"--{name.replace('_', '-')}"

@@ -5,18 +5,21 @@ unpickled, no other file or address is opened, and compressed files, which
 could be of any size, are refused.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import PurePath
 
 import numpy as np
 from astropy import units as u
-from astropy.io import ascii as text_tables
-from astropy.io import fits
 from astropy.table import Table
 from numpy.typing import NDArray
 from synthesizer.exceptions import InconsistentArguments
+
+from synthesizer_emulator.files.spectrum_table import (
+    find_columns,
+    fits_table,
+    plain_column,
+    text_table,
+)
 
 # The largest file, bytes, and the largest number of rows.
 LARGEST = 20_000_000
@@ -36,15 +39,6 @@ FLUX_UNITS = {
     "erg/s/cm²/Å": u.erg / u.s / u.cm**2 / u.AA,
     "AB mag": u.ABmag,
 }
-
-# The accepted names of columns, in lower case.
-_LAM = ("wavelength", "wave", "lam", "lambda", "wl", "obslam", "loglam")
-_FLUX = ("flux", "fnu", "flam", "f_nu", "f_lambda", "flux_density", "mag")
-_ERROR = (
-    *("error", "err", "sigma", "flux_error", "flux_err", "fluxerr"),
-    *("e_flux", "unc", "uncertainty", "fnu_err", "flam_err", "mag_err"),
-    "ivar",
-)
 
 # The first bytes of compressed files: gzip, zip, bzip2, xz, zstd and compress.
 _COMPRESSED = (
@@ -116,9 +110,9 @@ def read_observed(
         )
     try:
         table = (
-            _fits_table(contents)
+            fits_table(contents)
             if contents.startswith(b"SIMPLE")
-            else _text_table(contents)
+            else text_table(contents)
         )
     except Exception as error:
         # astropy raises errors of many types, depending on the damage.
@@ -134,109 +128,11 @@ def read_observed(
     return _observed(name, table, lam_unit, flux_unit)
 
 
-def _text_table(contents: bytes) -> Table:
-    """Return the table of an ECSV or text file."""
-    try:
-        lines = contents.decode("utf-8").splitlines()
-    except UnicodeDecodeError:
-        raise ValueError("it is neither text in UTF-8 nor FITS") from None
-    # Given as lines, since a string could be taken for a path or an address.
-    if lines and lines[0].startswith("# %ECSV"):
-        return text_tables.read(lines, format="ecsv")
-    rows = [line for line in lines if line.strip()]
-    comments = [row for row in rows if row.lstrip().startswith("#")]
-    data = [row for row in rows if not row.lstrip().startswith("#")]
-    if not data:
-        raise ValueError("it has no rows")
-    delimiter = "," if "," in data[0] else None
-    head = data[0].split(delimiter)
-    if not _are_numbers(head):
-        data = data[1:]
-    elif comments:
-        head = comments[-1].lstrip("# ").split(delimiter)
-    columns = [row.split(delimiter) for row in data]
-    n = len(columns[0]) if columns else 0
-    for number, row in enumerate(columns, 1):
-        if len(row) != n or not _are_numbers(row):
-            raise ValueError(
-                f"row {number} is not {n} numbers: '{' '.join(row)[:60]}'"
-            )
-    values = np.array(columns, np.float64)
-    names = [h.strip() for h in head]
-    if len(names) != n or len(set(names)) != n or _are_numbers(names):
-        names = ["wavelength", "flux", "error"][:n]
-        names += [f"column {i + 1}" for i in range(len(names), n)]
-    return Table(values, names=names)
-
-
-def _are_numbers(texts: Iterable[str]) -> bool:
-    """Whether all texts are numbers."""
-    try:
-        for text in texts:
-            float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _fits_table(contents: bytes) -> Table:
-    """Return the first table, or the first spectrum, of a FITS file."""
-    with fits.open(BytesIO(contents), memmap=False) as hdus:
-        for hdu in hdus:
-            if isinstance(hdu, fits.BinTableHDU | fits.TableHDU) and not (
-                isinstance(hdu, fits.CompImageHDU)
-            ):
-                return Table.read(hdu)
-        header, data = hdus[0].header, hdus[0].data
-        keys = (
-            {"CRVAL1", "CDELT1"}
-            if "CDELT1" in header
-            else {
-                "CRVAL1",
-                "CD1_1",
-            }
-        )
-        if data is None or data.ndim != 1 or not keys <= set(header):
-            raise ValueError(
-                "it has neither a table nor a spectrum in its first image "
-                "with CRVAL1 and CDELT1"
-            )
-        step = header.get("CDELT1", header.get("CD1_1"))
-        pixel = np.arange(1, len(data) + 1) - header.get("CRPIX1", 1.0)
-        lam = header["CRVAL1"] + step * pixel
-        if header.get("DC-FLAG", 0) == 1 or "LOG" in str(
-            header.get("CTYPE1", "")
-        ):
-            lam = 10.0**lam
-        table = Table({"wavelength": lam, "flux": data})
-        for column, key in (("wavelength", "CUNIT1"), ("flux", "BUNIT")):
-            if header.get(key):
-                table[column].unit = u.Unit(header[key])
-        return table
-
-
 def _observed(
     name: str, table: Table, lam_unit: str, flux_unit: str
 ) -> Observed:
     """Return the columns of a table in Angstrom and nJy."""
-    lower = {column.lower(): column for column in table.colnames}
-    found = {
-        kind: lower[name]
-        for kind, names in (
-            ("wavelength", _LAM),
-            ("flux", _FLUX),
-            ("error", _ERROR),
-        )
-        for name in reversed(names)
-        if name in lower
-    }
-    for kind, known in (("wavelength", _LAM), ("flux", _FLUX)):
-        if kind not in found:
-            raise InconsistentArguments(
-                f"'{name}' has no column of the {kind}; its columns are "
-                f"{', '.join(table.colnames[:12])}. Name it '{kind}', or "
-                f"one of {', '.join(known[1:])}."
-            )
+    found = find_columns(name, table)
     assumed: list[str] = []
     lam = _with_unit(
         table, found["wavelength"], LAM_UNITS[lam_unit], lam_unit, assumed
@@ -275,7 +171,7 @@ def _with_unit(
     assumed: list[str],
 ) -> u.Quantity:
     """Return a column with its unit, or with one that is assumed."""
-    values = _plain(table, column)
+    values = plain_column(table, column)
     if column.lower() == "loglam":
         return 10.0**values * u.AA
     given = table[column].unit
@@ -287,12 +183,6 @@ def _with_unit(
         if not isinstance(given, u.function.FunctionUnitBase)
         else u.Magnitude(values, given)
     )
-
-
-def _plain(table: Table, column: str) -> NDArray[np.float64]:
-    """Return the numbers of a column, NaN where masked."""
-    masked = np.ma.asarray(table[column]).astype(np.float64)
-    return np.asarray(np.ma.filled(masked, np.nan))
 
 
 def _to_njy(flux: u.Quantity, lam: u.Quantity) -> NDArray[np.float64]:
@@ -312,7 +202,7 @@ def _errors(
     """Return the errors in nJy, in the units of the fluxes; NaN if unknown."""
     if column is None:
         return np.full(len(fnu), np.nan)
-    values = _plain(table, column)
+    values = plain_column(table, column)
     if column.lower() == "ivar":
         values = np.where(values > 0, values, np.nan) ** -0.5
     if isinstance(flux, u.Magnitude):

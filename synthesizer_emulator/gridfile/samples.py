@@ -20,7 +20,7 @@ as in a grid. Only the parameters, the wavelengths and one spectrum are
 required.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -31,6 +31,8 @@ from numpy.typing import NDArray
 from synthesizer.exceptions import GridError
 
 from synthesizer_emulator.files.hdf5 import open_hdf5, report_damage
+from synthesizer_emulator.files.writing import write_hdf5
+from synthesizer_emulator.gridfile.emissions import SPECTRA
 from synthesizer_emulator.gridfile.header import Axis, GridHeader
 from synthesizer_emulator.gridfile.reading import (
     REMEDY,
@@ -103,6 +105,47 @@ class SampleFile:
         shape = (self.size, self.contents.size_of(emission))
         with open_hdf5(self.path) as hdf:
             return read_array(hdf, emission, self.path, shape)
+
+
+def write_samples(
+    path: Path,
+    parameters: Sequence[Axis],
+    lam: NDArray[np.float64],
+    spectra: Mapping[str, NDArray[np.float64]],
+    units: str,
+    model: Mapping[str, object] | None = None,
+) -> None:
+    """Write a file of scattered samples, whole or not at all.
+
+    Args:
+        path (Path): The file.
+        parameters (sequence of Axis): The d parameters, with their values at
+            the samples, (m,).
+        lam (np.ndarray of float): The wavelengths, Angstrom, (n,).
+        spectra (Mapping): The spectra at the samples by name, (m, n).
+        units (str): Their units: `erg/s/Hz`, or `None` for none.
+        model (Mapping): What made the spectra, as attributes of the group
+            `Model`.
+
+    Raises:
+        OSError: If the file can't be written.
+    """
+    with write_hdf5(path) as hdf:
+        table = hdf.create_dataset(
+            PARAMETERS,
+            data=np.column_stack([axis.values for axis in parameters]),
+        )
+        table.attrs["names"] = [axis.name for axis in parameters]
+        table.attrs["Units"] = [axis.units for axis in parameters]
+        table.attrs["log_on_read"] = [axis.log_on_read for axis in parameters]
+        hdf[f"{SPECTRA}/wavelength"] = lam
+        hdf[f"{SPECTRA}/wavelength"].attrs["Units"] = "angstrom"
+        for name, values in spectra.items():
+            hdf[f"{SPECTRA}/{name}"] = values
+            hdf[f"{SPECTRA}/{name}"].attrs["Units"] = units
+        hdf.attrs["WeightVariable"] = "initial_masses"
+        for key, value in (model or {}).items():
+            hdf.require_group("Model").attrs[key] = value
 
 
 def is_sample_file(path: Path) -> bool:

@@ -25,12 +25,13 @@ from unyt import unyt_array
 
 from synthesizer_emulator.descriptions import Printed
 from synthesizer_emulator.digests import digest
+from synthesizer_emulator.files.table import read_table
 from synthesizer_emulator.inference.line_fluxes import LineFluxes
 from synthesizer_emulator.inference.measurements import Measurements
 from synthesizer_emulator.inference.photometry import Photometry
 from synthesizer_emulator.inference.spectrum import Spectrum
 from synthesizer_emulator.inference.spectrum_files import SpectrumFiles
-from synthesizer_emulator.inference.tables import read_table, with_unit
+from synthesizer_emulator.inference.tables import with_unit
 from synthesizer_emulator.library.parts import listed
 from synthesizer_emulator.units import in_units, parse_unit
 from synthesizer_emulator.validation import check_number, nearest

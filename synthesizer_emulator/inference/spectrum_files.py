@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from synthesizer.exceptions import InconsistentArguments, MissingUnits
 from unyt import unyt_array
 
+from synthesizer_emulator.files.table import read_table
 from synthesizer_emulator.galaxies.filters import two_wavelengths
 from synthesizer_emulator.inference.spectrum import Spectrum
-from synthesizer_emulator.inference.tables import read_table, with_unit
+from synthesizer_emulator.inference.tables import with_unit
 from synthesizer_emulator.units import in_units, parse_quantity, parse_unit
 from synthesizer_emulator.validation import (
     INPUT_ERRORS,
@@ -81,6 +82,11 @@ class SpectrumFiles:
         """
         check_keys("spectrum", given, _NEEDED, _OPTIONAL)
         resolution = given["resolution"]
+        if resolution is None:
+            raise InconsistentArguments(
+                "resolution of a spectrum must be that of the data, or the "
+                "column of the files that has it; got none."
+            )
         if isinstance(resolution, str) and resolution[:1].isdigit():
             resolution = parse_quantity(resolution)
         columns, n = given.get("columns"), len(_OF_FILES)

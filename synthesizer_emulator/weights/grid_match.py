@@ -43,7 +43,8 @@ def find_weights(
 def check_fits(weights: Weights, grid: Path | None) -> None:
     """Raise if weights and a grid file differ in axes or wavelengths.
 
-    Warns if these are equal, but the weights were built from another file.
+    Weights may have been built from a range of the wavelengths. Warns if these
+    are equal, but the weights were built from another file.
 
     Args:
         weights (Weights): The weights.
@@ -54,7 +55,7 @@ def check_fits(weights: Weights, grid: Path | None) -> None:
     """
     if grid is None or weights.path is None:
         return
-    differs = difference(weights.header, grid)
+    differs = difference(weights.header, grid, or_range=True)
     remedy = (
         f"Build new weights with `synthesizer-emulator build {grid}`, or use "
         f"the existing weights with weights='{weights.path}'."
@@ -74,12 +75,14 @@ def check_fits(weights: Weights, grid: Path | None) -> None:
         )
 
 
-def difference(header: GridHeader, grid: Path) -> str:
+def difference(header: GridHeader, grid: Path, or_range: bool = False) -> str:
     """Describe how the axes or wavelengths of a grid file differ.
 
     Args:
         header (GridHeader): The header to compare with.
         grid (Path): The file of the grid.
+        or_range (bool): Whether a range of the wavelengths of the grid counts
+            as equal.
 
     Returns:
         str: The difference; empty if the two agree, or if the file can't be
@@ -101,7 +104,11 @@ def difference(header: GridHeader, grid: Path) -> str:
             axis.units != other.units
         ):
             return f"the two have different {axis.name}"
-    if not np.array_equal(native.lam_angstrom, header.lam_angstrom):
+    lam, native_lam = header.lam_angstrom, native.lam_angstrom
+    if or_range:
+        inside = (native_lam >= lam[0]) & (native_lam <= lam[-1])
+        native_lam = native_lam[inside]
+    if not np.array_equal(native_lam, lam):
         return "the two have different wavelengths"
     return ""
 
