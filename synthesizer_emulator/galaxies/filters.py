@@ -1,6 +1,6 @@
-"""Filters from a collection, from filter codes or from edges of top hats.
+"""Filters from a collection, instruments, filter codes or edges of top hats.
 
-`GalaxyModel` and libraries accept all three, in Python and YAML.
+`GalaxyModel` and libraries accept them all, and YAML the last two.
 """
 
 import re
@@ -10,14 +10,24 @@ from typing import Any, TypeAlias
 import numpy as np
 from synthesizer.data.initialise import get_svo_filter_cache_dir
 from synthesizer.exceptions import InconsistentArguments
-from synthesizer.instruments import FilterCollection
+from synthesizer.instruments import FilterCollection, InstrumentCollection
+from synthesizer.instruments.instrument_base import InstrumentBase
 from unyt import angstrom, unyt_array, unyt_quantity
 
+from synthesizer_emulator.galaxies.instruments import (
+    as_instruments,
+    filters_of,
+)
 from synthesizer_emulator.validation import check_names, check_number, nearest
 
 # The accepted ways to give filters.
 GivenFilters: TypeAlias = (
-    FilterCollection | str | Iterable[str] | Mapping[str, Any]
+    FilterCollection
+    | InstrumentBase
+    | InstrumentCollection
+    | str
+    | Iterable[str]
+    | Mapping[str, Any]
 )
 
 # Codes of the Spanish Virtual Observatory: Observatory/Instrument.Band.
@@ -28,10 +38,12 @@ def as_filters(given: GivenFilters) -> FilterCollection:
     """Return a collection of filters from their codes or top-hat edges.
 
     Args:
-        given (FilterCollection/str/list of str/Mapping): A collection; or
-            codes of the Spanish Virtual Observatory, such as
-            `JWST/NIRCam.F115W`; or top hats, as a mapping from names to the
-            lowest and the highest wavelength (with units, or in Angstrom).
+        given (FilterCollection/Instrument/str/list of str/Mapping): A
+            collection; or Synthesizer's instrument or a collection of
+            instruments, such as `JWSTNIRCamWide()`; or codes of the Spanish
+            Virtual Observatory, such as `JWST/NIRCam.F115W`; or top hats, as
+            a mapping from names to the lowest and the highest wavelength
+            (with units, or in Angstrom).
 
     Raises:
         InconsistentArguments: If `given` has another form, or a filter does
@@ -39,6 +51,8 @@ def as_filters(given: GivenFilters) -> FilterCollection:
     """
     if isinstance(given, FilterCollection):
         return given
+    if isinstance(given, InstrumentBase | InstrumentCollection):
+        return filters_of(as_instruments(given))
     if isinstance(given, Mapping) and given:
         edges = {str(k): two_wavelengths(str(k), v) for k, v in given.items()}
         return FilterCollection(

@@ -27,10 +27,16 @@ from synthesizer.exceptions import (
     InconsistentArguments,
     InconsistentParameter,
 )
+from synthesizer.instruments import InstrumentCollection, premade
+from synthesizer.instruments.instrument_base import InstrumentBase
+from synthesizer.instruments.photometric_instrument import (
+    PhotometricInstrument,
+)
 from unyt import angstrom, unyt_array, unyt_quantity
 
 from synthesizer_emulator.files.yaml_file import in_file, read_yaml
 from synthesizer_emulator.galaxies.filters import as_filters, two_wavelengths
+from synthesizer_emulator.galaxies.instruments import as_instruments
 from synthesizer_emulator.galaxies.translate import TOLERANCE
 from synthesizer_emulator.grid.emulated_grid import EmulatedGrid
 from synthesizer_emulator.gridfile.places import (
@@ -72,7 +78,14 @@ OPTIONAL = (
     "integration",
 )
 _NEEDED = ("file", *NEEDED, "draws")
-_OPTIONAL = (*OPTIONAL, "outputs", "emissions", "on_bad")
+_OPTIONAL = (
+    *OPTIONAL,
+    "outputs",
+    "emissions",
+    "on_bad",
+    "instruments",
+    "noise",
+)
 
 # The classes that a file may use.
 _MODELS = {
@@ -153,6 +166,8 @@ class LibraryConfig:
             draws=_draws(config["draws"]),
             outputs=config.get("outputs", "photometry"),
             emissions=config.get("emissions"),
+            instruments=_instruments(config.get("instruments"), path.parent),
+            noise=config.get("noise", False),
         )
         return cls(library, path.parent / str(config["file"]), on_bad)
 
@@ -207,6 +222,64 @@ def model_arguments(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         "tolerance": config.get("tolerance", TOLERANCE),
         "integration": config.get("integration", "trapezoidal"),
     }
+
+
+def _instruments(config: Any, folder: Path) -> Any:
+    """Read the entry `instruments`: a file, or instruments by name.
+
+    Args:
+        config (str/dict): The path of a file of Synthesizer's
+            `InstrumentCollection`; or by label the arguments of `Instrument`,
+            or by the name of a premade class its own.
+        folder (Path): The folder to which paths are relative.
+
+    Returns:
+        list/InstrumentCollection: The instruments, or None.
+    """
+    if config is None:
+        return None
+    with _at("instruments"):
+        if isinstance(config, str):
+            return InstrumentCollection(str(folder / config))
+        if not isinstance(config, dict):
+            raise InconsistentArguments(
+                "must be the path of a file of instruments, or {name: "
+                f"{{filters: ..., depth: ..., snrs: ...}}}}, got {config!r}."
+            )
+        made: list[InstrumentBase] = []
+        for name, arguments in config.items():
+            made += as_instruments(_instrument(str(name), arguments or {}))
+        return made
+
+
+def _instrument(name: str, config: Any) -> Any:
+    """Make an instrument of filters and depths, or a premade one."""
+    if name in premade.__all__ and "filters" not in config:
+        try:
+            return getattr(premade, name)(**_quantities(config))
+        except Exception as error:
+            # The error comes from a server or a proxy.
+            raise InconsistentArguments(
+                f"{name} can't be made: {str(error).strip()}. Without a "
+                "connection, use filters in the folder "
+                "SYNTHESIZER_SVO_FILTER_CACHE, or top hats."
+            ) from error
+    if "filters" not in config:
+        raise InconsistentArguments(
+            f"'{name}' needs filters, or must be one of the premade "
+            f"{', '.join(premade.__all__)}.{nearest(name, premade.__all__)}"
+        )
+    check_keys(f"'{name}'", config, ("filters",), ("depth", "snrs"))
+    depths = {key: config.get(key) for key in ("depth", "snrs")}
+    filters = as_filters(config["filters"])
+    return PhotometricInstrument(name, filters, **_quantities(depths))
+
+
+def _quantities(config: Any) -> Any:
+    """Convert the strings in a mapping that are quantities."""
+    if isinstance(config, dict):
+        return {key: _quantities(value) for key, value in config.items()}
+    return read_quantity(config)
 
 
 def name_and_arguments(entry: str, config: Any) -> tuple[str, dict[str, Any]]:

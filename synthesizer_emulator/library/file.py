@@ -6,8 +6,9 @@ The layout is::
     skipped                   the indices of the galaxies left out
     parameters/redshift       (n,), and likewise parameters/stars/...,
                               parameters/sf_hist/..., .../metal_dist/...
-    photometry/<emission>     (n, n_bands); or luminosities, fnu, lnu,
-                              line_fluxes and other outputs of lines
+    photometry/<emission>     (n, n_bands); or noisy_photometry,
+                              luminosities, fnu, lnu, line_fluxes and other
+                              outputs of lines
     filter_codes              (n_bands,)
     wavelength                (nlam,), for spectra
     line_ids                  (n_lines,), and likewise line_wavelengths
@@ -43,6 +44,7 @@ from synthesizer_emulator.library.collection import (
     collect,
     remaining,
 )
+from synthesizer_emulator.library.noise import NOISY
 from synthesizer_emulator.library.parts import Parts, check_idle, listed
 from synthesizer_emulator.library.plots import Panel, plot_library
 from synthesizer_emulator.units import PURE, parse_unit
@@ -243,7 +245,7 @@ class LibraryFile(Described):
     def _codes(self, name: str) -> list[str] | None:
         """Return the filters or lines of an output; None for others."""
         output = name.partition("/")[0]
-        kind = {**dict.fromkeys(IN_BANDS, "filters")}.get(output)
+        kind = "filters" if output in (*IN_BANDS, NOISY) else None
         kind = "lines" if output in OF_LINES else kind
         return None if kind is None else list(self.about[kind])
 

@@ -33,6 +33,12 @@ from synthesizer_emulator.galaxies.batches import (
     suitable_batch_size,
 )
 from synthesizer_emulator.galaxies.filters import as_filters
+from synthesizer_emulator.galaxies.instruments import (
+    GivenInstruments,
+    as_instruments,
+    filters_of,
+    noise_of,
+)
 from synthesizer_emulator.galaxies.model import (
     IN_BANDS,
     OUTPUTS,
@@ -60,6 +66,7 @@ from synthesizer_emulator.library.file import (
 from synthesizer_emulator.library.history import History, check_history
 from synthesizer_emulator.library.limits import GridLimits
 from synthesizer_emulator.library.named import find_cosmology, find_igm
+from synthesizer_emulator.library.noise import NOISY, PhotometricNoise
 from synthesizer_emulator.library.parameters import (
     GALAXY,
     LOG10,
@@ -83,6 +90,7 @@ from synthesizer_emulator.progress import stage
 from synthesizer_emulator.units import with_units
 from synthesizer_emulator.validation import (
     check_choice,
+    check_flag,
     check_memory,
     check_names,
     check_number,
@@ -141,6 +149,12 @@ class Library(Described):
         integration (str): How spectra are integrated over filters:
             `trapezoidal`, as in Synthesizer, or `exact`, as for
             `GalaxyModel.from_model`.
+        instruments (tuple of Instrument): Instead of `filters`, Synthesizer's
+            `Instrument`, several, or an `InstrumentCollection`, with filters.
+        noise (bool): Whether to add the output `noisy_photometry`: that of
+            the instruments, with Gaussian noise of their depths divided by
+            their signal-to-noise ratios, as in Synthesizer. A depth without
+            units is an apparent AB magnitude.
 
     Raises:
         InconsistentArguments: If arguments are inconsistent.
@@ -187,6 +201,8 @@ class Library(Described):
     lines: str | Iterable[str] | None = None
     tolerance: float = TOLERANCE
     integration: str = "trapezoidal"
+    instruments: GivenInstruments | None = None
+    noise: bool = False
     _checked: bool = field(default=False, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -195,6 +211,9 @@ class Library(Described):
             object.__setattr__(self, name, value)
         check_number("tolerance", self.tolerance, 0)
         check_choice("integration", self.integration, INTEGRATIONS)
+        check_flag("noise", self.noise)
+        if self.noise:
+            self._check_noise()
         self._check_stars()
         for kind, history in self._histories.items():
             check_history(kind, history, self.parameters.in_group(kind))
@@ -301,10 +320,21 @@ class Library(Described):
                     for output in self.model.outputs
                     for label in emissions
                 },
+                **{
+                    f"{NOISY}/{label}": OUTPUTS["photometry"]
+                    for label in emissions
+                    if self.noise
+                },
             },
         }
         if self.integration != "trapezoidal":
             about["integration"] = self.integration
+        if self._noise is not None:
+            # The standard deviations by filter, nJy.
+            about["noise"] = {
+                code: float(f"{level:.9g}")
+                for code, level in self._noise.levels.items()
+            }
         if {"fnu", "lnu"}.intersection(self.outputs):
             lam = self.emission_model.lam.to_value("angstrom")
             # Round to the digits that are the same on all machines.
@@ -465,7 +495,7 @@ class Library(Described):
             n * self._row_bytes,
             "make fewer at a time, or write them to a file",
         )
-        return self._evaluation(self.values(which))
+        return self._evaluation(self._inputs(which))
 
     def write(
         self,
@@ -544,7 +574,7 @@ class Library(Described):
                 process,
                 processes,
                 progress,
-                inputs=self.values,
+                inputs=self._inputs,
                 cluster=cluster,
             )
             return merge(folder, path, on_bad) if alone else None
@@ -553,6 +583,20 @@ class Library(Described):
     def _histories(self) -> dict[str, History]:
         """The star formation history and the metallicity distribution."""
         return {SF_HIST: self.sf_hist, METAL_DIST: self.metal_dist}
+
+    @cached_property
+    def _noise(self) -> PhotometricNoise | None:
+        """The noise of the instruments; None if there is none to add."""
+        if not self.noise or self.instruments is None:
+            return None
+        levels = noise_of(as_instruments(self.instruments))
+        return PhotometricNoise(levels, self.draws.seed)
+
+    def _inputs(self, which: slice) -> "_Inputs":
+        """Draw all that differs between galaxies, for `_evaluation`."""
+        values, columns = self.values(which)
+        noise = None if self._noise is None else self._noise.draw(which)
+        return values, columns, noise
 
     @cached_property
     def _evaluation(self) -> "_Evaluation":
@@ -582,6 +626,8 @@ class Library(Described):
         """Size of the outputs of one galaxy, bytes."""
         model = self.model
         numbers = sum(map(model.size, model.outputs))
+        if self.noise:
+            numbers += model.size("photometry")
         return 8 * numbers * len(model.emission.emissions)
 
     def _expanded(self) -> dict[str, Any]:
@@ -598,6 +644,17 @@ class Library(Described):
         check_lines(full["outputs"], full.get("lines"))
         if self.filters is not None:
             full["filters"] = as_filters(self.filters)
+        if self.instruments is not None:
+            full["instruments"] = as_instruments(self.instruments)
+            filters = filters_of(full["instruments"])
+            # A copy of a library has both.
+            given = full.get("filters", filters).filter_codes
+            if given != filters.filter_codes:
+                raise InconsistentArguments(
+                    "filters and instruments can't be combined, as "
+                    "instruments have filters: leave out filters."
+                )
+            full["filters"] = filters
         draws: Any = self.draws
         if not isinstance(draws, Draws):
             full["draws"] = Draws(draws)
@@ -610,6 +667,21 @@ class Library(Described):
                     f"{history!r}."
                 )
         return full
+
+    def _check_noise(self) -> None:
+        """Raise unless there is photometry, and instruments with depths."""
+        if self.instruments is None:
+            raise InconsistentArguments(
+                "noise needs instruments with depths and signal-to-noise "
+                "ratios: give instruments=Instrument(label, filters=, "
+                "depth=, snrs=), instead of filters."
+            )
+        if "photometry" not in self.outputs:
+            raise InconsistentArguments(
+                "noise is added to the output 'photometry', got the outputs "
+                f"{', '.join(self.outputs)}: add it, or leave out noise."
+            )
+        noise_of(as_instruments(self.instruments))
 
     def _check_stars(self) -> None:
         """Raise if the stars have no mass, or unknown parameters."""
@@ -667,6 +739,13 @@ class Library(Described):
         return slice(indices.start, indices.stop)
 
 
+# The parameters of galaxies and their columns, as by `Library.values`, and the
+# noise of their photometry, (n, n_bands), if any.
+_Inputs = tuple[
+    Mapping[str, Any], Mapping[str, NDArray], NDArray[np.float64] | None
+]
+
+
 @dataclass(frozen=True, eq=False)
 class _Evaluation:
     """The galaxies of a model as a function of their parameters.
@@ -681,11 +760,9 @@ class _Evaluation:
     model: GalaxyModel
     part_size: int
 
-    def __call__(
-        self, drawn: tuple[Mapping[str, Any], Mapping[str, NDArray]]
-    ) -> dict[str, NDArray]:
-        """Return the arrays of the galaxies of `Library.values`."""
-        values, columns = drawn
+    def __call__(self, inputs: _Inputs) -> dict[str, NDArray]:
+        """Return the arrays of some galaxies."""
+        values, columns, noise = inputs
         # Without axes of the grid with which its spectra hardly vary.
         names = self.model.emission_parameters
         emission = {k: v for k, v in values["emission"].items() if k in names}
@@ -699,13 +776,16 @@ class _Evaluation:
             _flat(outputs)
             for _, outputs in in_batches(self.model, values, batch_size)
         ]
-        return {
-            **columns,
-            **{
-                name: np.concatenate([batch[name] for batch in batches])
-                for name in batches[0]
-            },
+        outputs = {
+            name: np.concatenate([batch[name] for batch in batches])
+            for name in batches[0]
         }
+        noisy = {}
+        if noise is not None:
+            for label in self.model.emission.emissions:
+                flux = outputs[f"photometry/{label}"]
+                noisy[f"{NOISY}/{label}"] = flux + noise.astype(flux.dtype)
+        return {**columns, **outputs, **noisy}
 
 
 def _flat(

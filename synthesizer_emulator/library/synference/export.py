@@ -359,7 +359,12 @@ def _supplements(
     source = library
     if supplements.far_uv:
         source = replace(
-            library, outputs=("luminosities",), filters=muv_filter, lines=None
+            library,
+            outputs=("luminosities",),
+            filters=muv_filter,
+            lines=None,
+            instruments=None,
+            noise=False,
         )
     function = _sums(supplements, label)
     names = source.model.emission_parameters
