@@ -83,6 +83,17 @@ def test_spectra_of_all_formats_are_read(folder):
     assert source.description == "8 scattered samples, 4100 to 4200 Angstrom"
 
 
+def test_files_called_by_numbers(folder):
+    for i in range(8):
+        (path,) = (folder / "spectra").glob(f"s{i}.*")
+        path.rename(path.with_stem(f"00{i}"))
+    labels = folder / "labels.csv"
+    labels.write_text(labels.read_text().replace("s", "00"))
+    report = make(folder, parameters=None, units={}, logged=["logt"])
+    assert not report.bad
+    assert [a.name for a in report.parameters] == ["logt", "[Fe/H]"]
+
+
 def test_filters_and_windows(folder):
     report = make(
         folder,

@@ -311,9 +311,14 @@ def make_samples(
         OSError: If a file is missing or can't be written.
     """
     out, folder = Path(out), Path(folder)
-    table = read_table(labels, "labels and the files of spectra")
-    columns = _columns(table)
-    names = _files(columns, file_column)
+    what = "labels and the files of spectra"
+    columns = _columns(read_table(labels, what))
+    file_column = _file_column(columns, file_column)
+    names = columns[file_column]
+    if names.dtype.kind == "f":
+        # Names such as 007 look like numbers.
+        again = read_table(labels, what, as_text=[file_column])
+        names = _columns(again)[file_column]
     chosen = _parameters(columns, parameters, file_column)
     axes = _axes(chosen, units or {}, logged)
     plain = "" if flux_units.lower() == "none" else flux_units
@@ -474,14 +479,16 @@ def _columns(table: Table) -> dict[str, NDArray]:
     return columns
 
 
-def _files(columns: Mapping[str, NDArray], file_column: str | None) -> NDArray:
-    """Return the names of the files, one for each row."""
+def _file_column(
+    columns: Mapping[str, NDArray], file_column: str | None
+) -> str:
+    """Return the column with the names of the files."""
     if file_column is not None:
         check_choice("file_column", file_column, list(columns))
-        return columns[file_column]
+        return file_column
     for name in columns:
         if name.lower() in _FILE_COLUMNS:
-            return columns[name]
+            return name
     raise InconsistentArguments(
         f"The table has no column {', '.join(_FILE_COLUMNS)}; its columns are "
         f"{', '.join(columns)}. Name the one with the files with "
@@ -492,7 +499,7 @@ def _files(columns: Mapping[str, NDArray], file_column: str | None) -> NDArray:
 def _parameters(
     columns: Mapping[str, NDArray],
     expressions: Mapping[str, str] | None,
-    file_column: str | None,
+    file_column: str,
 ) -> dict[str, NDArray[np.float64]]:
     """Return the values of the parameters in all rows, (m,), by name."""
     if expressions is not None and not expressions:
@@ -501,9 +508,7 @@ def _parameters(
         found = {
             name: np.asarray(values, np.float64)
             for name, values in columns.items()
-            if values.dtype.kind == "f"
-            and name != file_column
-            and name.lower() not in _FILE_COLUMNS
+            if values.dtype.kind == "f" and name != file_column
         }
     else:
         found = {
