@@ -84,6 +84,8 @@ def contents(folder):
 
 
 def test_weights_are_fetched_once(server, grids):
+    # The shipped weights are the same, but have another name.
+    assert run("list").output.rstrip().endswith("registry, release 1.0")
     result = run("fetch", NAME)
     assert result.exit_code == 0, result.output
     assert result.stdout == f"{grids / FILE}\n"

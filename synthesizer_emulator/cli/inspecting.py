@@ -50,7 +50,7 @@ def list_grids(grid_dir: Path | None, registry: str | None) -> None:
         for entry in listed
     ]
     if registry or (grid_dir is None and has_registry()):
-        present = {entry.sha256 for entry in listed}
+        present = {(entry.name, entry.sha256) for entry in listed}
         published, problem = _published_rows(registry, present)
         rows += published
         problems += [problem] * bool(problem)
@@ -68,13 +68,14 @@ def list_grids(grid_dir: Path | None, registry: str | None) -> None:
 
 
 def _published_rows(
-    source: str | None, present: Collection[str]
+    source: str | None, present: Collection[tuple[str, str]]
 ) -> tuple[list[tuple[str, ...]], str]:
     """Return the rows of a registry, or why it can't be read.
 
     Args:
         source (str): The registry; by default of the environment.
-        present (collection of str): The SHA-256 of the weights at hand.
+        present (collection of tuple): The names of the weights at hand, each
+            with the SHA-256 of the file.
     """
     from synthesizer.exceptions import GridError
 
@@ -90,7 +91,7 @@ def _published_rows(
             entry.contents,
             entry.size,
             f"registry, release {entry.release}"
-            + " (fetched)" * (entry.sha256 in present),
+            + " (fetched)" * ((entry.name, entry.sha256) in present),
         )
         for entry in releases
     ]
