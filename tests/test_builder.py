@@ -390,15 +390,8 @@ def test_a_build_in_double_precision_gives_the_same_file(tmp_path):
     assert EmulatedGrid("g", grid_dir=tmp_path).spectra["incident"].any()
 
 
-def test_grids_that_are_not_emission_are_refused(analytic_grid):
-    with h5py.File(analytic_grid, "a") as hdf:
-        hdf.move("spectra", "extinction_curves")
-    with pytest.raises(GridError, match=r"extinction_curves\. Use"):
-        build(analytic_grid, **QUICK)
-
-
-def test_one_node_is_no_axis(tmp_path):
-    path = write_analytic_grid(tmp_path / "thin.hdf5", n_metals=1)
+def test_a_single_spectrum_is_refused(tmp_path):
+    path = write_analytic_grid(tmp_path / "one.hdf5", n_ages=1, n_metals=1)
     with pytest.raises(GridError, match=r"two nodes.*metallicities \(1\)"):
         build(path, **QUICK)
 

@@ -37,14 +37,19 @@ from synthesizer_emulator.weights.tensors import (
 
 TENSOR = "spectra/incident/decoder/components"
 
+# The group with the layout of a grid, from format 4 on.
+GRID = "emulator/grid"
+
 
 def write_format_2(source, target):
     """Write the weights of a file as they were before there was a checksum."""
     with h5py.File(source) as old, h5py.File(target, "w") as hdf:
-        for name, value in old.attrs.items():
-            hdf.attrs[name] = value
-        for name in old:
-            old.copy(name, hdf)
+        for group in (old, old.get(GRID, {})):
+            for name, value in getattr(group, "attrs", {}).items():
+                hdf.attrs[name] = value
+            for name in group:
+                group.copy(name, hdf)
+        hdf.pop(GRID, None)
         hdf["emulator"].attrs["format_version"] = 2
 
 
@@ -159,7 +164,7 @@ def test_a_file_of_something_else():
 def test_a_newer_format(weights_file):
     with h5py.File(weights_file, "a") as hdf:
         hdf["emulator"].attrs["format_version"] = 99
-    with pytest.raises(GridError, match=r"format 99.*up to 3.*Upgrade"):
+    with pytest.raises(GridError, match=r"format 99.*up to 4.*Upgrade"):
         read_weights(weights_file)
 
 
@@ -384,8 +389,9 @@ def replaced_json(path, entry, said):
 
 
 NOT_JSON = ["", "x", "{", "NaN", "[" * 10**5, "1" * 10**4]
-WHERE = ("emulator/provenance", "emulator/domain", "spectra/incident/shape",
-         "spectra/incident/tensors")  # fmt: skip
+WHERE = ("emulator/provenance", "emulator/domain",
+         f"{GRID}/spectra/incident/shape",
+         f"{GRID}/spectra/incident/tensors")  # fmt: skip
 
 
 def refuse_all(path, entry, bad):
@@ -482,7 +488,7 @@ def test_the_domain_of_samples_may_be_wider(sealed):
 
 @pytest.mark.slow
 def test_every_field_of_a_shape_is_checked(sealed):
-    entry = "spectra/incident/shape"
+    entry = f"{GRID}/spectra/incident/shape"
     shape = said_in(sealed, entry)
     bad = [
         {**shape, name: wrong}
@@ -496,7 +502,7 @@ def test_every_field_of_a_shape_is_checked(sealed):
 @pytest.mark.slow
 def test_every_tensor_is_checked(sealed, tmp_path):
     """At the latest when it is used."""
-    entry = "spectra/incident/tensors"
+    entry = f"{GRID}/spectra/incident/tensors"
     listed = said_in(sealed, entry)
     refuse_all(sealed, entry, [None, 1, "x", [], {"a": 1}, {"a": []}])
     for name in listed:
@@ -537,7 +543,7 @@ def _by_another_shape(hdf, name, other):
 
 
 def _by_soft_link(hdf, name, other):
-    hdf[name] = h5py.SoftLink("/axes/ages")
+    hdf[name] = h5py.SoftLink(f"/{GRID}/axes/ages")
 
 
 def _by_external_link(hdf, name, other):
@@ -575,7 +581,7 @@ def test_nothing_else_in_place_of_an_array(sealed, tmp_path, replace_it):
             )
         )
     rng = np.random.default_rng(KINDS.index(replace_it))
-    header = [name for name in names if name.count("/") < 2]
+    header = [name for name in names if name.count("/") < 4]
     for name in [*header, *rng.choice(names, 5)]:
         sealed.write_bytes(whole)
         with edited(sealed) as hdf:
@@ -586,13 +592,13 @@ def test_nothing_else_in_place_of_an_array(sealed, tmp_path, replace_it):
 
 
 ATTRIBUTES = {
-    "/": ["axes", "WeightVariable"],
     "emulator": ["format_version"],
-    "axes/ages": ["Units", "log_on_read"],
-    "spectra/wavelength": ["Units"],
-    "spectra/incident": ["Units", "shape", "tensors"],
-    "lines/luminosity": ["Units", "shape", "tensors"],
-    "lines/wavelength": ["Units"],
+    GRID: ["axes", "WeightVariable"],
+    f"{GRID}/axes/ages": ["Units", "log_on_read"],
+    f"{GRID}/spectra/wavelength": ["Units"],
+    f"{GRID}/spectra/incident": ["Units", "shape", "tensors"],
+    f"{GRID}/lines/luminosity": ["Units", "shape", "tensors"],
+    f"{GRID}/lines/wavelength": ["Units"],
 }
 
 
@@ -655,21 +661,22 @@ def test_numbers_that_no_grid_has_are_refused(sealed):
                 continue  # a logarithm may be that
             sealed.write_bytes(whole)
             with edited(sealed) as hdf:
-                hdf[entry][-1] = wrong
+                hdf[f"{GRID}/{entry}"][-1] = wrong
             with pytest.raises(GridError, match=rf"{sealed.name}.* again"):
                 read_weights(sealed)
 
 
 def test_no_photons_are_no_fault(sealed):
     with edited(sealed) as hdf:
-        hdf["log10_specific_ionising_luminosity/HI"][0, 0] = -np.inf
+        ions = hdf[f"{GRID}/log10_specific_ionising_luminosity"]
+        ions["HI"][0, 0] = -np.inf
     rates = read_weights(sealed).header.log10_specific_ionising_luminosity
     assert np.isneginf(rates["HI"][0, 0])
 
 
 def test_lines_that_synthesizer_needs_are_named(sealed):
     with edited(sealed) as hdf:
-        del hdf["lines/transmitted"]
+        del hdf[f"{GRID}/lines/transmitted"]
     with pytest.raises(GridError, match=r"lacks transmitted.*ignore_li"):
         EmulatedGrid("g", weights=sealed)
     grid = EmulatedGrid("g", weights=sealed, ignore_lines=True)

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 from synthesizer.exceptions import GridError, InconsistentArguments
+from synthesizer.synth_warnings import warn
 
 from synthesizer_emulator.architectures.base import Architecture
 from synthesizer_emulator.architectures.registry import (
@@ -32,6 +33,7 @@ from synthesizer_emulator.building.checkpoint import (
     Checkpoint,
     FinishedEmission,
 )
+from synthesizer_emulator.building.failures import describe_failures
 from synthesizer_emulator.building.grid_nodes import GridNodes
 from synthesizer_emulator.building.hypercube import Hypercube
 from synthesizer_emulator.building.node_choice import NodeChoice
@@ -89,6 +91,7 @@ def build(
     settings: Mapping[str, Any] | None = None,
     ensemble: int | None = None,
     training: Mapping[str, Any] | None = None,
+    fill_failures: bool = False,
     author: str = "",
     notes: str = "",
     resume: bool = True,
@@ -127,6 +130,9 @@ def build(
             uncertainty; sets `ensemble` in `settings`.
         training (Mapping): Settings that differ from the architecture's
             default training, e.g. `{"epochs": 100}`; see `TrainingConfig`.
+        fill_failures (bool): Whether to fill the nodes of a grid at which
+            Cloudy failed from the nodes around them. By default they are
+            left out of the training, and have no emission.
         author (str): The author, stored with the weights.
         notes (str): Notes, stored with the weights.
         resume (bool): Whether to resume an interrupted build.
@@ -167,7 +173,11 @@ def build(
         axes=axes,
         latin_hypercube=latin_hypercube,
         seed=config.seed,
+        fill_failures=fill_failures,
     )
+    failures = describe_failures(source.header, fill_failures)
+    if failures:
+        warn(failures)
     name = architecture_name(architecture)
     _check_can_learn(name, chosen, source)
     target = _target(source.path, out)
@@ -248,6 +258,7 @@ def open_source(
     axes: Mapping[str, NodeChoice] | None = None,
     latin_hypercube: int | None = None,
     seed: int = 0,
+    fill_failures: bool = False,
 ) -> SampleSource:
     """Open a training set.
 
@@ -258,6 +269,7 @@ def open_source(
         axes (Mapping): As for `build`.
         latin_hypercube (int): As for `build`.
         seed (int): The seed of the Latin hypercube.
+        fill_failures (bool): As for `build`.
 
     Returns:
         SampleSource: The training set.
@@ -269,6 +281,12 @@ def open_source(
     """
     scattered = [is_sample_file(path) for path in paths]
     if all(scattered):
+        if fill_failures:
+            raise InconsistentArguments(
+                "--fill-failures (fill_failures=) needs a grid, but "
+                f"'{paths[0].name}' contains scattered samples, of which "
+                "failed ones are left out. Leave out the option."
+            )
         if latin_hypercube is not None:
             raise InconsistentArguments(
                 "--latin-hypercube (latin_hypercube=) needs a grid, but "
@@ -288,7 +306,9 @@ def open_source(
             f"'{paths[0].name}' is a grid with nodes. To evaluate the "
             "emulator at other nodes, use EmulatedGrid(..., axes=...)."
         )
-    grid_nodes = GridNodes.from_grid(paths[0], spectra, lam_lims)
+    grid_nodes = GridNodes.from_grid(
+        paths[0], spectra, lam_lims, fill_failures
+    )
     if latin_hypercube is None:
         return grid_nodes
     return Hypercube(grid_nodes, latin_hypercube, seed)

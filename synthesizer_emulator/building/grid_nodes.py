@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from synthesizer_emulator.architectures.samples import EmissionSamples
 from synthesizer_emulator.architectures.training import TrainingConfig
+from synthesizer_emulator.building.failures import fill_failed
 from synthesizer_emulator.building.learned import (
     check_header,
     check_values,
@@ -40,12 +41,15 @@ class GridNodes:
         emissions (tuple of str): The paths of the emissions to learn, e.g.
             `spectra/incident` or `lines/luminosity`.
         columns (slice): These wavelengths in the file.
+        fill_failures (bool): Whether nodes at which Cloudy failed are filled
+            from the nodes around them, and not left out.
     """
 
     native: NativeGrid
     header: GridHeader
     emissions: tuple[str, ...]
     columns: slice
+    fill_failures: bool = False
 
     @classmethod
     def from_grid(
@@ -53,6 +57,7 @@ class GridNodes:
         path: Path,
         spectra: tuple[str, ...] | None = None,
         lam_lims: tuple[float, float] | None = None,
+        fill_failures: bool = False,
     ) -> "GridNodes":
         """Open the nodes of a grid for training.
 
@@ -63,13 +68,15 @@ class GridNodes:
                 nebular spectra.
             lam_lims (tuple of float): The range of wavelengths to learn,
                 Angstrom; all by default.
+            fill_failures (bool): Whether to fill the nodes at which Cloudy
+                failed.
 
         Returns:
             GridNodes: The training set.
 
         Raises:
-            GridError: If the file is not a grid of emission with at least
-                two axes of at least two nodes.
+            GridError: If the file is not a grid, or an emission has no axis
+                of at least two nodes.
             MissingSpectraType: If the grid lacks one of `spectra`.
             InconsistentArguments: If fewer than two wavelengths are within
                 the range.
@@ -81,7 +88,7 @@ class GridNodes:
         header = learned_header(header, emissions)
         columns = columns_within(header, lam_lims, path)
         header = replace(header, lam=header.lam[columns])
-        return cls(native, header, emissions, columns)
+        return cls(native, header, emissions, columns, fill_failures)
 
     @property
     def path(self) -> Path:
@@ -105,12 +112,21 @@ class GridNodes:
 
     @property
     def description(self) -> str:
-        """The number of nodes, and the range of wavelengths if not all."""
+        """The numbers of nodes, and the range of wavelengths if not all."""
         cut = describe_columns(self.header, self.columns)
-        return f"{math.prod(self.header.shape)} nodes{cut}"
+        nodes = f"{math.prod(self.header.shape)} nodes{cut}"
+        failed = self.header.failures
+        if failed is None:
+            return nodes
+        how = "with" if self.fill_failures else "without"
+        filled = ", which were filled" * self.fill_failures
+        count = np.count_nonzero(failed)
+        return f"{nodes}, {how} {count} at which Cloudy failed{filled}"
 
     def read(self, emission: str) -> NDArray[np.float64]:
         """Read one emission at every node and check it.
+
+        Nodes at which Cloudy failed are zero or filled.
 
         Args:
             emission (str): One of `emissions`.
@@ -122,7 +138,14 @@ class GridNodes:
             GridError: If a value is negative or not finite; the message
                 gives the emission and the first node with one.
         """
-        return read_learned(self._read, emission)
+        values = read_learned(self._read, emission)
+        failed = self.header.failures
+        if failed is None or not self.fill_failures:
+            return values
+        points = node_mesh(self.scaled_nodes(emission))
+        return fill_failed(
+            values, failed, points.reshape(-1, points.shape[-1])
+        )
 
     def check(self) -> None:
         """Read and check all emissions."""
@@ -135,28 +158,52 @@ class GridNodes:
 
     def samples(self, emission: str, softening: float) -> EmissionSamples:
         """Read one emission at the nodes, and scale it for training."""
+        nodes = self.scaled_nodes(emission)
+        values = self.read(emission)
         return EmissionSamples.from_values(
-            Coordinates(self.domain).scale_nodes(self.header.axes),
-            self.read(emission),
+            nodes,
+            values.reshape(*map(len, nodes), values.shape[-1]),
             error_weights(self.header, emission),
             softening,
         )
 
+    def scaled_nodes(self, emission: str) -> tuple[NDArray, ...]:
+        """Return the coordinates of the nodes on the axes of an emission.
+
+        Axes of one node, and axes that the emission lacks, are left out.
+        """
+        nodes = Coordinates(self.domain).scale_nodes(self.header.axes)
+        return tuple(nodes[i] for i in self.header.varying_axes(emission))
+
     def truth(
         self, emission: str, training: TrainingConfig
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return the axis values and fluxes of all nodes."""
-        points = node_mesh([axis.values for axis in self.header.axes])
+        """Return the axis values and fluxes of all nodes that did not fail."""
+        rank = self.header.rank_of(emission)
+        # Any value will do on the axes that the emission lacks.
+        nodes = [
+            axis.values if i < rank else axis.values[:1]
+            for i, axis in enumerate(self.header.axes)
+        ]
         values = self._read(emission)
-        return (
-            points.reshape(-1, points.shape[-1]),
-            values.reshape(-1, values.shape[-1]),
-        )
+        kept = np.ones(values.shape[:-1], bool)
+        if self.header.failures is not None:
+            kept = ~self.header.failures
+        points = node_mesh(nodes).reshape(-1, len(nodes))
+        return points[kept.ravel()], values[kept]
 
     def _read(self, emission: str) -> NDArray[np.float64]:
         """Read and check an array of the file."""
         values = within(self.native.read(emission), emission, self.columns)
-        check_values(values, emission, self.path.name, self._node_name)
+        if self.header.failures is not None:
+            values[self.header.failures] = 0.0
+        check_values(
+            values,
+            emission,
+            self.path.name,
+            self._node_name,
+            self.header.faintest,
+        )
         return values
 
     def _node_name(self, node: Sequence[int]) -> str:

@@ -21,6 +21,7 @@ from synthesizer_emulator.building.learned import (
 )
 from synthesizer_emulator.emulator.scaling import AxisDomain, Coordinates
 from synthesizer_emulator.gridfile.header import GridHeader
+from synthesizer_emulator.gridfile.nodes import with_all_axes
 from synthesizer_emulator.validation import check_whole
 
 
@@ -91,9 +92,8 @@ class Hypercube:
     def samples(self, emission: str, softening: float) -> EmissionSamples:
         """Interpolate one emission to the samples, scaled for training."""
         values = self.grid.read(emission)
-        coordinates = Coordinates(self.domain)
-        nodes = coordinates.scale_nodes(self.header.axes)
-        has_emission = values.max(axis=-1) > 0
+        nodes = self.grid.scaled_nodes(emission)
+        has_emission = (values.max(axis=-1) > 0).reshape(*map(len, nodes))
         draw = qmc.LatinHypercube(len(nodes), rng=self.seed).random(self.size)
         points = 2.0 * draw - 1.0
         # Next to nodes without emission the interpolated fluxes fall to zero,
@@ -103,7 +103,7 @@ class Hypercube:
             nodes,
             has_emission,
             points,
-            self._interpolated(values, coordinates.to_values(points)),
+            self._interpolated(values, self._axis_values(emission, points)),
             error_weights(self.header, emission),
             softening,
         )
@@ -113,6 +113,17 @@ class Hypercube:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the axis values and fluxes of all nodes."""
         return self.grid.truth(emission, training)
+
+    def _axis_values(
+        self, emission: str, points: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Return the values of all axes, (m, d), at points of an emission.
+
+        The points (m, k) are coordinates on the axes on which it depends.
+        """
+        full = np.zeros((len(points), len(self.domain)))
+        full[:, list(self.header.varying_axes(emission))] = points
+        return Coordinates(self.domain).to_values(full)
 
     def _interpolated(
         self, values: NDArray[np.float64], points: NDArray[np.float64]
@@ -128,6 +139,8 @@ class Hypercube:
             axis.name: np.log10(column) if axis.log_on_read else column
             for axis, column in zip(self.header.axes, points.T, strict=True)
         }
+        # Synthesizer interpolates only arrays with all axes.
+        values = with_all_axes(values, self.header.shape)
         # The public method interpolates only arrays that belong to the grid,
         # and would load all of them.
         return np.asarray(grid._interpolate_grid_array(values, columns))

@@ -25,7 +25,7 @@ from synthesizer_emulator.gridfile.emissions import (
     NEBULAR_CONTINUUM,
     SPECTRA,
 )
-from synthesizer_emulator.gridfile.header import GridHeader
+from synthesizer_emulator.gridfile.header import FAINTEST, GridHeader
 from synthesizer_emulator.units import NO_UNITS, parse_unit
 from synthesizer_emulator.validation import nearest
 
@@ -41,8 +41,8 @@ _SPECTRA_UNITS = "erg/s/Hz"
 # The spectra together with which lines are learned.
 _NEBULAR_SPECTRA = {NEBULAR, LINECONT, NEBULAR_CONTINUUM}
 
-# The range of fluxes in float32, with a margin.
-_FLOAT32_RANGE = (1e-28, 1e37)
+# The largest flux in float32, with a margin.
+_LARGEST = 1e37
 
 # The weight of an error outside the scored wavelengths, at which ionising
 # photon rates are within 0.1% (docs/accuracy).
@@ -74,7 +74,7 @@ def learned_emissions(
     """
     stored = tuple(header.spectra_units)
     wanted = stored if spectra is None else spectra
-    if not wanted:
+    if not wanted and (stored or spectra is not None):
         raise MissingSpectraType(
             f"spectra must be a list of names from {', '.join(stored)}; got "
             f"{wanted!r}."
@@ -124,7 +124,7 @@ def columns_within(
     Raises:
         InconsistentArguments: If there are fewer than two.
     """
-    if lam_lims is None:
+    if lam_lims is None or not len(header.lam):
         return slice(None)
     lam, (low, high) = header.lam_angstrom, lam_lims
     first, last = (
@@ -175,6 +175,7 @@ def check_values(
     emission: str,
     filename: str,
     point_name: Callable[[Sequence[int]], str],
+    faintest: float = FAINTEST,
 ) -> None:
     """Check that values are finite, not negative, and in float32's range.
 
@@ -184,16 +185,17 @@ def check_values(
         filename (str): The name of the file.
         point_name (callable): The function that returns the node or sample
             of an index as text.
+        faintest (float): The smallest peak of a spectrum that is not zero.
 
     Raises:
         GridError: If one is not; the message gives the first value.
     """
     peaks = values.max(axis=-1, keepdims=True)
-    faint = (peaks > 0) & (peaks < _FLOAT32_RANGE[0])
+    faint = (peaks > 0) & (peaks < faintest)
     for wrong, problem in (
         (~np.isfinite(values), "a value that is not finite"),
         (values < 0, "a negative value"),
-        (values > _FLOAT32_RANGE[1], "a value too large for float32"),
+        (values > _LARGEST, "a value too large for float32"),
         (faint, "a spectrum too faint for float32"),
     ):
         if wrong.any():
@@ -201,7 +203,8 @@ def check_values(
             raise GridError(
                 f"'{emission}' of '{filename}' has {problem} at "
                 f"{point_name(where)}, entry {entry} ({int(wrong.sum())} in "
-                "all). Correct the grid before building an emulator."
+                "all). Correct the grid before building an emulator, or leave "
+                "the spectrum out with --spectra (spectra=)."
             )
 
 
@@ -209,20 +212,16 @@ def check_header(path: Path, header: GridHeader) -> None:
     """Check that a grid can be emulated.
 
     Raises:
-        GridError: If it is not a grid of emission, has fewer than two axes
-            of two nodes, or wrong units.
+        GridError: If an emission has no axis of two nodes, or wrong units.
     """
-    if header.spectra_group != "spectra":
+    emissions = [*header.units]
+    if any(not header.varying_axes(emission) for emission in emissions):
         raise GridError(
-            f"'{path.name}' must be a grid of emission, got a grid of "
-            f"{header.spectra_group}. Use Synthesizer's Grid for it."
-        )
-    if len(header.axes) < 2 or min(header.shape) < 2:
-        raise GridError(
-            f"'{path.name}' must have at least two axes of at least two "
-            "nodes, got "
+            f"'{path.name}' must have an axis of at least two nodes for each "
+            "emission, got "
             + ", ".join(f"{a.name} ({len(a.values)})" for a in header.axes)
-            + "."
+            + ". There is nothing to emulate in a single spectrum: use "
+            "Synthesizer's Grid for it."
         )
     for axis in header.axes:
         expected = _AXIS_UNITS.get(axis.name, axis.units)
@@ -236,6 +235,8 @@ def check_header(path: Path, header: GridHeader) -> None:
                 f"or a unit that converts to it, got '{axis.units}'. Correct "
                 "the grid before building an emulator."
             )
+    if header.spectra_group != SPECTRA:
+        return
     spectra_unit = parse_unit(_SPECTRA_UNITS)
     for name, units in header.spectra_units.items():
         # Synthesizer ignores the units of spectra, so they must be exact.

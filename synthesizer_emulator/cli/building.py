@@ -58,6 +58,12 @@ from synthesizer_emulator.cli.options import (
     metavar="N",
     help="Train N networks, whose spread estimates the uncertainty.",
 )
+@click.option(
+    "--fill-failures",
+    is_flag=True,
+    help="Fill the nodes at which Cloudy failed from the nodes around them; "
+    "by default they are left out, and have no emission.",
+)
 @click.option("--author", default="", help="Author, stored with the weights.")
 @click.option("--notes", default="", help="Notes, stored with the weights.")
 @click.option(
@@ -86,6 +92,7 @@ def build(
     overwrite: bool,
     architecture: str | None,
     ensemble: int | None,
+    fill_failures: bool,
     author: str,
     notes: str,
     settings: tuple[str, ...],
@@ -108,6 +115,7 @@ def build(
         axes=dict(name_and_value("--axes", a) for a in axes) or None,
         latin_hypercube=latin_hypercube,
         ensemble=ensemble,
+        fill_failures=fill_failures,
         author=author,
         notes=notes,
         resume=resume,

@@ -176,7 +176,9 @@ def info(grid: str, grid_dir: Path | None) -> None:
                 + describe_range(axis.low, axis.high, nodes[axis.name].units)
                 for axis in contents.domain
             },
-            "wavelengths": describe_wavelengths(len(lam), lam[0], lam[-1]),
+            "wavelengths": describe_wavelengths(
+                len(lam), *(lam[[0, -1]] if len(lam) else (0.0, 0.0))
+            ),
             "spectra": ", ".join(contents.available_spectra),
             "lines": ""
             if header.lines is None

@@ -116,13 +116,18 @@ def _full_precision() -> AbstractContextManager:
 
 
 def encode(
-    regressor: Regressor, has_emission: LinearTable, x: Float[Array, " d"]
+    regressor: Regressor,
+    has_emission: LinearTable,
+    x: Float[Array, " d"],
+    axes: tuple[int, ...] | None = None,
 ) -> tuple[Float[Array, " k"], Float[Array, "1"]]:
     """Return the latents (k,) at coordinates x (d,), and the mask ().
 
     The first half of an `EmissionEmulator`, which does not depend on the
     wavelengths. The mask is one at points with emission, and zero at others.
+    Only the coordinates of the given axes are used; of all axes for None.
     """
+    x = _chosen(x, axes)
     mask = has_emission(x)
     with _full_precision():
         latents = regressor(x)
@@ -155,6 +160,8 @@ class EmissionEmulator(nnx.Module):
             has emission, and one elsewhere, (n,).
         has_emission (LinearTable): One at nodes with emission and zero at
             others, linear between them.
+        axes (tuple of int): The axes on which the emission depends; None
+            for all.
     """
 
     def __init__(
@@ -164,16 +171,18 @@ class EmissionEmulator(nnx.Module):
         soft_log: SoftLog,
         support: ArrayLike,
         has_emission: LinearTable,
+        axes: tuple[int, ...] | None = None,
     ) -> None:
         self.regressor = regressor
         self.decoder = decoder
         self.soft_log = soft_log
         self.support = Constant(jnp.asarray(support, jnp.float32))
         self.has_emission = has_emission
+        self.axes = axes
 
     def __call__(self, x: Float[Array, " d"]) -> Float[Array, " n"]:
         """Return the flux (n,) at coordinates x (d,), in the grid's units."""
-        latents, mask = encode(self.regressor, self.has_emission, x)
+        latents, mask = encode(self.regressor, self.has_emission, x, self.axes)
         return decode(
             self.decoder, self.soft_log, self.support[...], latents, mask
         )
@@ -193,7 +202,7 @@ class EmissionEmulator(nnx.Module):
                 "it with `--ensemble 5` (or ensemble=5)."
             )
         with _full_precision():
-            latents = self.regressor.each(x)
+            latents = self.regressor.each(_chosen(x, self.axes))
         each = log_fluxes(self.decoder, latents)
         variance = jnp.var(each, axis=0)
         # The square root is not differentiable at zero.
@@ -214,4 +223,23 @@ class EmissionEmulator(nnx.Module):
             self.soft_log,
             self.support[...][indices],
             self.has_emission,
+            self.axes,
         )
+
+    def on_axes(self, axes: tuple[int, ...] | None) -> "EmissionEmulator":
+        """Return the emulator of coordinates of which it uses some axes."""
+        return EmissionEmulator(
+            self.regressor,
+            self.decoder,
+            self.soft_log,
+            self.support[...],
+            self.has_emission,
+            axes,
+        )
+
+
+def _chosen(
+    x: Float[Array, " d"], axes: tuple[int, ...] | None
+) -> Float[Array, " k"]:
+    """Return the coordinates of some axes; all for None."""
+    return x if axes is None else x[np.array(axes)]

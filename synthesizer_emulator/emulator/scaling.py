@@ -24,8 +24,10 @@ _ZERO_SHIFT = 1e-4
 # since fluxes this faint are smaller than the error of the emulator.
 ZERO_BELOW = 1.1
 
-# Values outside the domain by less than this fraction are due to rounding.
+# Values outside the domain by less than this fraction are due to rounding, or
+# to rounding of a logarithm in float32.
 _ROUNDING = 1e-6
+_AT_NODE = 1e-5
 
 
 class Constant(nnx.Variable):
@@ -64,6 +66,11 @@ class AxisDomain:
         else:
             scale = "linear"
         return cls(axis.name, low, high, scale)
+
+    @property
+    def varies(self) -> bool:
+        """Whether the axis has more than one value."""
+        return self.low < self.high
 
     def scaled(self, values: Any, xp: Any) -> Any:
         """Return log10 of axis values, their power 0.4, or the values.
@@ -115,6 +122,8 @@ class AxisDomain:
 class Coordinates(nnx.Module):
     """The map from axis values to coordinates in [-1, 1] on each axis.
 
+    Axes of one node have the coordinate zero.
+
     Attributes:
         domain (tuple of AxisDomain): The domain of each axis, in order.
     """
@@ -156,9 +165,19 @@ class Coordinates(nnx.Module):
         return np.stack(columns, axis=-1)
 
     def _scaled(self, columns: Iterable[Any], xp: Any) -> list[Any]:
-        """Return the coordinates of values of each axis."""
+        """Return the coordinates of values of each axis.
+
+        On an axis of one node the coordinate is zero at the node, and
+        infinite elsewhere.
+        """
         return [
             2.0 * (axis.scaled(values, xp) - low) / (high - low) - 1.0
+            if axis.varies
+            else xp.where(
+                xp.abs(values - axis.low) <= _AT_NODE * abs(axis.low),
+                0.0,
+                xp.inf,
+            )
             for values, (axis, low, high) in zip(
                 columns, self._ends(), strict=True
             )

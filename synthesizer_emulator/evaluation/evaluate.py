@@ -248,7 +248,12 @@ def evaluate(
             )
         bar.update()
         fitted = slopes = None
-        bright = [name for name in names if f"spectra/{name}" in scored]
+        bright = [
+            name
+            for name in names
+            if f"spectra/{name}" in scored
+            and pair.axes_of(f"spectra/{name}") == pair.axes
+        ]
         name = most_sensitive(pair.native, bright) if bright else ""
         bar.set_description("derivatives")
         if bright:
@@ -301,7 +306,8 @@ def _measure_spectrum(
     """Compare one spectrum at all nodes, and in galaxies with an SFZH."""
     header, scored = pair.native.header, pair.scored
     emission, lam = f"spectra/{name}", header.lam_angstrom
-    residuals = np.empty((*header.shape, np.count_nonzero(scored)), np.float32)
+    nodes = header.shape_of(emission)[:-1]
+    residuals = np.empty((*nodes, np.count_nonzero(scored)), np.float32)
     values: list[dict[str, tuple[NDArray, NDArray]]] = []
     galaxies = None
     if sfzh is not None:
@@ -316,7 +322,8 @@ def _measure_spectrum(
             mass = sfzh[:, block].reshape(len(sfzh), -1)
             for total, lnu in zip(galaxies, (native, emulated), strict=True):
                 total += mass @ lnu.reshape(-1, len(lam))
-    errors = spectrum_errors(residuals, lam[scored], header.axes)
+    axes = pair.axes_of(emission)
+    errors = spectrum_errors(residuals, lam[scored], axes)
     if errors is not None:
         errors = replace(errors, examples=_examples(pair, name, errors))
     joined = {
@@ -344,7 +351,9 @@ def _examples(
         which: Example(
             node={
                 axis.name: float(value)
-                for axis, value in zip(pair.axes, points[i], strict=True)
+                for axis, value in zip(
+                    pair.axes_of(f"spectra/{name}"), points[i], strict=False
+                )
             },
             error=float(errors.means[node]),
             lam=pair.native.header.lam_angstrom[pair.scored],

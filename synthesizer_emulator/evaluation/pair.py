@@ -101,6 +101,10 @@ class GridPair:
         """The axes of the grid."""
         return self.native.header.axes
 
+    def axes_of(self, emission: str) -> tuple[Axis, ...]:
+        """Return the axes that an emission has."""
+        return self.axes[: self.native.header.rank_of(emission)]
+
     @property
     def labels(self) -> list[Label]:
         """The axes as labels."""
@@ -140,7 +144,8 @@ class GridPair:
             if name in self.weights.available_spectra
         ]
         missing = [name for name in wanted or () if name not in common]
-        if missing or not common:
+        lines_only = wanted is None and bool(self.line_quantities)
+        if missing or not (common or lines_only):
             raise MissingSpectraType(
                 "Spectra to compare must be in both the grid and the "
                 f"emulator, which have {', '.join(common) or 'none'} in "
@@ -154,8 +159,8 @@ class GridPair:
     ) -> Iterator[tuple[slice, NDArray[np.float64], NDArray]]:
         """Yield the native and the emulated values of an emission in blocks.
 
-        Each block is a slice of the first axis; both arrays have shape
-        (k, n2, ..., nd, n).
+        Each block is a slice of the first axis; both arrays have the shape
+        of the block, (k, n2, ..., n), without axes that the emission lacks.
         """
         group, name = emission.split("/")
         view = identity(self.native.header.size_of(emission))
@@ -170,6 +175,11 @@ class GridPair:
                 yield block, native, arrays.spectrum(name, view)
 
     def axis_values(self, nodes: NDArray[np.intp]) -> NDArray[np.float64]:
-        """Return the axis values (m, d) of nodes given by indices (m, d)."""
-        columns = zip(self.axes, nodes.T, strict=True)
+        """Return the axis values (m, d) of nodes given by indices (m, k).
+
+        On axes that an emission lacks, the value is that of the first node.
+        """
+        lacking = len(self.axes) - nodes.shape[1]
+        indices = np.pad(nodes, ((0, 0), (0, lacking)))
+        columns = zip(self.axes, indices.T, strict=True)
         return np.stack([axis.values[i] for axis, i in columns], axis=1)

@@ -149,6 +149,12 @@ class EmulatedGrid(Described, WavelengthMethods, PlotMethods):
         if axes or refine:
             header = with_axes(header, self._weights.domain, axes, refine)
         self._nodes_header = header
+        further = header.further.datasets
+        self._further = {
+            path: values
+            for path, values in header.stored.items()
+            if path in further
+        }
         super().__init__(
             name,
             grid_dir=grid_dir,
@@ -160,6 +166,10 @@ class EmulatedGrid(Described, WavelengthMethods, PlotMethods):
             use_precision=use_precision,
         )
         del self._nodes_header
+        self._further = {
+            path: values.astype(self._dtype)
+            for path, values in self._further.items()
+        }
         # No file is read after this: users expect the path of the native
         # grid, which need not exist.
         self.grid_filename = f"{self.grid_dir}/{name}.{self.grid_ext}"
@@ -333,6 +343,10 @@ class EmulatedGrid(Described, WavelengthMethods, PlotMethods):
         # only the other arrays.
         grid.spectra, grid.line_lums, grid.line_conts = {}, {}, {}
         Grid.convert_precision(grid, precision, inplace=True)
+        grid._further = {
+            path: values.astype(grid._dtype)
+            for path, values in grid._further.items()
+        }
         grid.spectra, grid.line_lums, grid.line_conts = mappings
         for emissions in grid._lazy_emissions():
             emissions.convert(grid._dtype)

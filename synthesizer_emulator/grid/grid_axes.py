@@ -34,6 +34,9 @@ class AxisMethods(WeightsGrid):
     # The values of removed axes; None if averaged over or interpolated.
     _collapsed: dict[str, float | None]
 
+    # The quantities at the nodes that Synthesizer does not load, by path.
+    _further: dict[str, NDArray]
+
     def reduce_axis(
         self,
         axis_low: unyt_quantity,
@@ -213,18 +216,20 @@ class AxisMethods(WeightsGrid):
         return columns
 
     def _stored(self) -> dict[str, NDArray]:
-        """Return the ionising luminosities and stellar fractions, by path."""
+        """Return the quantities at the nodes, by path."""
         ions = getattr(self, "log10_specific_ionising_lum", {})
         stored = {f"{IONISING}/{ion}": v for ion, v in ions.items()}
         if self._stellar_frac is not None:
             stored[STAR_FRACTION] = self._stellar_frac
-        return stored
+        return stored | self._further
 
     def _set_stored(self, stored: Mapping[str, NDArray]) -> None:
         """Replace some of the arrays that `_stored` returns, by path."""
         for path, values in stored.items():
             if path == STAR_FRACTION:
                 self._stellar_frac = as_contiguous(values)
+            elif path in self._further:
+                self._further[path] = as_contiguous(values)
             else:
                 ion = path.removeprefix(f"{IONISING}/")
                 self.log10_specific_ionising_lum[ion] = as_contiguous(values)
@@ -247,12 +252,13 @@ class AxisMethods(WeightsGrid):
         """Reduce all arrays along an axis by a function that removes it."""
         for emissions in self._lazy_emissions():
             emissions.evaluate_all()
-            emissions.transform(partial(_keeping_units, function))
+            emissions.along(axis, partial(_keeping_units, function))
         stored = {}
         for path, values in self._stored().items():
-            if path == STAR_FRACTION and values.ndim > axis:
-                stored[path] = function(values)
-            elif path != STAR_FRACTION:
+            if not path.startswith(f"{IONISING}/"):
+                if values.ndim > axis:
+                    stored[path] = function(values)
+            else:
                 rates = function(10.0 ** values.astype(np.float64))
                 with np.errstate(divide="ignore"):
                     stored[path] = np.log10(rates).astype(self._dtype)

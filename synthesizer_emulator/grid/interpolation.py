@@ -13,6 +13,7 @@ from unyt import Hz, Lsun, erg, s
 
 from synthesizer_emulator.grid.grid_axes import AxisMethods, units_on
 from synthesizer_emulator.grid.refine import at_points
+from synthesizer_emulator.gridfile.nodes import with_all_axes
 from synthesizer_emulator.units import in_units
 from synthesizer_emulator.validation import nearest
 from synthesizer_emulator.weights.points import PointArrays
@@ -91,8 +92,9 @@ class InterpolationMethods(AxisMethods):
             flat = {axis: x.ravel() for axis, x in coords.items()}
 
             def emission(emissions: Any, name: Any) -> NDArray:
+                nodes = tuple(len(self._axes_values[a]) for a in self.axes)
                 values = self._interpolate_grid_array(
-                    emissions[name], flat, method, dtype
+                    with_all_axes(emissions[name], nodes), flat, method, dtype
                 )
                 return values.reshape((*shape, values.shape[-1]))
 

@@ -151,7 +151,16 @@ class LazyEmissions(MutableMapping, ABC):
     def take(self, indices: NDArray | int, axis: int) -> None:
         """Keep some nodes of all arrays, as in `PointArrays.take`."""
         self.arrays = self.arrays.take(indices, axis)
-        self.transform(lambda array: as_contiguous(array.take(indices, axis)))
+        self.along(
+            axis, lambda array: as_contiguous(array.take(indices, axis))
+        )
+
+    def along(self, axis: int, function: Callable[[NDArray], NDArray]) -> None:
+        """Apply a function to the evaluated arrays that have an axis."""
+        for name in self.evaluated:
+            array = self[name]
+            if array.ndim - 1 > axis:
+                self._values[name] = function(array)
 
     def move(self, arrays: PointArrays) -> None:
         """Discard all arrays, to be evaluated again at other points."""

@@ -5,7 +5,6 @@ the weights instead, and set up emissions that are evaluated later.
 """
 
 from functools import partial
-from io import BytesIO
 from operator import methodcaller
 from pathlib import Path
 from typing import Any
@@ -50,6 +49,7 @@ from synthesizer_emulator.gridfile.places import (
     similar,
     weights_path,
 )
+from synthesizer_emulator.gridfile.writing import header_file
 from synthesizer_emulator.units import parse_unit
 from synthesizer_emulator.validation import nearest
 from synthesizer_emulator.wavelengths import identity, linear_interpolation
@@ -80,28 +80,15 @@ class WeightsGrid(Grid):
     def _parse_grid_path(
         self, grid_dir: str | Path | None, grid_name: str
     ) -> None:
-        """Set the names, and the contents of the weights as the grid file.
-
-        The path is not used, because the file may have been replaced since.
-        """
+        """Set the names, and the header of this grid as the grid file."""
         self.grid_dir = str(get_grids_dir() if grid_dir is None else grid_dir)
         self.grid_name = grid_name
         self.grid_ext = "hdf5"
-        self.grid_filename: Any = BytesIO(self._weights.contents)
+        self.grid_filename: Any = header_file(self._nodes_header)
 
     def _get_axes(self) -> None:
         """Set the axes, whose nodes may differ from those of the weights."""
         super()._get_axes()
-        if self._nodes_header is self._weights.header:
-            return
-        for axis, extract_name in zip(
-            self._nodes_header.axes, self._extract_axes, strict=True
-        ):
-            values = axis.values.astype(self._dtype)
-            self._axes_values[axis.name] = values
-            self._extract_axes_values[extract_name] = (
-                np.log10(values) if self._is_logged(axis.name) else values
-            )
         self._update_name()
 
     def _get_ionising_luminosity(self) -> None:
@@ -113,7 +100,17 @@ class WeightsGrid(Grid):
             }
 
     def _get_spectra_grid(self, spectra_to_read: list[str] | None) -> None:
-        """Set the wavelengths and the unevaluated spectra."""
+        """Set the wavelengths and the unevaluated spectra.
+
+        Raises:
+            GridError: If the grid has lines only.
+            MissingSpectraType: If the emulator lacks a requested spectrum.
+        """
+        if not self._weights.available_spectra:
+            raise GridError(
+                f"The grid '{self.original_name}' has lines but no spectra: "
+                "load it with ignore_spectra=True."
+            )
         names = choose_spectra(
             self._weights.available_spectra, spectra_to_read
         )
@@ -131,7 +128,13 @@ class WeightsGrid(Grid):
             # The emulator was built from stellar spectra only.
             return
         missing = [name for name in LINE_UNITS if name not in lines.units]
-        if missing:
+        lines_only = not self._weights.available_spectra
+        if lines_only and missing and "luminosity" in lines.units:
+            warn(
+                f"The lines of '{self.original_name}' have no "
+                f"{' and '.join(missing)}: their continuum is zero."
+            )
+        elif missing:
             raise GridError(
                 "To load lines, the weights must include their "
                 f"{', '.join(LINE_UNITS)}; '{self._weights.path}' lacks "
@@ -153,7 +156,8 @@ class WeightsGrid(Grid):
         lums, conts = self._line_sources(factor)
         self.line_lums = make(lums, units=lum_unit)
         self.line_conts = make(
-            conts, units=parse_unit(lines.units["nebular_continuum"])
+            conts,
+            units=parse_unit(lines.units.get("nebular_continuum", "erg/s/Hz")),
         )
 
     def _line_sources(
@@ -167,7 +171,12 @@ class WeightsGrid(Grid):
         """
         zero = methodcaller("zeros", self.nlines)
         luminosity = methodcaller("lines", "luminosity", factor)
-        continuum = methodcaller("lines", "nebular_continuum")
+        continuum, transmitted = (
+            methodcaller("lines", name)
+            if f"lines/{name}" in self._weights.shapes
+            else zero
+            for name in ("nebular_continuum", "transmitted")
+        )
         lums = {
             NEBULAR: luminosity,
             LINECONT: luminosity,
@@ -178,7 +187,7 @@ class WeightsGrid(Grid):
             NEBULAR: continuum,
             LINECONT: zero,
             NEBULAR_CONTINUUM: continuum,
-            "transmitted": methodcaller("lines", "transmitted"),
+            "transmitted": transmitted,
         }
         if isinstance(self.spectra, LazySpectra):
             cut = self._lines_outside() & ~self._lines_outside_weights()

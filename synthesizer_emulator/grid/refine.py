@@ -109,12 +109,16 @@ def at_points(
     the axes, to the values (m,) at the points.
     """
     nodes = scaled_nodes(header, domain)
+    varying = [i for i in range(values.ndim) if len(nodes[i]) > 1]
+    nodes = [nodes[i] for i in varying]
     scaled = [
         # Rounding could move a point at the end of an axis outside it.
-        np.clip(d.scaled(points[:, i], np), nodes[i][0], nodes[i][-1])
-        for i, d in enumerate(domain[: values.ndim])
+        np.clip(domain[i].scaled(points[:, i], np), line[0], line[-1])
+        for i, line in zip(varying, nodes, strict=True)
     ]
-    values = interpolable(values)
+    values = interpolable(values).reshape([len(line) for line in nodes])
+    if not varying:
+        return np.full(len(points), values)
     result = np.empty(len(points))
     for first in range(0, len(points), _BATCH_SIZE):
         batch = slice(first, first + _BATCH_SIZE)

@@ -13,15 +13,30 @@ from numpy.typing import NDArray
 from synthesizer.units import Units
 from unyt import unyt_array, unyt_quantity
 
-from synthesizer_emulator.gridfile.emissions import LINES, SPECTRA
+from synthesizer_emulator.gridfile.emissions import (
+    EXTINCTION_CURVES,
+    LINES,
+    SPECTRA,
+)
+from synthesizer_emulator.gridfile.further import FurtherContents
 from synthesizer_emulator.units import parse_unit
 
 # The paths of the other quantities that are stored at the nodes.
 IONISING = "log10_specific_ionising_luminosity"
 STAR_FRACTION = "star_fraction"
 
+# The mask of the nodes at which Cloudy failed, and the groups that contain
+# no quantities at the nodes, as in `Grid.interpolate_grid_at_axes_value`.
+FAILURES = "failures"
+_NOT_STORED = ("axes", SPECTRA, LINES, FAILURES, EXTINCTION_CURVES)
+
 # The weight variables of grids per unit luminosity.
 _LUMINOSITIES = ("bolometric_luminosity", "bolometric_luminosities")
+
+# The smallest peak of a spectrum in float32, with a margin. Extinction curves,
+# in cm^2, are fainter; those of (almost) no dust count as zero.
+FAINTEST = 1e-28
+_FAINTEST_EXTINCTION = 1e-36
 
 # The log10 of the photon rate that replaces -inf: one photon per second.
 _NO_PHOTONS = 0.0
@@ -77,7 +92,11 @@ class GridHeader:
         lam (np.ndarray of float): The wavelengths, (nlam,).
         lam_units (str): The units of `lam`.
         spectra_units (Mapping): The units of each stored spectrum, by name.
-        spectra_group (str): `spectra`, or `extinction_curves` for dust.
+        spectra_group (str): The group of the spectra in the file: `spectra`,
+            or `extinction_curves` for dust.
+        ranks (Mapping): The number of axes of the emissions that lack the
+            last axes, by their paths: `diffuse` of Draine & Li (2007) does
+            not depend on `alpha`.
         lines (LineList): The lines; None if the grid has none.
         weight_variable (str): The attribute of an emitter that weights the
             emission, e.g. `initial_masses`.
@@ -89,6 +108,7 @@ class GridHeader:
             the ionising photon rate in 1/s per unit weight, (n1, ..., nd).
         star_fraction (np.ndarray of float): The fraction of the initial mass
             in living stars, (n1, ..., nk) of the first k axes; or None.
+        further (FurtherContents): All else in the file.
     """
 
     axes: tuple[Axis, ...]
@@ -96,6 +116,7 @@ class GridHeader:
     lam_units: str = "angstrom"
     spectra_units: Mapping[str, str] = field(default_factory=dict)
     spectra_group: str = SPECTRA
+    ranks: Mapping[str, int] = field(default_factory=dict)
     lines: LineList | None = None
     weight_variable: str = "initial_masses"
     attributes: Mapping[str, object] = field(default_factory=dict)
@@ -105,6 +126,7 @@ class GridHeader:
         field(default_factory=dict)
     )
     star_fraction: NDArray[np.float64] | None = None
+    further: FurtherContents = field(default_factory=FurtherContents)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -122,32 +144,63 @@ class GridHeader:
         """The units of each emission by its path, e.g. `lines/luminosity`."""
         lines = {} if self.lines is None else self.lines.units
         return {
-            **{
-                f"{self.spectra_group}/{k}": u
-                for k, u in self.spectra_units.items()
-            },
+            **{f"{SPECTRA}/{k}": u for k, u in self.spectra_units.items()},
             **{f"{LINES}/{k}": u for k, u in lines.items()},
         }
 
     @property
     def stored(self) -> dict[str, NDArray[np.float64]]:
-        """The ionising luminosities and star fraction, by their paths."""
+        """The quantities at the nodes that are not emulated, by their paths.
+
+        These are ionising luminosities, the star fraction, and further
+        arrays with a finite number at each node, such as
+        `remnant_fraction`.
+        """
         stored = {
             f"{IONISING}/{ion}": values
             for ion, values in self.log10_specific_ionising_luminosity.items()
         }
         if self.star_fraction is not None:
             stored[STAR_FRACTION] = self.star_fraction
-        return stored
+        further = self.further.datasets.items()
+        return stored | {k: v for k, v in further if self._is_at_nodes(k, v)}
+
+    @property
+    def failures(self) -> NDArray[np.bool_] | None:
+        """The mask of the nodes at which Cloudy failed, (n1, ..., nd).
+
+        None if it failed at no node, or the grid does not tell.
+        """
+        failures = np.asarray(self.further.datasets.get(FAILURES, False))
+        if failures.shape != self.shape or not failures.any():
+            return None
+        return failures.astype(bool)
+
+    def _is_at_nodes(self, path: str, values: NDArray) -> bool:
+        """Return whether an array has a finite number at each node."""
+        return (
+            path.split("/")[0] not in _NOT_STORED
+            and self.shape == np.shape(values) != ()
+            and values.dtype.kind in "iuf"
+            and bool(np.isfinite(values).all())
+        )
 
     def with_stored(self, stored: Mapping[str, NDArray[np.float64]]) -> Self:
-        """Return the header with other ionising luminosities and fractions.
+        """Return the header with other quantities at the nodes.
 
         They are given by path; the quantities not in `stored` are removed.
         """
         group = f"{IONISING}/"
+        datasets = self.further.datasets.items()
+        others = {k: v for k, v in datasets if k not in self.stored}
+        others |= {
+            path: values
+            for path, values in stored.items()
+            if path != STAR_FRACTION and not path.startswith(group)
+        }
         return replace(
             self,
+            further=replace(self.further, datasets=others),
             log10_specific_ionising_luminosity={
                 path.removeprefix(group): values
                 for path, values in stored.items()
@@ -156,11 +209,58 @@ class GridHeader:
             star_fraction=stored.get(STAR_FRACTION),
         )
 
+    @property
+    def loaded(self) -> set[str]:
+        """The paths of the arrays in the file that other fields describe."""
+        wavelength = f"{self.spectra_group}/wavelength"
+        lines = () if self.lines is None else ("id", "wavelength")
+        return {
+            *(f"axes/{axis.name}" for axis in self.axes),
+            *(self.location_of(emission) for emission in self.units),
+            *(path for path in self.stored if path.startswith(IONISING)),
+            *(f"{LINES}/{name}" for name in lines),
+            wavelength,
+            STAR_FRACTION,
+        }
+
     def size_of(self, emission: str) -> int:
         """Return the number of wavelengths or lines of an emission."""
         if self.lines is not None and emission.startswith(f"{LINES}/"):
             return len(self.lines.ids)
         return len(self.lam)
+
+    def rank_of(self, emission: str) -> int:
+        """Return the number of axes that an emission has, from the first."""
+        return self.ranks.get(emission, len(self.axes))
+
+    def shape_of(self, emission: str) -> tuple[int, ...]:
+        """Return the shape of the array of an emission, (n1, ..., nk, n)."""
+        rank = self.rank_of(emission)
+        return (*self.shape[:rank], self.size_of(emission))
+
+    def varying_axes(self, emission: str) -> tuple[int, ...]:
+        """Return the indices of the axes along which an emission can vary.
+
+        These are the axes that it has and that have at least two nodes.
+        """
+        rank = self.rank_of(emission)
+        return tuple(i for i, n in enumerate(self.shape[:rank]) if n > 1)
+
+    def location_of(self, emission: str) -> str:
+        """Return the path of an emission in the file.
+
+        It differs from that of the emission for extinction curves, which
+        are spectra in all but the name of their group.
+        """
+        group, _, name = emission.partition("/")
+        group = self.spectra_group if group == SPECTRA else group
+        return f"{group}/{name}"
+
+    @property
+    def faintest(self) -> float:
+        """The smallest peak of a spectrum that is not zero."""
+        extinction = self.spectra_group == EXTINCTION_CURVES
+        return _FAINTEST_EXTINCTION if extinction else FAINTEST
 
     @property
     def reprocessed(self) -> bool:

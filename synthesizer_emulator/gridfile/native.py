@@ -5,7 +5,7 @@ Training, evaluation and hold-out experiments read the arrays through
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, prod
 from pathlib import Path
 from typing import Any, Self
@@ -14,10 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 from synthesizer.exceptions import GridError
 
-from synthesizer_emulator.files.hdf5 import open_hdf5
+from synthesizer_emulator.files.hdf5 import open_hdf5, report_damage
+from synthesizer_emulator.gridfile.emissions import EXTINCTION_CURVES
+from synthesizer_emulator.gridfile.further import gather_further
 from synthesizer_emulator.gridfile.header import GridHeader
 from synthesizer_emulator.gridfile.places import grid_name_of
-from synthesizer_emulator.gridfile.reading import read_array, read_header
+from synthesizer_emulator.gridfile.reading import (
+    REMEDY,
+    read_array,
+    read_header,
+)
 
 # The size of a block in memory, in bytes.
 _BLOCK_SIZE = 3e8
@@ -28,8 +34,9 @@ class NativeGrid:
     """A Synthesizer grid whose spectra and lines are stored as arrays.
 
     Emissions are named by their path in the file, e.g. `spectra/incident`
-    or `lines/luminosity`. Values are in the units of the file, in double
-    precision; wavelengths or lines are the last dimension.
+    or `lines/luminosity`; extinction curves are `spectra/...` too. Values are
+    in the units of the file, in double precision; wavelengths or lines are
+    the last dimension.
 
     Attributes:
         path (Path): The grid file.
@@ -53,7 +60,10 @@ class NativeGrid:
                     f"'{path}' holds the weights of an emulator: pass the "
                     "grid itself, without '.emulator'."
                 )
-            return cls(path, read_header(hdf, path))
+            header = read_header(hdf, path)
+            with report_damage(path, REMEDY):
+                further = gather_further(hdf, header.loaded)
+            return cls(path, replace(header, further=further))
 
     @property
     def name(self) -> str:
@@ -61,8 +71,8 @@ class NativeGrid:
         return grid_name_of(self.path)
 
     def shape_of(self, emission: str) -> tuple[int, ...]:
-        """Return the shape of the array of an emission, (n1, ..., nd, n)."""
-        return (*self.header.shape, self.header.size_of(emission))
+        """Return the shape of the array of an emission, (n1, ..., nk, n)."""
+        return self.header.shape_of(emission)
 
     def read(self, emission: str, part: Any = ...) -> NDArray[np.float64]:
         """Read the array of an emission, (n1, ..., nd, n), or part of it.
@@ -113,6 +123,11 @@ class NativeGrid:
     ) -> Iterator[NDArray[np.float64]]:
         """Yield parts of an emission, opening the file once."""
         shape = self.shape_of(emission)
+        name = self.header.location_of(emission)
         with open_hdf5(self.path) as hdf:
             for part in parts:
-                yield read_array(hdf, emission, self.path, shape, part)
+                values = read_array(hdf, name, self.path, shape, part)
+                if self.header.spectra_group == EXTINCTION_CURVES:
+                    # The first curves of Draine & Li are of no dust, 1e-99.
+                    values[values.max(axis=-1) < self.header.faintest] = 0.0
+                yield values

@@ -215,12 +215,29 @@ def nodes_between(axis: Axis, low: float, high: float) -> NDArray[np.intp]:
 
 
 def inner_mask(shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Return the mask of the nodes that are not at the end of any axis."""
+    """Return the mask of the nodes that are not at the end of any axis.
+
+    The node of an axis of one node is not at an end.
+    """
     mask = np.zeros(shape, bool)
-    mask[(slice(1, -1),) * len(shape)] = True
+    mask[tuple(slice(1, -1) if n > 1 else slice(None) for n in shape)] = True
     return mask
 
 
 def node_mesh(nodes: Sequence[NDArray]) -> NDArray:
     """Return all combinations of the nodes of axes, (n1, ..., nd, d)."""
     return np.stack(np.meshgrid(*nodes, indexing="ij"), axis=-1)
+
+
+def with_all_axes(values: NDArray, shape: tuple[int, ...]) -> NDArray:
+    """Repeat values (n1, ..., nk, n) along axes that they lack.
+
+    Returns a view of shape (n1, ..., nd, n) for the nodes (n1, ..., nd).
+    """
+    lacking = len(shape) - (values.ndim - 1)
+    if not lacking:
+        return values
+    inserted = (*values.shape[:-1], *(1,) * lacking, values.shape[-1])
+    return np.broadcast_to(
+        values.reshape(inserted), (*shape, values.shape[-1])
+    )

@@ -4,6 +4,7 @@ The type, shape, units and range of each entry are checked. Errors name the
 file, the entry and a remedy.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,9 @@ from synthesizer_emulator.units import parse_unit
 # Datasets of the emission groups that are not emissions.
 _NOT_SPECTRA = ("wavelength", "normalisation")
 _NOT_LINES = ("id", "wavelength")
+
+# The attribute of an emission in weights that lacks the last axes.
+RANK = "rank"
 
 # The remedy in errors about a file that can't be read.
 REMEDY = "Repair the file, or download or create it again."
@@ -79,7 +83,7 @@ def _check_current(hdf: h5py.File, path: Path) -> None:
         (any("log10" in name for name in names), "its axes are logarithms"),
         (
             any(isinstance(lines[name], h5py.Group) for name in lines)
-            and "emulator" not in hdf,
+            and "luminosity" not in lines,
             "it has a group for each line",
         ),
     ):
@@ -109,7 +113,8 @@ def read_array(
         if dataset.shape != shape:
             raise GridError(
                 f"'{name}' of '{path.name}' must have the shape {shape} to "
-                f"match the header, got {dataset.shape}. {REMEDY}"
+                f"match the header (or lack its last axes), got "
+                f"{dataset.shape}. {REMEDY}"
             )
         return dataset[part].astype(np.float64)
 
@@ -125,17 +130,22 @@ def read_contents(
     For a grid, the number of samples is None.
 
     Raises:
-        GridError: If the file has no spectra, or an entry is wrong.
+        GridError: If the file has neither spectra nor lines, or an entry is
+            wrong.
         KeyError: If another entry is missing.
     """
+    lines = _read_lines(hdf, path)
     groups = [g for g in (SPECTRA, EXTINCTION_CURVES) if g in hdf]
-    if not groups or "wavelength" not in hdf[groups[0]]:
+    group = groups[0] if groups else SPECTRA
+    lam, lam_units = np.empty(0), "angstrom"
+    if groups and "wavelength" in hdf[group]:
+        lam, lam_units = _read_wavelengths(hdf, f"{group}/wavelength", path)
+    elif groups or lines is None:
         raise GridError(
             f"'{path}' must contain spectra, in a group 'spectra' (or "
-            "'extinction_curves') with a 'wavelength', got none."
+            "'extinction_curves') with a 'wavelength', or lines, in a group "
+            "'lines' with a 'luminosity'; got neither."
         )
-    group = groups[0]
-    lam, lam_units = _read_wavelengths(hdf, f"{group}/wavelength", path)
     if not np.all(np.diff(lam) > 0):
         raise GridError(
             f"The wavelengths of '{path}' must be strictly ascending."
@@ -147,11 +157,11 @@ def read_contents(
         lam_units=lam_units,
         spectra_units={
             name: _read_units(hdf[group][name], path)
-            for name in hdf[group]
+            for name in hdf.get(group, ())
             if name not in _NOT_SPECTRA
         },
         spectra_group=group,
-        lines=_read_lines(hdf, path),
+        lines=lines,
         weight_variable=text(hdf.attrs.get("WeightVariable", "None")),
         attributes={
             key: value
@@ -171,7 +181,21 @@ def read_contents(
     )
     for stored, values in header.stored.items():
         _check_stored(header, stored, values, path, samples)
-    return header
+    ranks = {e: _read_rank(hdf, header, e) for e in header.units}
+    lacking = {e: rank for e, rank in ranks.items() if rank < len(axes)}
+    return replace(header, ranks=lacking)
+
+
+def _read_rank(hdf: h5py.File, header: GridHeader, emission: str) -> int:
+    """Read the number of axes that an emission has, from the first."""
+    entry = hdf[header.location_of(emission)]
+    if isinstance(entry, h5py.Group):
+        # Of weights, where the emission is a group of tensors.
+        return int(entry.attrs.get(RANK, len(header.axes)))
+    nodes = (entry.shape or ())[:-1]
+    if nodes and nodes == header.shape[: len(nodes)]:
+        return len(nodes)
+    return len(header.axes)
 
 
 def _read_axis(hdf: h5py.File, name: str, path: Path) -> Axis:

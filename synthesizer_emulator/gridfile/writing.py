@@ -1,5 +1,7 @@
 """Writing of grid files in Synthesizer's HDF5 format."""
 
+import io
+
 import h5py
 import numpy as np
 
@@ -8,7 +10,7 @@ from synthesizer_emulator.gridfile.header import GridHeader
 
 
 def write_header(hdf: h5py.File, header: GridHeader) -> None:
-    """Write the header of a grid to an empty file."""
+    """Write the header of a grid to an empty file, without `further`."""
     for key, value in header.attributes.items():
         hdf.attrs[key] = value
     hdf.attrs["axes"] = [axis.name for axis in header.axes]
@@ -17,9 +19,10 @@ def write_header(hdf: h5py.File, header: GridHeader) -> None:
         dataset = hdf.create_dataset(f"axes/{axis.name}", data=axis.values)
         dataset.attrs["Units"] = axis.units
         dataset.attrs["log_on_read"] = axis.log_on_read
-    group = hdf.create_group(header.spectra_group)
-    group.create_dataset("wavelength", data=header.lam)
-    group["wavelength"].attrs["Units"] = header.lam_units
+    if len(header.lam):
+        group = hdf.create_group(header.spectra_group)
+        group.create_dataset("wavelength", data=header.lam)
+        group["wavelength"].attrs["Units"] = header.lam_units
     if header.lines is not None:
         lines = hdf.create_group(LINES)
         lines.create_dataset("id", data=np.array(header.lines.ids, "S"))
@@ -34,7 +37,16 @@ def write_header(hdf: h5py.File, header: GridHeader) -> None:
             for key, value in attributes.items():
                 target.attrs[key] = value
     for path, values in header.stored.items():
-        hdf[path] = values
+        if path not in header.further.datasets:
+            hdf[path] = values
+
+
+def header_file(header: GridHeader) -> io.BytesIO:
+    """Return a grid file in memory that has only the header."""
+    stream = io.BytesIO()
+    with h5py.File(stream, "w") as hdf:
+        write_header(hdf, header)
+    return stream
 
 
 def create_emission(

@@ -1,9 +1,10 @@
 """The weights file: an HDF5 file from which a grid can be emulated.
 
-The file has the layout and header of a Synthesizer grid, so that Synthesizer
-can read its axes and metadata; but each emission (`spectra/incident`,
-`lines/luminosity`, ...) is a group of named tensors instead of an array. Only
-this module reads and writes the file.
+The group `emulator/grid` has the layout and header of a Synthesizer grid, but
+each emission (`spectra/incident`, `lines/luminosity`, ...) is a group of named
+tensors instead of an array. Until version 3 this was the layout of the file
+itself, which other software could take for a grid. Only this module reads and
+writes the file.
 """
 
 import json
@@ -20,6 +21,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 from synthesizer.exceptions import GridError
 
 from synthesizer_emulator.architectures.base import EmissionShape
@@ -41,9 +43,10 @@ from synthesizer_emulator.files.sealed import (
     read_sealed,
     write_sealed,
 )
+from synthesizer_emulator.gridfile.further import read_further, write_further
 from synthesizer_emulator.gridfile.header import GridHeader
 from synthesizer_emulator.gridfile.places import SUFFIX as SUFFIX
-from synthesizer_emulator.gridfile.reading import read_header, text
+from synthesizer_emulator.gridfile.reading import RANK, read_header, text
 from synthesizer_emulator.gridfile.writing import write_header
 from synthesizer_emulator.weights.provenance import Provenance, to_json
 from synthesizer_emulator.weights.tensors import (
@@ -62,8 +65,15 @@ from synthesizer_emulator.weights.weights import (
 # The scales of axes, and the smallest value of each.
 _SCALES = {"linear": -np.inf, "power": 0.0, "log10": np.finfo(float).tiny}
 
-# The groups of emissions, and their entries that are not emissions.
-_GROUPS = {"spectra": ("wavelength",), "lines": ("id", "wavelength")}
+# The group of the grid, and the first version that has it.
+_GRID = "emulator/grid"
+_FIRST_GROUPED = 4
+
+# What readers of HDF5 find in the file.
+_TITLE = (
+    "Weights of an emulator of a Synthesizer grid: read them with "
+    "synthesizer_emulator.EmulatedGrid"
+)
 
 
 class ForeignFileError(GridError):
@@ -121,7 +131,7 @@ def write_weights(path: Path, weights: Weights) -> None:
     with write_sealed(path, check) as hdf:
         _write_metadata(hdf, weights, tuple(weights.tensors))
         for emission, tensors in weights.tensors.items():
-            group = hdf[emission]
+            group = hdf[_GRID][weights.header.location_of(emission)]
             group.attrs["shape"] = json.dumps(asdict(weights.shapes[emission]))
             write_tensors(group, tensors, weights.architecture)
 
@@ -160,29 +170,29 @@ def read_weights(path: Path) -> Weights:
                 f"damaged or edited. {REMEDY}"
             )
         weights = _read_metadata(hdf, path, contents)
-        emissions = [
-            f"{group}/{name}"
-            for group, excluded in _GROUPS.items()
-            if group in hdf
-            for name in hdf[group]
-            if name not in excluded
-        ]
+        root = _grid_group(hdf)
+        groups = {
+            emission: root[weights.header.location_of(emission)]
+            for emission in weights.header.units
+        }
         weights = replace(
             weights,
             shapes={
-                e: EmissionShape.from_json(text(hdf[e].attrs["shape"]))
-                for e in emissions
+                emission: EmissionShape.from_json(text(group.attrs["shape"]))
+                for emission, group in groups.items()
             },
-            tensors=StoredTensors(path, contents, emissions),
+            tensors=StoredTensors(
+                path, contents, {e: group.name for e, group in groups.items()}
+            ),
             format_version=int(version),
         )
         _check_consistent(weights)
-        for emission in emissions:
-            listed = list_tensors(hdf[emission])
+        for emission, group in groups.items():
+            listed = list_tensors(group)
             _check_sizes(weights, emission, listed)
             # The tensors of files with a checksum are checked when unpacked.
             if not weights.verified:
-                check_listed(hdf[emission], listed)
+                check_listed(group, listed)
         return weights
 
 
@@ -190,16 +200,28 @@ def _write_metadata(
     hdf: h5py.File, weights: Weights, emissions: Sequence[str]
 ) -> None:
     """Write the contents of a weights file except the tensors."""
-    units = weights.header.units
-    write_header(hdf, weights.header)
+    header = weights.header
+    units = header.units
+    hdf.attrs["title"] = _TITLE
     emulator = hdf.create_group("emulator")
     emulator.attrs["format_version"] = FORMAT_VERSION
+    grid = hdf.create_group(_GRID)
+    write_header(grid, header)
+    write_further(emulator, header.further)
     # Stored as datasets, because attributes may not exceed 64 kB.
     emulator["provenance"] = to_json(asdict(weights.provenance))
     emulator["domain"] = to_json([asdict(a) for a in weights.domain])
     for emission in emissions:
-        group = hdf.create_group(emission)
+        group = grid.create_group(header.location_of(emission))
         group.attrs["Units"] = units.get(emission, "erg/s/Hz")
+        if emission in header.ranks:
+            group.attrs[RANK] = header.ranks[emission]
+
+
+def _grid_group(hdf: h5py.File) -> h5py.Group:
+    """Return the group with the layout of a grid."""
+    version = hdf["emulator"].attrs.get("format_version", 0)
+    return hdf[_GRID] if version >= _FIRST_GROUPED else hdf
 
 
 def _read_metadata(hdf: h5py.File, path: Path, contents: bytes) -> Weights:
@@ -228,7 +250,10 @@ def _read_metadata(hdf: h5py.File, path: Path, contents: bytes) -> Weights:
         parse_json(hdf["emulator/domain"][()]),
         "its domain",
     )
-    header = read_header(hdf, path)
+    header = replace(
+        read_header(_grid_group(hdf), path),
+        further=read_further(hdf["emulator"]),
+    )
     _check_domain(domain, header)
     return Weights(header, domain, provenance, {}, {}, path, contents)
 
@@ -273,9 +298,9 @@ def _check_read_back(weights: Weights, read: Weights) -> None:
 def _stored_content(attribute: Any) -> Any:
     """Return an attribute of weights without the units that are not stored."""
     if isinstance(attribute, GridHeader):
-        # Only the units of the learned emissions are stored.
+        # Only the units and ranks of the learned emissions are stored.
         lines = attribute.lines and replace(attribute.lines, units={})
-        return replace(attribute, spectra_units={}, lines=lines)
+        return replace(attribute, spectra_units={}, lines=lines, ranks={})
     if isinstance(attribute, Provenance):
         return to_json(asdict(attribute))
     return attribute
@@ -296,7 +321,13 @@ def _are_equal(written: Any, read: Any) -> bool:
         return len(written) == len(read) and all(
             map(_are_equal, written, read)
         )
-    return np.array_equal(written, read)
+    return _are_equal_arrays(np.asarray(written), np.asarray(read))
+
+
+def _are_equal_arrays(written: NDArray, read: NDArray) -> bool:
+    """Return whether arrays of numbers or strings are equal, NaN to NaN."""
+    numbers = written.dtype.kind in "fc" and read.dtype.kind in "fc"
+    return np.array_equal(written, read, equal_nan=numbers)
 
 
 def _check_domain(domain: Sequence[AxisDomain], header: GridHeader) -> None:
@@ -305,7 +336,9 @@ def _check_domain(domain: Sequence[AxisDomain], header: GridHeader) -> None:
         raise ValueError("its domain must have the axes of its header")
     for limits, axis in zip(domain, header.axes, strict=True):
         lowest = _SCALES.get(limits.scale)
-        if lowest is None or not lowest <= limits.low < limits.high:
+        single = len(axis.values) == 1 and limits.low == limits.high
+        ascending = limits.low < limits.high or single
+        if lowest is None or not (lowest <= limits.low and ascending):
             raise ValueError(
                 f"the domain of '{axis.name}' can't be from {limits.low:g} "
                 f"to {limits.high:g} in the scale '{limits.scale}'"
@@ -320,7 +353,8 @@ def _check_consistent(weights: Weights) -> None:
     if not weights.shapes:
         raise ValueError("it must have at least one emission")
     for emission, shape in weights.shapes.items():
-        expected = (*header.shape, header.size_of(emission))
+        nodes = (header.shape[i] for i in header.varying_axes(emission))
+        expected = (*nodes, header.size_of(emission))
         if (*shape.nodes, shape.size) != expected:
             raise ValueError(
                 f"'{emission}' has shape {(*shape.nodes, shape.size)}, but "

@@ -7,6 +7,7 @@ little is compiled.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Self
 
 import jax
@@ -39,17 +40,18 @@ CHUNK_SIZE = 256
 _SMALL_CHUNK = 16
 
 
-@jax.jit
+@partial(jax.jit, static_argnames="axes")
 def _encode(
     regressor: Regressor,
     has_emission: LinearTable,
     coordinates: Coordinates,
     points: Array,
+    axes: tuple[int, ...] | None,
 ) -> tuple[Array, Array]:
     """Evaluate latents (m, k) and masks (m,) at axis values (m, d)."""
-    return jax.vmap(lambda x: encode(regressor, has_emission, coordinates(x)))(
-        points
-    )
+    return jax.vmap(
+        lambda x: encode(regressor, has_emission, coordinates(x), axes)
+    )(points)
 
 
 @jax.jit
@@ -86,6 +88,7 @@ def fluxes_at(
         emission.has_emission,
         coordinates,
         jnp.asarray(padded),
+        emission.axes,
     )
     size = _SMALL_CHUNK if n <= _SMALL_CHUNK else CHUNK_SIZE
     # NumPy does not compile slices, unlike JAX.
@@ -115,6 +118,9 @@ class PointArrays:
         between (tuple): The index of an axis, and a value that replaces the
             nodes of this axis; `node_indices` then refers to the nodes of
             the other axes.
+        grid_axes (tuple of int): The axes of the emulator along which the
+            points form a grid, one for each of their leading dimensions;
+            None for points that do not form a grid.
     """
 
     weights: Weights
@@ -122,6 +128,7 @@ class PointArrays:
     factor: float = 1.0
     node_indices: NDArray[np.intp] | None = None
     between: tuple[int, float] | None = None
+    grid_axes: tuple[int, ...] | None = None
 
     @classmethod
     def at_nodes(
@@ -166,7 +173,10 @@ class PointArrays:
                 np.ravel_multi_index(np.ix_(*indices), shape)
             ).reshape(nodes)
         points = node_mesh(axes).reshape(*nodes, len(axes))
-        return cls(weights, points, factor, node_indices, between)
+        grid_axes = tuple(
+            i for i, values in enumerate(axes_values) if np.ndim(values)
+        )
+        return cls(weights, points, factor, node_indices, between, grid_axes)
 
     @property
     def nodes(self) -> tuple[int, ...]:
@@ -236,7 +246,12 @@ class PointArrays:
         if kept is not None:
             kept = kept.take(indices, axis)
         points = np.take(self.points, indices, axis)
-        return replace(self, points=points, node_indices=kept)
+        grid_axes = self.grid_axes
+        if grid_axes is not None and np.ndim(indices) == 0:
+            grid_axes = (*grid_axes[:axis], *grid_axes[axis + 1 :])
+        return replace(
+            self, points=points, node_indices=kept, grid_axes=grid_axes
+        )
 
     def digest(self, name: str) -> str:
         """Return a digest of a spectrum from its tensors and the points.
@@ -264,7 +279,15 @@ class PointArrays:
     def _evaluate(
         self, path: str, view: WavelengthMap, dtype: np.dtype | type
     ) -> NDArray:
-        """Evaluate one emission at all points, in chunks."""
+        """Evaluate one emission at all points, in chunks.
+
+        At the nodes of a grid, the result lacks the axes that the emission
+        lacks.
+        """
+        axes = self.grid_axes or ()
+        if axes and axes[-1] >= self.weights.header.rank_of(path):
+            own = self.take(0, len(axes) - 1)
+            return own._evaluate(path, view, dtype)
         n_points, size = self.points[..., 0].size, view.matrix.shape[0]
         values = np.zeros((n_points, size), dtype)
         if len(view.columns):
@@ -299,7 +322,7 @@ class PointArrays:
         if self.node_indices is not None:
             table = self.weights.node_table(path, columns, self.between)
             if table is not None:
-                nodes = self.node_indices.reshape(-1)
+                nodes = self._own_nodes(path)
                 return (
                     np.flatnonzero(table.has_emission[nodes]),
                     table.columns,
@@ -315,6 +338,27 @@ class PointArrays:
             return fluxes_at(emission, scale, points[chunk])
 
         return np.arange(len(points)), np.arange(len(columns)), fluxes
+
+    def _own_nodes(self, path: str) -> NDArray[np.intp]:
+        """Return the index of each point in the nodes of an emission.
+
+        `node_indices` refers to the nodes of all axes of the emulator, but
+        an emission has only those of the axes on which it depends.
+        """
+        assert self.node_indices is not None
+        nodes = self.node_indices.reshape(-1)
+        axes = self.weights.axes_of(path)
+        if axes is None:
+            return nodes
+        shape = list(self.weights.header.shape)
+        if self.between is not None:
+            shape[self.between[0]] = 1
+        indices = np.unravel_index(nodes, shape)
+        return np.asarray(
+            np.ravel_multi_index(
+                [indices[a] for a in axes], [shape[a] for a in axes]
+            )
+        )
 
     def __deepcopy__(self, memo: dict) -> Self:
         """Return the same object, as it is immutable."""

@@ -42,11 +42,19 @@ class StoredTensors(Mapping):
     """
 
     def __init__(
-        self, path: Path, contents: bytes, emissions: Sequence[str]
+        self, path: Path, contents: bytes, groups: Mapping[str, str]
     ) -> None:
+        """Keep the contents of a file.
+
+        Args:
+            path (Path): The file, for messages.
+            contents (bytes): Its contents.
+            groups (Mapping): The group of each emission, by its path.
+        """
         self._path, self._contents = path, contents
+        self._groups = dict(groups)
         self._read: dict[str, dict[str, NDArray] | None] = dict.fromkeys(
-            emissions
+            groups
         )
 
     def __getitem__(self, emission: str) -> dict[str, NDArray]:
@@ -61,7 +69,7 @@ class StoredTensors(Mapping):
                 report_damage(self._path, REMEDY),
                 open_contents(self._contents, self._path, checked=True) as hdf,
             ):
-                tensors = read_tensors(hdf[emission])
+                tensors = read_tensors(hdf[self._groups[emission]])
             self._read[emission] = tensors
         return tensors
 

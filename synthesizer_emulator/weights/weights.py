@@ -27,8 +27,9 @@ from synthesizer_emulator.gridfile.places import current_name
 from synthesizer_emulator.weights.provenance import Provenance
 from synthesizer_emulator.weights.tensors import REMEDY, tensor_name
 
-# Version 3 has a checksum, 2 has tables in integers, 1 has neither.
-FORMAT_VERSION = 3
+# From version 4 on, no reader takes the file for a grid. Version 3 has a
+# checksum, 2 has tables in integers, 1 has neither.
+FORMAT_VERSION = 4
 FIRST_SEALED = 3
 
 
@@ -148,6 +149,11 @@ class Weights:
         """The emissions that were rebuilt so far, by path."""
         return {}
 
+    def axes_of(self, path: str) -> tuple[int, ...] | None:
+        """Return the axes on which an emission depends; None for all."""
+        axes = self.header.varying_axes(path)
+        return None if len(axes) == len(self.header.axes) else axes
+
     def node_table(
         self,
         path: str,
@@ -163,10 +169,10 @@ class Weights:
         if between is not None:
             axis, value = between
             scale = Coordinates(self.domain[axis : axis + 1])
-            between = (
-                axis,
-                float(scale.scale_points(np.array([[value]])).item()),
-            )
+            x = float(scale.scale_points(np.array([[value]])).item())
+            # The index among the axes on which the emission depends.
+            axes = self.header.varying_axes(path)
+            between = (axes.index(axis), x) if axis in axes else None
         return self.architecture.node_table(
             self.tensors[path], columns, between
         )
@@ -214,4 +220,6 @@ class Weights:
                 )
             variables[key] = variables[key].replace(jnp.asarray(tensor))
         state = nnx.from_flat_state(variables.items())
-        return self.architecture.derive(nnx.merge(graph, derived, state))
+        emission = self.architecture.derive(nnx.merge(graph, derived, state))
+        axes = self.axes_of(path)
+        return emission if axes is None else emission.on_axes(axes)

@@ -77,8 +77,10 @@ class PhotometryErrors:
 
 
 def has_histories(axes: Sequence[Axis]) -> bool:
-    """Return whether the first axes are ages and metallicities."""
-    return [axis.name for axis in axes[:2]] == ["ages", "metallicities"]
+    """Return whether the first axes are ages and several metallicities."""
+    names = [axis.name for axis in axes[:2]]
+    several = all(len(axis.values) > 1 for axis in axes[:2])
+    return names == ["ages", "metallicities"] and several
 
 
 def random_histories(axes: Sequence[Axis], n: int, seed: int) -> Histories:

@@ -215,6 +215,9 @@ def _mesh(labels: Sequence[Label]) -> NDArray[np.float64]:
     lines = []
     for label in labels:
         n, nodes = len(label.nodes), label.nodes
+        if n == 1:
+            lines.append(np.zeros(1))
+            continue
         at = (np.arange(side) + 0.5) / side * (n - 1)
         line = np.interp(at, np.arange(n), nodes)
         lines.append((line - nodes[0]) / (nodes[-1] - nodes[0]))
