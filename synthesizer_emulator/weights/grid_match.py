@@ -105,7 +105,7 @@ def difference(header: GridHeader, grid: Path, or_range: bool = False) -> str:
         ):
             return f"the two have different {axis.name}"
     lam, native_lam = header.lam_angstrom, native.lam_angstrom
-    if or_range:
+    if or_range and len(lam):
         inside = (native_lam >= lam[0]) & (native_lam <= lam[-1])
         native_lam = native_lam[inside]
     if not np.array_equal(native_lam, lam):
