@@ -1,10 +1,14 @@
-"""Nested sampling with nautilus (Lange 2023, MNRAS 525, 3181)."""
+"""Nested sampling with nautilus (Lange 2023, MNRAS 525, 3181).
+
+Importance sampling with mixtures completes it: see `importance`.
+"""
 
 import warnings
 
 import numpy as np
 from synthesizer.exceptions import UnmetDependency
 
+from synthesizer_emulator.inference.importance import sample
 from synthesizer_emulator.inference.samples import Samples
 from synthesizer_emulator.inference.target import Target
 from synthesizer_emulator.progress import printed_progress
@@ -12,7 +16,7 @@ from synthesizer_emulator.validation import check_whole
 
 # Networks smaller than nautilus's own (100, 50, 20), and fewer steps of L-BFGS
 # instead of Adam until convergence, take a quarter of the processor time.
-# Exploration then ends with fewer samples, which are drawn as needed.
+# Exploration then ends with fewer samples; others are drawn as needed.
 _NETWORK = {
     "hidden_layer_sizes": (40, 20),
     "solver": "lbfgs",
@@ -29,10 +33,6 @@ _FEWEST = 10
 
 # The smallest logarithm of a likelihood, in place of minus infinity.
 _IMPOSSIBLE = -1e100
-
-# The logarithm of the weight, relative to the largest, of samples left out:
-# together they have less than 1e-5 of the posterior.
-_NEGLIGIBLE = np.log(1e-7)
 
 
 def nested(
@@ -52,8 +52,8 @@ def nested(
     Args:
         target (Target): The likelihood.
         seed (int): The seed of the random numbers.
-        n_live (int): The number of live points. More of them find more of
-            several separate maxima.
+        n_live (int): The number of live points of the exploration. More of
+            them find more of several separate maxima.
         n_eff (int): The effective number of samples to reach.
         batch_size (int): The number of points evaluated at a time.
         max_evaluations (int): The number of evaluations of the likelihood
@@ -78,6 +78,7 @@ def nested(
     check_whole("seed", seed, 0)
     try:
         from nautilus import Sampler
+        from sklearn.exceptions import ConvergenceWarning
         from threadpoolctl import threadpool_limits
     except ImportError as error:
         raise UnmetDependency(
@@ -114,29 +115,26 @@ def nested(
         warnings.catch_warnings(),
         printed_progress(progress),
     ):
-        warnings.filterwarnings("ignore", "lbfgs failed to converge")
-        reached = sampler.run(
-            n_eff=n_eff, n_like_max=max_evaluations, verbose=progress
+        # Networks and mixtures need not be the best ones.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        sampler.run(n_eff=0, n_like_max=max_evaluations, verbose=progress)
+        draws = sample(
+            sampler,
+            finite,
+            n_eff,
+            max_evaluations,
+            np.random.default_rng(seed),
         )
-    points, log_weights, values = sampler.posterior()
-    # Most of the explored points do not count.
-    kept = (log_weights > log_weights.max() + _NEGLIGIBLE) & (
-        values > _IMPOSSIBLE
-    )
-    weights = np.exp(log_weights[kept] - log_weights[kept].max())
     return Samples(
-        points=points[kept, :n],
-        weights=weights / weights.sum(),
-        log_likelihood=values[kept],
-        log_evidence=float(sampler.log_z),
-        diagnostics={
-            "evaluations": int(sampler.n_like),
-            "effective_size_of_sampler": float(sampler.n_eff),
-        },
+        points=draws.points[:, :n],
+        weights=np.exp(draws.log_weights - draws.log_evidence),
+        log_likelihood=draws.log_likelihood,
+        log_evidence=draws.log_evidence,
+        diagnostics={"evaluations": draws.evaluations},
         warnings=()
-        if reached
+        if sampler.explored and draws.effective_size >= n_eff
         else (
-            f"The sampler stopped after {sampler.n_like} evaluations: the "
+            f"The sampler stopped after {draws.evaluations} evaluations: the "
             "posterior is too small a part of the prior. Check the data and "
             "their errors, or increase max_evaluations.",
         ),
