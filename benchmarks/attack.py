@@ -467,7 +467,7 @@ def evil_yaml(path: Path, rng: Generator, marker: Path) -> None:
 
 def use_weights(path: Path) -> Any:
     """Load an emulated grid, and read all of its contents."""
-    name = path.name.removesuffix(".emulator.hdf5")
+    name = path.name.removesuffix(".emulator")
     grid = EmulatedGrid(name, grid_dir=path.parent)
     weights = grid.weights
     return (
@@ -663,7 +663,7 @@ def targets(folder: Path) -> list[Target]:
     }
     unsealed = {**BYTES, **edits}
     with_checksum = {**unsealed, **sealed}
-    weights = f"{EXAMPLE_NAME}.emulator.hdf5"
+    weights = f"{EXAMPLE_NAME}.emulator"
     shutil.copy(example_folder() / weights, folder / weights)
     yaml_damages = {
         **BYTES,

@@ -68,7 +68,7 @@ def prepare_case(folder: str) -> None:
     from synthesizer_emulator.sources import bc03
 
     to = Path(folder)
-    if not (to / f"{NAME}.emulator.hdf5").is_file():
+    if not (to / f"{NAME}.emulator").is_file():
         path = bc03.write_cloudy_grid(
             to, bc03.Thinning(log10_ionisation_parameters=(-2.0,)), NAME
         )

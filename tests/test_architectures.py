@@ -305,7 +305,7 @@ def test_it_is_accurate_between_the_nodes(built):
 
 def test_weights_come_back_bit_by_bit(built, tmp_path):
     weights, _ = built
-    path = tmp_path / "again.emulator.hdf5"
+    path = tmp_path / "again.emulator"
     write_weights(path, weights)
     again = read_weights(path)
     for emission, tensors in weights.tensors.items():

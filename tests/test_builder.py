@@ -37,7 +37,7 @@ OFFICIAL = "bc03-2016-miles_chabrier-0.1,100_cloudy-c23.01-sps"
 def test_weights_are_written_beside_the_grid_under_its_name(tmp_path):
     path = write_analytic_grid(tmp_path / f"{OFFICIAL}.hdf5", gas=False)
     report = build(OFFICIAL, grid_dir=tmp_path, **QUICK)
-    assert report.path == tmp_path / f"{OFFICIAL}.emulator.hdf5"
+    assert report.path == tmp_path / f"{OFFICIAL}.emulator"
     assert sorted(tmp_path.iterdir()) == sorted([path, report.path])
     grid = EmulatedGrid(OFFICIAL, grid_dir=tmp_path)
     assert grid.grid_name == OFFICIAL
@@ -134,7 +134,7 @@ def test_an_interrupted_build_resumes_to_the_same_weights(
     whole = write_analytic_grid(tmp_path / "whole.hdf5", gas=False)
     expected = read_weights(build(whole, **QUICK).path)
     path = write_analytic_grid(tmp_path / "broken.hdf5", gas=False)
-    target = tmp_path / "broken.emulator.hdf5"
+    target = tmp_path / "broken.emulator"
     target.write_text("old weights")
 
     # Save at every look, and break off in the middle of a training.
@@ -273,12 +273,12 @@ def test_a_damaged_checkpoint_is_named_and_never_in_the_way(
 
 
 def test_a_build_goes_on_beside_a_damaged_checkpoint(analytic_grid):
-    scratch = analytic_grid.with_name(".analytic.emulator.hdf5.checkpoint")
+    scratch = analytic_grid.with_name(".analytic.emulator.checkpoint")
     scratch.write_text("damaged")
     # Of killed builds.
     for left in (".1.partial", ".lock"):
         scratch.with_name(f".{scratch.name}{left}").touch()
-    analytic_grid.with_name(".analytic.emulator.hdf5.x.partial").touch()
+    analytic_grid.with_name(".analytic.emulator.x.partial").touch()
     with pytest.warns(RuntimeWarning, match="starts over"):
         report = build(analytic_grid, spectra=["incident"], **QUICK)
     assert sorted(analytic_grid.parent.iterdir()) == sorted(
@@ -297,7 +297,7 @@ with exclusive(Path(sys.argv[1])):
 
 
 def test_a_second_build_is_told_of_the_first(analytic_grid):
-    target = analytic_grid.with_name("analytic.emulator.hdf5")
+    target = analytic_grid.with_name("analytic.emulator")
     other = subprocess.Popen(
         [sys.executable, "-c", _HOLD, str(target)],
         stdin=subprocess.PIPE,
@@ -324,7 +324,7 @@ def test_bad_values_are_named_with_their_node(analytic_grid, value, message):
         hdf["spectra/transmitted"][3, 2, 77] = value
     with pytest.raises(GridError, match=message):
         build(analytic_grid, **QUICK)
-    assert not analytic_grid.with_name("analytic.emulator.hdf5").exists()
+    assert not analytic_grid.with_name("analytic.emulator").exists()
 
 
 def test_other_bad_input(analytic_grid, tmp_path):
@@ -334,10 +334,10 @@ def test_other_bad_input(analytic_grid, tmp_path):
         build(analytic_grid, spectra=["x"], **QUICK)
     with pytest.raises(UnrecognisedOption, match=r"one of .*; got 'x'"):
         build(analytic_grid, architecture="x")
-    with pytest.raises(InconsistentArguments, match=r"in '\.emulator\.hdf5"):
+    with pytest.raises(InconsistentArguments, match=r"in '\.emulator'"):
         build(analytic_grid, out=tmp_path / "weights.h5", **QUICK)
     with pytest.raises(OSError, match="Can't write"):
-        build(analytic_grid, out=tmp_path / "no" / "w.emulator.hdf5", **QUICK)
+        build(analytic_grid, out=tmp_path / "no" / "w.emulator", **QUICK)
 
 
 def test_an_emission_that_is_nowhere(tmp_path):
@@ -422,7 +422,7 @@ def with_weights(once_built, tmp_path):
     """Return a copy of it, and the path of its weights."""
     for path in once_built.parent.iterdir():
         shutil.copy(path, tmp_path)
-    return tmp_path / "g.hdf5", tmp_path / "g.emulator.hdf5"
+    return tmp_path / "g.hdf5", tmp_path / "g.emulator"
 
 
 @pytest.fixture
@@ -449,15 +449,15 @@ def test_better_weights_are_kept(with_weights):
     path, weights = with_weights
     good = weights.read_bytes()
     message = (
-        r"g.emulator.hdf5' have smaller errors .*spectra/\w+ is within .*% "
+        r"g.emulator' have smaller errors .*spectra/\w+ is within .*% "
         r"at .* of its pixels, and was within .*kept\. The new weights are in "
-        r"'.*g.new.emulator.hdf5': load them with EmulatedGrid\(.*--overwrite"
+        r"'.*g.new.emulator': load them with EmulatedGrid\(.*--overwrite"
     )
     with pytest.raises(InconsistentArguments, match=message):
         build(path, **POOR)
     assert weights.read_bytes() == good
     # Nothing is lost, and nothing else is left.
-    new = weights.with_name("g.new.emulator.hdf5")
+    new = weights.with_name("g.new.emulator")
     assert sorted(path.parent.iterdir()) == sorted([path, weights, new])
     poor = EmulatedGrid("g", weights=new)
     assert poor.provenance.architecture_config["components"] == 1
@@ -494,7 +494,7 @@ def test_other_weights_are_kept(with_weights, untrained, arguments, message):
     path, weights = with_weights
     good = weights.read_bytes()
     name = arguments.get("architecture", "residual_table")
-    remedy = rf"{message}.*--out '.*g\.{name}\.emulator\.hdf5'.*--overwrite"
+    remedy = rf"{message}.*--out '.*g\.{name}\.emulator'.*--overwrite"
     with pytest.raises(InconsistentArguments, match=remedy):
         build(path, progress=False, **arguments)
     assert weights.read_bytes() == good
@@ -544,7 +544,7 @@ def test_newer_and_foreign_files_are_kept(with_weights, untrained):
         ),
         (lambda hdf: hdf.__delitem__("emulator"), "not a weights file"),
     ):
-        kept = weights.with_name("kept.emulator.hdf5")
+        kept = weights.with_name("kept.emulator")
         with h5py.File(weights) as old, h5py.File(kept, "w") as hdf:
             for name in old:
                 old.copy(name, hdf)
@@ -573,7 +573,7 @@ def test_damaged_and_outdated_weights_are_replaced(with_weights):
 @pytest.mark.slow
 def test_architectures_lie_side_by_side(with_weights):
     path, weights = with_weights
-    other = weights.with_name("g.payne.emulator.hdf5")
+    other = weights.with_name("g.payne.emulator")
     build(
         path,
         out=other,

@@ -178,7 +178,7 @@ def test_a_file_of_dsps_is_built_as_it_is(dsps, tmp_path):
         hdf["ssp_flux"] = made.ssp_flux[::3, ::8, ::30]
     assert is_ssp_file(path)
     report = build(path, architecture="residual_table", **QUICK)
-    assert report.path == tmp_path / "fake.emulator.hdf5"
+    assert report.path == tmp_path / "fake.emulator"
     grid = EmulatedGrid("fake", grid_dir=tmp_path)
     true = np.swapaxes(made.ssp_flux[::3, ::8, ::30], 0, 1) * 3.828e33
     bright = true > 1e-4 * true.max(axis=-1, keepdims=True)

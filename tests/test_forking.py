@@ -98,7 +98,7 @@ asks = [
     lambda: compiled.spectra(np.ones(grid.shape[:2]), {}),
     lambda: next(iter(in_batches(galaxies, values))),
     lambda: galaxies.galaxy(values),
-    lambda: build("bc03-example", out="x.emulator.hdf5"),
+    lambda: build("bc03-example", out="x.emulator"),
     lambda: emulator.in_domain([1e7, 0.01]),
     lambda: observer.luminosity_distance(1.0),
     lambda: observer.fluxes(np.ones(len(emulator.lam)), 1.0),

@@ -338,7 +338,7 @@ def test_missing_weights_name_the_command(tmp_path):
     ):
         EmulatedGrid("x", grid_dir=tmp_path)
     with pytest.raises(GridError, match="No weights file at"):
-        EmulatedGrid("x", weights=tmp_path / "y.emulator.hdf5")
+        EmulatedGrid("x", weights=tmp_path / "y.emulator")
 
 
 def test_unknown_spectra_are_named():

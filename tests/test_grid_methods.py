@@ -659,8 +659,8 @@ def test_bad_points_are_refused(where, message):
 
 @pytest.mark.slow
 def test_no_file_is_needed_for_any_of_it(tmp_path, three_axes):
-    weights = tmp_path / "three.emulator.hdf5"
-    weights.write_bytes((three_axes / "three.emulator.hdf5").read_bytes())
+    weights = tmp_path / "three.emulator"
+    weights.write_bytes((three_axes / "three.emulator").read_bytes())
     grid = EmulatedGrid("three", grid_dir=tmp_path)
     weights.unlink()
     where = {"ages": 1e7, "metallicities": 0.01, "ionisation_parameters": 0.01}

@@ -190,7 +190,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path):
 
 def test_a_target_without_a_folder_is_refused(tmp_path):
     with pytest.raises(OSError, match=r"Can't write .*writable folder"):
-        check_writable(tmp_path / "nowhere" / "w.emulator.hdf5")
+        check_writable(tmp_path / "nowhere" / "w.emulator")
 
 
 @pytest.mark.parametrize(

@@ -158,7 +158,7 @@ def outcome(task, folder):
     """Return what a task made, but for the time that it took."""
     if task != "build":
         return (folder / "library.hdf5").read_bytes()
-    weights = read_weights(folder / "grid.emulator.hdf5")
+    weights = read_weights(folder / "grid.emulator")
     tensors = {
         (path, name): tensor.tobytes()
         for path, of in weights.tensors.items()

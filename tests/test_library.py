@@ -687,7 +687,7 @@ def test_two_processes_make_the_same_file(tmp_path, monkeypatch):
     [
         ({"draws": ...}, "lacks entries: draws. Expected: file, grid"),
         ({"galaxies": 3}, "has unknown entries: galaxies"),
-        ({"grid": "nosuch/grid"}, "No weights .*nosuch/grid.emulator.hdf5"),
+        ({"grid": "nosuch/grid"}, "No weights .*nosuch/grid.emulator"),
         ({"grid": {"grid_dir": "x"}}, "the grid lacks entries: name"),
         (
             {"grid": {"name": "bc03-example", "new_lam": [1, 2]}},

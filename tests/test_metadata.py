@@ -218,13 +218,13 @@ def test_wavelengths_with_the_same_ends_are_others(digest, folder, kind):
 
 
 def test_weights_of_another_build_are_others(digest, folder, tmp_path):
-    weights = read_weights(folder / "small.emulator.hdf5")
+    weights = read_weights(folder / "small.emulator")
     tensors = {path: dict(of) for path, of in weights.tensors.items()}
     name = next(n for n in tensors["spectra/incident"] if "kernel" in n)
     of = tensors["spectra/incident"]
     of[name] = of[name] * np.float32(1.00001)
     write_weights(
-        tmp_path / "small.emulator.hdf5", replace(weights, tensors=tensors)
+        tmp_path / "small.emulator", replace(weights, tensors=tensors)
     )
     one = EmulatedGrid("small", grid_dir=folder)
     other = EmulatedGrid("small", grid_dir=tmp_path)

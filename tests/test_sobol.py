@@ -89,7 +89,7 @@ def test_runs_build_with_one_command(runs, tmp_path):
     report = build(
         runs[0],
         axes=AXES,
-        out=tmp_path / "runs.emulator.hdf5",
+        out=tmp_path / "runs.emulator",
         architecture="pca",
         settings={"hidden": [16], "components": 4},
         training={"epochs": 25},

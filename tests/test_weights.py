@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from conftest import QUICK, write_analytic_grid
 from synthesizer.exceptions import GridError
+from synthesizer.grid import Grid
 
 from synthesizer_emulator import EmulatedGrid, build
 from synthesizer_emulator.architectures.registry import (
@@ -234,7 +235,7 @@ def test_another_domain(weights_file):
 
 def test_a_missing_file(tmp_path):
     with pytest.raises(GridError, match="No file at"):
-        read_weights(tmp_path / "nosuch.emulator.hdf5")
+        read_weights(tmp_path / "nosuch.emulator")
 
 
 def test_every_flipped_bit_is_refused(sealed):
@@ -293,6 +294,31 @@ def test_old_formats_are_read(sealed, tmp_path):
         for name, tensor in tensors.items():
             np.testing.assert_array_equal(old.tensors[emission][name], tensor)
     np.testing.assert_array_equal(old.header.lam, new.header.lam)
+
+
+def test_no_tool_takes_weights_for_a_grid(sealed):
+    """By name or by layout, as Synthesizer, its listing and its catalogue."""
+    assert not sealed.name.endswith((".hdf5", ".h5"))
+    with h5py.File(sealed) as hdf:
+        assert list(hdf) == ["emulator"]
+        assert "axes" not in hdf.attrs
+        assert "EmulatedGrid" in hdf.attrs["title"]
+    with pytest.raises(FileNotFoundError):
+        Grid(sealed.name, grid_dir=sealed.parent)
+
+
+def test_the_former_name_and_layout_are_found(sealed, tmp_path):
+    folder = tmp_path / "former"
+    folder.mkdir()
+    write_format_2(sealed, folder / "g.emulator.hdf5")
+    former = EmulatedGrid("g", grid_dir=folder)
+    assert former.weights.format_version == 2
+    np.testing.assert_array_equal(
+        former.spectra["incident"],
+        EmulatedGrid("g", weights=sealed).spectra["incident"],
+    )
+    shutil.copy(sealed, folder)
+    assert EmulatedGrid("g", grid_dir=folder).weights.format_version == 4
 
 
 def test_shipped_weights_are_verified():

@@ -60,10 +60,10 @@ class WeightsServer:
         handler.send_header("Content-Length", str(len(contents) - start))
         handler.end_headers()
         most = self.stalls_after or self.breaks_after
-        if most is None or not path.endswith(".hdf5"):
+        if most is None or not path.endswith(".emulator"):
             most = len(contents)
         handler.wfile.write(contents[start : start + most])
-        if self.stalls_after is not None and path.endswith(".hdf5"):
+        if self.stalls_after is not None and path.endswith(".emulator"):
             self.closed.wait()
 
 

@@ -57,6 +57,7 @@ from synthesizer_emulator.files.locks import exclusive
 from synthesizer_emulator.files.writing import check_writable
 from synthesizer_emulator.forking import check_not_forked
 from synthesizer_emulator.gridfile.places import (
+    FORMER_SUFFIX,
     example_folder,
     find_grid,
     grid_name_of,
@@ -112,7 +113,7 @@ def build(
             is first converted to a grid, in the folder of the weights.
         grid_dir (str/Path): Another folder in which to look up names.
         out (str/Path): The weights file to write, or its folder; by default
-            `<grid_name>.emulator.hdf5` next to the grid.
+            `<grid_name>.emulator` next to the grid.
         spectra (iterable of str): The spectra to learn; all by default.
             Lines are learned together with nebular spectra.
         lam_lims (tuple of float): The range of wavelengths of the spectra to
@@ -455,7 +456,7 @@ def _target(path: Path, out: str | Path | None) -> Path:
     target = Path(out)
     if target.is_dir():
         return target / default.name
-    if not target.name.endswith(SUFFIX):
+    if not target.name.endswith((SUFFIX, FORMER_SUFFIX)):
         raise InconsistentArguments(
             f"--out (out=) must be an existing folder, or a file name ending "
             f"in '{SUFFIX}'; got '{target}'."

@@ -10,7 +10,7 @@ from pathlib import Path
 from synthesizer.exceptions import GridError, InconsistentArguments
 
 from synthesizer_emulator.gridfile.header import GridHeader
-from synthesizer_emulator.gridfile.places import SUFFIX
+from synthesizer_emulator.gridfile.places import SUFFIX, plain_name
 from synthesizer_emulator.weights.file import ForeignFileError, read_weights
 from synthesizer_emulator.weights.provenance import Provenance
 from synthesizer_emulator.weights.weights import Weights
@@ -149,9 +149,7 @@ def degradation(old: Provenance, new: Provenance) -> str | None:
 
 def sibling(target: Path, label: str) -> Path:
     """Return a path next to existing weights, with a label in the name."""
-    return target.with_name(
-        f"{target.name.removesuffix(SUFFIX)}.{label}{SUFFIX}"
-    )
+    return target.with_name(f"{plain_name(target.name)}.{label}{SUFFIX}")
 
 
 def _refusal(

@@ -101,7 +101,7 @@ def build(
 ) -> None:
     """Train an emulator of GRID, a path or a name.
 
-    Writes GRID.emulator.hdf5 to the folder of the grid and prints the errors.
+    Writes GRID.emulator to the folder of the grid and prints the errors.
     GRID may also be one or more files of scattered samples, which are joined.
     """
     from synthesizer_emulator.building.builder import build as run

@@ -10,7 +10,7 @@ import click
 from click.shell_completion import CompletionItem
 from platformdirs import user_data_path
 
-_SUFFIX = ".emulator.hdf5"
+_SUFFIXES = (".emulator", ".emulator.hdf5")
 _DATA = Path(__file__).parents[1] / "data"
 
 
@@ -28,9 +28,10 @@ def complete_grids(
     given = context.params.get("grid_dir")
     folders = [Path(given)] if given else [Path(), grids_folder(), _DATA]
     names = {
-        path.name.removesuffix(_SUFFIX)
+        path.name.removesuffix(suffix)
         for folder in folders
-        for path in folder.glob(f"*{_SUFFIX}")
+        for suffix in _SUFFIXES
+        for path in folder.glob(f"*{suffix}")
     }
     known = [
         CompletionItem(name)

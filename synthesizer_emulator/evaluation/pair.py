@@ -19,7 +19,7 @@ from synthesizer_emulator.gridfile.emissions import LINES
 from synthesizer_emulator.gridfile.header import Axis
 from synthesizer_emulator.gridfile.labels import Label
 from synthesizer_emulator.gridfile.native import NativeGrid
-from synthesizer_emulator.gridfile.places import weights_path
+from synthesizer_emulator.gridfile.places import weights_paths
 from synthesizer_emulator.validation import nearest
 from synthesizer_emulator.wavelengths import identity
 from synthesizer_emulator.weights.file import read_weights
@@ -55,7 +55,9 @@ class GridPair:
                 wavelengths differ, or the grid extends beyond the domain of
                 the emulator.
         """
-        file = weights_path(path) if weights is None else Path(weights)
+        candidates = weights_paths(path) if weights is None else [weights]
+        files = [Path(file) for file in candidates]
+        file = next((file for file in files if file.is_file()), files[0])
         if not file.is_file():
             raise GridError(
                 f"No weights file at '{file}'. Build it with "

@@ -48,7 +48,7 @@ from synthesizer_emulator.gridfile.places import (
     example_folder,
     locate,
     plain_name,
-    weights_path,
+    weights_paths,
 )
 from synthesizer_emulator.weights.grid_match import difference
 from synthesizer_emulator.weights.weights import Weights
@@ -905,7 +905,7 @@ def _loading(name: str, grid_dir: str, weights: Weights) -> str:
     path = weights.path
     if path == locate(name)[0]:
         return f"EmulatedGrid({name!r})"
-    if path == weights_path(Path(grid_dir) / name):
+    if path in weights_paths(Path(grid_dir) / name):
         return f"EmulatedGrid({name!r}, grid_dir={str(grid_dir)!r})"
     return f"EmulatedGrid({name!r}, weights={str(path)!r})"
 

@@ -33,7 +33,7 @@ from synthesizer_emulator.grid.wavelength_axis import WavelengthMethods
 from synthesizer_emulator.gridfile.places import (
     current_name,
     plain_name,
-    weights_path,
+    weights_paths,
 )
 from synthesizer_emulator.gridfile.places import (
     example_folder as example_folder,
@@ -100,7 +100,7 @@ class EmulatedGrid(Described, WavelengthMethods, PlotMethods):
                 ignored if `new_lam` is given.
             use_precision (type): np.float32 or np.float64 (the default).
             weights (str/Path): The weights file; by default
-                `grid_dir/grid_name.emulator.hdf5`.
+                `grid_dir/grid_name.emulator`.
             axes (mapping): New nodes within the training domain, by the
                 name of their axis (or `log10ages` and the like), with units
                 or in those of the axis.
@@ -133,7 +133,7 @@ class EmulatedGrid(Described, WavelengthMethods, PlotMethods):
             path, native = find_weights(grid_name, grid_dir, fetch)
             self._weights = read_weights(path)
             check_fits(self._weights, native)
-            if grid_dir is None and path == weights_path(Path(name)):
+            if grid_dir is None and path in weights_paths(Path(name)):
                 # `grid_name` is a path, or a name in the working directory.
                 grid_dir, name = path.parent, Path(name).name
         if current_name(Path(name).name) != self.weights.grid_name:

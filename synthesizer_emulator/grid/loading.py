@@ -41,12 +41,12 @@ from synthesizer_emulator.gridfile.emissions import (
 )
 from synthesizer_emulator.gridfile.header import GridHeader
 from synthesizer_emulator.gridfile.places import (
-    SUFFIX,
     folders,
     locate,
     plain_name,
     pretrained,
     similar,
+    weights_in,
     weights_path,
 )
 from synthesizer_emulator.gridfile.writing import header_file
@@ -322,7 +322,7 @@ def find_weights(
     hint = (
         " The registry has them."
         if path.name in published
-        else similar(grid, grid_dir, SUFFIX, published)
+        else similar(grid, grid_dir, weights_in, published)
     )
     raise GridError(
         f"No weights for the grid '{name}': looked for {searched}.{hint} "

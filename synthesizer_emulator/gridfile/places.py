@@ -4,7 +4,7 @@ The order is the same everywhere, so that `EmulatedGrid(name)` loads the
 weights that `build name` writes.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib.resources import files
 from pathlib import Path
 
@@ -13,7 +13,10 @@ from synthesizer.exceptions import GridError
 
 from synthesizer_emulator.validation import nearest
 
-SUFFIX = ".emulator.hdf5"
+# The ending of weights, and the former one, which is still read. Synthesizer's
+# tools list every file ending in `.hdf5` as a grid.
+SUFFIX = ".emulator"
+FORMER_SUFFIX = ".emulator.hdf5"
 _DATA = "synthesizer_emulator.data"
 
 # The names that shipped weights had before, and have now.
@@ -35,8 +38,7 @@ def example_folder() -> Path:
 
 def pretrained() -> tuple[str, ...]:
     """Return the names of the grids whose weights ship with the package."""
-    paths = example_folder().glob(f"*{SUFFIX}")
-    return tuple(sorted(plain_name(path.name) for path in paths))
+    return tuple(plain_name(p.name) for p in weights_in(example_folder()))
 
 
 def current_name(name: str) -> str:
@@ -49,9 +51,29 @@ def weights_path(grid: Path) -> Path:
     return grid.with_name(f"{plain_name(grid.name)}{SUFFIX}")
 
 
+def weights_paths(grid: Path) -> tuple[Path, Path]:
+    """Return the paths of a grid's weights, with both endings.
+
+    The first that exists is loaded.
+    """
+    name = plain_name(grid.name)
+    former = grid.with_name(f"{name}{FORMER_SUFFIX}")
+    return weights_path(grid), former
+
+
+def weights_in(folder: Path) -> list[Path]:
+    """Return the weights in a folder, sorted by name, each grid once."""
+    found = {
+        plain_name(path.name): path
+        for suffix in (FORMER_SUFFIX, SUFFIX)
+        for path in folder.glob(f"*{suffix}")
+    }
+    return [found[name] for name in sorted(found)]
+
+
 def plain_name(grid: str | Path) -> str:
-    """Return the name of a grid without `.hdf5` or `.emulator.hdf5`."""
-    return str(grid).removesuffix(SUFFIX).removesuffix(".hdf5")
+    """Return the name of a grid without `.hdf5` or the ending of weights."""
+    return str(grid).removesuffix(".hdf5").removesuffix(SUFFIX)
 
 
 def folders(grid_dir: str | Path | None = None) -> list[Path]:
@@ -85,11 +107,11 @@ def locate(
         candidate = stem.with_name(f"{stem.name}.hdf5")
         if stem.parent == example_folder():
             stem = stem.with_name(current_name(stem.name))
-        weights = weights_path(stem)
         if native is None and candidate.is_file():
             native = candidate
-        if weights.is_file():
-            return weights, native
+        for weights in weights_paths(stem):
+            if weights.is_file():
+                return weights, native
     return None, native
 
 
@@ -118,10 +140,15 @@ def find_grid(grid: str | Path, grid_dir: str | Path | None = None) -> Path:
     searched = ", ".join(f"'{c}'" for c in candidates)
     raise GridError(
         f"No grid file '{grid}': looked for {searched}."
-        f"{similar(given, grid_dir, '.hdf5')} Pass the path of a Synthesizer "
-        "grid, or its name and folder; `synthesizer-emulator bc03 --out DIR` "
-        "makes a grid from BC03."
+        f"{similar(given, grid_dir, _grids_in)} Pass the path of a "
+        "Synthesizer grid, or its name and folder; `synthesizer-emulator bc03 "
+        "--out DIR` makes a grid from BC03."
     )
+
+
+def _grids_in(folder: Path) -> Iterable[Path]:
+    """Return the HDF5 files in a folder."""
+    return folder.glob("*.hdf5")
 
 
 def _check_named(grid: str | Path) -> None:
@@ -133,7 +160,7 @@ def _check_named(grid: str | Path) -> None:
 def similar(
     grid: str | Path,
     grid_dir: str | Path | None,
-    ending: str,
+    find: Callable[[Path], Iterable[Path]],
     others: Iterable[str] = (),
 ) -> str:
     """Return the hint that other grids have similar names, or ''.
@@ -141,7 +168,7 @@ def similar(
     Args:
         grid (str/Path): The name or path of the grid that is missing.
         grid_dir (str/Path): As for `folders`.
-        ending (str): The ending of the files that are meant.
+        find (callable): Returns the files in a folder that are meant.
         others (iterable of str): Other names that can be had.
     """
     parents = [(f / plain_name(grid)).parent for f in folders(grid_dir)]
@@ -149,7 +176,7 @@ def similar(
         plain_name(path.name)
         for folder in parents
         if folder.is_dir()
-        for path in folder.glob(f"*{ending}")
+        for path in find(folder)
     ]
     name = Path(plain_name(grid)).name
     return nearest(name, [*known, *others], _SUGGESTED)

@@ -117,7 +117,7 @@ def write_weights(path: Path, weights: Weights) -> None:
     The new file is read back before it replaces an existing one.
 
     Args:
-        path (Path): The target, ending in `.emulator.hdf5`.
+        path (Path): The target, ending in `.emulator`.
         weights (Weights): The weights.
 
     Raises:

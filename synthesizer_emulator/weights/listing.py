@@ -7,10 +7,10 @@ from pathlib import Path
 from synthesizer.exceptions import GridError
 
 from synthesizer_emulator.gridfile.places import (
-    SUFFIX,
     example_folder,
     folders,
     plain_name,
+    weights_in,
 )
 from synthesizer_emulator.weights.file import read_weights
 from synthesizer_emulator.weights.summary import WeightsSummary
@@ -53,7 +53,7 @@ def list_weights(grid_dir: str | Path | None = None) -> list[ListedWeights]:
     found = []
     for folder in folders(grid_dir):
         where = SHIPPED if folder == example_folder() else str(folder)
-        for path in sorted(folder.glob(f"*{SUFFIX}")):
+        for path in weights_in(folder):
             name = plain_name(path.name)
             try:
                 weights = read_weights(path)
