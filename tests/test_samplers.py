@@ -1,5 +1,10 @@
 """Samplers other than `nested`, against closed forms and brute force."""
 
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -70,6 +75,41 @@ def compiled(caplog, call):
         value = call()
     found = [r for r in caplog.messages if "over_galaxies" in r]
     return sum("Finished XLA compilation" in r for r in found), value
+
+
+@pytest.mark.slow
+def test_galaxies_are_divided_between_devices():
+    """In another process, as JAX counts processors once."""
+    script = """
+import json
+import jax.numpy as jnp
+import test_samplers as here
+from synthesizer_emulator.inference.target import over_galaxies, stacked
+
+def call(function, _, arguments, point):
+    return function(arguments, point)
+
+values = over_galaxies(
+    call, here.peaks, 0, (), stacked(here.TARGETS), jnp.full((2, 3), 0.5)
+)
+found = here.nss_of_many(here.TARGETS, [5, 6], n_live=200)
+devices = len(values.sharding.device_set)
+print(json.dumps([devices, [x.log_evidence for x in found]]))
+"""
+    flags = "--xla_force_host_platform_device_count=4"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    devices, evidence = json.loads(done.stdout.splitlines()[-1])
+    assert devices == 2
+    # The integrals are one.
+    assert np.all(abs(np.array(evidence)) < 0.5)
 
 
 @pytest.mark.slow

@@ -3,12 +3,14 @@
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from math import gcd
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from numpy.typing import NDArray
 from synthesizer.exceptions import InconsistentArguments
 
@@ -81,16 +83,24 @@ def stacked(targets: Sequence[Target]) -> Any:
     """Return the arguments of several galaxies of a fit together.
 
     Those that the galaxies share are those of the first; others have a new
-    first axis.
+    first axis, divided between the devices of the machine, or between as many
+    of them as divide the galaxies evenly: what is computed from them is
+    divided likewise.
 
     Raises:
         InconsistentArguments: If the data differ in kind or size.
     """
+    n = gcd(len(targets), jax.local_device_count())
+    mesh = Mesh(np.array(jax.local_devices()[:n]), ("galaxies",))
+    shared = NamedSharding(mesh, PartitionSpec())
+    split = NamedSharding(mesh, PartitionSpec("galaxies"))
 
     def stack(axis: int | None, *parts: Any) -> Any:
         if axis is None:
-            return parts[0]
-        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *parts)
+            return jax.device_put(parts[0], shared)
+        return jax.device_put(
+            jax.tree.map(lambda *leaves: jnp.stack(leaves), *parts), split
+        )
 
     try:
         return jax.tree.map(
