@@ -29,6 +29,7 @@ from synthesizer_emulator.cli.inspecting import (
 from synthesizer_emulator.cli.libraries import library, merge
 from synthesizer_emulator.cli.plotting import plot
 from synthesizer_emulator.cli.publishing import card, fetch
+from synthesizer_emulator.cli.stars import stars
 
 
 @contextmanager
@@ -112,5 +113,6 @@ for command in (
     quickstart,
     run,
     samples,
+    stars,
 ):
     main.add_command(command)

@@ -162,7 +162,7 @@ def fit_arguments(
 
     return {
         "architecture": architecture or DEFAULT_ARCHITECTURE,
-        "settings": _parse_settings(settings),
+        "settings": parse_settings(settings),
         "training": {k: v for k, v in training.items() if v is not None},
     }
 
@@ -197,7 +197,7 @@ def two_numbers(option: str, given: str) -> tuple[float, float]:
     return ends
 
 
-def _parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
+def parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
     """Return settings by name; values that are not JSON stay strings."""
     parsed = {}
     for setting in settings:

@@ -2,9 +2,12 @@ from .cleaning import Cleaning as Cleaning
 from .cleaning import clean as clean
 from .conditions import DEFAULT_CONDITIONS as DEFAULT_CONDITIONS
 from .conditions import MEASURED as MEASURED
+from .evidence import StarEvidence as StarEvidence
+from .evidence import evaluate_stars as evaluate_stars
 from .flows import FLOWS as FLOWS
 from .flows import FlowConfig as FlowConfig
 from .galaxies import GalaxyStars as GalaxyStars
+from .galaxies import as_stars as as_stars
 from .galaxies import read_galaxies as read_galaxies
 from .galaxies import write_galaxies as write_galaxies
 from .populations import AnalyticGalaxy as AnalyticGalaxy

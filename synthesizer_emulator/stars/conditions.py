@@ -50,9 +50,6 @@ DEFAULT_CONDITIONS = (
     "mean_metallicity",
 )
 
-# Positive properties that differ by a larger factor are taken in log10.
-_LARGEST_LINEAR = 3.0
-
 # How far beyond the training set conditions may be, in units of its range.
 _TOLERANCE = 0.05
 
@@ -88,7 +85,9 @@ class Conditions:
             values (np.ndarray of float): The values, (n_galaxies, n_names).
         """
         low, high = values.min(axis=0), values.max(axis=0)
-        logged = (low > 0) & (high > _LARGEST_LINEAR * np.maximum(low, 0))
+        # Positive values are taken in log10 where that makes them less skew.
+        logs = np.log10(np.where(low > 0, values, 1.0))
+        logged = (low > 0) & (_skewness(logs) < _skewness(values))
         scaled = _logged(values, logged)
         scale = scaled.std(axis=0)
         # A condition that is the same in all galaxies tells nothing.
@@ -214,6 +213,14 @@ def _logged(
 ) -> NDArray[np.float64]:
     """Return values with some columns in log10."""
     return np.where(logged, np.log10(np.where(logged, values, 1.0)), values)
+
+
+def _skewness(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the size of the skewness of each column."""
+    centred = values - values.mean(axis=0)
+    variance = np.mean(centred**2, axis=0)
+    spread = np.where(variance > 0.0, variance, 1.0) ** 1.5
+    return np.abs(np.mean(centred**3, axis=0)) / spread
 
 
 def _half_mass_radius(galaxy: GalaxyStars) -> float:

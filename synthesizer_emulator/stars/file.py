@@ -47,7 +47,8 @@ class Description:
             universe in it, Gyr.
         history (LossHistory): The losses of the training.
         cleaning (CleaningReport): What was cut from the training set.
-        galaxies (int): The number of galaxies of the training set.
+        galaxies (tuple of str): The names of the galaxies of the training
+            set, those that validated among them.
         versions (Mapping): The versions of the packages that trained it.
     """
 
@@ -59,7 +60,7 @@ class Description:
     universe_ages: tuple[float, ...]
     history: LossHistory
     cleaning: CleaningReport
-    galaxies: int
+    galaxies: tuple[str, ...]
     versions: Mapping[str, str]
 
 

@@ -4,8 +4,9 @@ A flow maps points of a standard normal distribution to stars, given the
 conditions of a galaxy, all scaled.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -30,6 +31,7 @@ from synthesizer_emulator.architectures.networks import ACTIVATIONS
 from synthesizer_emulator.stars.splines import Spline
 from synthesizer_emulator.validation import (
     check_choice,
+    check_keys,
     check_number,
     check_whole,
 )
@@ -84,6 +86,17 @@ class FlowConfig:
         check_number("bound", self.bound, 0.0, 100.0, True)
         check_choice("mixing", self.mixing, MIXINGS)
         check_choice("activation", self.activation, tuple(ACTIVATIONS))
+
+
+def flow_config(kind: str, settings: Mapping[str, Any]) -> FlowConfig:
+    """Return the settings of a flow, of which some differ from the defaults.
+
+    Raises:
+        InconsistentArguments: If one is unknown or out of range.
+    """
+    names = [f.name for f in fields(FlowConfig) if f.name != "kind"]
+    check_keys("The settings of a flow", dict(settings), (), names)
+    return FlowConfig(kind, **settings)
 
 
 def build_flow(

@@ -39,6 +39,9 @@ from synthesizer_emulator.validation import nearest
 
 FORMAT, FORMAT_VERSION = "synthesizer_emulator stars", 1
 
+# What Synthesizer calls galaxies without a name.
+_UNNAMED = "particle galaxy"
+
 _REMEDY = "See the layout in the documentation of the file of stars."
 
 # Where Synthesizer's stars keep variables of other names.
@@ -156,7 +159,7 @@ class GalaxyStars:
             },
             universe_age=float(cosmo.age(redshift).to_value(Gyr)),
             redshift=float(redshift),
-            name=name or str(galaxy.name),
+            name=name or (galaxy.name if galaxy.name != _UNNAMED else ""),
         )
 
     @property

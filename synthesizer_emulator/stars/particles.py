@@ -1,4 +1,4 @@
-"""Star particles of Synthesizer, from the variables that a flow draws."""
+"""Star particles of Synthesizer, from plain arrays."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +12,8 @@ from unyt import Gyr, Msun, kpc
 from unyt import km as kilometre
 from unyt import s as second
 
+from synthesizer_emulator.stars.galaxies import GalaxyStars
+from synthesizer_emulator.stars.on_grid import StarAxes
 from synthesizer_emulator.stars.variables import (
     POSITIONS,
     VARIABLES,
@@ -20,19 +22,12 @@ from synthesizer_emulator.stars.variables import (
 
 
 def make_stars(
-    columns: Mapping[str, NDArray[np.float64]],
-    stellar_mass: float,
-    redshift: float,
-    grid: Any = None,
-    smoothing_lengths: bool = False,
+    drawn: GalaxyStars, grid: Any = None, smoothing_lengths: bool = False
 ) -> Stars:
-    """Return star particles.
+    """Return star particles of Synthesizer.
 
     Args:
-        columns (Mapping): The variables by name, (n,) each; masses in units
-            of their mean.
-        stellar_mass (float): The sum of the initial masses, Msun.
-        redshift (float): The redshift.
+        drawn (GalaxyStars): The stars as plain arrays.
         grid (Grid): A grid with the fraction of the initial mass that
             remains, for current masses; without one they are not set.
         smoothing_lengths (bool): Whether to set smoothing lengths, from the
@@ -44,9 +39,7 @@ def make_stars(
     Raises:
         InconsistentArguments: If smoothing lengths need positions.
     """
-    n = len(columns["age"])
-    relative = columns.get("initial_mass", np.ones(n))
-    masses = relative * (stellar_mass / relative.sum())
+    columns, masses = drawn.columns, drawn.masses
     options: dict[str, Any] = {
         name: values
         for name, values in columns.items()
@@ -57,23 +50,21 @@ def make_stars(
         options["centre"] = np.zeros(3) * kpc
     elif smoothing_lengths:
         raise InconsistentArguments(
-            "Smoothing lengths need the variables x, y and z, which this flow "
-            "does not have."
+            "Smoothing lengths need the variables x, y and z, which these "
+            "stars do not have."
         )
     if all(axis in columns for axis in VELOCITIES):
         velocities = _vectors(columns, VELOCITIES)
         options["velocities"] = velocities * kilometre / second
     if grid is not None:
-        remaining = _surviving_fraction(
-            grid, columns["age"], columns["metallicity"]
-        )
+        remaining = _surviving_fraction(grid, drawn)
         options["current_masses"] = masses * remaining * Msun
     stars = Stars(
         initial_masses=masses * Msun,
         ages=columns["age"] * Gyr,
         # Synthesizer raises low metallicities in place.
         metallicities=np.array(columns["metallicity"]),
-        redshift=redshift,
+        redshift=drawn.redshift,
         **options,
     )
     if smoothing_lengths:
@@ -88,25 +79,11 @@ def _vectors(
     return np.stack([columns[name] for name in names], axis=1)
 
 
-def _surviving_fraction(
-    grid: Any,
-    age: NDArray[np.float64],
-    metallicity: NDArray[np.float64],
-) -> NDArray[np.float64]:
+def _surviving_fraction(grid: Any, stars: GalaxyStars) -> NDArray[np.float64]:
     """Return the fraction of the initial mass that remains, (n,).
 
-    It is linear in the logarithms of age and metallicity, and that of the
-    nearest node outside of the grid, as in
-    `particle.Stars.calculate_surviving_mass`.
+    It is interpolated as in `particle.Stars.calculate_surviving_mass`.
     """
-    axes = [
-        np.asarray(grid.log10ages, np.float64),
-        np.log10(np.asarray(grid.metallicities, np.float64)),
-    ]
+    axes = StarAxes.of_mass(grid)
     fraction = np.asarray(grid.stellar_fraction, np.float64)
-    points = [np.log10(age * 1e9), np.log10(metallicity)]
-    inside = [
-        np.clip(p, axis[0], axis[-1])
-        for p, axis in zip(points, axes, strict=True)
-    ]
-    return RegularGridInterpolator(axes, fraction)(np.stack(inside, axis=1))
+    return RegularGridInterpolator(axes.values, fraction)(axes.points(stars))

@@ -1,7 +1,7 @@
 """`StarFlow`: the distribution of the stars of galaxies, given properties."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from jax import Array
 from numpy.typing import NDArray
 from synthesizer.exceptions import InconsistentArguments
 from synthesizer.particle import Galaxy, Stars
+from unyt import kpc
 
 from synthesizer_emulator.building.checkpoint import Checkpoint
 from synthesizer_emulator.building.progress import BuildMonitor
@@ -87,7 +88,7 @@ class StarFlow:
             f"StarFlow of {', '.join(self.variables)}\n"
             f"    given {', '.join(about.conditions.names)};\n"
             f"    {about.config.kind}, {about.config.layers} layers, trained "
-            f"on {about.cleaning.kept:,} stars of {about.galaxies:,} "
+            f"on {about.cleaning.kept:,} stars of {len(about.galaxies):,} "
             f"galaxies for {len(about.history.epoch)} epochs."
         )
 
@@ -100,6 +101,11 @@ class StarFlow:
     def conditions(self) -> tuple[str, ...]:
         """The properties of a galaxy that the flow needs."""
         return self.about.conditions.names
+
+    @property
+    def trained_on(self) -> frozenset[str]:
+        """The names of the galaxies of the training set, if they have some."""
+        return frozenset(filter(None, self.about.galaxies))
 
     @classmethod
     def fit(
@@ -197,7 +203,7 @@ class StarFlow:
             universe_ages=(min(universe_ages), max(universe_ages)),
             history=history,
             cleaning=report,
-            galaxies=len(taken),
+            galaxies=tuple(g.name for g in taken),
             versions=current_versions(),
         )
         return cls(about, trained)
@@ -263,60 +269,120 @@ class StarFlow:
             InconsistentArguments: If a condition is missing or invalid, or
                 the redshift is unknown.
         """
+        drawn = self.draw(conditions, n, key, **self._at(redshift, cosmo))
+        return make_stars(drawn, grid, smoothing_lengths)
+
+    def draw(
+        self,
+        conditions: Mapping[str, Any],
+        n: int,
+        key: Any,
+        *,
+        redshift: float | None = None,
+        universe_age: float | None = None,
+    ) -> GalaxyStars:
+        """Draw the stars of a galaxy as plain arrays.
+
+        Args:
+            conditions (Mapping): See `sample`.
+            n (int): See `sample`.
+            key (int/Array): See `sample`.
+            redshift (float): See `sample`.
+            universe_age (float): The age of the universe at this redshift,
+                Gyr; by default that of the training set, if it has one.
+
+        Returns:
+            GalaxyStars: The stars; the conditions are properties.
+
+        Raises:
+            InconsistentArguments: As `sample`.
+        """
         check_whole("n", n, 1)
         values = self.about.conditions.require(conditions)
         self.about.conditions.warn_if_outside(values)
         mass = self._stellar_mass(conditions)
-        redshift, universe_age = self._epoch(redshift, cosmo)
+        redshift, universe_age = self._epoch(redshift, universe_age)
         scaled = self.about.conditions.scaled(values)
-        points = self._draw(np.broadcast_to(scaled, (n, len(scaled))), key)
+        noise = jax.random.normal(
+            _as_key(key), (n, len(self.variables)), jnp.float32
+        )
+        given = np.broadcast_to(scaled, (n, len(scaled)))
+        points = _in_chunks(_transport, self.flow, np.asarray(noise), given)
         columns = self.about.transform.inverse(points, universe_age)
-        return make_stars(columns, mass, redshift, grid, smoothing_lengths)
+        relative = columns.get("initial_mass", np.ones(n))
+        columns["initial_mass"] = relative * (mass / relative.sum())
+        return GalaxyStars(
+            columns,
+            dict(zip(self.conditions, map(float, values), strict=True)),
+            universe_age,
+            redshift,
+        )
+
+    def draw_many(
+        self, catalogue: Mapping[str, Any], n: int, key: Any
+    ) -> Iterator[GalaxyStars]:
+        """Draw the stars of each galaxy of a catalogue as plain arrays.
+
+        Args:
+            catalogue (Mapping/Table): The conditions by name, an array of one
+                value for each galaxy. It may have the columns `name` and
+                `redshift` too.
+            n (int): The number of stars of each galaxy.
+            key (int/Array): A seed, or a random key of JAX.
+
+        Yields:
+            GalaxyStars: The stars of each galaxy.
+
+        Raises:
+            InconsistentArguments: As `sample`, or if lengths differ.
+        """
+        names = list(getattr(catalogue, "colnames", catalogue))
+        lengths = {len(catalogue[name]) for name in names}
+        if len(lengths) != 1:
+            raise InconsistentArguments(
+                "The columns of a catalogue must be of one length, got "
+                f"{', '.join(map(str, sorted(lengths)))}."
+            )
+        for i, own in enumerate(jax.random.split(_as_key(key), *lengths)):
+            given = {name: catalogue[name][i] for name in names}
+            name = str(given.pop("name", i))
+            redshift = given.get("redshift")
+            drawn = self.draw(given, n, own, **self._at(redshift, Planck18))
+            yield replace(drawn, name=name)
 
     def sample_galaxies(
         self,
         catalogue: Mapping[str, Any],
         n: int,
         key: Any,
-        **options: Any,
+        *,
+        grid: Any = None,
+        smoothing_lengths: bool = False,
     ) -> list[Galaxy]:
-        """Draw the stars of each galaxy of a catalogue.
+        """Draw the galaxies of a catalogue, with stars.
 
         Args:
-            catalogue (Mapping): The conditions by name, an array of one value
-                for each galaxy; a table of astropy has them too.
+            catalogue (Mapping/Table): See `draw_many`.
             n (int): The number of stars of each galaxy.
             key (int/Array): A seed, or a random key of JAX.
-            **options (dict): The other arguments of `sample`.
+            grid (Grid): See `sample`.
+            smoothing_lengths (bool): See `sample`.
 
         Returns:
-            list of Galaxy: The galaxies, with stars.
+            list of Galaxy: The galaxies.
 
         Raises:
             InconsistentArguments: As `sample`, or if lengths differ.
         """
-        names = list(getattr(catalogue, "colnames", catalogue))
-        columns = {name: catalogue[name] for name in names}
-        lengths = {len(np.atleast_1d(c)) for c in columns.values()}
-        if len(lengths) != 1:
-            raise InconsistentArguments(
-                "The columns of a catalogue must be of one length, got "
-                f"{', '.join(map(str, sorted(lengths)))}."
+        return [
+            Galaxy(
+                name=drawn.name,
+                stars=make_stars(drawn, grid, smoothing_lengths),
+                redshift=drawn.redshift,
+                centre=np.zeros(3) * kpc,
             )
-        keys = jax.random.split(_as_key(key), lengths.pop())
-        galaxies = []
-        for i, own in enumerate(keys):
-            given = {name: column[i] for name, column in columns.items()}
-            stars = self.sample(given, n, own, **options)
-            galaxies.append(
-                Galaxy(
-                    name=str(i),
-                    stars=stars,
-                    redshift=stars.redshift,
-                    centre=stars.centre,
-                )
-            )
-        return galaxies
+            for drawn in self.draw_many(catalogue, n, key)
+        ]
 
     def log_prob(
         self, stars: Any, conditions: Mapping[str, Any]
@@ -349,13 +415,6 @@ class StarFlow:
         log_density = _in_chunks(_log_density, self.flow, points, given)
         return log_density.astype(np.float64) + log_determinant
 
-    def _draw(self, scaled: NDArray, key: Any) -> NDArray[np.float64]:
-        """Draw scaled stars with scaled conditions (n, k)."""
-        noise = jax.random.normal(
-            _as_key(key), (len(scaled), len(self.variables)), jnp.float32
-        )
-        return _in_chunks(_transport, self.flow, np.asarray(noise), scaled)
-
     def _stellar_mass(self, conditions: Mapping[str, Any]) -> float:
         """Return the stellar mass of a galaxy to draw, Msun."""
         if "stellar_mass" not in conditions:
@@ -367,24 +426,36 @@ class StarFlow:
         check_number("stellar_mass", float(mass), 0.0, open_ends=True)
         return float(mass)
 
-    def _epoch(
-        self, redshift: float | None, cosmo: Any
-    ) -> tuple[float, float]:
-        """Return the redshift and the age of the universe then, Gyr."""
-        (low, high), (age, latest) = (
-            self.about.redshifts,
-            self.about.universe_ages,
-        )
-        if redshift is None or (low == high == redshift and age == latest):
-            if low != high or age != latest:
-                raise InconsistentArguments(
-                    "The galaxies of the training set have redshifts from "
-                    f"{low:g} to {high:g}: give the redshift of the stars to "
-                    "draw."
-                )
-            return low, age
+    def _at(self, redshift: float | None, cosmo: Any) -> dict[str, float]:
+        """Return the arguments of `draw` for a redshift."""
+        if redshift is None or {redshift} == set(self.about.redshifts):
+            return {}
         check_number("redshift", redshift, 0.0)
-        return redshift, float(cosmo.age(redshift).to_value(Gyr))
+        return {
+            "redshift": float(redshift),
+            "universe_age": float(cosmo.age(redshift).to_value(Gyr)),
+        }
+
+    def _epoch(
+        self, redshift: float | None, universe_age: float | None
+    ) -> tuple[float, float]:
+        """Return the redshift and the age of the universe then, Gyr.
+
+        They are those of the training set where they are not given.
+        """
+        epoch = []
+        for name, given, known in (
+            ("redshift", redshift, self.about.redshifts),
+            ("universe_age", universe_age, self.about.universe_ages),
+        ):
+            if given is None and len(set(known)) > 1:
+                raise InconsistentArguments(
+                    f"The galaxies of the training set have a {name} from "
+                    f"{known[0]:g} to {known[1]:g}: give the redshift of the "
+                    "stars to draw."
+                )
+            epoch.append(known[0] if given is None else float(given))
+        return epoch[0], epoch[1]
 
 
 def _check_variables(given: object) -> tuple[str, ...]:

@@ -39,13 +39,16 @@ _LARGEST_SEED = 2**63 - 1
 class StarTraining:
     """The settings of the training of a flow.
 
-    The optimiser is RAdam (Liu et al. 2020, arXiv:1908.03265), with a learning
-    rate that falls to zero as a cosine over the epochs.
+    The optimiser is RAdam (Liu et al. 2020, arXiv:1908.03265) with decoupled
+    weight decay, and a learning rate that falls to zero as a cosine over the
+    epochs.
 
     Attributes:
         epochs (int): The largest number of passes over the stars.
         batch_size (int): The number of stars in a step.
         learning_rate (float): The initial learning rate.
+        weight_decay (float): The weight decay, against learning the noise of
+            the stars.
         patience (int): The number of epochs without a lower validation loss
             after which the training stops.
         validation_fraction (float): The fraction of the galaxies that
@@ -54,9 +57,10 @@ class StarTraining:
         seed (int): The seed of all random numbers.
     """
 
-    epochs: int = 100
+    epochs: int = 60
     batch_size: int = 1024
     learning_rate: float = 3e-3
+    weight_decay: float = 0.0
     patience: int = 20
     validation_fraction: float = 0.1
     seed: int = 0
@@ -70,6 +74,7 @@ class StarTraining:
         for name in ("epochs", "batch_size", "patience"):
             check_whole(name, getattr(self, name), 1)
         check_number("learning_rate", self.learning_rate, 0, open_ends=True)
+        check_number("weight_decay", self.weight_decay, 0)
         check_number(
             "validation_fraction", self.validation_fraction, 0, 1, True
         )
@@ -184,10 +189,12 @@ def _schedule(config: StarTraining, steps: int) -> optax.Schedule:
 def _optimiser(
     config: StarTraining, steps: int
 ) -> optax.GradientTransformation:
-    """Return RAdam with clipped gradients."""
+    """Return RAdam with weight decay and clipped gradients."""
     return optax.chain(
         optax.clip_by_global_norm(_LARGEST_GRADIENT),
-        optax.radam(_schedule(config, steps)),
+        optax.scale_by_radam(),
+        optax.add_decayed_weights(config.weight_decay),
+        optax.scale_by_learning_rate(_schedule(config, steps)),
     )
 
 

@@ -38,7 +38,7 @@ VARIABLES = {
     "vx": Variable(*_VELOCITY, "$v_x$ / km s$^{-1}$"),
     "vy": Variable(*_VELOCITY, "$v_y$ / km s$^{-1}$"),
     "vz": Variable(*_VELOCITY, "$v_z$ / km s$^{-1}$"),
-    "age": Variable("Gyr", "age", "Age / Gyr"),
+    "age": Variable("Gyr", "age", "age / Gyr"),
     "metallicity": Variable("dimensionless", "positive", "$Z$"),
     "initial_mass": Variable("Msun", "positive", r"$m / \bar m$"),
     "alpha_enhancement": Variable("dimensionless", "any", r"[$\alpha$/Fe]"),
