@@ -9,7 +9,8 @@ from synthesizer.emissions import Sed
 from synthesizer.exceptions import GridError
 from unyt import Hz, angstrom, cm, erg, s
 
-from synthesizer_emulator import EmulatedGrid, build
+from synthesizer_emulator import EmulatedGrid, build, evaluate
+from synthesizer_emulator.evaluation.report import write_report
 from synthesizer_emulator.gridfile.sobol import SobolFile, is_sobol_file
 
 FAILED = (2, 5)
@@ -101,6 +102,36 @@ def test_runs_build_with_one_command(runs, tmp_path):
     assert grid._weight_var == "initial_masses"
     assert set(SPECTRA) <= set(grid.available_spectra)
     assert grid.hydrogen_densities.units == cm**-3
+    check_evaluation(runs[0], report, tmp_path)
+
+
+def check_evaluation(path, report, tmp_path):
+    """Check the errors at held-out samples against those of the build."""
+    evaluation = evaluate(
+        path, report.path, spectra=["incident"], recoveries=2, progress=False
+    )
+    assert evaluation.compared_at == "samples held out of the training"
+    errors = evaluation.emissions["spectra/incident"]
+    stated = report.provenance.errors["spectra/incident"]
+    for quantile in ("p50", "p99", "mean_max"):
+        np.testing.assert_allclose(
+            getattr(errors.summary, quantile), stated[quantile], rtol=1e-4
+        )
+    assert errors.means.shape == (3,) * len(AXES)
+    # Bins of one label contain all samples.
+    filled = np.isfinite(errors.means)
+    assert 0 < filled.sum() <= errors.summary.spectra
+    assert np.nanmax(errors.means) <= stated["mean_max"] * 1.0001
+    assert set(evaluation.recovery.labels) == set(AXES)
+    text = write_report(evaluation, tmp_path / "report").read_text()
+    assert "Measured at samples held out of the training" in text
+    # Others than those of the training are compared all.
+    other, *_ = write_sobol_runs(tmp_path, 32, ranges=True)
+    unseen = evaluate(
+        other, report.path, spectra=["incident"], recoveries=0, progress=False
+    )
+    assert unseen.compared_at == "samples that were not learned"
+    assert unseen.emissions["spectra/incident"].summary.spectra > 20
 
 
 @pytest.mark.parametrize(

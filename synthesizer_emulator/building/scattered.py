@@ -180,13 +180,18 @@ class ScatteredSamples:
         )
 
     def truth(
-        self, emission: str, training: TrainingConfig
+        self, emission: str, training: TrainingConfig | None
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return the axis values and fluxes of held-out samples."""
+        """Return the axis values and fluxes of held-out samples.
+
+        Of all samples with emission, if there is no training.
+        """
         values = self._read(emission)
         emitting = np.flatnonzero(values.max(axis=-1) > 0)
         if not len(emitting):
             return self.points[:1], values[:1]
+        if training is None:
+            return self.points[emitting], values[emitting]
         _, held_out = split_samples(len(emitting), training)
         return self.points[emitting[held_out]], values[emitting[held_out]]
 

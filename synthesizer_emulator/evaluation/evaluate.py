@@ -42,9 +42,16 @@ from synthesizer_emulator.evaluation.measures.subset import (
     some_wavelengths,
 )
 from synthesizer_emulator.evaluation.pair import GridPair
+from synthesizer_emulator.evaluation.sampled import (
+    SamplePair,
+    sample_line_errors,
+    sample_recovery,
+    sample_spectrum_errors,
+)
 from synthesizer_emulator.gridfile.header import Axis
 from synthesizer_emulator.gridfile.nodes import inner_mask
 from synthesizer_emulator.gridfile.places import find_grid
+from synthesizer_emulator.gridfile.samples import is_sample_file
 from synthesizer_emulator.progress import progress_bar
 from synthesizer_emulator.records import write_json
 from synthesizer_emulator.validation import check_whole
@@ -83,6 +90,9 @@ class Evaluation(Printed):
             to the labels; None if an axis has fewer than three nodes.
         axes (tuple of Axis): The axes of the grid.
         histories (Mapping): The losses of the training, by emission.
+        compared_at (str): Which scattered samples were compared; empty for
+            the nodes of a grid. For samples, the axes are bins of the
+            labels.
     """
 
     grid_name: str
@@ -101,6 +111,7 @@ class Evaluation(Printed):
     derivatives: Derivatives | None
     axes: tuple[Axis, ...] = field(repr=False)
     histories: Mapping[str, Mapping[str, list]] = field(repr=False)
+    compared_at: str = ""
 
     @property
     def jacobian(self) -> Derivatives | None:
@@ -187,7 +198,9 @@ def evaluate(
 
     Args:
         grid (str/Path): The path of the grid, or its name in Synthesizer's
-            grid folder.
+            grid folder. Or a file of scattered samples: the comparison is
+            then with the samples held out of the training or, if the
+            emulator was built from another file, with all of them.
         weights (str/Path): The weights file; by default next to the grid,
             where `build` writes it.
         grid_dir (str/Path): Another folder to search for the grid.
@@ -214,8 +227,14 @@ def evaluate(
     check_whole("galaxies", galaxies, 0)
     check_whole("recoveries", recoveries, 0)
     check_whole("seed", seed, 0)
-    pair = GridPair.open(find_grid(grid, grid_dir), weights)
-    names = pair.spectra(None if spectra is None else tuple(spectra))
+    path = find_grid(grid, grid_dir)
+    wanted = None if spectra is None else tuple(spectra)
+    if is_sample_file(path):
+        return _evaluate_samples(
+            SamplePair.open(path, weights), wanted, recoveries, seed, progress
+        )
+    pair = GridPair.open(path, weights)
+    names = pair.spectra(wanted)
     histories = None
     if galaxies and magnitudes.has_histories(pair.axes):
         histories = magnitudes.random_histories(pair.axes, galaxies, seed)
@@ -284,6 +303,59 @@ def evaluate(
         derivatives=slopes,
         axes=pair.axes,
         histories=provenance.histories,
+    )
+
+
+def _evaluate_samples(
+    pair: SamplePair,
+    wanted: tuple[str, ...] | None,
+    recoveries: int,
+    seed: int,
+    progress: bool,
+) -> Evaluation:
+    """Measure the errors at scattered samples; see `evaluate`."""
+    start = time.monotonic()
+    names = pair.spectra(wanted)
+    emissions: dict[str, EmissionErrors | None] = {}
+    derived: dict[str, dict[str, quantities.QuantityErrors]] = {}
+    measured = [*names, *pair.line_quantities]
+    with progress_bar(
+        show=progress, total=len(measured) + 1, unit="stage"
+    ) as bar:
+        for name in measured:
+            bar.set_description(name)
+            if name in names:
+                errors, derived[name] = sample_spectrum_errors(pair, name)
+                emissions[f"spectra/{name}"] = errors
+            else:
+                emissions[name] = sample_line_errors(pair, name)
+            bar.update()
+        scored = {e: errors for e, errors in emissions.items() if errors}
+        bright = [name for name in names if f"spectra/{name}" in scored]
+        bar.set_description("recovered labels")
+        fitted = None
+        if bright and recoveries:
+            fitted = sample_recovery(pair, bright[0], recoveries, seed)
+        bar.update()
+    provenance = pair.weights.provenance
+    return Evaluation(
+        grid_name=pair.source.path.stem,
+        same_nodes=False,
+        trained_on=provenance.trained_on,
+        architecture=provenance.architecture,
+        settings=provenance.architecture_config,
+        training=provenance.training_config,
+        weights_bytes=pair.weights_path.stat().st_size,
+        build_seconds=provenance.seconds,
+        seconds=time.monotonic() - start,
+        emissions=scored,
+        quantities={name: e for name, e in derived.items() if e},
+        photometry={},
+        recovery=fitted,
+        derivatives=None,
+        axes=pair.axes,
+        histories=provenance.histories,
+        compared_at=pair.description,
     )
 
 

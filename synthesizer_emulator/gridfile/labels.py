@@ -48,7 +48,9 @@ class Label:
     @property
     def title(self) -> str:
         """The name and units of the axis, for plots."""
-        name = _TITLES.get(self.axis.name, self.axis.name.replace("_", " "))
+        # Of `abundance_scalings.nitrogen_to_oxygen` the last part.
+        short = self.axis.name.rpartition(".")[2].replace("_", " ")
+        name = _TITLES.get(self.axis.name, short)
         units = self.axis.units
         plain = units in ("", "None", "dimensionless")
         return name if plain else f"{name} / {units}"

@@ -59,6 +59,8 @@ def write_report(evaluation: Evaluation, folder: str | Path) -> Path:
     )
     source = f", from {evaluation.trained_on}" * bool(evaluation.trained_on)
     which = "the nodes" if evaluation.same_nodes else "other nodes"
+    if evaluation.compared_at:
+        which, nodes = evaluation.compared_at, f"in bins: {nodes}"
     summary = (
         f"Architecture {evaluation.architecture}, "
         f"{evaluation.weights_bytes / 1e6:.1f} MB, built in "
@@ -185,8 +187,9 @@ def _sections(evaluation: Evaluation) -> list[Section]:
         sections.append(
             Section(
                 "Recovered labels",
-                "Axis values and mass were fitted to spectra at the inner "
-                "nodes of the grid, with the type of spectrum whose shape "
+                "Axis values and mass were fitted to spectra at "
+                f"{evaluation.compared_at or 'the inner nodes of the grid'}, "
+                "with the type of spectrum whose shape "
                 "depends on the most labels. The fits minimise the variance "
                 "of the difference in ln flux between spectrum and emulator, "
                 "starting from the best points of a coarse mesh. Where the "
@@ -232,7 +235,7 @@ def _emissions(evaluation: Evaluation) -> Section:
         figures[f"{name}: errors by wavelength and axis"] = residuals.profiles(
             errors, axes
         )
-        if len(axes) > 2:
+        if errors.means.ndim > 2:
             figures[f"{name}: errors over axes"] = residuals.maps(errors, axes)
         figures[f"{name}: residuals"] = residuals.distribution(errors)
     return Section(
@@ -267,6 +270,8 @@ def _quantities(evaluation: Evaluation) -> Section:
                 name, errors, evaluation.axes
             )
             for name, errors in evaluation.quantities.items()
+            # Those of scattered samples are not on the axes.
+            if not evaluation.compared_at
         },
     )
 

@@ -36,14 +36,11 @@ def derived_quantities(
     Colours show the value of the second axis.
     """
     figure, panels, columns = tiled(len(quantities), 3.6, 2.2, most=2)
-    first, second = Label(axes[0]), Label(axes[1])
-    colours = np.broadcast_to(
-        np.arange(len(second.nodes)).reshape(1, -1, *(1,) * (len(axes) - 2)),
-        next(iter(quantities.values())).errors.shape,
-    )
-    at = np.broadcast_to(
-        axes[0].values.reshape(-1, *(1,) * (len(axes) - 1)), colours.shape
-    )
+    shape = next(iter(quantities.values())).errors.shape
+    first, second = Label(axes[0]), Label(axes[min(1, len(shape) - 1)])
+    at, *indices = np.indices(shape)
+    colours = indices[0] if indices else at
+    at = axes[0].values[at]
     for panel, (name, errors) in zip(panels, quantities.items(), strict=True):
         factor = 100 if errors.fractional else 1
         points = panel.scatter(

@@ -209,6 +209,8 @@ def shown_range(label: Label) -> tuple[float, float]:
     They exclude a first node far from all others, such as age zero.
     """
     nodes, values = label.nodes, label.axis.values
+    if len(nodes) == 1:
+        return float(nodes[0]) - 0.5, float(nodes[0]) + 0.5
     distant = nodes[1] - nodes[0] > 0.25 * (nodes[-1] - nodes[0])
     low = values[1] if distant and len(values) > 5 else values[0]
     pad = (values[-1] / low) ** 0.02 if label.logged else 1.0

@@ -91,10 +91,12 @@ def spectra(examples: Mapping[str, Example]) -> Figure:
 def profiles(errors: EmissionErrors, axes: Sequence[Axis]) -> Figure:
     """Draw errors by wavelength, by axis, and over the first two axes."""
     figure = new_figure(7.1, 4.6)
-    below = [axis.name for axis in axes]
+    axes = axes[: errors.means.ndim]
+    with_map = ["map"] if len(axes) > 1 else []
+    below = [*(axis.name for axis in axes), *with_map]
     panels: dict[str, Axes] = figure.subplot_mosaic(
-        [["wavelength"] * (len(axes) + 1), [*below, "map"]],
-        width_ratios=[1.0] * len(axes) + [1.4],
+        [["wavelength"] * len(below), below],
+        width_ratios=[1.0] * len(axes) + [1.4] * len(with_map),
     )
     top = panels["wavelength"]
     draw_profile(top, errors.by_wavelength)
@@ -116,6 +118,8 @@ def profiles(errors: EmissionErrors, axes: Sequence[Axis]) -> Figure:
         )
         panel.set_xlim(*shown_range(label))
     panels[axes[0].name].set_ylabel(ERROR)
+    if not with_map:
+        return figure
     image = draw_map(panels["map"], errors.means, axes)
     panels["map"].set(xlabel=Label(axes[0]).title, ylabel=Label(axes[1]).title)
     figure.colorbar(image, ax=panels["map"], label="mean error / %")
@@ -125,6 +129,7 @@ def profiles(errors: EmissionErrors, axes: Sequence[Axis]) -> Figure:
 @styled
 def maps(errors: EmissionErrors, axes: Sequence[Axis]) -> Figure:
     """Draw errors over each pair of axes, as medians along the others."""
+    axes = axes[: errors.means.ndim]
     pairs = list(combinations(range(len(axes)), 2))
     figure, panels, _ = tiled(len(pairs), 2.4, 2.4, (0.6, 0.0))
     known = errors.means[errors.means > 0]
