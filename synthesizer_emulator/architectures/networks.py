@@ -253,7 +253,7 @@ class ConvolutionalEncoder(nnx.Module):
         for layer, activation, layer_key in zip(
             self.layers, self.activations, keys, strict=True
         ):
-            x = activation(layer(x), layer_key)
+            x = activation(_convolved(layer, x), layer_key)
         return self.last(x.reshape(*x.shape[:-2], -1))
 
 
@@ -350,6 +350,29 @@ def _activations(
             for width in widths
         ]
     )
+
+
+def _convolved(layer: nnx.Conv, x: Array) -> Array:
+    """Return the strided convolution of x (..., n, a), (..., n / stride, b).
+
+    The same as `layer(x)`, as a product of matrices: XLA's convolutions
+    are many times slower within the loops of a training on CPUs.
+    """
+    assert isinstance(layer.strides, tuple)
+    (kernel,), (stride,) = layer.kernel_size, layer.strides
+    n = x.shape[-2]
+    length = -(-n // stride)
+    missing = max((length - 1) * stride + kernel - n, 0)
+    ends = (missing // 2, missing - missing // 2)
+    x = jnp.pad(x, [(0, 0)] * (x.ndim - 2) + [ends, (0, 0)])
+    last = (length - 1) * stride + 1
+    patches = jnp.concatenate(
+        [x[..., i : i + last : stride, :] for i in range(kernel)], axis=-1
+    )
+    weights = layer.kernel[...].reshape(patches.shape[-1], -1)
+    assert layer.bias is not None
+    bias = layer.bias[...].reshape(*(1,) * (x.ndim - 1), -1)
+    return patches @ weights + bias
 
 
 def _split(key: Array | None, n: int) -> list[Array | None]:

@@ -4,7 +4,7 @@ The epochs between two validations run without leaving the device; the loop
 over these sets the learning rate, stops early and saves checkpoints.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -192,8 +192,9 @@ def train(
         state, history = resumed
     while (rate := _learning_rate(history, config)) is not None:
         state["optimiser"].hyperparams["learning_rate"] = jnp.asarray(rate)
+        # Of the seed only the key depends, so that seeds share a program.
         state, mean_loss = _run_epochs(
-            graph, config, state, constants, *training_set
+            graph, replace(config, seed=0), state, constants, *training_set
         )
         loss, _ = _loss(graph, *state["network"], constants, *validation_set)
         validation_loss = float(loss)

@@ -1,4 +1,7 @@
-"""Commands that measure errors: `evaluate`, `hold-out`, `generalise`."""
+"""Commands that measure errors.
+
+`evaluate`, `hold-out`, `generalise` and `testbed`.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -7,6 +10,7 @@ import click
 
 from synthesizer_emulator.cli.completing import complete_grids
 from synthesizer_emulator.cli.options import (
+    FOLDER,
     PATH,
     fit_arguments,
     fit_options,
@@ -183,3 +187,47 @@ def generalise(
         from synthesizer_emulator.evaluation.report import write_figures
 
         write_figures(outcome, plots)
+
+
+@click.command()
+@click.argument("config", type=PATH, required=False)
+@click.option(
+    "--out",
+    type=FOLDER,
+    default=Path("testbed"),
+    show_default=True,
+    help="Folder of the samples, runs, tables and figures.",
+)
+@click.option(
+    "--stage",
+    type=click.Choice(["all", "data", "runs", "tables"]),
+    default="all",
+    show_default=True,
+    help="Only draw the samples, only train, or only tabulate and draw the "
+    "runs that are there.",
+)
+@quiet_option
+def testbed(config: Path | None, out: Path, stage: str, quiet: bool) -> None:
+    """Test whether components that were learned alone compose.
+
+    Draws spectra of black bodies with the lines of two components, trains
+    emulators and networks on the components alone or together, and tests
+    them on both together. CONFIG is a YAML file with other settings. Runs
+    that are in the folder are not repeated.
+    """
+    from synthesizer_emulator.evaluation.generalisation.composition import (
+        compose,
+    )
+    from synthesizer_emulator.evaluation.generalisation.testbed import Testbed
+
+    settings = Testbed() if config is None else Testbed.read(config)
+    found = compose(settings, out, not quiet, stage)
+    if found is None:
+        return
+    click.echo(found)
+    if stage != "runs":
+        # Imported here, because it loads matplotlib.
+        from synthesizer_emulator.evaluation.report import write_composition
+
+        for path in write_composition(found):
+            click.echo(path)

@@ -14,7 +14,12 @@ import click
 from synthesizer_emulator import __version__
 from synthesizer_emulator.cli.building import build, quickstart, samples
 from synthesizer_emulator.cli.completing import grids_folder
-from synthesizer_emulator.cli.evaluating import evaluate, generalise, hold_out
+from synthesizer_emulator.cli.evaluating import (
+    evaluate,
+    generalise,
+    hold_out,
+    testbed,
+)
 from synthesizer_emulator.cli.exchanging import dsps, export
 from synthesizer_emulator.cli.exploring import explore
 from synthesizer_emulator.cli.fitting import fit
@@ -114,5 +119,6 @@ for command in (
     run,
     samples,
     stars,
+    testbed,
 ):
     main.add_command(command)

@@ -114,6 +114,7 @@ def write_samples(
     spectra: Mapping[str, NDArray[np.float64]],
     units: str,
     model: Mapping[str, object] | None = None,
+    box: Sequence[Axis] | None = None,
 ) -> None:
     """Write a file of scattered samples, whole or not at all.
 
@@ -126,6 +127,8 @@ def write_samples(
         units (str): Their units: `erg/s/Hz`, or `None` for none.
         model (Mapping): What made the spectra, as attributes of the group
             `Model`.
+        box (sequence of Axis): The parameters with the ends of the sampled
+            box as values; by default the range of the samples.
 
     Raises:
         OSError: If the file can't be written.
@@ -138,6 +141,9 @@ def write_samples(
         table.attrs["names"] = [axis.name for axis in parameters]
         table.attrs["Units"] = [axis.units for axis in parameters]
         table.attrs["log_on_read"] = [axis.log_on_read for axis in parameters]
+        if box is not None:
+            low, high = np.array([axis.values for axis in box]).T
+            table.attrs["low"], table.attrs["high"] = low, high
         hdf[f"{SPECTRA}/wavelength"] = lam
         hdf[f"{SPECTRA}/wavelength"].attrs["Units"] = "angstrom"
         for name, values in spectra.items():

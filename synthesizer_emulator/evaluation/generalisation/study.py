@@ -169,14 +169,14 @@ class Study:
                 local_path if local_path.is_file() else config["grid"]
             ),
             "architectures": {
-                str(name): _candidate(str(name), candidate)
-                for name, candidate in _entries(config, "architectures")
+                str(name): read_candidate(str(name), candidate)
+                for name, candidate in read_entries(config, "architectures")
             },
         }
         for name in ("training", "test"):
             settings[name] = {
                 str(region): as_blocks(f"{name}: {region}", blocks)
-                for region, blocks in _entries(config, name)
+                for region, blocks in read_entries(config, name)
             }
         for name in ("seeds", "fractions"):
             if name in config:
@@ -187,7 +187,7 @@ class Study:
         return cls(**settings)
 
 
-def _candidate(name: str, config: Any) -> Candidate:
+def read_candidate(name: str, config: Any) -> Candidate:
     """Return the candidate in an entry of a YAML file."""
     config = {} if config is None else config
     known = sorted(f.name for f in fields(Candidate))
@@ -204,7 +204,7 @@ def _candidate(name: str, config: Any) -> Candidate:
     return Candidate(**{"architecture": name, **config})
 
 
-def _entries(config: dict, name: str) -> Any:
+def read_entries(config: dict, name: str) -> Any:
     """Return the names and contents of the entries under a key."""
     entries = config[name]
     if not isinstance(entries, dict) or not entries:

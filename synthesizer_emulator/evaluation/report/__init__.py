@@ -5,6 +5,7 @@ Separate from the results, because importing this package loads matplotlib.
 
 from synthesizer_emulator.evaluation.report.page import (
     write_comparison,
+    write_composition,
     write_figures,
     write_hold_outs,
     write_report,
@@ -12,6 +13,7 @@ from synthesizer_emulator.evaluation.report.page import (
 
 __all__ = [
     "write_comparison",
+    "write_composition",
     "write_figures",
     "write_hold_outs",
     "write_report",

@@ -13,12 +13,16 @@ from synthesizer_emulator.emulator.metrics import (
 from synthesizer_emulator.evaluation import tables
 from synthesizer_emulator.evaluation.comparison import Comparison
 from synthesizer_emulator.evaluation.evaluate import Evaluation
+from synthesizer_emulator.evaluation.generalisation.composition import (
+    Composition,
+)
 from synthesizer_emulator.evaluation.generalisation.generalise import (
     Generalisation,
 )
 from synthesizer_emulator.evaluation.hold_out import HoldOut
 from synthesizer_emulator.evaluation.report.figures import (
     comparison,
+    composition,
     fits,
     magnitudes,
     predictions,
@@ -134,6 +138,23 @@ def write_figures(study_result: Generalisation, folder: str | Path) -> None:
     study = study_result.study
     note = _note(study.grid.stem, *study.architectures)
     save(studies.study_figures(study_result), Path(folder), note)
+
+
+def write_composition(found: Composition) -> list[Path]:
+    """Write the nine figures of a compositional testbed as PNG and PDF.
+
+    Args:
+        found (Composition): The runs, whose folder gets `figures`.
+
+    Returns:
+        list of Path: The PNG files.
+
+    Raises:
+        OSError: If a file can't be written.
+    """
+    figures = composition.composition_figures(found)
+    note = _note("testbed")
+    return [*save(figures, found.folder / "figures", note).values()]
 
 
 def write_comparison(found: Comparison, folder: str | Path) -> list[Path]:
