@@ -62,7 +62,7 @@ def write_stars(folder: Path) -> None:
     for i in range(300):
         teff, logg, feh = rng.uniform([4800, 3.5, -1.0], [6400, 4.6, 0.4])
         flux = star(lam, teff, logg, feh)
-        if i == 7:
+        if i == 70:
             flux[3] = np.nan
         np.savetxt(folder / f"spectra/{i:03d}.txt", np.c_[lam, flux])
         rows.append(f"{i:03d},{teff:.1f},{logg:.3f},{feh:.3f},{50 + i}")
