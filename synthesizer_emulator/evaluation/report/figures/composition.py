@@ -185,7 +185,7 @@ def training_curves(found: Composition) -> Figure:
         for name in found.methods
         if any(run.losses.epoch for run in found.runs if run.method == name)
     ]
-    figure, panels, columns = tiled(len(methods), 2.3, 2.0, (0.2, 0.4))
+    figure, panels, columns = tiled(len(methods), 2.3, 2.0, (0.2, 0.4), most=4)
     for panel, method in zip(panels, methods, strict=True):
         for training, colour in _trainings(found):
             runs = found.of(method, training)
@@ -224,7 +224,7 @@ def trajectories(found: Composition) -> Figure:
     """
     methods = _learners(found)
     figure, panels, columns = tiled(
-        len(methods), 2.2, 2.2, (0.2, 0.4), sharex=True, sharey=True
+        len(methods), 2.2, 2.2, (0.2, 0.4), 4, sharex=True, sharey=True
     )
     at = found.testbed.tested.index(found.composed)
     for panel, method in zip(panels, methods, strict=True):
@@ -260,7 +260,7 @@ def time_series(found: Composition) -> Figure:
     methods = _learners(found)
     world = found.testbed.world
     figure, panels, columns = tiled(
-        len(methods), 2.3, 2.0, (0.2, 0.4), sharey=True
+        len(methods), 2.3, 2.0, (0.2, 0.4), 4, sharey=True
     )
     at = found.testbed.tested.index(found.composed)
     for panel, method in zip(panels, methods, strict=True):
