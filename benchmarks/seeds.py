@@ -83,11 +83,11 @@ def write_stars(folder: Path) -> None:
 
 
 def size_of(name: str) -> Callable[[Path], str]:
-    """Return what describes a figure."""
+    """Return what describes a file."""
 
     def describe(folder: Path) -> str:
         kilobytes = (folder / name).stat().st_size / 1e3
-        return f"figure {name} ({kilobytes:.0f} kB)"
+        return f"{name} ({kilobytes:.0f} kB)"
 
     return describe
 
@@ -102,7 +102,7 @@ def stars_error(folder: Path) -> str:
     """Return the error of the emulator of stars at held-out spectra."""
     from synthesizer_emulator.weights.file import read_weights
 
-    errors = read_weights(folder / "stars.emulator.hdf5").provenance.errors
+    errors = read_weights(folder / "stars.emulator").provenance.errors
     return f"median error {100 * errors['spectra/normalised']['p50']:.2f}%"
 
 
@@ -167,8 +167,8 @@ def rows(quick: bool) -> list[Row]:
             "a range of wavelengths",
             "build stars.hdf5 --architecture pca --epochs 200 --lam-lims "
             "5160:5170 --axes teff=3 --axes logg=3 --axes feh=3 "
-            "--out part.emulator.hdf5 -q",
-            size_of("part.emulator.hdf5"),
+            "--out part.emulator -q",
+            size_of("part.emulator"),
         ),
         Row(
             "the tutorial",
