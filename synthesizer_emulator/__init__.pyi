@@ -29,5 +29,7 @@ from .library.library import Library as Library
 from .library.synference.basis import (
     EmulatedGalaxyBasis as EmulatedGalaxyBasis,
 )
+from .tuning.tune import tune as tune
+from .tuning.tuning import Tuning as Tuning
 
 __version__: str

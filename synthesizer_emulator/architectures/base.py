@@ -9,7 +9,7 @@ weights file.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import jax
 import numpy as np
@@ -94,6 +94,8 @@ class Architecture(ABC):
     Attributes:
         needs_nodes (bool): Whether the samples must be the nodes of a grid.
         default_training (TrainingConfig): The default training settings.
+        search_space (Mapping): The settings that `tune` varies, as in
+            `tuning.space`; empty for none.
         storage (Mapping): The integer format of each rounded tensor, by the
             end of the tensor's name; other tensors are stored in float32.
         ensemble (int): The number of regressors (see `Ensemble`).
@@ -102,6 +104,7 @@ class Architecture(ABC):
 
     needs_nodes: ClassVar[bool] = False
     default_training: ClassVar[TrainingConfig] = TrainingConfig()
+    search_space: ClassVar[Mapping[str, Any]] = {}
     storage: ClassVar[Mapping[str, Storage]] = {
         "alive/values": Storage.INT32_COLUMNS,
         "components": Storage.INT16_ROWS,

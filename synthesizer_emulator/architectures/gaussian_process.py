@@ -14,9 +14,10 @@ marginal likelihood (eq. 2.30) of a group of latents, which share them: first
 ln norm, then the leading components, then the others.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -139,6 +140,12 @@ class GaussianProcess(Architecture):
 
     # Only the split and the seed matter.
     default_training: ClassVar[TrainingConfig] = TrainingConfig()
+    search_space: ClassVar[Mapping[str, Any]] = {
+        "settings": {
+            "components": {"low": 16, "high": 192, "log": True},
+            "subset": [256, 512, 1024],
+        },
+    }
 
     def __post_init__(self) -> None:
         """Check the settings.

@@ -7,9 +7,9 @@ layers, without a linear basis. Here the output is log flux, because the
 spectra of stellar populations span orders of magnitude.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -38,6 +38,7 @@ from synthesizer_emulator.architectures.linear import (
     linear_skeleton,
 )
 from synthesizer_emulator.architectures.networks import (
+    GATED,
     MLP,
     Features,
     FixedLinear,
@@ -91,6 +92,18 @@ class Payne(Architecture):
     default_training: ClassVar[TrainingConfig] = TrainingConfig(
         epochs=1500, batch_size=128, learning_rate=2e-3
     )
+    search_space: ClassVar[Mapping[str, Any]] = {
+        "settings": {
+            "hidden": {"layers": [1, 4], "width": [64, 1024]},
+            "activation": ["leaky_relu", "silu", GATED],
+            "bounded": [True, False],
+        },
+        "training": {
+            "batch_size": [32, 64, 128],
+            "learning_rate": {"low": 1e-4, "high": 1e-2, "log": True},
+            "weight_decay": {"low": 1e-6, "high": 1e-2, "log": True},
+        },
+    }
 
     def __post_init__(self) -> None:
         """Check the settings.

@@ -6,9 +6,9 @@ basis, and a network with a gated activation predicts the coefficients, which
 are scaled in the same way. Other settings give the baseline of simulacra.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -80,6 +80,20 @@ class PCA(Architecture):
     default_training: ClassVar[TrainingConfig] = TrainingConfig(
         epochs=2000, batch_size=256, learning_rate=1e-2
     )
+    search_space: ClassVar[Mapping[str, Any]] = {
+        "settings": {
+            "components": {"low": 16, "high": 192, "log": True},
+            "hidden": {"layers": [1, 5], "width": [64, 512]},
+            "activation": [GATED, "silu", "relu"],
+            "normalisation": ["zscore", "global"],
+            "whiten": [True, False],
+        },
+        "training": {
+            "batch_size": [32, 64, 128],
+            "learning_rate": {"low": 3e-4, "high": 1e-2, "log": True},
+            "weight_decay": {"low": 1e-6, "high": 1e-1, "log": True},
+        },
+    }
 
     def __post_init__(self) -> None:
         """Check the settings.

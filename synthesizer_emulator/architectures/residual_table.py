@@ -9,7 +9,7 @@ default settings are based on the measurements in docs/accuracy.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -106,6 +106,18 @@ class ResidualTable(Architecture):
     default_training: ClassVar[TrainingConfig] = TrainingConfig(
         epochs=1500, batch_size=2048, learning_rate=3e-3, weight_decay=0.1
     )
+    search_space: ClassVar[Mapping[str, Any]] = {
+        "settings": {
+            "components": {"low": 32, "high": 256, "log": True},
+            "hidden": {"layers": [1, 4], "width": [32, 256]},
+            "activation": ["silu", "tanh", "relu"],
+            "trend": {"low": 0.0, "high": 1.0},
+        },
+        "training": {
+            "learning_rate": {"low": 3e-4, "high": 1e-2, "log": True},
+            "weight_decay": {"low": 1e-4, "high": 1.0, "log": True},
+        },
+    }
     storage: ClassVar[Mapping[str, Storage]] = {
         **Architecture.storage,
         "residual/values": Storage.INT32_COLUMNS,

@@ -10,7 +10,7 @@ layer, and trains in minutes. The convolutional autoencoder encodes the fluxes
 at all wavelengths.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -144,6 +144,26 @@ class ThreeComponent(Architecture):
         patience=300,
         check_every=10,
     )
+    # As in simulacra, with a smaller lower end of the code.
+    search_space: ClassVar[Mapping[str, Any]] = {
+        "settings": {
+            "code": {"low": 8, "high": 512, "log": True},
+            "encoder": {
+                "layers": [1, 5],
+                "width": [64, 2047],
+                "falling": True,
+            },
+            "hidden": {"layers": [1, 5], "width": [128, 1024]},
+            "norm_hidden": {"layers": [1, 6], "width": [32, 512]},
+            "activation": [GATED, "relu"],
+            "dropout": {"low": 0.0, "high": 0.2},
+        },
+        "training": {
+            "batch_size": [32, 64, 128],
+            "learning_rate": {"low": 1e-5, "high": 1e-2, "log": True},
+            "weight_decay": {"low": 1e-6, "high": 1e-3, "log": True},
+        },
+    }
 
     def __post_init__(self) -> None:
         """Check the settings.

@@ -37,6 +37,10 @@ _PLATEAU_FACTOR = 0.5
 _LARGEST_SEED = 2**63 - 1
 
 
+class Diverged(InconsistentArguments):
+    """A training whose loss is not finite."""
+
+
 @dataclass(frozen=True)
 class TrainingConfig:
     """The settings of the training of one network.
@@ -171,7 +175,7 @@ def train(
         tuple: The model with the lowest validation loss, and the losses.
 
     Raises:
-        InconsistentArguments: If a loss is not finite.
+        Diverged: If a loss is not finite.
     """
     monitor = monitor or Silent()
     fitted, held_out = split_samples(len(inputs), config)
@@ -201,7 +205,7 @@ def train(
         epoch = config.check_every + (history.epoch or [0])[-1]
         # Checked before the state is saved, so that it is never resumed.
         if not np.isfinite([validation_loss, float(mean_loss)]).all():
-            raise InconsistentArguments(
+            raise Diverged(
                 f"The training diverged at epoch {epoch} with the learning "
                 f"rate {config.learning_rate}. Use a lower learning_rate."
             )

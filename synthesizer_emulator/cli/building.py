@@ -96,6 +96,7 @@ def build(
     author: str,
     notes: str,
     settings: tuple[str, ...],
+    settings_file: Path | None,
     quiet: bool,
     **training: Any,
 ) -> None:
@@ -121,7 +122,7 @@ def build(
         resume=resume,
         overwrite=overwrite,
         progress=not quiet,
-        **fit_arguments(architecture, settings, training),
+        **fit_arguments(architecture, settings, training, settings_file),
     )
     click.echo(report)
 

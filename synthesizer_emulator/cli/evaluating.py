@@ -125,6 +125,7 @@ def hold_out(
     recoveries: int,
     architecture: str | None,
     settings: tuple[str, ...],
+    settings_file: Path | None,
     quiet: bool,
     **training: Any,
 ) -> None:
@@ -137,7 +138,7 @@ def hold_out(
     from synthesizer_emulator.evaluation.hold_out import hold_out as run
     from synthesizer_emulator.records import write_json
 
-    fit = fit_arguments(architecture, settings, training)
+    fit = fit_arguments(architecture, settings, training, settings_file)
     experiments = []
     for drop in drops:
         experiments.append(

@@ -35,6 +35,7 @@ from synthesizer_emulator.cli.libraries import library, merge
 from synthesizer_emulator.cli.plotting import plot
 from synthesizer_emulator.cli.publishing import card, fetch
 from synthesizer_emulator.cli.stars import stars
+from synthesizer_emulator.cli.tuning import tune
 
 
 @contextmanager
@@ -120,5 +121,6 @@ for command in (
     samples,
     stars,
     testbed,
+    tune,
 ):
     main.add_command(command)

@@ -135,6 +135,13 @@ def fit_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help=f"{text}  [default: of the architecture]",
         )(command)
     command = click.option(
+        "--settings",
+        "settings_file",
+        type=FILE,
+        help="A YAML file of the architecture, its settings and its training, "
+        "such as `tune` writes. Other options replace single settings.",
+    )(command)
+    command = click.option(
         "--set",
         "settings",
         multiple=True,
@@ -154,16 +161,32 @@ def fit_arguments(
     architecture: str | None,
     settings: tuple[str, ...],
     training: dict[str, Any],
+    settings_file: Path | None = None,
 ) -> dict[str, Any]:
     """Return the values of `fit_options` as arguments of `build`."""
+    from synthesizer.exceptions import InconsistentArguments
+
     from synthesizer_emulator.architectures.registry import (
         DEFAULT_ARCHITECTURE,
+        architecture_name,
     )
+    from synthesizer_emulator.architectures.settings_file import read_settings
 
+    stored: dict[str, Any] = {"settings": {}, "training": {}}
+    if settings_file is not None:
+        stored = read_settings(settings_file)
+        name = stored["architecture"]
+        if architecture_name(architecture or name) != architecture_name(name):
+            raise InconsistentArguments(
+                f"'{settings_file}' has settings of '{name}', but "
+                f"--architecture is '{architecture}'. Leave out one of them."
+            )
+        architecture = name
+    given = {k: v for k, v in training.items() if v is not None}
     return {
         "architecture": architecture or DEFAULT_ARCHITECTURE,
-        "settings": parse_settings(settings),
-        "training": {k: v for k, v in training.items() if v is not None},
+        "settings": {**stored["settings"], **parse_settings(settings)},
+        "training": {**stored["training"], **given},
     }
 
 

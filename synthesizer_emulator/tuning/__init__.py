@@ -1,0 +1,1 @@
+"""Tuning of the settings of architectures by Optuna (extra `tune`)."""
