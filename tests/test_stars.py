@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from astropy.cosmology import Planck18
+from camels import COSMOLOGY, camels_folder, load_camels
 from click.testing import CliRunner
 from scipy.stats import beta, lognorm, norm, t, uniform
 from synthesizer.emission_models import IncidentEmission
@@ -16,14 +17,18 @@ from synthesizer.exceptions import (
     InconsistentArguments,
     MissingAttribute,
 )
+from synthesizer.instruments import Instrument
+from synthesizer.instruments.filters import FilterCollection
 from synthesizer.particle import Galaxy, Stars
-from unyt import Gyr, Mpc, Msun, km, kpc, s
+from unyt import Gyr, Mpc, Msun, angstrom, km, kpc, s
 
 pytest.importorskip("flowjax", reason="needs the extra 'stars'")
 
+from synthesizer_emulator.architectures.training import TrainingConfig
 from synthesizer_emulator.cli.main import main
 from synthesizer_emulator.evaluation.measures.filters import nircam_top_hats
 from synthesizer_emulator.stars import (
+    DEFAULT_VARIABLES,
     FLOWS,
     AnalyticGalaxy,
     Cleaning,
@@ -31,6 +36,7 @@ from synthesizer_emulator.stars import (
     GalaxyStars,
     StarFlow,
     StarTraining,
+    as_stars,
     clean,
     evaluate_stars,
     read_galaxies,
@@ -46,8 +52,14 @@ from synthesizer_emulator.stars.distances import (
     sliced_wasserstein,
 )
 from synthesizer_emulator.stars.flows import build_flow
+from synthesizer_emulator.stars.images import (
+    ImageAutoencoder,
+    ImageConfig,
+    make_images,
+)
 from synthesizer_emulator.stars.light import StarLight, half_radii, image
 from synthesizer_emulator.stars.particles import make_stars
+from synthesizer_emulator.stars.plots import plot_traversals
 from synthesizer_emulator.stars.populations import (
     UNIVERSE_AGE,
 )
@@ -430,6 +442,27 @@ def test_cleaning_reports_what_it_cuts(sample):
         clean([stars], Cleaning(align="angular_momentum"))
 
 
+@pytest.mark.skipif(camels_folder() is None, reason="needs cut-outs of CAMELS")
+def test_simulated_galaxies_are_taken_and_cleaned():
+    galaxies = load_camels(camels_folder(), "b")
+    stars = as_stars(galaxies, cosmo=COSMOLOGY)
+    kept, report = clean(stars)
+    assert [g.name for g in kept] == [
+        f"b{i}" for i in (0, 1, 2, 3, 6, 7, 8, 9)
+    ]
+    assert report.left_out == ("b4", "b5")
+    assert report.stars == 3479
+    for galaxy in kept:
+        widths = np.median(np.abs(galaxy.positions), axis=0)
+        assert widths[2] < 1.1 * widths[0]
+        assert galaxy.columns["age"].max() < galaxy.universe_age < 13
+        assert galaxy.columns["metallicity"].min() > 1e-5
+    transform = StarTransform.from_galaxies(DEFAULT_VARIABLES, kept)
+    values, log_determinant = transform.forward(kept[0])
+    assert np.isfinite(values).all()
+    assert np.isfinite(log_determinant).all()
+
+
 def test_conditions_are_measured(sample):
     stars = sample[1][0]
     found = measure(
@@ -729,3 +762,65 @@ def test_galaxies_of_the_training_do_not_judge(sample, flow, native):
     known = replace(sample[1][0], name="seen")
     with pytest.raises(InconsistentArguments, match="seen were not"):
         evaluate_stars(StarFlow(seen, flow.flow), [known], native)
+
+
+# Images.
+
+
+def test_images_have_the_light_of_the_stars(sample, native):
+    filters = FilterCollection(
+        tophat_dict={
+            name: {"lam_min": low * angstrom, "lam_max": high * angstrom}
+            for name, low, high in (("g", 4000, 5500), ("z", 8000, 9500))
+        }
+    )
+    camera = Instrument("camera", filters=filters, resolution=3 * kpc)
+    pictures = make_images(sample[1][:2], native, camera, 9)
+    assert pictures.shape == (2, 9, 9, 2)
+    for stars, picture in zip(sample[1][:2], pictures, strict=True):
+        light = StarLight.from_grid(native, filters).luminosities(stars)
+        inside = (np.abs(stars.positions[:, :2]) < 13.5).all(axis=1)
+        assert np.allclose(
+            picture.sum(axis=(0, 1)), light[inside].sum(axis=0), rtol=1e-3
+        )
+
+
+@pytest.mark.slow
+def test_latents_of_images_tell_galaxies_apart(sample, tmp_path):
+    """Exponential discs of two sizes, one for each band."""
+    rng = np.random.default_rng(15)
+    x, y = np.meshgrid(*2 * [np.linspace(-4.0, 4.0, 9)])
+    sizes = rng.uniform(0.6, 2.5, (130, 1, 1, 2))
+    pictures = np.exp(-np.hypot(x, y)[None, :, :, None] / sizes)
+    autoencoder = ImageAutoencoder.fit(
+        pictures[:100],
+        ImageConfig(latents=2, channels=(8, 16)),
+        TrainingConfig(
+            epochs=150, check_every=50, batch_size=15, learning_rate=5e-3
+        ),
+    )
+    losses = autoencoder.about.history.validation
+    assert min(losses) < losses[0]
+    # Of galaxies that it has not seen.
+    images = autoencoder.decode(autoencoder.encode(pictures[100:]))
+    fractions = pictures / pictures.sum(axis=(1, 2), keepdims=True)
+    wrong = np.abs(images - fractions[100:]).mean()
+    by_mean = np.abs(fractions[:100].mean(axis=0) - fractions[100:]).mean()
+    assert wrong < 0.8 * by_mean
+    galaxies = autoencoder.add_latents(sample[1][:2], pictures[:2])
+    assert autoencoder.names == ("latent_0", "latent_1")
+    assert set(autoencoder.names) < galaxies[0].properties.keys()
+    path = tmp_path / "autoencoder.hdf5"
+    autoencoder.write(path)
+    read = ImageAutoencoder.read(path)
+    assert np.array_equal(read.encode(pictures), autoencoder.encode(pictures))
+    assert read.about == autoencoder.about
+    with pytest.raises(GridError, match="not the file of a flow"):
+        StarFlow.read(path)
+    with pytest.raises(InconsistentArguments, match="must have the shape"):
+        autoencoder.encode(pictures[:, :5])
+    with pytest.raises(InconsistentArguments, match="some light in each"):
+        ImageAutoencoder.fit(np.zeros((3, 4, 4, 1)))
+    figure = plot_traversals(autoencoder, pictures)
+    assert len(figure.axes) == 10
+    figure.savefig(tmp_path / "traversals.png")

@@ -10,6 +10,9 @@ from .galaxies import GalaxyStars as GalaxyStars
 from .galaxies import as_stars as as_stars
 from .galaxies import read_galaxies as read_galaxies
 from .galaxies import write_galaxies as write_galaxies
+from .images import ImageAutoencoder as ImageAutoencoder
+from .images import ImageConfig as ImageConfig
+from .images import make_images as make_images
 from .populations import AnalyticGalaxy as AnalyticGalaxy
 from .star_flow import StarFlow as StarFlow
 from .training import StarTraining as StarTraining

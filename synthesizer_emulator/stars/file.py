@@ -12,10 +12,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
-import numpy as np
 from flowjax.distributions import Transformed
-from numpy.typing import NDArray
 from synthesizer.exceptions import InconsistentArguments
 
 from synthesizer_emulator.architectures.training import LossHistory
@@ -24,6 +21,7 @@ from synthesizer_emulator.files.sealed import open_sealed, write_sealed
 from synthesizer_emulator.stars.cleaning import CleaningReport
 from synthesizer_emulator.stars.conditions import Conditions
 from synthesizer_emulator.stars.flows import FlowConfig, build_flow
+from synthesizer_emulator.stars.leaves import filled, named_arrays
 from synthesizer_emulator.stars.training import StarTraining
 from synthesizer_emulator.stars.transforms import StarTransform
 from synthesizer_emulator.weights.tensors import read_tensors, write_tensors
@@ -88,7 +86,8 @@ def write_flow(
                 for f in fields(description)
             }
         )
-        write_tensors(hdf.create_group("tensors"), _tensors(flow))
+        arrays = named_arrays(eqx.filter(flow, eqx.is_array))
+        write_tensors(hdf.create_group("tensors"), arrays)
 
 
 def read_flow(path: str | Path) -> tuple[Description, Transformed]:
@@ -121,49 +120,12 @@ def read_flow(path: str | Path) -> tuple[Description, Transformed]:
             len(description.conditions.names),
             jax.random.key(0),
         )
-        flow = _filled(skeleton, read_tensors(hdf["tensors"]))
+        arrays, static = eqx.partition(skeleton, eqx.is_array)
+        stored = filled(arrays, read_tensors(hdf["tensors"]))
+    flow = eqx.combine(stored, static)
     return description, flow
 
 
 def _plain(value: Any) -> Any:
     """Return a dataclass as JSON values, and others as they are."""
     return asdict(value) if hasattr(value, "__dataclass_fields__") else value
-
-
-def _tensors(flow: Transformed) -> dict[str, NDArray]:
-    """Return the arrays of a flow by their paths in it."""
-    leaves = jax.tree_util.tree_leaves_with_path(
-        eqx.filter(flow, eqx.is_array)
-    )
-    return {_name(path): np.asarray(leaf) for path, leaf in leaves}
-
-
-def _filled(
-    skeleton: Transformed, tensors: Mapping[str, NDArray]
-) -> Transformed:
-    """Return a flow with stored arrays in place of its own.
-
-    Raises:
-        ValueError: If an array is missing or of another shape.
-    """
-    arrays, static = eqx.partition(skeleton, eqx.is_array)
-    own = jax.tree_util.tree_leaves_with_path(arrays)
-    if {_name(path) for path, _ in own} != tensors.keys():
-        raise ValueError("its tensors are not those of a flow of its settings")
-    for path, leaf in own:
-        stored = tensors[_name(path)]
-        if stored.shape != leaf.shape:
-            raise ValueError(
-                f"the tensor '{_name(path)}' must have shape {leaf.shape}, "
-                f"got {stored.shape}"
-            )
-    filled = jax.tree_util.tree_map_with_path(
-        lambda path, leaf: jnp.asarray(tensors[_name(path)], leaf.dtype),
-        arrays,
-    )
-    return eqx.combine(filled, static)
-
-
-def _name(path: Any) -> str:
-    """Return the stored name of an array by its path in a flow."""
-    return jax.tree_util.keystr(path, simple=True, separator="/")

@@ -19,6 +19,7 @@ from synthesizer_emulator.evaluation.report.figures.panels import (
 )
 from synthesizer_emulator.stars.evidence import StarEvidence
 from synthesizer_emulator.stars.galaxies import GalaxyStars
+from synthesizer_emulator.stars.images import ImageAutoencoder
 from synthesizer_emulator.stars.light import StarLight, image
 from synthesizer_emulator.stars.variables import POSITIONS, get_variable
 
@@ -284,6 +285,48 @@ def plot_magnitudes(evidence: StarEvidence) -> Figure:
         axes.set_ylim(0, None)
         axes.set_ylabel(label)
     panels[0].legend()
+    return figure
+
+
+@styled
+def plot_traversals(
+    autoencoder: ImageAutoencoder,
+    images: NDArray[np.float64],
+    latents: int = 6,
+) -> Figure:
+    """Draw the images along each latent, the others at their median.
+
+    Args:
+        autoencoder (ImageAutoencoder): The autoencoder.
+        images (np.ndarray of float): Images whose latents set the range,
+            (n, height, width, bands).
+        latents (int): The largest number of latents to draw: those along
+            which the images differ most.
+
+    Returns:
+        Figure: A row for each latent, from its 5th to its 95th percentile, in
+            the last band.
+    """
+    rows = autoencoder.encode(images)
+    quantiles = np.quantile(rows, [0.05, 0.275, 0.5, 0.725, 0.95], axis=0)
+    along = []
+    for i in range(rows.shape[1]):
+        moved = np.tile(quantiles[2], (5, 1))
+        moved[:, i] = quantiles[:, i]
+        along.append(np.sqrt(autoencoder.decode(moved)[..., -1]))
+    change = [np.abs(a[-1] - a[0]).sum() for a in along]
+    chosen = np.argsort(change)[::-1][:latents]
+    figure = Figure(figsize=(5.0, len(chosen)), layout="constrained")
+    panels = figure.subplots(len(chosen), 5, squeeze=False)
+    for i, row in zip(chosen, panels, strict=True):
+        top = max(image.max() for image in along[i])
+        for axes, pixels in zip(row, along[i], strict=True):
+            axes.imshow(
+                pixels.T, origin="lower", cmap="magma", vmin=0.0, vmax=top
+            )
+            axes.set_xticks([])
+            axes.set_yticks([])
+        row[0].set_ylabel(f"latent {i}")
     return figure
 
 

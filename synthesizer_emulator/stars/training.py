@@ -60,7 +60,7 @@ class StarTraining:
     epochs: int = 60
     batch_size: int = 1024
     learning_rate: float = 3e-3
-    weight_decay: float = 0.0
+    weight_decay: float = 0.1
     patience: int = 20
     validation_fraction: float = 0.1
     seed: int = 0
