@@ -13,7 +13,12 @@ from conftest import analytic_emissions, analytic_header
 from flax import nnx
 from synthesizer.exceptions import InconsistentArguments
 
-from synthesizer_emulator.architectures.autoencoder import NormalisedSpectra
+from synthesizer_emulator.architectures.autoencoder import (
+    CodeDecoder,
+    NormalisedSpectra,
+    PixelScaling,
+    inverse_softplus,
+)
 from synthesizer_emulator.architectures.payne import BoundedDecoder
 from synthesizer_emulator.architectures.registry import get_architecture
 from synthesizer_emulator.architectures.samples import EmissionSamples
@@ -72,10 +77,40 @@ def described(emulator):
         ("three_component", CONVOLUTIONAL),
         ("three_component", {**SMALL, "normalisation": "global"}),
         ("three_component", {**SMALL, "normalisation": "zscore"}),
+        (
+            "three_component",
+            {
+                **CONVOLUTIONAL,
+                "encoder": [4, 6, 8],
+                "kernel": [7, 5, 3],
+                "stride": 2,
+                "softplus": True,
+            },
+        ),
+        (
+            "three_component",
+            {
+                **SMALL,
+                "autoencoder": "wavelengths",
+                "normalisation": "none",
+                "autoencoder_activation": "relu",
+                "norm_activation": "tanh",
+                "hidden_dropout": 0.2,
+                "norm_dropout": 0.1,
+            },
+        ),
         ("payne", {"hidden": [8], "bounded": True, "ensemble": 2}),
         ("pca", {"hidden": [8], "components": 5, "activation": "relu"}),
     ],
-    ids=["convolutional", "global", "zscore", "bounded", "relu"],
+    ids=[
+        "convolutional",
+        "global",
+        "zscore",
+        "kernels",
+        "wavelengths",
+        "bounded",
+        "relu",
+    ],
 )
 def test_other_settings(samples, name, settings):
     """They fit, leave parts out, and come back from their skeletons."""
@@ -94,7 +129,9 @@ def test_other_settings(samples, name, settings):
     assert described(skeleton) == described(emission)
 
 
-@pytest.mark.parametrize("normalisation", ["per_spectrum", "global", "zscore"])
+@pytest.mark.parametrize(
+    "normalisation", ["per_spectrum", "global", "zscore", "none"]
+)
 def test_normalised_spectra_and_their_norms_are_the_spectra(
     samples, normalisation
 ):
@@ -104,6 +141,8 @@ def test_normalised_spectra_and_their_norms_are_the_spectra(
         np.testing.assert_allclose(made.values.mean(axis=1), 0, atol=1e-9)
         np.testing.assert_allclose(made.values.std(axis=1), 1)
         y = made.norms[:, 1:2] + made.norms[:, 2:] * y
+    elif normalisation == "none":
+        np.testing.assert_array_equal(made.values, samples.y)
     else:
         axis = 0 if normalisation == "zscore" else None
         np.testing.assert_allclose(made.values.mean(axis=axis), 0, atol=1e-9)
@@ -121,6 +160,53 @@ def test_the_encoder_is_not_kept(samples):
     assert "decoder/network" in names
     assert "encoder" not in names
     assert set(made.histories) == {"", "norm", "autoencoder"}
+
+
+@pytest.mark.slow
+def test_stages_can_be_used_alone(samples):
+    """An autoencoder encodes and decodes; its decoder is the emulator's."""
+    settings = {**SMALL, "encoder": [], "code": 8, "components": 8}
+    settings |= {"softplus": True, "autoencoder_epochs": 400}
+    architecture = get_architecture("three_component", settings)
+    config = replace(architecture.default_training, epochs=10)
+    trained = architecture.fit_autoencoder(samples, config, Silent())
+    flux = np.exp(samples.log_norm)[:, None] * (np.exp(samples.y) - 1e-8)
+    norms, codes = trained.encode(flux)
+    assert norms.shape == (len(flux), 3) and codes.shape == (len(flux), 8)
+    np.testing.assert_allclose(norms, trained.normalised.norms, rtol=1e-6)
+    np.testing.assert_allclose(codes, trained.codes, atol=1e-4)
+    # Linear, with as many numbers in the code as components.
+    errors = trained.errors(flux)
+    assert np.median(errors) < 0.05
+    bright = flux > 1e-5 * flux.max(axis=1, keepdims=True)
+    decoded = trained.decode(norms, codes)
+    brute = np.abs(decoded / np.where(bright, flux, 1) - 1)
+    brute = np.where(bright, brute, 0).sum(axis=1) / bright.sum(axis=1)
+    np.testing.assert_allclose(errors, brute, rtol=1e-4)
+    made = architecture.fit(samples, config, Silent())
+    latents = np.append(norms[3, 1], np.log(np.expm1(norms[3, 2])))
+    np.testing.assert_allclose(
+        made.emulator.decoder(jnp.asarray([*latents, *codes[3]], "f4")),
+        np.log(decoded[3] / flux[3].max() + 1e-8),
+        rtol=1e-3,
+        atol=1e-3,
+    )
+
+
+def test_a_softplus_keeps_the_standard_deviation_positive():
+    decoder = CodeDecoder(
+        lambda z: jnp.ones(4),
+        PixelScaling(np.zeros(4), np.ones(4)),
+        True,
+        True,
+    )
+    spread = decoder(jnp.array([0.0, -3.0, 1.0]))
+    np.testing.assert_allclose(spread, np.log1p(np.exp(-3.0)), rtol=1e-6)
+    np.testing.assert_allclose(
+        inverse_softplus(np.log1p(np.exp([-3.0, 0.0, 30.0]))),
+        [-3.0, 0.0, 30.0],
+        atol=1e-9,
+    )
 
 
 def test_bounded_pixels_stay_within_what_the_samples_have():
@@ -172,9 +258,12 @@ def test_the_payne_sees_labels_from_minus_to_plus_a_half(samples, monkeypatch):
         ("payne", "hidden", [], "hidden must have at least one"),
         ("payne", "bounded", 1, "bounded must be true or false, got 1"),
         ("pca", "normalisation", "x", "global, zscore, got 'x'"),
-        ("three_component", "autoencoder", "x", "dense, convolutional, got"),
+        ("three_component", "autoencoder", "x", "dense, wavelengths, con"),
         ("three_component", "normalisation", "x", "per_spectrum, global, z"),
         ("three_component", "code", 0, "code must be a whole number"),
+        ("three_component", "kernel", [3], "one for each of the 2 layers"),
+        ("three_component", "softplus", 1, "softplus must be true or false"),
+        ("three_component", "hidden_dropout", 1.0, "hidden_dropout must be"),
         ("three_component", "stride", 1, "stride must be .* at least 2"),
         ("three_component", "dropout", 1.0, "dropout must be a number from"),
         ("three_component", "batch_norm", "no", "true or false, got 'no'"),

@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -138,6 +139,29 @@ def test_it_stops_when_nothing_gets_better():
     assert history.epoch[-1] - history.best_epoch >= 100
 
 
+def test_gradients_are_clipped_and_the_rate_warms_up():
+    """A step of AdamW hides the size of a gradient; its moments do not."""
+    recorder = Recorder()
+    config = replace(
+        CONFIG, clip_norm=1e-3, schedule="warmup_cosine", check_every=1
+    )
+    config = replace(config, epochs=40, batch_size=200)
+    _, history = train(network(), X, Y, config, recorder)
+    rates = np.array(history.learning_rate)
+    phase = np.pi * np.arange(40) / 40
+    rise = np.minimum(1, (np.arange(40) + 0.5) / (0.05 * 40))
+    expected = 1e-2 * rise * 0.5 * (1 + np.cos(phase))
+    np.testing.assert_allclose(rates, expected)
+    first = recorder.looks[0]["optimiser"].inner_state
+    moments = [m for m in jax.tree.leaves(first) if np.size(m) > 1]
+    # The first moment is a tenth of the gradient, the second a thousandth of
+    # its square.
+    squares = sum(
+        float(np.sum(np.square(m))) for m in moments[: len(moments) // 2]
+    )
+    np.testing.assert_allclose(np.sqrt(squares), 0.1 * 1e-3, rtol=1e-3)
+
+
 def test_a_training_that_diverges_says_so():
     config = replace(CONFIG, learning_rate=1e30)
     with pytest.raises(InconsistentArguments, match=r"diverged.*Use a lower"):
@@ -177,7 +201,7 @@ def test_cosine_falls_to_zero_and_plateau_in_halves():
             r"learning_rate must be .* 0 to inf, both excl.* got -1\.0",
         ),
         ("weight_decay", -0.1, r"weight_decay must be .*got -0\.1"),
-        ("schedule", "steps", "cosine, plateau, got 'steps'"),
+        ("schedule", "steps", "plateau, warmup_cosine, got 'steps'"),
         ("validation_fraction", 1.0, r"from 0 to 1, both excluded, got 1\.0"),
     ],
 )

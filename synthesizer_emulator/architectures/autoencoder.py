@@ -1,5 +1,6 @@
 """Normalisation, encoding and decoding of log spectra for `ThreeComponent`."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self, TypeAlias
 
@@ -14,10 +15,15 @@ from numpy.typing import NDArray
 from synthesizer_emulator.architectures.linear import LEAST_SPREAD
 from synthesizer_emulator.architectures.networks import Network
 from synthesizer_emulator.architectures.samples import EmissionSamples
+from synthesizer_emulator.architectures.training import LossHistory
 from synthesizer_emulator.emulator.emission import LinearDecoder
-from synthesizer_emulator.emulator.scaling import Constant
+from synthesizer_emulator.emulator.metrics import (
+    fractional_residuals,
+    mean_errors,
+)
+from synthesizer_emulator.emulator.scaling import Constant, SoftLog
 
-NORMALISATIONS = ("per_spectrum", "global", "zscore")
+NORMALISATIONS = ("per_spectrum", "global", "zscore", "none")
 
 # The fixed layer from the output of a network to normalised log flux.
 LastLayer: TypeAlias = "LinearDecoder | PixelScaling"
@@ -69,32 +75,43 @@ class CodeDecoder(nnx.Module):
         last (LastLayer): The layer from its output to normalised log flux.
         per_spectrum (bool): Whether the first two latents are the mean and
             the standard deviation of the log flux.
+        softplus (bool): Whether the standard deviation is the softplus of
+            its latent, so that it is positive.
     """
 
     def __init__(
-        self, network: Network, last: LastLayer, per_spectrum: bool
+        self,
+        network: Network,
+        last: LastLayer,
+        per_spectrum: bool,
+        softplus: bool = False,
     ) -> None:
         self.network = network
         self.last = last
         self.per_spectrum = per_spectrum
+        self.softplus = softplus
 
     def __call__(self, latents: Array) -> Array:
         """Map latents (k,) to soft-log flux (n,)."""
         if not self.per_spectrum:
             return self.last(self.network(latents))
         normalised = self.last(self.network(latents[2:]))
-        return latents[0] + latents[1] * normalised
+        spread = jax.nn.softplus(latents[1]) if self.softplus else latents[1]
+        return latents[0] + spread * normalised
 
     def restrict(self, indices: NDArray[np.intp]) -> "CodeDecoder":
         """Return the decoder of the wavelengths with these indices."""
         return CodeDecoder(
-            self.network, self.last.restrict(indices), self.per_spectrum
+            self.network,
+            self.last.restrict(indices),
+            self.per_spectrum,
+            self.softplus,
         )
 
 
 @dataclass(frozen=True)
 class NormalisedSpectra:
-    """Log spectra normalised to zero mean and unit variance.
+    """Log spectra, as a rule normalised to zero mean and unit variance.
 
     The soft-log flux is `shift + scale * values`. If each spectrum is
     normalised separately, this is multiplied by the spectrum's standard
@@ -120,6 +137,9 @@ class NormalisedSpectra:
     ) -> Self:
         """Normalise the log spectra of samples by one of `NORMALISATIONS`."""
         y, n = samples.y, samples.y.shape[1]
+        if normalisation == "none":
+            norms = samples.log_norm[:, None]
+            return cls(y, np.zeros(n), np.ones(n), norms)
         if normalisation == "per_spectrum":
             mean = y.mean(axis=1, keepdims=True)
             spread = np.maximum(y.std(axis=1, keepdims=True), LEAST_SPREAD)
@@ -130,6 +150,104 @@ class NormalisedSpectra:
         scale = np.maximum(np.broadcast_to(y.std(axis=axis), n), LEAST_SPREAD)
         norms = samples.log_norm[:, None]
         return cls((y - shift) / scale, shift, scale, norms)
+
+
+@dataclass(frozen=True)
+class TrainedAutoencoder:
+    """A trained autoencoder of spectra, which also encodes.
+
+    The weights of an emulator have only its decoder.
+
+    Attributes:
+        encoder (Network): The network from normalised spectra, or their
+            scaled principal components, to the code.
+        decoder (CodeDecoder): The decoder from the norms (mean and standard
+            deviation, if each spectrum is normalised separately) and the
+            code to soft-log flux.
+        soft_log (SoftLog): The transform of flux.
+        normalised (NormalisedSpectra): The spectra of the training.
+        projection (callable): From normalised spectra (m, n) to the inputs
+            of the encoder (m, k); None if they are the same.
+        inputs (np.ndarray of float): The inputs of the training, (m, k).
+        history (LossHistory): The losses of the training.
+    """
+
+    encoder: Network
+    decoder: CodeDecoder
+    soft_log: SoftLog
+    normalised: NormalisedSpectra
+    projection: Callable[[NDArray], NDArray] | None
+    inputs: NDArray[np.float64]
+    history: LossHistory
+
+    @property
+    def inner(self) -> int:
+        """The number of inputs of the encoder."""
+        return self.inputs.shape[1]
+
+    @property
+    def codes(self) -> NDArray[np.float64]:
+        """The codes of the spectra of the training, (m, code)."""
+        return encode(self.encoder, self.inputs)
+
+    def encode(
+        self, spectra: ArrayLike
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Encode spectra.
+
+        Args:
+            spectra (array): The fluxes, in the units of the training, (m, n).
+
+        Returns:
+            tuple: The norms (m, 1), ln of the largest flux, or with the mean
+                and the standard deviation (m, 3); and the codes (m, code).
+        """
+        flux = np.asarray(spectra, np.float64)
+        peak = flux.max(axis=-1)
+        y = np.asarray(self.soft_log.forward(flux, peak), np.float64)
+        norms = np.log(peak)[:, None]
+        if self.decoder.per_spectrum:
+            mean = y.mean(axis=1, keepdims=True)
+            spread = np.maximum(y.std(axis=1, keepdims=True), LEAST_SPREAD)
+            norms = np.hstack([norms, mean, spread])
+            y = (y - mean) / spread
+        inputs = (y - self.normalised.shift) / self.normalised.scale
+        if self.projection is not None:
+            inputs = self.projection(inputs)
+        return norms, encode(self.encoder, inputs)
+
+    def decode(
+        self, norms: ArrayLike, codes: ArrayLike
+    ) -> NDArray[np.float64]:
+        """Decode norms and codes, as of `encode`, to spectra (m, n)."""
+        norms = np.array(norms, np.float64)
+        if self.decoder.softplus:
+            norms[:, 2] = inverse_softplus(norms[:, 2])
+        latents = jnp.asarray(np.hstack([norms[:, 1:], codes]), jnp.float32)
+        y = _decode(self.decoder, latents)
+        flux = jax.vmap(self.soft_log.inverse)(y, jnp.asarray(norms[:, 0]))
+        return np.asarray(flux, np.float64)
+
+    def errors(self, spectra: ArrayLike) -> NDArray[np.float64]:
+        """Return the mean |error| of encoded and decoded spectra, (m,).
+
+        Fractional errors, where brighter than 1e-5 of the peak.
+        """
+        flux = np.asarray(spectra, np.float64)
+        return mean_errors(
+            fractional_residuals(self.decode(*self.encode(flux)), flux)
+        )
+
+
+def inverse_softplus(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return x of which ln(1 + e^x) are positive values."""
+    return values + np.log(-np.expm1(-values))
+
+
+@jax.jit
+def _decode(decoder: CodeDecoder, latents: Array) -> Array:
+    """Decode latents (m, k) to soft-log flux (m, n)."""
+    return jax.vmap(lambda z: decoder(z))(latents)
 
 
 def encode(

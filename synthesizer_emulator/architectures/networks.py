@@ -227,7 +227,7 @@ class ConvolutionalEncoder(nnx.Module):
         channels: Sequence[int],
         n_out: int,
         *,
-        kernel: int,
+        kernel: int | Sequence[int],
         stride: int,
         activation: str,
         dropout: float,
@@ -237,7 +237,11 @@ class ConvolutionalEncoder(nnx.Module):
         self.layers = nnx.List(
             [
                 nnx.Conv(a, b, (kernel,), (stride,), rngs=rngs)
-                for a, b in pairwise((1, *channels))
+                for (a, b), kernel in zip(
+                    pairwise((1, *channels)),
+                    _kernels(kernel, len(channels)),
+                    strict=True,
+                )
             ]
         )
         self.activations = _activations(
@@ -279,7 +283,7 @@ class ConvolutionalDecoder(nnx.Module):
         channels: Sequence[int],
         n_out: int,
         *,
-        kernel: int,
+        kernel: int | Sequence[int],
         stride: int,
         activation: str,
         dropout: float,
@@ -291,7 +295,11 @@ class ConvolutionalDecoder(nnx.Module):
         self.layers = nnx.List(
             [
                 nnx.Conv(a, b * stride, (kernel,), rngs=rngs)
-                for a, b in pairwise((*channels, 1))
+                for (a, b), kernel in zip(
+                    pairwise((*channels, 1)),
+                    _kernels(kernel, len(channels)),
+                    strict=True,
+                )
             ]
         )
         self.activations = _activations(
@@ -373,6 +381,11 @@ def _convolved(layer: nnx.Conv, x: Array) -> Array:
     assert layer.bias is not None
     bias = layer.bias[...].reshape(*(1,) * (x.ndim - 1), -1)
     return patches @ weights + bias
+
+
+def _kernels(kernel: int | Sequence[int], n: int) -> Sequence[int]:
+    """Return the width of the kernel of each of n layers."""
+    return [kernel] * n if isinstance(kernel, int) else kernel
 
 
 def _split(key: Array | None, n: int) -> list[Array | None]:

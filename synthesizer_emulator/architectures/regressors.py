@@ -109,15 +109,28 @@ class TrendPlusResiduals(nnx.Module):
 
 @dataclass(frozen=True)
 class Perceptron:
-    """The hidden widths and the activation of a multilayer perceptron."""
+    """The settings of a multilayer perceptron.
+
+    Attributes:
+        hidden (sequence of int): The widths of the hidden layers.
+        activation (str): The activation after each.
+        dropout (float): The fraction of their features that is dropped in
+            each training step.
+    """
 
     hidden: Sequence[int]
     activation: str
+    dropout: float = 0.0
 
     def network(self, n_in: int, n_out: int, rngs: nnx.Rngs) -> MLP:
         """Build an untrained network with random initial weights."""
         return MLP(
-            n_in, self.hidden, n_out, activation=self.activation, rngs=rngs
+            n_in,
+            self.hidden,
+            n_out,
+            activation=self.activation,
+            dropout=self.dropout,
+            rngs=rngs,
         )
 
     def fit(

@@ -6,11 +6,12 @@ one network predicts the norms of the spectra, and another the code. The
 encoder is needed only for training.
 
 The dense autoencoder encodes principal components, with a fixed first and last
-layer, and trains in minutes. The convolutional autoencoder encodes the fluxes
-at all wavelengths.
+layer, and trains in minutes. The autoencoder of wavelengths is dense too, but
+without fixed layers, as that of simulacra; that and the convolutional one
+encode the fluxes at all wavelengths.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -25,7 +26,8 @@ from synthesizer_emulator.architectures.autoencoder import (
     LastLayer,
     NormalisedSpectra,
     PixelScaling,
-    encode,
+    TrainedAutoencoder,
+    inverse_softplus,
 )
 from synthesizer_emulator.architectures.base import (
     Architecture,
@@ -82,6 +84,7 @@ from synthesizer_emulator.validation import (
 # default number of epochs.
 AUTOENCODERS = {
     "dense": ((512, 256), 1000),
+    "wavelengths": ((512, 256), 300),
     "convolutional": ((16, 32, 64), 150),
 }
 
@@ -91,7 +94,8 @@ class ThreeComponent(Architecture):
     """An autoencoder of log spectra, and networks for its code and the norms.
 
     Attributes:
-        autoencoder (str): `dense` or `convolutional`.
+        autoencoder (str): `dense` (of principal components), `wavelengths`
+            (dense, of fluxes) or `convolutional`.
         code (int): The size of the code.
         encoder (tuple of int): The widths or channels of the encoder's
             hidden layers, which the decoder has in reverse order. By default
@@ -99,19 +103,28 @@ class ThreeComponent(Architecture):
         components (int): The number of principal components that a dense
             autoencoder encodes.
         kernel (int): The width of the kernels of a convolutional
-            autoencoder.
+            autoencoder, or a list of the width in each layer of the encoder,
+            which the decoder has in reverse order.
         stride (int): The factor by which each convolution of the encoder
             shortens the spectrum.
         normalisation (str): The normalisation of log spectra to zero mean
             and unit variance: of each spectrum (`per_spectrum`), of all
-            fluxes (`global`) or at each wavelength (`zscore`).
+            fluxes (`global`) or at each wavelength (`zscore`); or `none`.
+        softplus (bool): Whether the predicted standard deviation of a
+            spectrum is positive by a softplus (with `per_spectrum`).
         hidden (tuple of int): The widths of the hidden layers of the network
             that predicts the code.
         norm_hidden (tuple of int): The widths of the hidden layers of the
             network that predicts the norms.
         activation (str): The activation after all hidden layers.
+        autoencoder_activation (str): That of the autoencoder; by default
+            `activation`.
+        norm_activation (str): That of the network that predicts the norms;
+            by default `activation`.
         dropout (float): The fraction of the autoencoder's features that is
             dropped in each training step.
+        hidden_dropout (float): That of the network that predicts the code.
+        norm_dropout (float): That of the network that predicts the norms.
         batch_norm (bool): Whether the autoencoder standardises its features
             over each batch.
         autoencoder_epochs (int): The largest number of epochs for the
@@ -124,7 +137,7 @@ class ThreeComponent(Architecture):
     code: int = 16
     encoder: Sequence[int] = None  # type: ignore[assignment]
     components: int = 192
-    kernel: int = 7
+    kernel: int | Sequence[int] = 7
     stride: int = 4
     normalisation: str = "per_spectrum"
     hidden: Sequence[int] = (512, 256)
@@ -135,6 +148,11 @@ class ThreeComponent(Architecture):
     autoencoder_epochs: int = None  # type: ignore[assignment]
     ensemble: int = 1
     softening: float = 1e-8
+    softplus: bool = False
+    autoencoder_activation: str | None = None
+    norm_activation: str | None = None
+    hidden_dropout: float = 0.0
+    norm_dropout: float = 0.0
 
     default_training: ClassVar[TrainingConfig] = TrainingConfig(
         epochs=2000,
@@ -156,7 +174,9 @@ class ThreeComponent(Architecture):
             "hidden": {"layers": [1, 5], "width": [128, 1024]},
             "norm_hidden": {"layers": [1, 6], "width": [32, 512]},
             "activation": [GATED, "relu"],
+            "autoencoder_activation": [GATED, "relu"],
             "dropout": {"low": 0.0, "high": 0.2},
+            "hidden_dropout": {"low": 0.0, "high": 0.5},
         },
         "training": {
             "batch_size": [32, 64, 128],
@@ -182,17 +202,26 @@ class ThreeComponent(Architecture):
                 # The only way to set a field of a frozen dataclass.
                 object.__setattr__(self, name, default)
         check_choice("normalisation", self.normalisation, NORMALISATIONS)
-        for name in ("code", "components", "kernel", "autoencoder_epochs"):
+        for name in ("code", "components", "autoencoder_epochs"):
             check_whole(name, getattr(self, name), 1)
         check_whole("stride", self.stride, 2)
-        for name in ("encoder", "hidden", "norm_hidden"):
-            check_layers(getattr(self, name), self.activation, name)
+        for name, activation in (
+            ("encoder", self.autoencoder_activation),
+            ("hidden", self.activation),
+            ("norm_hidden", self.norm_activation),
+        ):
+            check_layers(
+                getattr(self, name), activation or self.activation, name
+            )
+        self._check_kernel()
         if self.autoencoder == "convolutional" and not self.encoder:
             raise InconsistentArguments(
                 "encoder must have at least one layer if convolutional, got "
                 f"{self.encoder!r}."
             )
-        check_number("dropout", self.dropout, 0, 0.9)
+        for name in ("dropout", "hidden_dropout", "norm_dropout"):
+            check_number(name, getattr(self, name), 0, 0.9)
+        check_flag("softplus", self.softplus)
         check_flag("batch_norm", self.batch_norm)
         check_settings(self.softening, self.ensemble)
 
@@ -203,10 +232,54 @@ class ThreeComponent(Architecture):
         monitor: Monitor,
     ) -> Fit:
         """Train an emulator of one emission; see `Architecture.fit`."""
+        trained = self.fit_autoencoder(samples, training, monitor)
+        norms = trained.normalised.norms
+        if trained.decoder.softplus:
+            norms = np.column_stack(
+                [norms[:, :2], inverse_softplus(norms[:, 2])]
+            )
+        members, histories = fit_members(
+            self.ensemble,
+            lambda member, member_monitor: self._fit_regressors(
+                samples,
+                norms,
+                trained.codes,
+                training,
+                member_monitor,
+                member,
+            ),
+            monitor,
+        )
+        fit = assemble(
+            samples,
+            join(members, trained.decoder, samples, training),
+            trained.decoder,
+            norms.shape[1] + self.code,
+            {**histories, "autoencoder": trained.history},
+        )
+        return replace(fit, shape=replace(fit.shape, inner=trained.inner))
+
+    def fit_autoencoder(
+        self,
+        samples: EmissionSamples,
+        training: TrainingConfig,
+        monitor: Monitor,
+    ) -> TrainedAutoencoder:
+        """Train only the autoencoder, which encodes and decodes spectra.
+
+        Args:
+            samples (EmissionSamples): The emission at the samples.
+            training (TrainingConfig): The settings of the training, of which
+                the epochs are replaced by `autoencoder_epochs`.
+            monitor (Monitor): The monitor of the emission.
+
+        Returns:
+            TrainedAutoencoder: The encoder, the decoder and their losses.
+        """
         normalised = NormalisedSpectra.from_samples(
             samples, self.normalisation
         )
-        last, inputs = self._last_layer(normalised, samples)
+        last, inputs, projection = self._last_layer(normalised, samples)
         epochs = self.autoencoder_epochs
         autoencoder, history = train(
             Autoencoder(
@@ -218,29 +291,15 @@ class ThreeComponent(Architecture):
             replace(training, epochs=epochs),
             monitor.stage("autoencoder", epochs),
         )
-        codes = encode(autoencoder.encoder, inputs)
-        per_spectrum = self.normalisation == "per_spectrum"
-        decoder = CodeDecoder(autoencoder.decoder, last, per_spectrum)
-        members, histories = fit_members(
-            self.ensemble,
-            lambda member, member_monitor: self._fit_regressors(
-                samples,
-                normalised.norms,
-                codes,
-                training,
-                member_monitor,
-                member,
-            ),
-            monitor,
+        return TrainedAutoencoder(
+            encoder=autoencoder.encoder,
+            decoder=self._code_decoder(autoencoder.decoder, last),
+            soft_log=samples.soft_log,
+            normalised=normalised,
+            projection=projection,
+            inputs=inputs,
+            history=history,
         )
-        fit = assemble(
-            samples,
-            join(members, decoder, samples, training),
-            decoder,
-            normalised.norms.shape[1] + self.code,
-            {**histories, "autoencoder": history},
-        )
-        return replace(fit, shape=replace(fit.shape, inner=inputs.shape[1]))
 
     def skeleton(self, shape: EmissionShape) -> EmissionEmulator:
         """Build an emulator of this shape with placeholder values."""
@@ -256,23 +315,45 @@ class ThreeComponent(Architecture):
                 self._code_network.skeleton(d, self.code),
             ),
         )
-        decoder = CodeDecoder(
-            self._decoder(shape.inner, nnx.Rngs(0)),
-            last,
-            self.normalisation == "per_spectrum",
+        decoder = self._code_decoder(
+            self._decoder(shape.inner, nnx.Rngs(0)), last
         )
         return assemble_skeleton(shape, regressor, decoder, self.softening)
 
+    def _check_kernel(self) -> None:
+        """Raise unless there is a width of the kernel for each layer."""
+        if isinstance(self.kernel, list | tuple):
+            for kernel in self.kernel:
+                check_whole("each width in kernel", kernel, 1)
+            if len(self.kernel) != len(self.encoder):
+                raise InconsistentArguments(
+                    "kernel must be a width, or one for each of the "
+                    f"{len(self.encoder)} layers of the encoder; got "
+                    f"{self.kernel!r}."
+                )
+        else:
+            check_whole("kernel", self.kernel, 1)
+
+    def _code_decoder(self, network: Network, last: LastLayer) -> CodeDecoder:
+        """Return the decoder from the norms and the code."""
+        per_spectrum = self.normalisation == "per_spectrum"
+        return CodeDecoder(
+            network, last, per_spectrum, per_spectrum and self.softplus
+        )
+
     def _last_layer(
         self, normalised: NormalisedSpectra, samples: EmissionSamples
-    ) -> tuple[LastLayer, NDArray[np.float64]]:
+    ) -> tuple[
+        LastLayer, NDArray[np.float64], Callable[[NDArray], NDArray] | None
+    ]:
         """Return the fixed last layer, and the autoencoder's inputs.
 
-        The inputs, (m, inner), are of order one.
+        The inputs, (m, inner), are of order one. They are a function, the
+        third result, of normalised spectra; None if they are the same.
         """
-        if self.autoencoder == "convolutional":
+        if self.autoencoder != "dense":
             scaling = PixelScaling(normalised.shift, normalised.scale)
-            return scaling, normalised.values
+            return scaling, normalised.values, None
         basis = principal_components(
             normalised.values, samples.weights, self.components, 0.0
         )
@@ -283,7 +364,11 @@ class ThreeComponent(Architecture):
             scale[:, None] * basis.components * normalised.scale,
             samples.support,
         )
-        return layer, coefficients / scale
+        return (
+            layer,
+            coefficients / scale,
+            lambda values: basis.coefficients(values) / scale,
+        )
 
     def _fit_regressors(
         self,
@@ -320,12 +405,13 @@ class ThreeComponent(Architecture):
     @property
     def _norm_network(self) -> Perceptron:
         """The layers of the network from coordinates to the norms."""
-        return Perceptron(self.norm_hidden, self.activation)
+        activation = self.norm_activation or self.activation
+        return Perceptron(self.norm_hidden, activation, self.norm_dropout)
 
     @property
     def _code_network(self) -> Perceptron:
         """The layers of the network from coordinates to the code."""
-        return Perceptron(self.hidden, self.activation)
+        return Perceptron(self.hidden, self.activation, self.hidden_dropout)
 
     def _encoder(self, n_in: int, rngs: nnx.Rngs) -> Network:
         """Build an untrained encoder."""
@@ -350,18 +436,23 @@ class ThreeComponent(Architecture):
     ) -> Network:
         """Build an untrained encoder or decoder, dense or convolutional."""
         shared: dict[str, Any] = {
-            "activation": self.activation,
+            "activation": self.autoencoder_activation or self.activation,
             "dropout": self.dropout,
             "batch_norm": self.batch_norm,
             "rngs": rngs,
         }
-        if self.autoencoder == "dense":
+        if self.autoencoder != "convolutional":
             return MLP(n_in, hidden, n_out, **shared)
+        kernel = self.kernel
+        if not isinstance(kernel, int) and (
+            convolutional is ConvolutionalDecoder
+        ):
+            kernel = tuple(reversed(kernel))
         return convolutional(
             n_in,
             hidden,
             n_out,
-            kernel=self.kernel,
+            kernel=kernel,
             stride=self.stride,
             **shared,
         )

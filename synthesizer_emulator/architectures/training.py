@@ -27,7 +27,10 @@ from synthesizer_emulator.validation import (
 # The kind of network that is trained.
 N = TypeVar("N", bound=Network)
 
-SCHEDULES = ("cosine", "plateau")
+SCHEDULES = ("cosine", "plateau", "warmup_cosine")
+
+# The fraction of the epochs in which `warmup_cosine` rises.
+_WARMUP = 0.05
 
 # The factor on the learning rate at a plateau, which is reached after a third
 # of the patience.
@@ -51,14 +54,17 @@ class TrainingConfig:
         learning_rate (float): The initial learning rate of AdamW.
         weight_decay (float): The weight decay of AdamW.
         schedule (str): The learning rate: `cosine` (falls to zero at the
-            last epoch) or `plateau` (halved when the validation loss
-            stalls).
+            last epoch), `plateau` (halved when the validation loss stalls)
+            or `warmup_cosine` (rises in the first twentieth of the epochs,
+            then as `cosine`).
         patience (int): The number of epochs without a lower validation loss
             after which the training stops.
         check_every (int): The number of epochs between validations.
         validation_fraction (float): The fraction of the samples that is
             held out of training for validation, at random.
         seed (int): The seed of all random numbers.
+        clip_norm (float): The largest norm of the gradient of a step, to
+            which larger gradients are scaled; 0 for any.
     """
 
     epochs: int = 1500
@@ -70,6 +76,7 @@ class TrainingConfig:
     check_every: int = 25
     validation_fraction: float = 0.1
     seed: int = 0
+    clip_norm: float = 0.0
 
     def __post_init__(self) -> None:
         """Check the settings.
@@ -82,6 +89,7 @@ class TrainingConfig:
         check_whole("seed", self.seed, 0, _LARGEST_SEED)
         check_number("learning_rate", self.learning_rate, 0, open_ends=True)
         check_number("weight_decay", self.weight_decay, 0)
+        check_number("clip_norm", self.clip_norm, 0)
         check_number(
             "validation_fraction", self.validation_fraction, 0, 1, True
         )
@@ -247,7 +255,17 @@ def split_samples(
 
 def _optimiser(config: TrainingConfig) -> optax.GradientTransformation:
     """Return AdamW with the learning rate in its state."""
-    return optax.inject_hyperparams(optax.adamw)(
+
+    def clipped(
+        learning_rate: float, weight_decay: float
+    ) -> optax.GradientTransformation:
+        return optax.chain(
+            optax.clip_by_global_norm(config.clip_norm),
+            optax.adamw(learning_rate, weight_decay=weight_decay),
+        )
+
+    make = clipped if config.clip_norm else optax.adamw
+    return optax.inject_hyperparams(make)(
         learning_rate=config.learning_rate, weight_decay=config.weight_decay
     )
 
@@ -331,9 +349,13 @@ def _learning_rate(
     stalled = epoch - history.best_epoch if history.epoch else 0
     if epoch >= config.epochs or stalled >= config.patience:
         return None
-    if config.schedule == "cosine":
+    if config.schedule in ("cosine", "warmup_cosine"):
+        rise = 1.0
+        if config.schedule == "warmup_cosine":
+            middle = epoch + 0.5 * config.check_every
+            rise = min(1.0, middle / (_WARMUP * config.epochs))
         phase = np.pi * (epoch / config.epochs)
-        return config.learning_rate * 0.5 * (1 + np.cos(phase))
+        return rise * config.learning_rate * 0.5 * (1 + np.cos(phase))
     rates = history.learning_rate
     if not rates:
         return config.learning_rate

@@ -116,7 +116,7 @@ def fit_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ("weight_decay", float, "Weight decay."),
         (
             "schedule",
-            click.Choice(["cosine", "plateau"]),
+            click.Choice(["cosine", "plateau", "warmup_cosine"]),
             "Learning rate schedule.",
         ),
         ("patience", int, "Epochs without improvement before stopping."),
@@ -127,6 +127,7 @@ def fit_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "Fraction of the nodes or samples for validation.",
         ),
         ("seed", int, "Seed of all random numbers."),
+        ("clip_norm", float, "Largest norm of a gradient; 0 for any."),
     ):
         option = f"--{name.replace('_', '-')}"
         command = click.option(
