@@ -188,7 +188,9 @@ def tune(
             while (done := len(search.done)) < trials:
                 bar.n = done
                 bar.set_postfix(**search.best_so_far)
-                late = time.monotonic() - start > 60.0 * (minutes or np.inf)
+                late = minutes is not None and (
+                    time.monotonic() - start > 60.0 * minutes
+                )
                 if late and search.complete:
                     break
                 search.run_trial(_seed(seed, done), wanted)
