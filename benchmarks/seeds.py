@@ -23,6 +23,8 @@ from pathlib import Path
 import numpy as np
 from record import write
 
+from synthesizer_emulator.grid.emulated_grid import example_folder
+
 LIGHT = 299_792.458
 CENTRES = np.sort(np.random.default_rng(1).uniform(5150.0, 5200.0, 40))
 RESPONSES = np.random.default_rng(2).normal(0.0, [0.6, 0.15, 0.8], (40, 3))
@@ -106,6 +108,18 @@ def stars_error(folder: Path) -> str:
     return f"median error {100 * errors['spectra/normalised']['p50']:.2f}%"
 
 
+def grid_error(name: str) -> Callable[[Path], str]:
+    """Return what gives the error of an emulator at the nodes."""
+
+    def describe(folder: Path) -> str:
+        from synthesizer_emulator.weights.file import read_weights
+
+        errors = read_weights(folder / name).provenance.errors
+        return f"median error {100 * errors['spectra/incident']['p50']:.2f}%"
+
+    return describe
+
+
 def errors_of(method: str) -> Callable[[Path], str]:
     """Return what gives the gap of a method of the testbed."""
 
@@ -135,11 +149,48 @@ def rows(quick: bool) -> list[Row]:
         "--epochs 1500 --batch-size 32 --axes teff=9 --axes logg=5 "
         "--axes feh=7 --validation-fraction 0.15 -q"
     )
+    grid = example_folder() / "bc03-example.hdf5"
     plot = (
         "plot stars --at teff=5800,logg=4.2,feh=-0.2 --rv 35 --vsini 12 "
         "--resolution 30000 --observed observed.txt --out star.png"
     )
     return [
+        Row(
+            "simulacra",
+            "settings of the autoencoder and the networks tuned by Optuna",
+            f"tune {grid} --architecture three_component --spectra incident "
+            "--validation split --trials 3 --epochs 40 --final-epochs 80 "
+            "--set autoencoder_epochs=40 --out tuned -q",
+            size_of("tuned/best.yaml"),
+        ),
+        Row(
+            "simulacra",
+            "an emulator of the best settings",
+            f"build {grid} --settings tuned/best.yaml --spectra incident "
+            "--out tuned.emulator -q",
+            grid_error("tuned.emulator"),
+        ),
+        Row(
+            "simulacra",
+            "a dense autoencoder of wavelengths, an activation and a dropout "
+            "for each network, softplus, clipping, warm-up",
+            f"build {grid} --architecture three_component --spectra incident "
+            "--set autoencoder=wavelengths --set autoencoder_activation=relu "
+            "--set dropout=0.05 --set hidden_dropout=0.05 "
+            "--set softplus=true --set autoencoder_epochs=40 --epochs 200 "
+            "--schedule warmup_cosine --clip-norm 1 --out dense.emulator -q",
+            grid_error("dense.emulator"),
+        ),
+        Row(
+            "simulacra",
+            "a convolutional autoencoder with a kernel for each layer",
+            f"build {grid} --architecture three_component --spectra incident "
+            "--set autoencoder=convolutional --set kernel=[7,5,3] "
+            "--set stride=2 --set encoder=[8,16,16] "
+            "--set autoencoder_epochs=20 --epochs 200 "
+            "--out convolutional.emulator -q",
+            grid_error("convolutional.emulator"),
+        ),
         Row(
             "one_payne",
             "a folder of spectra and a table of labels, filtered, in windows",

@@ -29,6 +29,7 @@ from synthesizer_emulator.emulator.tables import LinearTable
 from synthesizer_emulator.tuning.division import divided
 from synthesizer_emulator.tuning.space import SearchSpace
 from synthesizer_emulator.tuning.tune import default_space
+from synthesizer_emulator.weights.file import SUFFIX
 
 
 @dataclass(frozen=True)
@@ -410,7 +411,7 @@ def test_the_best_settings_rebuild_the_emulator(grid, tmp_path):
     report = build(
         grid,
         spectra="incident",
-        out=tmp_path / "again.emulator.hdf5",
+        out=tmp_path / f"again{SUFFIX}",
         progress=False,
         **stored,
     )
