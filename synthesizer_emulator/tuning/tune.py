@@ -276,10 +276,12 @@ class _Search:
         return {"error": f"{min(errors):.3g}"} if errors else {}
 
     def measure_default(self, progress: bool) -> None:
-        """Measure the default settings, once in a study."""
+        """Measure the default settings with the fixed ones, once."""
         if "default" not in self._study.user_attrs:
             with stage("Measuring the default settings", progress):
-                measured = self._measured({}, self._held_out_by)
+                measured = self._measured(
+                    self._fixed["settings"], self._fixed["training"]
+                )
             self._study.set_user_attr("default", _values(measured, self))
 
     def run_trial(self, seed: int, objectives: Sequence[str]) -> None:

@@ -64,7 +64,8 @@ class Tuning(Printed):
         front (tuple of int): The numbers of the trials that no other
             surpasses in all objectives.
         default (dict): The `error`, `size` and `time` of the default
-            settings, at the same samples.
+            settings with those that are the same in all trials, such as the
+            epochs, at the same samples.
         final_epochs (int): The number of epochs in the best settings; None
             for that of the trials.
         judged (dict): The errors of `default` and `tuned` settings at the
