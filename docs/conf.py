@@ -58,6 +58,7 @@ _architectures = dict(
     )
 )
 _limits = json.loads((_benchmarks / "limits.json").read_text())
+_stars = json.loads((_benchmarks / "stars.json").read_text())
 _host = json.loads((_benchmarks / "host_suite.json").read_text())
 _speed = json.loads((_benchmarks / "speed.json").read_text())
 _attack = json.loads((_benchmarks / "attack.json").read_text())
@@ -73,6 +74,34 @@ _photometry = {
 def _table(head: str, *rows: str) -> str:
     """Return a Markdown table of a heading and rows."""
     return "\n".join([head, "|---" * (head.count("|") - 1) + "|", *rows])
+
+
+def _drawn_stars() -> str:
+    """Return the table of drawn and true stars of left-out galaxies."""
+    judged = [_stars[kind]["left_out"] for kind in ("analytic", "camels")]
+    accuracies = (
+        f"{row['accuracy']:.3f} | {row['accuracy_floor']:.3f}"
+        for row in judged
+    )
+    rows = [f"| accuracy of a classifier | {' | '.join(accuracies)} |"]
+    for name, label in (
+        ("wasserstein", "sliced Wasserstein distance"),
+        ("energy", "energy distance"),
+        ("magnitudes", "magnitudes / mag"),
+        ("colours", "colours / mag"),
+        ("spectra", "ln spectrum"),
+        ("radii", "half-light radii"),
+        ("images", "images"),
+    ):
+        cells = (
+            f"{row[name][what]:.3f}"
+            for row in judged
+            for what in ("drawn", "floor")
+        )
+        rows.append(f"| {label} | {' | '.join(cells)} |")
+    return _table(
+        "| | analytic: drawn | resampled | CAMELS: drawn | resampled |", *rows
+    )
 
 
 def _percent(row: dict[str, float]) -> str:
@@ -294,6 +323,13 @@ def _gradient_target(n: str, limit: float) -> str:
 
 
 myst_substitutions = {
+    "stars_table": _drawn_stars(),
+    "stars_kl": f"{_stars['analytic']['kl']['mean']:.3f}",
+    "stars_kl_median": f"{_stars['analytic']['kl']['median']:.3f}",
+    "stars_kl_worst": f"{_stars['analytic']['kl']['largest']:.3f}",
+    "stars_cpu": f"{_stars['analytic']['training']['cpu_s'] / 60:.0f}",
+    "stars_million": f"{_stars['analytic']['million']['cpu_s']:.0f}",
+    "stars_camels": f"{_stars['camels']['stars_trained_on']:,}",
     "attack_commit": _attack["commit"],
     "attack_table": _table(
         "| | attempts | "

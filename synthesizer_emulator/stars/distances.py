@@ -73,9 +73,10 @@ def energy_distance(
         x if len(x) <= _PAIRED else x[rng.choice(len(x), _PAIRED, False)]
         for x in (a, b)
     )
-    between = cdist(a, b).mean()
-    within = [cdist(x, x).sum() / (len(x) * (len(x) - 1)) for x in (a, b)]
-    return float(2.0 * between - sum(within))
+    # Pairs of a star with itself count too, so that resamplings, in which
+    # stars come twice, have the mean of independent samples.
+    within = cdist(a, a).mean() + cdist(b, b).mean()
+    return float(2.0 * cdist(a, b).mean() - within)
 
 
 def classifier_accuracy(
