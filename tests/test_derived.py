@@ -374,6 +374,7 @@ def test_derivatives(native, double_precision):
     [
         ("surviving_mas", "no derived quantity 'surviving_mas'; there are surv"
          ".* Did you mean 'surviving_mass'?"),
+        ("sfr100", "quantity 'sfr100'.* Did you mean 'sfr_100Myr'?"),
         ("surviving_mass/incident", "depends on the masses of stars, not on"),
         ("surviving_mass_10", "must have the form surviving_mass."),
         ("sfr", "'sfr' must have the form sfr_100Myr or sfr_10Myr_100Myr."),

@@ -78,11 +78,13 @@ def test_libraries_and_fits_are_described_without_compilation(emulated):
         draws=Draws(1200),
         redshift=Uniform(0, 5),
         filters={"V": (5000, 6000)},
+        igm="Inoue14",
     )
     text = repr(library)
     assert text.startswith("Library of 1,200 galaxies\n")
-    for row in ("{uniform: [8, 12]}", "bc03-example", "Planck18", "incident"):
+    for row in ("{uniform: [8, 12]}", "bc03-example", "Planck18", "Inoue14"):
         assert row in text
+    assert "incident" in text
     fit = Fit.from_library(library)
     assert repr(fit).startswith("Fit of 3 parameters\n")
     assert "model" not in vars(library)

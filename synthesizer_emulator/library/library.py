@@ -239,6 +239,9 @@ class Library(Described):
                 else describe_names(self.filters.filter_codes),
                 "lines": describe_names(tuple(self.lines or ())),
                 "cosmo": "" if self.redshift is None else self.cosmo.name,
+                "igm": ""
+                if self.igm is None
+                else getattr(self.igm, "__name__", type(self.igm).__name__),
                 "draws": f"{self.draws.method}, seed {self.draws.seed}",
             },
         )

@@ -102,9 +102,12 @@ class Name:
         measured, slash, label = text.partition("/")
         kind = next((k for k in _LONGEST if _begins(measured, k)), None)
         if kind is None:
+            # Those with arguments are suggested with them.
+            forms = [d.forms or (k,) for k, d in DERIVED.items()]
+            names = [name for form in forms for name in form]
             raise InconsistentArguments(
                 f"There is no derived quantity '{text}'; there are "
-                f"{', '.join(DERIVED)}." + nearest(measured, DERIVED)
+                f"{', '.join(names)}." + nearest(measured, names)
             )
         derived = DERIVED[kind]
         if slash and (derived.emission is None or not label):
