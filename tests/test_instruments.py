@@ -197,11 +197,17 @@ def test_inconsistent_arguments(change, error, says, model, jwst):
 @pytest.mark.parametrize(
     ("arguments", "error", "says"),
     [
-        ({}, InconsistentArguments, "needs its depth and snrs, got None"),
+        (
+            {},
+            InconsistentArguments,
+            "needs its depth and snrs, got no depth and no snrs: add",
+        ),
         (
             {"depth": {"HST/ACS.x": 28.0}, "snrs": 5.0},
             InconsistentArguments,
-            "'HST/ACS.c' of the instrument 'a' needs its depth",
+            "'HST/ACS.c' of the instrument 'a' needs its depth and snrs, got "
+            "no depth: add depth of this filter to the instrument, or leave "
+            "out noise",
         ),
         ({"depth": 28.0, "snrs": 0.0}, InconsistentArguments, "snrs of"),
         ({"depth": -3 * nJy, "snrs": 5.0}, InconsistentArguments, "the depth"),
@@ -215,6 +221,19 @@ def test_inconsistent_arguments(change, error, says, model, jwst):
 def test_depths_that_make_no_noise(arguments, error, says):
     with pytest.raises(error, match=says):
         noise_of([Instrument("a", filters=tophats(BLUE), **arguments)])
+
+
+@pytest.mark.parametrize("name", ["mine", "JWSTNIRCamWide"])
+def test_a_depth_in_a_file_needs_its_snrs(name, tmp_path):
+    filters = {code: list(edges) for code, edges in BLUE.items()}
+    for given, says in (
+        ({"depth": 28}, f"'{name}' has depth without snrs: add snrs"),
+        ({"snrs": 5}, f"'{name}' has snrs without depth: add depth"),
+    ):
+        with pytest.raises(
+            InconsistentArguments, match=rf"library.yaml': .*{says}"
+        ):
+            read_config(tmp_path, {name: {"filters": filters, **given}})
 
 
 def test_instruments_that_photometry_cannot_use(jwst):

@@ -278,7 +278,8 @@ def test_units_and_names_of_parameters(native):
         ),
         (
             {"sf_hist": History("Constant", {"max_age": Uniform(1, 2)})},
-            "can't make Constant\\(max_age=.*Give units for times",
+            "^'max_age' of Constant must have units of time, as in '5 Gyr', "
+            "or 'units: Gyr' of a prior; got 1.* without units",
         ),
         (
             {"sf_hist": History("DoublePowerLaw", {

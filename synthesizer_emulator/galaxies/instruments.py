@@ -96,11 +96,13 @@ def noise_of(instruments: Iterable[InstrumentBase]) -> dict[str, float]:
             what = f"of '{code}' of the instrument '{instrument.label}'"
             depth = _entry(instrument.depth, code)
             ratio = _entry(instrument.snrs, code)
-            if depth is None or ratio is None:
+            entries = {"depth": depth, "snrs": ratio}
+            lacking = [key for key, value in entries.items() if value is None]
+            if lacking:
                 raise InconsistentArguments(
-                    f"The noise {what} needs its depth and snrs, got "
-                    f"{depth} and {ratio}: give Instrument(..., depth=, "
-                    "snrs=), or leave out noise."
+                    f"The noise {what} needs its depth and snrs, got no "
+                    f"{' and no '.join(lacking)}: add {' and '.join(lacking)} "
+                    "of this filter to the instrument, or leave out noise."
                 )
             if not isinstance(depth, unyt_array):
                 depth = apparent_mag_to_fnu(float(depth))

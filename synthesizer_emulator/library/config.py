@@ -254,6 +254,7 @@ def _instruments(config: Any, folder: Path) -> Any:
 
 def _instrument(name: str, config: Any) -> Any:
     """Make an instrument of filters and depths, or a premade one."""
+    _check_paired(name, config)
     if name in premade.__all__ and "filters" not in config:
         try:
             return getattr(premade, name)(**_quantities(config))
@@ -273,6 +274,19 @@ def _instrument(name: str, config: Any) -> Any:
     depths = {key: config.get(key) for key in ("depth", "snrs")}
     filters = as_filters(config["filters"])
     return PhotometricInstrument(name, filters, **_quantities(depths))
+
+
+def _check_paired(name: str, config: Mapping[str, Any]) -> None:
+    """Raise if an instrument has one of depth and snrs without the other."""
+    for given, lacking, example in (
+        ("depth", "snrs", "the signal-to-noise ratio at the depth, as in 5"),
+        ("snrs", "depth", "an apparent magnitude, as in 28.5"),
+    ):
+        if config.get(given) is not None and config.get(lacking) is None:
+            raise InconsistentArguments(
+                f"'{name}' has {given} without {lacking}: add {lacking} "
+                f"({example}), or leave out {given}."
+            )
 
 
 def _quantities(config: Any) -> Any:

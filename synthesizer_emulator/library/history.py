@@ -116,6 +116,12 @@ def common_parameters(
         )
         # Arrays of bin edges may be times or logarithms.
         is_scalar = first[name][0].ndim == 0
+        if is_scalar and unit == PURE and units.get(name) == "yr":
+            raise InconsistentArguments(
+                f"'{name}' of {history.name} must have units of time, as in "
+                f"'5 Gyr', or 'units: Gyr' of a prior; got {arguments[name]} "
+                "without units."
+            )
         if is_scalar and unit == "yr" and units.get(name) == PURE:
             raise InconsistentArguments(
                 f"'{name}' of {history.name} must be a number without units, "
@@ -126,8 +132,10 @@ def common_parameters(
         _, stacked = stack_parameters([made])
     except Exception as error:
         listing = ", ".join(f"{k}={v}" for k, v in arguments.items())
+        # What Python says of numbers without units is of no use.
+        why = "" if isinstance(error, AttributeError) else f": {error}"
         raise InconsistentArguments(
-            f"Synthesizer can't make {history.name}({listing}): {error}. Give "
+            f"Synthesizer can't make {history.name}({listing}){why}. Give "
             "units for times, as in 'units: Gyr', and none for other "
             f"parameters.{_suggestions(members)}"
         ) from error
