@@ -337,6 +337,16 @@ def test_missing_weights_name_the_command(tmp_path):
         GridError, match=r"No weights for the grid 'x'.*emulator build .*x"
     ):
         EmulatedGrid("x", grid_dir=tmp_path)
+    for folder, where in (
+        (tmp_path, f"looked in '{tmp_path}'"),
+        (tmp_path / "no", f"the folder '{tmp_path / 'no'}' does not exist"),
+    ):
+        with pytest.raises(GridError) as raised:
+            EmulatedGrid(EXAMPLE_NAME, grid_dir=folder)
+        assert str(raised.value).strip() == (
+            f"No weights for the grid '{EXAMPLE_NAME}': {where}. Leave out "
+            "grid_dir (--grid-dir) for those of the package."
+        )
     with pytest.raises(GridError, match="No weights file at"):
         EmulatedGrid("x", weights=tmp_path / "y.emulator")
 

@@ -236,6 +236,15 @@ if __name__ == "__main__":
     assert done.stdout == "['EmulatedGrid', 'Grid']\n"
 
 
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_grid_that_is_not_there_has_similar_ones(folder, tmp_path, inside):
+    with emulated_grids() as swaps, pytest.raises(FileNotFoundError):
+        Grid("bc03-exmaple", folder if inside else tmp_path)
+    assert str(swaps).endswith(
+        "; not loaded: bc03-exmaple. Did you mean 'bc03-example'?"
+    )
+
+
 def test_what_did_not_load_is_called_neither(folder):
     (folder / f"broken{SUFFIX}").write_bytes(b"nothing")
     with emulated_grids() as swaps:

@@ -41,13 +41,13 @@ from synthesizer_emulator.gridfile.emissions import (
 )
 from synthesizer_emulator.gridfile.header import GridHeader
 from synthesizer_emulator.gridfile.places import (
+    current_name,
     folders,
     locate,
     plain_name,
     pretrained,
     similar,
     weights_in,
-    weights_path,
 )
 from synthesizer_emulator.gridfile.writing import header_file
 from synthesizer_emulator.units import parse_unit
@@ -302,7 +302,7 @@ def find_weights(
             none.
 
     Raises:
-        GridError: If no weights are found; lists the paths searched.
+        GridError: If no weights are found; lists the folders searched.
         OSError: If published weights can't be fetched.
     """
     weights, native = locate(grid, grid_dir)
@@ -315,22 +315,44 @@ def find_weights(
             # `grid` is a path.
             grid_dir = folders(grid_dir)[0] / path.parent
         return fetch(path.name, grid_dir), native
-    searched = ", ".join(
-        f"'{weights_path(folder / name)}'" for folder in folders(grid_dir)
-    )
-    source, published = native or f"{name}.hdf5", published_names()
-    hint = (
-        " The registry has them."
-        if path.name in published
-        else similar(grid, grid_dir, weights_in, published)
-    )
     raise GridError(
-        f"No weights for the grid '{name}': looked for {searched}.{hint} "
-        f"Build them with `synthesizer-emulator build {source}`, or fetch "
-        f"published ones with `synthesizer-emulator fetch {path.name}` "
-        "(fetch=True), or pass weights=. `synthesizer-emulator list` shows "
-        "what there is. The package ships with weights, loaded without "
-        f"grid_dir, for: {', '.join(pretrained())}."
+        f"No weights for the grid '{name}': {_searched(path, grid_dir)}."
+        f"{_remedy(path, grid_dir, native)}"
+    )
+
+
+def _searched(path: Path, grid_dir: str | Path | None) -> str:
+    """Say in which folders the weights of a grid are not."""
+    parents = [(folder / path).parent for folder in folders(grid_dir)]
+    if grid_dir is not None and not parents[0].is_dir():
+        return f"the folder '{parents[0]}' does not exist"
+    return "looked in " + ", ".join(f"'{parent}'" for parent in parents)
+
+
+def _remedy(
+    path: Path, grid_dir: str | Path | None, native: Path | None
+) -> str:
+    """Say how weights that were not found can be had.
+
+    Args:
+        path (Path): The name of the grid, or a path to it.
+        grid_dir (str/Path): As for `folders`.
+        native (Path): The native grid, if there is one.
+    """
+    shipped, published = pretrained(), published_names()
+    if grid_dir is not None and current_name(path.name) in shipped:
+        return " Leave out grid_dir (--grid-dir) for those of the package."
+    if path.name in published:
+        return (
+            " The registry has them: `synthesizer-emulator fetch "
+            f"{path.name}` (fetch=True)."
+        )
+    fetched = ", or `synthesizer-emulator fetch` others" if published else ""
+    return (
+        f"{similar(path, grid_dir, weights_in, (*published, *shipped))} "
+        "Build them with `synthesizer-emulator build "
+        f"{native or f'{path}.hdf5'}`{fetched}; `synthesizer-emulator list` "
+        "shows those that there are."
     )
 
 

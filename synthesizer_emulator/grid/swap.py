@@ -35,11 +35,14 @@ class Swaps:
         emulated (list of str): The emulated grids.
         native (list of str): The grids without weights, read from files.
         failed (list of str): The grids that could not be loaded.
+        suggestions (dict): For grids that are not there, the hint that
+            others have similar names.
     """
 
     emulated: list[str] = field(default_factory=list)
     native: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
+    suggestions: dict[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         """Return the names of the grids in one line."""
@@ -48,7 +51,8 @@ class Swaps:
             f"native grids: {', '.join(self.native) or 'none'}"
         )
         failed = f"; not loaded: {', '.join(self.failed)}"
-        return f"{loaded}{failed if self.failed else ''}."
+        hints = (self.suggestions.get(name, "") for name in self.failed)
+        return f"{loaded}{failed if self.failed else ''}.{''.join(hints)}"
 
 
 # The records of the `emulated_grids` blocks that have not ended.
@@ -223,10 +227,13 @@ def _new_grid(
     if cls is not native or grid_name is None or not _active:
         return object.__new__(cls)
     from synthesizer_emulator.grid.emulated_grid import EmulatedGrid
+    from synthesizer_emulator.gridfile.places import similar_grids
     from synthesizer_emulator.weights.grid_match import find_weights
 
     swaps, name = _active[-1], str(grid_name)
     emulated = find_weights(name, grid_dir) is not None
+    if not emulated:
+        swaps.suggestions[name] = similar_grids(name, grid_dir)
     grid: Grid = object.__new__(EmulatedGrid if emulated else native)
     _add_once(name, swaps.failed)
     grid.__dict__[_LOADING] = name, swaps, emulated

@@ -182,6 +182,26 @@ def similar(
     return nearest(name, [*known, *others], _SUGGESTED)
 
 
+def similar_grids(grid: str, grid_dir: str | Path | None = None) -> str:
+    """Return the hint that grids with or without weights have similar names.
+
+    Args:
+        grid (str): The name of the grid.
+        grid_dir (str/Path): As for `folders`.
+
+    Returns:
+        str: The hint; empty if the grid itself is there.
+    """
+    if any(locate(grid, grid_dir)):
+        return ""
+    return similar(
+        grid,
+        grid_dir,
+        lambda folder: [*weights_in(folder), *_grids_in(folder)],
+        pretrained(),
+    )
+
+
 def grid_name_of(path: Path) -> str:
     """Return the name of a grid: its file name without `.hdf5`."""
     return path.name.removesuffix(".hdf5")
