@@ -5,6 +5,7 @@ may contain depends on the grids, which `GridChoices` describes.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from typing import Self
 from urllib.parse import parse_qsl, urlencode
@@ -426,32 +427,47 @@ class State:
                 f"A link may have {_LONGEST} characters, got {len(query)}."
             )
         pairs = parse_qsl(query.removeprefix("?"), keep_blank_values=True)
-        given: dict[str, list[str]] = {}
+        link = _Link({})
         for name, value in pairs:
-            given.setdefault(name, []).append(value)
+            link.given.setdefault(name, []).append(value)
         of_b = {
-            name.removeprefix("b."): given.pop(name)
-            for name in list(given)
+            name.removeprefix("b."): link.given.pop(name)
+            for name in list(link.given)
             if name.startswith("b.")
         }
-        a = _read_setting(given, grids)
-        b = _read_setting(of_b, grids) if of_b else None
-        _check_empty(of_b)
+        a = _read_setting(link, grids)
+        a_is_valid = not link.problems
+        b = None
+        if of_b:
+            b_link = _Link(of_b, link.problems)
+            b = _read_setting(b_link, grids)
+            b_link.check_empty()
+        limits = link.given.pop("limit", [])
         state = cls(
             a=a,
             b=b,
-            flux=_one(given, "flux", cls.flux),
-            wavelength=_one(given, "wavelength", cls.wavelength),
-            lines=_read_flag(given, "lines", cls.lines),
-            nodes=_read_flag(given, "nodes", cls.nodes),
-            filters=tuple(given.pop("filter", [])),
-            lower=_one(given, "lower", cls.lower),
-            limits=tuple(
-                _number("limit", text) for text in given.pop("limit", [])
+            flux=link.choice("flux", cls.flux, tuple(FLUXES)),
+            wavelength=link.choice(
+                "wavelength", cls.wavelength, tuple(WAVELENGTHS)
             ),
+            lines=link.flag("lines", cls.lines),
+            nodes=link.flag("nodes", cls.nodes),
+            filters=tuple(link.given.pop("filter", [])),
+            lower=link.text("lower", cls.lower),
         )
-        _check_empty(given)
-        state.check()
+        link.check_empty()
+        with link.noting():
+            numbers = tuple(_number("limit", text) for text in limits)
+            state = replace(state, limits=numbers)
+        # The lower panel depends on the parameters of A.
+        checks = [state._check_filters, state._check_limits]
+        if a_is_valid:
+            checks.append(state._check_lower)
+        for check in checks:
+            with link.noting():
+                check()
+        if link.problems:
+            raise InconsistentArguments(" ".join(link.problems))
         return state
 
     def check(self) -> None:
@@ -462,11 +478,20 @@ class State:
         """
         check_choice("flux", self.flux, tuple(FLUXES))
         check_choice("wavelength", self.wavelength, tuple(WAVELENGTHS))
+        self._check_filters()
+        self._check_lower()
+        self._check_limits()
+
+    def _check_filters(self) -> None:
+        """Raise if there are too many filters."""
         if len(self.filters) > _MOST_FILTERS:
             raise InconsistentArguments(
                 f"A page may have {_MOST_FILTERS} filters, got "
                 f"{len(self.filters)}."
             )
+
+    def _check_lower(self) -> None:
+        """Raise unless the lower panel is one that A can have."""
         if self.lower.startswith(DERIVATIVE):
             check_choice(
                 "the parameter of the derivative",
@@ -475,6 +500,9 @@ class State:
             )
         elif self.lower:
             check_choice("lower", self.lower, LOWER)
+
+    def _check_limits(self) -> None:
+        """Raise unless the limits are two ascending wavelengths, or none."""
         if self.limits and (
             len(self.limits) != 2
             or not 0.0 < self.limits[0] < self.limits[1] < float("inf")
@@ -506,42 +534,121 @@ def _pairs(setting: Setting) -> Iterator[tuple[str, str]]:
             yield f"{prefix}{name}", repr(value)
 
 
-def _read_setting(
-    given: dict[str, list[str]], grids: Mapping[str, GridChoices]
-) -> Setting:
+@dataclass
+class _Link:
+    """The values of a link that are not read yet, and what is wrong.
+
+    The methods take a value out. If it is invalid they note why, and return
+    the default, so that all problems of a link are found.
+
+    Attributes:
+        given (dict): The values by name.
+        problems (list of str): What is wrong, in sentences.
+        knows_names (bool): Whether the names of all settings are known: not
+            if one is invalid that others depend on.
+    """
+
+    given: dict[str, list[str]]
+    problems: list[str] = field(default_factory=list)
+    knows_names: bool = True
+
+    @contextmanager
+    def noting(self) -> Iterator[None]:
+        """Note the problem of invalid input, and go on after the block."""
+        try:
+            yield
+        except InconsistentArguments as error:
+            self.problems.append(str(error).strip())
+
+    def text(self, name: str, default: str) -> str:
+        """Take a text."""
+        found = default
+        with self.noting():
+            found = _one(self.given, name, default)
+        return found
+
+    def choice(self, name: str, default: str, known: Sequence[str]) -> str:
+        """Take one of the known names, or the default."""
+        found, chosen = self.text(name, default), default
+        with self.noting():
+            if found != default:
+                check_choice(name, found, known)
+            chosen = found
+        return chosen
+
+    def flag(self, name: str, default: bool) -> bool:
+        """Take a 0 or a 1."""
+        return self.choice(name, str(int(default)), ("0", "1")) == "1"
+
+    def numbers(
+        self,
+        prefix: str,
+        defaults: Mapping[str, float],
+        ranges: Mapping[str, Range],
+    ) -> dict[str, float]:
+        """Take numbers within their ranges, by name without the prefix."""
+        read = {}
+        for name, default in defaults.items():
+            read[name] = default
+            text = self.text(f"{prefix}{name}", repr(default))
+            with self.noting():
+                value = _number(name, text)
+                check_number(name, value, ranges[name].low, ranges[name].high)
+                read[name] = value
+        return read
+
+    def check_empty(self) -> None:
+        """Note the settings that no page has."""
+        if not self.knows_names:
+            return
+        known = ["grid", *_NAMES, *COMMON, *(f.name for f in fields(State))]
+        for name in self.given:
+            self.problems.append(
+                f"The link has an unknown setting '{name[:40]}'."
+                f"{nearest(name, known)}"
+            )
+
+
+def _read_setting(link: _Link, grids: Mapping[str, GridChoices]) -> Setting:
     """Take one setting out of the values of a link."""
-    grid = _one(given, "grid", next(iter(grids)))
-    check_choice("grid", grid, tuple(grids))
+    before = len(link.problems)
+    grid = link.choice("grid", next(iter(grids)), tuple(grids))
     choices = grids[grid]
     setting = Setting.default(grid, choices)
-    names = {
-        name: _one(given, name, getattr(setting, name)) for name in _NAMES
-    }
+    if len(link.problems) == before:
+        # Otherwise the spectra and axes are those of an unknown grid.
+        setting = replace(
+            setting,
+            spectrum=link.choice(
+                "spectrum", setting.spectrum, choices.spectra
+            ),
+            axes=link.numbers("", setting.axes, choices.ranges),
+        )
+        before = len(link.problems)
     # Before their parameters are looked up.
-    if names["sf_hist"]:
-        check_choice("sf_hist", names["sf_hist"], tuple(HISTORIES))
-    if names["dust"]:
-        check_choice("dust", names["dust"], tuple(DUST_CURVES))
-    setting = replace(setting, spectrum=names["spectrum"], igm=names["igm"])
-    setting = setting.with_history(names["sf_hist"]).with_dust(names["dust"])
-
-    def read(prefix: str, values: Mapping[str, float]) -> dict[str, float]:
-        return {
-            name: _number(name, _one(given, f"{prefix}{name}", repr(value)))
-            for name, value in values.items()
-        }
-
-    common = read("", {name: getattr(setting, name) for name in COMMON})
+    sf_hist = link.choice("sf_hist", "", tuple(HISTORIES))
+    dust = link.choice("dust", "", tuple(DUST_CURVES))
+    link.knows_names = len(link.problems) == before
+    setting = setting.with_history(sf_hist).with_dust(dust)
+    common = link.numbers(
+        "", {name: getattr(setting, name) for name in COMMON}, COMMON
+    )
     setting = replace(
         setting,
-        axes=read("", setting.axes),
-        history=read(_HISTORY, setting.history),
-        curve=read(_CURVE, setting.curve),
+        igm=link.choice("igm", "", IGM_MODELS),
+        history=link.numbers(
+            _HISTORY, setting.history, HISTORIES.get(sf_hist, {})
+        ),
+        curve=link.numbers(
+            _CURVE, setting.curve, DUST_CURVES[dust].ranges if dust else {}
+        ),
         mass=common["mass"],
         tau_v=common["tau_v"],
         redshift=common["redshift"],
     )
-    setting.check(choices)
+    if link.knows_names:
+        with link.noting():
+            setting.check(choices)
     return setting
 
 
@@ -563,25 +670,3 @@ def _number(name: str, text: str) -> float:
         raise InconsistentArguments(
             f"'{name}' of the link must be a number, got '{text[:40]}'."
         ) from None
-
-
-def _read_flag(given: dict[str, list[str]], name: str, default: bool) -> bool:
-    """Take a 0 or a 1 out of the values of a link."""
-    text = _one(given, name, str(int(default)))
-    check_choice(name, text, ("0", "1"))
-    return text == "1"
-
-
-def _check_empty(given: Mapping[str, Sequence[str]]) -> None:
-    """Raise if a link has settings that no page has."""
-    known = [
-        "grid",
-        *_NAMES,
-        *COMMON,
-        *(f.name for f in fields(State)),
-    ]
-    for name in given:
-        raise InconsistentArguments(
-            f"The link has an unknown setting '{name[:40]}'."
-            f"{nearest(name, known)}"
-        )
