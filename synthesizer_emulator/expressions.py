@@ -7,7 +7,7 @@ subscripts, calls of unlisted functions, or names other than columns.
 
 import ast
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -23,6 +23,7 @@ _DEEPEST = 60
 
 # Names that are not Python's, such as `{[Fe/H]}`.
 _BRACED = re.compile(r"\{([^{}]+)\}")
+_BRACKETED = re.compile(r"\[[A-Za-z][^\[\]{}\s]*\]")
 _STANDIN = "column_in_braces_"
 
 FUNCTIONS: Mapping[str, tuple[Callable[..., Any], int]] = {
@@ -119,7 +120,9 @@ class Expression:
             spelled = _BRACED.sub(name, text).strip()
             tree = ast.parse(spelled, mode="eval").body
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            raise _invalid(text, "it can't be parsed") from error
+            raise _invalid(
+                text, "it can't be parsed", _braces_for(text)
+            ) from error
         expression = cls(text, tree, tuple(braced))
         expression._check(tree, 0)
         return expression
@@ -184,7 +187,9 @@ class Expression:
             parts = []
         else:
             raise _invalid(
-                self.text, f"'{ast.unparse(node)[:40]}' is not allowed"
+                self.text,
+                f"'{ast.unparse(node)[:40]}' is not allowed",
+                _braces_for(self.text),
             )
         for part in parts:
             self._check(part, depth + 1)
@@ -285,7 +290,8 @@ class Expression:
             raise _invalid(
                 self.text,
                 f"there is no column '{name}'; the columns are "
-                f"{', '.join(columns)}.{nearest(name, columns)}".rstrip("."),
+                f"{', '.join(columns)}",
+                _braces_for(self.text, columns) or nearest(name, columns),
             )
         column = np.asarray(columns[name])
         return column, _TEXT if column.dtype.kind in "US" else _NUMBER
@@ -299,10 +305,35 @@ def _as_float(value: float) -> float:
         return float("inf")
 
 
-def _invalid(text: str, why: str) -> InconsistentArguments:
-    """Return the error for an invalid expression."""
+def _invalid(text: str, why: str, hint: str = "") -> InconsistentArguments:
+    """Return the error for an invalid expression.
+
+    Args:
+        text (str): The expression.
+        why (str): What is wrong, without a full stop.
+        hint (str): A remedy: a sentence after a space, or empty.
+    """
     short = text if len(text) <= 80 else f"{text[:77]}..."
     return InconsistentArguments(
-        f"The expression '{short}' is not valid: {why}. Use columns, numbers, "
-        f"+ - * / **, comparisons, and, or, not, and {', '.join(FUNCTIONS)}."
+        f"The expression '{short}' is not valid: {why}.{hint} Use columns, "
+        "numbers, + - * / **, comparisons, and, or, not, and "
+        f"{', '.join(FUNCTIONS)}."
     )
+
+
+def _braces_for(text: str, columns: Iterable[str] = ()) -> str:
+    """Suggest braces for what looks like the name of a column.
+
+    Args:
+        text (str): The expression.
+        columns (iterable of str): The columns, if known; otherwise anything
+            in square brackets, as in `[Fe/H]`, is taken for one.
+    """
+    bare = _BRACED.sub(" ", text)
+    names = [c for c in columns if not c.isidentifier() and c in bare]
+    if not names:
+        names = _BRACKETED.findall(bare)[:1]
+    if not names:
+        return ""
+    column = max(names, key=len)
+    return f" Put the column in braces: '{{{column}}}'."

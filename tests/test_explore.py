@@ -241,6 +241,21 @@ def test_links_restore_all_settings(setting, choices):
         ("?limit=3&limit=2", "limit must be given twice"),
         ("?lines=yes", "lines must be one of 0, 1"),
         ("?filter=" + "x" * 20_000, "A link may have"),
+        (
+            "?grid=nonsense&redshift=abc&logage=7",
+            "^grid must be one of bc03-example, got 'nonsense'. 'redshift' of "
+            r"the link must be a number, got 'abc'.\s*$",
+        ),
+        (
+            "?sf_hist=Constnat&history.max_age=1&b.ages=x&lines=yes",
+            "^sf_hist must .*mean 'Constant'. 'ages' of .* lines must be one "
+            r"of 0, 1, got 'yes'.\s*$",
+        ),
+        (
+            "?ages=1&agse=1&limit=3&lower=errror",
+            "^ages must .* unknown setting 'agse'.* limit must be",
+        ),
+        ("?limit=3&lower=errror", "limit must .* Did you mean 'error'"),
     ],
 )
 def test_links_that_are_wrong(query, message, choices):
@@ -351,6 +366,16 @@ def test_text_without_units():
     )
     assert observed.is_photometry
     assert observed.note == "taken to be in µm and AB mag"
+    assert observed.units == "nJy"
+
+
+def test_fluxes_that_keep_having_no_units():
+    text = b"# wavelength flux error\n4000 0.9 0.1\n4001 1.1 0.1\n"
+    observed = read_observed("n.txt", text, flux_unit="")
+    np.testing.assert_array_equal(observed.fnu, [0.9, 1.1])
+    np.testing.assert_array_equal(observed.error, [0.1, 0.1])
+    assert observed.units == ""
+    assert observed.note == "no flux unit; wavelengths taken to be in Å"
 
 
 @pytest.mark.parametrize(
@@ -366,7 +391,7 @@ def test_text_without_units():
         (b"# %ECSV 1.0\n# ---\n# datatype: [{name: a, datatype: object}]\n"
          b"# x: !!python/object/apply:os.system ['touch pwned']\na\n1\n",
          "unable to parse yaml"),
-        (b"http://localhost/spectrum.txt", "1 to 1,000,000 rows, got 0"),
+        (b"http://localhost/spectrum.txt", "as text.*it is not a table"),
         (b"nan nan\n-1 2", "no row with a positive wavelength"),
         (b"1 2\n" * (LARGEST // 4 + 1), "files may have 20 MB"),
     ],

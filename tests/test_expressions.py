@@ -83,7 +83,14 @@ def test_nothing_else_is_allowed(text, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("aa", "no column 'aa'; the columns are a, b.*Did you mean 'a'"),
+        (
+            "aa",
+            r"no column 'aa'; the columns are a, b.*\w\. Did you mean 'a'\? "
+            "Use columns",
+        ),
+        ("[Fe/H", "can't be parsed. Use"),
+        ("2 * [Fe/H]", r"Put the column in braces: '{\[Fe/H\]}'. Use"),
+        ("[a/b] c", r"can't be parsed. Put the column .* '{\[a/b\]}'. Use"),
         ("a > 0", "it is a condition, not a number"),
         ("kind", "it is text, not a number"),
         ("kind + 1", "'kind' is text, not a number"),
@@ -95,3 +102,11 @@ def test_nothing_else_is_allowed(text, message):
 def test_kinds_of_values(text, message):
     with pytest.raises(InconsistentArguments, match=message):
         Expression.parse(text).numbers(COLUMNS)
+
+
+def test_a_column_that_needs_braces():
+    columns = {"m/H": A, "m/H_err": A}
+    with pytest.raises(
+        InconsistentArguments, match=r"no column 'm'.* braces: '{m/H}'. Use"
+    ):
+        Expression.parse("m/H + 1").numbers(columns)

@@ -1,5 +1,6 @@
 """One spectrum of the example emulator, moved, broadened and over data."""
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -12,6 +13,7 @@ from unyt import K, Myr
 
 from synthesizer_emulator import EmulatedGrid
 from synthesizer_emulator.cli.main import main
+from synthesizer_emulator.cli.options import velocity
 from synthesizer_emulator.inference.model_spectrum import (
     ModelSpectrum,
     Motions,
@@ -19,6 +21,7 @@ from synthesizer_emulator.inference.model_spectrum import (
     model_spectrum,
     point_at,
 )
+from synthesizer_emulator.inference.plots.model import plot_model
 
 C = 299_792.458
 
@@ -110,6 +113,38 @@ def test_the_scale_is_that_of_least_squares():
         compare_with(model, np.where(lam < 4001.0, flux, np.nan), error)
 
 
+def test_velocities_of_the_command_have_units():
+    assert velocity("--rv", "-35km/s") == -35.0
+    assert velocity("--sigma", "3e4 m/s") == pytest.approx(30.0)
+    assert velocity("--vsini", "12.5") == 12.5
+    for given in ("fast", "35 kms"):
+        with pytest.raises(
+            InconsistentArguments, match=f"--rv must be .*'35 km/s'.*{given}"
+        ):
+            velocity("--rv", given)
+    with pytest.raises(IncorrectUnits, match=r"--rv must be .*km/s, got .*yr"):
+        velocity("--rv", "3 yr")
+
+
+def test_a_command_without_its_data(tmp_path):
+    missing = tmp_path / "nofile.txt"
+    result = CliRunner().invoke(
+        main, ["plot", "bc03-example", "--observed", str(missing)]
+    )
+    assert result.exit_code == 1
+    assert f"'{missing}' does not exist: give the path" in result.output
+
+
+def test_the_label_tells_the_frame():
+    lam = np.linspace(4000.0, 5000.0, 9)
+    for is_shifted, frame in ((False, "rest-frame"), (True, "observed")):
+        figure = plot_model(
+            ModelSpectrum(lam, lam, "erg/s/Hz", "m", is_shifted)
+        )
+        assert figure.axes[0].get_xlabel() == f"{frame} wavelength / Å"
+        plt.close(figure)
+
+
 @pytest.mark.slow
 def test_the_command_draws_over_data(emulator, tmp_path):
     lam = np.arange(4000.0, 6000.0, 3.0)
@@ -129,7 +164,10 @@ def test_the_command_draws_over_data(emulator, tmp_path):
         assert result.exit_code == 0, result.output
         assert out.read_bytes().startswith(b"%PDF")
         out.unlink()
-    assert "taken to be in" in result.output
+    assert (
+        "data.txt: no flux unit; wavelengths taken to be in Å."
+        in result.output
+    )
     result = CliRunner().invoke(
         main, ["plot", "bc03-example", *data, "5500:4500"]
     )

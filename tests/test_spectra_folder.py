@@ -148,7 +148,8 @@ def test_bad_spectra_are_listed(folder):
         1: "1 fluxes are not finite, the first at 4070",
         2: "can't be read: Object arrays",
         3: "no such file",
-        4: "has no column of the wavelength",
+        4: "can't be read: it is not a table: it needs rows of numbers, a "
+        "wavelength and a flux, but has only 'nonsense'",
         5: "a wavelength is there twice",
         6: "101 fluxes are negative",
         9: "its label feh is not finite",
@@ -189,7 +190,21 @@ def test_other_wavelengths_are_rebinned(folder):
         ({"logged": ["t"]}, "logged must be of"),
         ({"flux_units": "nix"}, "'nix' is not a valid unit"),
         ({"windows": [(5.0, 4.0)]}, "ends of a window must ascend"),
-        ({"windows": [(1.0, 2.0)]}, "got 0 of 8 rows"),
+        (
+            {"windows": [(1.0, 2.0)]},
+            "got 0 of 8 rows.*8 can't be used. The most common reason, of 8: "
+            "no two of its wavelengths, 4000 to 5000 Angstrom, are in the "
+            "windows. All are in '.*s.bad.csv'",
+        ),
+        (
+            {"flux_units": "Jy"},
+            "The most common reason, of 8: its units, Jy, are not those of a "
+            "luminosity density",
+        ),
+        (
+            {"parameters": {"teff": "logt", "feh": "[Fe/H]"}},
+            r"not allowed. Put the column in braces: '{\[Fe/H\]}'. Use col",
+        ),
         ({"file_column": "nix"}, "file_column must be one of"),
         ({"where": "logt + 1"}, "it is a number, not a condition"),
         (

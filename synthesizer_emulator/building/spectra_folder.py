@@ -7,6 +7,7 @@ listed with the reason.
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -180,9 +181,10 @@ class SpectrumReader:
                 table = fits_table(contents)
             else:
                 table = text_table(contents)
-            columns = find_columns(path.name, table)
+            # The list of bad spectra has the name of the file.
+            columns = find_columns("it", table)
         except InconsistentArguments as error:
-            raise ValueError(str(error)) from error
+            raise ValueError(str(error).rstrip(".")) from error
         except Exception as error:
             # astropy and NumPy raise errors of many types.
             reason = str(error).strip().splitlines() or [type(error).__name__]
@@ -400,7 +402,10 @@ def _read_all(
             if not kept:
                 lam, units = found[reader.kept(found)], unit
                 if len(lam) < 2:
-                    raise ValueError("no two wavelengths are in the windows")
+                    raise ValueError(
+                        f"no two of its wavelengths, {found[0]:g} to "
+                        f"{found[-1]:g} Angstrom, are in the windows"
+                    )
             if unit != units:
                 raise ValueError(
                     f"its units are {unit}, those of the first are {units}"
@@ -449,7 +454,14 @@ def _check_flux(flux: NDArray[np.float64], lam: NDArray[np.float64]) -> None:
 def _check_usable(report: SamplesReport, n: int) -> None:
     """Raise unless there are two samples, and every label varies."""
     size = len(report.parameters[0].values)
-    where = f" The reasons are in '{report.bad_list}'." if report.bad else ""
+    where = ""
+    if report.bad:
+        reasons = Counter(one.reason for one in report.bad)
+        ((reason, count),) = reasons.most_common(1)
+        where = (
+            f" The most common reason, of {count}: {reason}. All are in "
+            f"'{report.bad_list}'."
+        )
     if size < 2:
         raise InconsistentArguments(
             f"At least two samples are needed, got {size} of {n} rows: the "

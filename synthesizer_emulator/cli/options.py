@@ -221,6 +221,22 @@ def two_numbers(option: str, given: str) -> tuple[float, float]:
     return ends
 
 
+def velocity(option: str, given: str) -> float:
+    """Return a velocity in km/s, given in km/s or with units."""
+    from synthesizer.exceptions import InconsistentArguments
+
+    from synthesizer_emulator.units import in_units, parse_value
+
+    try:
+        value = parse_value(given)
+    except InconsistentArguments as error:
+        raise InconsistentArguments(
+            f"{option} must be a velocity, as in 35 or '35 km/s', got "
+            f"'{given}'."
+        ) from error
+    return float(in_units(option, value, "km/s"))
+
+
 def parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
     """Return settings by name; values that are not JSON stay strings."""
     parsed = {}

@@ -10,6 +10,7 @@ from synthesizer_emulator.cli.options import (
     grid_dir_option,
     name_and_value,
     two_numbers,
+    velocity,
 )
 
 
@@ -27,12 +28,20 @@ from synthesizer_emulator.cli.options import (
     help="The spectrum; by default `incident`, or the only one.",
 )
 @click.option("--redshift", default=0.0, help="Redshift.")
-@click.option("--rv", default=0.0, help="Radial velocity, km/s.")
-@click.option("--sigma", default=0.0, help="Velocity dispersion, km/s.")
 @click.option(
-    "--vsini", default=0.0, help="Projected rotational velocity, km/s."
+    "--rv", default="0", help="Radial velocity, km/s, or with units."
 )
-@click.option("--vmac", default=0.0, help="Macroturbulent velocity, km/s.")
+@click.option(
+    "--sigma", default="0", help="Velocity dispersion, km/s, or with units."
+)
+@click.option(
+    "--vsini",
+    default="0",
+    help="Projected rotational velocity, km/s, or with units.",
+)
+@click.option(
+    "--vmac", default="0", help="Macroturbulent velocity, km/s, or with units."
+)
 @click.option(
     "--resolution",
     help="Resolution of the data: a resolving power (wavelength over full "
@@ -61,10 +70,10 @@ def plot(
     at: str,
     spectrum: str | None,
     redshift: float,
-    rv: float,
-    sigma: float,
-    vsini: float,
-    vmac: float,
+    rv: str,
+    sigma: str,
+    vsini: str,
+    vmac: str,
     resolution: str | None,
     observed: Path | None,
     lam_lims: str | None,
@@ -94,12 +103,26 @@ def plot(
     from synthesizer_emulator.units import parse_value
     from synthesizer_emulator.weights.file import read_weights
 
+    motions = Motions(
+        redshift,
+        velocity("--rv", rv),
+        velocity("--sigma", sigma),
+        velocity("--vsini", vsini),
+        velocity("--vmac", vmac),
+    )
+    if observed is not None and not observed.is_file():
+        raise FileNotFoundError(
+            f"'{observed}' does not exist: give the path of an observed "
+            "spectrum."
+        )
     emulator = read_weights(find_weights(grid, grid_dir)[0]).emulator
     named = (name_and_value("--at", part) for part in at.split(",") if part)
     point = point_at(emulator, {k.strip(): parse_value(v) for k, v in named})
     data = None
     if observed is not None:
-        data = read_observed(observed.name, observed.read_bytes())
+        data = read_observed(
+            observed.name, observed.read_bytes(), flux_unit=""
+        )
         if data.note:
             click.echo(f"{data.name}: {data.note}.", err=True)
     low, high = (
@@ -109,7 +132,7 @@ def plot(
         emulator,
         point,
         spectrum,
-        Motions(redshift, rv, sigma, vsini, vmac),
+        motions,
         None if resolution is None else parse_value(resolution),
         None if data is None else data.lam,
         (low, high),
@@ -119,8 +142,7 @@ def plot(
     else:
         kept = (data.lam >= low) & (data.lam <= high)
         comparison = compare_with(model, data.fnu[kept], data.error[kept])
-        # A note says that units were assumed; the scale is free anyway.
-        figure = plot_comparison(model, comparison, "" if data.note else "nJy")
+        figure = plot_comparison(model, comparison, data.units)
     kind = out.suffix[1:] or "png"
     with replacing(out) as scratch:
         figure.savefig(scratch, format=kind, dpi=150)

@@ -55,11 +55,13 @@ class Observed:
         name (str): The name of the file.
         lam (np.ndarray of float): The observed wavelengths, Angstrom,
             ascending, (n,).
-        fnu (np.ndarray of float): The flux densities, nJy, (n,).
-        error (np.ndarray of float): Their standard deviations, nJy, NaN if
+        fnu (np.ndarray of float): The flux densities, (n,).
+        error (np.ndarray of float): Their standard deviations, NaN if
             unknown, (n,).
         note (str): What was assumed of the units; empty if the file gives
             them.
+        units (str): The units of both: `nJy`, or empty for fluxes without
+            units, whose numbers are kept.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Observed:
     fnu: NDArray[np.float64]
     error: NDArray[np.float64]
     note: str = ""
+    units: str = "nJy"
 
     @property
     def is_photometry(self) -> bool:
@@ -92,7 +95,8 @@ def read_observed(
         lam_unit (str): The unit of wavelengths without units, a key of
             `LAM_UNITS`.
         flux_unit (str): The unit of fluxes without units, a key of
-            `FLUX_UNITS`.
+            `FLUX_UNITS`; empty to keep their numbers, for instance of a
+            normalised spectrum.
 
     Raises:
         InconsistentArguments: If the file is too large, can't be read, or
@@ -131,14 +135,21 @@ def read_observed(
 def _observed(
     name: str, table: Table, lam_unit: str, flux_unit: str
 ) -> Observed:
-    """Return the columns of a table in Angstrom and nJy."""
-    found = find_columns(name, table)
+    """Return the columns of a table in Angstrom and nJy, or without units."""
+    found = find_columns(f"'{name}'", table)
     assumed: list[str] = []
     lam = _with_unit(
         table, found["wavelength"], LAM_UNITS[lam_unit], lam_unit, assumed
     )
-    unit = FLUX_UNITS[flux_unit]
+    # The numbers of fluxes without units are kept, as if they were nJy.
+    unit = FLUX_UNITS[flux_unit] if flux_unit else u.nJy
     flux = _with_unit(table, found["flux"], unit, flux_unit, assumed)
+    has_units = "" not in assumed
+    taken = " and ".join(title for title in assumed if title)
+    notes = [] if has_units else ["no flux unit"]
+    if taken:
+        what = "" if has_units else "wavelengths "
+        notes.append(f"{what}taken to be in {taken}")
     try:
         lam = lam.to(u.AA, u.spectral())
         fnu = _to_njy(flux, lam)
@@ -159,7 +170,8 @@ def _observed(
         lam=lam.value[order],
         fnu=fnu[order],
         error=error[order],
-        note=f"taken to be in {' and '.join(assumed)}" if assumed else "",
+        note="; ".join(notes),
+        units="nJy" if has_units else "",
     )
 
 

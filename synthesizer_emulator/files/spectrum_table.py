@@ -29,7 +29,7 @@ def find_columns(name: str, table: Table) -> dict[str, str]:
     """Return the columns of the wavelength, the flux and, if any, the error.
 
     Args:
-        name (str): The name of the file, for messages.
+        name (str): The file, as messages call it, such as `'a.txt'`.
         table (Table): The table.
 
     Returns:
@@ -52,7 +52,7 @@ def find_columns(name: str, table: Table) -> dict[str, str]:
     for kind, known in (("wavelength", LAM_NAMES), ("flux", FLUX_NAMES)):
         if kind not in found:
             raise InconsistentArguments(
-                f"'{name}' has no column of the {kind}; its columns are "
+                f"{name} has no column of the {kind}; its columns are "
                 f"{', '.join(table.colnames[:12])}. Name it '{kind}', or "
                 f"one of {', '.join(known[1:])}."
             )
@@ -67,6 +67,8 @@ def npz_table(contents: bytes) -> Table:
     """
     with np.load(BytesIO(contents), allow_pickle=False) as arrays:
         columns = {name: np.asarray(arrays[name]) for name in arrays.files}
+    if not columns:
+        raise ValueError("it has no arrays")
     shapes = {array.shape for array in columns.values()}
     if len(shapes) != 1 or len(next(iter(shapes))) != 1:
         raise ValueError(
@@ -96,8 +98,15 @@ def text_table(contents: bytes) -> Table:
         data = data[1:]
     elif comments:
         head = comments[-1].lstrip("# ").split(delimiter)
+    if not data:
+        raise ValueError(
+            "it is not a table: it needs rows of numbers, a wavelength and a "
+            f"flux, but has only '{rows[0].strip()[:60]}'"
+            if len(rows) == 1
+            else "it is not a table: no row of it is numbers"
+        )
     columns = [row.split(delimiter) for row in data]
-    n = len(columns[0]) if columns else 0
+    n = len(columns[0])
     for number, row in enumerate(columns, 1):
         if len(row) != n or not _are_numbers(row):
             raise ValueError(

@@ -82,12 +82,15 @@ class ModelSpectrum:
             errors, (n,).
         units (str): These units.
         title (str): The grid, the spectrum and the point.
+        is_shifted (bool): Whether a redshift or a radial velocity has moved
+            the wavelengths, which otherwise are those at rest.
     """
 
     lam: NDArray[np.float64]
     values: NDArray[np.float64]
     units: str
     title: str
+    is_shifted: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,6 +200,7 @@ def model_spectrum(
         _observe(emulator, point, name, motions, resolution, pixels),
         emulator.units[f"spectra/{name}"],
         f"{title}: {emulator.describe_point(point)}",
+        motions.stretch != 1.0,
     )
 
 

@@ -23,7 +23,7 @@ _FAINTEST = 1e-5
 
 
 def plot_model(model: ModelSpectrum) -> Figure:
-    """Plot a spectrum against observed wavelength.
+    """Plot a spectrum against observed wavelength, or that at rest.
 
     Axes are logarithmic if the wavelengths span more than a factor of three.
 
@@ -43,7 +43,8 @@ def plot_model(model: ModelSpectrum) -> Figure:
     else:
         axes.set_xlim(model.lam[0], model.lam[-1])
     plain = model.units in ("", "None", "dimensionless")
-    axes.set_xlabel("observed wavelength / Angstrom")
+    frame = "observed" if model.is_shifted else "rest-frame"
+    axes.set_xlabel(f"{frame} wavelength / Å")
     axes.set_ylabel(
         "flux" if plain else f"luminosity density / ({model.units})"
     )
@@ -95,6 +96,6 @@ def plot_comparison(
     else:
         below.axhline(0.0, color=MODEL, linewidth=0.8, zorder=0)
     below.set_ylabel(r"residual / $\sigma$" if has_errors else "residual / %")
-    below.set_xlabel("observed wavelength / Angstrom")
+    below.set_xlabel("observed wavelength / Å")
     below.set_xlim(lam[0], lam[-1])
     return figure
