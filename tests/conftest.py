@@ -47,13 +47,28 @@ install_import_hook(
 # The classic mistake of normalising (n, k) by (n,) must not pass.
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-# Many tests compile the same small functions, in either worker.
+# Compiling takes longer than what is compiled, which runs for milliseconds, so
+# LLVM optimises little; with JAX_DISABLE_MOST_OPTIMIZATIONS=0, as it does for
+# users.
+jax.config.update(
+    "jax_disable_most_optimizations",
+    os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") == "1",
+)
+
+# Many tests compile the same small functions, in either worker and in the
+# processes that they start.
 jax.config.update(
     "jax_compilation_cache_dir",
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", tempfile.mkdtemp()),
 )
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ.setdefault("MPLBACKEND", "Agg")
+
+# Workers share the cores, and threads of BLAS that wait for one another take
+# longer than their small matrices.
+for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(threads, "1")
 
 from synthesizer.emissions import Sed  # noqa: E402
 from synthesizer.grid import Grid  # noqa: E402

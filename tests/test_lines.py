@@ -357,7 +357,7 @@ def test_line_ratios_between_nodes_are_those_of_a_collapsed_grid(oxygen):
         varying=["tau_v", f"log10{axis}"],
     )
     nodes = np.log10(getattr(oxygen, axis))
-    for x in (nodes[0], *np.linspace(nodes[0], nodes[-1], 6), nodes[1]):
+    for x in (*np.linspace(nodes[0], nodes[-1], 5), -2.9):
         grid = oxygen.collapse(f"log10{axis}", "emulator", value=float(x))
         for age in (3, 300, 9000):
             galaxy = Stars(

@@ -38,7 +38,7 @@ def weights(request, tmp_path_factory):
     """Return weights of the analytic grid, and whether NumPy has them."""
     settings, by_numpy = request.param
     path = tmp_path_factory.mktemp("tabulation") / "g.hdf5"
-    header = analytic_header(n_ages=24, n_metals=4)
+    header = analytic_header()
     emissions = analytic_emissions(header)
     kept = ("incident", "nebular")
     units = {"luminosity": header.lines.units["luminosity"]}
@@ -94,9 +94,9 @@ def test_some_of_the_nodes_are_theirs(weights):
     every = identity(len(weights.header.lam))
     arrays, _ = at_nodes(weights)
     whole = arrays.spectrum("nebular", every)
-    some = PointArrays.at_nodes(weights, [ages[[2, 5, 23]], metals[1:]])
+    some = PointArrays.at_nodes(weights, [ages[[2, 5, 11]], metals[1:]])
     np.testing.assert_array_equal(
-        some.spectrum("nebular", every), whole[[2, 5, 23], 1:]
+        some.spectrum("nebular", every), whole[[2, 5, 11], 1:]
     )
     np.testing.assert_array_equal(
         arrays.take(3, 1).spectrum("nebular", every), whole[:, 3]

@@ -66,7 +66,7 @@ def weights_file(tmp_path):
 def small_weights(tmp_path_factory):
     """Return the path of small weights of every kind of content."""
     folder = tmp_path_factory.mktemp("small")
-    grid = write_analytic_grid(folder / "g.hdf5", n_ages=4, n_metals=3)
+    grid = write_analytic_grid(folder / "g.hdf5")
     return build(grid, spectra=["incident", "linecont"], **QUICK).path
 
 
@@ -347,7 +347,7 @@ def test_a_file_is_read_once(sealed, monkeypatch):
         np.testing.assert_array_equal(
             grid._axes_values[axis.name], axis.values
         )
-    assert grid.spectra["incident"].shape == (4, 3, 150)
+    assert grid.spectra["incident"].shape == (12, 6, 150)
     assert grid._model_metadata == expected.header.model
 
 
