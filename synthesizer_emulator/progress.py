@@ -10,11 +10,12 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from threading import Timer
-from typing import Any, TextIO, cast
-
-from tqdm.auto import tqdm
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from synthesizer_emulator.descriptions import describe_duration
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 # The interval between lines without a terminal, s.
 _INTERVAL = 60.0
@@ -73,7 +74,7 @@ class LineWriter:
 
 def progress_bar(
     iterable: Iterable[Any] | None = None, show: bool = True, **options: Any
-) -> tqdm:
+) -> "tqdm":
     """Return a progress bar that suits where it is shown.
 
     Args:
@@ -84,6 +85,9 @@ def progress_bar(
     Returns:
         tqdm: The bar.
     """
+    # It takes longer to import than small grids to load.
+    from tqdm.auto import tqdm
+
     if show and not _is_interactive():
         options["file"] = LineWriter(sys.stderr)
     return tqdm(iterable, disable=not show, **options)
@@ -92,6 +96,8 @@ def progress_bar(
 def say(text: str, show: bool = True) -> None:
     """Write a line to stderr, above the bars, if it is to be shown."""
     if show:
+        from tqdm import tqdm
+
         tqdm.write(text, file=sys.stderr)
 
 

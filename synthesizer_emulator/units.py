@@ -33,6 +33,7 @@ PURE = "dimensionless"
 
 # The units of the models' plain numbers, one for each dimension.
 MODEL_UNITS = ("yr", "Msun", "angstrom", "K", "cm**-3", "km/s", PURE)
+_UNITS_BY_DIMENSION = {Unit(name).dimensions: name for name in MODEL_UNITS}
 
 _QUANTITY = re.compile(
     r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(.*?)\s*", re.DOTALL
@@ -268,8 +269,7 @@ def in_stated_units(name: str, value: Any, units: str | None) -> Any:
 
 def model_unit(units: Unit) -> str:
     """Return the unit of `MODEL_UNITS` that units convert to, or ""."""
-    same = (u for u in MODEL_UNITS if Unit(u).dimensions == units.dimensions)
-    return next(same, "")
+    return _UNITS_BY_DIMENSION.get(units.dimensions, "")
 
 
 def units_of(value: Any) -> str:
