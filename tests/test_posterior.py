@@ -5,6 +5,7 @@ The samples are chosen, not drawn, and their galaxies are also Synthesizer's.
 
 import re
 from dataclasses import replace
+from itertools import pairwise
 from types import SimpleNamespace
 
 import jax
@@ -413,7 +414,11 @@ def test_plots(fit, data, posterior):
     assert kinds == ["photometry", "lines"]
     (history,) = plot_sfh(posterior, fit, n=3).axes
     assert "lookback" in history.get_xlabel()
-    assert len(plot_trace(known).axes) == 6
+    trace = plot_trace(known)
+    assert len(trace.axes) == 6
+    trace.canvas.draw()
+    labels = [axis.yaxis.label.get_window_extent() for axis in trace.axes]
+    assert not any(a.overlaps(b) for a, b in pairwise(labels))
     maximum = chosen(
         fit, data, POINTS[:1], is_posterior=False, weights=np.ones(1)
     )
@@ -514,6 +519,45 @@ def test_a_corner_plot_is_easy_to_read():
         plot_corner(posterior, truths={"sf_hist/logsfr_ratios": 0.0})
 
 
+def test_a_rare_history_beyond_the_big_bang_is_not_hatched():
+    """That of one of a hundred galaxies, above the 97.5th percentile."""
+    rates = np.ones((100, 2))
+    rates[1:, 1] = 0.0
+    histories = SFHs(
+        unyt_array([0.0, 1.0, 2.0], "Gyr"),
+        unyt_array(rates, "Msun/yr"),
+        unyt_array(np.ones(100), "Gyr"),
+    )
+    fit = SimpleNamespace(sfhs=lambda *_: histories)
+    figure = plot_sfh(synthetic(100, x=(np.arange(100.0), "yr")), fit)
+    (axis,), (key,) = figure.axes, figure.legends
+    assert not any(c.get_hatch() for c in axis.collections)
+    labels = [text.get_text() for text in key.get_texts()]
+    assert labels == ["median", "68%", "95%", "Big Bang"]
+
+
+def test_texts_have_the_units_of_plots_and_only_what_is_known(posterior):
+    ages = {"sf_hist/max_age": np.full(len(posterior.samples), 2.0e9)}
+    posterior = replace(
+        posterior,
+        parameters=ages,
+        derived={},
+        units={"sf_hist/max_age": "yr"},
+    )
+    assert re.search(r"max_age +2 +0 +0 Gyr\n", str(posterior))
+    assert re.search(r"max_age +2 -0 \+0 Gyr\n", repr(posterior))
+    assert "ln evidence" in str(posterior)
+    one = replace(
+        posterior.samples, is_posterior=False, log_evidence=float("nan")
+    )
+    maximum = replace(posterior, samples=one)
+    for text in (str(maximum), repr(maximum)):
+        assert re.search(r"max_age +2 Gyr\n", text)
+        assert "chi-squared" in text
+        for word in ("nan", " 0 ", "+0", "evidence", "effective", "median"):
+            assert word not in text
+
+
 @pytest.mark.parametrize("log", [True, False])
 def test_histories_beyond_the_big_bang_are_hatched(log):
     """Those of three of four galaxies, or none."""
@@ -529,8 +573,11 @@ def test_histories_beyond_the_big_bang_are_hatched(log):
             unyt_array(np.full(4, age), "Gyr"),
         )
         fit = SimpleNamespace(sfhs=lambda *_, found=histories: found)
-        (axis,) = plot_sfh(everything, fit, log=log).axes
-        labels = [text.get_text() for text in axis.get_legend().get_texts()]
+        figure = plot_sfh(everything, fit, log=log)
+        (axis,), (key,) = figure.axes, figure.legends
+        figure.canvas.draw()
+        assert not key.get_window_extent().overlaps(axis.bbox)
+        labels = [text.get_text() for text in key.get_texts()]
         older = [label for label in labels if "older than" in label]
         _, high = axis.get_xlim()
         bands = [

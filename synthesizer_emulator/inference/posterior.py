@@ -1,6 +1,7 @@
 """The posterior of the parameters of a galaxy."""
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,6 +49,9 @@ _UNLIKELY = 1e-3
 
 # The largest chi-squared for each pixel of a fit to be trusted.
 _LARGE = 2.0
+
+# Longer units of time than the year.
+_YEARS = {"Gyr": 1e9, "Myr": 1e6}
 
 # The number of samples with equal weights in a file.
 _DRAWS = 4000
@@ -394,51 +398,74 @@ class Posterior(Described):
 
     def _description(self) -> Description:
         """Return the parameters, and the state of the run."""
+        is_sampled = self.samples.is_posterior
+        known = not math.isnan(self.log_evidence)
         rows = {
-            label: f"{middle:.4g} -{middle - low:.2g} +{high - middle:.2g} "
-            + self.units[name].replace(PURE, "")
-            for name, quantiles in self.quantiles().items()
-            for label, (low, middle, high) in components(name, quantiles)
+            label: f"{middle}{f' -{down} +{up}' * is_sampled} {unit}".rstrip()
+            for label, middle, down, up, unit in self._readable()
         }
         return Description(
-            f"Posterior of {self.is_free.sum()} parameters",
+            f"{'Posterior' if is_sampled else 'Most probable values'} of "
+            f"{self.is_free.sum()} parameters",
             {
                 **rows,
-                "ln evidence": f"{self.log_evidence:.2f}",
-                "chi-squared": f"{self.chi_squared:.2f} of the best sample",
+                "ln evidence": f"{self.log_evidence:.2f}" * known,
+                "chi-squared": f"{self.chi_squared:.2f}"
+                + " of the best sample" * is_sampled,
                 "samples": f"{len(self.samples):,}, "
-                f"{self.samples.effective_size:.0f} effective",
+                f"{self.samples.effective_size:.0f} effective" * is_sampled,
                 "warnings": " ".join(self.warnings),
             },
         )
 
+    def _readable(self) -> Iterator[tuple[str, str, str, str, str]]:
+        """Yield a name, the median, its errors downwards and upwards, units.
+
+        As texts, in the units of plots: years in Myr or Gyr.
+        """
+        for name, quantiles in self.quantiles().items():
+            for label, numbers in components(name, quantiles):
+                scale, unit = in_longer_years(
+                    self.units[name], abs(float(numbers[1]))
+                )
+                low, middle, high = scale * numbers
+                yield (
+                    label,
+                    f"{middle:.4g}",
+                    f"{middle - low:.2g}",
+                    f"{high - middle:.2g}",
+                    "" if unit == PURE else unit,
+                )
+
     def __str__(self) -> str:
         """Return a table of the parameters, and the state of the run."""
-        rows = [("parameter", "median", "-", "+", "")]
-        for name, quantiles in self.quantiles().items():
-            units = self.units[name]
-            for label, (low, middle, high) in components(name, quantiles):
-                rows.append(
-                    (
-                        label,
-                        f"{middle:.4g}",
-                        f"{middle - low:.2g}",
-                        f"{high - middle:.2g}",
-                        "" if units == PURE else units,
-                    )
-                )
-        width = max(len(row[0]) for row in rows)
+        rows = [*self._readable()]
+        width = max(len("parameter"), *(len(row[0]) for row in rows))
+        if not self.samples.is_posterior:
+            # A single point has neither errors nor an evidence.
+            lines = [
+                f"{a:<{width}} {b:>13} {e}".rstrip()
+                for a, b, _, _, e in [
+                    ("parameter", "most probable", "", "", ""),
+                    *rows,
+                ]
+            ]
+            lines += [f"chi-squared {self.chi_squared:.2f}", *self.warnings]
+            return "\n".join(lines)
         lines = [
             f"{a:<{width}} {b:>10} {c:>9} {d:>9} {e}".rstrip()
-            for a, b, c, d, e in rows
+            for a, b, c, d, e in [
+                ("parameter", "median", "-", "+", ""),
+                *rows,
+            ]
         ]
-        lines += [
-            f"ln evidence {self.log_evidence:.2f}, chi-squared of the best "
-            f"sample {self.chi_squared:.2f}, {self.samples.effective_size:.0f}"
-            " effective samples",
-            *self.warnings,
+        state = [
+            f"chi-squared of the best sample {self.chi_squared:.2f}",
+            f"{self.samples.effective_size:.0f} effective samples",
         ]
-        return "\n".join(lines)
+        if not math.isnan(self.log_evidence):
+            state.insert(0, f"ln evidence {self.log_evidence:.2f}")
+        return "\n".join([*lines, ", ".join(state), *self.warnings])
 
 
 def _labelled(dataset: "Dataset", labels: dict[str, NDArray]) -> "Dataset":
@@ -467,6 +494,24 @@ def components(
     for i in np.ndindex(values.shape[1:]):
         label = f"{name}[{', '.join(map(str, i))}]" if i else name
         yield label, values[:, *i]
+
+
+def in_longer_years(unit: str, size: float) -> tuple[float, str]:
+    """Return a factor, and the units in which a time is easy to read.
+
+    Args:
+        unit (str): The units; all but `yr` are kept.
+        size (float): How large the time typically is.
+
+    Returns:
+        tuple: What multiplies numbers, and their units: Gyr or Myr for times
+            of a million years or more.
+    """
+    if unit == "yr":
+        for longer, years in _YEARS.items():
+            if size >= years:
+                return 1.0 / years, longer
+    return 1.0, unit
 
 
 def check_probabilities(given: Sequence[float]) -> None:

@@ -45,7 +45,8 @@ def plot_sfh(
             time of the Big Bang is dotted, its central 95% grey. Star
             formation before it, which a prior may allow, is not in the
             bands: hatching has its 97.5th percentile, and the legend the
-            part of the posterior with such galaxies.
+            part of the posterior with such galaxies. With fewer of them
+            nothing is hatched.
     """
     # All draws of a maximum are the same.
     n = n if posterior.samples.is_posterior else 1
@@ -62,8 +63,8 @@ def plot_sfh(
     edges = np.repeat(np.minimum(limits, last), 2)[1:-1]
     plot_bands(axis, edges, np.repeat(curves, 2, axis=1), posterior)
     highest, end = curves[-1].max(), last
-    if older > 0.0:
-        top = np.quantile(impossible, BANDS[-1], axis=0)
+    top = np.quantile(impossible, BANDS[-1], axis=0)
+    if top.any():
         _hatch(axis, limits, top, older)
         highest = max(highest, top.max())
         end = max(end, limits[1:][top > 0.0].max(initial=0.0))
@@ -84,7 +85,16 @@ def plot_sfh(
     else:
         axis.set_xlim(0.0, 1.05 * end)
         axis.set_ylim(bottom=0.0)
-    axis.legend(frameon=False, fontsize=8)
+    # Outside, as all of the panel may be filled.
+    handles, labels = axis.get_legend_handles_labels()
+    figure.legend(
+        handles,
+        labels,
+        loc="outside upper left",
+        ncols=4,
+        frameon=False,
+        fontsize=8,
+    )
     return figure
 
 

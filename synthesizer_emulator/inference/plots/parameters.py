@@ -20,6 +20,7 @@ from synthesizer_emulator.inference.posterior import (
     QUANTILES,
     Posterior,
     components,
+    in_longer_years,
     weighted_quantiles,
 )
 from synthesizer_emulator.library.parameters import LOG10
@@ -46,9 +47,7 @@ _MARGIN = 0.05
 # The weight, as a part of the largest, below which samples do not count.
 _NEGLIGIBLE = 1e-4
 
-# Longer units of time than the year, and the numbers that need no power of
-# ten.
-_YEARS = {"Gyr": 1e9, "Myr": 1e6}
+# The numbers that need no power of ten.
 _READABLE = (1e-3, 1e5)
 
 
@@ -213,7 +212,7 @@ def plot_trace(
         len(rows),
         1,
         sharex=True,
-        figsize=(6.5, 0.9 * len(rows) + 0.5),
+        figsize=(7.5, 0.9 * len(rows) + 0.5),
         layout="constrained",
     )
     # Samples with larger weights than the darkest hold half of all weight.
@@ -234,7 +233,9 @@ def plot_trace(
             vmax=darkest,
             rasterized=True,
         )
-        axis.set_ylabel(label, fontsize=8)
+        # Upright labels would be longer than a row.
+        axis.set_ylabel(label, fontsize=8, rotation=0, ha="right", va="center")
+    figure.align_ylabels(axes)
     # The likelihood of the first samples may be minus infinity.
     bulk = likelihood[weights > _NEGLIGIBLE * weights.max()]
     axes[-1].set_ylim(bulk.min() - 1.0, bulk.max() + 1.0)
@@ -355,13 +356,10 @@ def _quantity(
 
 def _scaled(unit: str, size: float) -> tuple[float, str]:
     """Return a factor, and the units in which numbers are easy to read."""
-    if unit == "yr":
-        for longer, years in _YEARS.items():
-            if size >= years:
-                return 1.0 / years, longer
+    scale, longer = in_longer_years(unit, size)
     low, high = _READABLE
-    if not size > 0.0 or low <= size < high:
-        return 1.0, unit
+    if not size > 0.0 or low <= scale * size < high:
+        return scale, longer
     power = int(np.floor(np.log10(size)))
     pure = "" if unit == PURE else f" {unit}"
     return 10.0**-power, f"$10^{{{power}}}${pure}"
