@@ -125,6 +125,8 @@ class Figure:
             panel.grid.grid_line_alpha = 0.35
             panel.yaxis.axis_label_standoff = 4
             panel.min_border_left = 85
+            # Half of the label of a tick at the end of the axis.
+            panel.min_border_right = 30
             panel.on_event(RangesUpdate, self._zoomed)
             panel.on_event(Reset, self._reset)
         self._add_curves()

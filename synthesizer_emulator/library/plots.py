@@ -20,8 +20,10 @@ _COLUMNS = 4
 
 _COLOUR = COLOURS[0]
 
-# Longer labels of bands and lines are written upright.
+# Longer labels of bands and lines are written upright; outputs of few need
+# only half of a row.
 _LONGEST = 40
+_FEW = 4
 
 
 class Panel(NamedTuple):
@@ -61,14 +63,15 @@ def plot_library(
     import matplotlib.pyplot as plt
 
     rows = -(-len(parameters) // _COLUMNS)
+    places, below = _places(outputs)
     figure = plt.figure(
-        figsize=(8.0, 1.8 * rows + 2.8 * len(outputs) + 0.3),
+        figsize=(8.0, 1.8 * rows + 2.8 * below + 0.3),
         layout="constrained",
     )
     parts = figure.add_gridspec(
-        rows + len(outputs),
+        rows + below,
         _COLUMNS,
-        height_ratios=[1.7] * rows + [2.8] * len(outputs),
+        height_ratios=[1.7] * rows + [2.8] * below,
     )
     panels = []
     for i, (name, (values, units)) in enumerate(parameters.items()):
@@ -87,12 +90,29 @@ def plot_library(
         axes.set_xlabel(f"{name}\n{label}", fontsize=8)
         axes.tick_params(labelsize=7)
         panels.append(axes)
-    for i, output in enumerate(outputs):
-        axes = figure.add_subplot(parts[rows + i, :])
+    for output, (row, columns) in zip(outputs, places, strict=True):
+        axes = figure.add_subplot(parts[rows + row, columns])
         _plot_output(axes, output)
         panels.append(axes)
     figure.suptitle(title, fontsize=9)
     return figure, panels
+
+
+def _places(outputs: Sequence[Panel]) -> tuple[list[tuple[int, slice]], int]:
+    """Return the row and the columns of each output, and the number of rows.
+
+    Outputs of few values share a row.
+    """
+    places = []
+    row, used = -1, _COLUMNS
+    for output in outputs:
+        few = len(output.at) <= _FEW
+        width = _COLUMNS // 2 if few else _COLUMNS
+        if used + width > _COLUMNS:
+            row, used = row + 1, 0
+        places.append((row, slice(used, used + width)))
+        used += width
+    return places, row + 1
 
 
 def _plot_output(axes: "Axes", output: Panel) -> None:
@@ -132,14 +152,21 @@ def _plot_output(axes: "Axes", output: Panel) -> None:
             markersize=5,
             label="median",
         )
-        names = [name.rpartition("/")[2] for name in output.at]
-        upright = sum(map(len, names)) > _LONGEST
-        axes.set_xticks(x, names, rotation=90 if upright else 0, fontsize=8)
+        upright = sum(map(len, output.at)) > _LONGEST
+        axes.set_xticks(
+            x, output.at, rotation=90 if upright else 0, fontsize=8
+        )
+        axes.set_xlim(-0.5, len(x) - 0.5)
     name = output.name
     if output.units != "dimensionless":
         name += f" / ({output.units})"
     axes.set_ylabel(name, fontsize=8)
-    # Outside, where no galaxy is.
+    # Above, where no galaxy is and all columns stay as wide.
     axes.legend(
-        frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0)
+        frameon=False,
+        fontsize=8,
+        ncols=3,
+        loc="lower right",
+        bbox_to_anchor=(1.0, 1.0),
+        borderaxespad=0.0,
     )
