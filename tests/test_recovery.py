@@ -13,11 +13,18 @@ from synthesizer_emulator.evaluation.measures import (
     derivatives,
     recovery,
 )
+from synthesizer_emulator.evaluation.measures.quantiles import Quantiles
+from synthesizer_emulator.evaluation.measures.quantities import quantity_errors
 from synthesizer_emulator.evaluation.measures.subset import most_sensitive
+from synthesizer_emulator.evaluation.report.figures.fits import (
+    recovered_labels,
+)
+from synthesizer_emulator.evaluation.report.figures.panels import tick_text
 from synthesizer_emulator.grid.emulated_grid import (
     EXAMPLE_NAME,
     example_folder,
 )
+from synthesizer_emulator.gridfile.header import Axis
 from synthesizer_emulator.gridfile.labels import Label
 from synthesizer_emulator.gridfile.native import NativeGrid
 
@@ -40,6 +47,29 @@ def test_the_spectrum_that_tells_most_is_fitted(tmp_path):
     assert most_sensitive(grid, spectra[::3]) == "incident"
     example = NativeGrid.open(EXAMPLE)
     assert most_sensitive(example, spectra[1::-1]) == "incident"
+
+
+def test_the_ages_of_large_errors_are_told():
+    """Those of the youngest tenth; errors of all ages have no place."""
+    true = np.geomspace(1e5, 1e10, 100)[:, None]
+    dex = np.where(true < 3e5, 0.3, 1e-4)
+    for error, said in (
+        (dex, " (from 0.1 to 0.28 Myr; within 0.0001 elsewhere)"),
+        (np.full_like(true, 1e-4), ""),
+    ):
+        found = recovery.Recovery(
+            spectrum="incident",
+            logged={"ages": True},
+            labels={"ages": Quantiles.from_errors(error)},
+            mass=Quantiles.from_errors(error),
+            true=true,
+            recovered=true * 10.0**error,
+            log10_mass=error[:, 0],
+            misfit=error[:, 0],
+        )
+        assert found.where("ages") == said
+    figure = recovered_labels(found, [Axis("ages", true[:, 0], "yr", True)])
+    assert "fits to 100 spectra" in figure.get_suptitle()
 
 
 @pytest.mark.slow
@@ -83,3 +113,20 @@ def test_slopes_between_nodes_are_those_of_a_power_law(header):
     expected = np.log(10) * np.array([-0.7, 0.2])
     expected = np.broadcast_to(expected, slopes.shape)
     np.testing.assert_allclose(slopes[bright], expected[bright], rtol=1e-6)
+
+
+def test_ticks_are_plain_or_powers_of_ten():
+    values = [1.0, 0.02, 1e-4, 5.2e7, 1e10]
+    assert [tick_text(value) for value in values] == [
+        "1",
+        "0.02",
+        "0.0001",
+        r"$5.2\times10^{7}$",
+        "$10^{10}$",
+    ]
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_quantity_that_no_spectrum_has_is_left_out():
+    nothing = np.full((2, 3), np.nan)
+    assert quantity_errors({"ionising_photon_rate": (nothing, nothing)}) == {}

@@ -35,7 +35,8 @@ class BuildReport(Printed):
                 "",
                 f"{self.path} ({self.size / 1e6:.1f} MB) in "
                 f"{self.provenance.seconds:.0f} s",
-                verdict(self.provenance.errors),
+                f"{verdict(self.provenance.errors)} Run "
+                "`synthesizer-emulator evaluate` for errors in magnitudes.",
             ]
         )
 

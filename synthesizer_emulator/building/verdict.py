@@ -48,7 +48,7 @@ def verdict(errors: Mapping[str, Mapping[str, float]]) -> str:
     return (
         f"Verdict: {word}. The worst emission, {worst}, is within "
         f"{_percent(p50)} at half of its pixels and {_percent(p95)} at 95%: "
-        f"{use}. Run `synthesizer-emulator evaluate` for errors in magnitudes."
+        f"{use}."
     )
 
 

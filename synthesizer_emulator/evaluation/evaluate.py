@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from synthesizer.instruments.filters import FilterCollection
 
+from synthesizer_emulator.building.verdict import verdict
 from synthesizer_emulator.descriptions import Printed
 from synthesizer_emulator.emulator.metrics import (
     SCORED_FLOOR,
@@ -123,8 +124,20 @@ class Evaluation(Printed):
         return "\n\n".join(str(table) for table in self.tables())
 
     def verdict(self) -> list[str]:
-        """Return the main errors in sentences, with the worst of each kind."""
+        """Return the verdict of builds, and the main errors in sentences.
+
+        With the worst of each kind, and where most of the large errors of
+        fitted axis values are.
+        """
         lines = [
+            verdict(
+                {
+                    name: {"p50": e.summary.p50, "p95": e.summary.p95}
+                    for name, e in self.emissions.items()
+                }
+            )
+        ]
+        lines += [
             f"99% of {what} are within {100 * worst.summary.p99:.2g}% (worst: "
             f"{name.split('/')[1]}), half within "
             f"{100 * worst.summary.p50:.2g}%."
@@ -143,6 +156,7 @@ class Evaluation(Printed):
                 + ", ".join(
                     f"{name} within {errors.p95:.2g}"
                     + " dex" * self.recovery.logged[name]
+                    + self.recovery.where(name)
                     for name, errors in self.recovery.labels.items()
                 )
                 + "."

@@ -159,6 +159,9 @@ def quantity_errors(
     """
     errors = {}
     for name, (native, emulated) in values.items():
+        if np.isnan(native).all():
+            # As of spectra without a continuum.
+            continue
         true = native.copy()
         if name == "ionising_photon_rate":
             true[~(native > _PHOTON_FLOOR * np.nanmax(native))] = np.nan

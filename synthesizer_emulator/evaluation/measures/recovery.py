@@ -42,6 +42,9 @@ _FIRST_DAMPING = 1e-2
 _DAMPING = (0.3, 5.0)
 _LEAST_CURVATURE = 1e-8
 
+# The part of the true values that large errors must spare to be localised.
+_MOST = 0.7
+
 # The smallest flux of which the logarithm is taken.
 _TINY = 1e-30
 
@@ -72,6 +75,35 @@ class Recovery:
     recovered: NDArray[np.float64]
     log10_mass: NDArray[np.float64]
     misfit: NDArray[np.float64]
+
+    def where(self, name: str) -> str:
+        """Return the true values at which an axis has large errors, as text.
+
+        Args:
+            name (str): The name of the axis.
+
+        Returns:
+            str: The range of all errors above a tenth of the 95th
+                percentile, and the 95th percentile of the others; empty
+                unless most true values are outside of it.
+        """
+        i = list(self.labels).index(name)
+        true, found = self.true[:, i], self.recovered[:, i]
+        error = np.abs(
+            np.log10(found / true) if self.logged[name] else found - true
+        )
+        is_large = ~(error <= 0.1 * self.labels[name].p95)
+        if not is_large.any():
+            return ""
+        low, high = true[is_large].min(), true[is_large].max()
+        outside = (true < low) | (true > high)
+        if np.mean(outside) < _MOST:
+            return ""
+        scale, unit = (1e6, " Myr") if name == "ages" else (1.0, "")
+        return (
+            f" (from {low / scale:.2g} to {high / scale:.2g}{unit}; within "
+            f"{np.quantile(error[outside], 0.95):.2g} elsewhere)"
+        )
 
 
 def recover(

@@ -73,20 +73,20 @@ def recovered_labels(recovery: Recovery, axes: Sequence[Axis]) -> Figure:
     lower.set(yscale="log", xlabel=Label(axes[0]).title)
     upper.set_title("mass and misfit")
     figure.suptitle(
-        f"{len(recovery.true)} {recovery.spectrum}",
+        f"fits to {len(recovery.true)} spectra, {recovery.spectrum}",
         fontsize=9,
         x=0.02,
         ha="left",
     )
-    for panel, ticks in (
-        *((panel, (-1e-2, 0.0, 1e-2)) for panel in panels[1, :-1]),
-        (upper, (-1e-2, -1e-4, 0.0, 1e-4, 1e-2)),
-    ):
+    for panel in (*panels[1, :-1], upper):
         panel.axhline(0, color="0.6", lw=0.5, zorder=0)
         largest = max(np.abs(line.get_ydata()).max() for line in panel.lines)
-        limit = 10 ** np.ceil(np.log10(max(largest, 1e-3)) + 0.2)
+        # All of the marks of the largest are within the panel.
+        power = 10 ** np.ceil(np.log10(max(largest, 1e-3)))
+        limit = 3.0 * power
         panel.set_yscale("symlog", linthresh=1e-4)
-        panel.set(ylim=(-limit, limit), yticks=ticks)
+        panel.set_ylim(-limit, limit)
+        panel.set_yticks([-power, 0.0, power])
         panel.tick_params(labelsize=7)
     return figure
 

@@ -198,7 +198,9 @@ def draw_map(
         ticks = spread_ticks(
             len(axis.values), 3 if which is panel.xaxis else 7
         )
-        which.set_ticks(ticks, labels=[f"{axis.values[i]:.1e}" for i in ticks])
+        which.set_ticks(
+            ticks, labels=[tick_text(axis.values[i]) for i in ticks]
+        )
     panel.tick_params(labelsize=6.5)
     return image
 
@@ -206,20 +208,35 @@ def draw_map(
 def shown_range(label: Label) -> tuple[float, float]:
     """Return the limits of a plot along an axis of the grid.
 
-    They exclude a first node far from all others, such as age zero.
+    All nodes are within them, and half of the marks of the outermost.
     """
-    nodes, values = label.nodes, label.axis.values
-    if len(nodes) == 1:
-        return float(nodes[0]) - 0.5, float(nodes[0]) + 0.5
-    distant = nodes[1] - nodes[0] > 0.25 * (nodes[-1] - nodes[0])
-    low = values[1] if distant and len(values) > 5 else values[0]
-    pad = (values[-1] / low) ** 0.02 if label.logged else 1.0
-    return float(low / pad), float(values[-1] * pad)
+    nodes = label.nodes
+    margin = 0.03 * (nodes[-1] - nodes[0]) or 0.5
+    low, high = label.to_values(
+        np.array([nodes[0] - margin, nodes[-1] + margin])
+    )
+    return float(low), float(high)
 
 
 def spread_ticks(n: int, most: int) -> list[int]:
     """Return at most `most` evenly spread indices of n ticks."""
     return np.unique(np.linspace(0, n - 1, min(n, most)).astype(int)).tolist()
+
+
+def tick_text(value: float) -> str:
+    """Return an axis value for a tick: plain, or with a power of ten."""
+    if value == 0.0 or 1e-4 <= abs(value) < 1e4:
+        return f"{float(f'{value:.2g}'):g}"
+    mantissa, power = f"{value:.1e}".replace(".0e", "e").split("e")
+    ten = f"10^{{{int(power)}}}"
+    if mantissa == "1":
+        return f"${ten}$"
+    return rf"${mantissa}\times{ten}$"
+
+
+def is_sparse(values: NDArray) -> bool:
+    """Return whether most values are zero or NaN, as of lines alone."""
+    return bool(np.mean(np.nan_to_num(values) != 0.0) < 0.5)
 
 
 def short_text(name: str, value: float) -> str:

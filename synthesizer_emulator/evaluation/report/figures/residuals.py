@@ -23,6 +23,7 @@ from synthesizer_emulator.evaluation.report.figures.panels import (
     WAVELENGTH,
     draw_map,
     draw_profile,
+    is_sparse,
     new_figure,
     short_text,
     shown_range,
@@ -34,6 +35,9 @@ from synthesizer_emulator.gridfile.labels import Label
 
 # The number of letters that fit into the title of one of three panels.
 _TITLE_WIDTH = 34
+
+# The faintest flux of example spectra, as a part of the peak.
+_FAINTEST = 1e-5
 
 
 @styled
@@ -54,21 +58,39 @@ def spectra(examples: Mapping[str, Example]) -> Figure:
     ):
         peak = example.true.max()
         residual = fractional_residuals(example.emulated, example.true)
-        upper.loglog(
+        # Lines alone are stems, which curves would join.
+        sparse = is_sparse(example.true)
+        upper.set(xscale="log", yscale="log")
+        for flux, colour, width, what in (
+            (example.true, SKY, 2.2, "grid"),
+            (example.emulated, BLACK, 0.6, "emulator"),
+        ):
+            if sparse:
+                lit = flux > _FAINTEST * peak
+                upper.vlines(
+                    example.lam[lit],
+                    _FAINTEST,
+                    flux[lit] / peak,
+                    color=colour,
+                    lw=width,
+                    label=what,
+                )
+            else:
+                upper.plot(
+                    example.lam,
+                    flux / peak,
+                    color=colour,
+                    lw=width,
+                    label=what,
+                )
+        lower.plot(
             example.lam,
-            example.true / peak,
-            color=SKY,
-            lw=2.2,
-            label="grid",
+            100 * residual,
+            "." if sparse else "-",
+            color=BLUE,
+            lw=0.5,
+            ms=2.5,
         )
-        upper.loglog(
-            example.lam,
-            example.emulated / peak,
-            color=BLACK,
-            lw=0.6,
-            label="emulator",
-        )
-        lower.plot(example.lam, 100 * residual, color=BLUE, lw=0.5)
         lower.axhline(0, color="0.6", lw=0.5, zorder=0)
         limit = max(
             limit, 100 * float(np.nanquantile(np.abs(residual), 0.998))
@@ -80,9 +102,9 @@ def spectra(examples: Mapping[str, Example]) -> Figure:
         lines = "\n".join([title, *wrap(node, _TITLE_WIDTH)])
         upper.set_title(lines, fontsize=8)
         lower.set_xlabel(WAVELENGTH)
-    axes[0, 0].set(ylabel="flux / peak", ylim=(1e-5, 3))
+    axes[0, 0].set(ylabel="flux / peak", ylim=(_FAINTEST, 3))
     handles, titles = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, titles, ncols=2, loc="outside lower right")
+    figure.legend(handles, titles, ncols=2, loc="outside upper right")
     axes[1, 0].set(ylabel="residual / %", ylim=(-1.1 * limit, 1.1 * limit))
     return figure
 
@@ -100,7 +122,7 @@ def profiles(errors: EmissionErrors, axes: Sequence[Axis]) -> Figure:
     )
     top = panels["wavelength"]
     draw_profile(top, errors.by_wavelength)
-    if errors.lines:
+    if errors.lines or is_sparse(errors.by_wavelength.p50):
         for curve in top.lines:
             curve.set(ls="", marker="o", markersize=2.5)
     top.set(xscale="log", xlabel=WAVELENGTH, ylabel=ERROR)
@@ -113,6 +135,8 @@ def profiles(errors: EmissionErrors, axes: Sequence[Axis]) -> Figure:
             panel.sharey(panels[axes[0].name])
             panel.tick_params(labelleft=False, which="both")
         draw_profile(panel, errors.by_axis[axis.name])
+        for curve in panel.lines:
+            curve.set(marker="o", markersize=1.8)
         panel.set(
             xscale="log" if label.logged else "linear", xlabel=label.title
         )
