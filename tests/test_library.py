@@ -396,7 +396,7 @@ def test_a_library_is_plotted(made):
     photometry = read(made)["photometry/emergent"]
     np.testing.assert_allclose(medians, np.median(photometry, axis=0))
     ticks = [t.get_text() for t in panels[-1].get_xticklabels()]
-    assert ticks == ["b.near", "b.far"]
+    assert ticks == ["A/b.near", "A/b.far"]
     plt.close(figure)
 
 
