@@ -229,7 +229,7 @@ class TrainedAutoencoder:
         return np.asarray(flux, np.float64)
 
     def errors(self, spectra: ArrayLike) -> NDArray[np.float64]:
-        """Return the mean |error| of encoded and decoded spectra, (m,).
+        """Return the mean absolute error of encoded and decoded spectra, (m,).
 
         Fractional errors, where brighter than 1e-5 of the peak.
         """

@@ -59,7 +59,7 @@ def rotation(
     $\beta = \epsilon / (1 - \epsilon)$ and $u = v / (v\sin i)$,
 
     $$K(u) = \frac{\frac{2}{\pi}\sqrt{1 - u^2} + \frac{\beta}{2}(1 - u^2)}
-        {1 + 2\beta/3}, \quad |u| < 1,$$
+        {1 + 2\beta/3}, \quad -1 < u < 1,$$
 
     whose transform is, with $q = \omega v\sin i$,
 
