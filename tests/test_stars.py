@@ -182,11 +182,13 @@ def wide_stars(n=60, seed=3):
 
 def test_transforms_invert_and_their_jacobians_are_exact():
     stars = wide_stars()
-    transform = StarTransform.from_galaxies(tuple(stars.columns), [stars])
-    values, log_determinant = transform.forward(stars)
+    transform = StarTransform.from_galaxies(
+        tuple(stars.columns), [stars], np.zeros((1, 1))
+    )
+    values, log_determinant = transform.forward(stars, np.zeros(1))
     assert np.allclose(values.mean(axis=0), 0, atol=1e-9)
     assert np.allclose(values.std(axis=0), 1)
-    columns = transform.inverse(values, 13.8)
+    columns = transform.inverse(values, np.zeros(1), 13.8)
     own = {**stars.columns, "initial_mass": stars.relative_masses}
     for name in own:
         assert np.allclose(columns[name], own[name], rtol=1e-9), name
@@ -197,18 +199,48 @@ def test_transforms_invert_and_their_jacobians_are_exact():
         up, down = values.copy(), values.copy()
         up[:, i] += step
         down[:, i] -= step
-        after, before = (transform.inverse(v, 13.8) for v in (up, down))
+        after, before = (
+            transform.inverse(v, np.zeros(1), 13.8) for v in (up, down)
+        )
         for j, name in enumerate(own):
             jacobian[:, j, i] = (after[name] - before[name]) / (2 * step)
     expected = -np.linalg.slogdet(jacobian)[1]
     assert np.allclose(log_determinant, expected, atol=1e-5)
 
 
+def test_scaling_relations_are_taken_out():
+    """Of galaxies that are alike but for their size and metallicity."""
+    stars = wide_stars(2000)
+    powers = {"x": 0.4, "y": 0.4, "metallicity": -0.7}
+    given = np.array([[-1.0], [0.0], [1.5]])
+    galaxies = [
+        stars.with_columns(
+            {k: stars.columns[k] * np.exp(p * g) for k, p in powers.items()}
+        )
+        for (g,) in given
+    ]
+    transform = StarTransform.from_galaxies(
+        tuple(stars.columns), galaxies, given
+    )
+    values = [
+        transform.forward(galaxy, row)[0]
+        for galaxy, row in zip(galaxies, given, strict=True)
+    ]
+    assert np.allclose(values[0], values[2], atol=1e-9)
+    assert np.allclose(np.std(values[1], axis=0), 1.0)
+    index = tuple(stars.columns).index("metallicity")
+    assert transform.relations[index] == pytest.approx([-0.7])
+    columns = transform.inverse(values[0], given[2], 13.8)
+    assert np.allclose(columns["x"], galaxies[2].columns["x"])
+
+
 def test_any_point_is_a_possible_star():
     stars = wide_stars()
-    transform = StarTransform.from_galaxies(tuple(stars.columns), [stars])
+    transform = StarTransform.from_galaxies(
+        tuple(stars.columns), [stars], np.zeros((1, 1))
+    )
     points = np.random.default_rng(4).normal(0, 8, (1000, len(stars.columns)))
-    columns = transform.inverse(points, 5.0)
+    columns = transform.inverse(points, np.zeros(1), 5.0)
     assert all(np.isfinite(c).all() for c in columns.values())
     assert columns["metallicity"].min() > 0
     assert columns["initial_mass"].min() > 0
@@ -221,7 +253,9 @@ def test_a_variable_of_one_value_is_refused():
         InconsistentArguments,
         match=r"'initial_mass' has the single value 1 .* equal masses",
     ):
-        StarTransform.from_galaxies(("age", "initial_mass"), [stars])
+        StarTransform.from_galaxies(
+            ("age", "initial_mass"), [stars], np.zeros((1, 1))
+        )
 
 
 def test_splines_invert_in_single_precision():
@@ -457,8 +491,9 @@ def test_simulated_galaxies_are_taken_and_cleaned():
         assert widths[2] < 1.1 * widths[0]
         assert galaxy.columns["age"].max() < galaxy.universe_age < 13
         assert galaxy.columns["metallicity"].min() > 1e-5
-    transform = StarTransform.from_galaxies(DEFAULT_VARIABLES, kept)
-    values, log_determinant = transform.forward(kept[0])
+    given = np.zeros((len(kept), 1))
+    transform = StarTransform.from_galaxies(DEFAULT_VARIABLES, kept, given)
+    values, log_determinant = transform.forward(kept[0], given[0])
     assert np.isfinite(values).all()
     assert np.isfinite(log_determinant).all()
 

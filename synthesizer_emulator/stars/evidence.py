@@ -202,8 +202,9 @@ def evaluate_stars(
                 )
             )
             samples = [galaxy, drawn[-1], *_resampled(galaxy, rng)]
-            values = [flow.about.transform.forward(s)[0] for s in samples]
             scaled = flow.about.conditions.scaled(np.array([*given.values()]))
+            transform = flow.about.transform
+            values = [transform.forward(s, scaled)[0] for s in samples]
             inputs.append(
                 [np.hstack([v, np.tile(scaled, (len(v), 1))]) for v in values]
             )

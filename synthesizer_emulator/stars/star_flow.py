@@ -169,8 +169,8 @@ class StarFlow:
             say(str(report), progress)
         given = np.array([[*measure(g, conditions).values()] for g in taken])
         scaling = Conditions.from_values(conditions, given)
-        transform = StarTransform.from_galaxies(variables, taken)
         scaled = scaling.scaled(given)
+        transform = StarTransform.from_galaxies(variables, taken, scaled)
         fitted, held_out = _samples(taken, transform, scaled, training)
         saved = None
         if checkpoint is not None:
@@ -308,7 +308,7 @@ class StarFlow:
         )
         given = np.broadcast_to(scaled, (n, len(scaled)))
         points = _in_chunks(_transport, self.flow, np.asarray(noise), given)
-        columns = self.about.transform.inverse(points, universe_age)
+        columns = self.about.transform.inverse(points, scaled, universe_age)
         relative = columns.get("initial_mass", np.ones(n))
         columns["initial_mass"] = relative * (mass / relative.sum())
         return GalaxyStars(
@@ -409,8 +409,8 @@ class StarFlow:
         extra = [name for name in self.variables if name not in VARIABLES]
         (taken,) = as_stars([stars], extra)
         values = self.about.conditions.require(conditions)
-        points, log_determinant = self.about.transform.forward(taken)
         scaled = self.about.conditions.scaled(values)
+        points, log_determinant = self.about.transform.forward(taken, scaled)
         given = np.broadcast_to(scaled, (len(points), len(scaled)))
         log_density = _in_chunks(_log_density, self.flow, points, given)
         return log_density.astype(np.float64) + log_determinant
@@ -481,7 +481,10 @@ def _samples(
     Galaxies that validate are not trained on; of a single galaxy, some of its
     stars are not.
     """
-    points = [transform.forward(g)[0].astype(np.float32) for g in galaxies]
+    points = [
+        transform.forward(g, row)[0].astype(np.float32)
+        for g, row in zip(galaxies, scaled, strict=True)
+    ]
     given = [
         np.tile(row.astype(np.float32), (len(p), 1))
         for row, p in zip(scaled, points, strict=True)

@@ -57,7 +57,7 @@ class StarTraining:
         seed (int): The seed of all random numbers.
     """
 
-    epochs: int = 60
+    epochs: int = 40
     batch_size: int = 1024
     learning_rate: float = 3e-3
     weight_decay: float = 0.1

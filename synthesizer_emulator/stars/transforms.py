@@ -52,25 +52,39 @@ class StarTransform:
     - $\mathrm{logit}(v/T)$ of ages,
     - $v$ of others.
 
-    Masses are first divided by the mean mass of a particle.
+    Masses are first divided by the mean mass of a particle. The mean of each,
+    which is subtracted, is linear in the scaled conditions of the galaxy:
+    scaling relations, such as that of size and mass, are power laws.
 
     Attributes:
         variables (tuple of str): The names of the variables.
         scales (tuple of float): The scale of each signed variable, else 1.
         shifts (tuple of float): The mean of each transformed variable.
-        spreads (tuple of float): The standard deviation of each.
+        relations (tuple): Its change with each scaled condition, a tuple of
+            float for each variable.
+        spreads (tuple of float): The standard deviation from this mean.
     """
 
     variables: tuple[str, ...]
     scales: tuple[float, ...]
     shifts: tuple[float, ...]
+    relations: tuple[tuple[float, ...], ...]
     spreads: tuple[float, ...]
 
     @classmethod
     def from_galaxies(
-        cls, variables: Sequence[str], galaxies: Sequence[GalaxyStars]
+        cls,
+        variables: Sequence[str],
+        galaxies: Sequence[GalaxyStars],
+        scaled: Array,
     ) -> "StarTransform":
         """Return the map for a training set.
+
+        Args:
+            variables (list of str): The names of the variables.
+            galaxies (list of GalaxyStars): The galaxies.
+            scaled (np.ndarray of float): Their scaled conditions,
+                (n_galaxies, n_conditions).
 
         Raises:
             InconsistentArguments: If a variable has a single value.
@@ -93,18 +107,27 @@ class StarTransform:
             mapped.append(
                 _MAPS[kind].forward(values, scales[-1], universe_age)[0]
             )
+        found = np.stack(mapped, axis=1)
+        given = np.repeat(scaled, [len(g) for g in galaxies], axis=0)
+        design = np.column_stack([np.ones(len(given)), given])
+        fitted = np.linalg.lstsq(design, found)[0]
         return cls(
             variables=tuple(variables),
             scales=tuple(scales),
-            shifts=tuple(float(m.mean()) for m in mapped),
-            spreads=tuple(float(m.std()) for m in mapped),
+            shifts=tuple(fitted[0].tolist()),
+            relations=tuple(map(tuple, fitted[1:].T.tolist())),
+            spreads=tuple((found - design @ fitted).std(axis=0).tolist()),
         )
 
-    def forward(self, galaxy: GalaxyStars) -> tuple[Array, Array]:
+    def forward(
+        self, galaxy: GalaxyStars, scaled: Array
+    ) -> tuple[Array, Array]:
         """Map the stars of a galaxy.
 
         Args:
             galaxy (GalaxyStars): The stars.
+            scaled (np.ndarray of float): Its scaled conditions,
+                (n_conditions,).
 
         Returns:
             tuple of np.ndarray of float: The standardised values, (n, d), and
@@ -118,18 +141,22 @@ class StarTransform:
         )
         age = np.array(galaxy.universe_age)
         values = []
-        for name, scale, shift, spread in self._settings():
+        for name, scale, shift, spread in self._settings(scaled):
             forward = _MAPS[_kind(name, columns)].forward
             mapped, log_slope = forward(columns[name], scale, age)
             values.append((mapped - shift) / spread)
             log_determinant = log_determinant + log_slope - np.log(spread)
         return np.stack(values, axis=1), log_determinant
 
-    def inverse(self, values: Array, universe_age: float) -> dict[str, Array]:
-        """Map standardised values to stars.
+    def inverse(
+        self, values: Array, scaled: Array, universe_age: float
+    ) -> dict[str, Array]:
+        """Map standardised values to stars of a galaxy.
 
         Args:
             values (np.ndarray of float): The values, (n, d).
+            scaled (np.ndarray of float): The scaled conditions of the galaxy,
+                (n_conditions,).
             universe_age (float): The age of the universe, Gyr.
 
         Returns:
@@ -138,21 +165,18 @@ class StarTransform:
         age = np.array(universe_age)
         columns = {}
         for (name, scale, shift, spread), column in zip(
-            self._settings(), values.T, strict=True
+            self._settings(scaled), values.T, strict=True
         ):
             mapped = column.astype(np.float64) * spread + shift
             inverse = _MAPS[_kind(name, self.variables)].inverse
             columns[name] = inverse(mapped, scale, age)
         return _to_cartesian(columns)
 
-    def _settings(self) -> zip:
-        """Return the name, scale, shift and spread of each variable."""
+    def _settings(self, scaled: Array) -> zip:
+        """Return the name, scale, mean and spread of each variable."""
+        means = np.array(self.shifts) + np.array(self.relations) @ scaled
         return zip(
-            self.variables,
-            self.scales,
-            self.shifts,
-            self.spreads,
-            strict=True,
+            self.variables, self.scales, means, self.spreads, strict=True
         )
 
 
