@@ -107,7 +107,7 @@ class Name:
             names = [name for form in forms for name in form]
             raise InconsistentArguments(
                 f"There is no derived quantity '{text}'; there are "
-                f"{', '.join(names)}." + nearest(measured, names)
+                f"{', '.join(names)}." + nearest(measured, [*names, *DERIVED])
             )
         derived = DERIVED[kind]
         if slash and (derived.emission is None or not label):
