@@ -375,7 +375,8 @@ def test_a_build_in_double_precision_gives_the_same_file(
     weights = read_weights(build(path, spectra=["incident"], **QUICK).path)
     for name, tensor in weights.tensors["spectra/incident"].items():
         assert tensor.dtype.name in ("float32", "int32", "bool"), name
-    evaluate = jax.jit(lambda p: weights.emulator.spectrum("incident", p))
+    emulator = weights.emulator
+    evaluate = jax.jit(lambda p: emulator.spectrum("incident", p))
     assert evaluate(np.array([1e7, 0.01])).dtype == np.float64
     assert EmulatedGrid("g", grid_dir=tmp_path).spectra["incident"].any()
 
