@@ -468,7 +468,7 @@ def test_a_page_says_what_is_wrong(page):
     assert "Observatory/Instrument.Band" in explorer._message.object
     assert explorer.state.filters == ()
     explorer._dropped(type("Event", (), {"new": {"a.txt": "x y"}}))
-    assert "&#x27;a.txt&#x27; must have 1 to" in explorer._message.object
+    assert "&#x27;a.txt&#x27; can&#x27;t be read" in explorer._message.object
 
 
 def test_the_server_refuses_wrong_input():

@@ -161,8 +161,13 @@ def test_a_thin_curved_posterior_keeps_its_tails():
 
 
 @pytest.mark.slow
-def test_separate_maxima_keep_their_shares():
-    """A third of the evidence is in the smaller of two maxima."""
+@pytest.mark.parametrize("seed", [3, 5])
+def test_separate_maxima_keep_their_shares(seed):
+    """Two thirds of the evidence are in the narrower of two maxima.
+
+    It has a seventeenth of the live points: too few for an ellipsoid by the
+    defaults of nautilus, which miss it with these seeds.
+    """
 
     def log_likelihood(arguments, point):
         return jnp.logaddexp(
@@ -170,7 +175,7 @@ def test_separate_maxima_keep_their_shares():
             jnp.log(1 / 3) + norm.logpdf(point, 0.8, 0.02).sum(),
         )
 
-    samples = nested(Target(log_likelihood, (), 4))
+    samples = nested(Target(log_likelihood, (), 4), seed=seed)
     assert abs(samples.log_evidence) < 0.05
     upper = samples.points[:, 0] > 0.5
     assert abs(samples.weights[upper].sum() - 1 / 3) < 0.03

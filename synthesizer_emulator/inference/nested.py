@@ -28,6 +28,11 @@ _NETWORK = {
 # the effective samples among the first promise enough.
 _FROM_PRIOR = (4096, 16_384)
 
+# The fewest live points of an ellipsoid, beyond one a dimension. With 50, as
+# nautilus has it, separate maxima of fewer points share an ellipsoid with
+# larger ones, and the network may leave them out.
+_OF_ELLIPSOID = 10
+
 # The fewest live points.
 _FEWEST = 10
 
@@ -104,6 +109,7 @@ def nested(
         # Half as many bounds, of which each costs a network.
         n_update=2 * n_live,
         n_batch=batch_size,
+        n_points_min=n + _OF_ELLIPSOID,
         n_networks=1,
         neural_network_kwargs=_NETWORK,
         vectorized=True,

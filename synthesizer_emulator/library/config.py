@@ -254,8 +254,13 @@ def _instruments(config: Any, folder: Path) -> Any:
 
 def _instrument(name: str, config: Any) -> Any:
     """Make an instrument of filters and depths, or a premade one."""
+    if "filters" not in config and name not in premade.__all__:
+        raise InconsistentArguments(
+            f"'{name}' needs filters, or must be one of the premade "
+            f"{', '.join(premade.__all__)}.{nearest(name, premade.__all__)}"
+        )
     _check_paired(name, config)
-    if name in premade.__all__ and "filters" not in config:
+    if "filters" not in config:
         try:
             return getattr(premade, name)(**_quantities(config))
         except Exception as error:
@@ -265,11 +270,6 @@ def _instrument(name: str, config: Any) -> Any:
                 "connection, use filters in the folder "
                 "SYNTHESIZER_SVO_FILTER_CACHE, or top hats."
             ) from error
-    if "filters" not in config:
-        raise InconsistentArguments(
-            f"'{name}' needs filters, or must be one of the premade "
-            f"{', '.join(premade.__all__)}.{nearest(name, premade.__all__)}"
-        )
     check_keys(f"'{name}'", config, ("filters",), ("depth", "snrs"))
     depths = {key: config.get(key) for key in ("depth", "snrs")}
     filters = as_filters(config["filters"])
