@@ -55,14 +55,14 @@ jax.config.update(
     os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") == "1",
 )
 
-# Many tests compile the same small functions, in either worker and in the
-# processes that they start.
+# Many tests compile the same functions, in either worker and in the processes
+# that they start; the smallest are compiled again sooner than they are kept.
 jax.config.update(
     "jax_compilation_cache_dir",
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", tempfile.mkdtemp()),
 )
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 # Workers share the cores, and threads of BLAS that wait for one another take
