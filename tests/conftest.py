@@ -120,6 +120,12 @@ QUICK = {
     "progress": False,
 }
 
+# What single precision allows two programs to differ by, relative to a flux:
+# networks and tables give ln flux, which is from 64 to 128 for 1e28 to 1e55
+# and has a spacing of 2^-17 there. Each of several sums is rounded by half of
+# it, in one order or another.
+SINGLE = 8 * 2.0**-17
+
 LAM = np.geomspace(200.0, 1e5, 150)
 LINE_LAMS = np.array([1215.67, 4861.32, 6562.80])
 LINE_IDS = ("H 1 1215.67A", "H 1 4861.32A", "H 1 6562.80A")

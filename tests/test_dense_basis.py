@@ -4,6 +4,8 @@ The package is large and needs versions of NumPy and setuptools that are older
 than ours, so its results are written down here.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -185,17 +187,20 @@ def test_many_galaxies_at_once():
 
 def test_histories_have_derivatives(double_precision):
     db_tuple, redshift, _ = TRUE["five times"]
-    point = jnp.array([*db_tuple, redshift])
+    point = np.array([*db_tuple, redshift])
 
     @jax.jit
-    def formed(point):
-        return fractions(point[:-1], point[-1])
+    @partial(jax.jacrev, has_aux=True)
+    def slopes_and_values(point):
+        formed = fractions(point[:-1], point[-1])
+        return formed, formed
 
-    slopes = jax.jit(jax.jacfwd(formed))(point)
-    backwards = jax.jit(jax.jacrev(formed))(point)
-    np.testing.assert_allclose(backwards, slopes, rtol=1e-6, atol=1e-9)
+    slopes, _ = slopes_and_values(point)
     for i in (0, 1, 3, 4, 5, 6, 7):
-        rise = formed(point.at[i].add(1e-5)) - formed(point.at[i].add(-1e-5))
+        step = 1e-5 * (np.arange(len(point)) == i)
+        _, above = slopes_and_values(point + step)
+        _, below = slopes_and_values(point - step)
+        rise = above - below
         np.testing.assert_allclose(
             slopes[:, i], rise / 2e-5, rtol=1e-4, atol=1e-6
         )
