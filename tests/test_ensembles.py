@@ -51,11 +51,16 @@ def test_the_prediction_is_the_mean_of_the_members(ensemble):
     emulator = ensemble.emulator
     emission = emulator.spectra["incident"]
     x = emulator.coordinates(jnp.asarray(POINT, jnp.float32))
-    each = [member(x) for member in emission.regressor.members]
+    each, mean = jax.jit(
+        lambda x: (
+            [member(x) for member in emission.regressor.members],
+            emission.regressor(x),
+        )
+    )(x)
     assert len(each) == MEMBERS
     assert np.std(each, axis=0).max() > 0
     np.testing.assert_allclose(
-        emission.regressor(x), np.mean(each, axis=0), rtol=1e-4, atol=1e-5
+        mean, np.mean(each, axis=0), rtol=1e-4, atol=1e-5
     )
 
 
@@ -71,14 +76,20 @@ def test_the_spread_is_the_calibrated_scatter_of_log_flux(ensemble):
     emulator = ensemble.emulator
     emission = emulator.spectra["incident"]
     x = emulator.coordinates(jnp.asarray(POINT, jnp.float32))
-    logs = [
-        z[0] + emission.decoder(z[1:])
-        for z in (member(x) for member in emission.regressor.members)
-    ]
-    flux = emulator.spectrum("incident", POINT)
+    logs = jax.jit(
+        lambda x: [
+            z[0] + emission.decoder(z[1:])
+            for z in (member(x) for member in emission.regressor.members)
+        ]
+    )(x)
+    flux, spread = jax.jit(
+        lambda p: (
+            emulator.spectrum("incident", p),
+            emulator.spread("incident", p),
+        )
+    )(POINT)
     bright = flux > 1e-5 * flux.max()
     expected = emission.regressor.factor[...] * np.std(logs, axis=0) * flux
-    spread = emulator.spread("incident", POINT)
     # The scatter of members that agree is a difference of rounded numbers.
     np.testing.assert_allclose(spread[bright], expected[bright], rtol=0.05)
     assert (spread >= 0).all()
@@ -129,7 +140,8 @@ def test_a_residual_table_ensemble_agrees_at_the_nodes(ensemble):
     emulator = ensemble.emulator
     node = np.array([ages[7], metals[2]])
     between = np.array([ages[7], np.sqrt(metals[2] * metals[3])])
-    at_node, beside = (emulator.spread("incident", p) for p in (node, between))
+    spread = jax.jit(lambda p: emulator.spread("incident", p))
+    at_node, beside = spread(node), spread(between)
     # What is left is rounding.
     assert np.median(at_node) < 0.3 * np.median(beside)
 
@@ -165,15 +177,19 @@ def test_spreads_of_lines_and_of_sums():
     shifted(emulator.spectra["nebular_continuum"], 0.03)
     shifted(emulator.spectra["linecont"], 0.04)
     shifted(emulator.line_values["luminosity"], 0.01)
-    point = np.array([1e7, 0.01])
-    lines = emulator.lines("luminosity", point)
+
+    @jax.jit
+    def at(point):
+        return (
+            emulator.lines("luminosity", point),
+            emulator.lines_spread("luminosity", point),
+            emulator.spectrum("nebular_continuum", point),
+            emulator.spectrum("linecont", point),
+            emulator.spread("nebular", point),
+        )
+
+    lines, of_lines, continuum, linecont, spread = at(np.array([1e7, 0.01]))
+    np.testing.assert_allclose(of_lines, 0.02 * lines, rtol=1e-3)
     np.testing.assert_allclose(
-        emulator.lines_spread("luminosity", point), 0.02 * lines, rtol=1e-3
-    )
-    continuum = emulator.spectrum("nebular_continuum", point)
-    linecont = emulator.spectrum("linecont", point)
-    np.testing.assert_allclose(
-        emulator.spread("nebular", point),
-        np.hypot(0.06 * continuum, 0.08 * linecont),
-        rtol=1e-3,
+        spread, np.hypot(0.06 * continuum, 0.08 * linecont), rtol=1e-3
     )

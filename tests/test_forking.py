@@ -49,7 +49,7 @@ CASES = {
     "before jax": """
 grid = EmulatedGrid.example(refine={"metallicities": 2}, lam_lims=LIMS)
 model = IncidentEmission(grid)
-early = forked(lnu, model, model)
+early = forked(lnu, model)
 assert not grid.spectra.evaluated
 """,
     "at the nodes": """

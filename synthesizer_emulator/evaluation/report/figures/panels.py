@@ -93,6 +93,8 @@ def save(
         images[name] = folder / f"{stem}.png"
         for path in (images[name], folder / f"{stem}.pdf"):
             write_whole(path, _contents(figure, path.suffix[1:]))
+            # Finding it takes as long as drawing.
+            figure.set_layout_engine("none")
     return images
 
 
