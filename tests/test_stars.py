@@ -72,8 +72,8 @@ EXACT = ("stellar_mass", "bulge_fraction", "disc_age")
 QUICK = {
     "conditions": EXACT,
     "cleaning": None,
-    "flow": FlowConfig(layers=3, width=24, depth=1),
-    "training": StarTraining(epochs=12, batch_size=256, learning_rate=1e-2),
+    "flow": FlowConfig(layers=2, width=16, depth=1, bins=5),
+    "training": StarTraining(epochs=6, batch_size=256, learning_rate=3e-2),
     "progress": False,
 }
 GALAXY = AnalyticGalaxy(2e10, 0.3, 0.45)
@@ -639,7 +639,7 @@ def test_an_interrupted_training_resumes(sample, flow, tmp_path, monkeypatch):
 
     def stop(self, history, state):
         report(self, history, state)
-        if len(history.epoch) == 5:
+        if len(history.epoch) == 3:
             raise Killed
 
     with monkeypatch.context() as patch:
@@ -654,7 +654,7 @@ def test_an_interrupted_training_resumes(sample, flow, tmp_path, monkeypatch):
 
     monkeypatch.setattr(BuildMonitor, "report", count)
     resumed = StarFlow.fit(sample[1], checkpoint=path, **QUICK)
-    assert epochs[0] == 6
+    assert epochs[0] == 4
     assert not path.exists()
     assert resumed.about.history == flow.about.history
 
@@ -841,14 +841,14 @@ def test_images_have_the_light_of_the_stars(sample, native):
 def test_latents_of_images_tell_galaxies_apart(sample, tmp_path):
     """Exponential discs of two sizes, one for each band."""
     rng = np.random.default_rng(15)
-    x, y = np.meshgrid(*2 * [np.linspace(-4.0, 4.0, 9)])
+    x, y = np.meshgrid(*2 * [np.linspace(-4.0, 4.0, 5)])
     sizes = rng.uniform(0.6, 2.5, (130, 1, 1, 2))
     pictures = np.exp(-np.hypot(x, y)[None, :, :, None] / sizes)
     autoencoder = ImageAutoencoder.fit(
         pictures[:100],
-        ImageConfig(latents=2, channels=(8, 16)),
+        ImageConfig(latents=2, channels=(4, 8)),
         TrainingConfig(
-            epochs=150, check_every=50, batch_size=15, learning_rate=5e-3
+            epochs=40, check_every=20, batch_size=10, learning_rate=2e-2
         ),
     )
     losses = autoencoder.about.history.validation
@@ -870,7 +870,7 @@ def test_latents_of_images_tell_galaxies_apart(sample, tmp_path):
     with pytest.raises(GridError, match="not the file of a flow"):
         StarFlow.read(path)
     with pytest.raises(InconsistentArguments, match="must have the shape"):
-        autoencoder.encode(pictures[:, :5])
+        autoencoder.encode(pictures[:, :4])
     with pytest.raises(InconsistentArguments, match="some light in each"):
         ImageAutoencoder.fit(np.zeros((3, 4, 4, 1)))
     figure = plot_traversals(autoencoder, pictures)
