@@ -25,7 +25,7 @@ QUICK = {
         "normalisation": "global",
         "whiten": False,
     },
-    "training": {"epochs": 500, "batch_size": 64, "learning_rate": 1e-2},
+    "training": {"epochs": 300, "batch_size": 64, "learning_rate": 1e-2},
     "progress": False,
 }
 AXES = {"ages": 30, "metallicities": [1e-4, 1e-3, 1e-2, 4e-2]}
