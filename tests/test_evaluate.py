@@ -262,7 +262,7 @@ def test_numbers_that_are_none_are_null_in_json(tmp_path):
 def test_the_command(dimmer, tmp_path, monkeypatch, without_derivatives):
     """Without drawing again."""
     monkeypatch.setattr(
-        report, "write_report", lambda _, folder: folder / "report.html"
+        report, "write_report", lambda _, folder, __: folder / "report.html"
     )
     result = CliRunner().invoke(
         main,

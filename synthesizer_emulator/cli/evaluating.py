@@ -12,15 +12,18 @@ from synthesizer_emulator.cli.completing import complete_grids
 from synthesizer_emulator.cli.options import (
     FOLDER,
     PATH,
+    as_number,
     fit_arguments,
     fit_options,
     grid_dir_option,
     json_option,
+    name_and_value,
     plots_option,
     quiet_option,
     recoveries_option,
     report_option,
     spectra_option,
+    two_numbers,
 )
 
 
@@ -50,6 +53,26 @@ from synthesizer_emulator.cli.options import (
 )
 @recoveries_option
 @click.option(
+    "--stages",
+    default=200,
+    show_default=True,
+    help="Number of spectra at which stages are judged each by itself.",
+)
+@click.option(
+    "--show",
+    multiple=True,
+    metavar="AXIS=VALUE,...",
+    help="An example to draw: the node nearest to these axis values. Random "
+    "ones are drawn too.",
+)
+@click.option(
+    "--zoom",
+    default="3600:4400",
+    show_default=True,
+    metavar="LOW:HIGH",
+    help="A narrow range of wavelengths in Angstrom to draw too.",
+)
+@click.option(
     "--seed", default=0, show_default=True, help="Seed of all random numbers."
 )
 @quiet_option
@@ -63,6 +86,9 @@ def evaluate(
     filters: str,
     galaxies: int,
     recoveries: int,
+    stages: int,
+    show: tuple[str, ...],
+    zoom: str,
     seed: int,
     quiet: bool,
 ) -> None:
@@ -70,12 +96,13 @@ def evaluate(
 
     Prints the errors of spectra and lines, of quantities derived from them,
     of magnitudes and colours of random galaxies, of parameters fitted to
-    spectra, and of derivatives. --json writes all numbers to a file, and
-    --plots writes figures and a report.
+    spectra, of derivatives, and of each stage of the emulator. --json writes
+    all numbers to a file, and --plots writes figures and a report.
     """
     from synthesizer_emulator.evaluation.evaluate import evaluate as run
     from synthesizer_emulator.evaluation.measures.filters import named_filters
 
+    window = two_numbers("--zoom", zoom)
     evaluation = run(
         grid,
         weights,
@@ -84,6 +111,8 @@ def evaluate(
         filters=named_filters(filters),
         galaxies=galaxies,
         recoveries=recoveries,
+        stages=stages,
+        show=[_axis_values(example) for example in show],
         seed=seed,
         progress=not quiet,
     )
@@ -94,7 +123,13 @@ def evaluate(
         # Imported here, because it loads matplotlib.
         from synthesizer_emulator.evaluation.report import write_report
 
-        click.echo(f"\n{write_report(evaluation, plots)}")
+        click.echo(f"\n{write_report(evaluation, plots, window)}")
+
+
+def _axis_values(text: str) -> dict[str, float]:
+    """Read `AXIS=VALUE,AXIS=VALUE`."""
+    pairs = (name_and_value("--show", part) for part in text.split(","))
+    return {name.strip(): as_number(float, value) for name, value in pairs}
 
 
 @click.command()

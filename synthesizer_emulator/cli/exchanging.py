@@ -1,8 +1,6 @@
 """Commands that exchange grids with other packages: `dsps` and `export`."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 import click
 
@@ -10,11 +8,10 @@ from synthesizer_emulator.cli.completing import complete_grids
 from synthesizer_emulator.cli.options import (
     FILE,
     FOLDER,
+    as_number,
     grid_dir_option,
     name_and_value,
 )
-
-_Number = TypeVar("_Number", int, float)
 
 
 @click.command()
@@ -100,18 +97,8 @@ def export(
         opened = EmulatedGrid(
             grid,
             grid_dir=grid_dir,
-            refine={axis: _number(int, n) for axis, n in parts.items()},
+            refine={axis: as_number(int, n) for axis, n in parts.items()},
         )
     fixed = dict(name_and_value("--fix", entry) for entry in fix)
-    values = {axis: _number(float, value) for axis, value in fixed.items()}
+    values = {axis: as_number(float, value) for axis, value in fixed.items()}
     click.echo(export_to_dsps(opened, out, spectra, values))
-
-
-def _number(kind: Callable[[str], _Number], value: str) -> _Number:
-    """Return the number of an option."""
-    try:
-        return kind(value)
-    except ValueError:
-        raise click.UsageError(
-            f"'{value}' must be {'a whole ' if kind is int else 'a '}number."
-        ) from None

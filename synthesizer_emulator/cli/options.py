@@ -3,9 +3,11 @@
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
+
+Number = TypeVar("Number", int, float)
 
 # The default is first. They are written here too, because importing them
 # loads JAX.
@@ -247,3 +249,13 @@ def parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
         except json.JSONDecodeError:
             parsed[name] = value
     return parsed
+
+
+def as_number(kind: Callable[[str], Number], value: str) -> Number:
+    """Return the number of an option."""
+    try:
+        return kind(value)
+    except ValueError:
+        raise click.UsageError(
+            f"'{value}' must be {'a whole ' if kind is int else 'a '}number."
+        ) from None

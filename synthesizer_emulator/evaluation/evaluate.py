@@ -6,7 +6,7 @@ returns an `Evaluation`, which can be printed, written as JSON, and drawn with
 """
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,12 @@ from synthesizer_emulator.evaluation.measures.residuals import (
     line_errors,
     spectrum_errors,
 )
+from synthesizer_emulator.evaluation.measures.stages import (
+    Stages,
+    draw_with,
+    nearest_point,
+    open_stages,
+)
 from synthesizer_emulator.evaluation.measures.subset import (
     most_sensitive,
     some_wavelengths,
@@ -48,6 +54,7 @@ from synthesizer_emulator.evaluation.sampled import (
     sample_line_errors,
     sample_recovery,
     sample_spectrum_errors,
+    sample_stages,
 )
 from synthesizer_emulator.gridfile.header import Axis
 from synthesizer_emulator.gridfile.nodes import inner_mask
@@ -91,6 +98,8 @@ class Evaluation(Printed):
             to the labels; None if an axis has fewer than three nodes.
         axes (tuple of Axis): The axes of the grid.
         histories (Mapping): The losses of the training, by emission.
+        stages (dict): The Stages of each spectrum that is not a sum of
+            others, by name; empty if none were asked for.
         compared_at (str): Which scattered samples were compared; empty for
             the nodes of a grid. For samples, the axes are bins of the
             labels.
@@ -112,6 +121,7 @@ class Evaluation(Printed):
     derivatives: Derivatives | None
     axes: tuple[Axis, ...] = field(repr=False)
     histories: Mapping[str, Mapping[str, list]] = field(repr=False)
+    stages: dict[str, Stages] = field(default_factory=dict)
     compared_at: str = ""
 
     @property
@@ -176,6 +186,8 @@ class Evaluation(Printed):
             result.append(tables.recovery_table(self.recovery))
         if self.derivatives is not None:
             result.append(tables.derivative_table(self.derivatives))
+        if self.stages:
+            result.append(tables.stage_table(self.stages))
         return result
 
     def write_json(self, path: str | Path) -> None:
@@ -199,6 +211,8 @@ def evaluate(
     filters: FilterCollection | None = None,
     galaxies: int = 1000,
     recoveries: int = 100,
+    stages: int = 200,
+    show: Sequence[Mapping[str, float]] = (),
     seed: int = 0,
     progress: bool = True,
 ) -> Evaluation:
@@ -224,6 +238,10 @@ def evaluate(
             wavelength; by default NIRCam's wide bands as top hats.
         galaxies (int): The number of random galaxies; 0 for none.
         recoveries (int): The number of spectra to fit; 0 for none.
+        stages (int): The number of spectra at which the stages of the
+            emulator are judged each by itself; 0 for none.
+        show (sequence of Mapping): Axis values of examples, of each the
+            nearest node; on axes that are not named, any.
         seed (int): The seed of all random draws.
         progress (bool): Whether to show a progress bar.
 
@@ -240,12 +258,19 @@ def evaluate(
     start = time.monotonic()
     check_whole("galaxies", galaxies, 0)
     check_whole("recoveries", recoveries, 0)
+    check_whole("stages", stages, 0)
     check_whole("seed", seed, 0)
     path = find_grid(grid, grid_dir)
     wanted = None if spectra is None else tuple(spectra)
     if is_sample_file(path):
         return _evaluate_samples(
-            SamplePair.open(path, weights), wanted, recoveries, seed, progress
+            SamplePair.open(path, weights),
+            wanted,
+            recoveries,
+            stages,
+            show,
+            seed,
+            progress,
         )
     pair = GridPair.open(path, weights)
     names = pair.spectra(wanted)
@@ -258,7 +283,7 @@ def evaluate(
     galaxy_spectra: dict[str, tuple[NDArray, NDArray]] = {}
     measured = [*names, *pair.line_quantities]
     with progress_bar(
-        show=progress, total=len(measured) + 3, unit="stage"
+        show=progress, total=len(measured) + 4, unit="stage"
     ) as bar:
         for name in measured:
             bar.set_description(name)
@@ -297,6 +322,15 @@ def evaluate(
             means = scored[f"spectra/{name}"].means
             fitted = _recover(pair, name, means, recoveries, seed)
         bar.update()
+        bar.set_description("stages")
+        opened = {
+            name: found
+            for name in names
+            if stages
+            and name in pair.weights.emulator.spectra
+            and (found := _stages(pair, name, stages, show, seed))
+        }
+        bar.update()
     provenance = pair.weights.provenance
     return Evaluation(
         grid_name=pair.native.name,
@@ -317,6 +351,7 @@ def evaluate(
         derivatives=slopes,
         axes=pair.axes,
         histories=provenance.histories,
+        stages=opened,
     )
 
 
@@ -324,6 +359,8 @@ def _evaluate_samples(
     pair: SamplePair,
     wanted: tuple[str, ...] | None,
     recoveries: int,
+    stages: int,
+    show: Sequence[Mapping[str, float]],
     seed: int,
     progress: bool,
 ) -> Evaluation:
@@ -334,7 +371,7 @@ def _evaluate_samples(
     derived: dict[str, dict[str, quantities.QuantityErrors]] = {}
     measured = [*names, *pair.line_quantities]
     with progress_bar(
-        show=progress, total=len(measured) + 1, unit="stage"
+        show=progress, total=len(measured) + 2, unit="stage"
     ) as bar:
         for name in measured:
             bar.set_description(name)
@@ -350,6 +387,15 @@ def _evaluate_samples(
         fitted = None
         if bright and recoveries:
             fitted = sample_recovery(pair, bright[0], recoveries, seed)
+        bar.update()
+        bar.set_description("stages")
+        opened = {
+            name: found
+            for name in bright
+            if stages
+            and name in pair.weights.emulator.spectra
+            and (found := sample_stages(pair, name, stages, show, seed))
+        }
         bar.update()
     provenance = pair.weights.provenance
     return Evaluation(
@@ -369,6 +415,7 @@ def _evaluate_samples(
         derivatives=None,
         axes=pair.axes,
         histories=provenance.histories,
+        stages=opened,
         compared_at=pair.description,
     )
 
@@ -514,6 +561,38 @@ def _recover(
         pair.axis_values(drawn),
         spectra,
         pair.scored,
+    )
+
+
+def _stages(
+    pair: GridPair,
+    name: str,
+    n: int,
+    show: Sequence[Mapping[str, float]],
+    seed: int,
+) -> Stages | None:
+    """Judge the stages of the emulator of a spectrum at n random nodes."""
+    emission = f"spectra/{name}"
+    nodes = np.argwhere(np.ones(pair.native.header.shape_of(emission)[:-1]))
+    labels = pair.labels
+    chosen = [
+        nearest_point(labels, pair.axis_values(nodes), wanted)
+        for wanted in show
+    ]
+    # Nodes without emission are found among some more than needed.
+    drawn = draw_with(chosen, np.ones(len(nodes), bool), 2 * n, seed)
+    flux = pair.native.read_nodes(emission, map(tuple, nodes[drawn]))
+    kept = draw_with(range(len(chosen)), flux.max(axis=1) > 0, n, seed)
+    if not len(kept):
+        return None
+    return open_stages(
+        pair.weights.emulator,
+        name,
+        pair.axis_values(nodes[drawn[kept]]),
+        flux[kept],
+        pair.native.header.lam_angstrom,
+        pair.scored,
+        int(np.sum(kept < len(chosen))),
     )
 
 

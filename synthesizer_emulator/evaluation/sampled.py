@@ -5,7 +5,7 @@ of another file. Errors are binned in the labels, so that they can be shown
 along each label and for each pair of labels, as those at the nodes of a grid.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -37,7 +37,14 @@ from synthesizer_emulator.evaluation.measures.residuals import (
     Profile,
     correlation,
     histogram,
+    signed_bands,
     wavelength_profile,
+)
+from synthesizer_emulator.evaluation.measures.stages import (
+    Stages,
+    draw_with,
+    nearest_point,
+    open_stages,
 )
 from synthesizer_emulator.gridfile.emissions import LINES
 from synthesizer_emulator.gridfile.header import Axis
@@ -256,6 +263,7 @@ def sample_spectrum_errors(
             by_wavelength=wavelength_profile(residuals, lam[scored]),
             correlation=correlation(residuals, lam[scored]),
             examples=examples,
+            bands=signed_bands(residuals, lam[scored]),
         ),
         derived,
     )
@@ -295,6 +303,30 @@ def sample_recovery(
         points[drawn],
         true[drawn],
         pair.scored,
+    )
+
+
+def sample_stages(
+    pair: SamplePair,
+    name: str,
+    n: int,
+    show: Sequence[Mapping[str, float]],
+    seed: int,
+) -> Stages | None:
+    """Judge the stages of the emulator of a spectrum at n of the samples."""
+    points, true = pair.truth(f"spectra/{name}")
+    chosen = [nearest_point(pair.labels, points, wanted) for wanted in show]
+    drawn = draw_with(chosen, true.max(axis=-1) > 0, n, seed)
+    if not len(drawn):
+        return None
+    return open_stages(
+        pair.weights.emulator,
+        name,
+        points[drawn],
+        true[drawn],
+        pair.source.header.lam_angstrom,
+        pair.scored,
+        int(np.sum(np.isin(drawn, chosen))),
     )
 
 

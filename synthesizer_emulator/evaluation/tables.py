@@ -16,6 +16,7 @@ from synthesizer_emulator.evaluation.measures.quantities import (
 )
 from synthesizer_emulator.evaluation.measures.recovery import Recovery
 from synthesizer_emulator.evaluation.measures.residuals import EmissionErrors
+from synthesizer_emulator.evaluation.measures.stages import Stages
 
 # The fields of an ErrorSummary in tables, and their headings.
 SUMMARY_COLUMNS = {
@@ -152,6 +153,26 @@ def recovery_table(recovered: Recovery) -> Table:
         rows.append((name, (unit, *cells)))
     title = f"recovered from {len(recovered.true)} {recovered.spectrum}"
     return Table(title, ("unit", "p50", "p95", "bias"), tuple(rows))
+
+
+def stage_table(stages: Mapping[str, Stages]) -> Table:
+    """Return a table of the errors of each stage of emulators."""
+    rows = []
+    for name, found in stages.items():
+        errors = (found.decoder, found.whole)
+        cells = [number(100 * v) for q in errors for v in (q.p50, q.p95)]
+        norms = [number(v) for v in (found.norm.p50, found.norm.p95)]
+        rows.append((name, (str(found.size), *cells, *norms)))
+    columns = (
+        "latents",
+        "decoder alone / %: p50",
+        "p95",
+        "emulator / %: p50",
+        "p95",
+        "norm / dex: p50",
+        "p95",
+    )
+    return Table("stages", columns, tuple(rows))
 
 
 def derivative_table(derivatives: Derivatives) -> Table:

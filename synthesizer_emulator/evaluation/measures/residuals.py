@@ -11,6 +11,7 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr
 
 from synthesizer_emulator.emulator.metrics import (
     ErrorSummary,
@@ -30,6 +31,9 @@ _CORRELATION_BINS = 80
 _LAGS = (1, 2, 3, 5, 8, 12, 20, 30, 50, 80, 120, 200, 300, 500, 800)
 
 _HISTOGRAM_BINS = 120
+
+# The bands of signed residuals.
+_SIGMAS = (-3, -2, -1, 0, 1, 2, 3)
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,23 @@ class Profile:
             for name in ("p50", "p95", "p99", "bias")
         )
         return cls(np.asarray(at, np.float64), *columns)
+
+
+@dataclass(frozen=True)
+class Bands:
+    """Quantiles of signed residuals by wavelength.
+
+    Attributes:
+        at (np.ndarray of float): The centres of bins in Angstrom, (b,).
+        sigmas (tuple of int): The deviations of a normal distribution that
+            have the same quantiles.
+        values (np.ndarray of float): The quantiles, (len(sigmas), b); NaN
+            where no pixel is scored.
+    """
+
+    at: NDArray[np.float64]
+    sigmas: tuple[int, ...]
+    values: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -140,6 +161,7 @@ class EmissionErrors:
         lines (tuple of str): The line ids; empty for spectra.
         examples (dict): The `worst`, `median` and `best` spectrum as
             Example; empty for lines.
+        bands (Bands): The signed residuals by wavelength; None for lines.
     """
 
     summary: ErrorSummary
@@ -150,6 +172,7 @@ class EmissionErrors:
     correlation: Correlation | None = None
     lines: tuple[str, ...] = ()
     examples: dict[str, Example] = field(default_factory=dict)
+    bands: Bands | None = None
 
 
 def spectrum_errors(
@@ -170,6 +193,7 @@ def spectrum_errors(
         means=mean_errors(residuals),
         histogram=histogram(residuals),
         correlation=correlation(residuals, lam),
+        bands=signed_bands(residuals, lam),
     )
 
 
@@ -204,6 +228,19 @@ def wavelength_profile(
     """Return the profile of residuals (..., n) in bins of log wavelength."""
     centres, bins = _log_bins(lam, _PROFILE_BINS)
     return Profile.from_groups(centres, (residuals[..., b] for b in bins))
+
+
+def signed_bands(residuals: NDArray, lam: NDArray[np.float64]) -> Bands:
+    """Return the quantiles of residuals (..., n) by wavelength."""
+    centres, bins = _log_bins(lam, _PROFILE_BINS)
+    levels = ndtr(_SIGMAS)
+    values = np.full((len(_SIGMAS), len(bins)), np.nan)
+    for i, b in enumerate(bins):
+        pixels = residuals[..., b]
+        pixels = pixels[np.isfinite(pixels)]
+        if len(pixels):
+            values[:, i] = np.quantile(pixels, levels)
+    return Bands(centres, _SIGMAS, values)
 
 
 def axis_profiles(

@@ -27,6 +27,7 @@ from synthesizer_emulator.evaluation.report.figures import (
     magnitudes,
     predictions,
     residuals,
+    stages,
     studies,
 )
 from synthesizer_emulator.evaluation.report.figures.panels import save
@@ -45,12 +46,18 @@ _ERRORS = (
 )
 
 
-def write_report(evaluation: Evaluation, folder: str | Path) -> Path:
+def write_report(
+    evaluation: Evaluation,
+    folder: str | Path,
+    zoom: tuple[float, float] = (3600.0, 4400.0),
+) -> Path:
     """Write the report of an evaluation and its figures.
 
     Args:
         evaluation (Evaluation): The errors of an emulator.
         folder (str/Path): The output folder; created if missing.
+        zoom (tuple of float): A narrow range of wavelengths in Angstrom, of
+            which signed residuals and examples are drawn too.
 
     Returns:
         Path: The path of `report.html`, which contains all figures.
@@ -75,7 +82,7 @@ def write_report(evaluation: Evaluation, folder: str | Path) -> Path:
     title = f"The emulator of {evaluation.grid_name}"
     note = _note(evaluation.grid_name, evaluation.architecture)
     verdict = evaluation.verdict()
-    sections = _sections(evaluation)
+    sections = _sections(evaluation, zoom)
     return _write(title, verdict, summary, sections, folder, note)
 
 
@@ -197,9 +204,13 @@ def _note(*what: str) -> str:
     return ", ".join([*what, date.today().isoformat()])
 
 
-def _sections(evaluation: Evaluation) -> list[Section]:
+def _sections(
+    evaluation: Evaluation, zoom: tuple[float, float]
+) -> list[Section]:
     """Return the sections of the report of an evaluation."""
-    sections = [_emissions(evaluation)]
+    sections = [_emissions(evaluation, zoom)]
+    if evaluation.stages:
+        sections.append(_stages(evaluation, zoom))
     if evaluation.quantities:
         sections.append(_quantities(evaluation))
     if evaluation.photometry:
@@ -246,7 +257,7 @@ def _sections(evaluation: Evaluation) -> list[Section]:
     return sections
 
 
-def _emissions(evaluation: Evaluation) -> Section:
+def _emissions(evaluation: Evaluation, zoom: tuple[float, float]) -> Section:
     """Return the section on the errors of spectra and lines."""
     figures = {}
     axes = evaluation.axes
@@ -259,6 +270,10 @@ def _emissions(evaluation: Evaluation) -> Section:
         if errors.means.ndim > 2:
             figures[f"{name}: errors over axes"] = residuals.maps(errors, axes)
         figures[f"{name}: residuals"] = residuals.distribution(errors)
+        if errors.bands is not None:
+            figures[f"{name}: signed residuals"] = stages.signed(
+                errors.bands, zoom
+            )
     return Section(
         "Spectra and lines",
         f"{_ERRORS} The correlations of residuals show how much averaging "
@@ -273,6 +288,30 @@ def _emissions(evaluation: Evaluation) -> Section:
                 if errors.lines
             ),
         ],
+        figures,
+    )
+
+
+def _stages(evaluation: Evaluation, zoom: tuple[float, float]) -> Section:
+    """Return the section on the stages of the emulator."""
+    figures = {}
+    for name, found in evaluation.stages.items():
+        axes = evaluation.axes[: found.points.shape[1]]
+        figures[f"{name}: stages"] = stages.stages(found)
+        figures[f"{name}: latent space"] = stages.latent_space(found, axes)
+        figures[f"{name}: random examples"] = residuals.spectra(found.examples)
+        narrow = stages.zoomed(found.examples, zoom)
+        if narrow is not None:
+            figures[f"{name}: examples in a narrow range"] = narrow
+    return Section(
+        "Stages",
+        "Networks predict the norm of a spectrum (its largest flux) and its "
+        "latents, and a decoder makes log flux of the latents. The decoder "
+        "alone is judged with the latents that describe each spectrum best: "
+        "its error is that of the basis or of the autoencoder, and what the "
+        "emulator adds is that of the networks. Components are the principal "
+        "ones of what the decoder gives.",
+        [tables.stage_table(evaluation.stages)],
         figures,
     )
 

@@ -21,6 +21,7 @@ from synthesizer_emulator.evaluation.report.figures.panels import (
     styled,
     tiled,
 )
+from synthesizer_emulator.evaluation.report.figures.stages import coloured
 from synthesizer_emulator.gridfile.header import Axis
 from synthesizer_emulator.gridfile.labels import Label
 
@@ -35,20 +36,37 @@ def recovered_labels(recovery: Recovery, axes: Sequence[Axis]) -> Figure:
         squeeze=False,
         gridspec_kw={"height_ratios": (2.4, 1)},
     )
+    differences = []
     for i, axis in enumerate(axes):
         label = Label(axis)
         true, fitted = recovery.true[:, i], recovery.recovered[:, i]
         low, high = true.min(), true.max()
         upper, lower = panels[:, i]
         upper.plot([low, high], [low, high], color="0.6", lw=0.7, zorder=0)
-        upper.plot(true, fitted, "o", color=BLUE, ms=3, mec="none")
-        lower.plot(
-            true,
-            label.to_labels(fitted, np) - label.to_labels(true, np),
-            "o",
-            color=BLUE,
-            ms=3,
-            mec="none",
+        # The next axis gives the colours.
+        other = (i + 1) % len(axes)
+        difference = label.to_labels(fitted, np) - label.to_labels(true, np)
+        differences.append(difference)
+        for panel, values in ((upper, fitted), (lower, difference)):
+            marks = coloured(
+                panel, true, values, recovery.true[:, other], axes[other]
+            )
+        if len(axes) > 1:
+            figure.colorbar(
+                marks,
+                ax=upper,
+                location="bottom",
+                label=Label(axes[other]).title,
+                shrink=0.9,
+            )
+        known = difference[np.isfinite(difference)]
+        upper.text(
+            0.04,
+            0.96,
+            rf"$\sigma$ = {np.std(known):.2g}" + " dex" * label.logged,
+            transform=upper.transAxes,
+            va="top",
+            size=8,
         )
         scale = "log" if label.logged else "linear"
         upper.set(
@@ -78,9 +96,14 @@ def recovered_labels(recovery: Recovery, axes: Sequence[Axis]) -> Figure:
         x=0.02,
         ha="left",
     )
-    for panel in (*panels[1, :-1], upper):
+    for panel, values in zip(
+        (*panels[1, :-1], upper),
+        (*differences, recovery.log10_mass),
+        strict=True,
+    ):
         panel.axhline(0, color="0.6", lw=0.5, zorder=0)
-        largest = max(np.abs(line.get_ydata()).max() for line in panel.lines)
+        known = values[np.isfinite(values)]
+        largest = float(np.abs(known).max()) if len(known) else 0.0
         # All of the marks of the largest are within the panel.
         power = 10 ** np.ceil(np.log10(max(largest, 1e-3)))
         limit = 3.0 * power

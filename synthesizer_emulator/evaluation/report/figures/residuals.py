@@ -43,7 +43,7 @@ _FAINTEST = 1e-5
 @styled
 def spectra(examples: Mapping[str, Example]) -> Figure:
     """Draw example spectra from grid and emulator, and their residuals."""
-    figure = new_figure(7.1, 3.6)
+    figure = new_figure(max(7.1, 2.37 * len(examples)), 3.6)
     axes = figure.subplots(
         2,
         len(examples),
