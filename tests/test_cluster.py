@@ -331,6 +331,7 @@ def deadly(which):
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_a_part_that_kills_its_workers_is_named(
     processes, tmp_path, monkeypatch
 ):

@@ -140,6 +140,8 @@ def test_a_native_grid_with_the_same_arrays_gives_the_same(
     or importlib.util.find_spec("mpi4py") is None,
     reason="needs mpirun and mpi4py (the extra 'mpi')",
 )
+@pytest.mark.slow
+@pytest.mark.thorough
 def test_two_ranks_write_what_one_does(output, tmp_path):
     path = tmp_path / "ranks.hdf5"
     command = ["mpirun", "--allow-run-as-root", "--oversubscribe", "-n", "2"]

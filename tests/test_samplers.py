@@ -77,6 +77,7 @@ def compiled(caplog, call):
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_galaxies_are_divided_between_devices():
     """In another process, as JAX counts processors once."""
     script = """

@@ -165,7 +165,11 @@ def test_a_simulator_made_from_a_library_gets_an_emulated_grid(library):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize(
-    "name", ["generate_library_basic", "generate_library_full"]
+    "name",
+    [
+        pytest.param("generate_library_basic", marks=pytest.mark.thorough),
+        "generate_library_full",
+    ],
 )
 def test_scripts_with_dust_emission_in_batches(name, tmp_path):
     """Their wavelengths end at the reddest filter, at 5 micron."""
