@@ -324,6 +324,7 @@ def _gradient_target(n: str, limit: float) -> str:
 
 myst_substitutions = {
     "stars_table": _drawn_stars(),
+    "stars_left_out": str(_stars["analytic"]["left_out"]["galaxies"]),
     "stars_kl": f"{_stars['analytic']['kl']['mean']:.3f}",
     "stars_kl_median": f"{_stars['analytic']['kl']['median']:.3f}",
     "stars_kl_worst": f"{_stars['analytic']['kl']['largest']:.3f}",
