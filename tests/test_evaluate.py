@@ -19,7 +19,7 @@ from synthesizer.exceptions import (
     MissingSpectraType,
 )
 
-from synthesizer_emulator import build, evaluate
+from synthesizer_emulator import EmulatedGrid, build, evaluate
 from synthesizer_emulator.cli.main import main
 from synthesizer_emulator.evaluation import report
 from synthesizer_emulator.evaluation.measures import (
@@ -292,3 +292,21 @@ def test_mistakes_end_in_a_message(arguments, message):
     result = CliRunner().invoke(main, ["evaluate", str(EXAMPLE), *arguments])
     assert result.exit_code == 1
     assert message in result.output
+
+
+@pytest.mark.slow
+def test_an_emulator_of_a_range_of_wavelengths(tmp_path):
+    path = write_analytic_grid(tmp_path / "g.hdf5", analytic_header())
+    build(path, spectra=["incident"], lam_lims=(2000.0, 9000.0), **QUICK)
+    found = evaluate(path, recoveries=3, stages=10, progress=False)
+    errors = found.emissions["spectra/incident"]
+    assert 2000 < errors.by_wavelength.at[0] < errors.by_wavelength.at[-1]
+    assert errors.by_wavelength.at[-1] < 9000
+    assert found.photometry == {}
+    grid = EmulatedGrid("g", grid_dir=tmp_path)
+    with h5py.File(path) as hdf:
+        lam = hdf["spectra/wavelength"][:]
+        true = hdf["spectra/incident"][..., (lam >= 2000) & (lam <= 9000)]
+    expected = np.abs(grid.spectra["incident"] / true - 1.0)
+    np.testing.assert_allclose(errors.means, expected.mean(axis=-1), rtol=1e-3)
+    assert found.stages["incident"].whole.number == 10

@@ -275,7 +275,8 @@ def evaluate(
     pair = GridPair.open(path, weights)
     names = pair.spectra(wanted)
     histories = None
-    if galaxies and magnitudes.has_histories(pair.axes):
+    # Redshifted, a range of wavelengths does not fill the filters.
+    if galaxies and magnitudes.has_histories(pair.axes) and not pair.is_cut:
         histories = magnitudes.random_histories(pair.axes, galaxies, seed)
     lights = _galaxy_spectra(names)
     emissions: dict[str, EmissionErrors | None] = {}

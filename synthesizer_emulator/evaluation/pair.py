@@ -45,6 +45,8 @@ class GridPair:
     def open(cls, path: Path, weights: str | Path | None) -> Self:
         """Open a grid and the weights of an emulator, and compare their axes.
 
+        Of an emulator of a range of wavelengths, only that is compared.
+
         Args:
             path (Path): The grid file.
             weights (str/Path): The weights file; by default next to the
@@ -64,8 +66,12 @@ class GridPair:
                 f"`synthesizer-emulator build {path}`, or choose another "
                 "with --weights."
             )
-        native = NativeGrid.open(path)
-        pair = cls(native, file, read_weights(file))
+        native, contents = NativeGrid.open(path), read_weights(file)
+        pair = cls(
+            _at_wavelengths(native, contents.header.lam_angstrom),
+            file,
+            contents,
+        )
         pair._check_axes()
         return pair
 
@@ -116,6 +122,11 @@ class GridPair:
     def scored(self) -> NDArray[np.bool_]:
         """The mask of the scored wavelengths, (nlam,)."""
         return scored_region(self.native.header.lam_angstrom)
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the emulator lacks some of the grid's wavelengths."""
+        return len(self.native.header.lam) < self.native.stored
 
     @property
     def same_nodes(self) -> bool:
@@ -185,3 +196,14 @@ class GridPair:
         indices = np.pad(nodes, ((0, 0), (0, lacking)))
         columns = zip(self.axes, indices.T, strict=True)
         return np.stack([axis.values[i] for axis, i in columns], axis=1)
+
+
+def _at_wavelengths(
+    native: NativeGrid, lam: NDArray[np.float64]
+) -> NativeGrid:
+    """Return the grid in the range of an emulator's wavelengths (n,)."""
+    own = native.header.lam_angstrom
+    if not 0 < len(lam) < len(own):
+        return native
+    first = int(np.argmin(np.abs(own - lam[0])))
+    return native.at(slice(first, first + len(lam)))

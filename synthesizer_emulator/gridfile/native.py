@@ -5,7 +5,7 @@ Training, evaluation and hold-out experiments read the arrays through
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import ceil, prod
 from pathlib import Path
 from typing import Any, Self
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from synthesizer.exceptions import GridError
 
 from synthesizer_emulator.files.hdf5 import open_hdf5, report_damage
-from synthesizer_emulator.gridfile.emissions import EXTINCTION_CURVES
+from synthesizer_emulator.gridfile.emissions import EXTINCTION_CURVES, LINES
 from synthesizer_emulator.gridfile.further import gather_further
 from synthesizer_emulator.gridfile.header import GridHeader
 from synthesizer_emulator.gridfile.places import grid_name_of
@@ -41,10 +41,16 @@ class NativeGrid:
     Attributes:
         path (Path): The grid file.
         header (GridHeader): The header of the grid.
+        columns (slice): The wavelengths that are read, of those in the
+            file; the header has only these.
+        stored (int): The number of wavelengths in the file; 0 if it is that
+            of the header.
     """
 
     path: Path
     header: GridHeader
+    columns: slice = field(default_factory=lambda: slice(None))
+    stored: int = 0
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -63,7 +69,13 @@ class NativeGrid:
             header = read_header(hdf, path)
             with report_damage(path, REMEDY):
                 further = gather_further(hdf, header.loaded)
-            return cls(path, replace(header, further=further))
+            header = replace(header, further=further)
+            return cls(path, header, stored=len(header.lam))
+
+    def at(self, columns: slice) -> Self:
+        """Return the grid of some of its wavelengths."""
+        header = replace(self.header, lam=self.header.lam[columns])
+        return replace(self, header=header, columns=columns)
 
     @property
     def name(self) -> str:
@@ -124,9 +136,14 @@ class NativeGrid:
         """Yield parts of an emission, opening the file once."""
         shape = self.shape_of(emission)
         name = self.header.location_of(emission)
+        of_lines = emission.startswith(f"{LINES}/")
+        if not of_lines:
+            shape = (*shape[:-1], self.stored or shape[-1])
         with open_hdf5(self.path) as hdf:
             for part in parts:
                 values = read_array(hdf, name, self.path, shape, part)
+                if not of_lines:
+                    values = values[..., self.columns]
                 if self.header.spectra_group == EXTINCTION_CURVES:
                     # The first curves of Draine & Li are of no dust, 1e-99.
                     values[values.max(axis=-1) < self.header.faintest] = 0.0
