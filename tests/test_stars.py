@@ -3,11 +3,13 @@
 import json
 from dataclasses import replace
 
+import h5py
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from astropy.cosmology import Planck18
+from astropy.cosmology import FlatLambdaCDM, Planck18
+from astropy.table import Table
 from camels import COSMOLOGY, camels_folder, load_camels
 from click.testing import CliRunner
 from scipy.stats import beta, lognorm, norm, t, uniform
@@ -15,6 +17,7 @@ from synthesizer.emission_models import IncidentEmission
 from synthesizer.exceptions import (
     GridError,
     InconsistentArguments,
+    IncorrectUnits,
     MissingAttribute,
 )
 from synthesizer.instruments import Instrument
@@ -876,3 +879,111 @@ def test_latents_of_images_tell_galaxies_apart(sample, tmp_path):
     figure = plot_traversals(autoencoder, pictures)
     assert len(figure.axes) == 10
     figure.savefig(tmp_path / "traversals.png")
+
+
+# What a newcomer met.
+
+
+def test_what_is_far_from_the_training_set_is_said(flow):
+    given = exact(GALAXY)
+    for factor in (1e-3, 1e-9, 1e3):
+        mass = factor * given["stellar_mass"]
+        with pytest.warns(RuntimeWarning, match="stars are extrapolated"):
+            flow.draw({**given, "stellar_mass": mass}, 5, 0)
+    for name, value, says in (
+        ("bulge_fraction", 0.2 * kpc, "must be a number without"),
+        ("bulge_fraction", np.ma.masked, "must be one finite number"),
+        ("bulge_fraction", None, "must be one finite number"),
+        ("bulge_fraction", "0.2", "must be one finite number"),
+    ):
+        with pytest.raises(
+            (InconsistentArguments, IncorrectUnits), match=says
+        ):
+            flow.draw({**given, name: value}, 5, 0)
+
+
+def test_tables_have_units_and_no_blank_cells(flow):
+    given = exact(GALAXY)
+    rows = {name: [value, value] for name, value in given.items()}
+    table = Table(rows, masked=True)
+    plain = [*flow.draw_many(table, 5, 0)]
+    table["stellar_mass"] = table["stellar_mass"] / 1e9
+    table["stellar_mass"].unit = "1e9 solMass"
+    for one, other in zip(flow.draw_many(table, 5, 0), plain, strict=True):
+        np.testing.assert_allclose(one.masses, other.masses, rtol=1e-6)
+    table["bulge_fraction"].mask = [False, True]
+    with pytest.raises(InconsistentArguments, match=r"Galaxy '1': The condi"):
+        [*flow.draw_many(table, 5, 0)]
+    with pytest.raises(InconsistentArguments, match="has a single number"):
+        [*flow.draw_many(given, 5, 0)]
+
+
+def test_the_universe_of_the_flow_is_that_of_its_training(flow):
+    """Analytic galaxies have another age than that of Planck18."""
+    given = exact(GALAXY)
+    drawn = flow.draw(given, 200, 1)
+    expected = flow.log_prob(drawn, given)
+    stars = flow.sample(given, 200, 1)
+    np.testing.assert_allclose(
+        flow.log_prob(stars, given), expected, atol=5e-3
+    )
+    with pytest.raises(InconsistentArguments, match="give that of the train"):
+        flow.sample(given, 5, 0, redshift=1.0, cosmo=FlatLambdaCDM(60.0, 0.3))
+    cosmo = FlatLambdaCDM(70.0, 0.3)
+    age = cosmo.age(0.0).to_value("Gyr")
+    other = FlatLambdaCDM(70.0 * age / UNIVERSE_AGE, 0.3)
+    early = flow.sample(given, 300, 0, redshift=1.0, cosmo=other)
+    assert early.ages.max() < other.age(1.0).to_value("Gyr") * Gyr
+    with pytest.raises(InconsistentArguments, match="give the universe_age"):
+        flow.draw(given, 5, 0, redshift=20.0)
+    for age in (-3.0, 13e9):
+        with pytest.raises(InconsistentArguments, match="universe_age must"):
+            flow.draw(given, 5, 0, universe_age=age)
+
+
+def test_stars_that_can_not_be_have_no_density(flow):
+    given = exact(GALAXY)
+    drawn = flow.draw(given, 50, 1)
+    expected = flow.log_prob(drawn, given)
+    for name, value in (
+        ("age", -1.0),
+        ("age", 50.0),
+        ("metallicity", 0.0),
+    ):
+        column = drawn.columns[name].copy()
+        column[7] = value
+        found = flow.log_prob(drawn.with_columns({name: column}), given)
+        assert found[7] == -np.inf
+        np.testing.assert_allclose(
+            np.delete(found, 7), np.delete(expected, 7), atol=1e-6
+        )
+    column[7] = np.nan
+    with pytest.raises(InconsistentArguments, match="must be finite"):
+        flow.log_prob(drawn.with_columns({"metallicity": column}), given)
+    wrong = drawn.with_columns({"age": -drawn.columns["age"]})
+    with pytest.raises(InconsistentArguments, match="50 of the 50 stars"):
+        StarFlow.fit([wrong], **QUICK)
+
+
+def test_files_of_galaxies_that_can_not_be(sample, tmp_path):
+    stars = sample[1][:2]
+    path = tmp_path / "g.hdf5"
+    write_galaxies(
+        path, [replace(g, name=n) for g, n in zip(stars, "ab", strict=True)]
+    )
+    with pytest.raises(
+        InconsistentArguments, match="different names, got 'a'"
+    ):
+        write_galaxies(path, [replace(g, name="a") for g in stars])
+    for name, values in (
+        ("n_stars", [-250, 750]),
+        ("redshift", [0.0, np.nan]),
+        ("universe_age", [-2.0, 13.0]),
+    ):
+        other = tmp_path / f"{name}.hdf5"
+        other.write_bytes(path.read_bytes())
+        with h5py.File(other, "r+") as hdf:
+            del hdf[f"galaxies/{name}"]
+            hdf[f"galaxies/{name}"] = values
+        with pytest.raises(GridError, match=f"galaxies/{name}' has a value"):
+            read_galaxies(other)

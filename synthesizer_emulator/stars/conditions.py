@@ -50,8 +50,12 @@ DEFAULT_CONDITIONS = (
     "mean_metallicity",
 )
 
-# How far beyond the training set conditions may be, in units of its range.
+# How far beyond the training set conditions may be, in units of its range (of
+# the logarithm, for positive ones).
 _TOLERANCE = 0.05
+
+# Ages can't be larger than that of the universe.
+_AGES = ("median_age", "age_p10")
 
 
 @dataclass(frozen=True)
@@ -114,8 +118,10 @@ class Conditions:
     def warn_if_outside(self, values: NDArray[np.float64]) -> None:
         """Warn about conditions beyond those of the training set."""
         low, high = np.array(self.low), np.array(self.high)
-        margin = _TOLERANCE * (high - low)
-        outside = (values < low - margin) | (values > high + margin)
+        positive = (low > 0.0) & (values > 0.0)
+        at, first, last = (_logged(v, positive) for v in (values, low, high))
+        margin = _TOLERANCE * (last - first)
+        outside = (at < first - margin) | (at > last + margin)
         for name, value, a, b, is_outside in zip(
             self.names, values, low, high, outside, strict=True
         ):
@@ -161,6 +167,22 @@ class Conditions:
         return values
 
 
+def check_ages(
+    names: Sequence[str], values: NDArray[np.float64], universe_age: float
+) -> None:
+    """Raise if a condition is an age beyond that of the universe, Gyr.
+
+    Raises:
+        InconsistentArguments: If one is.
+    """
+    for name, value in zip(names, values, strict=True):
+        if name in _AGES and not value < universe_age:
+            raise InconsistentArguments(
+                f"{name} must be below the age of the universe, "
+                f"{universe_age:.4g} Gyr, got {value:g} Gyr."
+            )
+
+
 def measure(galaxy: GalaxyStars, names: Sequence[str]) -> dict[str, float]:
     """Return properties of a galaxy.
 
@@ -199,11 +221,14 @@ def measure(galaxy: GalaxyStars, names: Sequence[str]) -> dict[str, float]:
 
 def _number(name: str, value: Any) -> float:
     """Return a condition as a plain number."""
-    units = MEASURED[name].units if name in MEASURED else None
-    plain = np.asarray(in_units(name, value, units))
-    if plain.shape != () or not np.isfinite(plain):
+    # Other properties are pure numbers in the training set too.
+    known = MEASURED.get(name)
+    units = "dimensionless" if known is None else known.units
+    plain = np.ma.asanyarray(in_units(name, value, units))
+    is_number = plain.shape == () and plain.dtype.kind in "biuf"
+    if not is_number or np.ma.is_masked(plain) or not np.isfinite(plain):
         raise InconsistentArguments(
-            f"The condition {name} must be a finite number, got {value!r}."
+            f"The condition {name} must be one finite number, got {value!r}."
         )
     return float(plain)
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from synthesizer.exceptions import InconsistentArguments
 from synthesizer.instruments.filters import FilterCollection
+from synthesizer.synth_warnings import warn
 
 from synthesizer_emulator.evaluation.measures.filters import nircam_top_hats
 from synthesizer_emulator.progress import progress_bar
@@ -180,6 +181,12 @@ def evaluate_stars(
             "A flow must be judged on galaxies that were left out of its "
             "training; "
             + (f"{', '.join(seen)} were not." if seen else "got none.")
+        )
+    unnamed = len(flow.about.galaxies) - len(flow.trained_on)
+    if unnamed or not all(g.name for g in galaxies):
+        warn(
+            "Galaxies without names can't be told from those of the training "
+            "set: make sure that those judged were left out of it."
         )
     true = list(galaxies)
     if cleaning is not None:

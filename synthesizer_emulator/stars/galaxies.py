@@ -248,6 +248,41 @@ def as_stars(
     ]
 
 
+def possible(galaxy: GalaxyStars) -> NDArray[np.bool_]:
+    """Return which stars can be, (n,).
+
+    They are born, not older than the universe, and have metals and mass.
+    """
+    age = galaxy.columns["age"]
+    return np.asarray(
+        (age > 0.0)
+        & (age <= galaxy.universe_age)
+        & (galaxy.columns["metallicity"] > 0.0)
+        & (galaxy.masses > 0.0)
+    )
+
+
+def check_possible(galaxy: GalaxyStars) -> None:
+    """Raise unless all stars of a galaxy can be, and are finite.
+
+    Raises:
+        InconsistentArguments: If one can't.
+    """
+    for name, values in galaxy.columns.items():
+        if not np.isfinite(values).all():
+            raise InconsistentArguments(
+                f"The column '{name}' of {galaxy} must be finite: leave out "
+                "the other stars."
+            )
+    wrong = int(np.count_nonzero(~possible(galaxy)))
+    if wrong:
+        raise InconsistentArguments(
+            f"{wrong:,} of the {len(galaxy):,} stars of {galaxy} are not born "
+            "or older than the universe, or have no metals or no mass: leave "
+            "them out, or use a Cleaning. Ages are in Gyr."
+        )
+
+
 def write_galaxies(path: str | Path, galaxies: Sequence[GalaxyStars]) -> None:
     """Write galaxies to an HDF5 file, whole or not at all.
 
@@ -272,6 +307,13 @@ def write_galaxies(path: str | Path, galaxies: Sequence[GalaxyStars]) -> None:
                     f"{galaxy} has {', '.join(own)}, but {first} has "
                     f"{', '.join(common)}."
                 )
+    named = [g.name for g in galaxies if g.name]
+    if len(set(named)) < len(named):
+        twice = next(n for n in named if named.count(n) > 1)
+        raise InconsistentArguments(
+            f"Galaxies in one file must have different names, got '{twice}' "
+            "twice."
+        )
     with write_hdf5(Path(path)) as hdf:
         hdf.attrs["format"] = FORMAT
         hdf.attrs["format_version"] = FORMAT_VERSION
@@ -317,12 +359,24 @@ def read_galaxies(path: str | Path) -> list[GalaxyStars]:
                 f"columns have {', '.join(map(str, set(total.values())))} "
                 "values"
             )
+        if "redshift" not in table:
+            raise ValueError("it has no 'galaxies/redshift'")
         redshift = table["redshift"][...].astype(np.float64)
         ages = (
             _read_quantity(table["universe_age"], "Gyr")
             if "universe_age" in table
             else Planck18.age(redshift).to_value(Gyr)
         )
+        for what, values, is_right in (
+            ("n_stars", n_stars, n_stars > 0),
+            ("redshift", redshift, redshift >= 0.0),
+            ("universe_age", ages, ages > 0.0),
+        ):
+            if not (is_right & np.isfinite(values)).all():
+                raise ValueError(
+                    f"'galaxies/{what}' has a value that can't be, "
+                    f"{values[~(is_right & np.isfinite(values))][0]:g}"
+                )
         names = (
             [text(name) for name in table["name"][...]]
             if "name" in table

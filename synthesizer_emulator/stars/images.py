@@ -258,6 +258,12 @@ class ImageAutoencoder:
                 f"Images must have the shape (n, {self.about.shape}), got "
                 f"{images.shape}."
             )
+        total = images.sum(axis=(1, 2))
+        if not (np.isfinite(images).all() and (total > 0.0).all()):
+            raise InconsistentArguments(
+                "Images must be finite, with some light in each band: leave "
+                "the others out, or use a wider field."
+            )
         scaled = jnp.asarray(_scaled(images, self.about.softening))
         latents = self.network.encoder(scaled.astype(jnp.float32))
         return np.asarray(latents, np.float64)
@@ -272,7 +278,17 @@ class ImageAutoencoder:
     def add_latents(
         self, galaxies: Sequence[GalaxyStars], images: NDArray[np.float64]
     ) -> list[GalaxyStars]:
-        """Return galaxies with the latents of their images as properties."""
+        """Return galaxies with the latents of their images as properties.
+
+        Raises:
+            InconsistentArguments: If there is not one image for each galaxy,
+                or as `encode`.
+        """
+        if len(images) != len(galaxies):
+            raise InconsistentArguments(
+                "There must be one image for each galaxy, got "
+                f"{len(images)} images of {len(galaxies)} galaxies."
+            )
         rows = self.encode(images)
         return [
             galaxy.with_properties(dict(zip(self.names, row, strict=True)))

@@ -20,6 +20,9 @@ from synthesizer_emulator.stars.variables import (
     VELOCITIES,
 )
 
+# The fewest stars of which Synthesizer finds the neighbours.
+_NEIGHBOURS = 2
+
 
 def make_stars(
     drawn: GalaxyStars, grid: Any = None, smoothing_lengths: bool = False
@@ -52,6 +55,11 @@ def make_stars(
         raise InconsistentArguments(
             "Smoothing lengths need the variables x, y and z, which these "
             "stars do not have."
+        )
+    if smoothing_lengths and len(masses) < _NEIGHBOURS:
+        raise InconsistentArguments(
+            f"Smoothing lengths need at least {_NEIGHBOURS} stars, got "
+            f"{len(masses)}."
         )
     if all(axis in columns for axis in VELOCITIES):
         velocities = _vectors(columns, VELOCITIES)

@@ -33,6 +33,7 @@ from synthesizer_emulator.stars.conditions import (
     DEFAULT_CONDITIONS,
     MEASURED,
     Conditions,
+    check_ages,
     measure,
 )
 from synthesizer_emulator.stars.file import (
@@ -41,7 +42,12 @@ from synthesizer_emulator.stars.file import (
     write_flow,
 )
 from synthesizer_emulator.stars.flows import FlowConfig, build_flow
-from synthesizer_emulator.stars.galaxies import GalaxyStars, as_stars
+from synthesizer_emulator.stars.galaxies import (
+    GalaxyStars,
+    as_stars,
+    check_possible,
+    possible,
+)
 from synthesizer_emulator.stars.particles import make_stars
 from synthesizer_emulator.stars.training import (
     Samples,
@@ -66,6 +72,10 @@ from synthesizer_emulator.validation import (
 _FEW, _MANY = 1024, 16384
 
 _LARGEST_SEED = 2**63 - 1
+
+# The largest relative difference of ages of one cosmology, and the largest age
+# of a universe, Gyr: larger ones are in other units.
+_SAME_AGE, _OLDEST = 1e-3, 1e3
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,6 +177,8 @@ class StarFlow:
         if cleaning is not None:
             taken, report = clean(taken, cleaning)
             say(str(report), progress)
+        for galaxy in taken:
+            check_possible(galaxy)
         given = np.array([[*measure(g, conditions).values()] for g in taken])
         scaling = Conditions.from_values(conditions, given)
         scaled = scaling.scaled(given)
@@ -256,7 +268,8 @@ class StarFlow:
             key (int/Array): A seed, or a random key of JAX.
             redshift (float): The redshift; by default that of the training
                 set.
-            cosmo (Cosmology): The cosmology, if the redshift is another.
+            cosmo (Cosmology): The cosmology, if the redshift is another than
+                those at the ends of the training set.
             grid (Grid): A grid, for the current masses of the stars; without
                 one they have none.
             smoothing_lengths (bool): Whether to give the stars smoothing
@@ -289,7 +302,8 @@ class StarFlow:
             key (int/Array): See `sample`.
             redshift (float): See `sample`.
             universe_age (float): The age of the universe at this redshift,
-                Gyr; by default that of the training set, if it has one.
+                Gyr; needed at a redshift other than those at the ends of the
+                training set.
 
         Returns:
             GalaxyStars: The stars; the conditions are properties.
@@ -302,6 +316,7 @@ class StarFlow:
         self.about.conditions.warn_if_outside(values)
         mass = self._stellar_mass(conditions)
         redshift, universe_age = self._epoch(redshift, universe_age)
+        check_ages(self.conditions, values, universe_age)
         scaled = self.about.conditions.scaled(values)
         noise = jax.random.normal(
             _as_key(key), (n, len(self.variables)), jnp.float32
@@ -309,6 +324,11 @@ class StarFlow:
         given = np.broadcast_to(scaled, (n, len(scaled)))
         points = _in_chunks(_transport, self.flow, np.asarray(noise), given)
         columns = self.about.transform.inverse(points, scaled, universe_age)
+        if not all(np.isfinite(column).all() for column in columns.values()):
+            raise InconsistentArguments(
+                "The stars that the flow gives are not finite: the conditions "
+                "are too far outside of the training set."
+            )
         relative = columns.get("initial_mass", np.ones(n))
         columns["initial_mass"] = relative * (mass / relative.sum())
         return GalaxyStars(
@@ -319,7 +339,12 @@ class StarFlow:
         )
 
     def draw_many(
-        self, catalogue: Mapping[str, Any], n: int, key: Any
+        self,
+        catalogue: Mapping[str, Any],
+        n: int,
+        key: Any,
+        *,
+        cosmo: Any = Planck18,
     ) -> Iterator[GalaxyStars]:
         """Draw the stars of each galaxy of a catalogue as plain arrays.
 
@@ -329,6 +354,7 @@ class StarFlow:
                 `redshift` too.
             n (int): The number of stars of each galaxy.
             key (int/Array): A seed, or a random key of JAX.
+            cosmo (Cosmology): See `sample`.
 
         Yields:
             GalaxyStars: The stars of each galaxy.
@@ -337,17 +363,30 @@ class StarFlow:
             InconsistentArguments: As `sample`, or if lengths differ.
         """
         names = list(getattr(catalogue, "colnames", catalogue))
-        lengths = {len(catalogue[name]) for name in names}
+        lengths = {np.size(catalogue[name]) for name in names}
+        scalars = [name for name in names if not np.ndim(catalogue[name])]
+        if scalars:
+            raise InconsistentArguments(
+                "A catalogue must have an array in each column, one value for "
+                f"each galaxy; {', '.join(scalars)} has a single number. Of "
+                "one galaxy, use draw or sample."
+            )
         if len(lengths) != 1:
             raise InconsistentArguments(
                 "The columns of a catalogue must be of one length, got "
                 f"{', '.join(map(str, sorted(lengths)))}."
             )
         for i, own in enumerate(jax.random.split(_as_key(key), *lengths)):
-            given = {name: catalogue[name][i] for name in names}
+            given = {name: _cell(catalogue[name], i) for name in names}
             name = str(given.pop("name", i))
             redshift = given.get("redshift")
-            drawn = self.draw(given, n, own, **self._at(redshift, Planck18))
+            try:
+                epoch = self._at(redshift, cosmo)
+                drawn = self.draw(given, n, own, **epoch)
+            except InconsistentArguments as error:
+                raise InconsistentArguments(
+                    f"Galaxy '{name}': {str(error).strip()}"
+                ) from error
             yield replace(drawn, name=name)
 
     def sample_galaxies(
@@ -356,6 +395,7 @@ class StarFlow:
         n: int,
         key: Any,
         *,
+        cosmo: Any = Planck18,
         grid: Any = None,
         smoothing_lengths: bool = False,
     ) -> list[Galaxy]:
@@ -365,6 +405,7 @@ class StarFlow:
             catalogue (Mapping/Table): See `draw_many`.
             n (int): The number of stars of each galaxy.
             key (int/Array): A seed, or a random key of JAX.
+            cosmo (Cosmology): See `sample`.
             grid (Grid): See `sample`.
             smoothing_lengths (bool): See `sample`.
 
@@ -381,11 +422,15 @@ class StarFlow:
                 redshift=drawn.redshift,
                 centre=np.zeros(3) * kpc,
             )
-            for drawn in self.draw_many(catalogue, n, key)
+            for drawn in self.draw_many(catalogue, n, key, cosmo=cosmo)
         ]
 
     def log_prob(
-        self, stars: Any, conditions: Mapping[str, Any]
+        self,
+        stars: Any,
+        conditions: Mapping[str, Any],
+        *,
+        cosmo: Any = Planck18,
     ) -> NDArray[np.float64]:
         """Return the logarithm of the density of stars.
 
@@ -393,12 +438,16 @@ class StarFlow:
             stars (Stars/Galaxy/GalaxyStars): The stars of a galaxy, centred
                 and turned as the training set was.
             conditions (Mapping): The properties of the galaxy by name.
+            cosmo (Cosmology): See `sample`; `GalaxyStars` have an age of the
+                universe of their own.
 
         Returns:
             np.ndarray of float: The natural logarithm of the probability
                 density of each star in its variables (positions in kpc, ages
                 in Gyr, velocities in km/s, and masses in units of the mean
-                mass of these stars), (n,).
+                mass of these stars), (n,). Minus infinity for stars that
+                can't be: not born, older than the universe, or without
+                metals or mass.
 
         Raises:
             InconsistentArguments: If a condition is missing or invalid.
@@ -408,12 +457,44 @@ class StarFlow:
             stars = Galaxy(stars=stars, redshift=stars.redshift)
         extra = [name for name in self.variables if name not in VARIABLES]
         (taken,) = as_stars([stars], extra)
+        if not len(taken):
+            return np.empty(0)
+        if not isinstance(stars, GalaxyStars):
+            at = self._at(taken.redshift, cosmo)
+            redshift, universe_age = self._epoch(
+                at.get("redshift"), at.get("universe_age")
+            )
+            taken = replace(
+                taken, redshift=redshift, universe_age=universe_age
+            )
         values = self.about.conditions.require(conditions)
         scaled = self.about.conditions.scaled(values)
+        columns = {name: taken.column(name) for name in self.variables}
+        if not all(np.isfinite(c).all() for c in columns.values()):
+            raise InconsistentArguments(
+                "The variables of stars must be finite: leave out the others."
+            )
+        can_be = possible(taken)
+        if not can_be.any():
+            return np.full(len(taken), -np.inf)
+        if not can_be.all():
+            # Others take the place of these, but for their masses, which
+            # give the unit of mass.
+            taken = taken.with_columns(
+                {
+                    name: np.where(
+                        column > 0.0 if name == "initial_mass" else can_be,
+                        column,
+                        column[can_be][0],
+                    )
+                    for name, column in columns.items()
+                }
+            )
         points, log_determinant = self.about.transform.forward(taken, scaled)
         given = np.broadcast_to(scaled, (len(points), len(scaled)))
         log_density = _in_chunks(_log_density, self.flow, points, given)
-        return log_density.astype(np.float64) + log_determinant
+        log_density = log_density.astype(np.float64) + log_determinant
+        return np.where(can_be, log_density, -np.inf)
 
     def _stellar_mass(self, conditions: Mapping[str, Any]) -> float:
         """Return the stellar mass of a galaxy to draw, Msun."""
@@ -428,13 +509,35 @@ class StarFlow:
 
     def _at(self, redshift: float | None, cosmo: Any) -> dict[str, float]:
         """Return the arguments of `draw` for a redshift."""
-        if redshift is None or {redshift} == set(self.about.redshifts):
+        if redshift is None:
             return {}
         check_number("redshift", redshift, 0.0)
+        if float(redshift) in self._known_ages:
+            return {"redshift": float(redshift)}
+        for known, age in self._known_ages.items():
+            if abs(cosmo.age(known).to_value(Gyr) / age - 1.0) > _SAME_AGE:
+                raise InconsistentArguments(
+                    f"At the redshift {known:g} of the training set the "
+                    f"universe is {age:.4g} Gyr old, but "
+                    f"{cosmo.age(known).to_value(Gyr):.4g} Gyr by the "
+                    "cosmology of the stars to draw: give that of the "
+                    "training set as cosmo."
+                )
         return {
             "redshift": float(redshift),
             "universe_age": float(cosmo.age(redshift).to_value(Gyr)),
         }
+
+    @property
+    def _known_ages(self) -> dict[float, float]:
+        """The age of the universe, Gyr, at the ends of the redshifts."""
+        return dict(
+            zip(
+                self.about.redshifts,
+                reversed(self.about.universe_ages),
+                strict=True,
+            )
+        )
 
     def _epoch(
         self, redshift: float | None, universe_age: float | None
@@ -443,19 +546,36 @@ class StarFlow:
 
         They are those of the training set where they are not given.
         """
-        epoch = []
-        for name, given, known in (
-            ("redshift", redshift, self.about.redshifts),
-            ("universe_age", universe_age, self.about.universe_ages),
-        ):
-            if given is None and len(set(known)) > 1:
+        known = self._known_ages
+        if redshift is None:
+            if len(known) > 1:
+                low, high = self.about.redshifts
                 raise InconsistentArguments(
-                    f"The galaxies of the training set have a {name} from "
-                    f"{known[0]:g} to {known[1]:g}: give the redshift of the "
-                    "stars to draw."
+                    "The galaxies of the training set have a redshift from "
+                    f"{low:g} to {high:g}: give the redshift of the stars to "
+                    "draw."
                 )
-            epoch.append(known[0] if given is None else float(given))
-        return epoch[0], epoch[1]
+            (redshift,) = known
+        check_number("redshift", redshift, 0.0)
+        if universe_age is None:
+            if float(redshift) not in known:
+                raise InconsistentArguments(
+                    f"At redshift {redshift:g}, other than that of the "
+                    "training set, give the universe_age too, in Gyr."
+                )
+            universe_age = known[float(redshift)]
+        check_number(
+            "universe_age", universe_age, 0.0, _OLDEST, open_ends=True
+        )
+        return float(redshift), float(universe_age)
+
+
+def _cell(column: Any, row: int) -> Any:
+    """Return a value of a column, with the units of a column of a table."""
+    value, unit = column[row], getattr(column, "unit", None)
+    if unit is None or hasattr(value, "unit"):
+        return value
+    return value * unit
 
 
 def _check_variables(given: object) -> tuple[str, ...]:
