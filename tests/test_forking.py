@@ -134,6 +134,7 @@ def told(tmp_path_factory):
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("case", CASES)
 def test_a_forked_pool_never_hangs(case, told):
     assert case in told.stdout.splitlines(), told.stderr

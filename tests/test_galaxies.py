@@ -282,6 +282,7 @@ def test_memory_does_not_grow_with_galaxies(model):
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_several_devices_give_the_same(model, tmp_path):
     """In another process, as JAX counts processors once."""
     values = draw(19)

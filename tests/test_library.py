@@ -618,6 +618,7 @@ def test_spectra_and_several_emissions(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_two_processes_make_the_same_file(tmp_path, monkeypatch):
     """One numbered by hand, and this one as if by Slurm."""
     lean = {
