@@ -191,6 +191,9 @@ def test_a_file_of_dsps_is_built_as_it_is(dsps, tmp_path):
     [
         ("ssp_lgmet", lambda x: x + 3.0, "add log10 of the solar metallicity"),
         ("ssp_lg_age_gyr", lambda x: x[::-1], "strictly ascending"),
+        ("ssp_lg_age_gyr", lambda x: x + 9.0, "if it is in yr, subtract 9"),
+        ("ssp_flux", lambda x: -x, "must be finite and not negative, got"),
+        ("ssp_flux", lambda x: x * np.nan, "must be finite and not negative"),
         ("ssp_wave", lambda x: x[:-1], "must have the shape"),
         ("ssp_wave", None, "it lacks ssp_wave"),
     ],
@@ -215,6 +218,11 @@ def test_damaged_files_of_dsps(entry, change, says, exported, tmp_path):
         (["--fix", "ages=x"], "'x' must be a number"),
         (["--native", "--refine", "ages=2"], "--refine needs the emulator"),
         (["--spectrum", "x"], "has no spectrum 'x'"),
+        (
+            ["--spectrum", "incident", "--spectrum", "transmitted"],
+            "would count light twice",
+        ),
+        (["--spectrum", "nebular"] * 2, "would count light twice"),
     ],
 )
 def test_mistakes(arguments, says, tmp_path):

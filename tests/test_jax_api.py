@@ -18,6 +18,7 @@ from synthesizer.instruments import FilterCollection
 from unyt import angstrom
 
 from synthesizer_emulator import Bands, EmulatedGrid
+from synthesizer_emulator.grid.emulated_grid import EXAMPLE_NAME
 
 POINTS = np.array([[3.3e6, 0.007], [2e7, 0.0123], [4.1e9, 0.03]])
 KINDS = ("spectrum", "lines", "photometry")
@@ -197,3 +198,18 @@ def test_errors_list_all_that_an_emulator_has(name, emulated):
         emulator.lines("luminosities", POINTS[0])
     with pytest.raises(MissingSpectraType, match="mean 'incident'"):
         emulator.emission("spectra/incidnet")
+
+
+def test_an_emulator_may_be_read_where_it_is_traced(emulated):
+    point = jnp.array([1e7, 0.01])
+
+    @jax.jit
+    def traced(point):
+        grid = EmulatedGrid(EXAMPLE_NAME)
+        return grid.emulator.spectrum("incident", point)
+
+    np.testing.assert_allclose(
+        traced(point),
+        emulated.emulator.spectrum("incident", point),
+        rtol=SINGLE,
+    )

@@ -387,7 +387,8 @@ def _evaluate_samples(
         bar.set_description("recovered labels")
         fitted = None
         if bright and recoveries:
-            fitted = sample_recovery(pair, bright[0], recoveries, seed)
+            name = pair.most_dependent(bright)
+            fitted = sample_recovery(pair, name, recoveries, seed)
         bar.update()
         bar.set_description("stages")
         opened = {

@@ -5,7 +5,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from synthesizer.exceptions import GridError, MissingSpectraType
+from synthesizer.exceptions import (
+    GridError,
+    InconsistentArguments,
+    MissingSpectraType,
+)
 from synthesizer.grid import Grid
 
 from synthesizer_emulator.grid.emulated_grid import EmulatedGrid
@@ -20,6 +24,13 @@ from synthesizer_emulator.validation import check_names, nearest
 
 _AXES = ("ages", "metallicities")
 _WEIGHT = "initial_masses"
+
+# Spectra of which one contains light of the other.
+_OVERLAPPING = (
+    {"incident", "transmitted"},
+    {"nebular", "linecont"},
+    {"nebular", "nebular_continuum"},
+)
 
 # The relative difference of an axis value and the node that is meant.
 _ROUNDING = 1e-6
@@ -57,7 +68,8 @@ def export_to_dsps(
             an axis is neither fixed nor known, a native grid has no such
             node, or an age or a metallicity is zero.
         MissingSpectraType: If the grid lacks a spectrum.
-        InconsistentArguments: If a value is outside the domain.
+        InconsistentArguments: If a value is outside the domain, or light
+            would be counted twice.
         OSError: If the file can't be written.
     """
     path, names = Path(path), check_names("spectra", spectra)
@@ -94,6 +106,12 @@ def _check_exportable(
     grid: Grid, names: Sequence[str], fixed: Mapping[str, float]
 ) -> None:
     """Raise unless a grid has what the format of DSPS needs."""
+    twice = len(set(names)) < len(names)
+    if twice or any(pair <= set(names) for pair in _OVERLAPPING):
+        raise InconsistentArguments(
+            f"The sum of {' and '.join(names)} would count light twice: name "
+            "incident, or transmitted and nebular, each once."
+        )
     if not set(_AXES).issubset(grid.axes) or grid._weight_var != _WEIGHT:
         raise GridError(
             "The format of DSPS needs stars with ages and metallicities, per "

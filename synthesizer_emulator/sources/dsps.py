@@ -49,6 +49,9 @@ _SOURCE = "source_sha256"
 # No stars have a larger fraction of metals: the values are relative to solar.
 _HIGHEST_METALLICITY = 0.3
 
+# The largest age, log10 of Gyr: larger values are in yr.
+_OLDEST = 2.0
+
 
 @dataclass(frozen=True)
 class EmissionLines:
@@ -174,6 +177,19 @@ def read_ssp_file(path: Path) -> StellarPopulations:
             f"'ssp_lgmet' of '{path}' must be log10 of the mass fraction of "
             f"metals, got up to {lgmet[-1]:g}: if it is relative to the Sun, "
             "add log10 of the solar metallicity."
+        )
+    if lg_age[-1] > _OLDEST:
+        raise GridError(
+            f"'ssp_lg_age_gyr' of '{path}' must be log10 of the age in Gyr, "
+            f"got up to {lg_age[-1]:g}: if it is in yr, subtract 9."
+        )
+    can_be = np.isfinite(flux) & (flux >= 0.0)
+    if not can_be.all():
+        metal, age, pixel = np.argwhere(~can_be)[0]
+        raise GridError(
+            f"'{_FLUX}' of '{path}' must be finite and not negative, got "
+            f"{flux[metal, age, pixel]:g} at metallicity {metal}, age {age} "
+            f"and wavelength {pixel}. {REMEDY}"
         )
     return StellarPopulations(
         10.0 ** (lg_age + 9.0), metallicities, lam, flux.swapaxes(0, 1) * LSUN

@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -109,17 +110,19 @@ class Weights:
                 if path.startswith(prefix)
             }
 
-        return Emulator(
-            self.coordinates,
-            group("spectra"),
-            group("lines"),
-            EmulatorMetadata.from_header(
-                self.header,
-                tuple(self.shapes),
-                self.grid_name,
-                self.provenance.errors,
-            ),
-        )
+        # Where a function is traced too, the arrays are plain constants.
+        with jax.ensure_compile_time_eval():
+            return Emulator(
+                self.coordinates,
+                group("spectra"),
+                group("lines"),
+                EmulatorMetadata.from_header(
+                    self.header,
+                    tuple(self.shapes),
+                    self.grid_name,
+                    self.provenance.errors,
+                ),
+            )
 
     @cached_property
     def coordinates(self) -> Coordinates:

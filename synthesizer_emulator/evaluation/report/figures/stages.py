@@ -1,6 +1,7 @@
 """Figures of the stages of an emulator, and of its signed residuals."""
 
 from collections.abc import Mapping, Sequence
+from textwrap import wrap
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -25,6 +26,9 @@ from synthesizer_emulator.evaluation.report.figures.panels import (
 )
 from synthesizer_emulator.gridfile.header import Axis
 from synthesizer_emulator.gridfile.labels import Label
+
+# The number of letters that fit into the title of a panel.
+_TITLE_WIDTH = 40
 
 # The fewest wavelengths of a zoom.
 _FEWEST = 10
@@ -215,7 +219,8 @@ def zoomed(
                 label=name,
             )
         node = [short_text(name, v) for name, v in example.node.items()]
-        panel.set_title("\n".join([what, ", ".join(node)]), fontsize=7)
+        lines = [what, *wrap(", ".join(node), _TITLE_WIDTH)]
+        panel.set_title("\n".join(lines), fontsize=7)
         if i % columns == 0:
             panel.set_ylabel("flux / largest")
         if i >= len(examples) - columns:
