@@ -387,8 +387,7 @@ def _evaluate_samples(
         bar.set_description("recovered labels")
         fitted = None
         if bright and recoveries:
-            name = pair.most_dependent(bright)
-            fitted = sample_recovery(pair, name, recoveries, seed)
+            fitted = sample_recovery(pair, bright[0], recoveries, seed)
         bar.update()
         bar.set_description("stages")
         opened = {

@@ -188,22 +188,6 @@ class SamplePair:
             )
         return tuple(common) if wanted is None else wanted
 
-    def most_dependent(self, names: Sequence[str]) -> str:
-        """Return the spectrum that the emulator has on the most labels.
-
-        The first of several, and `linecont` last, because most of its pixels
-        have no flux.
-        """
-        emulated = self.weights.emulator.spectra
-
-        def count(name: str) -> int:
-            """Return the number of labels on which a spectrum depends."""
-            axes = emulated[name].axes if name in emulated else None
-            return len(self.labels) if axes is None else len(axes)
-
-        ordered = sorted(names, key=lambda name: name == "linecont")
-        return max(ordered, key=count)
-
     @property
     def line_quantities(self) -> list[str]:
         """The paths of the line quantities in both."""
