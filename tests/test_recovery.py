@@ -27,6 +27,7 @@ from synthesizer_emulator.grid.emulated_grid import (
 from synthesizer_emulator.gridfile.header import Axis
 from synthesizer_emulator.gridfile.labels import Label
 from synthesizer_emulator.gridfile.native import NativeGrid
+from synthesizer_emulator.weights.file import SUFFIX, read_weights
 
 EXAMPLE = example_folder() / f"{EXAMPLE_NAME}.hdf5"
 
@@ -99,6 +100,22 @@ def test_labels_between_the_nodes_are_found(emulated, header):
     np.testing.assert_allclose(
         log10_mass[found], np.log10(masses[found]), atol=5e-3
     )
+
+
+def test_labels_are_found_in_double_precision(header, double_precision):
+    """Of spectra between the nodes, by an emulator that is read then."""
+    emulator = read_weights(EXAMPLE.with_suffix(SUFFIX)).emulator
+    point = np.array([3.3e8, 0.011])
+    spectrum = np.asarray(emulator.spectrum("incident", point), float)
+    (values,), _, (misfit,) = recovery.recover(
+        emulator,
+        "incident",
+        [Label(axis) for axis in header.axes],
+        spectrum[None],
+        emulator.lam > 912,
+    )
+    assert misfit < 1e-3
+    np.testing.assert_allclose(values, point, rtol=1e-2)
 
 
 def test_slopes_between_nodes_are_those_of_a_power_law(header):

@@ -20,7 +20,6 @@ from synthesizer_emulator.building.learned import (
     learned_emissions,
     learned_header,
     read_learned,
-    within,
 )
 from synthesizer_emulator.digests import file_digest
 from synthesizer_emulator.emulator.scaling import AxisDomain, Coordinates
@@ -35,12 +34,11 @@ class GridNodes:
     """The nodes of a grid file as a training set.
 
     Attributes:
-        native (NativeGrid): The grid file.
+        native (NativeGrid): The grid file, at the wavelengths to learn.
         header (GridHeader): The header of the grid, with the wavelengths to
             learn.
         emissions (tuple of str): The paths of the emissions to learn, e.g.
             `spectra/incident` or `lines/luminosity`.
-        columns (slice): These wavelengths in the file.
         fill_failures (bool): Whether nodes at which Cloudy failed are filled
             from the nodes around them, and not left out.
     """
@@ -48,7 +46,6 @@ class GridNodes:
     native: NativeGrid
     header: GridHeader
     emissions: tuple[str, ...]
-    columns: slice
     fill_failures: bool = False
 
     @classmethod
@@ -88,7 +85,7 @@ class GridNodes:
         header = learned_header(header, emissions)
         columns = columns_within(header, lam_lims, path)
         header = replace(header, lam=header.lam[columns])
-        return cls(native, header, emissions, columns, fill_failures)
+        return cls(native.at(columns), header, emissions, fill_failures)
 
     @property
     def path(self) -> Path:
@@ -113,7 +110,7 @@ class GridNodes:
     @property
     def description(self) -> str:
         """The numbers of nodes, and the range of wavelengths if not all."""
-        cut = describe_columns(self.header, self.columns)
+        cut = describe_columns(self.header, self.native.columns)
         nodes = f"{math.prod(self.header.shape)} nodes{cut}"
         failed = self.header.failures
         if failed is None:
@@ -194,7 +191,7 @@ class GridNodes:
 
     def _read(self, emission: str) -> NDArray[np.float64]:
         """Read and check an array of the file."""
-        values = within(self.native.read(emission), emission, self.columns)
+        values = self.native.read(emission)
         if self.header.failures is not None:
             values[self.header.failures] = 0.0
         check_values(

@@ -78,7 +78,7 @@ class Hypercube:
     @property
     def description(self) -> str:
         """The number of samples, and the range of wavelengths if not all."""
-        cut = describe_columns(self.header, self.grid.columns)
+        cut = describe_columns(self.header, self.grid.native.columns)
         return f"Latin hypercube of {self.size} between the nodes{cut}"
 
     def check(self) -> None:

@@ -6,7 +6,7 @@ returns an `Evaluation`, which can be printed, written as JSON, and drawn with
 """
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -324,13 +324,7 @@ def evaluate(
             fitted = _recover(pair, name, means, recoveries, seed)
         bar.update()
         bar.set_description("stages")
-        opened = {
-            name: found
-            for name in names
-            if stages
-            and name in pair.weights.emulator.spectra
-            and (found := _stages(pair, name, stages, show, seed))
-        }
+        opened = _open_all(pair, names, _stages, stages, show, seed)
         bar.update()
     provenance = pair.weights.provenance
     return Evaluation(
@@ -390,13 +384,7 @@ def _evaluate_samples(
             fitted = sample_recovery(pair, bright[0], recoveries, seed)
         bar.update()
         bar.set_description("stages")
-        opened = {
-            name: found
-            for name in bright
-            if stages
-            and name in pair.weights.emulator.spectra
-            and (found := sample_stages(pair, name, stages, show, seed))
-        }
+        opened = _open_all(pair, bright, sample_stages, stages, show, seed)
         bar.update()
     provenance = pair.weights.provenance
     return Evaluation(
@@ -563,6 +551,26 @@ def _recover(
         spectra,
         pair.scored,
     )
+
+
+def _open_all(
+    pair: GridPair | SamplePair,
+    names: Iterable[str],
+    judge: Callable[..., Stages | None],
+    n: int,
+    show: Sequence[Mapping[str, float]],
+    seed: int,
+) -> dict[str, Stages]:
+    """Judge the stages of each spectrum that is not a sum of others."""
+    if not n:
+        return {}
+    emulated = pair.weights.emulator.spectra
+    found = {
+        name: judge(pair, name, n, show, seed)
+        for name in names
+        if name in emulated
+    }
+    return {name: stages for name, stages in found.items() if stages}
 
 
 def _stages(

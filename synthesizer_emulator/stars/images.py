@@ -226,13 +226,8 @@ class ImageAutoencoder:
                 "Images must be an array (n, height, width, bands) without "
                 f"negative values, got the shape {images.shape}."
             )
-        total = images.sum(axis=(1, 2), keepdims=True)
-        if not (total > 0.0).all():
-            raise InconsistentArguments(
-                "Each image must have some light in each band: leave the "
-                "others out, or use a wider field."
-            )
-        fractions = images / total
+        _check_light(images)
+        fractions = images / images.sum(axis=(1, 2), keepdims=True)
         softening = float(np.median(fractions[fractions > 0.0]))
         shape = images.shape[1:]
         network = _untrained(shape, config)
@@ -250,7 +245,8 @@ class ImageAutoencoder:
         """Return the latents of images (n, height, width, bands), (n, k).
 
         Raises:
-            InconsistentArguments: If the images have another shape.
+            InconsistentArguments: If the images have another shape, or no
+                light.
         """
         images = np.asarray(images, np.float64)
         if images.shape[1:] != self.about.shape:
@@ -258,12 +254,7 @@ class ImageAutoencoder:
                 f"Images must have the shape (n, {self.about.shape}), got "
                 f"{images.shape}."
             )
-        total = images.sum(axis=(1, 2))
-        if not (np.isfinite(images).all() and (total > 0.0).all()):
-            raise InconsistentArguments(
-                "Images must be finite, with some light in each band: leave "
-                "the others out, or use a wider field."
-            )
+        _check_light(images)
         scaled = jnp.asarray(_scaled(images, self.about.softening))
         latents = self.network.encoder(scaled.astype(jnp.float32))
         return np.asarray(latents, np.float64)
@@ -358,6 +349,16 @@ def _coarse(shape: tuple[int, ...], layers: int) -> tuple[int, int]:
     """Return the height and width after strided convolutions."""
     factor = _STRIDE**layers
     return -(-shape[0] // factor), -(-shape[1] // factor)
+
+
+def _check_light(images: NDArray[np.float64]) -> None:
+    """Raise unless images are finite, with some light in each band."""
+    total = images.sum(axis=(1, 2))
+    if not (np.isfinite(images).all() and (total > 0.0).all()):
+        raise InconsistentArguments(
+            "Each image must be finite and have some light in each band: "
+            "leave the others out, or use a wider field."
+        )
 
 
 def _scaled(

@@ -363,7 +363,6 @@ class StarFlow:
             InconsistentArguments: As `sample`, or if lengths differ.
         """
         names = list(getattr(catalogue, "colnames", catalogue))
-        lengths = {np.size(catalogue[name]) for name in names}
         scalars = [name for name in names if not np.ndim(catalogue[name])]
         if scalars:
             raise InconsistentArguments(
@@ -371,6 +370,7 @@ class StarFlow:
                 f"each galaxy; {', '.join(scalars)} has a single number. Of "
                 "one galaxy, use draw or sample."
             )
+        lengths = {len(catalogue[name]) for name in names}
         if len(lengths) != 1:
             raise InconsistentArguments(
                 "The columns of a catalogue must be of one length, got "
@@ -460,9 +460,8 @@ class StarFlow:
         if not len(taken):
             return np.empty(0)
         if not isinstance(stars, GalaxyStars):
-            at = self._at(taken.redshift, cosmo)
             redshift, universe_age = self._epoch(
-                at.get("redshift"), at.get("universe_age")
+                **self._at(taken.redshift, cosmo)
             )
             taken = replace(
                 taken, redshift=redshift, universe_age=universe_age
@@ -540,7 +539,9 @@ class StarFlow:
         )
 
     def _epoch(
-        self, redshift: float | None, universe_age: float | None
+        self,
+        redshift: float | None = None,
+        universe_age: float | None = None,
     ) -> tuple[float, float]:
         """Return the redshift and the age of the universe then, Gyr.
 

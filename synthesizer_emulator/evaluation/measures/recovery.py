@@ -154,7 +154,8 @@ def recover(
             for log_flux, w in zip(target, weight, strict=True)
         ]
     )
-    arrays = (jnp.asarray(a, jnp.float32) for a in (starts, target, weight))
+    # In the precision that JAX has, as what is computed from them.
+    arrays = (jnp.asarray(a) for a in (starts, target, weight))
     scaled, shift, variance = map(
         np.asarray, _descend(part, spectrum, scale, *arrays)
     )
