@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from synthesizer_emulator.evaluation.measures.residuals import Bands, Example
@@ -53,6 +54,7 @@ def stages(found: Stages) -> Figure:
         label=f"all {found.size} latents",
     )
     variance.legend(loc="upper right")
+    _plain_ticks(variance)
     variance.set(
         xlabel="number of components",
         ylabel="unexplained fraction",
@@ -93,6 +95,7 @@ def stages(found: Stages) -> Figure:
         errors.margins(y=0.3)
         errors.legend(loc="upper left")
         errors.set_xscale("log")
+        _plain_ticks(errors)
     errors.set(
         xlabel="mean error of a spectrum / %",
         ylabel="spectra",
@@ -118,20 +121,30 @@ def stages(found: Stages) -> Figure:
     return figure
 
 
+def _plain_ticks(panel: Axes) -> None:
+    """Label 1, 2 and 5 of each decade of a logarithmic abscissa."""
+    panel.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    panel.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    panel.xaxis.set_minor_formatter(NullFormatter())
+
+
 @styled
 def latent_space(found: Stages, axes: Sequence[Axis]) -> Figure:
     """Draw the two main directions of the latents, coloured by each label."""
+    # Axes of one node have nothing to show.
+    shown = [i for i in range(len(axes)) if np.ptp(found.points[:, i]) > 0]
     figure, panels, columns = tiled(
-        len(axes), 3.0, 2.5, sharex=True, sharey=True
+        max(len(shown), 1), 3.0, 2.5, sharex=True, sharey=True
     )
-    for i, (panel, axis) in enumerate(zip(panels, axes, strict=True)):
+    for k, (panel, i) in enumerate(zip(panels, shown, strict=False)):
+        axis = axes[i]
         marks = coloured(
             panel, found.latents[:, 0], found.latents[:, 1],
             found.points[:, i], axis,
         )  # fmt: skip
         figure.colorbar(marks, ax=panel, label=Label(axis).title)
         panel.set_xlabel("first direction")
-        if i % columns == 0:
+        if k % columns == 0:
             panel.set_ylabel("second direction")
     return figure
 
