@@ -26,8 +26,10 @@ from synthesizer_emulator.evaluation.generalisation.study import (
 )
 from synthesizer_emulator.evaluation.generalisation.study_grid import (
     StudyGrid,
-    draw_nodes,
     enclosing_grid,
+)
+from synthesizer_emulator.evaluation.generalisation.study_spectra import (
+    draw_part,
 )
 from synthesizer_emulator.evaluation.generalisation.trajectory import (
     look_epochs,
@@ -93,11 +95,11 @@ def test_the_smallest_grid_that_holds_a_region():
 def test_a_part_of_a_region():
     mask = np.zeros((10, 6), bool)
     mask[2:8] = True
-    drawn = draw_nodes(mask, 0.5, seed=1)
+    drawn = draw_part(mask, 0.5, seed=1)
     assert drawn.sum() == 18
     assert not (drawn & ~mask).any()
-    assert (drawn != draw_nodes(mask, 0.5, seed=2)).any()
-    assert (draw_nodes(mask, 1.0, seed=1) == mask).all()
+    assert (drawn != draw_part(mask, 0.5, seed=2)).any()
+    assert (draw_part(mask, 1.0, seed=1) == mask).all()
 
 
 def test_a_known_error_is_found_with_its_component(grid):

@@ -1,11 +1,11 @@
-"""Selections of the nodes of a grid, from text or YAML.
+"""Selections of the nodes of a grid, or of samples, from text or YAML.
 
 Hold-out experiments name nodes as text (`ages:2`, `metallicities=0.004`),
 generalisation studies as blocks (`{ages: {from: 1e7, every: 2}}`).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self, TypeAlias
 
 import numpy as np
@@ -22,6 +22,8 @@ _TOLERANCE = 1e-3
 # these keys.
 Block: TypeAlias = Mapping[str, Any]
 _RANGE_KEYS = ("from", "to", "every")
+
+_NO_LABEL = "The file of samples has no label"
 
 
 @dataclass(frozen=True)
@@ -145,12 +147,43 @@ def region_mask(
     return mask
 
 
-def _block_nodes(axis: Axis, part: Any) -> NDArray[np.intp]:
+def sample_mask(
+    labels: Sequence[Axis], blocks: Sequence[Block]
+) -> NDArray[np.bool_]:
+    """Return the mask of the scattered samples in any of several blocks.
+
+    Args:
+        labels (sequence of Axis): The labels, with the values of m samples.
+        blocks (sequence of Mapping): As for `region_mask`, where the nodes
+            of a label are its different values, in ascending order.
+
+    Returns:
+        np.ndarray of bool: The mask, (m,).
+
+    Raises:
+        InconsistentArguments: If a label or value does not exist.
+    """
+    mask = np.zeros(len(labels[0].values), bool)
+    for block in blocks:
+        inside = np.ones_like(mask)
+        for name, part in block.items():
+            label = labels[find_axis(labels, name, _NO_LABEL)]
+            nodes, which = np.unique(label.values, return_inverse=True)
+            label = replace(label, values=nodes)
+            chosen = _block_nodes(label, part, "sample")
+            inside &= np.isin(which, chosen)
+        mask |= inside
+    return mask
+
+
+def _block_nodes(
+    axis: Axis, part: Any, kind: str = "node"
+) -> NDArray[np.intp]:
     """Return the indices of the nodes of an axis in a block."""
     try:
         if not isinstance(part, dict):
             values = part if isinstance(part, list) else [part]
-            return nodes_at(axis, [float(v) for v in values])
+            return nodes_at(axis, [float(v) for v in values], kind)
         if set(part).difference(_RANGE_KEYS):
             raise ValueError
         # YAML 1.1 reads 1e6 as text, because it has no decimal point.
@@ -166,32 +199,38 @@ def _block_nodes(axis: Axis, part: Any) -> NDArray[np.intp]:
             if key not in _RANGE_KEYS
         ]
         raise InconsistentArguments(
-            f"Nodes of {axis.name} must be a value, a list of values, or a "
-            f"range {{from: , to: , every: }}; got {part!r}."
+            f"{kind.capitalize()}s of {axis.name} must be a value, a list of "
+            f"values, or a range {{from: , to: , every: }}; got {part!r}."
             + "".join(nearest(key, _RANGE_KEYS) for key in unknown)
         ) from error
 
 
-def find_axis(axes: Sequence[Axis], name: str) -> int:
+def find_axis(
+    axes: Sequence[Axis], name: str, lacking: str = "The grid has no axis"
+) -> int:
     """Return the index of an axis, given by name.
 
     Raises:
-        InconsistentArguments: If the grid lacks the axis.
+        InconsistentArguments: If the axis is missing; the message begins
+            with `lacking`.
     """
     names = [axis.name for axis in axes]
     if name not in names:
         raise InconsistentArguments(
-            f"The grid has no axis '{name}'; it has {', '.join(names)}."
+            f"{lacking} '{name}'; it has {', '.join(names)}."
             + nearest(name, names)
         )
     return names.index(name)
 
 
-def nodes_at(axis: Axis, values: Sequence[float]) -> NDArray[np.intp]:
+def nodes_at(
+    axis: Axis, values: Sequence[float], kind: str = "node"
+) -> NDArray[np.intp]:
     """Return the ascending indices of the nodes within 0.1 % of the values.
 
     Raises:
-        InconsistentArguments: If a value does not match a node.
+        InconsistentArguments: If a value does not match a node, which the
+            message calls `kind`.
     """
     indices = []
     for value in values:
@@ -200,7 +239,7 @@ def nodes_at(axis: Axis, values: Sequence[float]) -> NDArray[np.intp]:
         if distance[index] > _TOLERANCE * abs(value):
             near = np.sort(axis.values[np.argsort(distance)[:2]])
             raise InconsistentArguments(
-                f"{axis.name} has no node at {value:g}; the nearest are "
+                f"{axis.name} has no {kind} at {value:g}; the nearest are "
                 f"{' and '.join(f'{v:.6g}' for v in near)}."
             )
         indices.append(index)

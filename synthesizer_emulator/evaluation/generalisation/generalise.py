@@ -4,13 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from synthesizer_emulator.architectures.base import evaluate_points
 from synthesizer_emulator.descriptions import Printed
-from synthesizer_emulator.emulator.emission import EmissionEmulator
 from synthesizer_emulator.evaluation.generalisation.study import (
     TRAINED,
     Candidate,
@@ -18,7 +15,13 @@ from synthesizer_emulator.evaluation.generalisation.study import (
 )
 from synthesizer_emulator.evaluation.generalisation.study_grid import (
     StudyGrid,
-    draw_nodes,
+)
+from synthesizer_emulator.evaluation.generalisation.study_samples import (
+    StudySamples,
+)
+from synthesizer_emulator.evaluation.generalisation.study_spectra import (
+    StudySpectra,
+    draw_part,
 )
 from synthesizer_emulator.evaluation.generalisation.trajectory import (
     FinishedTraining,
@@ -27,7 +30,7 @@ from synthesizer_emulator.evaluation.generalisation.trajectory import (
 )
 from synthesizer_emulator.evaluation.tables import Table, number
 from synthesizer_emulator.gridfile.header import Axis
-from synthesizer_emulator.gridfile.nodes import node_mesh
+from synthesizer_emulator.gridfile.samples import is_sample_file
 from synthesizer_emulator.progress import progress_bar
 from synthesizer_emulator.records import write_json
 
@@ -36,7 +39,8 @@ from synthesizer_emulator.records import write_json
 class Run:
     """The errors of one training of a study.
 
-    The regions are `trained`, the training nodes, and all test regions.
+    The regions are `trained`, the training nodes, and all test regions. Of
+    scattered samples, the nodes are the samples, and arrays are (m,).
 
     Attributes:
         architecture (str): The name of the candidate.
@@ -77,13 +81,16 @@ class Generalisation(Printed):
 
     Attributes:
         study (Study): The configuration.
-        axes (tuple of Axis): The axes of the grid.
+        axes (tuple of Axis): The axes of the grid, with their nodes; or the
+            labels of scattered samples, with their values.
         runs (tuple of Run): All runs.
+        kind (str): What was learned: `nodes` or `samples`.
     """
 
     study: Study
     axes: tuple[Axis, ...] = field(repr=False)
     runs: tuple[Run, ...]
+    kind: str = "nodes"
 
     def __str__(self) -> str:
         """Return the final errors in all regions as a table, in per cent."""
@@ -92,8 +99,11 @@ class Generalisation(Printed):
         for name in self.study.architectures:
             for region in self.study.training:
                 runs = self.of(name, region)
-                cells = (_spread([r.final[c] for r in runs]) for c in columns)
-                title = f"{name}, {region} ({runs[0].nodes} nodes)"
+                cells = (
+                    _spread([r.final[c] for r in runs], self.kind)
+                    for c in columns
+                )
+                title = f"{name}, {region} ({runs[0].nodes} {self.kind})"
                 rows.append((title, tuple(cells)))
         return str(
             Table("median error / % (over seeds)", columns, tuple(rows))
@@ -137,6 +147,8 @@ def generalise(
 ) -> Generalisation:
     """Train architectures in some regions of a grid and test them in others.
 
+    Or in some regions of the labels of scattered samples.
+
     Args:
         study (str/Path/Study): The study, or the path of its YAML file.
         progress (bool): Whether to show a progress bar.
@@ -146,13 +158,14 @@ def generalise(
 
     Raises:
         InconsistentArguments: If a setting of the study is invalid.
-        GridError: If the grid is missing or damaged.
-        MissingSpectraType: If the grid lacks the spectrum.
+        GridError: If the grid, or the file of samples, is missing or damaged.
+        MissingSpectraType: If it lacks the spectrum.
         UnrecognisedOption: If an architecture is not known.
     """
     if not isinstance(study, Study):
         study = Study.read(Path(study))
-    grid = StudyGrid.from_study(study)
+    scattered = is_sample_file(study.grid)
+    spectra = (StudySamples if scattered else StudyGrid).from_study(study)
     settings = [
         (name, region, fraction, seed)
         for name in study.architectures
@@ -164,13 +177,13 @@ def generalise(
     bar = progress_bar(settings, progress, unit="run")
     for name, region, fraction, seed in bar:
         bar.set_description(f"{name}, {region}, {fraction:g}, seed {seed}")
-        runs.append(_run(study, grid, name, region, fraction, seed))
-    return Generalisation(study, grid.axes, tuple(runs))
+        runs.append(_run(study, spectra, name, region, fraction, seed))
+    return Generalisation(study, spectra.axes, tuple(runs), spectra.kind)
 
 
 def _run(
     study: Study,
-    grid: StudyGrid,
+    spectra: StudySpectra,
     name: str,
     region: str,
     fraction: float,
@@ -180,20 +193,20 @@ def _run(
     candidate: Candidate = study.architectures[name]
     architecture = candidate.make_architecture()
     config = candidate.make_config(seed)
-    trained = draw_nodes(grid.training[region], fraction, seed)
-    samples = grid.samples(trained, architecture.softening)
+    trained = draw_part(spectra.training[region], fraction, seed)
+    samples = spectra.samples(trained, architecture.softening)
     recorder = NetworkRecorder(look_epochs(config, study.looks))
     final = architecture.fit(samples, config, recorder).emulator
     regions = {TRAINED: trained}
-    regions |= {name: test & ~trained for name, test in grid.test.items()}
+    regions |= {name: test & ~trained for name, test in spectra.test.items()}
     looks = []
     for network in recorder.looks.values():
         finished = FinishedTraining(
             {**recorder.finals, "": network}, config.epochs
         )
         emulator = architecture.fit(samples, config, finished).emulator
-        looks.append(grid.errors(_flux(emulator, grid)))
-    means, _ = grid.errors(_flux(final, grid))
+        looks.append(spectra.errors(spectra.emulated(emulator)))
+    means, _ = spectra.errors(spectra.emulated(final))
     return Run(
         architecture=name,
         region=region,
@@ -220,14 +233,6 @@ def _run(
     )
 
 
-def _flux(emulator: EmissionEmulator, grid: StudyGrid) -> NDArray[np.float64]:
-    """Evaluate an emulator at all nodes of a grid, (n1, ..., nd, k)."""
-    mesh = node_mesh(grid.nodes)
-    points = jnp.asarray(mesh.reshape(-1, mesh.shape[-1]))
-    flux = np.asarray(evaluate_points(emulator, points), np.float64)
-    return flux.reshape(grid.values.shape)
-
-
 def _median(errors: NDArray[np.float64]) -> float:
     """Return the median of the errors, ignoring NaN unless all are NaN."""
     known = errors[~np.isnan(errors)]
@@ -240,9 +245,9 @@ def _rms(errors: NDArray[np.float64]) -> float:
     return float(np.sqrt(np.mean(known**2))) if len(known) else float("nan")
 
 
-def _spread(errors: Sequence[float]) -> str:
+def _spread(errors: Sequence[float], kind: str) -> str:
     """Return the median and the range of errors as text, in per cent."""
     if np.isnan(errors).any():
-        return "no nodes"
+        return f"no {kind}"
     low, middle, high = 100 * np.quantile(errors, [0.0, 0.5, 1.0])
     return f"{number(middle)} ({number(low)} - {number(high)})"

@@ -70,16 +70,16 @@ class Study:
     """The configuration of a generalisation study.
 
     Attributes:
-        grid (Path): The grid file.
+        grid (Path): The grid file, or a file of scattered samples.
         spectrum (str): The name of the emulated spectrum.
         architectures (dict): The Candidates by name.
         training (dict): The blocks of each training region by name, as in
-            `region_mask`.
+            `region_mask`, or in `sample_mask` for samples.
         test (dict): The blocks of each test region by name; training nodes
-            are excluded.
+            are excluded, and so are training samples.
         seeds (tuple of int): The seeds; each run is repeated with each.
-        fractions (tuple of float): The fractions of the nodes of a training
-            region to train on, drawn with the seed.
+        fractions (tuple of float): The fractions of the nodes or samples of
+            a training region to train on, drawn with the seed.
         wavelengths (int): The number of emulated wavelengths, evenly spread
             over the scored ones.
         looks (int): The number of times that errors are measured during
@@ -103,6 +103,8 @@ class Study:
             InconsistentArguments: If a setting is out of range.
             UnrecognisedOption: If an architecture is not known.
         """
+        # The only way to set a field of a frozen dataclass.
+        object.__setattr__(self, "grid", Path(self.grid))
         for name in (
             "architectures",
             "training",

@@ -41,6 +41,9 @@ from synthesizer_emulator.evaluation.generalisation.study import (
     read_candidate,
     read_entries,
 )
+from synthesizer_emulator.evaluation.generalisation.study_samples import (
+    as_training_set,
+)
 from synthesizer_emulator.evaluation.generalisation.trajectory import (
     FinishedTraining,
     NetworkRecorder,
@@ -441,7 +444,9 @@ def _forward(
     config = candidate.make_config(which[-1])
     coordinates = Coordinates(testbed.world.domain)
     scaled = coordinates.scale_points(test.labels)
-    samples = _samples(coordinates, labels, clean, architecture.softening)
+    samples = as_training_set(
+        coordinates.scale_points(labels), clean, architecture.softening
+    )
     recorder = NetworkRecorder(look_epochs(config, testbed.looks))
     fit = architecture.fit(samples, config, recorder)
     points = jnp.asarray(scaled)
@@ -555,24 +560,6 @@ def _run(
         flux_error=np.array([flux_error[mask].mean() for mask in masks]),
         labels=found[-1],
         losses=losses,
-    )
-
-
-def _samples(
-    coordinates: Coordinates,
-    labels: NDArray[np.float64],
-    spectra: NDArray[np.float64],
-    softening: float,
-) -> EmissionSamples:
-    """Return spectra as the training set of an architecture."""
-    d = labels.shape[1]
-    return EmissionSamples.from_points(
-        (np.array([-1.0, 1.0]),) * d,
-        None,
-        coordinates.scale_points(labels),
-        spectra,
-        np.ones(spectra.shape[1]),
-        softening,
     )
 
 

@@ -3,6 +3,7 @@
 import io
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -10,6 +11,7 @@ from typing import ParamSpec, TypeVar
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
@@ -203,6 +205,37 @@ def draw_map(
         which.set_ticks(
             ticks, labels=[tick_text(axis.values[i]) for i in ticks]
         )
+    panel.tick_params(labelsize=6.5)
+    return image
+
+
+def draw_samples(
+    panel: Axes,
+    means: NDArray,
+    labels: Sequence[Axis],
+    ringed: NDArray[np.bool_],
+    norm: LogNorm,
+) -> PathCollection:
+    """Draw mean errors (m,) of samples over their first two labels.
+
+    The largest errors are on top; the samples in a mask (m,) have rings.
+    """
+    order = np.argsort(np.nan_to_num(means, nan=-1.0))
+    x, y = (axis.values[order] for axis in labels[:2])
+    image = panel.scatter(
+        x,
+        y,
+        c=100 * means[order],
+        norm=norm,
+        s=11,
+        linewidths=np.where(ringed[order], 0.6, 0.0).tolist(),
+        edgecolors=BLACK,
+    )
+    for axis, scale in zip(
+        labels[:2], (panel.set_xscale, panel.set_yscale), strict=True
+    ):
+        ends = replace(axis, values=np.sort(axis.values))
+        scale("log" if Label(ends).logged else "linear")
     panel.tick_params(labelsize=6.5)
     return image
 

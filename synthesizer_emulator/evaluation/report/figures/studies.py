@@ -5,6 +5,7 @@ from itertools import cycle
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
@@ -23,6 +24,7 @@ from synthesizer_emulator.evaluation.report.figures.panels import (
     RED,
     SKY,
     draw_map,
+    draw_samples,
     styled,
     tiled,
 )
@@ -34,7 +36,8 @@ def study_figures(outcome: Generalisation) -> dict[str, Figure]:
     study = outcome.study
     drawn = {}
     for name in study.architectures:
-        drawn[f"plane, {name}"] = plane(outcome, name)
+        if len(outcome.axes) > 1:
+            drawn[f"plane, {name}"] = plane(outcome, name)
         for test in study.test:
             drawn[f"components, {name}, {test}"] = components(
                 outcome, name, test
@@ -50,7 +53,8 @@ def study_figures(outcome: Generalisation) -> dict[str, Figure]:
 def plane(outcome: Generalisation, name: str) -> Figure:
     """Draw the error over the first two axes for each training region.
 
-    Colours show the median over seeds; dots mark the training nodes.
+    Colours show the median over seeds. Dots mark the training nodes, and
+    rings the training samples.
     """
     regions = list(outcome.study.training)
     figure, panels, columns = tiled(
@@ -64,17 +68,24 @@ def plane(outcome: Generalisation, name: str) -> Figure:
     finite = np.concatenate([m[np.isfinite(m)] for m in means.values()])
     norm = LogNorm(*(100 * np.quantile(finite, [0.01, 0.99])))
     for panel, region in zip(panels, regions, strict=True):
-        image = draw_map(panel, means[region], outcome.axes, norm)
         trained = runs[region][0].trained
-        at = trained.reshape(*trained.shape[:2], -1).any(axis=-1)
-        panel.plot(*np.nonzero(at), ".", color="white", ms=2.2, mec="none")
+        image: ScalarMappable
+        if outcome.kind == "nodes":
+            image = draw_map(panel, means[region], outcome.axes, norm)
+            at = trained.reshape(*trained.shape[:2], -1).any(axis=-1)
+            panel.plot(*np.nonzero(at), ".", color="white", ms=2.2, mec="none")
+        else:
+            image = draw_samples(
+                panel, means[region], outcome.axes, trained, norm
+            )
         panel.set_title(region)
     for panel in panels[-columns:]:
         panel.set_xlabel(Label(outcome.axes[0]).title)
     for panel in panels[::columns]:
         panel.set_ylabel(Label(outcome.axes[1]).title)
     figure.colorbar(image, ax=panels, label="mean error / %", extend="both")
-    figure.suptitle(f"{name}; dots: training nodes", fontsize=9)
+    marks = "dots" if outcome.kind == "nodes" else "rings"
+    figure.suptitle(f"{name}; {marks}: training {outcome.kind}", fontsize=9)
     return figure
 
 
@@ -124,7 +135,7 @@ def components(outcome: Generalisation, name: str, test: str) -> Figure:
 
 @styled
 def learning_curves(outcome: Generalisation, test: str) -> Figure:
-    """Draw the final error against the number of training nodes."""
+    """Draw the final error against the number of nodes or samples."""
     figure, panels = _region_panels(outcome, test)
     ticks = {}
     for panel, region in zip(panels, outcome.study.training, strict=True):
@@ -144,7 +155,9 @@ def learning_curves(outcome: Generalisation, test: str) -> Figure:
             )
         panel.set(xscale="log", yscale="log", title=region)
         ticks[panel] = nodes
-    _label_panels(figure, panels, "training nodes", "median error / %")
+    _label_panels(
+        figure, panels, f"training {outcome.kind}", "median error / %"
+    )
     for panel, nodes in ticks.items():
         panel.set_xticks(nodes, [str(n) for n in nodes])
     return figure
@@ -169,7 +182,7 @@ def _label_panels(
         if panel not in drawn:
             panel.set_axis_off()
             centre = panel.transAxes
-            panel.text(0.5, 0.5, "no nodes", ha="center", transform=centre)
+            panel.text(0.5, 0.5, "empty", ha="center", transform=centre)
             continue
         panel.set_xlabel(x)
         # One label per decade is too few for axes of one or two decades.
