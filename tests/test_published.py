@@ -5,14 +5,22 @@ here are their other settings, and what makes them what they are.
 """
 
 from dataclasses import replace
+from functools import partial
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import analytic_emissions, analytic_header
+from conftest import (
+    SINGLE,
+    analytic_emissions,
+    analytic_header,
+    write_analytic_grid,
+)
 from flax import nnx
 from synthesizer.exceptions import InconsistentArguments
 
+from synthesizer_emulator import build
 from synthesizer_emulator.architectures.autoencoder import (
     CodeDecoder,
     NormalisedSpectra,
@@ -22,9 +30,20 @@ from synthesizer_emulator.architectures.autoencoder import (
 from synthesizer_emulator.architectures.payne import BoundedDecoder
 from synthesizer_emulator.architectures.registry import get_architecture
 from synthesizer_emulator.architectures.samples import EmissionSamples
-from synthesizer_emulator.architectures.training import Silent, train
+from synthesizer_emulator.architectures.training import (
+    Silent,
+    TrainingConfig,
+    train,
+)
+from synthesizer_emulator.building.grid_nodes import GridNodes
+from synthesizer_emulator.emulator.emission import encode
+from synthesizer_emulator.emulator.metrics import (
+    fractional_residuals,
+    mean_errors,
+)
 from synthesizer_emulator.emulator.scaling import AxisDomain, Coordinates
 from synthesizer_emulator.emulator.tables import Derived
+from synthesizer_emulator.weights.file import read_weights
 
 SMALL = {
     "hidden": [8],
@@ -76,7 +95,10 @@ def described(emulator):
     [
         ("three_component", CONVOLUTIONAL),
         ("three_component", {**SMALL, "normalisation": "global"}),
-        ("three_component", {**SMALL, "normalisation": "zscore"}),
+        (
+            "three_component",
+            {**SMALL, "normalisation": "zscore", "keep_encoder": True},
+        ),
         (
             "three_component",
             {
@@ -85,6 +107,7 @@ def described(emulator):
                 "kernel": [7, 5, 3],
                 "stride": 2,
                 "softplus": True,
+                "keep_encoder": True,
             },
         ),
         (
@@ -154,12 +177,21 @@ def test_normalised_spectra_and_their_norms_are_the_spectra(
 
 
 @pytest.mark.slow
-def test_the_encoder_is_not_kept(samples):
+def test_the_encoder_is_not_kept_by_default(samples):
     _, made = fit(samples, "three_component", SMALL)
     names = " ".join(described(made.emulator))
     assert "decoder/network" in names
     assert "encoder" not in names
     assert set(made.histories) == {"", "norm", "autoencoder"}
+    emission = made.emulator
+    with pytest.raises(InconsistentArguments, match="keep_encoder=true"):
+        emission.encode(jnp.ones(150))
+    # Latents can be decoded all the same.
+    x = jnp.asarray(samples.points[5], jnp.float32)
+    latents, _ = encode(emission.regressor, emission.has_emission, x)
+    np.testing.assert_allclose(
+        emission.decode(latents), emission(x), rtol=SINGLE
+    )
 
 
 @pytest.mark.slow
@@ -191,6 +223,51 @@ def test_stages_can_be_used_alone(samples):
         rtol=1e-3,
         atol=1e-3,
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {**SMALL, "normalisation": "zscore"},
+        {**SMALL, "autoencoder": "wavelengths", "softplus": True},
+    ],
+    ids=["dense", "wavelengths"],
+)
+def test_a_kept_encoder_comes_back_from_a_file(tmp_path, settings):
+    """A file encodes and decodes as what was trained, to its errors."""
+    path = write_analytic_grid(tmp_path / "grid.hdf5", gas=False)
+    report = build(
+        path,
+        architecture="three_component",
+        settings={**settings, "keep_encoder": True},
+        training={"epochs": 10},
+        spectra=["incident"],
+        progress=False,
+    )
+    weights = read_weights(report.path)
+    source = GridNodes.from_grid(path, ("incident",))
+    flux = source.read("spectra/incident").reshape(72, 150)
+    trained = weights.architecture.fit_autoencoder(
+        source.samples("spectra/incident", 1e-8),
+        TrainingConfig(**weights.provenance.training_config),
+        Silent(),
+    )
+    norms, codes = trained.encode(flux)
+    emulator = weights.emulator
+    encode = jax.jit(jax.vmap(partial(emulator.encode, "incident")))
+    decode = jax.jit(jax.vmap(partial(emulator.decode, "incident")))
+    latents = encode(flux)
+    np.testing.assert_allclose(latents[:, 0], norms[:, 0], rtol=1e-6)
+    np.testing.assert_allclose(latents[:, -codes.shape[1] :], codes, atol=1e-3)
+    again = np.asarray(decode(latents), float)
+    expected = trained.decode(norms, codes)
+    bright = flux > 1e-5 * flux.max(axis=1, keepdims=True)
+    np.testing.assert_allclose(again[bright], expected[bright], rtol=3e-3)
+    errors = mean_errors(fractional_residuals(again, flux))
+    np.testing.assert_allclose(errors, trained.errors(flux), rtol=5e-3)
+    with pytest.raises(InconsistentArguments, match=r"shape \(150,\), got"):
+        emulator.encode("incident", flux)
 
 
 def test_a_softplus_keeps_the_standard_deviation_positive():
@@ -263,6 +340,7 @@ def test_the_payne_sees_labels_from_minus_to_plus_a_half(samples, monkeypatch):
         ("three_component", "code", 0, "code must be a whole number"),
         ("three_component", "kernel", [3], "one for each of the 2 layers"),
         ("three_component", "softplus", 1, "softplus must be true or false"),
+        ("three_component", "keep_encoder", 1, "keep_encoder must be true"),
         ("three_component", "hidden_dropout", 1.0, "hidden_dropout must be"),
         ("three_component", "stride", 1, "stride must be .* at least 2"),
         ("three_component", "dropout", 1.0, "dropout must be a number from"),

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Self, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +30,9 @@ LastLayer: TypeAlias = "LinearDecoder | PixelScaling"
 
 # The number of samples encoded at once.
 _CHUNK = 256
+
+# The smallest squared length of a component by which to divide.
+_TINY = 1e-30
 
 
 class PixelScaling(nnx.Module):
@@ -67,6 +70,42 @@ class PixelScaling(nnx.Module):
         )
 
 
+class SpectrumEncoder(nnx.Module):
+    """An encoder from a normalised log spectrum to its code.
+
+    The inverse of the last layer of the decoder gives the inputs of its
+    network.
+
+    Attributes:
+        network (Network): The encoder of an autoencoder.
+        metric (Constant): The weight of each wavelength, with which the
+            components of a linear last layer are orthogonal, (n,); None for
+            other layers.
+    """
+
+    def __init__(
+        self, network: Network, metric: NDArray[np.float64] | None
+    ) -> None:
+        self.network = network
+        self.metric = (
+            None
+            if metric is None
+            else Constant(jnp.asarray(metric, jnp.float32))
+        )
+
+    def __call__(self, normalised: Array, last: LastLayer) -> Array:
+        """Map normalised log flux (n,) to the code (k,)."""
+        if isinstance(last, PixelScaling):
+            inputs = (normalised - last.shift[...]) / last.scale[...]
+            return self.network(inputs)
+        assert self.metric is not None
+        components = last.components[...]
+        weighted = components * self.metric[...][None]
+        lengths = jnp.sum(weighted * components, axis=1)
+        inputs = weighted @ (normalised - last.mean[...])
+        return self.network(inputs / jnp.maximum(lengths, _TINY))
+
+
 class CodeDecoder(nnx.Module):
     """A decoder from the norms and code of a spectrum to soft-log flux.
 
@@ -77,6 +116,7 @@ class CodeDecoder(nnx.Module):
             the standard deviation of the log flux.
         softplus (bool): Whether the standard deviation is the softplus of
             its latent, so that it is positive.
+        encoder (SpectrumEncoder): The way back; None if it is not kept.
     """
 
     def __init__(
@@ -85,11 +125,13 @@ class CodeDecoder(nnx.Module):
         last: LastLayer,
         per_spectrum: bool,
         softplus: bool = False,
+        encoder: SpectrumEncoder | None = None,
     ) -> None:
         self.network = network
         self.last = last
         self.per_spectrum = per_spectrum
         self.softplus = softplus
+        self.encoder = encoder
 
     def __call__(self, latents: Array) -> Array:
         """Map latents (k,) to soft-log flux (n,)."""
@@ -99,8 +141,27 @@ class CodeDecoder(nnx.Module):
         spread = jax.nn.softplus(latents[1]) if self.softplus else latents[1]
         return latents[0] + spread * normalised
 
+    def encode(self, y: Array) -> Array:
+        """Map soft-log flux (n,) to latents (k,), with the encoder."""
+        assert self.encoder is not None
+        if not self.per_spectrum:
+            return self.encoder(y, self.last)
+        mean, spread = jnp.mean(y), jnp.maximum(jnp.std(y), LEAST_SPREAD)
+        code = self.encoder((y - mean) / spread, self.last)
+        second = inverse_softplus(spread, jnp) if self.softplus else spread
+        return jnp.concatenate([jnp.stack([mean, second]), code])
+
+    def without_encoder(self) -> "CodeDecoder":
+        """Return the decoder alone."""
+        return CodeDecoder(
+            self.network, self.last, self.per_spectrum, self.softplus
+        )
+
     def restrict(self, indices: NDArray[np.intp]) -> "CodeDecoder":
-        """Return the decoder of the wavelengths with these indices."""
+        """Return the decoder of the wavelengths with these indices.
+
+        Without the encoder, which needs all wavelengths.
+        """
         return CodeDecoder(
             self.network,
             self.last.restrict(indices),
@@ -156,27 +217,19 @@ class NormalisedSpectra:
 class TrainedAutoencoder:
     """A trained autoencoder of spectra, which also encodes.
 
-    The weights of an emulator have only its decoder.
-
     Attributes:
-        encoder (Network): The network from normalised spectra, or their
-            scaled principal components, to the code.
         decoder (CodeDecoder): The decoder from the norms (mean and standard
             deviation, if each spectrum is normalised separately) and the
-            code to soft-log flux.
+            code to soft-log flux, with its encoder.
         soft_log (SoftLog): The transform of flux.
         normalised (NormalisedSpectra): The spectra of the training.
-        projection (callable): From normalised spectra (m, n) to the inputs
-            of the encoder (m, k); None if they are the same.
         inputs (np.ndarray of float): The inputs of the training, (m, k).
         history (LossHistory): The losses of the training.
     """
 
-    encoder: Network
     decoder: CodeDecoder
     soft_log: SoftLog
     normalised: NormalisedSpectra
-    projection: Callable[[NDArray], NDArray] | None
     inputs: NDArray[np.float64]
     history: LossHistory
 
@@ -188,7 +241,9 @@ class TrainedAutoencoder:
     @property
     def codes(self) -> NDArray[np.float64]:
         """The codes of the spectra of the training, (m, code)."""
-        return encode(self.encoder, self.inputs)
+        assert self.decoder.encoder is not None
+        network = self.decoder.encoder.network
+        return _in_chunks(lambda x: _apply(network, x), self.inputs)
 
     def encode(
         self, spectra: ArrayLike
@@ -211,10 +266,7 @@ class TrainedAutoencoder:
             spread = np.maximum(y.std(axis=1, keepdims=True), LEAST_SPREAD)
             norms = np.hstack([norms, mean, spread])
             y = (y - mean) / spread
-        inputs = (y - self.normalised.shift) / self.normalised.scale
-        if self.projection is not None:
-            inputs = self.projection(inputs)
-        return norms, encode(self.encoder, inputs)
+        return norms, _in_chunks(lambda x: _encode(self.decoder, x), y)
 
     def decode(
         self, norms: ArrayLike, codes: ArrayLike
@@ -239,9 +291,12 @@ class TrainedAutoencoder:
         )
 
 
-def inverse_softplus(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return x of which ln(1 + e^x) are positive values."""
-    return values + np.log(-np.expm1(-values))
+def inverse_softplus(values: Any, xp: Any = np) -> Any:
+    """Return x of which ln(1 + e^x) are positive values.
+
+    The array library `xp` is NumPy or `jax.numpy`.
+    """
+    return values + xp.log(-xp.expm1(-values))
 
 
 @jax.jit
@@ -250,13 +305,21 @@ def _decode(decoder: CodeDecoder, latents: Array) -> Array:
     return jax.vmap(lambda z: decoder(z))(latents)
 
 
-def encode(
-    encoder: Network, inputs: NDArray[np.float64]
+@jax.jit
+def _encode(decoder: CodeDecoder, normalised: Array) -> Array:
+    """Encode normalised log spectra (m, n), giving codes (m, k)."""
+    encoder = decoder.encoder
+    assert encoder is not None
+    return jax.vmap(lambda y: encoder(y, decoder.last))(normalised)
+
+
+def _in_chunks(
+    function: Callable[[Array], Array], rows: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Encode inputs (m, n) in chunks, giving codes (m, k)."""
-    chunks = np.split(inputs, range(_CHUNK, len(inputs), _CHUNK))
-    codes = [_apply(encoder, jnp.asarray(c, jnp.float32)) for c in chunks]
-    return np.concatenate(codes).astype(np.float64)
+    """Evaluate a function of rows (m, n) in chunks, giving (m, k)."""
+    chunks = np.split(rows, range(_CHUNK, len(rows), _CHUNK))
+    found = [function(jnp.asarray(c, jnp.float32)) for c in chunks]
+    return np.concatenate(found).astype(np.float64)
 
 
 @jax.jit

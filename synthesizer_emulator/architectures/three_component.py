@@ -3,7 +3,7 @@
 As in simulacra (github.com/synthesizer-project/simulacra), an autoencoder
 learns a short code of normalised log spectra (zero mean and unit variance);
 one network predicts the norms of the spectra, and another the code. The
-encoder is needed only for training.
+encoder is needed only for training, unless spectra are to be encoded.
 
 The dense autoencoder encodes principal components, with a fixed first and last
 layer, and trains in minutes. The autoencoder of wavelengths is dense too, but
@@ -11,7 +11,7 @@ without fixed layers, as that of simulacra; that and the convolutional one
 encode the fluxes at all wavelengths.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -26,6 +26,7 @@ from synthesizer_emulator.architectures.autoencoder import (
     LastLayer,
     NormalisedSpectra,
     PixelScaling,
+    SpectrumEncoder,
     TrainedAutoencoder,
     inverse_softplus,
 )
@@ -125,6 +126,8 @@ class ThreeComponent(Architecture):
             dropped in each training step.
         hidden_dropout (float): That of the network that predicts the code.
         norm_dropout (float): That of the network that predicts the norms.
+        keep_encoder (bool): Whether the weights have the encoder too, for
+            `Emulator.encode`.
         batch_norm (bool): Whether the autoencoder standardises its features
             over each batch.
         autoencoder_epochs (int): The largest number of epochs for the
@@ -153,6 +156,7 @@ class ThreeComponent(Architecture):
     norm_activation: str | None = None
     hidden_dropout: float = 0.0
     norm_dropout: float = 0.0
+    keep_encoder: bool = False
 
     default_training: ClassVar[TrainingConfig] = TrainingConfig(
         epochs=2000,
@@ -222,6 +226,7 @@ class ThreeComponent(Architecture):
         for name in ("dropout", "hidden_dropout", "norm_dropout"):
             check_number(name, getattr(self, name), 0, 0.9)
         check_flag("softplus", self.softplus)
+        check_flag("keep_encoder", self.keep_encoder)
         check_flag("batch_norm", self.batch_norm)
         check_settings(self.softening, self.ensemble)
 
@@ -233,8 +238,10 @@ class ThreeComponent(Architecture):
     ) -> Fit:
         """Train an emulator of one emission; see `Architecture.fit`."""
         trained = self.fit_autoencoder(samples, training, monitor)
-        norms = trained.normalised.norms
-        if trained.decoder.softplus:
+        norms, decoder = trained.normalised.norms, trained.decoder
+        if not self.keep_encoder:
+            decoder = decoder.without_encoder()
+        if decoder.softplus:
             norms = np.column_stack(
                 [norms[:, :2], inverse_softplus(norms[:, 2])]
             )
@@ -252,8 +259,8 @@ class ThreeComponent(Architecture):
         )
         fit = assemble(
             samples,
-            join(members, trained.decoder, samples, training),
-            trained.decoder,
+            join(members, decoder, samples, training),
+            decoder,
             norms.shape[1] + self.code,
             {**histories, "autoencoder": trained.history},
         )
@@ -279,7 +286,7 @@ class ThreeComponent(Architecture):
         normalised = NormalisedSpectra.from_samples(
             samples, self.normalisation
         )
-        last, inputs, projection = self._last_layer(normalised, samples)
+        last, inputs, metric = self._last_layer(normalised, samples)
         epochs = self.autoencoder_epochs
         autoencoder, history = train(
             Autoencoder(
@@ -292,11 +299,13 @@ class ThreeComponent(Architecture):
             monitor.stage("autoencoder", epochs),
         )
         return TrainedAutoencoder(
-            encoder=autoencoder.encoder,
-            decoder=self._code_decoder(autoencoder.decoder, last),
+            decoder=self._code_decoder(
+                autoencoder.decoder,
+                last,
+                SpectrumEncoder(autoencoder.encoder, metric),
+            ),
             soft_log=samples.soft_log,
             normalised=normalised,
-            projection=projection,
             inputs=inputs,
             history=history,
         )
@@ -306,7 +315,8 @@ class ThreeComponent(Architecture):
         d, n_norms = len(shape.nodes), shape.latents - self.code
         zeros = np.zeros(shape.size)
         last: LastLayer = PixelScaling(zeros, zeros)
-        if self.autoencoder == "dense":
+        dense = self.autoencoder == "dense"
+        if dense:
             last = LinearDecoder(zeros, np.zeros((shape.inner, shape.size)))
         regressor = ensemble_skeleton(
             self.ensemble,
@@ -315,8 +325,12 @@ class ThreeComponent(Architecture):
                 self._code_network.skeleton(d, self.code),
             ),
         )
+        encoder = None
+        if self.keep_encoder:
+            network = self._encoder(shape.inner, nnx.Rngs(0))
+            encoder = SpectrumEncoder(network, zeros if dense else None)
         decoder = self._code_decoder(
-            self._decoder(shape.inner, nnx.Rngs(0)), last
+            self._decoder(shape.inner, nnx.Rngs(0)), last, encoder
         )
         return assemble_skeleton(shape, regressor, decoder, self.softening)
 
@@ -334,22 +348,24 @@ class ThreeComponent(Architecture):
         else:
             check_whole("kernel", self.kernel, 1)
 
-    def _code_decoder(self, network: Network, last: LastLayer) -> CodeDecoder:
+    def _code_decoder(
+        self,
+        network: Network,
+        last: LastLayer,
+        encoder: SpectrumEncoder | None,
+    ) -> CodeDecoder:
         """Return the decoder from the norms and the code."""
         per_spectrum = self.normalisation == "per_spectrum"
-        return CodeDecoder(
-            network, last, per_spectrum, per_spectrum and self.softplus
-        )
+        softplus = per_spectrum and self.softplus
+        return CodeDecoder(network, last, per_spectrum, softplus, encoder)
 
     def _last_layer(
         self, normalised: NormalisedSpectra, samples: EmissionSamples
-    ) -> tuple[
-        LastLayer, NDArray[np.float64], Callable[[NDArray], NDArray] | None
-    ]:
+    ) -> tuple[LastLayer, NDArray[np.float64], NDArray[np.float64] | None]:
         """Return the fixed last layer, and the autoencoder's inputs.
 
-        The inputs, (m, inner), are of order one. They are a function, the
-        third result, of normalised spectra; None if they are the same.
+        The inputs, (m, inner), are of order one. The third result is the
+        metric of `SpectrumEncoder`.
         """
         if self.autoencoder != "dense":
             scaling = PixelScaling(normalised.shift, normalised.scale)
@@ -367,7 +383,7 @@ class ThreeComponent(Architecture):
         return (
             layer,
             coefficients / scale,
-            lambda values: basis.coefficients(values) / scale,
+            (basis.weights / normalised.scale) ** 2,
         )
 
     def _fit_regressors(

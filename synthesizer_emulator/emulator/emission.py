@@ -50,6 +50,16 @@ class Decoder(Protocol):
         """Return the decoder of the outputs at some indices."""
 
 
+@runtime_checkable
+class Encoding(Protocol):
+    """A decoder that may have an encoder, from soft-log flux to latents."""
+
+    encoder: nnx.Module | None
+
+    def encode(self, y: Float[Array, " n"]) -> Float[Array, " k"]:
+        """Return the latents (k - 1,) of soft-log flux (n,)."""
+
+
 class LinearDecoder(nnx.Module):
     """A decoder by principal components: the mean plus latents @ components.
 
@@ -209,6 +219,35 @@ class EmissionEmulator(nnx.Module):
         scatter = jnp.sqrt(jnp.where(variance > 0, variance, 1.0))
         scatter = jnp.where(variance > 0, scatter, 0.0)
         return self.regressor.factor[...] * scatter * self(x)
+
+    def encode(self, flux: Float[Array, " n"]) -> Float[Array, " k"]:
+        """Return the latents (k,) of a flux (n,), NaN without any.
+
+        Raises:
+            InconsistentArguments: If the emulator has no encoder.
+        """
+        decoder = self.decoder
+        if not isinstance(decoder, Encoding) or decoder.encoder is None:
+            raise InconsistentArguments(
+                "Only emulators with an autoencoder whose encoder was kept "
+                "encode: build one with `--architecture three_component "
+                "--set keep_encoder=true`."
+            )
+        peak = jnp.max(flux)
+        y = self.soft_log.forward(flux, peak, jnp)
+        with _full_precision():
+            latents = decoder.encode(y)
+        return jnp.concatenate([jnp.log(peak)[None], latents])
+
+    def decode(self, latents: Float[Array, " k"]) -> Float[Array, " n"]:
+        """Return the flux (n,) of latents (k,), of which one is ln norm."""
+        return decode(
+            self.decoder,
+            self.soft_log,
+            self.support[...],
+            latents,
+            jnp.ones(1),
+        )
 
     @property
     def size(self) -> int:

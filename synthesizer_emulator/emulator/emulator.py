@@ -251,6 +251,52 @@ class Emulator(Described, nnx.Module):
         """
         return self._evaluate(self.line_values, name, values, spread=True)
 
+    def encode(self, name: str, lnu: ArrayLike) -> Float[Array, " k"]:
+        """Return the latents of a spectrum, by the encoder of the emulator.
+
+        Only emulators with an encoder have this: `three_component` that was
+        built with `keep_encoder=True`.
+
+        Args:
+            name (str): The spectrum, e.g. `incident`.
+            lnu (array): Its luminosity density at all wavelengths, in the
+                units of the emulator, (nlam,).
+
+        Returns:
+            Array: The ln of its largest value; as a rule its mean and
+                standard deviation in ln flux; and its code, (k,).
+
+        Raises:
+            InconsistentArguments: If the emulator has no encoder, or `lnu`
+                the wrong shape.
+            MissingSpectraType: If the spectrum is unknown or derived.
+        """
+        emission = self.emission(f"spectra/{name}")
+        flux = jnp.asarray(lnu, dtype=float)
+        if flux.shape != (emission.size,):
+            raise InconsistentArguments(
+                f"A spectrum to encode must have shape ({emission.size},), "
+                f"got {flux.shape}. For many spectra use jax.vmap."
+            )
+        return emission.encode(flux)
+
+    def decode(self, name: str, latents: ArrayLike) -> Float[Array, " nlam"]:
+        """Return the spectrum of latents, as of `encode`.
+
+        Args:
+            name (str): The spectrum, e.g. `incident`.
+            latents (array): The latents, of which the first is ln of the
+                largest luminosity density, (k,).
+
+        Returns:
+            Array: The luminosity density per unit frequency, (nlam,).
+
+        Raises:
+            MissingSpectraType: If the spectrum is unknown or derived.
+        """
+        z = jnp.asarray(latents, dtype=float)
+        return self.emission(f"spectra/{name}").decode(z)
+
     def plot(
         self,
         values: ArrayLike | None = None,

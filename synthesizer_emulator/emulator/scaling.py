@@ -207,12 +207,13 @@ class SoftLog(nnx.Module):
     def __init__(self, softening: float) -> None:
         self.softening = softening
 
-    def forward(
-        self, flux: NDArray[np.float64], norm: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        """Return y (..., n) for fluxes (..., n) and norms (...,)."""
-        relative = flux / np.asarray(norm)[..., None]
-        return np.log(relative + self.softening)
+    def forward(self, flux: Any, norm: Any, xp: Any = np) -> Any:
+        """Return y (..., n) for fluxes (..., n) and norms (...,).
+
+        The array library `xp` is NumPy or `jax.numpy`.
+        """
+        relative = flux / xp.asarray(norm)[..., None]
+        return xp.log(relative + self.softening)
 
     def inverse(
         self, y: Float[Array, " n"], log_norm: Float[Array, ""]
