@@ -98,6 +98,13 @@ def test_filters_beyond_the_wavelengths(bands, filters):
     assert float(bands.fluxes(fnu, 5.0)[0]) == 0.0
 
 
+def test_an_impossible_galaxy_has_no_photometry(bands):
+    """Not even in filters beyond its wavelengths."""
+    lost = bands.fluxes(np.full(len(LAM), np.nan), 50.0)
+    assert np.isnan(lost).all()
+    assert not bands.fluxes(np.ones(len(LAM)), 50.0)[0]
+
+
 def test_filters_that_jump_are_not_tabulated():
     hats = top_hat()
     assert Bands.from_filters(hats, LAM).shifted is None

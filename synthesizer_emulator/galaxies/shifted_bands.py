@@ -103,7 +103,8 @@ class ShiftedBands:
         window = weights.shape[1]
         starts = self.starts - whole.astype(int)
         starts = jnp.clip(starts, -window, self.n_lam)
-        padded = jnp.pad(fnu, window)
+        # With its ends, which weigh nothing there, so that NaN is not lost.
+        padded = jnp.pad(fnu, window, mode="edge")
 
         def flux(weights: Array, start: Array) -> Array:
             weights *= self._coverage(start + jnp.arange(window))
