@@ -93,7 +93,7 @@ def lines(found: Composition) -> Figure:
             textcoords="offset points",
             fontsize=7,
         )
-    above.set(ylabel=r"$\hat{B}_\lambda$")
+    above.set(ylabel="black body / mean")
     above.set_ylim(0.0, 1.2 * above.get_ylim()[1])
     n = len(world.components)
     for i, (name, colour) in enumerate(_coloured(world.components)):
@@ -101,7 +101,7 @@ def lines(found: Composition) -> Figure:
         for centre in world.line_list["centres"][i::n]:
             below.plot(centre, -0.08, "|", color=colour, ms=5)
     what = "optical depth" if world.kind == "multiplicative" else "emission"
-    below.set(xlabel=WAVELENGTH, ylabel=what)
+    below.set(xlabel=WAVELENGTH, ylabel=f"{what}\nat abundance 1")
     below.legend(ncols=n)
     below.margins(y=0.2)
     return figure
@@ -136,7 +136,7 @@ def samples(found: Composition) -> Figure:
         panel.text(
             0.98, 0.88, combination, ha="right", transform=panel.transAxes
         )
-    figure.supylabel("flux", fontsize=9)
+    figure.supylabel("flux / mean of the black body", fontsize=9)
     return figure
 
 
@@ -146,7 +146,7 @@ def abundance_plane(found: Composition) -> Figure:
     testbed = found.testbed
     names = (*testbed.training, "test")
     figure, panels, _ = tiled(
-        len(names), 2.3, 2.4, (0.2, 0.2), sharex=True, sharey=True
+        len(names), 2.2, 2.3, (0.4, 0.7), sharex=True, sharey=True
     )
     seed = testbed.data_seeds[0]
     for panel, name in zip(panels, names, strict=True):
@@ -154,26 +154,20 @@ def abundance_plane(found: Composition) -> Figure:
         of = combination_of(points, testbed.world)
         for combination, colour in _coloured(testbed.tested):
             rows = points[of == combination]
-            # Those on the axes would be hidden by them.
             panel.plot(
                 rows[:, 1],
                 rows[:, 2],
                 ".",
                 color=colour,
                 ms=3,
-                clip_on=False,
                 label=combination,
             )
         panel.set(title=f"{name} ({len(points)})", xlabel=_axis(found, 0))
+        panel.set_aspect("equal")
+        # Those without a component would be hidden by the axes.
+        panel.margins(0.07)
     panels[0].set_ylabel(_axis(found, 1))
-    handles, titles = panels[-1].get_legend_handles_labels()
-    figure.legend(
-        handles,
-        titles,
-        ncols=len(titles),
-        loc="outside lower center",
-        markerscale=3,
-    )
+    _one_legend(figure, panels[-1], len(testbed.tested))
     return figure
 
 
@@ -212,6 +206,7 @@ def training_curves(found: Composition) -> Figure:
         panel.set(yscale="log", title=method)
     _outer_labels(panels, columns, "epoch", "loss")
     _one_legend(figure, panels[0])
+    figure.suptitle("thick: median over seeds; thin: single seeds", size=8)
     return figure
 
 
@@ -227,10 +222,12 @@ def trajectories(found: Composition) -> Figure:
         len(methods), 2.2, 2.2, (0.2, 0.4), 4, sharex=True, sharey=True
     )
     at = found.testbed.tested.index(found.composed)
+    ends = [1.0]
     for panel, method in zip(panels, methods, strict=True):
         for training, colour in _trainings(found):
             for i, run in enumerate(found.of(method, training)):
                 path = run.found[:, at, 1:3] / _mean_truth(found, run)[1:3]
+                ends += [path.min(), path.max()]
                 panel.plot(
                     *path.T,
                     "-",
@@ -242,14 +239,23 @@ def trajectories(found: Composition) -> Figure:
                 panel.plot(*path[0], "o", color=colour, ms=2.5, mfc="white")
                 panel.plot(*path[-1], "o", color=colour, ms=2.5)
         panel.plot(1.0, 1.0, "+", color=BLACK, ms=9, mew=1.0)
-        panel.set(title=method, xlim=(-0.3, 1.5), ylim=(-0.3, 1.5))
+        panel.set_title(method)
         panel.set_aspect("equal")
+    # What is wildly wrong at first would leave no room for the rest.
+    low, high = np.clip([min(ends) - 0.1, max(ends) + 0.1], -0.5, 2.0)
+    panels[0].set(xlim=(low, high), ylim=(low, high))
     first, second = found.testbed.world.components[:2]
-    _outer_labels(panels, columns, f"{first}: found / true", second)
+    _outer_labels(
+        panels,
+        columns,
+        f"{first}: found / true",
+        f"{second}: found / true",
+    )
     _one_legend(figure, panels[0])
     figure.suptitle(
-        f"{found.composed}; open: first epoch, filled: last, +: right",
-        fontsize=8,
+        f"means of {found.composed}; open: first epoch measured, filled: "
+        "last, +: right",
+        size=8,
     )
     return figure
 
@@ -291,6 +297,9 @@ def time_series(found: Composition) -> Figure:
         _plain_ticks(panel.xaxis, panel.yaxis)
     _outer_labels(panels, columns, "epoch", f"error in\n{found.composed}")
     _one_legend(figure, panels[0])
+    figure.suptitle(
+        "errors of abundances; lines: median over seeds, bands: range", size=8
+    )
     return figure
 
 
@@ -371,7 +380,10 @@ def scores(found: Composition) -> Figure:
         range(len(methods)), [m.replace(" of ", " of\n") for m in methods]
     )
     below.tick_params(axis="x", labelsize=7)
-    above.set_title(f"abundances in {found.composed}")
+    above.set_title(
+        f"abundances in {found.composed}; bars: median over seeds, lines: "
+        "range"
+    )
     _one_legend(figure, above, 2)
     return figure
 
@@ -388,9 +400,26 @@ def gap(found: Composition) -> Figure:
     panel = figure.subplots()
     for row, method in enumerate(methods):
         gaps = found.gaps(method)
-        colour = BLUE if found.methods[method] == FORWARD else ORANGE
-        panel.plot(gaps, [row] * len(gaps), ".", color=colour, alpha=0.6)
-        panel.plot(np.median(gaps), row, "|", color=BLACK, ms=14, mew=1.5)
+        direction = found.methods[method]
+        colour, mark = (BLUE, "o") if direction == FORWARD else (ORANGE, "s")
+        panel.plot(
+            gaps,
+            [row] * len(gaps),
+            mark,
+            color=colour,
+            ms=4,
+            alpha=0.6,
+            label=direction,
+        )
+        panel.plot(
+            np.median(gaps),
+            row,
+            "|",
+            color=BLACK,
+            ms=14,
+            mew=1.5,
+            label="median over seeds",
+        )
     panel.axvline(1.0, color="0.6", lw=0.8, ls=":")
     panel.set_yticks(range(len(methods)), methods)
     panel.set(
@@ -399,10 +428,7 @@ def gap(found: Composition) -> Figure:
     )
     _plain_ticks(panel.xaxis)
     panel.set_ylim(len(methods) - 0.5, -0.5)
-    panel.set_title(
-        "blue: labels to spectrum; orange: spectrum to labels; points: seeds",
-        fontsize=8,
-    )
+    _one_legend(figure, panel)
     return figure
 
 
@@ -457,15 +483,20 @@ def _outer_labels(
 
 
 def _one_legend(figure: Figure, panel: Axes, columns: int = 4) -> None:
-    """Add the legend of one panel below a figure."""
+    """Add the legend of one panel below a figure, without repetitions."""
     handles, titles = panel.get_legend_handles_labels()
-    figure.legend(
-        handles,
-        titles,
-        ncols=min(columns, len(titles)),
+    by_title = dict(zip(titles, handles, strict=True))
+    legend = figure.legend(
+        by_title.values(),
+        by_title.keys(),
+        ncols=min(columns, len(by_title)),
         loc="outside lower center",
         fontsize=7,
     )
+    # Thin lines of single seeds would be too pale.
+    for line in legend.get_lines():
+        line.set(linewidth=max(line.get_linewidth(), 1.2), alpha=1.0)
+        line.set_markersize(max(line.get_markersize(), 6.0))
 
 
 def _plain_ticks(*axes: Axis) -> None:
