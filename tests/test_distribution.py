@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from hashlib import sha256
 
@@ -129,8 +130,12 @@ def test_a_broken_connection_is_continued(server, grids):
 
 def test_a_server_that_cannot_continue_sends_all(server, grids):
     server.ranges, server.breaks_after = False, 2**16
-    with pytest.raises(OSError, match=r"after 0\.1 of 4\.0 MB. Try again"):
+    with pytest.raises(
+        OSError, match=r"after 0\.1 of 4\.0 MB. Try again: the server can only"
+    ) as met:
         fetch(NAME, progress=False)
+    # The bytes are kept, and a message says where.
+    assert str(met.value).endswith(f"is in '{grids}/.{FILE}.fetching'.")
     assert FILE not in contents(grids)
     server.breaks_after = None
     assert fetch(NAME).read_bytes() == SHIPPED.read_bytes()
@@ -175,7 +180,11 @@ def flipped(given):
     ("damage", "error", "says"),
     [
         (flipped, GridError, r"its SHA-256 differs .*Nothing was written"),
-        (lambda given: given[:-1], OSError, r"it has \d+ bytes, but \d+ in"),
+        (
+            lambda given: given[:-1],
+            OSError,
+            r"it has \d+ bytes, .*tell whoever",
+        ),
         (lambda given: given + b"\0", OSError, r"it has \d+ bytes, but"),
         (lambda given: b"<html>Sign in</html>", OSError, "it has 20 bytes"),
     ],
@@ -186,7 +195,7 @@ def test_a_damaged_file_is_not_written(damage, error, says, server, grids):
     with pytest.raises(error, match=says) as met:
         fetch(NAME, progress=False)
     assert f"'{server.url}{path}'" in str(met.value)
-    assert FILE not in contents(grids)
+    assert not contents(grids)
     # Nor is a file that is there changed, or the damage remembered.
     (grids / FILE).write_bytes(b"mine")
     with pytest.raises(error, match=says):
@@ -230,9 +239,10 @@ def test_what_is_fetched_must_be_weights(published, grids):
 def test_missing_and_renamed_files(server, grids):
     path = f"/{FILE}"
     whole = server.files.pop(path)
-    with pytest.raises(OSError, match=rf"'{NAME}' can't be fetched.* 404 "):
+    says = rf"'{NAME}' can't be fetched.* 404 .*another release by --release"
+    with pytest.raises(OSError, match=says):
         fetch(NAME, progress=False)
-    assert FILE not in contents(grids)
+    assert not contents(grids)
     # The server says where it is now; it keeps the name of the registry.
     server.files["/new/place.bin"] = whole
     server.moved[path] = "/new/place.bin"
@@ -265,7 +275,7 @@ def test_names_that_are_not_published(server, grids, monkeypatch):
     # A grid without weights is answered by what the registry has.
     with pytest.raises(GridError, match=f"The registry has them.*{NAME}"):
         EmulatedGrid(NAME)
-    with pytest.raises(GridError, match=rf"mean '{NAME}'\? Build .* fetch"):
+    with pytest.raises(GridError, match=rf"mean '{NAME}'\? To build .* fetch"):
         EmulatedGrid("mine-1.0_kroupa-0.1,300")
     monkeypatch.delenv(VARIABLE)
     with pytest.raises(GridError, match=f"no registry .*set {VARIABLE}"):
@@ -293,7 +303,7 @@ def test_releases(published, server, grids):
     assert fetch(NAME, release="1.0").read_bytes() == SHIPPED.read_bytes()
     listed = " ".join(run("list").output.split())
     assert "registry, release 1.0 (fetched)" in listed
-    assert listed.endswith("registry, release 2.0")
+    assert listed.endswith("registry, release 2.0, the latest")
     assert read_weights(fetch(NAME)).provenance.author == CREATOR
     assert read_weights(fetch(NAME, release="1.0")).provenance.author == ""
     # Another file of this name, such as a user's own.
@@ -349,12 +359,31 @@ def test_the_card_says_what_the_weights_are(published):
         (["--creator", CREATOR, "--name", "../x"], "'name' must be letters"),
         (["--creator", CREATOR, "--url", "ftp://x/y"], "begin with http://"),
         (["--creator", CREATOR, "--release", ".1"], "'release' must be"),
+        (["--creator", "Payne,"], "must be a name as 'Family, Given'"),
+        (["--creator", "123"], "must be a name as 'Family, Given'"),
+        (["--creator", CREATOR, "--licence", "(c) me"], "an identifier of Ze"),
+        (["--creator", CREATOR, "--licence", "cc by_4.0"], "mean 'cc-by-4.0'"),
     ],
 )
 def test_cards_that_cannot_be_made(arguments, says, tmp_path):
     result = run("card", SHIPPED, *arguments, "--out", tmp_path / "card")
     assert (result.exit_code, says in result.output) == (1, True)
     assert not contents(tmp_path)
+
+
+def test_cards_replace_only_cards(tmp_path):
+    path = tmp_path / FILE
+    path.write_bytes(b"weights")
+    with pytest.raises(InconsistentArguments, match="is not a record of"):
+        make_card(SHIPPED, [CREATOR]).write(path)
+    assert path.read_bytes() == b"weights"
+    path.unlink()
+    make_card(SHIPPED, ["  European   Southern Observatory"]).write(path)
+    with pytest.warns(RuntimeWarning, match=r"Did you mean\s+'cc-by-4.0'"):
+        card = make_card(SHIPPED, [CREATOR], licence="CC BY 4")
+    card.write(path)
+    metadata = json.loads(path.read_text())["zenodo"]["metadata"]
+    assert metadata["license"] == "cc-by-4"
 
 
 @pytest.mark.parametrize(
@@ -371,22 +400,51 @@ def test_cards_that_cannot_be_made(arguments, says, tmp_path):
         ({"script": "x"}, "has unknown fields: 'script'"),
     ],
 )
-def test_registries_that_are_refused(changed, says, published, tmp_path):
+def test_bad_entries_are_left_out(changed, says, published, tmp_path):
+    """With a warning; only who wants one meets an error."""
     record = json.loads((published / "registry.json").read_text())
-    record["weights"][0] |= changed
+    good = record["weights"][0]
+    record["weights"] = [good | changed, good | {"name": "other"}]
     path = tmp_path / "registry.json"
     path.write_text(json.dumps(record))
-    with pytest.raises(GridError, match=f"is not a registry.*{says}"):
-        Registry.read(path)
+    with pytest.warns(RuntimeWarning) as told:
+        registry = Registry.read(path)
+    text = " ".join(str(told[0].message).split())
+    assert re.search(f"has entries that can't be read: .*{says}", text)
+    assert registry.names == ("other",)
+    assert registry.find("other").release == "1.0"
+    if "name" not in changed:
+        with pytest.raises(GridError, match=f"'{NAME}' in .*{says}"):
+            registry.find(NAME)
+    # They are not lost when another is added.
+    before = path.read_bytes()
+    with (
+        pytest.warns(RuntimeWarning, match=r"has\s+entries"),
+        pytest.raises(GridError, match=r"would be lost.* Correct them"),
+    ):
+        add_release(path, registry.find("other"))
+    assert path.read_bytes() == before
+
+
+def test_a_release_is_listed_once(published, tmp_path):
+    record = json.loads((published / "registry.json").read_text())
+    (good,) = record["weights"]
+    path = tmp_path / "registry.json"
+    for url, names in ((good["url"], (NAME,)), ("other", ())):
+        record["weights"] = [good, good | {"url": url}]
+        path.write_text(json.dumps(record))
+        with nullcontext() if names else pytest.warns(match=r"listed\s+twice"):
+            assert Registry.read(path).names == names
 
 
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("<html>", "is not a registry"),
-        ("[1]", "it must be an object"),
-        ('{"format": 2, "weights": []}', "format 2, and this version reads 1"),
-        ("", "is not a registry"),
+        ("<html>", "it is a web page. Give the URL of the JSON file itself"),
+        ("[1]", "it must be an object.* card FILE --registry"),
+        ("{}", "it lacks fields: 'format'.* card FILE --registry"),
+        ('{"format": 2, "weights": 3}', "format 2, .*reads 1: pip install -U"),
+        ("", r"it is not JSON .* Is the path or URL right\? ?$"),
     ],
 )
 def test_files_that_are_no_registry(text, says, tmp_path):

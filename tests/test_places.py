@@ -129,7 +129,7 @@ def test_a_name_without_weights_is_answered_by_the_names_there_are(places):
     """Such as the official name of the models of the shipped weights."""
     official = "bc03-2016-Miles_kroupa-0.1,100_cloudy-c23.01-sps"
     both = rf"'{SHIPPED}_cloudy-c25' or '{SHIPPED}'\?"
-    with pytest.raises(GridError, match=f"Did you mean {both} Build them"):
+    with pytest.raises(GridError, match=f"Did you mean {both} To build them"):
         EmulatedGrid(official)
     here, _ = places
     (here / f"bc03-2016-miles_kroupa-0.1,120{SUFFIX}").touch()

@@ -85,12 +85,17 @@ def _published_rows(
         releases = Registry.read(source).releases
     except (GridError, OSError) as error:
         return [], str(error).strip()
+    # The last of each name, and the names of which there are more.
+    latest = {entry.name: entry for entry in releases}
+    earlier = {e.name for e in releases if e is not latest[e.name]}
     rows = [
         _row(
             entry.name,
             entry.contents,
             entry.size,
             f"registry, release {entry.release}"
+            + ", the latest"
+            * (entry.name in earlier and entry is latest[entry.name])
             + " (fetched)" * ((entry.name, entry.sha256) in present),
         )
         for entry in releases

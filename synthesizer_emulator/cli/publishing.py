@@ -14,7 +14,10 @@ from synthesizer_emulator.cli.options import (
 
 @click.command()
 @click.argument("name")
-@click.option("--release", help="The release.  [default: the latest]")
+@click.option(
+    "--release",
+    help="The release.  [default: the latest, the last in the registry]",
+)
 @registry_option
 @click.option(
     "--grid-dir",

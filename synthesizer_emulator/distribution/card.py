@@ -1,6 +1,7 @@
 """The record to publish with weights, with metadata for Zenodo."""
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from html import escape
@@ -8,17 +9,40 @@ from pathlib import Path
 from typing import Any
 
 from synthesizer.exceptions import InconsistentArguments
+from synthesizer.synth_warnings import warn
 
 from synthesizer_emulator.descriptions import describe_errors, describe_range
 from synthesizer_emulator.digests import file_digest
 from synthesizer_emulator.distribution.registry import Release
+from synthesizer_emulator.files.schema import parse_json
 from synthesizer_emulator.files.writing import write_whole
 from synthesizer_emulator.gridfile.places import plain_name
-from synthesizer_emulator.validation import check_names
+from synthesizer_emulator.validation import check_names, nearest
 from synthesizer_emulator.weights.file import read_weights
 from synthesizer_emulator.weights.provenance import to_json
 from synthesizer_emulator.weights.summary import WeightsSummary
 from synthesizer_emulator.weights.weights import Weights
+
+# Licences of data and software by Zenodo's identifiers, of which there are
+# more (https://zenodo.org/api/vocabularies/licenses).
+_LICENCES = (
+    "apache-2.0",
+    "bsd-3-clause",
+    "cc-by-4.0",
+    "cc-by-nc-4.0",
+    "cc-by-nc-sa-4.0",
+    "cc-by-nd-4.0",
+    "cc-by-sa-4.0",
+    "cc0-1.0",
+    "gpl-3.0-only",
+    "gpl-3.0-or-later",
+    "lgpl-3.0-or-later",
+    "mit",
+    "mpl-2.0",
+    "odbl-1.0",
+    "other-open",
+)
+_LICENCE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 
 _KEYWORDS = (
     "astronomy",
@@ -43,11 +67,17 @@ class Card:
     zenodo: dict[str, Any]
 
     def write(self, path: Path) -> None:
-        """Write the record as JSON.
+        """Write the record as JSON; an earlier record is replaced.
 
         Raises:
+            InconsistentArguments: If the file exists, and is not a record.
             OSError: If the file can't be written.
         """
+        if path.exists() and not _is_card(path):
+            raise InconsistentArguments(
+                f"'{path}' exists, and is not a record of weights: choose "
+                "another file (--out)."
+            )
         write_whole(path, f"{self}\n".encode())
 
     def __str__(self) -> str:
@@ -67,21 +97,24 @@ def make_card(
 
     Args:
         path (str/Path): The weights file.
-        creators (sequence of str): The creators, as `Family, Given`; by
-            default the author in the provenance of the weights.
+        creators (sequence of str): The creators, as `Family, Given`, or the
+            names of organisations; by default the author in the provenance
+            of the weights.
         release (str): The name of the release.
         name (str): The name under which the weights are published; by
             default that of the file.
         url (str): The URL of the published file, or one relative to the
             registry; by default the name of the file.
-        licence (str): The licence, by Zenodo's identifier.
+        licence (str): The licence, by Zenodo's identifier, such as
+            `cc-by-4.0`.
 
     Returns:
         Card: The record.
 
     Raises:
         GridError: If the file is not a weights file, or damaged.
-        InconsistentArguments: If there is no creator, or a name is invalid.
+        InconsistentArguments: If there is no creator, or a name or the
+            licence is invalid.
     """
     path = Path(path)
     weights = read_weights(path)
@@ -104,9 +137,48 @@ def make_card(
         )
     except ValueError as error:
         raise InconsistentArguments(f"No card of '{path}': {error}.") from None
-    creators = check_names("creators", creators)
-    metadata = _metadata(entry, weights, creators, licence)
+    creators = [_creator(name) for name in check_names("creators", creators)]
+    metadata = _metadata(entry, weights, creators, _known_licence(licence))
     return Card(entry, {"metadata": metadata})
+
+
+def _is_card(path: Path) -> bool:
+    """Return whether a file is the record of weights."""
+    try:
+        value = parse_json(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(value, dict) and {"release", "zenodo"} <= value.keys()
+
+
+def _creator(name: str) -> str:
+    """Return the name of a creator; raise if it can't be one."""
+    name = " ".join(name.split())
+    if not all(any(map(str.isalpha, part)) for part in name.split(",")):
+        raise InconsistentArguments(
+            "A creator must be a name as 'Family, Given', or an organisation, "
+            f"got {name!r} (--creator, creators=)."
+        )
+    return name
+
+
+def _known_licence(licence: str) -> str:
+    """Return Zenodo's identifier of a licence; warn if it is a rare one."""
+    identifier = licence.strip().lower().replace(" ", "-")
+    if not _LICENCE.fullmatch(identifier):
+        raise InconsistentArguments(
+            "The licence must be an identifier of Zenodo, such as "
+            f"{_LICENCES[2]}, got {licence!r} (--licence, licence=)."
+            + nearest(identifier, _LICENCES)
+        )
+    if identifier not in _LICENCES:
+        warn(
+            f"The licence '{identifier}' is not a common one, and Zenodo "
+            "refuses those that it does not know: see "
+            "https://zenodo.org/api/vocabularies/licenses."
+            + nearest(identifier, _LICENCES)
+        )
+    return identifier
 
 
 def _metadata(

@@ -12,6 +12,12 @@ from typing import Any, NoReturn
 from synthesizer_emulator.distribution.registry import is_url
 from synthesizer_emulator.progress import progress_bar
 
+# What to do about a file that is not that of the registry.
+REPLACED = (
+    "It was damaged or replaced on the server, or the registry is out of "
+    "date: tell whoever serves it"
+)
+
 # The number of bytes stored at a time: no more are lost.
 _CHUNK = 2**16
 
@@ -29,6 +35,8 @@ class ResumableDownload:
 
     Attributes:
         resumed (bool): Whether the file was put together of several parts.
+        continues (bool): Whether the server can send a part of the file;
+            None if that is not known.
     """
 
     def __init__(self, partial: Path, size: int, progress: bool) -> None:
@@ -44,6 +52,7 @@ class ResumableDownload:
         self.size = size
         self.progress = progress
         self.resumed = False
+        self.continues: bool | None = None
 
     def __call__(self, url: str, output_file: str, pooch: Any) -> None:
         """Download a file, as `pooch` asks for it.
@@ -86,7 +95,7 @@ class ResumableDownload:
             if failures == _FAILURES:
                 raise OSError(
                     f"{problem}, after {before / 1e6:.1f} of "
-                    f"{self.size / 1e6:.1f} MB. Try again: it continues there"
+                    f"{self.size / 1e6:.1f} MB. {self._again()}"
                 )
             if failures:
                 time.sleep(_PAUSE * 2 ** (failures - 1))
@@ -116,6 +125,10 @@ class ResumableDownload:
             response.raise_for_status()
             continues = response.status_code == requests.codes.partial
             self.resumed |= continues
+            if start:
+                self.continues = continues
+            elif response.headers.get("Accept-Ranges") == "bytes":
+                self.continues = True
             sent = response.headers.get("Content-Length", "")
             if sent.isdigit() and int(sent) + start * continues != self.size:
                 self._refuse(f"{int(sent) + start * continues} bytes")
@@ -128,6 +141,14 @@ class ResumableDownload:
                     if stream.tell() > self.size:
                         self._refuse("more bytes")
 
+    def _again(self) -> str:
+        """Say what another attempt does."""
+        if self.continues:
+            return "Try again: it continues there"
+        if self.continues is None:
+            return "Try again: it continues there, if the server can"
+        return "Try again: the server can only send it from the beginning"
+
     def _received(self) -> int:
         """Return the number of bytes received so far."""
         return self.partial.stat().st_size if self.partial.exists() else 0
@@ -135,4 +156,6 @@ class ResumableDownload:
     def _refuse(self, met: str) -> NoReturn:
         """Raise for a file of another size, and forget its bytes."""
         self.partial.unlink(missing_ok=True)
-        raise OSError(f"it has {met}, but {self.size} in the registry")
+        raise OSError(
+            f"it has {met}, but {self.size} in the registry. {REPLACED}"
+        )

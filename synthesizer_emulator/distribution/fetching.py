@@ -14,7 +14,10 @@ from synthesizer.data.initialise import get_grids_dir
 from synthesizer.exceptions import GridError
 
 from synthesizer_emulator.digests import file_digest
-from synthesizer_emulator.distribution.download import ResumableDownload
+from synthesizer_emulator.distribution.download import (
+    REPLACED,
+    ResumableDownload,
+)
 from synthesizer_emulator.distribution.registry import Registry, Release
 from synthesizer_emulator.files.locks import exclusive
 from synthesizer_emulator.files.writing import check_room, replacing
@@ -24,6 +27,10 @@ from synthesizer_emulator.weights.file import read_weights
 
 # How long to wait for another process that fetches the same file, s.
 _PATIENCE = 3600.0
+
+# The answers of servers that do not have a file, or do not give it to all.
+_GONE = (404, 410)
+_FORBIDDEN = (401, 403)
 
 
 def fetch(
@@ -93,7 +100,8 @@ def _check_replaceable(
 def _download(url: str, entry: Release, target: Path, progress: bool) -> None:
     """Download a release, verify it, and replace a file by it.
 
-    An interruption leaves a hidden folder beside the file, for the next time.
+    What was received before an interruption stays in a hidden folder beside
+    the file, for the next time.
     """
     check_room(target, entry.size)
     work = target.with_name(f".{target.name}.fetching")
@@ -105,12 +113,35 @@ def _download(url: str, entry: Release, target: Path, progress: bool) -> None:
         shutil.rmtree(work)
         raise
     except OSError as error:
+        kept = f" What was received is in '{work}'." * _has_part(work)
         raise OSError(
-            f"'{entry.name}' can't be fetched from '{url}': {error}."
+            f"'{entry.name}' can't be fetched from '{url}': {error}. "
+            f"{_remedy(error)}{kept}".rstrip()
         ) from error
+    finally:
+        if not _has_part(work):
+            shutil.rmtree(work, ignore_errors=True)
     with replacing(target) as scratch:
         verified.replace(scratch)
     shutil.rmtree(work)
+
+
+def _has_part(work: Path) -> bool:
+    """Return whether a folder has a file, or a part to be continued."""
+    return work.is_dir() and any(p.stat().st_size for p in work.iterdir())
+
+
+def _remedy(error: OSError) -> str:
+    """Say what to do if a server does not send a file, or ''."""
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status in _GONE or isinstance(error, FileNotFoundError):
+        return (
+            "The file is not where the registry says: tell whoever serves "
+            "the registry, or fetch another release by --release (release=)."
+        )
+    if status in _FORBIDDEN:
+        return "The server wants a permission, which `fetch` can't give it."
+    return "Try again later." if status is not None else ""
 
 
 def _retrieve(
@@ -141,8 +172,7 @@ def _retrieve(
         raise GridError(
             f"The file at '{url}' is not release {entry.release} of "
             f"'{entry.name}': its SHA-256 differs from that of the registry. "
-            "It was damaged or replaced on the server: tell whoever serves "
-            "it. Nothing was written."
+            f"{REPLACED}. Nothing was written."
         ) from error
 
 

@@ -7,14 +7,15 @@ It is a file or a URL, given by the environment variable
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 from urllib.parse import urljoin, urlsplit
 
 from synthesizer.exceptions import GridError, InconsistentArguments
+from synthesizer.synth_warnings import warn
 
 from synthesizer_emulator.files.locks import exclusive
 from synthesizer_emulator.files.schema import parse_json, typed
@@ -90,21 +91,7 @@ class _File:
     """The contents of the file of a registry."""
 
     format: int
-    weights: tuple[Release, ...] = field(default_factory=tuple)
-
-    def __post_init__(self) -> None:
-        """Raise a ValueError for a newer format, or a repeated release."""
-        if self.format != _FORMAT:
-            raise ValueError(
-                f"it has format {self.format}, and this version reads "
-                f"{_FORMAT}: pip install -U synthesizer-emulator"
-            )
-        known = [(entry.name, entry.release) for entry in self.weights]
-        for entry in known:
-            if known.count(entry) > 1:
-                raise ValueError(
-                    f"it lists the release {entry[1]} of '{entry[0]}' twice"
-                )
+    weights: list = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -115,10 +102,13 @@ class Registry:
         source (str): The path or URL of the registry.
         releases (tuple of Release): The weights, the latest release of each
             name last.
+        bad (Mapping): The problems of entries that can't be read, by the
+            name of the weights, or by the number of the entry if it has none.
     """
 
     source: str
     releases: tuple[Release, ...]
+    bad: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, source: str | Path | None = None) -> Self:
@@ -140,15 +130,13 @@ class Registry:
                 "--registry (registry=)."
             )
         contents = _download(source) if is_url(source) else _load(source)
-        try:
-            listed = typed(_File, parse_json(contents), "it")
-        except (TypeError, ValueError, RecursionError) as error:
-            raise GridError(
-                f"'{source}' is not a registry of weights: {error}. "
-                "`synthesizer-emulator card FILE --registry REGISTRY` writes "
-                "one."
-            ) from error
-        return cls(source, listed.weights)
+        releases, bad = _entries(_parsed(contents, source).weights)
+        if bad:
+            warn(
+                f"The registry '{source}' has entries that can't be read: "
+                f"{_problems(bad)}. Tell whoever serves it."
+            )
+        return cls(source, releases, bad)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -160,19 +148,25 @@ class Registry:
 
         Args:
             name (str): The name of the weights.
-            release (str): The release; by default the last in the registry.
+            release (str): The release; by default the latest, which is the
+                last of the name in the registry.
 
         Raises:
             GridError: If there are no such weights.
         """
         named = [entry for entry in self.releases if entry.name == name]
+        found = [e for e in named if release in (None, e.release)]
+        if not found and name in self.bad:
+            raise GridError(
+                f"An entry of '{name}' in the registry '{self.source}' can't "
+                f"be read: {self.bad[name]}. Tell whoever serves it."
+            )
         if not named:
             raise GridError(
                 f"The registry '{self.source}' has no weights '{name}'."
                 f"{nearest(name, self.names, 3)} It has: "
                 f"{', '.join(self.names) or 'none'}."
             )
-        found = [e for e in named if release in (None, e.release)]
         if not found:
             raise GridError(
                 f"The registry '{self.source}' has no release {release} of "
@@ -222,7 +216,13 @@ def add_release(path: Path, release: Release) -> None:
         OSError: If the file can't be written.
     """
     with exclusive(path, _PATIENCE):
-        known = Registry.read(path).releases if path.exists() else ()
+        registry = Registry.read(path) if path.exists() else None
+        if registry is not None and registry.bad:
+            raise GridError(
+                f"'{path}' has entries that can't be read and would be lost: "
+                f"{_problems(registry.bad)}. Correct them first."
+            )
+        known = () if registry is None else registry.releases
         others = tuple(
             entry
             for entry in known
@@ -235,8 +235,68 @@ def add_release(path: Path, release: Release) -> None:
                     f"'{release.name}' with other contents: pass another "
                     "--release, since others may have fetched this one."
                 )
-        listed = _File(_FORMAT, (*others, release))
+        listed = _File(_FORMAT, [asdict(e) for e in (*others, release)])
         write_whole(path, f"{to_json(asdict(listed), 1)}\n".encode())
+
+
+def _parsed(contents: bytes, source: str) -> _File:
+    """Read the JSON of a registry, without its entries.
+
+    Raises:
+        GridError: If it is not the JSON of a registry.
+    """
+    try:
+        value = parse_json(contents)
+    except (ValueError, RecursionError) as error:
+        problem = f"it is not JSON ({error}). Is the path or URL right?"
+        if contents.lstrip()[:1] == b"<":
+            problem = (
+                "it is a web page. Give the URL of the JSON file itself; a "
+                "server may send a page instead if one has to sign in."
+            )
+        raise GridError(
+            f"'{source}' is not a registry of weights: {problem}"
+        ) from error
+    version = value.get("format") if isinstance(value, dict) else None
+    if isinstance(version, int) and version > _FORMAT:
+        raise GridError(
+            f"The registry '{source}' has format {version}, and this version "
+            f"reads {_FORMAT}: pip install -U synthesizer-emulator."
+        )
+    try:
+        return typed(_File, value, "it")
+    except TypeError as error:
+        raise GridError(
+            f"'{source}' is not a registry of weights: {error}. "
+            "`synthesizer-emulator card FILE --registry REGISTRY` writes one."
+        ) from error
+
+
+def _entries(
+    weights: Sequence[Any],
+) -> tuple[tuple[Release, ...], dict[str, str]]:
+    """Return the entries of a registry, and the problems of bad ones."""
+    good: dict[tuple[str, str], Release] = {}
+    bad: dict[str, str] = {}
+    twice: set[tuple[str, str]] = set()
+    for i, value in enumerate(weights):
+        name = value.get("name") if isinstance(value, dict) else None
+        where = name if isinstance(name, str) else f"entry {i + 1}"
+        try:
+            entry = typed(Release, value, f"'{where}'")
+        except (TypeError, ValueError) as error:
+            bad[where] = str(error)
+            continue
+        key = entry.name, entry.release
+        if good.setdefault(key, entry) != entry:
+            bad[where] = f"release {entry.release} is listed twice"
+            twice.add(key)
+    return tuple(e for key, e in good.items() if key not in twice), bad
+
+
+def _problems(bad: Mapping[str, str]) -> str:
+    """Return the problems of entries as text."""
+    return "; ".join(f"{name} ({problem})" for name, problem in bad.items())
 
 
 def _load(source: str) -> bytes:

@@ -25,7 +25,11 @@ from unyt import angstrom, unyt_array, unyt_quantity
 
 from synthesizer_emulator.descriptions import describe_names
 from synthesizer_emulator.distribution.fetching import fetch
-from synthesizer_emulator.distribution.registry import published_names
+from synthesizer_emulator.distribution.registry import (
+    VARIABLE,
+    has_registry,
+    published_names,
+)
 from synthesizer_emulator.grid.lazy import (
     LazyEmissions,
     LazyLineValues,
@@ -347,12 +351,26 @@ def _remedy(
             " The registry has them: `synthesizer-emulator fetch "
             f"{path.name}` (fetch=True)."
         )
-    fetched = ", or `synthesizer-emulator fetch` others" if published else ""
+    if native is None:
+        build = (
+            f"To build them, put the grid '{path.name}.hdf5' there and run "
+            f"`synthesizer-emulator build {path}.hdf5`"
+        )
+    else:
+        build = f"Build them with `synthesizer-emulator build {native}`"
+    if published:
+        fetched = "`synthesizer-emulator fetch` others"
+    elif has_registry():
+        fetched = f"see why the registry in {VARIABLE} has none to fetch"
+    else:
+        fetched = (
+            f"set {VARIABLE} to a registry that has them, and run "
+            f"`synthesizer-emulator fetch {path.name}`"
+        )
     return (
         f"{similar(path, grid_dir, weights_in, (*published, *shipped))} "
-        "Build them with `synthesizer-emulator build "
-        f"{native or f'{path}.hdf5'}`{fetched}; `synthesizer-emulator list` "
-        "shows those that there are."
+        f"{build}, or {fetched}; `synthesizer-emulator list` shows those "
+        "that there are."
     )
 
 
