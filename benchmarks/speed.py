@@ -70,7 +70,10 @@ def prepare_case(folder: str) -> None:
     to = Path(folder)
     if not (to / f"{NAME}.emulator").is_file():
         path = bc03.write_cloudy_grid(
-            to, bc03.Thinning(log10_ionisation_parameters=(-2.0,)), NAME
+            to,
+            bc03.Thinning(log10_ionisation_parameters=(-2.0,)),
+            NAME,
+            overwrite=True,
         )
         build(path, training={"epochs": 20})
     # Cache the files, so that the first round does not read from disk.

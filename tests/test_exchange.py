@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from conftest import QUICK, write_analytic_grid
-from synthesizer.exceptions import GridError, MissingSpectraType
+from synthesizer.exceptions import (
+    GridError,
+    InconsistentArguments,
+    MissingSpectraType,
+)
 from synthesizer.grid import Grid
 from synthesizer.instruments import Filter
 from unyt import angstrom
@@ -163,7 +167,28 @@ def test_native_grids_are_cut_at_nodes(dsps, gas_grid, tmp_path):
         with pytest.raises(GridError, match=says):
             export_to_dsps(grid, tmp_path / "b.h5", "incident", fixed)
     with pytest.raises(MissingSpectraType, match="Did you mean 'incident'"):
-        export_to_dsps(grid, path, "incidnt", {"ionisation_parameters": node})
+        export_to_dsps(
+            grid, tmp_path / "b.h5", "incidnt", {"ionisation_parameters": node}
+        )
+
+
+def test_files_are_not_replaced_without_overwrite(native, tmp_path):
+    path = tmp_path / "mine.h5"
+    path.write_bytes(b"mine")
+    for overwrite in ([], ["--overwrite"]):
+        before = path.read_bytes()
+        result = run("export", EXAMPLE_NAME, "--out", path, *overwrite)
+        assert (result.exit_code == 0) == bool(overwrite)
+        assert (path.read_bytes() == before) != bool(overwrite)
+        assert overwrite or "--overwrite (overwrite=True)" in result.output
+    with pytest.raises(InconsistentArguments, match="exists: choose another"):
+        export_to_dsps(native, path)
+
+
+def test_a_missing_file_of_dsps_is_named(tmp_path):
+    result = run("dsps", tmp_path / "no.h5", "--out", tmp_path)
+    assert (result.exit_code, "Errno" in result.output) == (1, False)
+    assert "no.h5': give the path of a file of SSP" in result.output
 
 
 @pytest.mark.slow

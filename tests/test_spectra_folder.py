@@ -54,6 +54,7 @@ def make(folder, **changes):
         "units": {"teff": "K"},
         "logged": ["teff"],
         "progress": False,
+        "overwrite": True,
         **changes,
     }
     return make_samples(
@@ -64,6 +65,8 @@ def make(folder, **changes):
 def test_spectra_of_all_formats_are_read(folder):
     report = make(folder)
     assert not report.bad
+    with pytest.raises(InconsistentArguments, match=r"s\.hdf5' exists"):
+        make(folder, overwrite=False)
     file = SampleFile.open(folder / "s.hdf5")
     teff, feh = file.points.T
     assert [a.name for a in file.parameters] == ["teff", "feh"]
@@ -235,6 +238,9 @@ def test_the_command(folder):
     assert "8 samples of 11 wavelengths" in result.output
     with h5py.File(out) as hdf:
         assert hdf["Model"].attrs["labels"] == "labels.csv"
-    result = CliRunner().invoke(main, [*arguments, *options, "--where", "x"])
+    arguments += [*options, "--where", "x"]
+    result = CliRunner().invoke(main, arguments)
+    assert "exists: choose another file" in result.output
+    result = CliRunner().invoke(main, [*arguments, "--overwrite"])
     assert result.exit_code == 1
     assert "no column 'x'" in result.output

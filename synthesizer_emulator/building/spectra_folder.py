@@ -29,7 +29,11 @@ from synthesizer_emulator.files.spectrum_table import (
     text_table,
 )
 from synthesizer_emulator.files.table import read_table
-from synthesizer_emulator.files.writing import check_writable, write_whole
+from synthesizer_emulator.files.writing import (
+    check_new,
+    check_writable,
+    write_whole,
+)
 from synthesizer_emulator.gridfile.header import Axis
 from synthesizer_emulator.gridfile.samples import write_samples
 from synthesizer_emulator.progress import progress_bar
@@ -276,6 +280,7 @@ def make_samples(
     flux_units: str = "none",
     resample: bool = False,
     progress: bool = True,
+    overwrite: bool = False,
 ) -> SamplesReport:
     """Make a file of scattered samples from spectra and a table of labels.
 
@@ -303,16 +308,18 @@ def make_samples(
         resample (bool): Whether to rebin spectra to the wavelengths of the
             first, conserving flux.
         progress (bool): Whether to show progress.
+        overwrite (bool): Whether to replace a file that exists.
 
     Returns:
         SamplesReport: The samples, and what was left out.
 
     Raises:
-        InconsistentArguments: If an expression or setting is invalid, or
-            fewer than two samples are left.
+        InconsistentArguments: If an expression or setting is invalid, fewer
+            than two samples are left, or the file exists.
         OSError: If a file is missing or can't be written.
     """
     out, folder = Path(out), Path(folder)
+    check_new(out, overwrite)
     what = "labels and the files of spectra"
     columns = _columns(read_table(labels, what))
     file_column = _file_column(columns, file_column)

@@ -13,6 +13,7 @@ from synthesizer_emulator.cli.options import (
     fit_options,
     grid_dir_option,
     name_and_value,
+    overwrite_option,
     quiet_option,
     two_numbers,
 )
@@ -195,6 +196,7 @@ def build(
     is_flag=True,
     help="Rebin spectra to the wavelengths of the first.",
 )
+@overwrite_option
 @quiet_option
 def samples(
     folder: Path,
@@ -210,6 +212,7 @@ def samples(
     lam_units: str,
     flux_units: str,
     resample: bool,
+    overwrite: bool,
     quiet: bool,
 ) -> None:
     """Make a file of samples of the spectra in FOLDER, and a table LABELS.
@@ -234,6 +237,7 @@ def samples(
         lam_units=lam_units,
         flux_units=flux_units,
         resample=resample,
+        overwrite=overwrite,
         progress=not quiet,
     )
     click.echo(report)

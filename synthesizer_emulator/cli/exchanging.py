@@ -11,6 +11,7 @@ from synthesizer_emulator.cli.options import (
     as_number,
     grid_dir_option,
     name_and_value,
+    overwrite_option,
 )
 
 
@@ -67,6 +68,7 @@ def dsps(file: Path, out: Path, name: str | None, spectrum: str) -> None:
     is_flag=True,
     help="Export the native grid, not its emulator.",
 )
+@overwrite_option
 def export(
     grid: str,
     out: Path,
@@ -75,6 +77,7 @@ def export(
     fix: tuple[str, ...],
     refine: tuple[str, ...],
     native: bool,
+    overwrite: bool,
 ) -> None:
     """Write GRID in the format of DSPS: `dsps.load_ssp_templates(fn=OUT)`.
 
@@ -83,10 +86,13 @@ def export(
     """
     from synthesizer.grid import Grid
 
+    from synthesizer_emulator.files.writing import check_new
     from synthesizer_emulator.grid.emulated_grid import EmulatedGrid
     from synthesizer_emulator.grid.export import export_to_dsps
     from synthesizer_emulator.gridfile.places import find_grid
 
+    # Before the grid is loaded.
+    check_new(out, overwrite)
     if native:
         if refine:
             raise click.UsageError("--refine needs the emulator: no --native.")
@@ -101,4 +107,4 @@ def export(
         )
     fixed = dict(name_and_value("--fix", entry) for entry in fix)
     values = {axis: as_number(float, value) for axis, value in fixed.items()}
-    click.echo(export_to_dsps(opened, out, spectra, values))
+    click.echo(export_to_dsps(opened, out, spectra, values, overwrite))

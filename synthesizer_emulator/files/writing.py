@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
+from synthesizer.exceptions import InconsistentArguments
 
 from synthesizer_emulator.files.locks import exclusive, unwritable
 
@@ -92,6 +93,19 @@ def check_writable(path: Path) -> None:
     """
     _check_no_folder(path)
     _scratch_for(path).unlink()
+
+
+def check_new(path: Path, overwrite: bool) -> None:
+    """Raise if a file exists that may not be replaced.
+
+    Raises:
+        InconsistentArguments: If it exists, unless `overwrite`.
+    """
+    if path.exists() and not overwrite:
+        raise InconsistentArguments(
+            f"'{path}' exists: choose another file, or replace it by "
+            "--overwrite (overwrite=True)."
+        )
 
 
 def check_room(path: Path, needed: int) -> None:

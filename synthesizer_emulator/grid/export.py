@@ -12,6 +12,7 @@ from synthesizer.exceptions import (
 )
 from synthesizer.grid import Grid
 
+from synthesizer_emulator.files.writing import check_new
 from synthesizer_emulator.grid.emulated_grid import EmulatedGrid
 from synthesizer_emulator.grid.loading import in_angstrom
 from synthesizer_emulator.records import current_versions
@@ -44,6 +45,7 @@ def export_to_dsps(
     path: str | Path,
     spectra: str | Sequence[str] = "incident",
     fixed: Mapping[str, float] | None = None,
+    overwrite: bool = False,
 ) -> Path:
     """Write a grid in the format of DSPS, read by `load_ssp_templates`.
 
@@ -59,6 +61,7 @@ def export_to_dsps(
         fixed (Mapping): The value of each axis besides ages and
             metallicities, in the units of the grid. An emulated grid takes
             any value within its domain; a native one must have a node there.
+        overwrite (bool): Whether to replace a file that exists.
 
     Returns:
         Path: The file.
@@ -68,11 +71,12 @@ def export_to_dsps(
             an axis is neither fixed nor known, a native grid has no such
             node, or an age or a metallicity is zero.
         MissingSpectraType: If the grid lacks a spectrum.
-        InconsistentArguments: If a value is outside the domain, or light
-            would be counted twice.
+        InconsistentArguments: If a value is outside the domain, light would
+            be counted twice, or the file exists.
         OSError: If the file can't be written.
     """
     path, names = Path(path), check_names("spectra", spectra)
+    check_new(path, overwrite)
     _check_exportable(grid, names, fixed or {})
     nodes: dict[str, int] = {}
     for axis, value in (fixed or {}).items():

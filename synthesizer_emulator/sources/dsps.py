@@ -216,11 +216,16 @@ def write_grid(
             not written again.
 
     Raises:
-        GridError: If the file is damaged, or if another file of the name of
-            the grid exists.
+        GridError: If the file is missing or damaged, or if another file of
+            the name of the grid exists.
         OSError: If the grid can't be written.
     """
     target = Path(folder) / f"{name or path.stem}.hdf5"
+    if not path.is_file():
+        raise GridError(
+            f"No file of DSPS at '{path}': give the path of a file of SSP "
+            "templates, such as ssp_data_fsps_v3.2_lgmet_age.h5."
+        )
     digest = file_digest(path)
     if target.exists():
         if target.samefile(path) or _source_of(target) != digest:
