@@ -4,6 +4,7 @@ A description is a title and rows. Classes that users look at derive from
 `Described` and say what their rows are; nothing is evaluated for it.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -14,6 +15,18 @@ _WIDTH = 79
 
 # Longer lists of names are shortened.
 _MOST = 8
+
+# Products of powers of units, as unyt spells them, and how they are written.
+_FACTOR = re.compile(r"([*/]?)([A-Za-zµÅ]+)(?:\*\*\(?(-?\d+)\)?)?")
+_PRODUCT = re.compile(rf"(?:{_FACTOR.pattern})+")
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_UNITS = {
+    "Angstrom": "Å",
+    "Lsun": "L☉",
+    "Msun": "M☉",
+    "angstrom": "Å",
+    "um": "µm",
+}
 
 
 @dataclass(frozen=True)
@@ -104,10 +117,31 @@ def describe_names(names: Sequence[str]) -> str:
     return text + f" and {len(names) - _MOST} more" * (len(names) > _MOST)
 
 
+def describe_units(units: str) -> str:
+    """Return the units in a file as they are written in papers.
+
+    Examples:
+        >>> describe_units("erg/s/Hz"), describe_units("cm**(-3)")
+        ('erg s⁻¹ Hz⁻¹', 'cm⁻³')
+        >>> describe_units("dimensionless"), describe_units("log10(yr)")
+        ('', 'log10(yr)')
+    """
+    if units in ("", "None", "dimensionless"):
+        return ""
+    spelled = units.replace(" ", "")
+    if not _PRODUCT.fullmatch(spelled):
+        return units
+    words = []
+    for sign, name, power in _FACTOR.findall(spelled):
+        exponent = int(power or 1) * (-1 if sign == "/" else 1)
+        raised = "" if exponent == 1 else str(exponent).translate(RAISED)
+        words.append(_UNITS.get(name, name) + raised)
+    return " ".join(words)
+
+
 def describe_range(low: float, high: float, units: str = "") -> str:
     """Return the range of an axis, such as `0 to 2e+10 yr`."""
-    named = "" if units in ("dimensionless", "None") else units
-    return f"{low:.4g} to {high:.4g} {named}".rstrip()
+    return f"{low:.4g} to {high:.4g} {describe_units(units)}".rstrip()
 
 
 def describe_wavelengths(n: int, low: float, high: float) -> str:

@@ -10,13 +10,59 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from synthesizer_emulator.descriptions import describe_units
 from synthesizer_emulator.gridfile.header import Axis
 
+# The titles of axes, of which the files have the plural; others have their
+# name without underscores.
 _TITLES = {
+    "accretion_rates_eddington": "accretion rate / Eddington rate",
     "ages": "age",
-    "metallicities": "metallicity",
+    "alpha": "α",
+    "alpha_enhancements": "[α/Fe]",
+    "column_densities": "column density",
+    "cosine_inclinations": "cosine of inclination",
+    "depletion_scales": "depletion scale",
+    "dtg": "dust-to-gas ratio",
+    "high_mass_slope": "high-mass slope",
+    "hydrogen_densities": "hydrogen density",
     "ionisation_parameters": "ionisation parameter",
+    "masses": "mass",
+    "metallicities": "metallicity",
+    "qpah": "qPAH",
+    "redshifts": "redshift",
+    "reference_ionisation_parameters": "reference ionisation parameter",
+    "spins": "spin",
+    "temperatures": "temperature",
+    "turbulences": "turbulence",
+    "umin": "Umin",
 }
+
+# The symbols of some axes, for legends.
+_SYMBOLS = {
+    "hydrogen_densities": "n(H)",
+    "ionisation_parameters": "U",
+    "metallicities": "Z",
+    "redshifts": "z",
+    "reference_ionisation_parameters": "U(ref)",
+}
+
+
+def axis_title(name: str) -> str:
+    """Return the title of an axis by its name in a grid.
+
+    Examples:
+        >>> axis_title("hydrogen_densities")
+        'hydrogen density'
+        >>> axis_title("abundance_scalings.nitrogen_to_oxygen")
+        'nitrogen to oxygen'
+    """
+    return _TITLES.get(name, name.rpartition(".")[2].replace("_", " "))
+
+
+def axis_symbol(name: str) -> str:
+    """Return the symbol of an axis, or its title if it has none."""
+    return _SYMBOLS.get(name, axis_title(name))
 
 
 @dataclass(frozen=True)
@@ -48,12 +94,9 @@ class Label:
     @property
     def title(self) -> str:
         """The name and units of the axis, for plots."""
-        # Of `abundance_scalings.nitrogen_to_oxygen` the last part.
-        short = self.axis.name.rpartition(".")[2].replace("_", " ")
-        name = _TITLES.get(self.axis.name, short)
-        units = self.axis.units
-        plain = units in ("", "None", "dimensionless")
-        return name if plain else f"{name} / {units}"
+        name = axis_title(self.axis.name)
+        units = describe_units(self.axis.units)
+        return f"{name} / {units}" if units else name
 
     def to_labels(self, values: Any, xp: Any) -> Any:
         """Return the labels of axis values; `xp` is NumPy or `jax.numpy`."""

@@ -66,7 +66,8 @@ def write_report(
         OSError: If a file can't be written.
     """
     nodes = " x ".join(
-        f"{len(axis.values)} {axis.name}" for axis in evaluation.axes
+        f"{len(axis.values)} {axis.name.replace('_', ' ')}"
+        for axis in evaluation.axes
     )
     source = f", from {evaluation.trained_on}" * bool(evaluation.trained_on)
     which = "the nodes" if evaluation.same_nodes else "other nodes"
@@ -226,7 +227,8 @@ def _sections(
                 "of the difference in ln flux between spectrum and emulator, "
                 "starting from the best points of a coarse mesh. Where the "
                 "spectra hardly change along an axis, its label can't be "
-                "recovered although the misfit is small.",
+                "recovered although the misfit is small. Differences are "
+                "drawn linearly where it is shaded, else logarithmically.",
                 [tables.recovery_table(evaluation.recovery)],
                 {
                     "recovery": fits.recovered_labels(
@@ -263,7 +265,9 @@ def _emissions(evaluation: Evaluation, zoom: tuple[float, float]) -> Section:
     axes = evaluation.axes
     for name, errors in evaluation.emissions.items():
         if errors.examples:
-            figures[f"{name}: examples"] = residuals.spectra(errors.examples)
+            figures[f"{name}: examples"] = residuals.spectra(
+                errors.examples, evaluation.truth
+            )
         figures[f"{name}: errors by wavelength and axis"] = residuals.profiles(
             errors, axes
         )
@@ -299,8 +303,10 @@ def _stages(evaluation: Evaluation, zoom: tuple[float, float]) -> Section:
         axes = evaluation.axes[: found.points.shape[1]]
         figures[f"{name}: stages"] = stages.stages(found)
         figures[f"{name}: latent space"] = stages.latent_space(found, axes)
-        figures[f"{name}: random examples"] = residuals.spectra(found.examples)
-        narrow = stages.zoomed(found.examples, zoom)
+        figures[f"{name}: random examples"] = residuals.spectra(
+            found.examples, evaluation.truth
+        )
+        narrow = stages.zoomed(found.examples, zoom, evaluation.truth)
         if narrow is not None:
             figures[f"{name}: examples in a narrow range"] = narrow
     return Section(

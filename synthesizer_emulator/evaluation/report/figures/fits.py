@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 
 from synthesizer_emulator.evaluation.measures.derivatives import Derivatives
@@ -13,22 +14,31 @@ from synthesizer_emulator.evaluation.report.figures.panels import (
     BLUE,
     GREEN,
     ORANGE,
-    SHORT_NAMES,
     SKY,
     WAVELENGTH,
+    colour_bar,
     new_figure,
+    set_log_ticks,
     short_text,
     styled,
+    tick_text,
     tiled,
 )
 from synthesizer_emulator.evaluation.report.figures.stages import coloured
 from synthesizer_emulator.gridfile.header import Axis
-from synthesizer_emulator.gridfile.labels import Label
+from synthesizer_emulator.gridfile.labels import Label, axis_symbol
+
+# The scale of differences is linear up to this part of the largest, and
+# logarithmic beyond.
+_STRAIGHT = 0.01
 
 
 @styled
 def recovered_labels(recovery: Recovery, axes: Sequence[Axis]) -> Figure:
-    """Draw recovered against true labels, and their differences."""
+    """Draw recovered against true labels, and their differences.
+
+    The scale of differences is linear where it is shaded.
+    """
     figure = new_figure(2.4 * (len(axes) + 1), 3.4)
     panels = figure.subplots(
         2,
@@ -52,31 +62,30 @@ def recovered_labels(recovery: Recovery, axes: Sequence[Axis]) -> Figure:
                 panel, true, values, recovery.true[:, other], axes[other]
             )
         if len(axes) > 1:
-            figure.colorbar(
+            colour_bar(
                 marks,
-                ax=upper,
+                upper,
+                Label(axes[other]).title,
                 location="bottom",
-                label=Label(axes[other]).title,
                 shrink=0.9,
             )
         known = difference[np.isfinite(difference)]
-        upper.text(
-            0.04,
-            0.96,
-            rf"$\sigma$ = {np.std(known):.2g}" + " dex" * label.logged,
-            transform=upper.transAxes,
-            va="top",
-            size=8,
-        )
+        scatter = rf"$\sigma$ = {np.std(known):.2g}" + " dex" * label.logged
         scale = "log" if label.logged else "linear"
         upper.set(
-            xscale=scale, yscale=scale, title=label.title, ylabel="recovered"
+            xscale=scale,
+            yscale=scale,
+            title=f"{label.title}\n{scatter}",
+            ylabel="recovered",
         )
         lower.set(
             xscale=scale,
             xlabel="true",
             ylabel="diff. / dex" if label.logged else "difference",
         )
+        if label.logged:
+            for ticked in (upper.xaxis, upper.yaxis, lower.xaxis):
+                set_log_ticks(ticked, low, high)
     upper, lower = panels[:, -1]
     for panel, values, name in (
         (upper, recovery.log10_mass, "mass error / dex"),
@@ -88,7 +97,12 @@ def recovered_labels(recovery: Recovery, axes: Sequence[Axis]) -> Figure:
         panel.set(ylabel=name)
         if Label(axes[0]).logged:
             panel.set_xscale("log")
+            first = recovery.true[:, 0]
+            set_log_ticks(panel.xaxis, first.min(), first.max())
     lower.set(yscale="log", xlabel=Label(axes[0]).title)
+    misfits = recovery.misfit[recovery.misfit > 0]
+    if len(misfits):
+        set_log_ticks(lower.yaxis, misfits.min(), misfits.max())
     upper.set_title("mass and misfit")
     figure.suptitle(
         f"fits to {len(recovery.true)} spectra, {recovery.spectrum}",
@@ -106,10 +120,14 @@ def recovered_labels(recovery: Recovery, axes: Sequence[Axis]) -> Figure:
         largest = float(np.abs(known).max()) if len(known) else 0.0
         # All of the marks of the largest are within the panel.
         power = 10 ** np.ceil(np.log10(max(largest, 1e-3)))
-        limit = 3.0 * power
-        panel.set_yscale("symlog", linthresh=1e-4)
+        limit, straight = 3.0 * power, _STRAIGHT * power
+        panel.set_yscale("symlog", linthresh=straight)
         panel.set_ylim(-limit, limit)
-        panel.set_yticks([-power, 0.0, power])
+        ticks = [-power, -straight, 0.0, straight, power]
+        panel.set_yticks(ticks, labels=[tick_text(tick) for tick in ticks])
+        panel.yaxis.set_minor_locator(NullLocator())
+        # Where the scale changes.
+        panel.axhspan(-straight, straight, color="0.95", lw=0, zorder=-1)
         panel.tick_params(labelsize=7)
     return figure
 
@@ -124,7 +142,7 @@ def slopes(derivatives: Derivatives, axes: Sequence[Axis]) -> Figure:
     examples = _spread_points(derivatives.points[:, 0])
     for i, axis in enumerate(axes):
         label = Label(axis)
-        name = SHORT_NAMES.get(axis.name, axis.name)
+        name = axis_symbol(axis.name)
         name = f"log10 {name}" if label.logged else name
         curves, both = panels[i]
         for point, colour in zip(

@@ -19,6 +19,7 @@ from synthesizer_emulator.evaluation.report.figures.panels import (
     shown_range,
     spread_ticks,
     styled,
+    tick_text,
     tiled,
 )
 from synthesizer_emulator.gridfile.header import Axis
@@ -59,7 +60,7 @@ def derived_quantities(
     bar = figure.colorbar(points, ax=panels, label=second.title, aspect=30)
     ticks = spread_ticks(len(second.nodes), 7)
     bar.set_ticks(
-        ticks, labels=[f"{second.axis.values[i]:.2g}" for i in ticks]
+        ticks, labels=[tick_text(second.axis.values[i]) for i in ticks]
     )
     figure.suptitle(spectrum, fontsize=9)
     return figure

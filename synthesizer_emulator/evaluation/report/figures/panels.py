@@ -6,22 +6,26 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import wraps
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import XAxis, YAxis
+from matplotlib.cm import ScalarMappable
 from matplotlib.collections import PathCollection
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
+from synthesizer_emulator.descriptions import RAISED
 from synthesizer_emulator.evaluation.measures.residuals import Profile
 from synthesizer_emulator.files.writing import write_whole
 from synthesizer_emulator.gridfile.header import Axis
-from synthesizer_emulator.gridfile.labels import Label
+from synthesizer_emulator.gridfile.labels import Label, axis_symbol
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -62,12 +66,8 @@ QUANTILES = {
     "p99": ("99%", ORANGE),
 }
 
-# Short names of axes.
-SHORT_NAMES = {
-    "ages": "age",
-    "metallicities": "Z",
-    "ionisation_parameters": "U",
-}
+# The units of axis values in short texts.
+_SHORT_UNITS = {"ages": "yr", "hydrogen_densities": "cm⁻³"}
 
 
 def save(
@@ -162,6 +162,9 @@ def tiled(
     )
     for panel in panels.flat[n:]:
         panel.set_visible(False)
+    # The last of each column have labels, also above panels that are hidden.
+    for panel in panels.flat[max(n - columns, 0) : n]:
+        panel.tick_params(labelbottom=True)
     return figure, list(panels.flat[:n]), columns
 
 
@@ -261,7 +264,7 @@ def spread_ticks(n: int, most: int) -> list[int]:
 def tick_text(value: float) -> str:
     """Return an axis value for a tick: plain, or with a power of ten."""
     if value == 0.0 or 1e-4 <= abs(value) < 1e4:
-        return f"{float(f'{value:.2g}'):g}"
+        return f"{float(f'{value:.2g}'):g}".replace("-", "−")
     mantissa, power = f"{value:.1e}".replace(".0e", "e").split("e")
     ten = f"10^{{{int(power)}}}"
     if mantissa == "1":
@@ -269,14 +272,78 @@ def tick_text(value: float) -> str:
     return rf"${mantissa}\times{ten}$"
 
 
+def log_ticks(low: float, high: float, most: int = 3) -> list[float]:
+    """Return round values for at most `most` ticks of a logarithmic scale.
+
+    Powers of ten; in less than two decades, multiples of these.
+    """
+    powers = np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
+    for factors in ([1.0], [1.0, 2.0, 5.0], np.arange(1.0, 10.0)):
+        ticks = np.sort(np.outer(factors, 10.0**powers).ravel())
+        # Ends may differ by rounding.
+        inside = (ticks >= low * (1 - 1e-9)) & (ticks <= high * (1 + 1e-9))
+        ticks = ticks[inside]
+        if len(ticks) > 1:
+            break
+    if len(ticks) < 2:
+        ticks = np.unique([low, high])
+    return [float(ticks[i]) for i in spread_ticks(len(ticks), most)]
+
+
+def set_log_ticks(
+    axis: XAxis | YAxis, low: float, high: float, most: int = 3
+) -> None:
+    """Label some round values of a logarithmic axis, and no others."""
+    ticks = log_ticks(low, high, most)
+    axis.set_ticks(ticks, labels=[tick_text(value) for value in ticks])
+    axis.set_minor_formatter(NullFormatter())
+
+
+def colour_bar(
+    marks: ScalarMappable,
+    panels: Axes | Sequence[Axes],
+    label: str,
+    **where: Any,
+) -> None:
+    """Draw a colour bar with a few round values.
+
+    Args:
+        marks (ScalarMappable): What has the colours.
+        panels (Axes/sequence of Axes): The panels that it belongs to.
+        label (str): Its title.
+        **where (Any): Further arguments of `Figure.colorbar`.
+    """
+    first = panels if isinstance(panels, Axes) else panels[0]
+    figure = first.get_figure()
+    assert isinstance(figure, Figure)
+    bar = figure.colorbar(marks, ax=panels, label=label, **where)
+    axis = bar.ax.xaxis if bar.orientation == "horizontal" else bar.ax.yaxis
+    low, high = marks.get_clim()
+    if not isinstance(marks.norm, LogNorm):
+        bar.locator = MaxNLocator(3)
+        bar.update_ticks()
+    elif low and high:
+        set_log_ticks(axis, low, high)
+
+
 def is_sparse(values: NDArray) -> bool:
     """Return whether most values are zero or NaN, as of lines alone."""
     return bool(np.mean(np.nan_to_num(values) != 0.0) < 0.5)
 
 
+def _plain(value: float) -> str:
+    """Return a number of three digits, without mathematical markup."""
+    mantissa, _, power = f"{value:.3g}".replace("-", "−").partition("e")
+    if not power:
+        return mantissa
+    raised = str(int(power.replace("−", "-"))).translate(RAISED)
+    return f"{mantissa}\N{MULTIPLICATION SIGN}10{raised}"
+
+
 def short_text(name: str, value: float) -> str:
     """Return an axis value as short text, such as `Z = 0.02`."""
-    unit = " yr" if name == "ages" else ""
+    text = (
+        f"{axis_symbol(name)} = {_plain(value)} {_SHORT_UNITS.get(name, '')}"
+    )
     # No-break spaces, so that the text stays on one line.
-    text = f"{SHORT_NAMES.get(name, name)} = {value:.3g}{unit}"
-    return text.replace(" ", "\N{NO-BREAK SPACE}")
+    return text.rstrip().replace(" ", "\N{NO-BREAK SPACE}")

@@ -21,6 +21,7 @@ from synthesizer_emulator.evaluation.report.figures.panels import (
     ORANGE,
     SKY,
     WAVELENGTH,
+    colour_bar,
     draw_map,
     draw_profile,
     is_sparse,
@@ -33,6 +34,9 @@ from synthesizer_emulator.evaluation.report.figures.panels import (
 from synthesizer_emulator.gridfile.header import Axis
 from synthesizer_emulator.gridfile.labels import Label
 
+# The largest number of panels in one row.
+_IN_A_ROW = 4
+
 # The number of letters that fit into the title of one of three panels.
 _TITLE_WIDTH = 34
 
@@ -41,8 +45,11 @@ _FAINTEST = 1e-5
 
 
 @styled
-def spectra(examples: Mapping[str, Example]) -> Figure:
-    """Draw example spectra from grid and emulator, and their residuals."""
+def spectra(examples: Mapping[str, Example], truth: str = "grid") -> Figure:
+    """Draw example spectra, true and emulated, and their residuals.
+
+    `truth` is what the legend calls the true ones.
+    """
     figure = new_figure(max(7.1, 2.37 * len(examples)), 3.6)
     axes = figure.subplots(
         2,
@@ -62,7 +69,7 @@ def spectra(examples: Mapping[str, Example]) -> Figure:
         sparse = is_sparse(example.true)
         upper.set(xscale="log", yscale="log")
         for flux, colour, width, what in (
-            (example.true, SKY, 2.2, "grid"),
+            (example.true, SKY, 2.2, truth),
             (example.emulated, BLACK, 0.6, "emulator"),
         ):
             if sparse:
@@ -112,13 +119,19 @@ def spectra(examples: Mapping[str, Example]) -> Figure:
 @styled
 def profiles(errors: EmissionErrors, axes: Sequence[Axis]) -> Figure:
     """Draw errors by wavelength, by axis, and over the first two axes."""
-    figure = new_figure(7.1, 4.6)
     axes = axes[: errors.means.ndim]
     with_map = ["map"] if len(axes) > 1 else []
     below = [*(axis.name for axis in axes), *with_map]
+    widths = [1.0] * len(axes) + [1.4] * len(with_map)
+    rows = [below]
+    if len(below) > _IN_A_ROW:
+        columns = _IN_A_ROW - 1
+        rows = [below[i : i + columns] for i in range(0, len(below), columns)]
+        rows[-1] += ["."] * (columns - len(rows[-1]))
+        widths = [1.0] * columns
+    figure = new_figure(7.1, 2.3 * (1 + len(rows)))
     panels: dict[str, Axes] = figure.subplot_mosaic(
-        [["wavelength"] * len(below), below],
-        width_ratios=[1.0] * len(axes) + [1.4] * len(with_map),
+        [["wavelength"] * len(widths), *rows], width_ratios=widths
     )
     top = panels["wavelength"]
     draw_profile(top, errors.by_wavelength)
@@ -133,7 +146,8 @@ def profiles(errors: EmissionErrors, axes: Sequence[Axis]) -> Figure:
         if axis is not axes[0]:
             # Before drawing, so that the limits include all curves.
             panel.sharey(panels[axes[0].name])
-            panel.tick_params(labelleft=False, which="both")
+            if not any(row[0] == axis.name for row in rows):
+                panel.tick_params(labelleft=False, which="both")
         draw_profile(panel, errors.by_axis[axis.name])
         for curve in panel.lines:
             curve.set(marker="o", markersize=1.8)
@@ -141,12 +155,14 @@ def profiles(errors: EmissionErrors, axes: Sequence[Axis]) -> Figure:
             xscale="log" if label.logged else "linear", xlabel=label.title
         )
         panel.set_xlim(*shown_range(label))
-    panels[axes[0].name].set_ylabel(ERROR)
+    for row in rows:
+        if row[0] != "map":
+            panels[row[0]].set_ylabel(ERROR)
     if not with_map:
         return figure
     image = draw_map(panels["map"], errors.means, axes)
     panels["map"].set(xlabel=Label(axes[0]).title, ylabel=Label(axes[1]).title)
-    figure.colorbar(image, ax=panels["map"], label="mean error / %")
+    colour_bar(image, panels["map"], "mean error / %")
     return figure
 
 
@@ -165,7 +181,7 @@ def maps(errors: EmissionErrors, axes: Sequence[Axis]) -> Figure:
         means = np.moveaxis(errors.means, (i, j), (0, 1))
         image = draw_map(panel, means, (axes[i], axes[j]), norm)
         panel.set(xlabel=Label(axes[i]).title, ylabel=Label(axes[j]).title)
-    figure.colorbar(image, ax=panels, label="mean error / %", extend="both")
+    colour_bar(image, panels, "mean error / %", extend="both")
     return figure
 
 

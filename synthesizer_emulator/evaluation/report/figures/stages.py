@@ -20,6 +20,7 @@ from synthesizer_emulator.evaluation.report.figures.panels import (
     ORANGE,
     SKY,
     WAVELENGTH,
+    colour_bar,
     new_figure,
     short_text,
     styled,
@@ -142,7 +143,7 @@ def latent_space(found: Stages, axes: Sequence[Axis]) -> Figure:
             panel, found.latents[:, 0], found.latents[:, 1],
             found.points[:, i], axis,
         )  # fmt: skip
-        figure.colorbar(marks, ax=panel, label=Label(axis).title)
+        colour_bar(marks, panel, Label(axis).title)
         panel.set_xlabel("first direction")
         if k % columns == 0:
             panel.set_ylabel("second direction")
@@ -206,9 +207,14 @@ def _draw_bands(panel: Axes, bands: Bands) -> None:
 
 @styled
 def zoomed(
-    examples: Mapping[str, Example], zoom: tuple[float, float]
+    examples: Mapping[str, Example],
+    zoom: tuple[float, float],
+    truth: str = "grid",
 ) -> Figure | None:
-    """Draw a narrow range of example spectra; None if nothing is in it."""
+    """Draw a narrow range of example spectra; None if nothing is in it.
+
+    `truth` is what the legend calls the spectra that were emulated.
+    """
     some = next(iter(examples.values()), None)
     if some is None:
         return None
@@ -221,7 +227,7 @@ def zoomed(
     ):
         peak = example.true[inside].max() or 1.0
         for flux, colour, width, name in (
-            (example.true, SKY, 2.2, "grid"),
+            (example.true, SKY, 2.2, truth),
             (example.emulated, BLACK, 0.7, "emulator"),
         ):
             panel.plot(

@@ -23,6 +23,7 @@ from synthesizer_emulator.evaluation.report.figures.panels import (
     PURPLE,
     RED,
     SKY,
+    colour_bar,
     draw_map,
     draw_samples,
     styled,
@@ -83,7 +84,7 @@ def plane(outcome: Generalisation, name: str) -> Figure:
         panel.set_xlabel(Label(outcome.axes[0]).title)
     for panel in panels[::columns]:
         panel.set_ylabel(Label(outcome.axes[1]).title)
-    figure.colorbar(image, ax=panels, label="mean error / %", extend="both")
+    colour_bar(image, panels, "mean error / %", extend="both")
     marks = "dots" if outcome.kind == "nodes" else "rings"
     figure.suptitle(f"{name}; {marks}: training {outcome.kind}", fontsize=9)
     return figure
