@@ -594,6 +594,14 @@ def test_the_verdict_goes_by_the_worst(with_weights):
         assert f"Verdict: {word}. The worst emission, x, " in verdict(errors)
     assert "584,200% at 95%" in verdict(errors)
     assert "no emission" in verdict({})
+    # Scattered samples can be more.
+    for samples in (
+        "60 scattered samples of 2 files",
+        "Latin hypercube of 60",
+    ):
+        advised = verdict({"x": {"p50": 0.2, "p95": 0.5}}, samples)
+        assert "train on more samples than these 60, or use" in advised
+    assert "more samples" not in verdict(errors, "60 nodes")
     report = BuildReport(with_weights[1], card, 1)
     assert f"{said} Run `synthesizer-emulator evaluate`" in str(report)
 

@@ -84,6 +84,13 @@ def test_an_axis_of_one_node_has_one_value(folder):
     )
     with pytest.raises(InconsistentArguments, match=r"metallicities = 0\.02"):
         emulator.spectrum("incident", np.array([grid._ages[3], 0.02]))
+    # As a native grid, it has the one node at any value.
+    found = grid.interpolate_grid_at_axes_value(
+        spectra_type="incident", ages=grid._ages[3], metallicities=0.02
+    )
+    np.testing.assert_allclose(
+        found["spectra"].lnu, grid.spectra["incident"][3, 0], rtol=1e-5
+    )
     fine = EmulatedGrid(
         "yggdrasil", grid_dir=folder, refine={"metallicities": 3, "ages": 2}
     )

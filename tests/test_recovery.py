@@ -1,14 +1,20 @@
 """Fits of labels, derivatives, and the choice of what to fit."""
 
+from types import SimpleNamespace
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import (
+    LAM,
+    analytic_at,
     analytic_emissions,
     analytic_header,
     write_grid,
 )
 
+from synthesizer_emulator.emulator.metrics import scored_region
+from synthesizer_emulator.evaluation import sampled
 from synthesizer_emulator.evaluation.measures import (
     derivatives,
     recovery,
@@ -19,7 +25,10 @@ from synthesizer_emulator.evaluation.measures.subset import most_sensitive
 from synthesizer_emulator.evaluation.report.figures.fits import (
     recovered_labels,
 )
-from synthesizer_emulator.evaluation.report.figures.panels import tick_text
+from synthesizer_emulator.evaluation.report.figures.panels import (
+    log_ticks,
+    tick_text,
+)
 from synthesizer_emulator.grid.emulated_grid import (
     EXAMPLE_NAME,
     example_folder,
@@ -48,6 +57,46 @@ def test_the_spectrum_that_tells_most_is_fitted(tmp_path):
     assert most_sensitive(grid, spectra[::3]) == "incident"
     example = NativeGrid.open(EXAMPLE)
     assert most_sensitive(example, spectra[1::-1]) == "incident"
+
+
+class Analytic:
+    """The points of an exact emulator, of gas that reddens with age."""
+
+    def __init__(self, weights, points):
+        self.points = points
+
+    def spectrum(self, name, view):
+        lnu = analytic_at(LAM, *self.points.T)[f"spectra/{name}"]
+        age = self.points[:, :1]
+        return lnu * np.exp(
+            (name == "nebular") * 0.1 * np.log(age) * np.log(LAM)
+        )
+
+
+def test_the_emulator_tells_on_what_samples_depend(monkeypatch):
+    """Samples differ in all labels at once."""
+    monkeypatch.setattr(sampled, "PointArrays", Analytic)
+    header = analytic_header(n_parameters=2)
+    labels = [Label(axis) for axis in header.axes]
+    points = np.column_stack([label.axis.values[[0, -1]] for label in labels])
+
+    def truth(emission):
+        name = emission.partition("/")[2]
+        lnu = Analytic(None, points).spectrum(name, None)
+        # An error of the normalisation is none of the shape.
+        return points, 2.0 * lnu * (LAM / 5000.0) ** (
+            wrong * (name == "nebular")
+        )
+
+    pair = SimpleNamespace(
+        labels=labels, scored=scored_region(LAM), weights=None, truth=truth
+    )
+    names = ["incident", "linecont", "nebular"]
+    # Changes within the errors do not count, and of equals it is the first.
+    wrong = 20.0
+    assert sampled.most_dependent(pair, names) == "incident"
+    wrong = 1e-3
+    assert sampled.most_dependent(pair, names) == "nebular"
 
 
 def test_the_ages_of_large_errors_are_told():
@@ -130,6 +179,46 @@ def test_slopes_between_nodes_are_those_of_a_power_law(header):
     expected = np.log(10) * np.array([-0.7, 0.2])
     expected = np.broadcast_to(expected, slopes.shape)
     np.testing.assert_allclose(slopes[bright], expected[bright], rtol=1e-6)
+
+
+def test_recovered_labels_are_drawn_as_papers_write_them():
+    rng = np.random.default_rng(5)
+    axes = [
+        Axis("hydrogen_densities", np.array([10.0, 1e4]), "cm**-3", True),
+        Axis("metallicities", np.array([2e-3, 9e-3]), "dimensionless", True),
+    ]
+    true = rng.uniform(*np.transpose([axis.values for axis in axes]), (40, 2))
+    found = recovery.Recovery(
+        spectrum="nebular",
+        logged={axis.name: True for axis in axes},
+        labels={},
+        mass=Quantiles.from_errors(true[:, 0]),
+        true=true,
+        recovered=true * 10 ** rng.normal(0, 0.1, (40, 2)),
+        log10_mass=rng.normal(0, 0.1, 40),
+        misfit=rng.uniform(0.1, 1, 40),
+    )
+    figure = recovered_labels(found, axes)
+    figure.canvas.draw()
+    titles = {p.get_title().partition("\n")[0] for p in figure.axes}
+    assert {"hydrogen density / cm⁻³", "metallicity"} <= titles
+    bars = {
+        panel.get_xlabel(): [t.get_text() for t in panel.get_xticklabels()]
+        for panel in figure.axes
+        if panel.get_label() == "<colorbar>"
+    }
+    assert bars["metallicity"] == ["0.003", "0.005", "0.008"]
+    assert len(bars["hydrogen density / cm⁻³"]) <= 3
+    (lower,) = (p for p in figure.axes if p.get_ylabel() == "mass error / dex")
+    ticks = [t.get_text() for t in lower.get_yticklabels()]
+    assert ticks == ["−1", "−0.01", "0", "0.01", "1"]
+
+
+def test_round_values_of_logarithmic_scales():
+    assert log_ticks(2e-3, 9e-3) == pytest.approx([2e-3, 5e-3])
+    assert log_ticks(0.9, 2e4) == pytest.approx([1.0, 100.0, 1e4])
+    assert log_ticks(2.1e-3, 8.9e-3) == pytest.approx([3e-3, 5e-3, 8e-3])
+    assert log_ticks(1.1, 1.9) == pytest.approx([1.1, 1.9])
 
 
 def test_ticks_are_plain_or_powers_of_ten():

@@ -10,7 +10,13 @@ from synthesizer.exceptions import GridError
 from unyt import Hz, angstrom, cm, erg, s
 
 from synthesizer_emulator import EmulatedGrid, build, evaluate
+from synthesizer_emulator.building.scattered import ScatteredSamples
 from synthesizer_emulator.evaluation.report import write_report
+from synthesizer_emulator.grid.emulated_grid import (
+    EXAMPLE_NAME,
+    example_folder,
+)
+from synthesizer_emulator.gridfile.places import SUFFIX
 from synthesizer_emulator.gridfile.sobol import SobolFile, is_sobol_file
 
 FAILED = (2, 5)
@@ -126,7 +132,8 @@ def check_evaluation(path, report, tmp_path):
     text = write_report(evaluation, tmp_path / "report").read_text()
     assert "Measured at samples held out of the training" in text
     # Others than those of the training are compared all.
-    other, *_ = write_sobol_runs(tmp_path, 32, ranges=True)
+    # These span a part of the box.
+    other, *_ = write_sobol_runs(tmp_path, 32, ranges=False)
     unseen = evaluate(
         other, report.path, spectra=["incident"], recoveries=0, progress=False
     )
@@ -138,7 +145,7 @@ def check_evaluation(path, report, tmp_path):
     ("change", "told"),
     [
         (lambda hdf: hdf.pop("valid_samples"), "collect_sobol_outputs.py"),
-        (lambda hdf: hdf.pop("incident_lnu"), "collect_sobol_outputs.py"),
+        (lambda hdf: hdf.pop("incident_lnu"), "create_cloudy_input_sobol.py"),
         (
             lambda hdf: hdf["valid_samples"].write_direct(np.zeros(8, bool)),
             "no run with ionising photons among its 0 valid of 8",
@@ -155,6 +162,31 @@ def test_incomplete_files_are_refused(tmp_path, change, told):
         change(hdf)
     with pytest.raises(GridError, match=told):
         SobolFile.open(path)
+
+
+def test_errors_name_the_row_in_the_file(tmp_path):
+    """In which failed runs count; and the file by its path."""
+    path, *_ = write_sobol_runs(tmp_path, 16, failed=(0, 3))
+    row = int(SobolFile.open(path).rows[4])
+    assert row > 4
+    with h5py.File(path, "a") as hdf:
+        hdf["spectra/transmitted"][row, 7] = -1.0
+    with pytest.raises(GridError, match=rf"'{path}'.*sample {row} .* entry 7"):
+        ScatteredSamples.open([path], AXES).check()
+    (tmp_path / "b").mkdir()
+    other, *_ = write_sobol_runs(tmp_path / "b", 16, failed=(0, 1, 3))
+    says = rf"sample \d+ of '{other}' .* point as sample \d+ of '{path}'"
+    with pytest.raises(GridError, match=says):
+        ScatteredSamples.open([path, other], AXES)
+
+
+def test_weights_of_other_labels_are_not_compared(tmp_path):
+    path, *_ = write_sobol_runs(tmp_path, 8)
+    with pytest.raises(
+        GridError, match=r"nitrogen_to_oxygen, but .* has ages"
+    ) as met:
+        evaluate(path, example_folder() / f"{EXAMPLE_NAME}{SUFFIX}")
+    assert "--weights" in str(met.value) and "--axes" not in str(met.value)
 
 
 def test_wrong_ranges_are_named(tmp_path):

@@ -295,15 +295,21 @@ def _fewer_spectra(hdf):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (_names, "'s.hdf5' and 'd.hdf5' can't be joined: their parameters"),
+        (_names, "s.hdf5' and '.*d.hdf5' can't be joined: their parameters"),
         (_wavelengths, "can't be joined: their wavelengths differ"),
         (_fewer_names, r"one column for each of its names \(ages\)"),
         (_fewer_units, "one entry for each of ages, metallicities"),
         (_no_units, "'.*d.hdf5' is not a complete file of samples.*Units"),
         (_outside, "must lie within the attributes 'low'"),
         (_not_finite, "at least two samples and finite values only"),
-        (_bad_value, r"negative value at sample 13 \(ages = .*entry 77"),
-        (_fewer_spectra, "'spectra/incident' of 'd.hdf5' must have the shape"),
+        (
+            _bad_value,
+            r"negative value at sample 5 of '.*d.hdf5' \(ages = .*entry 77",
+        ),
+        (
+            _fewer_spectra,
+            "'spectra/incident' of '.*d.hdf5' must have the shape",
+        ),
     ],
 )
 def test_damaged_files_of_samples(tmp_path, damage, message):
@@ -474,5 +480,5 @@ def test_a_range_of_wavelengths(analytic_grid):
         InconsistentArguments, match=f"It has {inside.sum()} wavelengths, not"
     ):
         build(analytic_grid, lam_lims=(1000.0, 7000.0), **options)
-    with pytest.raises(InconsistentArguments, match=r"'analytic\.hdf5' must"):
+    with pytest.raises(InconsistentArguments, match=r"analytic\.hdf5' must"):
         build(analytic_grid, lam_lims=(1000.0, 1001.0), **options)

@@ -197,7 +197,7 @@ class GridNodes:
         check_values(
             values,
             emission,
-            self.path.name,
+            str(self.path),
             self._node_name,
             self.header.faintest,
         )

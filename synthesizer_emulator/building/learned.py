@@ -82,7 +82,7 @@ def learned_emissions(
     missing = [name for name in wanted if name not in stored]
     if missing:
         raise MissingSpectraType(
-            f"The spectra of '{path.name}' must be from {', '.join(stored)}; "
+            f"The spectra of '{path}' must be from {', '.join(stored)}; "
             f"got {', '.join(missing)}." + nearest(missing[0], stored)
         )
     learned = list(wanted)
@@ -133,7 +133,7 @@ def columns_within(
     )
     if not last - first >= 2:
         raise InconsistentArguments(
-            f"At least two wavelengths of '{path.name}' must be within "
+            f"At least two wavelengths of '{path}' must be within "
             f"lam_lims, {low:g} to {high:g} Angstrom; it has {lam[0]:g} to "
             f"{lam[-1]:g} Angstrom."
         )
@@ -217,7 +217,7 @@ def check_header(path: Path, header: GridHeader) -> None:
     emissions = [*header.units]
     if any(not header.varying_axes(emission) for emission in emissions):
         raise GridError(
-            f"'{path.name}' must have an axis of at least two nodes for each "
+            f"'{path}' must have an axis of at least two nodes for each "
             "emission, got "
             + ", ".join(f"{a.name} ({len(a.values)})" for a in header.axes)
             + ". There is nothing to emulate in a single spectrum: use "
@@ -231,7 +231,7 @@ def check_header(path: Path, header: GridHeader) -> None:
             and parse_unit(axis.units).dimensions != dimensions
         ):
             raise GridError(
-                f"'axes/{axis.name}' of '{path.name}' must be in '{expected}' "
+                f"'axes/{axis.name}' of '{path}' must be in '{expected}' "
                 f"or a unit that converts to it, got '{axis.units}'. Correct "
                 "the grid before building an emulator."
             )
@@ -242,7 +242,7 @@ def check_header(path: Path, header: GridHeader) -> None:
         # Synthesizer ignores the units of spectra, so they must be exact.
         if units not in NO_UNITS and parse_unit(units) != spectra_unit:
             raise GridError(
-                f"'spectra/{name}' of '{path.name}' must be in "
+                f"'spectra/{name}' of '{path}' must be in "
                 f"'{_SPECTRA_UNITS}', the units that Synthesizer assumes, got "
                 f"'{units}'. Convert the spectra before building an emulator."
             )

@@ -25,6 +25,11 @@ class BuildReport(Printed):
     provenance: Provenance
     size: int
 
+    @property
+    def _verdict(self) -> str:
+        """The verdict on the errors."""
+        return verdict(self.provenance.errors, self.provenance.trained_on)
+
     def __str__(self) -> str:
         """Return a table of errors, the size, the time and a verdict."""
         return "\n".join(
@@ -35,7 +40,7 @@ class BuildReport(Printed):
                 "",
                 f"{self.path} ({self.size / 1e6:.1f} MB) in "
                 f"{self.provenance.seconds:.0f} s",
-                f"{verdict(self.provenance.errors)} Run "
+                f"{self._verdict} Run "
                 "`synthesizer-emulator evaluate` for errors in magnitudes.",
             ]
         )

@@ -39,6 +39,15 @@ from synthesizer_emulator.gridfile.sobol import SobolFile, is_sobol_file
 _NEIGHBOURS = 30
 
 
+def open_samples(path: Path) -> SampleFile:
+    """Open a file of scattered samples, of any layout.
+
+    Raises:
+        GridError: If it is not one, or damaged.
+    """
+    return (SobolFile if is_sobol_file(path) else SampleFile).open(path)
+
+
 @dataclass(frozen=True)
 class ScatteredSamples:
     """Scattered samples, and the nodes of the grid to build from them.
@@ -86,10 +95,20 @@ class ScatteredSamples:
                 are within the limits.
             MissingSpectraType: If the files lack one of `spectra`.
         """
-        files = tuple(
-            (SobolFile if is_sobol_file(path) else SampleFile).open(path)
-            for path in paths
+        return cls.of_files(
+            [open_samples(path) for path in paths], axes, spectra, lam_lims
         )
+
+    @classmethod
+    def of_files(
+        cls,
+        files: Sequence[SampleFile],
+        axes: Mapping[str, NodeChoice] | None,
+        spectra: tuple[str, ...] | None = None,
+        lam_lims: tuple[float, float] | None = None,
+    ) -> Self:
+        """As `open`, of files that are open."""
+        path = files[0].path
         check_joinable(files)
         low = np.min([file.low for file in files], axis=0)
         high = np.max([file.high for file in files], axis=0)
@@ -101,14 +120,14 @@ class ScatteredSamples:
         domain = tuple(AxisDomain.from_axis(axis) for axis in ends)
         chosen = choose_axes(ends, domain, axes or {})
         header = replace(files[0].contents, axes=chosen)
-        columns = columns_within(header, lam_lims, paths[0])
+        columns = columns_within(header, lam_lims, path)
         header = replace(header, lam=header.lam[columns])
         unstored = header.with_stored({})
-        check_header(paths[0], unstored)
-        emissions = learned_emissions(header, spectra, paths[0])
+        check_header(path, unstored)
+        emissions = learned_emissions(header, spectra, path)
         header = learned_header(header, emissions)
         unstored = learned_header(unstored, emissions)
-        source = cls(files, unstored, emissions, domain, columns)
+        source = cls(tuple(files), unstored, emissions, domain, columns)
         source._check_distinct()
         return replace(source, header=source._with_stored(header))
 
@@ -151,13 +170,13 @@ class ScatteredSamples:
         first = index[inverse]
         duplicates = np.flatnonzero(first != np.arange(len(points)))
         if len(duplicates):
-            names = ", ".join(f"'{file.path.name}'" for file in self.files)
+            names = ", ".join(f"'{file.path}'" for file in self.files)
             duplicate = int(duplicates[0])
             raise GridError(
                 f"The samples of {names} must be at different points, but "
                 f"{self._sample_name([duplicate])} is at the same point as "
-                f"sample {first[duplicate]}. Remove one of them, and give "
-                "each file once."
+                f"{self._place(int(first[duplicate]))}. Remove one of them, "
+                "and give each file once."
             )
 
     def source_hash(self) -> str:
@@ -199,18 +218,24 @@ class ScatteredSamples:
         """Read and check an array of all files."""
         values = np.concatenate([file.read(emission) for file in self.files])
         values = within(values, emission, self.columns)
-        name = ", ".join(file.path.name for file in self.files)
+        name = ", ".join(str(file.path) for file in self.files)
         check_values(values, emission, name, self._sample_name)
         return values
 
     def _sample_name(self, index: Sequence[int]) -> str:
-        """Return the number and parameters of a sample as text."""
+        """Return the row of a sample in its file, and its parameters."""
         point = zip(self.header.axes, self.points[index[0]], strict=True)
-        return (
-            f"sample {index[0]} ("
-            + ", ".join(f"{axis.name} = {value:g}" for axis, value in point)
-            + ")"
-        )
+        values = ", ".join(f"{axis.name} = {value:g}" for axis, value in point)
+        return f"{self._place(int(index[0]))} ({values})"
+
+    def _place(self, i: int) -> str:
+        """Return the row of a sample in its file, named if there are more."""
+        for file in self.files:
+            if i < file.size:
+                break
+            i -= file.size
+        named = f" of '{file.path}'" if len(self.files) > 1 else ""
+        return f"sample {file.row(i)}{named}"
 
     def _with_stored(self, header: GridHeader) -> GridHeader:
         """Interpolate the stored values of the samples to the nodes."""
@@ -224,7 +249,7 @@ class ScatteredSamples:
             )
             if values.shape != (len(points),):
                 raise GridError(
-                    f"'{path}' of '{self.path.name}' must have one value for "
+                    f"'{path}' of '{self.path}' must have one value for "
                     f"each sample, got shape {values.shape}."
                 )
             curve = RBFInterpolator(

@@ -4,6 +4,7 @@ A build ends with a one-line verdict on its errors. It does not replace better
 or different weights without `overwrite`.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -20,17 +21,23 @@ from synthesizer_emulator.weights.weights import Weights
 _GOOD, _COARSE = 0.01, 0.1
 _REMEDY = "use another --architecture, or more --epochs if it is trained"
 
+# The sizes of training sets that can be larger, in their descriptions.
+_SAMPLES = re.compile(r"^(\d+) scattered samples|^Latin hypercube of (\d+)")
+
 # The quantiles by which weights are compared, and the largest ratio of errors
 # that count as equal, as they differ between seeds and machines.
 _COMPARED = {"p50": "half", "p95": "95%", "p99": "99%"}
 _EQUAL_WITHIN = 1.2
 
 
-def verdict(errors: Mapping[str, Mapping[str, float]]) -> str:
+def verdict(
+    errors: Mapping[str, Mapping[str, float]], trained_on: str = ""
+) -> str:
     """Return a one-line verdict on the errors of weights.
 
     Args:
         errors (Mapping): The fields of `ErrorSummary`, by emission.
+        trained_on (str): The description of the training set.
 
     Returns:
         str: The verdict on the worst emission.
@@ -39,12 +46,17 @@ def verdict(errors: Mapping[str, Mapping[str, float]]) -> str:
         return "Verdict: none, as the training set has no emission."
     worst = max(errors, key=lambda emission: errors[emission]["p95"])
     p50, p95 = (errors[worst][p] for p in ("p50", "p95"))
+    samples = _SAMPLES.match(trained_on)
+    remedy = _REMEDY
+    if samples:
+        n = int(samples[1] or samples[2])
+        remedy = f"train on more samples than these {n:,}, or {_REMEDY}"
     if p95 <= _GOOD:
         word, use = "good", "less than the calibration error of most surveys"
     elif p95 <= _COARSE:
-        word, use = "coarse", f"for plots and tests; {_REMEDY}"
+        word, use = "coarse", f"for plots and tests; {remedy}"
     else:
-        word, use = "poor", f"not to be used; {_REMEDY}"
+        word, use = "poor", f"not to be used; {remedy}"
     return (
         f"Verdict: {word}. The worst emission, {worst}, is within "
         f"{_percent(p50)} at half of its pixels and {_percent(p95)} at 95%: "

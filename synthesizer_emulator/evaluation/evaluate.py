@@ -51,6 +51,7 @@ from synthesizer_emulator.evaluation.measures.subset import (
 from synthesizer_emulator.evaluation.pair import GridPair
 from synthesizer_emulator.evaluation.sampled import (
     SamplePair,
+    most_dependent,
     sample_line_errors,
     sample_recovery,
     sample_spectrum_errors,
@@ -58,7 +59,7 @@ from synthesizer_emulator.evaluation.sampled import (
 )
 from synthesizer_emulator.gridfile.header import Axis
 from synthesizer_emulator.gridfile.nodes import inner_mask
-from synthesizer_emulator.gridfile.places import find_grid
+from synthesizer_emulator.gridfile.places import find_grid, plain_name
 from synthesizer_emulator.gridfile.samples import is_sample_file
 from synthesizer_emulator.progress import progress_bar
 from synthesizer_emulator.records import write_json
@@ -125,6 +126,11 @@ class Evaluation(Printed):
     compared_at: str = ""
 
     @property
+    def truth(self) -> str:
+        """What was emulated, for legends: the grid, or samples."""
+        return "samples" if self.compared_at else "grid"
+
+    @property
     def jacobian(self) -> Derivatives | None:
         """The former name of `derivatives`."""
         return self.derivatives
@@ -144,7 +150,8 @@ class Evaluation(Printed):
                 {
                     name: {"p50": e.summary.p50, "p95": e.summary.p95}
                     for name, e in self.emissions.items()
-                }
+                },
+                self.trained_on,
             )
         ]
         lines += [
@@ -381,14 +388,15 @@ def _evaluate_samples(
         bar.set_description("recovered labels")
         fitted = None
         if bright and recoveries:
-            fitted = sample_recovery(pair, bright[0], recoveries, seed)
+            name = most_dependent(pair, bright)
+            fitted = sample_recovery(pair, name, recoveries, seed)
         bar.update()
         bar.set_description("stages")
         opened = _open_all(pair, bright, sample_stages, stages, show, seed)
         bar.update()
     provenance = pair.weights.provenance
     return Evaluation(
-        grid_name=pair.source.path.stem,
+        grid_name=plain_name(pair.weights_path.name),
         same_nodes=False,
         trained_on=provenance.trained_on,
         architecture=provenance.architecture,

@@ -21,11 +21,16 @@ from synthesizer.exceptions import (
 from synthesizer.synth_warnings import warn
 
 from synthesizer_emulator.architectures.training import TrainingConfig
-from synthesizer_emulator.building.scattered import ScatteredSamples
+from synthesizer_emulator.building.scattered import (
+    ScatteredSamples,
+    open_samples,
+)
+from synthesizer_emulator.descriptions import describe_units
 from synthesizer_emulator.emulator.metrics import (
     SCORED_FLOOR,
     SCORED_LINE_FLOOR,
     fractional_residuals,
+    is_bright,
     mean_errors,
     scored_region,
     summarise,
@@ -46,10 +51,16 @@ from synthesizer_emulator.evaluation.measures.stages import (
     nearest_point,
     open_stages,
 )
+from synthesizer_emulator.evaluation.measures.subset import (
+    SMALLEST_CHANGE,
+    most_of,
+    shape_change,
+)
 from synthesizer_emulator.gridfile.emissions import LINES
 from synthesizer_emulator.gridfile.header import Axis
 from synthesizer_emulator.gridfile.labels import Label
 from synthesizer_emulator.gridfile.places import weights_paths
+from synthesizer_emulator.gridfile.samples import SampleFile
 from synthesizer_emulator.validation import nearest
 from synthesizer_emulator.wavelengths import identity
 from synthesizer_emulator.weights.file import read_weights
@@ -61,6 +72,14 @@ from synthesizer_emulator.weights.weights import Weights
 _PER_BIN = 8
 _BINS = (3, 10)
 _CELLS = 10**6
+
+# The parts of the sampled ranges through which lines along each label run, to
+# see on which a spectrum depends, and the number of points on a line.
+_THROUGH = (0.25, 0.75)
+_ALONG = 9
+
+# The number of samples at which errors of the shape are measured.
+_JUDGED = 200
 
 
 @dataclass(frozen=True)
@@ -106,10 +125,13 @@ class SamplePair:
             )
         contents = read_weights(file)
         header, lam = contents.header, contents.header.lam_angstrom
+        samples = open_samples(path)
+        _check_labels(samples, file, header.axes)
         try:
-            source = ScatteredSamples.open(
-                [path],
-                {axis.name: axis.values for axis in header.axes},
+            source = ScatteredSamples.of_files(
+                [samples],
+                # The nodes of the grid do not matter.
+                {axis.name: 2 for axis in header.axes},
                 None,
                 (lam[0] * (1 - 1e-9), lam[-1] * (1 + 1e-9)),
             )
@@ -119,8 +141,8 @@ class SamplePair:
                 limits.require_inside(values)
         except (InconsistentArguments, ValueError) as error:
             raise GridError(
-                f"The samples of '{path}' must have the labels of '{file}' "
-                f"and be within its domain: {error}"
+                f"The samples of '{path}' must be within the domain of "
+                f"'{file}', and have its wavelengths: {error}"
             ) from error
         if not np.array_equal(source.header.lam_angstrom, lam):
             raise GridError(
@@ -287,6 +309,72 @@ def sample_line_errors(
     return replace(errors, by_wavelength=profile, lines=lines.ids)
 
 
+def most_dependent(pair: SamplePair, names: Sequence[str]) -> str:
+    """Return the name of the spectrum whose shape depends on the most labels.
+
+    As `most_sensitive` of a grid, but by the emulator, as samples differ in
+    all labels at once. A label counts if the shape changes by more along it
+    than the emulator errs in the shape.
+
+    Args:
+        pair (SamplePair): The samples and the emulator.
+        names (sequence of str): The spectra to choose from.
+    """
+    labels, view = pair.labels, identity(len(pair.scored))
+    lines = [
+        _line_along(labels, i, at)
+        for at in _THROUGH
+        for i in range(len(labels))
+    ]
+    points = np.concatenate(lines)
+
+    def sensitivity(name: str) -> int:
+        """Return the number of labels along which the shape changes."""
+        lnu = PointArrays(pair.weights, points).spectrum(name, view)
+        changes = [
+            shape_change(along[:, pair.scored])
+            for along in np.split(lnu, len(lines))
+        ]
+        # Of each label, the larger change.
+        largest = np.reshape(changes, (len(_THROUGH), -1)).max(axis=0)
+        return int(
+            np.sum(largest > max(SMALLEST_CHANGE, _shape_error(pair, name)))
+        )
+
+    return most_of(names, sensitivity)
+
+
+def _shape_error(pair: SamplePair, name: str) -> float:
+    """Return the 99th percentile of the error of ln flux minus its mean."""
+    points, true = pair.truth(f"spectra/{name}")
+    chosen = np.linspace(0, len(points) - 1, min(len(points), _JUDGED))
+    points, true = (a[chosen.astype(int)] for a in (points, true))
+    view = identity(len(pair.scored))
+    emulated = PointArrays(pair.weights, points).spectrum(name, view)
+    known = pair.scored & is_bright(true) & (emulated > 0)
+    difference = np.full(true.shape, np.nan)
+    difference[known] = np.log(emulated[known] / true[known])
+    difference = difference[known.any(axis=1)]
+    if not len(difference):
+        return np.inf
+    difference -= np.nanmean(difference, axis=1, keepdims=True)
+    return float(np.nanquantile(np.abs(difference), 0.99))
+
+
+def _line_along(
+    labels: Sequence[Label], i: int, at: float
+) -> NDArray[np.float64]:
+    """Return axis values (m, d) along label i, with the others fixed."""
+    scaled = np.full((_ALONG, len(labels)), at)
+    scaled[:, i] = np.linspace(0.0, 1.0, _ALONG)
+    return np.column_stack(
+        [
+            label.to_values(label.nodes[0] + column * np.ptp(label.nodes))
+            for label, column in zip(labels, scaled.T, strict=True)
+        ]
+    )
+
+
 def sample_recovery(
     pair: SamplePair, name: str, n: int, seed: int
 ) -> recovery.Recovery | None:
@@ -328,6 +416,23 @@ def sample_stages(
         pair.scored,
         int(np.sum(np.isin(drawn, chosen))),
     )
+
+
+def _check_labels(
+    samples: SampleFile, weights: Path, axes: Sequence[Axis]
+) -> None:
+    """Raise unless samples have the labels of weights, in their order."""
+    given, expected = (
+        [f"{a.name} {describe_units(a.units)}".strip() for a in some]
+        for some in (samples.parameters, axes)
+    )
+    if given != expected:
+        raise GridError(
+            f"The samples of '{samples.path}' have the labels "
+            f"{', '.join(given)}, but '{weights}' has "
+            f"{', '.join(expected)}. Both must be the same: choose weights "
+            "built from samples with these labels (--weights, weights=)."
+        )
 
 
 def _binned_errors(

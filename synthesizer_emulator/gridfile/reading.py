@@ -112,7 +112,7 @@ def read_array(
         dataset = _numbers(hdf, name, path)
         if dataset.shape != shape:
             raise GridError(
-                f"'{name}' of '{path.name}' must have the shape {shape} to "
+                f"'{name}' of '{path}' must have the shape {shape} to "
                 f"match the header (or lack its last axes), got "
                 f"{dataset.shape}. {REMEDY}"
             )
@@ -314,10 +314,10 @@ def _check_stored(
         shape = header.shape
     if values.shape != shape:
         raise GridError(
-            f"'{name}' of '{path.name}' must have one value per sample, got "
+            f"'{name}' of '{path}' must have one value per sample, got "
             f"shape {values.shape} for {samples} samples. {REMEDY}"
             if samples is not None
-            else f"'{name}' of '{path.name}' has shape {values.shape}, but "
+            else f"'{name}' of '{path}' has shape {values.shape}, but "
             f"the axes have {shape}. {REMEDY}"
         )
     # log10 of a photon rate may be -inf.
@@ -334,7 +334,7 @@ def _check_stored(
                 else f"sample {node[0]}"
             )
             raise GridError(
-                f"'{name}' of '{path.name}' has {problem} at {where} "
+                f"'{name}' of '{path}' has {problem} at {where} "
                 f"({int(wrong.sum())} in all). {REMEDY}"
             )
 
@@ -364,7 +364,7 @@ def _numbers(hdf: h5py.File, name: str, path: Path) -> h5py.Dataset:
         or dataset.dtype.kind not in "biuf"
     ):
         raise GridError(
-            f"'{name}' of '{path.name}' is not an array of numbers. {REMEDY}"
+            f"'{name}' of '{path}' is not an array of numbers. {REMEDY}"
         )
     return dataset
 

@@ -96,6 +96,10 @@ class SampleFile:
         """The parameters of all samples, (m, d)."""
         return np.column_stack([axis.values for axis in self.parameters])
 
+    def row(self, i: int) -> int:
+        """Return the row of a sample in the arrays of the file."""
+        return i
+
     def read(self, emission: str) -> NDArray[np.float64]:
         """Read the values of an emission at all samples, (m, n).
 
@@ -173,7 +177,7 @@ def check_joinable(files: Sequence[SampleFile]) -> None:
         for name, value in _shared_properties(file).items():
             if value != expected[name]:
                 raise GridError(
-                    f"'{first.path.name}' and '{file.path.name}' can't be "
+                    f"'{first.path}' and '{file.path}' can't be "
                     f"joined: their {name} differ."
                 )
 

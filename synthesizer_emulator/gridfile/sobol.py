@@ -38,6 +38,16 @@ from synthesizer_emulator.gridfile.reading import (
 )
 from synthesizer_emulator.gridfile.samples import PARAMETERS, SampleFile
 
+# What a file must have, by the script of grid-generation that writes it.
+_WRITTEN_BY = {
+    "incident_lam": "create_cloudy_input_sobol.py",
+    "incident_lnu": "create_cloudy_input_sobol.py",
+    "wavelength": "collect_sobol_outputs.py",
+    SPECTRA: "collect_sobol_outputs.py",
+    f"{SPECTRA}/incident": "collect_sobol_outputs.py",
+    "valid_samples": "collect_sobol_outputs.py",
+}
+
 # The file of the sampled ranges, beside that of the runs.
 RANGES = "grid_parameters.yaml"
 
@@ -98,23 +108,21 @@ class SobolFile(SampleFile):
             InconsistentArguments: If the file of ranges is not YAML.
         """
         with open_hdf5(path) as hdf, report_damage(path, REMEDY):
-            try:
-                rates, rows, scale = _photon_rates(hdf, path)
-                parameters, low, high = _read_parameters(hdf, path, rows)
-                contents = GridHeader(
-                    axes=(),
-                    lam=read_numbers(hdf, "wavelength", path),
-                    spectra_units=dict.fromkeys(hdf[SPECTRA], "erg/s/Hz"),
-                    cloudy=_read_fixed(hdf),
-                    log10_specific_ionising_luminosity=rates,
-                )
-            except KeyError as error:
-                raise GridError(
-                    f"'{path}' is not a complete file of Sobol runs: "
-                    f"{error.args[0]}. Collect the outputs of Cloudy with "
-                    "grid-generation's collect_sobol_outputs.py."
-                ) from error
+            _check_complete(hdf, path)
+            rates, rows, scale = _photon_rates(hdf, path)
+            parameters, low, high = _read_parameters(hdf, path, rows)
+            contents = GridHeader(
+                axes=(),
+                lam=read_numbers(hdf, "wavelength", path),
+                spectra_units=dict.fromkeys(hdf[SPECTRA], "erg/s/Hz"),
+                cloudy=_read_fixed(hdf),
+                log10_specific_ionising_luminosity=rates,
+            )
             return cls(path, parameters, low, high, contents, rows, scale)
+
+    def row(self, i: int) -> int:
+        """Return the row of a run in the file, in which failed ones count."""
+        return int(self.rows[i])
 
     def read(self, emission: str) -> NDArray[np.float64]:
         """Read a spectrum of all runs, in erg/s/Hz per initial Msun, (m, n).
@@ -133,6 +141,17 @@ def is_sobol_file(path: Path) -> bool:
     """Return whether a file has the layout of grid-generation's Sobol runs."""
     with open_hdf5(path) as hdf, report_damage(path, REMEDY):
         return isinstance(hdf.get(PARAMETERS), h5py.Group)
+
+
+def _check_complete(hdf: h5py.File, path: Path) -> None:
+    """Raise if an entry is missing, and name the script that writes it."""
+    for name, script in _WRITTEN_BY.items():
+        if name not in hdf:
+            raise GridError(
+                f"'{path}' is not a complete file of Sobol runs: it lacks "
+                f"'{name}', which grid-generation's {script} writes. Run it "
+                "for this file."
+            )
 
 
 def _photon_rates(
@@ -155,7 +174,7 @@ def _photon_rates(
     for name, sed in ((_INCIDENT, stellar), (f"{SPECTRA}/incident", cloudy)):
         if sed.lnu.ndim != 2 or len(sed.lnu) != len(valid):
             raise GridError(
-                f"'{name}' of '{path.name}' must have one row for each of "
+                f"'{name}' of '{path}' must have one row for each of "
                 f"the {len(valid)} runs, got shape {sed.lnu.shape}. {REMEDY}"
             )
     rates = {ion: photon_rate(stellar, energy) for ion, energy in IONS.items()}

@@ -3,7 +3,7 @@
 Fits and derivatives would take too long with all wavelengths.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import jax
@@ -23,7 +23,7 @@ from synthesizer_emulator.validation import nearest
 
 # The shape of a spectrum depends on a label if ln flux minus its mean changes
 # by more than this along the axis.
-_CHANGE = 1e-2
+SMALLEST_CHANGE = 1e-2
 
 
 def most_sensitive(native: NativeGrid, names: Sequence[str]) -> str:
@@ -42,15 +42,31 @@ def most_sensitive(native: NativeGrid, names: Sequence[str]) -> str:
         for i in range(len(first)):
             along = (*first[:i], slice(None), *first[i + 1 :])
             lnu = native.read(f"{SPECTRA}/{name}", along)[:, scored]
-            lnu = lnu[lnu.max(axis=1) > 0]
-            log_flux = np.log(lnu[:, is_bright(lnu).all(axis=0)])
-            if log_flux.size:
-                log_flux -= log_flux.mean(axis=1, keepdims=True)
-                count += bool(np.ptp(log_flux, axis=0).max() > _CHANGE)
+            count += shape_change(lnu) > SMALLEST_CHANGE
         return count
 
+    return most_of(names, sensitivity)
+
+
+def shape_change(lnu: NDArray[np.float64]) -> float:
+    """Return the largest change of ln flux minus its mean along an axis.
+
+    Args:
+        lnu (np.ndarray of float): The spectra along the axis, (m, n); those
+            without emission, and pixels that are faint in one, do not count.
+    """
+    lnu = lnu[lnu.max(axis=1) > 0]
+    log_flux = np.log(lnu[:, is_bright(lnu).all(axis=0)])
+    if not log_flux.size:
+        return 0.0
+    log_flux -= log_flux.mean(axis=1, keepdims=True)
+    return float(np.ptp(log_flux, axis=0).max())
+
+
+def most_of(names: Sequence[str], count: Callable[[str], int]) -> str:
+    """Return the first spectrum with the largest count, `linecont` last."""
     ordered = sorted(names, key=lambda name: name == "linecont")
-    return max(ordered, key=sensitivity)
+    return max(ordered, key=count)
 
 
 def some_wavelengths(scored: NDArray[np.bool_], most: int) -> NDArray[np.intp]:
