@@ -42,6 +42,7 @@ from synthesizer.grid import Grid
 from unyt import angstrom
 
 from synthesizer_emulator.evaluation.measures.filters import nircam_curves
+from synthesizer_emulator.galaxies.batches import suitable_batch_size
 from synthesizer_emulator.galaxies.histories import stack_parameters
 from synthesizer_emulator.galaxies.model import GalaxyModel
 from synthesizer_emulator.sources import bc03
@@ -70,6 +71,7 @@ WITHIN = 1.0  # mmag, target of the 99th percentile of differences
 N_DSPS = 1024
 N_TIMES = 100
 N_GROWTH = 4096
+N_PARTS = 40
 
 # The thinned wavelengths of BC03, before Synthesizer resamples them.
 THINNING = bc03.Thinning(
@@ -184,6 +186,53 @@ def race(grid: Grid, filters: Any, folder: Path) -> dict[str, Any]:
         },
         "photometry": photometry[:, :N_DSPS],
     }
+
+
+def parts(model: GalaxyModel, values: dict) -> dict[str, float]:
+    """Return the CPU time of each part of a galaxy, microseconds.
+
+    Each part is compiled by itself, for one batch.
+    """
+    size = suitable_batch_size(model, jax.local_devices())
+    batch = jax.tree.map(lambda v: jnp.asarray(v[:size], float), values)
+    product, *_ = model.emission.products
+    masses = jax.vmap(GalaxyModel.mass_fractions, (None, 0))(model, batch)
+    flat = masses.reshape(len(masses), -1)
+    spectra = jnp.ones((size, len(model.emission.lam)))
+    redshift = batch["redshift"]
+    stages: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
+        "all": (GalaxyModel.galaxy, (model, batch)),
+        "star formation and metal history": (
+            GalaxyModel.mass_fractions,
+            (model, batch),
+        ),
+        "spectra of the nodes": (type(product).__call__, (product, flat, {})),
+        "spectra and dust": (
+            type(model.emission).spectra,
+            (model.emission, masses, batch["emission"]),
+        ),
+        "distance and intergalactic absorption": (
+            type(model.observer).fluxes,
+            (model.observer, spectra, redshift),
+        ),
+        "filters": (
+            type(model.bands).fluxes,
+            (model.bands, spectra, redshift),
+        ),
+    }
+    taken = {}
+    for stage, (function, arguments) in stages.items():
+        axes = (None, *(0 for _ in arguments[1:]))
+        compiled = jax.jit(jax.vmap(function, axes))
+        jax.block_until_ready(compiled(*arguments))
+        times = []
+        for _ in range(N_PARTS):
+            before = time.process_time()
+            jax.block_until_ready(compiled(*arguments))
+            times.append(time.process_time() - before)
+        taken[stage] = 1e6 * float(np.median(times)) / size
+    components, nlam = product.spectra.shape
+    return {**taken, "components": components, "model wavelengths": nlam}
 
 
 def ceiling(grid: Grid) -> dict[str, float]:
@@ -336,6 +385,8 @@ def main() -> None:
         report(results)
         basis = make_basis(grid, filters, draw_parameters(N_GALAXIES))
         model, values = galaxy_model(grid, filters), galaxy_values(basis)
+        results["parts"] = parts(model, values)
+        print("parts", json.dumps(results["parts"], indent=1))
         results["matrix product"] = ceiling(grid)
         print("matrix product", results["matrix product"])
         results["DSPS"] = dsps(grid, filters, basis, photometry, folder)
