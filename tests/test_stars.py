@@ -801,9 +801,16 @@ def test_the_commands_train_draw_and_judge(sample, tmp_path):
     }  # fmt: skip
     refused = CliRunner().invoke(
         main, ["stars", "train", str(galaxies), "--out", str(flow),
-               "--leave-out", "g9"],
+               "--overwrite", "--leave-out", "g9"],
     )  # fmt: skip
     assert "--leave-out must be one of g0, g1" in refused.output
+    for command in (
+        ("train", galaxies, "--out", flow),
+        ("sample", flow, catalogue, "--out", drawn),
+    ):
+        arguments = ["stars", *map(str, command)]
+        refused = CliRunner().invoke(main, arguments)
+        assert "exists: choose another file" in refused.output
 
 
 def test_the_command_line_knows_all_flows():

@@ -10,6 +10,7 @@ from synthesizer_emulator.cli.options import (
     FILE,
     complete_from,
     json_option,
+    overwrite_option,
     parse_settings,
     plots_option,
     quiet_option,
@@ -101,6 +102,7 @@ def stars() -> None:
 @click.option("--weight-decay", type=float, help="Weight decay.")
 @click.option("--patience", type=int, help="Epochs without improvement.")
 @click.option("--seed", type=int, help="Seed of all random numbers.")
+@overwrite_option
 @cleaned
 @quiet_option
 def train(
@@ -114,6 +116,7 @@ def train(
     align: str,
     at_least: int,
     as_they_are: bool,
+    overwrite: bool,
     quiet: bool,
     **training: Any,
 ) -> None:
@@ -121,7 +124,7 @@ def train(
 
     The same command resumes after an interruption.
     """
-    from synthesizer_emulator.files.writing import check_writable
+    from synthesizer_emulator.files.writing import check_new, check_writable
     from synthesizer_emulator.stars.conditions import DEFAULT_CONDITIONS
     from synthesizer_emulator.stars.flows import flow_config
     from synthesizer_emulator.stars.galaxies import read_galaxies
@@ -130,6 +133,7 @@ def train(
     from synthesizer_emulator.stars.variables import DEFAULT_VARIABLES
     from synthesizer_emulator.validation import check_choice
 
+    check_new(out, overwrite)
     check_writable(out)
     given = read_galaxies(galaxies)
     for name in leave_out:
@@ -158,9 +162,16 @@ def train(
 )
 @click.option("-n", "n", default=10_000, show_default=True, help="Stars.")
 @click.option("--seed", default=0, show_default=True, help="Seed.")
+@overwrite_option
 @quiet_option
 def sample(
-    flow: Path, catalogue: Path, out: Path, n: int, seed: int, quiet: bool
+    flow: Path,
+    catalogue: Path,
+    out: Path,
+    n: int,
+    seed: int,
+    overwrite: bool,
+    quiet: bool,
 ) -> None:
     """Draw the stars of each galaxy of a CATALOGUE.
 
@@ -168,11 +179,12 @@ def sample(
     columns, and `stellar_mass`.
     """
     from synthesizer_emulator.files.table import read_table
-    from synthesizer_emulator.files.writing import check_writable
+    from synthesizer_emulator.files.writing import check_new, check_writable
     from synthesizer_emulator.progress import progress_bar
     from synthesizer_emulator.stars.galaxies import write_galaxies
     from synthesizer_emulator.stars.star_flow import StarFlow
 
+    check_new(out, overwrite)
     check_writable(out)
     trained = StarFlow.read(flow)
     table = read_table(
