@@ -24,7 +24,10 @@ from synthesizer_emulator.evaluation.generalisation.study_grid import StudyGrid
 from synthesizer_emulator.evaluation.generalisation.study_samples import (
     StudySamples,
 )
-from synthesizer_emulator.evaluation.report.figures.studies import plane
+from synthesizer_emulator.evaluation.report.figures.studies import (
+    plane,
+    trajectories,
+)
 from synthesizer_emulator.gridfile.header import Axis
 from synthesizer_emulator.gridfile.native import NativeGrid
 from synthesizer_emulator.gridfile.nodes import node_mesh, sample_mask
@@ -158,6 +161,21 @@ def test_only_the_samples_of_the_region_are_learned(twins, tmp_path):
         errors[0].means[young], errors[1].means[young]
     )
     assert errors[0].final["old"] != errors[1].final["old"]
+
+
+@pytest.mark.slow
+def test_an_architecture_without_epochs_has_one_look(twins):
+    process = Candidate("gaussian_process", {"components": 2})
+    asked = study(twins[1], architectures={"process": process})
+    outcome = generalise(asked, progress=False)
+    (run,) = outcome.runs
+    assert run.epochs.tolist() == [1]
+    for region, error in run.final.items():
+        assert run.errors[region].tolist() == [error]
+        assert run.components[region]["brightness"].shape == (1,)
+    (panel,) = trajectories(outcome, "old").axes
+    marked = [line.get_marker() for line in panel.lines]
+    assert marked == ["o", "o"]
 
 
 @pytest.mark.slow

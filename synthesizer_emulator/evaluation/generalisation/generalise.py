@@ -49,7 +49,7 @@ class Run:
         seed (int): The seed.
         nodes (int): The number of training nodes.
         epochs (np.ndarray of int): The epochs at which errors were measured,
-            (l,).
+            (l,); 1 for architectures that are not trained in epochs.
         errors (dict): For each region the median over nodes of the mean
             absolute error of a spectrum, at these epochs, (l,).
         components (dict): For each region and each component of the error
@@ -206,14 +206,17 @@ def _run(
         )
         emulator = architecture.fit(samples, config, finished).emulator
         looks.append(spectra.errors(spectra.emulated(emulator)))
-    means, _ = spectra.errors(spectra.emulated(final))
+    means, parts = spectra.errors(spectra.emulated(final))
+    epochs = list(recorder.looks)
+    if not looks:
+        epochs, looks = [1], [(means, parts)]
     return Run(
         architecture=name,
         region=region,
         fraction=fraction,
         seed=seed,
         nodes=int(np.count_nonzero(trained)),
-        epochs=np.array(list(recorder.looks)),
+        epochs=np.array(epochs),
         errors={
             region: np.array([_median(errors[mask]) for errors, _ in looks])
             for region, mask in regions.items()

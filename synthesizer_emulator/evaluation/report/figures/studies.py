@@ -230,7 +230,7 @@ def _draw_band(
         color=colour,
         ls=style,
         label=title,
-        marker=marker,
+        marker=marker or ("o" if n == 1 else ""),
         ms=3,
     )
     if len(stacked) > 1:
