@@ -103,7 +103,7 @@ def size_of(name: str) -> Callable[[Path], str]:
 
     def describe(folder: Path) -> str:
         kilobytes = (folder / name).stat().st_size / 1e3
-        return f"{name} ({kilobytes:.0f} kB)"
+        return f"{name} ({kilobytes:.3g} kB)"
 
     return describe
 
