@@ -282,6 +282,7 @@ def xla_threads():
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_a_worker_killed_half_way_does_not_show(processes, tmp_path):
     """Two worker processes, one of which dies of SIGKILL amid its parts."""
     lam = np.geomspace(1000, 2e4, 100) * angstrom
