@@ -14,6 +14,7 @@ import argparse
 import csv
 import json
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -203,7 +204,7 @@ def rows(quick: bool) -> list[Row]:
         "--epochs 1500 --batch-size 32 --axes teff=9 --axes logg=5 "
         "--axes feh=7 --validation-fraction 0.15 -q"
     )
-    grid = example_folder() / "bc03-example.hdf5"
+    grid = "bc03-example.hdf5"
     plot = (
         "plot stars --at teff=5800,logg=4.2,feh=-0.2 --rv 35 --vsini 12 "
         "--resolution 30000 --observed observed.txt --out star.png"
@@ -320,6 +321,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_stars(folder)
+        shutil.copy(example_folder() / "bc03-example.hdf5", folder)
         (folder / "quick.yaml").write_text(
             "data_seeds: [0]\ntraining_seeds: [0]\n"
         )

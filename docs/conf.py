@@ -58,6 +58,7 @@ _architectures = dict(
     )
 )
 _limits = json.loads((_benchmarks / "limits.json").read_text())
+_origins = json.loads((_benchmarks / "seeds.json").read_text())
 _stars = json.loads((_benchmarks / "stars.json").read_text())
 _host = json.loads((_benchmarks / "host_suite.json").read_text())
 _speed = json.loads((_benchmarks / "speed.json").read_text())
@@ -74,6 +75,21 @@ _photometry = {
 def _table(head: str, *rows: str) -> str:
     """Return a Markdown table of a heading and rows."""
     return "\n".join([head, "|---" * (head.count("|") - 1) + "|", *rows])
+
+
+def _features() -> str:
+    """Return a table of features for each package that had them."""
+    rows: dict[str, list[str]] = {}
+    for row in _origins["rows"]:
+        feature = row["feature"][0].upper() + row["feature"][1:]
+        rows.setdefault(row["source"], []).append(
+            f"| {feature} | `{row['command']}` | {row['result']} |"
+        )
+    return "\n\n".join(
+        f"**{source[0].upper()}{source[1:]}**\n\n"
+        + _table("| feature | command | result |", *found)
+        for source, found in rows.items()
+    )
 
 
 def _drawn_stars() -> str:
@@ -545,6 +561,11 @@ myst_substitutions = {
     ),
     "speed_interpolation": (
         f"{1e3 * _speed['networks']['interpolation']['seconds']['median']:.1f}"
+    ),
+    "origins": _features(),
+    "origins_commit": _origins["commit"],
+    "origins_minutes": "{:.0f}".format(
+        sum(row["seconds"] for row in _origins["rows"]) / 60
     ),
     "explore_speed": _table(
         "| slider | answered: median | 95% of moves | painted: median "

@@ -161,7 +161,9 @@ def test_a_thin_curved_posterior_keeps_its_tails():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [3, 5])
+@pytest.mark.parametrize(
+    "seed", [pytest.param(3, marks=pytest.mark.thorough), 5]
+)
 def test_separate_maxima_keep_their_shares(seed):
     """Two thirds of the evidence are in the narrower of two maxima.
 
