@@ -68,7 +68,8 @@ def stages(found: Stages) -> Figure:
         components.plot(found.lam, row, color=colour, lw=0.8, label=f"{i + 1}")
     components.axhline(0, color="0.6", lw=0.5, zorder=0)
     components.margins(y=0.2)
-    components.legend(ncols=4, loc="upper center", handlelength=1.2)
+    if len(found.components):
+        components.legend(ncols=4, loc="upper center", handlelength=1.2)
     components.set(
         xscale="log",
         xlabel=WAVELENGTH,
