@@ -10,7 +10,10 @@ from synthesizer.exceptions import InconsistentArguments
 
 from synthesizer_emulator.architectures.registry import ARCHITECTURES
 from synthesizer_emulator.architectures.samples import EmissionSamples
-from synthesizer_emulator.building.scattered import ScatteredSamples
+from synthesizer_emulator.building.scattered import (
+    ScatteredSamples,
+    open_samples,
+)
 from synthesizer_emulator.emulator.metrics import scored_region
 from synthesizer_emulator.emulator.scaling import Coordinates
 from synthesizer_emulator.evaluation.generalisation.study import Study
@@ -21,8 +24,6 @@ from synthesizer_emulator.evaluation.generalisation.study_spectra import (
 )
 from synthesizer_emulator.evaluation.measures.subset import some_wavelengths
 from synthesizer_emulator.gridfile.nodes import sample_mask
-from synthesizer_emulator.gridfile.samples import SampleFile
-from synthesizer_emulator.gridfile.sobol import SobolFile, is_sobol_file
 
 
 @dataclass(frozen=True)
@@ -58,10 +59,10 @@ class StudySamples(StudySpectra):
                     f"nodes of a grid, and '{study.grid.name}' has scattered "
                     f"samples. Use one of {', '.join(others)}."
                 )
-        file = SobolFile if is_sobol_file(study.grid) else SampleFile
-        labels = file.open(study.grid).parameters
-        source = ScatteredSamples.open(
-            [study.grid],
+        file = open_samples(study.grid)
+        labels = file.parameters
+        source = ScatteredSamples.of_files(
+            [file],
             # The nodes of the grid that `build` makes; here there is none.
             {label.name: 2 for label in labels},
             (study.spectrum,),
