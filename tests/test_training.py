@@ -13,6 +13,9 @@ from synthesizer_emulator.architectures.training import (
     split_samples,
     train,
 )
+from synthesizer_emulator.evaluation.generalisation.trajectory import (
+    look_epochs,
+)
 
 RNG = np.random.default_rng(4)
 X = RNG.uniform(-1, 1, (200, 2))
@@ -126,6 +129,14 @@ def test_members_differ_but_are_judged_alike():
         outputs = model(jnp.asarray(X[held], jnp.float32))
         loss = np.mean(np.sum((outputs - Y[held]) ** 2, axis=-1))
         np.testing.assert_allclose(loss, history.validation[-1], rtol=1e-4)
+
+
+def test_no_more_epochs_than_were_asked_for():
+    """Also if they are no multiple of those between validations."""
+    for epochs, expected in ((5, [5]), (45, [20, 40, 45])):
+        _, history = train(network(), X, Y, replace(CONFIG, epochs=epochs))
+        assert history.epoch == expected
+        assert look_epochs(replace(CONFIG, epochs=epochs), 9) == set(expected)
 
 
 @pytest.mark.slow

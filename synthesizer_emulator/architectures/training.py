@@ -59,7 +59,8 @@ class TrainingConfig:
             then as `cosine`).
         patience (int): The number of epochs without a lower validation loss
             after which the training stops.
-        check_every (int): The number of epochs between validations.
+        check_every (int): The number of epochs between validations; fewer
+            before the last.
         validation_fraction (float): The fraction of the samples that is
             held out of training for validation, at random.
         seed (int): The seed of all random numbers.
@@ -204,13 +205,19 @@ def train(
         state, history = resumed
     while (rate := _learning_rate(history, config)) is not None:
         state["optimiser"].hyperparams["learning_rate"] = jnp.asarray(rate)
+        done = (history.epoch or [0])[-1]
+        step = min(config.check_every, config.epochs - done)
         # Of the seed only the key depends, so that seeds share a program.
         state, mean_loss = _run_epochs(
-            graph, replace(config, seed=0), state, constants, *training_set
+            graph,
+            replace(config, seed=0, check_every=step),
+            state,
+            constants,
+            *training_set,
         )
         loss, _ = _loss(graph, *state["network"], constants, *validation_set)
         validation_loss = float(loss)
-        epoch = config.check_every + (history.epoch or [0])[-1]
+        epoch = done + step
         # Checked before the state is saved, so that it is never resumed.
         if not np.isfinite([validation_loss, float(mean_loss)]).all():
             raise Diverged(

@@ -78,7 +78,7 @@ class BuildMonitor:
                 show=self._show,
                 total=self._epochs,
                 desc=f"{self._place}{name}",
-                unit="epoch",
+                unit=" epochs",
             )
         self._bar.update(history.epoch[-1] - self._bar.n)
         self._bar.set_postfix(

@@ -291,7 +291,7 @@ def evaluate(
     galaxy_spectra: dict[str, tuple[NDArray, NDArray]] = {}
     measured = [*names, *pair.line_quantities]
     with progress_bar(
-        show=progress, total=len(measured) + 4, unit="stage"
+        show=progress, total=len(measured) + 4, unit=" stages"
     ) as bar:
         for name in measured:
             bar.set_description(name)
@@ -373,7 +373,7 @@ def _evaluate_samples(
     derived: dict[str, dict[str, quantities.QuantityErrors]] = {}
     measured = [*names, *pair.line_quantities]
     with progress_bar(
-        show=progress, total=len(measured) + 2, unit="stage"
+        show=progress, total=len(measured) + 2, unit=" stages"
     ) as bar:
         for name in measured:
             bar.set_description(name)

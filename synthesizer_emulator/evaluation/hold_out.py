@@ -255,7 +255,7 @@ def hold_out(
         predictions = {
             e: score(thinned, e, arrays)
             for e in progress_bar(
-                emissions, progress, desc="errors", unit="emission"
+                emissions, progress, desc="errors", unit=" emissions"
             )
         }
         recovered = None

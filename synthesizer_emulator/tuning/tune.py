@@ -183,7 +183,7 @@ def tune(
         search = _Search(study, name, searched, fixed, divisions, measure)
         search.measure_default(progress)
         with progress_bar(
-            show=progress, total=trials, desc=name, unit="trial"
+            show=progress, total=trials, desc=name, unit=" trials"
         ) as bar:
             while (done := len(search.done)) < trials:
                 bar.n = done

@@ -174,7 +174,7 @@ def generalise(
         for seed in study.seeds
     ]
     runs = []
-    bar = progress_bar(settings, progress, unit="run")
+    bar = progress_bar(settings, progress, unit=" runs")
     for name, region, fraction, seed in bar:
         bar.set_description(f"{name}, {region}, {fraction:g}, seed {seed}")
         runs.append(_run(study, spectra, name, region, fraction, seed))

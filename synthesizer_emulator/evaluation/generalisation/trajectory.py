@@ -98,8 +98,10 @@ def look_epochs(config: TrainingConfig, looks: int) -> set[int]:
     """Return at most `looks` epochs at which to measure errors.
 
     They are multiples of `check_every`, evenly spaced in log; the last is
-    the first multiple not before the end of the training.
+    the end of the training.
     """
     last = -(-config.epochs // config.check_every)
     steps = np.geomspace(1, last, min(looks, _MOST_LOOKS)).round().astype(int)
-    return {int(step) * config.check_every for step in steps}
+    return {
+        min(int(step) * config.check_every, config.epochs) for step in steps
+    }
