@@ -1,5 +1,8 @@
 """Files of grid-generation's Sobol runs of Cloudy as training sets."""
 
+import re
+from pathlib import Path
+
 import h5py
 import numpy as np
 import pytest
@@ -17,7 +20,12 @@ from synthesizer_emulator.grid.emulated_grid import (
     example_folder,
 )
 from synthesizer_emulator.gridfile.places import SUFFIX
-from synthesizer_emulator.gridfile.sobol import SobolFile, is_sobol_file
+from synthesizer_emulator.gridfile.sobol import (
+    _AXES,
+    _WRITTEN_BY,
+    SobolFile,
+    is_sobol_file,
+)
 
 FAILED = (2, 5)
 AXES = {
@@ -82,6 +90,46 @@ def test_photon_rates_are_those_of_synthesizer(runs):
     rates = samples.contents.log10_specific_ionising_luminosity
     assert rates["HI"][3] == pytest.approx(np.log10(rate.to_value("1/s")))
     assert np.all(rates["HeII"] < rates["HI"])
+
+
+def test_what_is_left_out_is_told_and_kept(tmp_path):
+    """By a warning, as -q hides progress, and in the provenance."""
+    path, *_ = write_sobol_runs(tmp_path, 16, failed=(0, 3))
+    with h5py.File(path, "a") as hdf:
+        # A run without light, which can't be scaled.
+        hdf["spectra/incident"][7] = 0.0
+    samples = SobolFile.open(path)
+    dark = 14 - samples.size
+    assert samples.left_out == {
+        "that failed": 2,
+        "without ionising photons": dark,
+    }
+    assert dark >= 1
+    without = f"2 runs that failed and {dark} run"
+    with pytest.warns(RuntimeWarning) as told:
+        source = ScatteredSamples.open([path], AXES)
+    assert f"are used, without {without}" in " ".join(
+        str(told[0].message).split()
+    )
+    assert f"{samples.size} scattered samples, without {without}" in (
+        source.description
+    )
+
+
+def test_the_page_tables_what_is_read():
+    """docs/samples.md has the required arrays and all known parameters."""
+    page = Path(__file__).parents[1] / "docs" / "samples.md"
+    _, text = page.read_text().split("What is read of it", 1)
+    arrays, text = text.split("A parameter becomes an axis", 1)
+    axes, _ = text.split("### File format")
+    required = re.findall(r"^\| `([^`]+)` .*\| required", arrays, re.M)
+    assert {*required, "spectra"} == {"parameters/<name>", *_WRITTEN_BY}
+    known = {}
+    for row in re.findall(r"^\| (`[a-z_`, ]+) \|(.*)\|$", axes, re.M):
+        axis, _, logged = (cell.strip(" `") for cell in row[1].split("|"))
+        for name in re.findall(r"`(\w+)`", row[0]):
+            known[name] = (axis, logged == "yes")
+    assert known == {name: (a, log) for name, (a, _, log) in _AXES.items()}
 
 
 def test_without_ranges_the_runs_span_the_box(tmp_path):

@@ -1,6 +1,7 @@
 """Scattered samples as a training set."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import RBFInterpolator
 from synthesizer.exceptions import GridError
+from synthesizer.synth_warnings import warn
 
 from synthesizer_emulator.architectures.samples import EmissionSamples
 from synthesizer_emulator.architectures.training import (
@@ -95,9 +97,15 @@ class ScatteredSamples:
                 are within the limits.
             MissingSpectraType: If the files lack one of `spectra`.
         """
-        return cls.of_files(
+        source = cls.of_files(
             [open_samples(path) for path in paths], axes, spectra, lam_lims
         )
+        if source.left_out:
+            warn(
+                f"Of the samples in {', '.join(p.name for p in paths)}, "
+                f"{len(source.points):,} are used, without {source.left_out}."
+            )
+        return source
 
     @classmethod
     def of_files(
@@ -147,7 +155,18 @@ class ScatteredSamples:
         size = sum(file.size for file in self.files)
         joined = f" of {len(self.files)} files" if len(self.files) > 1 else ""
         cut = describe_columns(self.header, self.columns)
-        return f"{size} scattered samples{joined}{cut}"
+        without = f", without {self.left_out}" if self.left_out else ""
+        return f"{size} scattered samples{joined}{cut}{without}"
+
+    @property
+    def left_out(self) -> str:
+        """What is left out of the files and why, or an empty text."""
+        numbers: Counter[str] = Counter()
+        for file in self.files:
+            numbers.update(file.left_out)
+        return " and ".join(
+            f"{n} run{'s' * (n > 1)} {why}" for why, n in numbers.items() if n
+        )
 
     @property
     def points(self) -> NDArray[np.float64]:

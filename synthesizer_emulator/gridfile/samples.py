@@ -96,6 +96,11 @@ class SampleFile:
         """The parameters of all samples, (m, d)."""
         return np.column_stack([axis.values for axis in self.parameters])
 
+    @property
+    def left_out(self) -> Mapping[str, int]:
+        """The numbers of rows that are left out, by why."""
+        return {}
+
     def row(self, i: int) -> int:
         """Return the row of a sample in the arrays of the file."""
         return i

@@ -90,10 +90,14 @@ class SobolFile(SampleFile):
         rows (np.ndarray of int): The rows of these runs in the file, (m,).
         scale (np.ndarray of float): The factor from Cloudy's normalisation
             to erg/s/Hz per initial Msun, (m,).
+        runs (int): The number of all runs.
+        failed (int): The number of those that failed.
     """
 
     rows: NDArray[np.intp]
     scale: NDArray[np.float64]
+    runs: int
+    failed: int
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -109,7 +113,8 @@ class SobolFile(SampleFile):
         """
         with open_hdf5(path) as hdf, report_damage(path, REMEDY):
             _check_complete(hdf, path)
-            rates, rows, scale = _photon_rates(hdf, path)
+            valid = read_numbers(hdf, _VALID, path) == 1
+            rates, rows, scale = _photon_rates(hdf, path, valid)
             parameters, low, high = _read_parameters(hdf, path, rows)
             contents = GridHeader(
                 axes=(),
@@ -118,7 +123,25 @@ class SobolFile(SampleFile):
                 cloudy=_read_fixed(hdf),
                 log10_specific_ionising_luminosity=rates,
             )
-            return cls(path, parameters, low, high, contents, rows, scale)
+            return cls(
+                path,
+                parameters,
+                low,
+                high,
+                contents,
+                rows,
+                scale,
+                len(valid),
+                int((~valid).sum()),
+            )
+
+    @property
+    def left_out(self) -> Mapping[str, int]:
+        """The numbers of runs that are left out, by why."""
+        return {
+            "that failed": self.failed,
+            "without ionising photons": self.runs - self.failed - self.size,
+        }
 
     def row(self, i: int) -> int:
         """Return the row of a run in the file, in which failed ones count."""
@@ -131,8 +154,7 @@ class SobolFile(SampleFile):
             GridError: If the array does not have the shape of the runs.
         """
         with open_hdf5(self.path) as hdf:
-            runs = len(read_numbers(hdf, _VALID, self.path))
-            shape = (runs, self.contents.size_of(emission))
+            shape = (self.runs, self.contents.size_of(emission))
             values = read_array(hdf, emission, self.path, shape)
         return values[self.rows] * self.scale[:, None]
 
@@ -155,14 +177,14 @@ def _check_complete(hdf: h5py.File, path: Path) -> None:
 
 
 def _photon_rates(
-    hdf: h5py.File, path: Path
+    hdf: h5py.File, path: Path, valid: NDArray[np.bool_]
 ) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.intp], NDArray]:
     """Return log10 of the photon rates, the usable rows, and their scale.
 
-    The rates, by ion, are in 1/s per initial Msun, (m,). Runs that failed,
-    or whose spectrum has no ionising photons to be scaled by, are left out.
+    The rates, by ion, are in 1/s per initial Msun, (m,). Runs that are not
+    valid, or whose spectrum has no ionising photons to be scaled by, are left
+    out.
     """
-    valid = read_numbers(hdf, _VALID, path) == 1
     stellar = Sed(
         read_numbers(hdf, "incident_lam", path) * angstrom,
         read_numbers(hdf, _INCIDENT, path) * (erg / s / Hz),
