@@ -82,7 +82,6 @@ def write_json(path: Path, measured: Mapping[str, Any]) -> None:
     Raises:
         OSError: If the file can't be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     made_by = {"versions": current_versions(), "machine": machine()}
     contents = _rounded({**measured, **made_by})
     text = json.dumps(contents, indent=1, allow_nan=False)

@@ -590,6 +590,8 @@ def test_the_command_fits_a_catalogue_and_one_galaxy(
         "galaxies-fit-G0-sed.png",
         "galaxies-fit-G0-sfh.png",
     }
+    result = invoke(table, config, "--id", "G0")
+    assert (result.exit_code, "--overwrite" in result.output) == (1, True)
     result = invoke(
         table, config, "--calibrate", "3", "--plots", tmp_path / "plots"
     )
@@ -599,6 +601,7 @@ def test_the_command_fits_a_catalogue_and_one_galaxy(
 
 
 def test_mistakes_in_the_command(tmp_path):
+    (tmp_path / "old.nc").touch()
     path, config = tmp_path / "galaxies.csv", tmp_path / "fit.yaml"
     table(z=[0.5, 0.6, 0.7]).write(path)
     config.write_text(YAML)
@@ -612,6 +615,8 @@ def test_mistakes_in_the_command(tmp_path):
             "--id and --calibrate fit galaxies in",
         ),
         (["--plots", "x"], 2, "give --id or --calibrate"),
+        (["--overwrite"], 2, "The fit of a catalogue resumes"),
+        (["--id", "a", "--out", tmp_path / "old.nc"], 1, "exists: choose"),
         (["--id", "a", "--calibrate", "9"], 2, "either --id or --calibrate"),
         (["--calibrate", "0"], 1, "n must be a whole number of at least 1"),
         (["--method", "nest"], 1, "Did you mean 'nested'?"),

@@ -358,3 +358,55 @@ def test_quickstart_compares_galaxies_and_draws_them(tmp_path, monkeypatch):
     assert np.max(medians) < 0.02
     assert np.max(maxima) < 0.2
     assert (tmp_path / "q" / "quickstart.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("bc03", "--out", "{}"),
+        ("build", "{grid}", "--out", "{}/w.emulator"),
+        ("card", "{weights}", "--out", "{}/card.json"),
+        ("card", "{weights}", "--registry", "{}/registry.json"),
+        ("compare", EXAMPLE_NAME, EXAMPLE_NAME, "--json", "{}/a.json"),
+        ("compare", EXAMPLE_NAME, EXAMPLE_NAME, "--plots", "{}"),
+        ("dsps", "{ssp}", "--out", "{}"),
+        ("evaluate", EXAMPLE_NAME, "--json", "{}/a.json"),
+        ("evaluate", EXAMPLE_NAME, "--plots", "{}"),
+        ("export", EXAMPLE_NAME, "--out", "{}/ssp.h5"),
+        ("generalise", "study.yaml", "--plots", "{}"),
+        ("hold-out", EXAMPLE_NAME, "--drop", "ages:2", "--json", "{}/a.json"),
+        ("plot", EXAMPLE_NAME, "--out", "{}/a.png"),
+        ("quickstart", "--out", "{}"),
+        ("stars", "evaluate", "flow", "stars", "--grid", "x", "--plots", "{}"),
+        ("stars", "sample", "flow", "a.csv", "--out", "{}/stars.hdf5"),
+        ("stars", "train", "stars.hdf5", "--out", "{}/flow.hdf5"),
+        ("testbed", "--out", "{}"),
+        ("tune", "x", "--validation", "split", "--out", "{}"),
+    ],
+    ids=" ".join,
+)
+def test_folders_that_cannot_be_made_are_named_at_once(command, tmp_path):
+    """Before anything is read or computed."""
+    (tmp_path / "file").touch()
+    blocked = tmp_path / "file" / "new"
+    weights = example_folder() / f"{EXAMPLE_NAME}{SUFFIX}"
+    if command[0] == "dsps":
+        with h5py.File(tmp_path / "ssp.h5", "w") as hdf:
+            hdf["ssp_lgmet"] = [-3.0, -2.0]
+            hdf["ssp_lg_age_gyr"] = [-3.0, 1.0]
+            hdf["ssp_wave"] = np.geomspace(100.0, 1e5, 20)
+            hdf["ssp_flux"] = np.ones((2, 2, 20))
+    result = run(
+        *(
+            part.format(
+                blocked,
+                weights=weights,
+                grid=weights.with_name(f"{EXAMPLE_NAME}.hdf5"),
+                ssp=tmp_path / "ssp.h5",
+            )
+            for part in command
+        )
+    )
+    assert result.exit_code == 1, result.output
+    assert f"Can't make the folder '{blocked}" in result.output
+    assert "Choose another folder." in result.output

@@ -93,7 +93,8 @@ def test_magnitudes_of_dsps_are_those_of_synthesizer(dsps, native, exported):
 
 
 def test_there_and_back(dsps, native, exported, tmp_path):
-    path = write_grid(exported, tmp_path, "back", "total")
+    _, done = write_grid(exported, tmp_path, "back", "total")
+    assert done == "written"
     back = Grid("back", grid_dir=str(tmp_path))
     assert back.axes == native.axes
     np.testing.assert_allclose(back.ages, native.ages, rtol=1e-12)
@@ -102,12 +103,38 @@ def test_there_and_back(dsps, native, exported, tmp_path):
         sum(native.spectra[name] for name in GAS),
         rtol=1e-12,
     )
-    # The same again is the same file; another one is not overwritten.
+
+
+def test_converted_grids_are_used_again_or_replaced(exported, tmp_path):
+    """And this is said; what was not converted is never replaced."""
+    source = tmp_path / "ssp.h5"
+    source.write_bytes(exported.read_bytes())
+    command = ("dsps", source, "--out", tmp_path / "grids")
+    path = tmp_path / "grids" / "ssp.hdf5"
+    assert f"The grid '{path}' was written." in run(*command).output
     before = path.stat().st_mtime_ns
-    assert write_grid(exported, tmp_path, "back", "total") == path
+    assert "was used again, as it was made from" in run(*command).output
     assert path.stat().st_mtime_ns == before
-    with pytest.raises(GridError, match="exists and is another file"):
-        write_grid(exported, example_folder(), EXAMPLE_NAME)
+    with h5py.File(source, "r+") as hdf:
+        hdf["ssp_flux"][...] *= 2.0
+    result = run(*command)
+    assert result.exit_code == 1
+    assert "made from another version of 'ssp.h5'" in result.output
+    assert path.stat().st_mtime_ns == before
+    result = run(*command, "--overwrite")
+    assert (result.exit_code, "was replaced." in result.output) == (0, True)
+    with h5py.File(source) as hdf, h5py.File(path) as grid:
+        np.testing.assert_allclose(
+            grid["spectra/incident"],
+            hdf["ssp_flux"][...].swapaxes(0, 1) * 3.828e33,
+        )
+    # Of the same file, but without this spectrum.
+    with pytest.raises(InconsistentArguments, match="name of the spectrum"):
+        write_grid(source, path.parent, spectrum="total")
+    for target in ((example_folder(), EXAMPLE_NAME), (tmp_path, "mine")):
+        (tmp_path / "mine.hdf5").write_bytes(exported.read_bytes())
+        with pytest.raises(InconsistentArguments, match="is another file"):
+            write_grid(source, *target, overwrite=True)
 
 
 def test_photon_rates_are_those_of_the_grid(native, tmp_path):

@@ -18,6 +18,7 @@ from synthesizer_emulator.files.writing import (
     check_room,
     check_writable,
     write_hdf5,
+    write_whole,
 )
 from synthesizer_emulator.gridfile.header import IONISING
 from synthesizer_emulator.gridfile.native import NativeGrid
@@ -188,9 +189,19 @@ def test_a_full_disk_leaves_what_was_there(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_target_without_a_folder_is_refused(tmp_path):
-    with pytest.raises(OSError, match=r"Can't write .*writable folder"):
-        check_writable(tmp_path / "nowhere" / "w.emulator")
+def test_a_missing_folder_is_made_or_named(tmp_path):
+    check_writable(tmp_path / "new" / "deep" / "w.emulator")
+    write_whole(tmp_path / "other" / "w.emulator", b"x")
+    check_room(tmp_path / "third" / "w.emulator", 1)
+    assert [list(p.iterdir()) for p in sorted(tmp_path.iterdir())] == [
+        [tmp_path / "new" / "deep"],
+        [tmp_path / "other" / "w.emulator"],
+        [],
+    ]
+    (tmp_path / "file").touch()
+    says = rf"Can't make the folder '{tmp_path}/file/deep': .* another folder"
+    with pytest.raises(OSError, match=says):
+        check_writable(tmp_path / "file" / "deep" / "w.emulator")
 
 
 @pytest.mark.parametrize(

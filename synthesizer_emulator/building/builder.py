@@ -113,7 +113,8 @@ def build(
             is first converted to a grid, in the folder of the weights.
         grid_dir (str/Path): Another folder in which to look up names.
         out (str/Path): The weights file to write, or its folder; by default
-            `<grid_name>.emulator` next to the grid.
+            `<grid_name>.emulator` next to the grid. A missing folder is
+            made.
         spectra (iterable of str): The spectra to learn; all by default.
             Lines are learned together with nebular spectra.
         lam_lims (tuple of float): The range of wavelengths of the spectra to
@@ -139,7 +140,8 @@ def build(
         resume (bool): Whether to resume an interrupted build.
         overwrite (bool): Whether to replace existing weights even if they
             have smaller errors, belong to another architecture or grid, or
-            contain more emissions.
+            contain more emissions; and the grid made from another version of
+            a file of DSPS.
         progress (bool): Whether to show progress.
 
     Returns:
@@ -168,7 +170,7 @@ def build(
     given = [grid] if isinstance(grid, str | Path) else list(grid)
     paths = [find_grid(path, grid_dir) for path in given]
     source = open_source(
-        [_converted(path, out, progress) for path in paths],
+        [_converted(path, out, overwrite, progress) for path in paths],
         spectra=None if spectra is None else tuple(spectra),
         lam_lims=lam_lims,
         axes=axes,
@@ -430,17 +432,19 @@ def _finite(emulated: NDArray, emission: str) -> NDArray:
     return emulated
 
 
-def _converted(path: Path, out: str | Path | None, progress: bool) -> Path:
+def _converted(
+    path: Path, out: str | Path | None, overwrite: bool, progress: bool
+) -> Path:
     """Return a file, or the grid that it is converted to if DSPS wrote it.
 
     The grid is written to the folder of the weights.
     """
     if not is_ssp_file(path):
         return path
-    folder = path.parent if out is None else Path(out)
-    grid = write_grid(path, folder if folder.is_dir() else folder.parent)
-    say(f"'{path.name}' of DSPS as a Synthesizer grid: {grid}", progress)
-    return grid
+    folder = _target(path, out).parent
+    made = write_grid(path, folder, overwrite=overwrite)
+    say(f"'{path.name}' is a file of DSPS. {made}", progress)
+    return made.grid
 
 
 def _target(path: Path, out: str | Path | None) -> Path:
@@ -454,12 +458,13 @@ def _target(path: Path, out: str | Path | None) -> Path:
             )
         return default
     target = Path(out)
-    if target.is_dir():
+    # A name without an ending is that of a folder to make.
+    if target.is_dir() or not target.suffix:
         return target / default.name
     if not target.name.endswith((SUFFIX, FORMER_SUFFIX)):
         raise InconsistentArguments(
-            f"--out (out=) must be an existing folder, or a file name ending "
-            f"in '{SUFFIX}'; got '{target}'."
+            f"--out (out=) must be a folder, or a file name ending in "
+            f"'{SUFFIX}'; got '{target}'."
         )
     return target
 

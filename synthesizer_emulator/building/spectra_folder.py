@@ -400,7 +400,7 @@ def _read_all(
     bad: list[BadSpectrum] = []
     lam, units = np.empty(0), "None"
     points: dict[tuple[float, ...], int] = {}
-    bar = progress_bar(list(np.flatnonzero(rows)), progress, unit="spectrum")
+    bar = progress_bar(list(np.flatnonzero(rows)), progress, unit=" spectra")
     for row in bar:
         point = tuple(float(axis.values[row]) for axis in axes)
         try:

@@ -13,6 +13,7 @@ from synthesizer_emulator.cli.options import (
     FOLDER,
     PATH,
     as_number,
+    check_outputs,
     fit_arguments,
     fit_options,
     grid_dir_option,
@@ -103,6 +104,7 @@ def evaluate(
     from synthesizer_emulator.evaluation.measures.filters import named_filters
 
     window = two_numbers("--zoom", zoom)
+    check_outputs(json_path, plots)
     evaluation = run(
         grid,
         weights,
@@ -174,6 +176,7 @@ def hold_out(
     from synthesizer_emulator.records import write_json
 
     fit = fit_arguments(architecture, settings, training, settings_file)
+    check_outputs(json_path, plots)
     experiments = []
     for drop in drops:
         experiments.append(
@@ -215,6 +218,7 @@ def generalise(
         generalise as run,
     )
 
+    check_outputs(json_path, plots)
     outcome = run(study, progress=not quiet)
     click.echo(outcome)
     if json_path is not None:

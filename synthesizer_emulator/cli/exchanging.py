@@ -27,15 +27,18 @@ from synthesizer_emulator.cli.options import (
     show_default=True,
     help="Name of the spectra in the grid.",
 )
-def dsps(file: Path, out: Path, name: str | None, spectrum: str) -> None:
+@overwrite_option
+def dsps(
+    file: Path, out: Path, name: str | None, spectrum: str, overwrite: bool
+) -> None:
     """Convert FILE of DSPS (SSP templates) to a Synthesizer grid.
 
     `build FILE` does the same before it trains.
     """
     from synthesizer_emulator.sources.dsps import write_grid
 
-    out.mkdir(parents=True, exist_ok=True)
-    click.echo(write_grid(file, out, name, spectrum))
+    made = write_grid(file, out, name, spectrum, overwrite)
+    click.echo(made)
 
 
 @click.command()
@@ -86,13 +89,14 @@ def export(
     """
     from synthesizer.grid import Grid
 
-    from synthesizer_emulator.files.writing import check_new
+    from synthesizer_emulator.files.writing import check_new, check_writable
     from synthesizer_emulator.grid.emulated_grid import EmulatedGrid
     from synthesizer_emulator.grid.export import export_to_dsps
     from synthesizer_emulator.gridfile.places import find_grid
 
     # Before the grid is loaded.
     check_new(out, overwrite)
+    check_writable(out)
     if native:
         if refine:
             raise click.UsageError("--refine needs the emulator: no --native.")

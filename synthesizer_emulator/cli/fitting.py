@@ -10,6 +10,7 @@ import click
 from synthesizer_emulator.cli.options import (
     FILE,
     METHOD_NAMES,
+    check_outputs,
     complete_from,
     dry_run_option,
     plots_option,
@@ -50,6 +51,11 @@ if TYPE_CHECKING:
     shell_complete=complete_from(METHOD_NAMES),
     help="The sampler, in place of that in CONFIG.",
 )
+@click.option(
+    "--overwrite",
+    is_flag=True,
+    help="With --id, replace a posterior that exists.",
+)
 @plots_option
 @template_option("fit.yaml")
 @dry_run_option
@@ -62,6 +68,7 @@ def fit(
     galaxy: str | None,
     calibrate: int | None,
     method: str | None,
+    overwrite: bool,
     plots: Path | None,
     dry_run: bool,
     dask: str | None,
@@ -98,6 +105,11 @@ def fit(
             "--plots is for one galaxy or a calibration: give --id or "
             "--calibrate."
         )
+    if overwrite and galaxy is None:
+        raise click.UsageError(
+            "--overwrite is for --id. The fit of a catalogue resumes; to "
+            "begin it again, delete its table or give another --out."
+        )
     from synthesizer_emulator.descriptions import describe_duration
     from synthesizer_emulator.inference.catalogue import Catalogue
     from synthesizer_emulator.inference.catalogue_fit import fit_catalogue
@@ -115,7 +127,7 @@ def fit(
         _estimate(plan, table, sampler, max(n_processes, workers or 1))
         return
     if galaxy is not None:
-        _fit_one(plan, table, galaxy, sampler, out, stem, plots)
+        _fit_one(plan, table, galaxy, sampler, out, stem, plots, overwrite)
         return
     if calibrate is not None:
         _calibrate(plan, table, calibrate, sampler, stem.name, plots)
@@ -199,8 +211,10 @@ def _fit_one(
     out: Path | None,
     stem: Path,
     plots: Path | None,
+    overwrite: bool,
 ) -> None:
     """Fit one galaxy; print and write its posterior, and draw it."""
+    from synthesizer_emulator.files.writing import check_new
     from synthesizer_emulator.inference.catalogue_fit import fit_galaxy
     from synthesizer_emulator.inference.netcdf import posterior_path
     from synthesizer_emulator.inference.plots.histories import plot_sfh
@@ -213,7 +227,8 @@ def _fit_one(
     # Ids may have characters that names of files can't.
     plain = re.sub(r"[^\w.+-]", "_", galaxy)
     path = stem.with_name(f"{stem.name}-{plain}.nc") if out is None else out
-    posterior_path(path)
+    check_new(posterior_path(path), overwrite)
+    check_outputs(path, plots)
     posterior = fit_galaxy(
         plan.fit,
         table,
@@ -253,6 +268,7 @@ def _calibrate(
         plot_calibration,
     )
 
+    check_outputs(None, plots)
     like = some_data(plan.fit, table, n, plan.seed)
     calibration = calibrate(plan.fit, like, n, seed=plan.seed, **sampler)
     click.echo(calibration)
@@ -262,7 +278,6 @@ def _calibrate(
 
 def _save(figures: dict[str, Any], folder: Path, name: str) -> None:
     """Write figures to a folder, and print their paths."""
-    folder.mkdir(parents=True, exist_ok=True)
     for kind, figure in figures.items():
         path = folder / f"{name}-{kind}.png"
         figure.savefig(path, dpi=150)

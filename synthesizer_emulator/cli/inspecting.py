@@ -14,6 +14,7 @@ from synthesizer_emulator.cli.completing import complete_grids
 from synthesizer_emulator.cli.options import (
     ARCHITECTURE_NAMES,
     FOLDER,
+    check_outputs,
     complete_from,
     grid_dir_option,
     json_option,
@@ -237,6 +238,7 @@ def compare(
     """
     from synthesizer_emulator.evaluation.comparison import compare as run
 
+    check_outputs(json_path, plots)
     comparison = run(first, second, grid_dir, points=points, seed=seed)
     click.echo(comparison)
     if json_path is not None:

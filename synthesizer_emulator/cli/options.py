@@ -254,6 +254,23 @@ def parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
     return parsed
 
 
+def check_outputs(file: Path | None, folder: Path | None = None) -> None:
+    """Make the folders of what a command writes, before its long work.
+
+    Args:
+        file (Path): The file to write, if any.
+        folder (Path): The folder of figures, if any.
+
+    Raises:
+        OSError: If a folder can't be made or written to, or the file is one.
+    """
+    from synthesizer_emulator.files.writing import check_writable
+
+    for path in (file, folder and folder / "report.html"):
+        if path is not None:
+            check_writable(path)
+
+
 def as_number(kind: Callable[[str], Number], value: str) -> Number:
     """Return the number of an option."""
     try:

@@ -7,6 +7,7 @@ import click
 from synthesizer_emulator.cli.completing import complete_grids
 from synthesizer_emulator.cli.options import (
     FILE,
+    check_outputs,
     grid_dir_option,
     name_and_value,
     two_numbers,
@@ -115,6 +116,7 @@ def plot(
             f"'{observed}' does not exist: give the path of an observed "
             "spectrum."
         )
+    check_outputs(out)
     emulator = read_weights(find_weights(grid, grid_dir)[0]).emulator
     named = (name_and_value("--at", part) for part in at.split(",") if part)
     point = point_at(emulator, {k.strip(): parse_value(v) for k, v in named})

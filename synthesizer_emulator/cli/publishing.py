@@ -7,6 +7,7 @@ import click
 from synthesizer_emulator.cli.options import (
     FILE,
     FOLDER,
+    check_outputs,
     quiet_option,
     registry_option,
 )
@@ -100,6 +101,8 @@ def card(
     from synthesizer_emulator.distribution.card import make_card
     from synthesizer_emulator.distribution.registry import add_release
 
+    check_outputs(registry)
+    check_outputs(out)
     record = make_card(file, creators, release, name, url, licence)
     path = out or file.with_name(f"{record.release.name}.card.json")
     record.write(path)

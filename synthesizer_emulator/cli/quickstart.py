@@ -29,6 +29,7 @@ from synthesizer_emulator.emulator.metrics import (
     SCORED_LAM,
     scored_region,
 )
+from synthesizer_emulator.files.locks import make_folder
 from synthesizer_emulator.grid.emulated_grid import (
     EXAMPLE_NAME,
     EmulatedGrid,
@@ -77,7 +78,7 @@ def run(out: Path, echo: Callable[[str], None]) -> None:
         out (Path): Folder of the weights and the figure.
         echo (callable): Prints a line.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     grid_file = example_folder() / f"{EXAMPLE_NAME}.hdf5"
     echo(f"Building an emulator of {grid_file.name} ...\n")
     report = build(grid_file, out=out)

@@ -8,6 +8,7 @@ import click
 from synthesizer_emulator.cli.completing import complete_grids
 from synthesizer_emulator.cli.options import (
     FILE,
+    check_outputs,
     complete_from,
     json_option,
     overwrite_option,
@@ -250,6 +251,7 @@ def evaluate(
     from synthesizer_emulator.stars.galaxies import read_galaxies
     from synthesizer_emulator.stars.star_flow import StarFlow
 
+    check_outputs(json_path, plots)
     trained = StarFlow.read(flow)
     given = read_galaxies(galaxies)
     left_out = [g for g in given if g.name not in trained.trained_on]

@@ -8,6 +8,7 @@ import click
 from synthesizer_emulator.cli.options import (
     FILE,
     FOLDER,
+    check_outputs,
     fit_arguments,
     fit_options,
     grid_dir_option,
@@ -159,7 +160,7 @@ def tune(
     if not grid or validation is None:
         missing = "GRID" if not grid else "--validation"
         raise click.UsageError(f"Missing {missing}.")
-    out.mkdir(parents=True, exist_ok=True)
+    check_outputs(None, out)
     found = run(
         grid,
         validation=validation,

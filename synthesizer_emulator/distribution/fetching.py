@@ -68,7 +68,6 @@ def fetch(
     listed = Registry.read(registry)
     entry = listed.find(plain_name(name), release)
     folder = Path(get_grids_dir() if grid_dir is None else grid_dir)
-    folder.mkdir(parents=True, exist_ok=True)
     target = weights_path(folder / entry.name)
     with exclusive(target, _PATIENCE):
         if target.is_file():

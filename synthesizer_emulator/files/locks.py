@@ -20,7 +20,7 @@ def exclusive(path: Path, timeout: float = 0.0) -> Iterator[None]:
     """Lock a file against other processes.
 
     The partial files of killed processes are removed. A process may lock the
-    same file several times.
+    same file several times. A missing folder is made.
 
     Args:
         path (Path): The file.
@@ -31,6 +31,7 @@ def exclusive(path: Path, timeout: float = 0.0) -> Iterator[None]:
             written.
     """
     target = path.absolute()
+    make_folder(path.parent)
     if target in _held:
         _held[target] += 1
         try:
@@ -52,11 +53,26 @@ def exclusive(path: Path, timeout: float = 0.0) -> Iterator[None]:
         os.close(handle)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, if missing.
+
+    Raises:
+        OSError: If it can't be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(
+            f"Can't make the folder '{folder}': {error.strerror}. Choose "
+            "another folder."
+        ) from error
+
+
 def unwritable(path: Path, error: OSError) -> OSError:
     """Return the error for a target whose folder can't be written."""
     return OSError(
-        f"Can't write '{path}': {error.strerror}. Choose an existing, "
-        "writable folder."
+        f"Can't write '{path}': {error.strerror}. Choose a folder that you "
+        "can write to."
     )
 
 

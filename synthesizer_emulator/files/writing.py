@@ -1,4 +1,7 @@
-"""Write files atomically: a file is replaced whole, or left unchanged."""
+"""Write files atomically: a file is replaced whole, or left unchanged.
+
+All make the folder of the file if it is missing.
+"""
 
 import os
 import shutil
@@ -10,7 +13,11 @@ from pathlib import Path
 import h5py
 from synthesizer.exceptions import InconsistentArguments
 
-from synthesizer_emulator.files.locks import exclusive, unwritable
+from synthesizer_emulator.files.locks import (
+    exclusive,
+    make_folder,
+    unwritable,
+)
 
 
 @contextmanager
@@ -26,8 +33,8 @@ def replacing(path: Path) -> Iterator[Path]:
         Path: The scratch file to write.
 
     Raises:
-        OSError: If the folder is missing, read-only or full, or another
-            process is writing the same file.
+        OSError: If the folder can't be made, is read-only or full, or
+            another process is writing the same file.
     """
     _check_no_folder(path)
     with exclusive(path):
@@ -87,11 +94,14 @@ def write_whole(path: Path, contents: bytes) -> None:
 def check_writable(path: Path) -> None:
     """Raise if a file can't be written, before any work is done.
 
+    Its folder is made if it is missing.
+
     Raises:
-        OSError: If the target is a folder, or its folder is missing or
+        OSError: If the target is a folder, or its folder can't be made or is
             read-only.
     """
     _check_no_folder(path)
+    make_folder(path.parent)
     _scratch_for(path).unlink()
 
 
@@ -112,9 +122,10 @@ def check_room(path: Path, needed: int) -> None:
     """Raise `OSError` if the disk has less free space than a file needs.
 
     Args:
-        path (Path): The target, in an existing folder.
+        path (Path): The target.
         needed (int): The size of the file, bytes.
     """
+    make_folder(path.parent)
     free = shutil.disk_usage(path.parent).free
     if free < needed:
         raise OSError(

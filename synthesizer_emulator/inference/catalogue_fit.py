@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from synthesizer.exceptions import InconsistentArguments
 
 from synthesizer_emulator.digests import digest, json_digest
-from synthesizer_emulator.files.locks import exclusive
+from synthesizer_emulator.files.locks import exclusive, make_folder
 from synthesizer_emulator.galaxies.derived.names import units_of_derived
 from synthesizer_emulator.inference.catalogue import Catalogue
 from synthesizer_emulator.inference.data import Data
@@ -154,13 +154,13 @@ def fit_catalogue(
     catalogue = suited(catalogue, fit)
     if path.suffix == ".fits":
         _check_ascii(catalogue)
+    make_folder(path.parent)
     with stage("Compiling the model", progress):
         fit.check()
     if derived:
         fit.derived_units(derived)
     spectrograph = spectrograph_of_all(fit, catalogue)
     about = _describe(fit, catalogue, method, seed, samples, derived, options)
-    path.parent.mkdir(parents=True, exist_ok=True)
     folder = results_folder(path)
     n = len(catalogue)
     size = _part_size(n, method, at_once)

@@ -26,7 +26,7 @@ from synthesizer_emulator.descriptions import (
     describe_errors,
     describe_names,
 )
-from synthesizer_emulator.files.locks import exclusive
+from synthesizer_emulator.files.locks import exclusive, make_folder
 from synthesizer_emulator.galaxies.bands import INTEGRATIONS, without_light
 from synthesizer_emulator.galaxies.batches import (
     in_batches,
@@ -546,10 +546,10 @@ class Library(Described):
         """
         path = library_path(path)
         check_choice("on_bad", on_bad, ON_BAD)
+        make_folder(path.parent)
         with stage("Compiling the model", progress):
             self.check()
         self.sampler.check_inside(on_bad)
-        path.parent.mkdir(parents=True, exist_ok=True)
         folder = parts_folder(path)
         size = self._part_size if part_size is None else part_size
         begin = partial(Parts.begin, folder, self.draws.n, size, self.about)

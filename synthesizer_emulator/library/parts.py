@@ -134,7 +134,6 @@ class Parts:
                 library is running in it.
         """
         parts = cls(folder, n, size, json.loads(json.dumps(about)))
-        folder.mkdir(parents=True, exist_ok=True)
         plan = folder / PLAN
         with exclusive(plan, _TIMEOUT):
             if plan.is_file():
@@ -331,7 +330,7 @@ def write_parts(
                 total=total,
                 initial=written,
                 desc=parts.folder.stem,
-                unit="galaxy",
+                unit=" galaxies",
                 unit_scale=True,
             )
         )

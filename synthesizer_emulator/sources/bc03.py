@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from synthesizer_emulator.files.locks import make_folder
 from synthesizer_emulator.files.writing import (
     check_new,
     check_room,
@@ -282,19 +283,13 @@ def _grid_file(
 
 def _target(folder: str | Path, name: str) -> Path:
     """Make the folder of a grid file, and return the path of the file."""
-    folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OSError(
-            f"Can't make the folder '{folder}': {error.strerror}. Choose "
-            "another --out."
-        ) from error
-    return folder / f"{name}.hdf5"
+    path = Path(folder) / f"{name}.hdf5"
+    make_folder(path.parent)
+    return path
 
 
 def _with_progress(
     rows: NDArray[np.intp], name: str, show: bool
 ) -> Iterator[np.intp]:
     """Iterate over ages with a progress bar."""
-    return iter(progress_bar(rows, show, desc=f"writing {name}", unit="age"))
+    return iter(progress_bar(rows, show, desc=f"writing {name}", unit=" ages"))

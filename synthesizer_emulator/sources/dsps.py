@@ -20,11 +20,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from synthesizer.emissions import Sed
-from synthesizer.exceptions import GridError
+from synthesizer.exceptions import GridError, InconsistentArguments
 from unyt import Hz, angstrom, erg, s
 
 from synthesizer_emulator.digests import file_digest
@@ -196,12 +197,33 @@ def read_ssp_file(path: Path) -> StellarPopulations:
     )
 
 
+class Conversion(NamedTuple):
+    """A grid that was converted from a file of DSPS.
+
+    Attributes:
+        grid (Path): The grid.
+        done (str): What was done: `written`, `replaced` if it had been
+            converted from other data, or `used again`.
+    """
+
+    grid: Path
+    done: str
+
+    def __str__(self) -> str:
+        """Return what was done, and where the grid is."""
+        why = ", as it was made from the same file" * (
+            self.done == "used again"
+        )
+        return f"The grid '{self.grid}' was {self.done}{why}."
+
+
 def write_grid(
     path: Path,
     folder: str | Path,
     name: str | None = None,
     spectrum: str = "incident",
-) -> Path:
+    overwrite: bool = False,
+) -> Conversion:
     """Convert a file of DSPS to a Synthesizer grid.
 
     Args:
@@ -210,14 +232,18 @@ def write_grid(
         folder (str/Path): The folder of the grid.
         name (str): The name of the grid; by default that of the file.
         spectrum (str): The name of the spectra in the grid.
+        overwrite (bool): Whether to replace a grid that was converted from
+            another file of DSPS, such as an earlier version of this one.
+            Other files are never replaced.
 
     Returns:
-        Path: The grid. If it was converted from the same file before, it is
-            not written again.
+        Conversion: The grid. If it was converted from the same file before,
+            it is not written again.
 
     Raises:
-        GridError: If the file is missing or damaged, or if another file of
-            the name of the grid exists.
+        GridError: If the file is missing or damaged.
+        InconsistentArguments: If another file of the name of the grid
+            exists.
         OSError: If the grid can't be written.
     """
     target = Path(folder) / f"{name or path.stem}.hdf5"
@@ -227,15 +253,26 @@ def write_grid(
             "templates, such as ssp_data_fsps_v3.2_lgmet_age.h5."
         )
     digest = file_digest(path)
-    if target.exists():
-        if target.samefile(path) or _source_of(target) != digest:
-            raise GridError(
+    exists = target.exists()
+    if exists:
+        source, spectra = _origin(target)
+        if target.samefile(path) or not source:
+            raise InconsistentArguments(
                 f"'{path.name}' is a file of DSPS, and can't be converted to "
                 f"the grid '{target}', which exists and is another file: give "
                 "the grid a folder and a name, `synthesizer-emulator dsps "
                 f"{path.name} --out DIR --name NAME`."
             )
-        return target
+        if source == digest and spectrum in spectra:
+            return Conversion(target, "used again")
+        if not overwrite:
+            raise InconsistentArguments(
+                f"The grid '{target}' was made from another version of "
+                f"'{path.name}', or with another name of the spectrum. "
+                "Replace it by --overwrite (overwrite=True), or give the grid "
+                "another name, `synthesizer-emulator dsps "
+                f"{path.name} --out DIR --name NAME`."
+            )
     populations = read_ssp_file(path)
     header = GridHeader(
         axes=(
@@ -258,7 +295,7 @@ def write_grid(
         create_emission(
             hdf, f"{SPECTRA}/{spectrum}", populations.lnu.shape, "erg/s/Hz"
         )[...] = populations.lnu
-    return target
+    return Conversion(target, "replaced" if exists else "written")
 
 
 def _photon_rates(
@@ -282,10 +319,13 @@ def _edge(energy: object) -> float:
     return float(energy.to_value("angstrom", equivalence="spectral"))  # type: ignore[attr-defined]
 
 
-def _source_of(grid: Path) -> str:
-    """Return the SHA-256 of the file that a grid was converted from, or ''."""
+def _origin(grid: Path) -> tuple[str, tuple[str, ...]]:
+    """Return what a grid was converted from, and its spectra.
+
+    The former is the SHA-256 of the file, or empty.
+    """
     with open_hdf5(grid) as hdf, report_damage(grid, REMEDY):
-        return text(hdf.attrs.get(_SOURCE, ""))
+        return text(hdf.attrs.get(_SOURCE, "")), tuple(hdf.get(SPECTRA, ()))
 
 
 def _variable_name(line: str) -> str:

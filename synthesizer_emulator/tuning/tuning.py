@@ -181,7 +181,6 @@ class Tuning(Printed):
         from synthesizer_emulator.tuning.figures import write_figures
 
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         chosen = {"best": self.best}
         if len(self.objectives) > 1:
             chosen |= {

@@ -40,6 +40,7 @@ from synthesizer_emulator.evaluation.generalisation.world import (
     combination_of,
 )
 from synthesizer_emulator.evaluation.tables import Table
+from synthesizer_emulator.files.locks import make_folder
 from synthesizer_emulator.files.writing import write_whole
 from synthesizer_emulator.gridfile.samples import SampleFile
 from synthesizer_emulator.progress import progress_bar
@@ -243,7 +244,7 @@ def compose(
         OSError: If a file can't be written.
     """
     folder = Path(folder)
-    (folder / "runs").mkdir(parents=True, exist_ok=True)
+    make_folder(folder / "runs")
     digest = sha256(repr(settings_of(testbed)).encode()).hexdigest()[:16]
     data = [sample_path(folder, "test", s) for s in testbed.data_seeds]
     if stage == "data" or not all(path.exists() for path in data):
@@ -262,7 +263,7 @@ def compose(
             "Leave out --stage to run the others."
         )
     missing = len(wanted) - len(runs)
-    bar = progress_bar(total=missing, show=progress, unit="run")
+    bar = progress_bar(total=missing, show=progress, unit=" runs")
     for seed in testbed.data_seeds if missing else ():
         for run in run_all(testbed, folder, seed, frozenset(runs)):
             key = (run.method, run.training, run.data_seed, run.training_seed)

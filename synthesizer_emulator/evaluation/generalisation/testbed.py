@@ -54,6 +54,7 @@ from synthesizer_emulator.evaluation.generalisation.world import (
     World,
     combination_of,
 )
+from synthesizer_emulator.files.locks import make_folder
 from synthesizer_emulator.files.yaml_file import in_file, read_yaml
 from synthesizer_emulator.gridfile.samples import SampleFile, write_samples
 from synthesizer_emulator.validation import (
@@ -341,7 +342,7 @@ def write_data(testbed: Testbed, folder: Path) -> list[Path]:
     Returns:
         list of Path: The files.
     """
-    (folder / "samples").mkdir(parents=True, exist_ok=True)
+    make_folder(folder / "samples")
     world, paths = testbed.world, []
     equal = dict.fromkeys(testbed.tested, 1.0)
     sets = [("test", equal, testbed.tests * len(equal))]

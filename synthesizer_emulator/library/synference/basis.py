@@ -246,7 +246,6 @@ class EmulatedGalaxyBasis(GalaxyBasis):
                 **extra_analysis_functions,
             )
         self._check_axes([emission_model_key, *(spectra_to_save or ())])
-        path.parent.mkdir(parents=True, exist_ok=True)
         alone = not multi_node
         with exclusive(path) if alone else nullcontext():
             parts = Parts.begin(

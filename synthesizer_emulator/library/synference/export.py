@@ -30,6 +30,7 @@ from synthesizer.parametric import SFH, ZDist
 from unyt import unyt_array
 
 from synthesizer_emulator.files.hdf5 import open_hdf5
+from synthesizer_emulator.files.writing import check_writable
 from synthesizer_emulator.galaxies.batches import in_batches
 from synthesizer_emulator.galaxies.model import GalaxyModel
 from synthesizer_emulator.galaxies.tree import grids_of
@@ -151,7 +152,6 @@ def write_synference(
         ],
     }
     basis = _basis(library, columns)
-    path.parent.mkdir(parents=True, exist_ok=True)
     by_name = {column.name: column.values for column in columns}
     combined = CombinedBasis(
         bases=[basis],
@@ -175,6 +175,7 @@ def check_new(path: str | Path) -> Path:
 
     Raises:
         InconsistentArguments: If it does not end in `.hdf5`, or exists.
+        OSError: If it can't be written.
     """
     path = Path(path)
     if path.suffix != ".hdf5":
@@ -187,6 +188,7 @@ def check_new(path: str | Path) -> Path:
             f"'{path}' exists and is not replaced: delete it, or choose "
             "another file."
         )
+    check_writable(path)
     return path
 
 

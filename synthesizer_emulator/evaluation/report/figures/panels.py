@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from synthesizer_emulator.descriptions import RAISED
 from synthesizer_emulator.evaluation.measures.residuals import Profile
+from synthesizer_emulator.files.locks import make_folder
 from synthesizer_emulator.files.writing import write_whole
 from synthesizer_emulator.gridfile.header import Axis
 from synthesizer_emulator.gridfile.labels import Label, axis_symbol
@@ -87,7 +88,7 @@ def save(
     Raises:
         OSError: If a file can't be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     images: dict[str, Path] = {}
     for name, figure in figures.items():
         _write_at_foot(figure, note)
