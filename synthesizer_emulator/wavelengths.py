@@ -1,15 +1,19 @@
 """Rebinning, selection and interpolation of spectra as sparse linear maps.
 
+Also the gaps between wavelengths.
+
 `EmulatedGrid` uses the maps for `new_lam`, `lam_lims` and the continua at
 lines; the BC03 grids use them for thinning.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from math import prod
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy.sparse import coo_array, csr_array, eye_array
 from synthesizer.exceptions import InconsistentArguments
@@ -22,6 +26,16 @@ _BLOCK = 64
 
 # The number of spectra mapped at once.
 _ROWS = 256
+
+# A step in ln wavelength that is larger than those around it by this factor is
+# a gap: the smaller one if it is known to be between two windows.
+_GAP, _GAP_OF_WINDOWS = 10.0, 2.0
+
+# The number of steps on each side with whose median a step is compared.
+_AROUND = 5
+
+# The error of the ends of windows that were converted from other units.
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -129,6 +143,47 @@ def selection(indices: NDArray[np.intp], n: int) -> WavelengthMap:
         (np.ones(len(indices)), (rows, indices)), shape=(len(indices), n)
     )
     return WavelengthMap(csr_array(matrix))
+
+
+def pieces(
+    lam: NDArray[np.float64], windows: Sequence[tuple[float, float]] = ()
+) -> list[slice]:
+    """Return the ranges of wavelengths between which there are gaps.
+
+    A gap is a step in ln wavelength that is larger than those on both sides of
+    it, so that a change of the spacing is none.
+
+    Args:
+        lam (np.ndarray of float): The wavelengths, ascending, (n,).
+        windows (sequence of tuple): The windows from which they are, if known,
+            in the same units, ascending and apart.
+
+    Returns:
+        list of slice: The wavelengths of each range; all without a gap.
+
+    Examples:
+        >>> import numpy as np
+        >>> blue, red = np.arange(10.0, 40.0), np.arange(70.0, 90.0)
+        >>> lam = np.concatenate([blue, red])
+        >>> pieces(lam)
+        [slice(0, 30, None), slice(30, 50, None)]
+    """
+    if len(lam) < 3:
+        return [slice(0, len(lam))]
+    steps = np.diff(np.log(lam))
+    # At the ends the outermost steps are repeated, so that they are no gaps.
+    padded = np.pad(steps, _AROUND, mode="edge")
+    near = sliding_window_view(padded, 2 * _AROUND + 1)
+    around = np.maximum(
+        np.median(near[:, :_AROUND], axis=1),
+        np.median(near[:, _AROUND + 1 :], axis=1),
+    )
+    starts = np.array([low for low, _ in windows]) * (1.0 - _ROUNDING)
+    window = np.searchsorted(starts, lam, side="right")
+    least = np.where(np.diff(window) > 0, _GAP_OF_WINDOWS, _GAP)
+    cuts = np.flatnonzero(steps > least * around) + 1
+    edges = [0, *map(int, cuts), len(lam)]
+    return [slice(*ends) for ends in pairwise(edges)]
 
 
 def bin_edges(lam: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,5 +1,7 @@
 """One spectrum of the example emulator, moved, broadened and over data."""
 
+from dataclasses import replace
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -14,6 +16,8 @@ from unyt import K, Myr
 from synthesizer_emulator import EmulatedGrid
 from synthesizer_emulator.cli.main import main
 from synthesizer_emulator.cli.options import velocity
+from synthesizer_emulator.emulator.emulator import Emulator
+from synthesizer_emulator.emulator.metadata import EmulatorMetadata
 from synthesizer_emulator.inference.model_spectrum import (
     ModelSpectrum,
     Motions,
@@ -21,7 +25,10 @@ from synthesizer_emulator.inference.model_spectrum import (
     model_spectrum,
     point_at,
 )
-from synthesizer_emulator.inference.plots.model import plot_model
+from synthesizer_emulator.inference.plots.model import (
+    plot_comparison,
+    plot_model,
+)
 
 C = 299_792.458
 
@@ -101,16 +108,109 @@ def test_the_scale_is_that_of_least_squares():
     (scale,), (squares,), *_ = np.linalg.lstsq(
         (model.values / error)[kept][:, None], (flux / error)[kept]
     )
-    np.testing.assert_allclose(found.model, scale * model.values[kept])
+    np.testing.assert_allclose(found.model, scale * model.values)
     assert found.chi_squared == pytest.approx(squares / 47)
-    plain = compare_with(model, flux, np.full(50, np.nan))
-    assert len(plain.lam) == 49
+    np.testing.assert_array_equal(
+        np.flatnonzero(np.isnan(found.residuals)), [7, 9]
+    )
+    assert np.isnan(found.flux[[7, 9]]).all()
+    assert found.note == (
+        "2 of 50 pixels are not compared: 1 without a flux, 1 without a "
+        "positive, finite error"
+    )
+    plain = compare_with(model, flux, None)
+    assert plain.left_out == {"without a flux": 1}
     assert np.isnan(plain.chi_squared)
     np.testing.assert_allclose(
         plain.residuals * plain.model, plain.flux - plain.model
     )
+    for bad in (0.0, -0.1, np.nan):
+        with pytest.raises(
+            InconsistentArguments, match=f"none of 50 is: .* {bad:g}. Correct"
+        ):
+            compare_with(model, flux, np.full(50, bad))
     with pytest.raises(InconsistentArguments, match="got 1 of 50"):
         compare_with(model, np.where(lam < 4001.0, flux, np.nan), error)
+
+
+@pytest.mark.slow
+def test_gaps_are_not_bridged(emulator):
+    """A model has no values in a gap, nor light from the other side."""
+    blue = (emulator.lam > 4000.0) & (emulator.lam < 4500.0)
+    red = (emulator.lam > 5000.0) & (emulator.lam < 5500.0)
+    parts = {
+        name: replace(
+            emulator.metadata.at(np.flatnonzero(mask)),
+            windows=((4000.0, 4500.0), (5000.0, 5500.0)),
+        )
+        for name, mask in (("blue", blue), ("both", blue | red))
+    }
+    point = np.array([1e9, 0.02])
+    cut = {
+        name: Emulator(
+            emulator.coordinates,
+            {
+                "incident": emulator.spectra["incident"].restrict(
+                    np.flatnonzero(np.isin(emulator.lam, metadata.lam))
+                )
+            },
+            {},
+            metadata,
+        )
+        for name, metadata in parts.items()
+    }
+    lam = np.arange(4100.0, 5400.0, 10.0)
+    motions = Motions(sigma=500.0)
+    alone = model_spectrum(
+        cut["blue"], point, motions=motions, lam=lam[lam < 4480.0]
+    )
+    both = model_spectrum(cut["both"], point, motions=motions, lam=lam)
+    n = len(alone.lam)
+    np.testing.assert_allclose(both.values[:n], alone.values, rtol=1e-6)
+    ((low, high),) = both.gaps
+    assert 4480.0 < low < 4500.0 and 5000.0 < high < 5020.0
+    hidden = both.in_gap(lam)
+    np.testing.assert_array_equal(np.isnan(both.values), hidden)
+    flux = np.where(hidden, 1e9, 1.0) * np.nan_to_num(both.values, nan=1.0)
+    found = compare_with(both, flux, 0.1 * np.abs(flux))
+    assert found.chi_squared == pytest.approx(0.0, abs=1e-9)
+    assert found.note == (
+        f"{hidden.sum()} of {len(lam)} pixels are not compared: "
+        f"{hidden.sum()} in gaps of the emulator's wavelengths ({low:.6g} to "
+        f"{high:.6g} Angstrom)"
+    )
+    figure = plot_comparison(both, found)
+    line = figure.axes[0].lines[-1]
+    x, y = line.get_data()
+    assert np.isnan(y[(x > low) & (x < high)]).all()
+    plt.close(figure)
+    # Even if no pixel is in the gap, no line is drawn through it.
+    figure = plot_model(replace(both, lam=lam[~hidden], values=flux[~hidden]))
+    x, y = figure.axes[0].lines[0].get_data()
+    assert np.isnan(y[(x > low) & (x < high)]).tolist() == [True]
+    plt.close(figure)
+
+
+@pytest.mark.parametrize(
+    ("factor", "remedy"),
+    [
+        (1.0, "Cut the data with --lam-lims 3000:9000 "),
+        (0.1, "If the data are in nm, read them with --lam-units nm."),
+        (1e-4, "in micron, read them with --lam-units micron."),
+    ],
+)
+def test_data_beyond_the_emulator(factor, remedy):
+    class Narrow:
+        lam = np.linspace(3000.0, 9000.0, 99)
+        metadata = EmulatorMetadata()
+        available_spectra = ("incident",)
+
+    with pytest.raises(InconsistentArguments, match=remedy):
+        model_spectrum(
+            Narrow(),
+            np.empty(0),
+            lam=factor * np.linspace(2000.0, 8000.0, 50),
+        )
 
 
 def test_velocities_of_the_command_have_units():

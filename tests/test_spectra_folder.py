@@ -110,6 +110,7 @@ def test_filters_and_windows(folder):
     expected = [*LAM[10:17], *LAM[90:96]]
     np.testing.assert_allclose(file.contents.lam, expected)
     assert list(file.contents.spectra_units) == ["normalised"]
+    assert file.contents.windows == ((4100.0, 4160.0), (4900.0, 4950.0))
 
 
 def test_luminosity_densities_are_converted(folder):

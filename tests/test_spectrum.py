@@ -614,6 +614,11 @@ BAD_MODELS = {
         "At redshifts from 0.02 to 0.15 the pixels used need models from "
         "3478.26 to 6861.27 Angstrom.*got models from 3600 to 7999.*Mask",
     ),
+    "a gap": (
+        {"lam": np.delete(np.arange(3300.0, 8000.0), slice(1700, 1800))},
+        "no wavelengths between 4999 and 5100 Angstrom in the rest frame, "
+        "which .* of .* pixels used need .* Mask pixels from",
+    ),
     "sharper than the models": (
         {"resolution": 1500.0},
         "resolution of the models must not be worse.*84.87 km/s.*for the "

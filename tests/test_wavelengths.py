@@ -6,6 +6,7 @@ from synthesizer_emulator.wavelengths import (
     flux_conserving,
     identity,
     linear_interpolation,
+    pieces,
     selection,
 )
 
@@ -56,3 +57,21 @@ def test_selections_copy_values_unchanged():
     view = selection(kept, len(LAM)).after(identity(len(LAM)))
     assert view.is_selection
     np.testing.assert_array_equal(view(SPECTRA), SPECTRA[..., kept])
+
+
+def test_gaps_are_found_on_both_sides():
+    """A change of the spacing is no gap; a known window is one sooner."""
+    even, coarse = np.arange(1000.0, 1100.0), np.arange(1100.0, 3000.0, 40.0)
+    changing = np.concatenate([even, coarse])
+    assert pieces(changing) == [slice(0, len(changing))]
+    gapped = np.concatenate([even, even + 112.0])
+    assert pieces(gapped) == [slice(0, 100), slice(100, 200)]
+    close = np.concatenate([even, even + 103.0])
+    windows = ((990.0, 1100.0), (1103.0, 1210.0))
+    assert len(pieces(close)) == 1
+    assert pieces(close, windows) == [slice(0, 100), slice(100, 200)]
+    # Windows may touch without a gap in the wavelengths.
+    touching = ((990.0, 1049.5), (1049.6, 1100.0))
+    assert len(pieces(even, touching)) == 1
+    assert pieces(even[:2]) == [slice(0, 2)]
+    assert pieces(np.empty(0)) == [slice(0, 0)]

@@ -34,7 +34,7 @@ from synthesizer_emulator.files.writing import (
     check_writable,
     write_whole,
 )
-from synthesizer_emulator.gridfile.header import Axis
+from synthesizer_emulator.gridfile.header import WINDOWS, Axis
 from synthesizer_emulator.gridfile.samples import write_samples
 from synthesizer_emulator.progress import progress_bar
 from synthesizer_emulator.units import NO_UNITS, PURE, parse_unit
@@ -371,7 +371,11 @@ def make_samples(
         lam,
         {spectrum: np.array(fluxes)},
         flux_unit,
-        {"labels": Path(labels).name, "spectra": folder.name},
+        {
+            "labels": Path(labels).name,
+            "spectra": folder.name,
+            **({WINDOWS: reader.windows} if reader.windows else {}),
+        },
     )
     return report
 

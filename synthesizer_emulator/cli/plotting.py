@@ -14,6 +14,9 @@ from synthesizer_emulator.cli.options import (
     velocity,
 )
 
+# The units of wavelengths, as `read_observed` calls them.
+_LAM_UNITS = {"angstrom": "Å", "nm": "nm", "micron": "µm"}
+
 
 @click.command()
 @click.argument("grid", metavar="WEIGHTS", shell_complete=complete_grids)
@@ -54,6 +57,13 @@ from synthesizer_emulator.cli.options import (
     help="An observed spectrum (text, ECSV or FITS) to draw it over.",
 )
 @click.option(
+    "--lam-units",
+    type=click.Choice(list(_LAM_UNITS)),
+    default="angstrom",
+    show_default=True,
+    help="The units of observed wavelengths without any.",
+)
+@click.option(
     "--lam-lims",
     metavar="LOW:HIGH",
     help="Range of observed wavelengths, Angstrom.",
@@ -77,6 +87,7 @@ def plot(
     vmac: str,
     resolution: str | None,
     observed: Path | None,
+    lam_units: str,
     lam_lims: str | None,
     out: Path,
     grid_dir: Path | None,
@@ -123,7 +134,10 @@ def plot(
     data = None
     if observed is not None:
         data = read_observed(
-            observed.name, observed.read_bytes(), flux_unit=""
+            observed.name,
+            observed.read_bytes(),
+            _LAM_UNITS[lam_units],
+            flux_unit="",
         )
         if data.note:
             click.echo(f"{data.name}: {data.note}.", err=True)
@@ -143,7 +157,10 @@ def plot(
         figure = plot_model(model)
     else:
         kept = (data.lam >= low) & (data.lam <= high)
-        comparison = compare_with(model, data.fnu[kept], data.error[kept])
+        error = data.error[kept] if data.has_errors else None
+        comparison = compare_with(model, data.fnu[kept], error)
+        if comparison.note:
+            click.echo(f"{data.name}: {comparison.note}.", err=True)
         figure = plot_comparison(model, comparison, data.units)
     kind = out.suffix[1:] or "png"
     with replacing(out) as scratch:

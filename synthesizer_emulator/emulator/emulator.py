@@ -40,6 +40,7 @@ from synthesizer_emulator.gridfile.emissions import (
     with_derived,
 )
 from synthesizer_emulator.validation import nearest
+from synthesizer_emulator.wavelengths import pieces
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -136,6 +137,15 @@ class Emulator(Described, nnx.Module):
     def lam(self) -> NDArray[np.float64]:
         """The wavelengths of the spectra in Angstrom, (nlam,)."""
         return self.metadata.lam
+
+    @property
+    def pieces(self) -> list[slice]:
+        """The ranges of wavelengths between which there are gaps.
+
+        Between windows of `samples`, or where a step between wavelengths is
+        much larger than those on both sides.
+        """
+        return pieces(self.lam, self.metadata.windows)
 
     @property
     def line_ids(self) -> tuple[str, ...]:
@@ -324,9 +334,17 @@ class Emulator(Described, nnx.Module):
             values = self.middle()
         point = np.asarray(self._plain(values), np.float64)
         at = self.describe_point(point)
+        # Lines are broken in gaps between the wavelengths.
+        places = [piece.start for piece in self.pieces[1:]]
+        middles = np.sqrt(self.lam[places] * self.lam[[i - 1 for i in places]])
         return plot_curves(
-            self.lam,
-            {n: np.array(self.spectrum(n, point), float) for n in names},
+            np.insert(self.lam, places, middles),
+            {
+                n: np.insert(
+                    np.asarray(self.spectrum(n, point), float), places, np.nan
+                )
+                for n in names
+            },
             self.units[f"spectra/{names[0]}"],
             f"{self.metadata.grid_name}: {at}".removeprefix(": "),
         )

@@ -36,6 +36,8 @@ class EmulatorMetadata:
         grid_name (str): The name of the grid.
         errors (Mapping): The fields of `ErrorSummary` at the nodes, or at
             samples held out of training, by the path of the emission.
+        windows (tuple of tuple): The windows from which the wavelengths are,
+            Angstrom; empty if not known.
     """
 
     digest: str = ""
@@ -51,6 +53,9 @@ class EmulatorMetadata:
     grid_name: str = field(default="", compare=False)
     errors: Mapping[str, Mapping[str, float]] = field(
         default_factory=dict, compare=False, repr=False
+    )
+    windows: tuple[tuple[float, float], ...] = field(
+        default=(), compare=False, repr=False
     )
 
     @classmethod
@@ -91,6 +96,7 @@ class EmulatorMetadata:
             second_nodes,
             grid_name,
             errors or {},
+            header.windows,
         )
 
     def at(self, columns: NDArray[np.intp]) -> "EmulatorMetadata":

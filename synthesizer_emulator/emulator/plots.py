@@ -60,7 +60,7 @@ def plot_curves(
             label=name,
         )
     if shown:
-        peak = max(float(np.max(values)) for values in shown.values())
+        peak = max(float(np.nanmax(values)) for values in shown.values())
         axes.set_ylim(_FAINTEST * peak, 3.0 * peak)
         bright = np.any(
             [values > _FAINTEST * peak for values in shown.values()], axis=0

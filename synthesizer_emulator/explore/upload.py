@@ -62,6 +62,7 @@ class Observed:
             them.
         units (str): The units of both: `nJy`, or empty for fluxes without
             units, whose numbers are kept.
+        has_errors (bool): Whether the file has a column of errors.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Observed:
     error: NDArray[np.float64]
     note: str = ""
     units: str = "nJy"
+    has_errors: bool = True
 
     @property
     def is_photometry(self) -> bool:
@@ -164,6 +166,11 @@ def _observed(
         raise InconsistentArguments(
             f"'{name}' has no row with a positive wavelength and a flux."
         )
+    if not good.all():
+        notes.append(
+            f"{np.count_nonzero(~good)} of {len(good)} rows without a "
+            "positive wavelength and a flux left out"
+        )
     order = np.flatnonzero(good)[np.argsort(lam.value[good], kind="stable")]
     return Observed(
         name=name,
@@ -172,6 +179,7 @@ def _observed(
         error=error[order],
         note="; ".join(notes),
         units="nJy" if has_units else "",
+        has_errors="error" in found,
     )
 
 

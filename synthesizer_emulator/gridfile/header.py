@@ -33,6 +33,10 @@ _NOT_STORED = ("axes", SPECTRA, LINES, FAILURES, EXTINCTION_CURVES)
 # The weight variables of grids per unit luminosity.
 _LUMINOSITIES = ("bolometric_luminosity", "bolometric_luminosities")
 
+# The attribute of the group `Model` with the windows of wavelengths that were
+# kept, Angstrom, (k, 2).
+WINDOWS = "windows"
+
 # The smallest peak of a spectrum in float32, with a margin. Extinction curves,
 # in cm^2, are fainter; those of (almost) no dust count as zero.
 FAINTEST = 1e-28
@@ -138,6 +142,17 @@ class GridHeader:
         """The wavelengths in Angstrom, (nlam,)."""
         lam = unyt_array(self.lam, parse_unit(self.lam_units))
         return np.asarray(lam.to_value("angstrom"))
+
+    @property
+    def windows(self) -> tuple[tuple[float, float], ...]:
+        """The windows that were kept of the wavelengths, Angstrom.
+
+        Empty if all were, or it is not known.
+        """
+        windows = np.asarray(self.model.get(WINDOWS, ()))
+        if windows.dtype.kind not in "fiu" or windows.shape[1:] != (2,):
+            return ()
+        return tuple((float(low), float(high)) for low, high in windows)
 
     @property
     def units(self) -> dict[str, str]:

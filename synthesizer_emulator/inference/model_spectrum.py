@@ -5,12 +5,14 @@ to an observed one. Fits and their posteriors are in `inference.Fit`; this is
 for a first look at given parameters.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import jax
 import numpy as np
+from jax import Array
 from jax.typing import ArrayLike
 from numpy.typing import NDArray
 from synthesizer.exceptions import InconsistentArguments, MissingSpectraType
@@ -29,6 +31,18 @@ _USUAL = "incident"
 # The energy, relative to the largest, that single precision can't tell from
 # zero after a Fourier transform.
 _LOST = 1e-6
+
+# The rounding of wavelengths in single precision.
+_SINGLE = 1e-6
+
+# The fewest wavelengths of a model, as for `Spectrograph`.
+_FEWEST = 4
+
+# The number of gaps that a message names.
+_SHOWN = 3
+
+# Units in which wavelengths may be by mistake, in Angstrom.
+_LONGER_UNITS = {"nm": 10.0, "micron": 1e4}
 
 # Short names of axes, besides their singular.
 _SHORT = {"Z": "metallicities"}
@@ -84,6 +98,9 @@ class ModelSpectrum:
         title (str): The grid, the spectrum and the point.
         is_shifted (bool): Whether a redshift or a radial velocity has moved
             the wavelengths, which otherwise are those at rest.
+        gaps (tuple of tuple): The ends of the gaps between the wavelengths
+            of the emulator, as observed, Angstrom. In these the values are
+            NaN, and a line should be broken.
     """
 
     lam: NDArray[np.float64]
@@ -91,6 +108,12 @@ class ModelSpectrum:
     units: str
     title: str
     is_shifted: bool = False
+    gaps: tuple[tuple[float, float], ...] = ()
+
+    def in_gap(self, lam: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Return the mask of observed wavelengths (n,) in the gaps."""
+        inside = [(lam > low) & (lam < high) for low, high in self.gaps]
+        return np.logical_or.reduce([np.zeros(len(lam), bool), *inside])
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,13 +122,19 @@ class Comparison:
 
     Attributes:
         lam (np.ndarray of float): The wavelengths, Angstrom, (n,).
-        flux (np.ndarray of float): The observed flux densities, nJy, (n,).
-        error (np.ndarray of float): Their errors, nJy, NaN if unknown, (n,).
-        model (np.ndarray of float): The scaled model, nJy, (n,).
+        flux (np.ndarray of float): The observed flux densities, nJy, NaN
+            where they are masked, (n,).
+        error (np.ndarray of float): Their errors, nJy, NaN where masked or
+            unknown, (n,).
+        model (np.ndarray of float): The scaled model, nJy, NaN where there is
+            none, (n,).
         residuals (np.ndarray of float): The difference in standard
-            deviations, or as a fraction of the model without errors, (n,).
+            deviations, or as a fraction of the model without errors; NaN
+            where one of them is missing, (n,).
         chi_squared (float): The sum of squared residuals over the number of
-            pixels less one; NaN without errors.
+            pixels compared less one; NaN without errors.
+        left_out (Mapping): The number of pixels that are not compared, by
+            the reason.
     """
 
     lam: NDArray[np.float64]
@@ -114,6 +143,18 @@ class Comparison:
     model: NDArray[np.float64]
     residuals: NDArray[np.float64]
     chi_squared: float
+    left_out: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def note(self) -> str:
+        """How many pixels are not compared, and why; empty for none."""
+        if not self.left_out:
+            return ""
+        reasons = ", ".join(f"{n} {why}" for why, n in self.left_out.items())
+        return (
+            f"{sum(self.left_out.values())} of {len(self.lam)} pixels are not "
+            f"compared: {reasons}"
+        )
 
 
 def point_at(emulator: Emulator, values: Mapping[str, Any]) -> NDArray:
@@ -194,6 +235,7 @@ def model_spectrum(
             f"{pixels[0]:g} to {pixels[-1]:g} Angstrom."
         )
     pixels = pixels[kept]
+    _check_covered(pixels, emulator.lam, motions.stretch)
     title = f"{emulator.metadata.grid_name}, {name}".removeprefix(", ")
     return ModelSpectrum(
         pixels,
@@ -201,7 +243,58 @@ def model_spectrum(
         emulator.units[f"spectra/{name}"],
         f"{title}: {emulator.describe_point(point)}",
         motions.stretch != 1.0,
+        tuple(
+            (
+                float(motions.stretch * emulator.lam[before.stop - 1]),
+                float(motions.stretch * emulator.lam[after.start]),
+            )
+            for before, after in pairwise(emulator.pieces)
+        ),
     )
+
+
+def _check_covered(
+    pixels: NDArray[np.float64], lam: NDArray[np.float64], stretch: float
+) -> None:
+    """Raise unless the emulator has the wavelengths of all pixels.
+
+    Args:
+        pixels (np.ndarray of float): The observed wavelengths, Angstrom, (n,).
+        lam (np.ndarray of float): Those of the emulator, at rest, (nlam,).
+        stretch (float): The observed wavelength over that at rest.
+    """
+    low, high = stretch * lam[0], stretch * lam[-1]
+    # Wavelengths may be rounded to single precision.
+    if pixels[0] >= low * (1.0 - _SINGLE) and (
+        pixels[-1] <= high * (1.0 + _SINGLE)
+    ):
+        return
+    moved = "" if stretch == 1.0 else " with its redshift and radial velocity"
+    remedy = (
+        f"Cut the data with --lam-lims {_digits(low, np.ceil)}:"
+        f"{_digits(high, np.floor)} (lam_lims=)."
+    )
+    for unit, factor in _LONGER_UNITS.items():
+        first, last = factor * pixels[[0, -1]]
+        if pixels[-1] < low and first < high and last > low:
+            remedy = (
+                f"If the data are in {unit}, read them with --lam-units "
+                f"{unit}."
+            )
+            break
+    raise InconsistentArguments(
+        f"The emulator must have all wavelengths of the data, {pixels[0]:.6g} "
+        f"to {pixels[-1]:.6g} Angstrom; it has {low:.6g} to {high:.6g} "
+        f"Angstrom{moved}. {remedy}"
+    )
+
+
+def _digits(
+    value: float, rounded: Callable[[float], float], digits: int = 6
+) -> str:
+    """Return a number with some digits, rounded up or down."""
+    unit = 10.0 ** (np.floor(np.log10(value)) - digits + 1)
+    return f"{rounded(value / unit) * unit:.{digits}g}"
 
 
 def _observe(
@@ -212,13 +305,44 @@ def _observe(
     resolution: ArrayLike | unyt_array | None,
     pixels: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Return a spectrum at observed pixels (n,), as in `model_spectrum`."""
+    """Return a spectrum at observed pixels (n,), as in `model_spectrum`.
+
+    Each range of wavelengths without a gap is broadened by itself.
+    """
+    fnu = emulator.spectrum(name, point)
+    at = pixels / motions.stretch
+    values = np.full(len(pixels), np.nan)
+    pieces = emulator.pieces
+    for piece in pieces:
+        lam = emulator.lam[piece]
+        inside = (at >= lam[0] * (1.0 - _SINGLE)) & (
+            at <= lam[-1] * (1.0 + _SINGLE)
+        )
+        if inside.any() and (len(lam) >= _FEWEST or len(pieces) == 1):
+            seen = _observe_piece(
+                lam, fnu[piece], motions, resolution, pixels, inside
+            )
+            values[inside] = seen[inside]
+    return values
+
+
+def _observe_piece(
+    lam: NDArray[np.float64],
+    fnu: Array,
+    motions: Motions,
+    resolution: ArrayLike | unyt_array | None,
+    pixels: NDArray[np.float64],
+    inside: NDArray[np.bool_],
+) -> NDArray[np.float64]:
+    """Return a spectrum without gaps at the pixels in a mask (n,)."""
     z = motions.stretch - 1.0
     ones = np.ones(len(pixels)) * nJy
-    observed = Spectrum.from_fluxes(pixels, ones, ones, resolution)
+    observed = Spectrum.from_fluxes(
+        pixels, ones, ones, resolution, mask=inside
+    )
     spectrograph = Spectrograph.from_spectrum(
         observed,
-        emulator.lam,
+        lam,
         None,
         redshifts=(z, z),
         dispersions=(motions.sigma, motions.sigma),
@@ -229,13 +353,13 @@ def _observe(
     fluxes = jax.jit(Spectrograph.fluxes)(
         spectrograph,
         observed,
-        emulator.spectrum(name, point),
+        fnu,
         z,
         motions.sigma,
         motions.vsini or None,
         motions.vmac or None,
     )
-    values = np.asarray(fluxes, np.float64)
+    values = np.where(inside, np.asarray(fluxes, np.float64), np.nan)
     energy = values / pixels
     return np.where(energy < _LOST * np.nanmax(energy), np.nan, values)
 
@@ -243,44 +367,83 @@ def _observe(
 def compare_with(
     model: ModelSpectrum,
     flux: NDArray[np.float64],
-    error: NDArray[np.float64],
+    error: NDArray[np.float64] | None,
 ) -> Comparison:
     """Scale a model to observed flux densities by least squares.
+
+    Pixels without a flux density, without an error that is finite and
+    positive, or without a model are left out, and counted.
 
     Args:
         model (ModelSpectrum): The model at the observed wavelengths, (n,).
         flux (np.ndarray of float): The flux densities, nJy, (n,).
         error (np.ndarray of float): Their standard deviations, nJy, (n,);
-            without any that is finite and positive, all pixels have the same
-            weight. Otherwise pixels without one are left out.
+            None if unknown, so that all pixels have the same weight.
 
     Raises:
-        InconsistentArguments: If fewer than two pixels are left.
+        InconsistentArguments: If no error is finite and positive, or fewer
+            than two pixels are left.
     """
-    known = np.isfinite(error) & (error > 0.0)
-    has_errors = bool(known.any())
-    kept = np.isfinite(flux) & np.isfinite(model.values)
-    kept &= known if has_errors else True
+    n, has_errors = len(flux), error is not None
+    sigma = np.ones(n) if error is None else np.asarray(error, np.float64)
+    known = np.isfinite(sigma) & (sigma > 0.0)
+    if not known.any():
+        raise InconsistentArguments(
+            "The errors of the data must be positive and finite, but none of "
+            f"{n} is: the first is {sigma[0]:g}. Correct the column of the "
+            "errors; or leave it out, so that all pixels have the same weight."
+        )
+    measured = np.isfinite(flux)
+    in_gap = model.in_gap(model.lam)
+    kept = known & measured & np.isfinite(model.values)
+    counts = {
+        "without a flux": ~measured,
+        "without a positive, finite error": measured & ~known,
+        f"in gaps of the emulator's wavelengths ({_ranges(model.gaps)})": (
+            measured & known & in_gap & ~kept
+        ),
+        "where the model is too faint to be known": (
+            measured & known & ~in_gap & ~kept
+        ),
+    }
+    left_out = {
+        why: int(np.count_nonzero(mask))
+        for why, mask in counts.items()
+        if mask.any()
+    }
     values, data = model.values[kept], flux[kept]
     if len(data) < 2 or not values.any():
+        reasons = ", ".join(f"{m} {why}" for why, m in left_out.items())
         raise InconsistentArguments(
             "At least two pixels must have a flux density, an error and a "
-            f"model that is not zero, got {len(data)} of {len(flux)}."
+            f"model that is not zero, got {len(data)} of {n}"
+            f"{f' ({reasons})' if reasons else ''}."
         )
-    sigma = error[kept] if has_errors else np.ones(len(data))
-    weighted = values / sigma**2
-    scaled = values * (weighted @ data) / (weighted @ values)
-    residuals = data - scaled
-    residuals /= sigma if has_errors else np.where(scaled, scaled, np.nan)
-    chi_squared = float(residuals @ residuals) / (len(data) - 1)
+    weighted = values / sigma[kept] ** 2
+    factor = float((weighted @ data) / (weighted @ values))
+    scaled = factor * model.values
+    masked = known & measured
+    residuals = np.where(kept, flux - scaled, np.nan)
+    # Masked errors may be zero.
+    unit = sigma if has_errors else scaled
+    residuals /= np.where(kept & (unit != 0.0), unit, np.nan)
+    chi_squared = float(np.sum(residuals[kept] ** 2)) / (len(data) - 1)
     return Comparison(
-        model.lam[kept],
-        data,
-        error[kept],
+        model.lam,
+        np.where(masked, flux, np.nan),
+        np.where(masked & has_errors, sigma, np.nan),
         scaled,
         residuals,
         chi_squared if has_errors else float("nan"),
+        left_out,
     )
+
+
+def _ranges(gaps: Sequence[tuple[float, float]]) -> str:
+    """Return ranges of wavelengths as text."""
+    shown = [f"{low:.6g} to {high:.6g}" for low, high in gaps[:_SHOWN]]
+    more = ", ..." if len(gaps) > _SHOWN else ""
+    return f"{', '.join(shown)}{more} Angstrom"
 
 
 def _spectrum_name(emulator: Emulator) -> str:

@@ -23,6 +23,7 @@ of their profiles (`galaxies.velocity_profiles`).
 """
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import jax.numpy as jnp
 import numpy as np
@@ -50,6 +51,7 @@ from synthesizer_emulator.inference.spectrum import (
 )
 from synthesizer_emulator.units import PURE, in_units
 from synthesizer_emulator.validation import check_wavelengths
+from synthesizer_emulator.wavelengths import pieces
 
 # The largest width of the pixels on which the model is convolved, in standard
 # deviations of the narrowest Gaussian, unless the grid's pixels are wider.
@@ -59,6 +61,10 @@ _SAMPLING = 0.4
 # of the cubic spline in pixels (0.27 to this power is 4e-10).
 _REACH = 6.0
 _MARGIN = 16
+
+# The reach of a Gaussian in standard deviations into gaps of the models (0.1%
+# lies beyond on this side).
+_NOTICED = 3.0
 
 # The reach of macroturbulence in its velocity (1e-9 of a Gaussian).
 _TURBULENT_REACH = 4.5
@@ -214,6 +220,8 @@ class Spectrograph:
         step, even = _step(x, ends, low + narrowest)
         margin = _REACH * np.sqrt(high + widest) + _MARGIN * step
         margin += (fastest + _TURBULENT_REACH * wildest) / LIGHT
+        reach = _NOTICED * np.sqrt(high + widest) + (fastest + wildest) / LIGHT
+        _check_gaps(x_data, lam, redshifts, reach)
         start = ends[0] - margin
         if even:
             # Let the pixels be those of the grid.
@@ -431,6 +439,39 @@ def _check_covered(
             f"in the rest frame, got models from {lam[0]:.6g} to "
             f"{lam[-1]:.6g} Angstrom. Mask pixels, or narrow the redshifts."
         )
+
+
+def _check_gaps(
+    x_data: NDArray[np.float64],
+    lam: NDArray[np.float64],
+    redshifts: tuple[float, float],
+    reach: float,
+) -> None:
+    """Raise if pixels need models in a gap between their wavelengths.
+
+    Args:
+        x_data (np.ndarray of float): The pixels used in ln wavelength, (n,).
+        lam (np.ndarray of float): The wavelengths of the models, Angstrom.
+        redshifts (tuple of float): The range of redshifts.
+        reach (float): The reach of the broadening in ln wavelength.
+    """
+    lowest, highest = np.log1p(redshifts)
+    for before, after in pairwise(pieces(lam)):
+        low, high = lam[before.stop - 1], lam[after.start]
+        needed = (x_data - lowest + reach > np.log(low / ORIGIN)) & (
+            x_data - highest - reach < np.log(high / ORIGIN)
+        )
+        if needed.any():
+            seen = ORIGIN * np.exp(x_data[needed])
+            raise InconsistentArguments(
+                f"The models have no wavelengths between {low:.6g} and "
+                f"{high:.6g} Angstrom in the rest frame, which "
+                f"{len(seen)} of {len(x_data)} pixels used need with their "
+                f"broadening, at redshifts from {redshifts[0]:g} to "
+                f"{redshifts[1]:g}. Mask pixels from {seen.min():.6g} to "
+                f"{seen.max():.6g} Angstrom, or narrow the redshifts and the "
+                "velocity dispersions."
+            )
 
 
 def _differences(

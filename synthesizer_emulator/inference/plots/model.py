@@ -3,6 +3,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from synthesizer_emulator.inference.model_spectrum import (
     Comparison,
@@ -32,7 +33,7 @@ def plot_model(model: ModelSpectrum) -> Figure:
     """
     figure, axes = plt.subplots(figsize=(7.0, 4.0), layout="constrained")
     values = np.where(model.values > 0.0, model.values, np.nan)
-    axes.plot(model.lam, values, color=MODEL, linewidth=0.8)
+    axes.plot(*_broken(model, values), color=MODEL, linewidth=0.8)
     if model.lam[-1] > _LINEAR * model.lam[0]:
         axes.set(xscale="log", yscale="log")
         if np.isfinite(values).any():
@@ -85,12 +86,19 @@ def plot_comparison(
     label = "model, scaled"
     if has_errors:
         label += rf" ($\chi^2_\nu$ = {comparison.chi_squared:.3g})"
-    above.plot(lam, comparison.model, color=MODEL, linewidth=1.0, label=label)
+    above.plot(
+        *_broken(model, comparison.model),
+        color=MODEL,
+        linewidth=1.0,
+        label=label,
+    )
     above.set_ylabel(f"flux density / {units}" if units else "flux")
     above.legend(frameon=False, fontsize=8)
     above.set_title(model.title, fontsize=9)
     residuals = comparison.residuals * (1.0 if has_errors else 100.0)
-    below.step(lam, residuals, where="mid", color=DATA, linewidth=0.6)
+    below.step(
+        *_broken(model, residuals), where="mid", color=DATA, linewidth=0.6
+    )
     if has_errors:
         mark_sigma(below)
     else:
@@ -99,3 +107,15 @@ def plot_comparison(
     below.set_xlabel("observed wavelength / Å")
     below.set_xlim(lam[0], lam[-1])
     return figure
+
+
+def _broken(
+    model: ModelSpectrum, values: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return wavelengths and values, with NaN in each gap of the emulator."""
+    middles = [0.5 * (low + high) for low, high in model.gaps]
+    places = np.searchsorted(model.lam, middles)
+    return (
+        np.insert(model.lam, places, middles),
+        np.insert(values, places, np.nan),
+    )
