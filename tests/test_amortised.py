@@ -200,7 +200,7 @@ def test_files_that_are_not_read(network, tmp_path):
         Network.read(path)
     with write_sealed(path) as hdf:
         hdf.attrs["format"] = "another"
-    with pytest.raises(GridError, match=r"not the file of a network"):
+    with pytest.raises(GridError, match=r"is not a network of"):
         Network.read(path)
 
 

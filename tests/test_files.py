@@ -213,3 +213,87 @@ def test_one_process_may_enter_again(tmp_path):
 def test_a_folder_is_no_target(tmp_path):
     with pytest.raises(OSError, match="it is a folder"):
         check_writable(tmp_path)
+
+
+def _attribute(text):
+    def write(path):
+        with h5py.File(path, "w") as hdf:
+            hdf.attrs["format"] = text
+
+    return write
+
+
+def _entry(name):
+    def write(path):
+        with h5py.File(path, "w") as hdf:
+            hdf.create_group(name)
+
+    return write
+
+
+KINDS = {
+    "a library of galaxies": _attribute("synthesizer_emulator library"),
+    "a posterior of a galaxy": _attribute("synthesizer_emulator posterior"),
+    "a flow of stars": _attribute("synthesizer_emulator flow of stars"),
+    "an autoencoder of images": _attribute(
+        "synthesizer_emulator autoencoder of images"
+    ),
+    "a network of amortised posteriors": _attribute(
+        "synthesizer_emulator network"
+    ),
+    "a file of the stars of galaxies": _attribute(
+        "synthesizer_emulator stars"
+    ),
+    "weights of an emulated grid": _entry("emulator"),
+    "a grid of Synthesizer": _entry("axes"),
+    "a file of DSPS": _entry("ssp_flux"),
+}
+
+
+def _readers():
+    """Return what reads each kind of file; None if an extra is missing."""
+    from synthesizer_emulator.gridfile.native import NativeGrid
+    from synthesizer_emulator.gridfile.samples import is_sample_file
+    from synthesizer_emulator.inference.amortised.network import Network
+    from synthesizer_emulator.inference.posterior import Posterior
+    from synthesizer_emulator.library.file import LibraryFile
+    from synthesizer_emulator.stars.file import read_flow
+    from synthesizer_emulator.stars.galaxies import read_galaxies
+    from synthesizer_emulator.stars.images import ImageAutoencoder
+    from synthesizer_emulator.weights.file import read_weights
+
+    return {
+        "a library of galaxies": LibraryFile.open,
+        "a posterior of a galaxy": Posterior.read,
+        "a flow of stars": read_flow,
+        "an autoencoder of images": ImageAutoencoder.read,
+        "a network of amortised posteriors": Network.read,
+        "a file of the stars of galaxies": read_galaxies,
+        "a weights file": read_weights,
+        "a grid of Synthesizer": NativeGrid.open,
+        "a grid or a file of scattered samples": is_sample_file,
+    }
+
+
+def test_files_of_another_kind_are_called_what_they_are(tmp_path):
+    """And not damaged, by all that read files."""
+    pytest.importorskip("flowjax", reason="needs the extra 'stars'")
+    pytest.importorskip("sbi", reason="needs the extra 'amortised'")
+    for found, write in KINDS.items():
+        path = tmp_path / "file.hdf5"
+        write(path)
+        stated = write.__qualname__.startswith("_attribute")
+        for wanted, read in _readers().items():
+            own = found == wanted or (found[:7], wanted[:9]) == (
+                "weights",
+                "a weights",
+            )
+            # Whether others are grids is seen later.
+            if own or ("grid" in wanted and not stated):
+                continue
+            with pytest.raises(GridError) as met:
+                read(path)
+            message = str(met.value)
+            assert f"is not {wanted}" in message
+            assert f"but {found}" in message
+            assert "damaged" not in message

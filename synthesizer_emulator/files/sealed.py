@@ -19,6 +19,7 @@ from synthesizer_emulator.files.hdf5 import (
     report_damage,
     unreadable,
 )
+from synthesizer_emulator.files.kinds import check_format
 from synthesizer_emulator.files.writing import replacing
 
 _SEAL_SIZE = 512
@@ -62,25 +63,34 @@ def is_sealed(contents: bytes) -> bool:
 
 
 @contextmanager
-def open_sealed(path: Path, remedy: str) -> Iterator[h5py.File]:
+def open_sealed(
+    path: Path, remedy: str, wanted: str = ""
+) -> Iterator[h5py.File]:
     """Open a sealed file for reading.
 
     Args:
         path (Path): The file.
         remedy (str): The remedy for a damaged file, as a sentence.
+        wanted (str): The attribute `format` that it must have; by default
+            none.
 
     Yields:
         h5py.File: The open file.
 
     Raises:
-        GridError: If the file does not exist, its checksum is missing or
-            wrong, or the block raises an error.
+        GridError: If the file does not exist, is of another format, its
+            checksum is missing or wrong, or the block raises an error.
     """
     with report_damage(path, remedy):
         contents = read_sealed(path, remedy)
-        if not is_sealed(contents):
+        if not (is_sealed(contents) or wanted):
             raise ValueError("it does not begin with its checksum")
         with open_contents(contents, path) as hdf:
+            # First, as files of other kinds may have no checksum.
+            if wanted:
+                check_format(hdf, path, wanted)
+            if not is_sealed(contents):
+                raise ValueError("it does not begin with its checksum")
             yield hdf
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from synthesizer.exceptions import GridError
 
 from synthesizer_emulator.files.hdf5 import open_hdf5, report_damage
+from synthesizer_emulator.files.kinds import check_no_other
 from synthesizer_emulator.gridfile.emissions import EXTINCTION_CURVES, LINES
 from synthesizer_emulator.gridfile.further import gather_further
 from synthesizer_emulator.gridfile.header import GridHeader
@@ -66,6 +67,7 @@ class NativeGrid:
                     f"'{path}' holds the weights of an emulator: pass the "
                     "grid itself, without '.emulator'."
                 )
+            check_no_other(hdf, path, "a grid of Synthesizer")
             header = read_header(hdf, path)
             with report_damage(path, REMEDY):
                 further = gather_further(hdf, header.loaded)

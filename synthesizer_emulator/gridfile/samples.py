@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from synthesizer.exceptions import GridError
 
 from synthesizer_emulator.files.hdf5 import open_hdf5, report_damage
+from synthesizer_emulator.files.kinds import check_no_other
 from synthesizer_emulator.files.writing import write_hdf5
 from synthesizer_emulator.gridfile.emissions import SPECTRA
 from synthesizer_emulator.gridfile.header import Axis, GridHeader
@@ -164,8 +165,14 @@ def write_samples(
 
 
 def is_sample_file(path: Path) -> bool:
-    """Return whether a file contains scattered samples and not a grid."""
+    """Return whether a file contains scattered samples and not a grid.
+
+    Raises:
+        GridError: If it is another file of this package, such as a library.
+    """
     with open_hdf5(path) as hdf, report_damage(path, REMEDY):
+        if "emulator" not in hdf:
+            check_no_other(hdf, path, "a grid or a file of scattered samples")
         return PARAMETERS in hdf and "axes" not in hdf.attrs
 
 

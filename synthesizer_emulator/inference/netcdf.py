@@ -19,6 +19,7 @@ from synthesizer.exceptions import (
 
 from synthesizer_emulator.files import hdf5
 from synthesizer_emulator.files.hdf5 import open_hdf5
+from synthesizer_emulator.files.kinds import check_format
 from synthesizer_emulator.files.writing import replacing
 from synthesizer_emulator.inference.data import Data
 from synthesizer_emulator.inference.line_fluxes import LineFluxes
@@ -113,14 +114,8 @@ def read_groups(path: str | Path) -> dict[str, "Dataset"]:
     """
     path = Path(path)
     with open_hdf5(path) as hdf:
-        kind = hdf.attrs.get("format")
+        check_format(hdf, path, FORMAT)
         version = np.ravel(hdf.attrs.get("version", 0)).tolist()[0]
-    if str(kind) != FORMAT:
-        raise GridError(
-            f"'{path}' is not a posterior: its attribute 'format' must be "
-            f"'{FORMAT}', got {kind!r}. Give a file written by "
-            "Posterior.write."
-        )
     if version != FORMAT_VERSION:
         raise GridError(
             f"'{path}' must have version {FORMAT_VERSION} of the format of "

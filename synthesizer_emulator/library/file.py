@@ -36,6 +36,7 @@ from synthesizer_emulator.descriptions import (
     describe_names,
 )
 from synthesizer_emulator.files.hdf5 import open_hdf5, report_damage
+from synthesizer_emulator.files.kinds import check_format
 from synthesizer_emulator.files.locks import exclusive
 from synthesizer_emulator.files.writing import check_room, write_hdf5
 from synthesizer_emulator.galaxies.model import IN_BANDS, OF_LINES
@@ -261,11 +262,7 @@ class LibraryFile(Described):
         """
         path = Path(path)
         with report_damage(path, _REMEDY), open_hdf5(path) as hdf:
-            if str(hdf.attrs.get("format")) != FORMAT:
-                raise GridError(
-                    f"'{path}' is not a library: its attribute 'format' must "
-                    f"be '{FORMAT}'. Give the path of a library file."
-                )
+            check_format(hdf, path, FORMAT)
             about = json.loads(hdf.attrs["about"])
             if not isinstance(about, dict):
                 raise ValueError("its attribute 'about' is not a mapping")

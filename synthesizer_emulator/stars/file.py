@@ -100,9 +100,7 @@ def read_flow(path: str | Path) -> tuple[Description, Transformed]:
         GridError: If the file is missing, damaged, or not of a flow.
     """
     path = Path(path)
-    with open_sealed(path, _REMEDY) as hdf:
-        if hdf.attrs.get("format") != FORMAT:
-            raise ValueError("it is not the file of a flow of stars")
+    with open_sealed(path, _REMEDY, FORMAT) as hdf:
         version = hdf.attrs.get("format_version")
         if version != FORMAT_VERSION:
             raise ValueError(

@@ -23,9 +23,14 @@ import numpy as np
 from astropy.cosmology import Planck18
 from astropy.units import Gyr
 from numpy.typing import NDArray
-from synthesizer.exceptions import InconsistentArguments, MissingAttribute
+from synthesizer.exceptions import (
+    GridError,
+    InconsistentArguments,
+    MissingAttribute,
+)
 
 from synthesizer_emulator.files.hdf5 import open_hdf5, report_damage
+from synthesizer_emulator.files.kinds import STARS, kind_of, wrong_kind
 from synthesizer_emulator.files.writing import write_hdf5
 from synthesizer_emulator.gridfile.reading import text
 from synthesizer_emulator.stars.variables import (
@@ -345,7 +350,12 @@ def read_galaxies(path: str | Path) -> list[GalaxyStars]:
     path = Path(path)
     with open_hdf5(path) as hdf, report_damage(path, _REMEDY):
         if "stars" not in hdf or "n_stars" not in hdf.get("galaxies", ()):
-            raise ValueError("it has no group 'stars' or 'galaxies/n_stars'")
+            if kind_of(hdf) not in ("", STARS):
+                raise wrong_kind(hdf, path, STARS)
+            raise GridError(
+                f"'{path}' is not {STARS}: it has no group 'stars' or no "
+                "'galaxies/n_stars'. docs/galaxy_stars.md has the layout."
+            )
         columns = {
             name: _read_quantity(dataset, get_variable(name).units)
             for name, dataset in hdf["stars"].items()

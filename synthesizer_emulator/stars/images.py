@@ -302,11 +302,12 @@ class ImageAutoencoder:
         Raises:
             GridError: If the file is missing, damaged, or of another kind.
         """
-        with open_sealed(Path(path), _REMEDY) as hdf:
-            found = hdf.attrs.get("format"), hdf.attrs.get("format_version")
-            if found != (FORMAT, FORMAT_VERSION):
+        with open_sealed(Path(path), _REMEDY, FORMAT) as hdf:
+            version = hdf.attrs.get("format_version")
+            if version != FORMAT_VERSION:
                 raise ValueError(
-                    f"it must be of '{FORMAT}', version {FORMAT_VERSION}"
+                    f"it has version {version}, but this package reads "
+                    f"{FORMAT_VERSION}"
                 )
             about = typed(
                 ImageDescription,

@@ -37,6 +37,7 @@ from synthesizer_emulator.architectures.training import (
 from synthesizer_emulator.emulator.metrics import ErrorSummary
 from synthesizer_emulator.emulator.scaling import AxisDomain
 from synthesizer_emulator.files.hdf5 import open_contents, report_damage
+from synthesizer_emulator.files.kinds import kind_of
 from synthesizer_emulator.files.schema import parse_json, typed, typed_value
 from synthesizer_emulator.files.sealed import (
     is_sealed,
@@ -152,10 +153,12 @@ def read_weights(path: Path) -> Weights:
     contents = read_sealed(path)
     with open_contents(contents, path) as hdf, report_damage(path, REMEDY):
         if "emulator" not in hdf:
+            found = kind_of(hdf)
             raise ForeignFileError(
-                f"'{path}' is not a weights file of synthesizer_emulator: it "
-                "must have a group 'emulator'. Build one from a grid with "
-                "`synthesizer-emulator build`."
+                f"'{path}' is not a weights file of synthesizer_emulator"
+                + (f", but {found}" if found else "")
+                + ": it must have a group 'emulator'. Build one from a grid "
+                "with `synthesizer-emulator build`."
             )
         version = hdf["emulator"].attrs.get("format_version", 0)
         if version not in range(FORMAT_VERSION + 1):

@@ -198,9 +198,7 @@ class Network:
         """
         path = Path(path)
         check_installed()
-        with open_sealed(path, REMEDY) as hdf:
-            if hdf.attrs.get("format") != FORMAT:
-                raise ValueError("it is not the file of a network")
+        with open_sealed(path, REMEDY, FORMAT) as hdf:
             version = hdf.attrs.get("format_version")
             if version != FORMAT_VERSION:
                 raise ValueError(
