@@ -49,6 +49,7 @@ from synthesizer_emulator.stars import (
 from synthesizer_emulator.stars.cleaning import ALIGNMENTS
 from synthesizer_emulator.stars.conditions import (
     Conditions,
+    check_ages,
     measure,
 )
 from synthesizer_emulator.stars.distances import (
@@ -57,6 +58,7 @@ from synthesizer_emulator.stars.distances import (
     sliced_wasserstein,
 )
 from synthesizer_emulator.stars.flows import build_flow
+from synthesizer_emulator.stars.galaxies import check_possible, hint_of_ages
 from synthesizer_emulator.stars.images import (
     ImageAutoencoder,
     ImageConfig,
@@ -779,8 +781,9 @@ def test_the_commands_train_draw_and_judge(sample, tmp_path):
     )  # fmt: skip
     assert "1,000 stars of 4 galaxies for 2 epochs" in output
     output = run(
-        "sample", flow, catalogue, "--out", drawn, "-n", 70, "--quiet"
-    )
+        "sample", flow, catalogue, "--out", drawn, "-n", 70, "--quiet",
+        "--cosmo", "WMAP9",
+    )  # fmt: skip
     assert "2 galaxies of 70 stars" in output
     found = read_galaxies(drawn)
     assert [g.name for g in found] == ["a", "b"]
@@ -806,6 +809,12 @@ def test_the_commands_train_draw_and_judge(sample, tmp_path):
                "--overwrite", "--leave-out", "g9"],
     )  # fmt: skip
     assert "--leave-out must be one of g0, g1" in refused.output
+    refused = CliRunner().invoke(
+        main,
+        ["stars", "sample", str(flow), str(catalogue), "--out", "x.hdf5",
+         "--cosmo", "Plank18"],
+    )  # fmt: skip
+    assert "Did you mean 'Planck18'?" in " ".join(refused.output.split())
     for command in (
         ("train", galaxies, "--out", flow),
         ("sample", flow, catalogue, "--out", drawn),
@@ -813,6 +822,45 @@ def test_the_commands_train_draw_and_judge(sample, tmp_path):
         arguments = ["stars", *map(str, command)]
         refused = CliRunner().invoke(main, arguments)
         assert "exists: choose another file" in refused.output
+
+
+def test_ages_in_other_units_are_found(sample):
+    """And not cut, but for the few stars that could be."""
+    galaxy = sample[1][0]
+    for units, factor in (("Myr", 1e3), ("yr", 1e9)):
+        wrong = galaxy.with_columns({"age": factor * galaxy.columns["age"]})
+        for attempt in (lambda g: clean([g]), check_possible):
+            with pytest.raises(
+                InconsistentArguments, match=f"seem to be in {units}: convert"
+            ):
+                attempt(wrong)
+    with pytest.raises(
+        InconsistentArguments, match=r"got 5000 Gyr\. They seem"
+    ):
+        check_ages(["median_age"], np.array([5000.0]), 13.8)
+    # A little too old, by another cosmology.
+    assert not hint_of_ages(14.0, 13.8)
+
+
+def test_text_is_no_property(sample, tmp_path):
+    galaxy = sample[1][0]
+    with pytest.raises(InconsistentArguments, match="'type' of the galaxy 'a"):
+        replace(galaxy, name="a", properties={"type": "disc"})
+    with pytest.raises(InconsistentArguments, match="column 'age' of a gal"):
+        galaxy.with_columns({"age": np.full(len(galaxy), "old")})
+    path = tmp_path / "galaxies.hdf5"
+    write_galaxies(path, [galaxy])
+    with h5py.File(path, "r+") as hdf:
+        hdf["properties/type"] = ["disc"]
+    with pytest.raises(
+        GridError, match=r"'properties/type' .* numbers, got t"
+    ):
+        read_galaxies(path)
+    named = Galaxy(stars=make_stars(galaxy), redshift=0.0, name="disc")
+    with pytest.raises(InconsistentArguments, match="'name' of the galaxy"):
+        as_stars([named], properties=["name"])
+    with pytest.raises(InconsistentArguments, match="each name once, got st"):
+        StarFlow.fit([galaxy], **{**QUICK, "conditions": ["stellar_mass"] * 2})
 
 
 def test_the_command_line_knows_all_flows():
@@ -888,7 +936,8 @@ def test_latents_of_images_tell_galaxies_apart(sample, tmp_path):
     with pytest.raises(InconsistentArguments, match="some light in each"):
         ImageAutoencoder.fit(np.zeros((3, 4, 4, 1)))
     figure = plot_traversals(autoencoder, pictures)
-    assert len(figure.axes) == 10
+    # Five images of each latent, and the bar of their colours.
+    assert len(figure.axes) == 12
     figure.savefig(tmp_path / "traversals.png")
 
 

@@ -162,6 +162,13 @@ def train(
     "--out", type=FILE, required=True, help="Galaxies to write, *.hdf5."
 )
 @click.option("-n", "n", default=10_000, show_default=True, help="Stars.")
+@click.option(
+    "--cosmo",
+    default="Planck18",
+    show_default=True,
+    help="Cosmology of the training set, of astropy, which galaxies at other "
+    "redshifts need.",
+)
 @click.option("--seed", default=0, show_default=True, help="Seed.")
 @overwrite_option
 @quiet_option
@@ -170,6 +177,7 @@ def sample(
     catalogue: Path,
     out: Path,
     n: int,
+    cosmo: str,
     seed: int,
     overwrite: bool,
     quiet: bool,
@@ -181,10 +189,12 @@ def sample(
     """
     from synthesizer_emulator.files.table import read_table
     from synthesizer_emulator.files.writing import check_new, check_writable
+    from synthesizer_emulator.library.named import find_cosmology
     from synthesizer_emulator.progress import progress_bar
     from synthesizer_emulator.stars.galaxies import write_galaxies
     from synthesizer_emulator.stars.star_flow import StarFlow
 
+    cosmology = find_cosmology(cosmo)
     check_new(out, overwrite)
     check_writable(out)
     trained = StarFlow.read(flow)
@@ -194,7 +204,7 @@ def sample(
         as_text=("name",),
     )
     rows = progress_bar(
-        trained.draw_many(table, n, seed),
+        trained.draw_many(table, n, seed, cosmo=cosmology),
         show=not quiet,
         total=len(table),
         desc="galaxies",

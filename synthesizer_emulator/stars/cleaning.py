@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from synthesizer.exceptions import InconsistentArguments
 
-from synthesizer_emulator.stars.galaxies import GalaxyStars
+from synthesizer_emulator.stars.galaxies import GalaxyStars, hint_of_ages
 from synthesizer_emulator.stars.variables import POSITIONS, VELOCITIES
 from synthesizer_emulator.validation import (
     check_choice,
@@ -25,6 +25,8 @@ ALIGNMENTS = ("none", "angular_momentum", "inertia")
 # number of stars in it (Power et al. 2003, MNRAS 338, 14, section 2.5).
 _SHRINKING = 0.9
 _FEWEST = 20
+
+_UNBORN = "older than the universe or not born"
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,8 @@ def clean(
         tuple: The galaxies that are left, and what was cut.
 
     Raises:
-        InconsistentArguments: If no galaxy is left.
+        InconsistentArguments: If no galaxy is left, or ages are in other
+            units.
     """
     cleaning = cleaning or Cleaning()
     kept, left_out = [], []
@@ -136,6 +139,15 @@ def clean(
             cut[why] = cut.get(why, 0) + int((radii > edge).sum())
             galaxy = galaxy.select(radii <= edge)
         kept.append(galaxy)
+    unborn = cut.get(_UNBORN, 0)
+    hint = "".join(
+        hint_of_ages(g.columns["age"], g.universe_age) for g in galaxies[:1]
+    )
+    # Few would be left, of the wrong ages.
+    if hint and unborn > 0.5 * before:
+        raise InconsistentArguments(
+            f"{unborn:,} of {before:,} stars are {_UNBORN}.{hint}"
+        )
     if not kept:
         raise InconsistentArguments(
             f"No galaxy has {cleaning.at_least} stars that can be used: "
@@ -163,7 +175,7 @@ def _masks(
     yield "not finite", rest(finite)
     age = galaxy.columns["age"]
     yield (
-        "older than the universe or not born",
+        _UNBORN,
         rest((age > 0.0) & (age < galaxy.universe_age)),
     )
     yield "without mass", rest(galaxy.masses > 0.0)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from synthesizer.exceptions import InconsistentArguments
 from synthesizer.synth_warnings import warn
 
-from synthesizer_emulator.stars.galaxies import GalaxyStars
+from synthesizer_emulator.stars.galaxies import GalaxyStars, hint_of_ages
 from synthesizer_emulator.units import in_units
 from synthesizer_emulator.validation import nearest
 
@@ -180,6 +180,7 @@ def check_ages(
             raise InconsistentArguments(
                 f"{name} must be below the age of the universe, "
                 f"{universe_age:.4g} Gyr, got {value:g} Gyr."
+                + hint_of_ages(value, universe_age)
             )
 
 

@@ -47,6 +47,9 @@ FORMAT, FORMAT_VERSION = "synthesizer_emulator stars", 1
 # What Synthesizer calls galaxies without a name.
 _UNNAMED = "particle galaxy"
 
+# How many times older than the universe stars must be to be in other units.
+_TOO_OLD = 3.0
+
 _REMEDY = "See the layout in the documentation of the file of stars."
 
 # Where Synthesizer's stars keep variables of other names.
@@ -84,7 +87,8 @@ class GalaxyStars:
         """Check the columns.
 
         Raises:
-            InconsistentArguments: If one is missing, or lengths differ.
+            InconsistentArguments: If one is missing, lengths differ, or
+                columns or properties are no numbers.
         """
         lacking = [name for name in NEEDED if name not in self.columns]
         if lacking:
@@ -99,6 +103,18 @@ class GalaxyStars:
                 + ", ".join(f"{k} {v}" for k, v in lengths.items())
                 + "."
             )
+        for name, column in self.columns.items():
+            if not _is_number(column):
+                raise InconsistentArguments(
+                    f"The column '{name}' of {self} must have numbers, got "
+                    f"{np.asarray(column).dtype.name}."
+                )
+        for name, value in self.properties.items():
+            if np.ndim(value) or not _is_number(value):
+                raise InconsistentArguments(
+                    f"The property '{name}' of {self} must be one number, "
+                    f"got {value!r}."
+                )
 
     def __str__(self) -> str:
         return f"the galaxy '{self.name}'" if self.name else "a galaxy"
@@ -285,7 +301,24 @@ def check_possible(galaxy: GalaxyStars) -> None:
             f"{wrong:,} of the {len(galaxy):,} stars of {galaxy} are not born "
             "or older than the universe, or have no metals or no mass: leave "
             "them out, or use a Cleaning. Ages are in Gyr."
+            + hint_of_ages(galaxy.columns["age"], galaxy.universe_age)
         )
+
+
+def hint_of_ages(ages: Any, universe_age: float) -> str:
+    """Return a hint if ages seem to be in other units than Gyr, or nothing.
+
+    Args:
+        ages (np.ndarray of float): The ages, taken for Gyr.
+        universe_age (float): The age of the universe, Gyr.
+    """
+    finite = np.ravel(ages)[np.isfinite(np.ravel(ages))]
+    largest = finite.max(initial=0.0) / universe_age
+    # Rounding, or another cosmology, makes stars a little too old.
+    for units, factor in (("Myr", 1e3), ("yr", 1e9)):
+        if _TOO_OLD < largest <= factor:
+            return f" They seem to be in {units}: convert them to Gyr."
+    return ""
 
 
 def write_galaxies(path: str | Path, galaxies: Sequence[GalaxyStars]) -> None:
@@ -393,7 +426,7 @@ def read_galaxies(path: str | Path) -> list[GalaxyStars]:
             else [str(i) for i in range(len(n_stars))]
         )
         properties = {
-            name: dataset[...].astype(np.float64)
+            name: _read_property(path, name, dataset)
             for name, dataset in hdf.get("properties", {}).items()
         }
     ends = np.cumsum(n_stars)
@@ -407,6 +440,22 @@ def read_galaxies(path: str | Path) -> list[GalaxyStars]:
         )
         for i, (n, end) in enumerate(zip(n_stars, ends, strict=True))
     ]
+
+
+def _read_property(path: Path, name: str, dataset: Any) -> NDArray[np.float64]:
+    """Read a property of galaxies; raise unless it is of numbers."""
+    values = dataset[...]
+    if not _is_number(values):
+        raise GridError(
+            f"'properties/{name}' of '{path}' must have numbers, got text: "
+            "leave it out, or give it as 'galaxies/name'."
+        )
+    return np.asarray(values, np.float64)
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a value or an array is of numbers."""
+    return np.asarray(value).dtype.kind in "biuf"
 
 
 def _read_quantity(dataset: Any, units: str) -> NDArray[np.float64]:
@@ -440,4 +489,10 @@ def _required(owner: Any, name: str, what: str) -> Any:
             f"{'have' if what == 'stars' else 'has'} none. Set it, or leave "
             "its name out."
         )
-    return np.array(getattr(value, "value", value), np.float64)
+    plain = np.array(getattr(value, "value", value))
+    if not _is_number(plain):
+        raise InconsistentArguments(
+            f"The attribute '{name}' of the {what} must be of numbers, got "
+            f"{value!r}. Leave its name out."
+        )
+    return plain.astype(np.float64)

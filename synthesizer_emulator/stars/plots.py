@@ -168,6 +168,11 @@ def plot_profiles(true: GalaxyStars, drawn: GalaxyStars) -> Figure:
     panels[0, 0].set_yscale("log")
     panels[0, 0].set_ylabel(r"$\Sigma$ / M$_\odot$ kpc$^{-2}$")
     panels[0, 0].legend()
+    panels[0, 1].plot([], [], color="0.5", label="median")
+    panels[0, 1].fill_between(
+        [], [], [], color="0.5", alpha=0.3, lw=0, label="quartiles"
+    )
+    panels[0, 1].legend()
     panels[0, 1].set_ylabel("age / Gyr")
     for axes in (panels[0, 0], panels[0, 1], panels[1, 0]):
         axes.set_xlabel("$R$ / kpc")
@@ -234,7 +239,7 @@ def plot_light(
         with np.errstate(divide="ignore"):
             brightness = np.log10(pixels)
         half = 0.5 * width
-        axes.imshow(
+        shown_image = axes.imshow(
             brightness.T,
             extent=(-half, half, -half, half),
             origin="lower",
@@ -246,6 +251,12 @@ def plot_light(
         axes.set_title(f"{label}, {light.codes[-1].rpartition('.')[2]}")
         axes.set_xlabel("$x$ / kpc")
         axes.set_ylabel("$y$ / kpc")
+    figure.colorbar(
+        shown_image,
+        ax=list(panels),
+        extend="min",
+        label=r"$\log_{10}$ ($L_\nu$ / erg s$^{-1}$ Hz$^{-1}$) of a pixel",
+    )
     return figure
 
 
@@ -284,7 +295,7 @@ def plot_magnitudes(evidence: StarEvidence) -> Figure:
         axes.set_xticks(range(len(bands)), bands, rotation=60)
         axes.set_ylim(0, None)
         axes.set_ylabel(label)
-    panels[0].legend()
+    panels[0].legend(title="median, quartiles")
     return figure
 
 
@@ -305,7 +316,7 @@ def plot_traversals(
 
     Returns:
         Figure: A row for each latent, from its 5th to its 95th percentile, in
-            the last band.
+            the last band; the root of the fraction of the light in a pixel.
     """
     rows = autoencoder.encode(images)
     quantiles = np.quantile(rows, [0.05, 0.275, 0.5, 0.725, 0.95], axis=0)
@@ -321,12 +332,13 @@ def plot_traversals(
     for i, row in zip(chosen, panels, strict=True):
         top = max(image.max() for image in along[i])
         for axes, pixels in zip(row, along[i], strict=True):
-            axes.imshow(
+            shown = axes.imshow(
                 pixels.T, origin="lower", cmap="magma", vmin=0.0, vmax=top
             )
             axes.set_xticks([])
             axes.set_yticks([])
         row[0].set_ylabel(f"latent {i}")
+        figure.colorbar(shown, ax=list(row), label=r"$\sqrt{f}$")
     return figure
 
 
@@ -394,7 +406,8 @@ def _quartiles(
 
 
 def _key(axes: Axes) -> None:
-    """Draw the key of the colours."""
+    """Draw the key of the colours and the contours."""
     for colour, label in ((BLACK, "true"), (ORANGE, "drawn")):
         axes.plot([], [], color=colour, label=label)
-    axes.legend(loc="center")
+    within = " and ".join(f"{100 * level:.0f}%" for level in sorted(_LEVELS))
+    axes.legend(loc="center", title=f"contours:\n{within}\nof the stars")

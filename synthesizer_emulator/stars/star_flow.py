@@ -161,6 +161,11 @@ class StarFlow:
             MissingAttribute: If the galaxies lack a variable.
         """
         conditions = check_names("conditions", conditions)
+        if len(set(conditions)) < len(conditions):
+            raise InconsistentArguments(
+                "conditions must have each name once, got "
+                f"{', '.join(conditions)}."
+            )
         variables = _check_variables(variables)
         config = FlowConfig(flow) if isinstance(flow, str) else flow
         training = training or StarTraining()
