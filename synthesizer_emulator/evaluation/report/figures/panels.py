@@ -35,6 +35,8 @@ R = TypeVar("R")
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 BLUE, RED, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
 
+_DPI = 160
+
 _STYLE = {
     "axes.labelsize": 9,
     "axes.titlesize": 9,
@@ -43,7 +45,7 @@ _STYLE = {
     "legend.fontsize": 8,
     "legend.frameon": False,
     "lines.linewidth": 1.1,
-    "savefig.dpi": 160,
+    "savefig.dpi": _DPI,
     "xtick.direction": "in",
     "ytick.direction": "in",
     "xtick.labelsize": 8,
@@ -94,11 +96,24 @@ def save(
         _write_at_foot(figure, note)
         stem = re.sub(r"[^\w=.-]+", "_", name)
         images[name] = folder / f"{stem}.png"
+        _lay_out(figure)
         for path in (images[name], folder / f"{stem}.pdf"):
             write_whole(path, _contents(figure, path.suffix[1:]))
-            # Finding it takes as long as drawing.
-            figure.set_layout_engine("none")
     return images
+
+
+def _lay_out(figure: Figure) -> None:
+    """Lay a figure out, once for all of its files.
+
+    Each `savefig` would do so, and draw the figure once more for it, which
+    takes as long as all else.
+    """
+    layout = figure.get_layout_engine()
+    if layout is None:
+        return
+    figure.set_dpi(_DPI)
+    layout.execute(figure)
+    figure.set_layout_engine(None)
 
 
 def _write_at_foot(figure: Figure, note: str) -> None:
@@ -117,7 +132,7 @@ def _write_at_foot(figure: Figure, note: str) -> None:
 def _contents(figure: Figure, kind: str) -> bytes:
     """Return a figure as the bytes of a file of a kind."""
     stream = io.BytesIO()
-    figure.savefig(stream, format=kind, dpi=_STYLE["savefig.dpi"])
+    figure.savefig(stream, format=kind, dpi=_DPI)
     return stream.getvalue()
 
 
