@@ -87,6 +87,35 @@ def check_number(
         )
 
 
+def check_encodable(flux: NDArray[np.float64]) -> None:
+    """Raise unless fluxes (..., n) can be encoded.
+
+    Raises:
+        InconsistentArguments: If one is negative or not finite, or those of a
+            spectrum are all zero.
+    """
+    for wrong, problem in (
+        (~np.isfinite(flux), "not finite"),
+        (flux < 0.0, "negative"),
+        (~np.any(flux, axis=-1, keepdims=True), "all zero"),
+    ):
+        if wrong.any():
+            first = tuple(map(int, np.argwhere(wrong)[0]))
+            where = (
+                f"{problem} in {np.count_nonzero(wrong)} of "
+                f"{wrong.size} spectra"
+                if problem == "all zero"
+                else f"{np.count_nonzero(wrong)} of {flux.size} that are "
+                f"{problem}, the first, {flux[first]:g}, at index "
+                f"{first[0] if len(first) == 1 else first}"
+            )
+            raise InconsistentArguments(
+                "The fluxes of a spectrum to encode must be finite and not "
+                f"negative, and not all zero; got {where}. Replace noise "
+                "below zero by zero, and interpolate pixels without a flux."
+            )
+
+
 def check_wavelengths(
     name: str, lam: NDArray[np.float64], at_least: int = 1
 ) -> None:

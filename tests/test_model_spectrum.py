@@ -54,6 +54,12 @@ def test_points_by_name(emulator):
     ):
         with pytest.raises(InconsistentArguments, match=message):
             point_at(emulator, values)
+    with pytest.raises(InconsistentArguments, match="ages must be finite"):
+        point_at(emulator, {"age": np.nan})
+    with pytest.raises(
+        InconsistentArguments, match=r"got metallicities = 0.5 \(domain [^,]*$"
+    ):
+        emulator.spectrum("incident", np.array([1e7, 0.5]))
     with pytest.raises(IncorrectUnits, match="ages must be a quantity"):
         point_at(emulator, {"age": 5 * K})
 
@@ -233,6 +239,16 @@ def test_a_command_without_its_data(tmp_path):
     )
     assert result.exit_code == 1
     assert f"'{missing}' does not exist: give the path" in result.output
+
+
+@pytest.mark.parametrize("value", ["nan", "5 Gyrs", "x"])
+def test_a_command_with_a_bad_value(value):
+    result = CliRunner().invoke(
+        main, ["plot", "bc03-example", "--at", f"Z={value}"]
+    )
+    assert result.exit_code == 1
+    assert "--at Z must be a finite number, in the units" in result.output
+    assert f"got '{value}'" in result.output
 
 
 def test_the_label_tells_the_frame():

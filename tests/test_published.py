@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import unyt
 from conftest import (
     SINGLE,
     analytic_emissions,
@@ -186,6 +187,8 @@ def test_the_encoder_is_not_kept_by_default(samples):
     emission = made.emulator
     with pytest.raises(InconsistentArguments, match="keep_encoder=true"):
         emission.encode(jnp.ones(150))
+    with pytest.raises(InconsistentArguments, match="keep_encoder=true"):
+        emission.restrict(np.arange(2)).encode(jnp.ones(2))
     # Latents can be decoded all the same.
     x = jnp.asarray(samples.points[5], jnp.float32)
     latents, _ = encode(emission.regressor, emission.has_emission, x)
@@ -202,7 +205,9 @@ def test_stages_can_be_used_alone(samples):
     architecture = get_architecture("three_component", settings)
     config = replace(architecture.default_training, epochs=10)
     trained = architecture.fit_autoencoder(samples, config, Silent())
-    flux = np.exp(samples.log_norm)[:, None] * (np.exp(samples.y) - 1e-8)
+    # Zero fluxes are negative by rounding, which can't be encoded.
+    relative = np.maximum(np.exp(samples.y) - 1e-8, 0.0)
+    flux = np.exp(samples.log_norm)[:, None] * relative
     norms, codes = trained.encode(flux)
     assert norms.shape == (len(flux), 3) and codes.shape == (len(flux), 8)
     np.testing.assert_allclose(norms, trained.normalised.norms, rtol=1e-6)
@@ -268,6 +273,27 @@ def test_a_kept_encoder_comes_back_from_a_file(tmp_path, settings):
     np.testing.assert_allclose(errors, trained.errors(flux), rtol=5e-3)
     with pytest.raises(InconsistentArguments, match=r"shape \(150,\), got"):
         emulator.encode("incident", flux)
+    for change, message in (
+        (np.nan, r"got 1 of 150 that are not finite, the first, nan, at ind"),
+        (-1.0, "got 1 of 150 that are negative, the first, -1, at index 7"),
+    ):
+        bad = np.where(np.arange(150) == 7, change, flux[0])
+        with pytest.raises(InconsistentArguments, match=message):
+            emulator.encode("incident", bad)
+        assert np.isnan(encode(np.stack([bad] * 72))).all()
+    with pytest.raises(InconsistentArguments, match="got all zero in 1 of 1"):
+        emulator.encode("incident", 0.0 * flux[0])
+    with pytest.raises(InconsistentArguments, match="plain numbers, in erg/s"):
+        emulator.encode("incident", flux[0] * unyt.erg)
+    n = latents.shape[1]
+    for wrong in (latents[0][1:], latents):
+        with pytest.raises(
+            InconsistentArguments, match=rf"must have shape \({n},\), got"
+        ):
+            emulator.decode("incident", wrong)
+    cut = emulator.spectra["incident"].restrict(np.arange(2))
+    with pytest.raises(InconsistentArguments, match="was cut to 2 of them"):
+        cut.encode(jnp.ones(2))
 
 
 def test_a_softplus_keeps_the_standard_deviation_positive():

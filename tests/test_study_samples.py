@@ -222,7 +222,8 @@ def test_what_is_shown_of_samples(twins, tmp_path):
         (
             {"architectures": {"a": Candidate("residual_table")}},
             InconsistentArguments,
-            "of 'a' must be trained on the nodes of a grid.*Use one of gauss",
+            "of 'a' must be trained on the nodes of a grid, got the "
+            "scattered samples of .*Use another architecture: gauss",
         ),
         (
             {"training": {"x": ({"age": 1e6},)}},

@@ -233,7 +233,7 @@ def test_the_default_says_who_can_learn_from_samples(tmp_path, analytic_grid):
     path = write_analytic_samples(tmp_path / "s.hdf5", 8, gas=False)
     message = (
         "'residual_table' must be trained on the nodes of a grid, got 8 "
-        "scattered samples.*--architecture payne.*pca.*three_comp"
+        "scattered samples.*another architecture: .*payne, pca, three_comp"
     )
     with pytest.raises(InconsistentArguments, match=message):
         build(path, axes=AXES, progress=False)

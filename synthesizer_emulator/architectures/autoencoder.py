@@ -22,6 +22,7 @@ from synthesizer_emulator.emulator.metrics import (
     mean_errors,
 )
 from synthesizer_emulator.emulator.scaling import Constant, SoftLog
+from synthesizer_emulator.validation import check_encodable
 
 NORMALISATIONS = ("per_spectrum", "global", "zscore", "none")
 
@@ -117,6 +118,7 @@ class CodeDecoder(nnx.Module):
         softplus (bool): Whether the standard deviation is the softplus of
             its latent, so that it is positive.
         encoder (SpectrumEncoder): The way back; None if it is not kept.
+        is_cut (bool): Whether there was one before wavelengths were left out.
     """
 
     def __init__(
@@ -126,12 +128,14 @@ class CodeDecoder(nnx.Module):
         per_spectrum: bool,
         softplus: bool = False,
         encoder: SpectrumEncoder | None = None,
+        is_cut: bool = False,
     ) -> None:
         self.network = network
         self.last = last
         self.per_spectrum = per_spectrum
         self.softplus = softplus
         self.encoder = encoder
+        self.is_cut = is_cut
 
     def __call__(self, latents: Array) -> Array:
         """Map latents (k,) to soft-log flux (n,)."""
@@ -167,6 +171,7 @@ class CodeDecoder(nnx.Module):
             self.last.restrict(indices),
             self.per_spectrum,
             self.softplus,
+            is_cut=self.is_cut or self.encoder is not None,
         )
 
 
@@ -256,8 +261,13 @@ class TrainedAutoencoder:
         Returns:
             tuple: The norms (m, 1), ln of the largest flux, or with the mean
                 and the standard deviation (m, 3); and the codes (m, code).
+
+        Raises:
+            InconsistentArguments: If a flux is negative or not finite, or
+                those of a spectrum are all zero.
         """
         flux = np.asarray(spectra, np.float64)
+        check_encodable(flux)
         peak = flux.max(axis=-1)
         y = np.asarray(self.soft_log.forward(flux, peak), np.float64)
         norms = np.log(peak)[:, None]

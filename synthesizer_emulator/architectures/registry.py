@@ -88,6 +88,31 @@ def get_training(
     return replace(architecture.default_training, **(changes or {}))
 
 
+def check_needs_no_nodes(
+    architecture: Architecture, what: str, samples: str
+) -> None:
+    """Raise if an architecture learns only from the nodes of a grid.
+
+    Args:
+        architecture (Architecture): The architecture.
+        what (str): What it is called, for the message.
+        samples (str): The samples that are not nodes, for the message.
+
+    Raises:
+        InconsistentArguments: If it needs nodes.
+    """
+    if architecture.needs_nodes:
+        others = [
+            name
+            for name, kind in ARCHITECTURES.items()
+            if not kind.needs_nodes
+        ]
+        raise InconsistentArguments(
+            f"{what} must be trained on the nodes of a grid, got {samples}. "
+            f"Use another architecture: {', '.join(others)}."
+        )
+
+
 def _check_settings(
     subject: str, settings: Mapping[str, Any], config: type
 ) -> None:

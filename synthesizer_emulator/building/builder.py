@@ -20,9 +20,9 @@ from synthesizer.synth_warnings import warn
 
 from synthesizer_emulator.architectures.base import Architecture
 from synthesizer_emulator.architectures.registry import (
-    ARCHITECTURES,
     DEFAULT_ARCHITECTURE,
     architecture_name,
+    check_needs_no_nodes,
     get_architecture,
     get_training,
 )
@@ -182,7 +182,10 @@ def build(
     if failures:
         warn(failures)
     name = architecture_name(architecture)
-    _check_can_learn(name, chosen, source)
+    if not source.on_nodes:
+        check_needs_no_nodes(
+            chosen, f"The architecture '{name}'", source.description
+        )
     target = _target(source.path, out)
     check_writable(target)
     with exclusive(target):
@@ -402,23 +405,6 @@ def _assemble(
         },
     )
     return replace(weights, provenance=provenance)
-
-
-def _check_can_learn(
-    name: str, architecture: Architecture, source: SampleSource
-) -> None:
-    """Raise if an architecture needs nodes, and the samples are not nodes."""
-    if architecture.needs_nodes and not source.on_nodes:
-        others = [
-            f"--architecture {other}"
-            for other, kind in ARCHITECTURES.items()
-            if not kind.needs_nodes
-        ]
-        raise InconsistentArguments(
-            f"The architecture '{name}' must be trained on the nodes of a "
-            f"grid, got {source.description}. Use one of "
-            f"{', '.join(others)}."
-        )
 
 
 def _finite(emulated: NDArray, emission: str) -> NDArray:

@@ -1,6 +1,7 @@
 """The command that draws one spectrum of an emulator: `plot`."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,6 +14,9 @@ from synthesizer_emulator.cli.options import (
     two_numbers,
     velocity,
 )
+
+if TYPE_CHECKING:
+    from unyt import unyt_quantity
 
 # The units of wavelengths, as `read_observed` calls them.
 _LAM_UNITS = {"angstrom": "Å", "nm": "nm", "micron": "µm"}
@@ -130,7 +134,7 @@ def plot(
     check_outputs(out)
     emulator = read_weights(find_weights(grid, grid_dir)[0]).emulator
     named = (name_and_value("--at", part) for part in at.split(",") if part)
-    point = point_at(emulator, {k.strip(): parse_value(v) for k, v in named})
+    point = point_at(emulator, {k.strip(): _value(k, v) for k, v in named})
     data = None
     if observed is not None:
         data = read_observed(
@@ -166,3 +170,18 @@ def plot(
     with replacing(out) as scratch:
         figure.savefig(scratch, format=kind, dpi=150)
     click.echo(out)
+
+
+def _value(name: str, given: str) -> "float | unyt_quantity":
+    """Return the value of an axis, with its units if it has any."""
+    from synthesizer.exceptions import InconsistentArguments
+
+    from synthesizer_emulator.units import parse_value
+
+    try:
+        return parse_value(given)
+    except InconsistentArguments as error:
+        raise InconsistentArguments(
+            f"--at {name.strip()} must be a finite number, in the units of "
+            f"the axis or with its own, as in 'age=5 Gyr'; got '{given}'."
+        ) from error

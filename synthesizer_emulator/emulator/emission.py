@@ -52,9 +52,15 @@ class Decoder(Protocol):
 
 @runtime_checkable
 class Encoding(Protocol):
-    """A decoder that may have an encoder, from soft-log flux to latents."""
+    """A decoder that may have an encoder, from soft-log flux to latents.
+
+    Attributes:
+        encoder (nnx.Module): The encoder; None without one.
+        is_cut (bool): Whether it had one, which needs all wavelengths.
+    """
 
     encoder: nnx.Module | None
+    is_cut: bool
 
     def encode(self, y: Float[Array, " n"]) -> Float[Array, " k"]:
         """Return the latents (k - 1,) of soft-log flux (n,)."""
@@ -221,12 +227,21 @@ class EmissionEmulator(nnx.Module):
         return self.regressor.factor[...] * scatter * self(x)
 
     def encode(self, flux: Float[Array, " n"]) -> Float[Array, " k"]:
-        """Return the latents (k,) of a flux (n,), NaN without any.
+        """Return the latents (k,) of a flux (n,).
+
+        They are NaN if a flux is negative or not finite, or all are zero.
 
         Raises:
             InconsistentArguments: If the emulator has no encoder.
         """
         decoder = self.decoder
+        if isinstance(decoder, Encoding) and decoder.is_cut:
+            raise InconsistentArguments(
+                "An encoder needs all wavelengths that it was trained on, but "
+                f"this emulator was cut to {self.size} of them. Encode with "
+                "the whole one, as of EmulatedGrid(name).emulator without "
+                "lam_lims or new_lam."
+            )
         if not isinstance(decoder, Encoding) or decoder.encoder is None:
             raise InconsistentArguments(
                 "Only emulators with an autoencoder whose encoder was kept "
@@ -234,6 +249,9 @@ class EmissionEmulator(nnx.Module):
                 "--set keep_encoder=true`."
             )
         peak = jnp.max(flux)
+        # In this form, comparisons with NaN fail.
+        usable = jnp.all(flux >= 0.0) & (peak > 0.0) & (peak < jnp.inf)
+        peak = jnp.where(usable, peak, jnp.nan)
         y = self.soft_log.forward(flux, peak, jnp)
         with _full_precision():
             latents = decoder.encode(y)
@@ -248,6 +266,14 @@ class EmissionEmulator(nnx.Module):
             latents,
             jnp.ones(1),
         )
+
+    def n_latents(self, d: int) -> int:
+        """Return the number of latents, for points of d coordinates."""
+        point = jnp.zeros(d)
+        latents = jax.eval_shape(
+            lambda x: self.regressor(_chosen(x, self.axes)), point
+        )
+        return int(latents.shape[0])
 
     @property
     def size(self) -> int:

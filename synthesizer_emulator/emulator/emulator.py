@@ -39,7 +39,7 @@ from synthesizer_emulator.gridfile.emissions import (
     DERIVED_SPECTRA,
     with_derived,
 )
-from synthesizer_emulator.validation import nearest
+from synthesizer_emulator.validation import check_encodable, nearest
 from synthesizer_emulator.wavelengths import pieces
 
 if TYPE_CHECKING:
@@ -265,30 +265,41 @@ class Emulator(Described, nnx.Module):
         """Return the latents of a spectrum, by the encoder of the emulator.
 
         Only emulators with an encoder have this: `three_component` that was
-        built with `keep_encoder=True`.
+        built with `keep_encoder=True`, with all of its wavelengths.
 
         Args:
             name (str): The spectrum, e.g. `incident`.
             lnu (array): Its luminosity density at all wavelengths, in the
-                units of the emulator, (nlam,).
+                units of the emulator, (nlam,): finite, not negative, and not
+                zero everywhere. Traced values that are not give NaN.
 
         Returns:
             Array: The ln of its largest value; as a rule its mean and
                 standard deviation in ln flux; and its code, (k,).
 
         Raises:
-            InconsistentArguments: If the emulator has no encoder, or `lnu`
-                the wrong shape.
+            InconsistentArguments: If the emulator has no encoder or was cut
+                to some wavelengths; or if `lnu` has the wrong shape or has
+                units, or is concrete and can't be encoded.
             MissingSpectraType: If the spectrum is unknown or derived.
         """
         emission = self.emission(f"spectra/{name}")
+        if hasattr(lnu, "units"):
+            raise InconsistentArguments(
+                "A spectrum to encode must be plain numbers, in "
+                f"{self.units[f'spectra/{name}']}, got values with units. "
+                "Convert them with unyt's to_value() first."
+            )
         flux = jnp.asarray(lnu, dtype=float)
         if flux.shape != (emission.size,):
             raise InconsistentArguments(
                 f"A spectrum to encode must have shape ({emission.size},), "
                 f"got {flux.shape}. For many spectra use jax.vmap."
             )
-        return emission.encode(flux)
+        latents = emission.encode(flux)
+        if not isinstance(flux, jax.core.Tracer):
+            check_encodable(np.asarray(flux))
+        return latents
 
     def decode(self, name: str, latents: ArrayLike) -> Float[Array, " nlam"]:
         """Return the spectrum of latents, as of `encode`.
@@ -302,10 +313,18 @@ class Emulator(Described, nnx.Module):
             Array: The luminosity density per unit frequency, (nlam,).
 
         Raises:
+            InconsistentArguments: If `latents` has the wrong shape.
             MissingSpectraType: If the spectrum is unknown or derived.
         """
+        emission = self.emission(f"spectra/{name}")
         z = jnp.asarray(latents, dtype=float)
-        return self.emission(f"spectra/{name}").decode(z)
+        n = emission.n_latents(len(self.axes))
+        if z.shape != (n,):
+            raise InconsistentArguments(
+                f"The latents of '{name}' must have shape ({n},), got "
+                f"{z.shape}. For many spectra use jax.vmap."
+            )
+        return emission.decode(z)
 
     def plot(
         self,
@@ -439,13 +458,15 @@ class Emulator(Described, nnx.Module):
         ]
         hint = f" Axis values are never logged: {'; '.join(logged)}."
         if not bool(self.in_domain(point)):
+            inside = np.asarray(self.coordinates.inside(jnp.asarray(point)))
+            outside = [pairs[i] for i in np.flatnonzero(~inside)]
             raise InconsistentArguments(
                 "Outside the training domain, beyond which the emulator does "
                 "not extrapolate: got "
                 + ", ".join(
                     f"{a.name} = {v:.6g} (domain {a.low:.6g} to {a.high:.6g}"
                     f"{self._unit(a.name)})"
-                    for a, v in pairs
+                    for a, v in outside
                 )
                 + "."
                 + (hint if logged else "")

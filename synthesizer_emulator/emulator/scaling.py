@@ -141,7 +141,11 @@ class Coordinates(nnx.Module):
 
         The ends are included, to within the rounding of float32.
         """
-        return jnp.all(jnp.abs(self(values)) <= 1.0 + 1e-5)
+        return jnp.all(self.inside(values))
+
+    def inside(self, values: Float[Array, " d"]) -> Bool[Array, " d"]:
+        """Return whether each of the axis values (d,) is within the domain."""
+        return jnp.abs(self(values)) <= 1.0 + 1e-5
 
     def scale_nodes(self, axes: Sequence[Axis]) -> tuple[NDArray, ...]:
         """Return the float32 coordinates (n,) of the nodes of each axis."""

@@ -40,6 +40,7 @@ from synthesizer_emulator.evaluation.measures.residuals import (
 )
 from synthesizer_emulator.evaluation.measures.stages import (
     Stages,
+    check_examples,
     draw_with,
     nearest_point,
     open_stages,
@@ -280,6 +281,7 @@ def evaluate(
             progress,
         )
     pair = GridPair.open(path, weights)
+    check_examples(pair.labels, show)
     names = pair.spectra(wanted)
     histories = None
     # Redshifted, a range of wavelengths does not fill the filters.
@@ -368,6 +370,7 @@ def _evaluate_samples(
 ) -> Evaluation:
     """Measure the errors at scattered samples; see `evaluate`."""
     start = time.monotonic()
+    check_examples(pair.labels, show)
     names = pair.spectra(wanted)
     emissions: dict[str, EmissionErrors | None] = {}
     derived: dict[str, dict[str, quantities.QuantityErrors]] = {}

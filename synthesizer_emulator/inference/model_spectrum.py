@@ -167,7 +167,8 @@ def point_at(emulator: Emulator, values: Mapping[str, Any]) -> NDArray:
             axis. Other axes have the middle of the domain.
 
     Raises:
-        InconsistentArguments: If an axis is unknown, or given twice.
+        InconsistentArguments: If an axis is unknown or given twice, or a
+            value is not finite.
         IncorrectUnits: If a value does not convert to the units of its axis.
     """
     known = {depluralize(axis): axis for axis in emulator.axes}
@@ -188,6 +189,10 @@ def point_at(emulator: Emulator, values: Mapping[str, Any]) -> NDArray:
         point[index] = float(
             in_units(axis, value, emulator.axes_units.get(axis))
         )
+        if not np.isfinite(point[index]):
+            raise InconsistentArguments(
+                f"The value of {axis} must be finite, got {value}."
+            )
     return point
 
 

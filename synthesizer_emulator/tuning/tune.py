@@ -23,6 +23,7 @@ from synthesizer_emulator.architectures.registry import (
     ARCHITECTURES,
     DEFAULT_ARCHITECTURE,
     architecture_name,
+    check_needs_no_nodes,
     get_architecture,
     get_training,
 )
@@ -520,13 +521,12 @@ def _check_validation(
     name: str, validation: str, source: SampleSource
 ) -> None:
     """Raise if an architecture can't be compared at these samples."""
-    if ARCHITECTURES[name].needs_nodes and not isinstance(source, GridNodes):
-        raise InconsistentArguments(
-            f"The architecture '{name}' must be trained on the nodes of a "
-            f"grid, got {source.description}. Use another --architecture "
-            "(architecture=)."
+    architecture = get_architecture(name)
+    if not isinstance(source, GridNodes):
+        check_needs_no_nodes(
+            architecture, f"The architecture '{name}'", source.description
         )
-    if ARCHITECTURES[name].needs_nodes and validation == SPLIT:
+    if architecture.needs_nodes and validation == SPLIT:
         raise InconsistentArguments(
             f"The architecture '{name}' has no error at the samples that a "
             "training holds out, as they are nodes of its table. Leave out "

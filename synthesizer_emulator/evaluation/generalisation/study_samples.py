@@ -6,9 +6,10 @@ from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from synthesizer.exceptions import InconsistentArguments
 
-from synthesizer_emulator.architectures.registry import ARCHITECTURES
+from synthesizer_emulator.architectures.registry import (
+    check_needs_no_nodes,
+)
 from synthesizer_emulator.architectures.samples import EmissionSamples
 from synthesizer_emulator.building.scattered import (
     ScatteredSamples,
@@ -48,17 +49,11 @@ class StudySamples(StudySpectra):
                 architecture needs the nodes of a grid.
         """
         for name, candidate in study.architectures.items():
-            if candidate.make_architecture().needs_nodes:
-                others = [
-                    other
-                    for other, kind in ARCHITECTURES.items()
-                    if not kind.needs_nodes
-                ]
-                raise InconsistentArguments(
-                    f"The architecture of '{name}' must be trained on the "
-                    f"nodes of a grid, and '{study.grid.name}' has scattered "
-                    f"samples. Use one of {', '.join(others)}."
-                )
+            check_needs_no_nodes(
+                candidate.make_architecture(),
+                f"The architecture of '{name}'",
+                f"the scattered samples of '{study.grid.name}'",
+            )
         file = open_samples(study.grid)
         labels = file.parameters
         source = ScatteredSamples.of_files(

@@ -209,6 +209,27 @@ def open_stages(
     )
 
 
+def check_examples(
+    labels: Sequence[Label], show: Sequence[Mapping[str, float]]
+) -> None:
+    """Raise unless the axis values of examples are in the ranges of labels.
+
+    Raises:
+        InconsistentArguments: If an axis is unknown, or a value outside of
+            its range.
+    """
+    by_name = {label.axis.name: label.axis for label in labels}
+    for wanted in show:
+        for name, value in wanted.items():
+            if name not in by_name:
+                raise InconsistentArguments(
+                    f"The axes of an example must be of {', '.join(by_name)}, "
+                    f"got '{name}'.{nearest(name, by_name)}"
+                )
+            low, high = by_name[name].values[[0, -1]]
+            check_number(f"{name} of an example", value, low, high)
+
+
 def nearest_point(
     labels: Sequence[Label],
     points: NDArray[np.float64],
@@ -222,17 +243,11 @@ def nearest_point(
         InconsistentArguments: If an axis is unknown, or a value outside of
             its range.
     """
+    check_examples(labels, [wanted])
     by_name = {label.axis.name: i for i, label in enumerate(labels)}
     distance = np.zeros(len(points))
     for name, value in wanted.items():
-        if name not in by_name:
-            raise InconsistentArguments(
-                f"The axes of an example must be of {', '.join(by_name)}, "
-                f"got '{name}'.{nearest(name, by_name)}"
-            )
         i = by_name[name]
-        low, high = labels[i].axis.values[[0, -1]]
-        check_number(f"{name} of an example", value, low, high)
         label = labels[i].to_labels(np.append(points[:, i], value), np)
         span = float(np.ptp(labels[i].nodes)) or 1.0
         distance += ((label[:-1] - label[-1]) / span) ** 2
