@@ -333,6 +333,7 @@ def test_the_command_fits_spectra(galaxies, quick, monkeypatch):
     monkeypatch.setitem(SAMPLERS, "maximum", maximum)
     plots = galaxies / "of_maximum"
     options = ["--method", "maximum", "--id", "b", "--plots", str(plots)]
+    options.append("--overwrite")
     result = CliRunner().invoke(main, [*arguments, *options])
     assert result.exit_code == 0, result.output
     assert {path.stem.rpartition("-")[2] for path in plots.iterdir()} == {

@@ -247,7 +247,7 @@ def test_bad_data(emulated, fit, data):
             r"something to compare",
         ),
         (
-            lambda: make_fit(emulated, redshift=Normal(0.1, 0.05)).data(
+            lambda: make_fit(emulated, redshift=Normal(1.0, 0.05)).data(
                 spectrum
             ),
             r"'redshift' must be bounded",

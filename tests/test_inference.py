@@ -1,5 +1,6 @@
 """Posteriors of galaxies, against closed forms and brute force."""
 
+import re
 import warnings
 from dataclasses import replace
 
@@ -406,6 +407,14 @@ def test_ages_of_the_universe_can_be_traced(emulated, filters):
     )
 
 
+def test_priors_beyond_the_grid_are_refused_at_once(emulated, filters):
+    wide = History("DeltaConstant", {"metallicity": Uniform(0.01, 0.5)})
+    with pytest.raises(
+        InconsistentArguments, match=r": metallicity'.*'metallicities', 0\.000"
+    ):
+        make_fit(emulated, filters, metal_dist=wide)
+
+
 def test_filters_outside_of_the_model_are_named(emulated):
     """The grid begins at 100.1 Angstrom."""
     codes = {"x": (20.0, 80.0), "far": (110.0, 165.0), "red": (5e3, 6e3)}
@@ -420,7 +429,15 @@ def test_filters_outside_of_the_model_are_named(emulated):
     wide = make_fit(emulated, codes, redshift=Uniform(0.0, 5.0)).library
     with pytest.warns(RuntimeWarning, match=r"far \(above redshift 0\.65"):
         wide.check_filters()
-    near = make_fit(emulated, codes, redshift=Uniform(0.0, 0.5)).library
+    # At redshift 0.5 the grid begins at 150.15 Angstrom.
+    part = make_fit(emulated, codes, redshift=Uniform(0.0, 0.5)).library
+    lost = np.log(150.15 / 110.0) / np.log(165.0 / 110.0)
+    with pytest.warns(RuntimeWarning, match=r"Parts of filters") as told:
+        part.check_filters()
+    (percent,) = re.findall(r"far\s+\((\d+)%\s+of\s+its", str(told[0].message))
+    # The curve is given in steps.
+    assert float(percent) == pytest.approx(100 * lost, abs=2)
+    near = make_fit(emulated, codes, redshift=Uniform(0.0, 0.05)).library
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         near.check_filters()

@@ -48,9 +48,17 @@ from synthesizer_emulator.galaxies.shifted_bands import (
     are_even,
     tabulated,
 )
-from synthesizer_emulator.galaxies.transmission import Curve, open_range
+from synthesizer_emulator.galaxies.transmission import (
+    C_ANGSTROM,
+    Curve,
+    open_range,
+    support,
+)
 from synthesizer_emulator.units import in_units
 from synthesizer_emulator.validation import check_choice, check_number
+
+# A part of a filter that is too small to be told.
+_NEGLIGIBLE_PART = 0.01
 
 # The rules of integration.
 INTEGRATIONS = ("trapezoidal", "exact")
@@ -105,6 +113,40 @@ def without_light(
         seen = bluest / lam[1] - 1.0, reddest / lam[0] - 1.0
         if seen[0] > redshifts[0] or seen[1] < redshifts[1]:
             found[code] = seen
+    return found
+
+
+def partly_without_light(
+    filters: FilterCollection,
+    lam: tuple[float, float],
+    redshifts: tuple[float, float],
+) -> dict[str, float]:
+    """Return the filters of which a spectrum lacks a part.
+
+    They are integrated over the other part only, as in Synthesizer.
+
+    Args:
+        filters (FilterCollection): Synthesizer's filters.
+        lam (tuple of float): The ends of the rest-frame spectrum, Angstrom.
+        redshifts (tuple of float): The lowest and the highest redshift.
+
+    Returns:
+        dict: By the code of each filter, the largest fraction of its
+            transmission, as of photons, that is outside of the spectrum at
+            the lowest or the highest redshift. Small fractions are left out.
+    """
+    found = {}
+    for code in filters.filter_codes:
+        nu, transmission = support(filters[code])
+        at = C_ANGSTROM / nu
+        weights = np.gradient(np.log(nu)) * transmission
+        lost = [
+            weights[(at < lam[0] * (1 + z)) | (at > lam[1] * (1 + z))].sum()
+            for z in redshifts
+        ]
+        fraction = float(max(lost) / weights.sum())
+        if fraction > _NEGLIGIBLE_PART:
+            found[code] = fraction
     return found
 
 

@@ -116,7 +116,8 @@ class Fit(Described):
             `Library`: `exact` is smooth in redshift.
 
     Raises:
-        InconsistentArguments: If arguments are inconsistent.
+        InconsistentArguments: If arguments are inconsistent, or a prior
+            extends beyond the grid.
         MissingAttribute: If the stars have no value on an axis of the grid.
         IncorrectUnits: If a parameter has wrong units.
         UnimplementedFunctionality: If a history has no batched form.
@@ -158,6 +159,7 @@ class Fit(Described):
                 "A fit needs at least one free parameter, got only fixed "
                 "values. Give a prior, such as Uniform(8, 12)."
             )
+        self.library.sampler.check_inside("refuse", remedy="")
 
     def _description(self) -> Description:
         """Return the model, the priors and the data that it is for."""
@@ -744,13 +746,14 @@ class Fit(Described):
     def check(self) -> None:
         """Compile the model, and check that it can make galaxies.
 
-        Warns if some galaxies are older than the Universe, or filters are
-        outside of the wavelengths of the model at some redshifts. Nothing is
+        Warns if some galaxies are older than the Universe, or filters or
+        parts of them are outside of the wavelengths of the model at some
+        redshifts. Nothing is
         done twice.
 
         Raises:
-            InconsistentArguments: If a prior extends beyond the grid, or a
-                filter is outside of the model at all redshifts.
+            InconsistentArguments: If a filter is outside of the model at all
+                redshifts.
         """
         _ = self._is_checked
 
@@ -759,7 +762,6 @@ class Fit(Described):
         """True, if the checks of `check` do not raise."""
         self.library.check_filters(refuse=True)
         self.library.check()
-        self.library.sampler.check_inside("refuse", remedy="")
         check_ages(self.library)
         return True
 

@@ -4,7 +4,7 @@
 names.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -27,7 +27,11 @@ from synthesizer_emulator.descriptions import (
     describe_names,
 )
 from synthesizer_emulator.files.locks import exclusive, make_folder
-from synthesizer_emulator.galaxies.bands import INTEGRATIONS, without_light
+from synthesizer_emulator.galaxies.bands import (
+    INTEGRATIONS,
+    partly_without_light,
+    without_light,
+)
 from synthesizer_emulator.galaxies.batches import (
     in_batches,
     suitable_batch_size,
@@ -389,7 +393,7 @@ class Library(Described):
     def check_filters(self, refuse: bool = False) -> None:
         """Warn about filters without light at redshifts of the galaxies.
 
-        Nothing is compiled.
+        Or without light in a part of them. Nothing is compiled.
 
         Args:
             refuse (bool): Do not warn, but raise if a filter has none at any
@@ -411,6 +415,8 @@ class Library(Described):
         lam = self.emission_model.lam.to_value("angstrom")
         ends = float(lam[0]), float(lam[-1])
         outside = without_light(self.filters, ends, (low, high))
+        if not refuse:
+            self._warn_of_parts(outside, ends, (low, high))
         if not outside:
             return
         never = [
@@ -455,6 +461,33 @@ class Library(Described):
             f"{where}: {listed(parts)}. Narrow the redshifts, leave out these "
             "filters, or use a grid of more wavelengths."
         )
+
+    def _warn_of_parts(
+        self,
+        outside: Collection[str],
+        ends: tuple[float, float],
+        redshifts: tuple[float, float],
+    ) -> None:
+        """Warn of filters that are partly outside of the wavelengths."""
+        assert self.filters is not None
+        lost = partly_without_light(self.filters, ends, redshifts)
+        parts = [
+            f"{code} ({fraction:.0%} of its transmission)"
+            for code, fraction in lost.items()
+            if code not in outside
+        ]
+        if parts:
+            low, high = redshifts
+            warn(
+                f"Parts of filters are outside of the wavelengths of the "
+                f"model, {ends[0]:.4g} to {ends[1]:.4g} Angstrom in the rest "
+                f"frame, at redshift {low:.3g}"
+                + f" or {high:.3g}"
+                * (low != high)
+                + f": {listed(parts)}. Fluxes in them are means over the rest "
+                "of the filter. Narrow the redshifts, leave out these "
+                "filters, or use a grid of more wavelengths."
+            )
 
     def values(
         self, which: slice
