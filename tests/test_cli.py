@@ -110,7 +110,10 @@ def test_build_from_samples(tmp_path):
         (["build", "GRID", "--schedule", "x"], "'cosine', 'plateau'"),
         (["build", "GRID", "--axes", "ages"], "--axes must be NAME=VALUE"),
         (["build", "GRID", "--axes", "ages=5"], "needs scattered samples"),
-        (["build", "GRID", "--latin-hypercube", "9"], "--architecture payne"),
+        (
+            ["build", "GRID", "--latin-hypercube", "9"],
+            "another architecture: gaussian_process, payne",
+        ),
         (["build", "GRID", "GRID"], "only files of scattered samples"),
         (["info", "nosuch"], "No weights for the grid 'nosuch'"),
         (["info", "bc03-exampl"], "Did you mean 'bc03-example'"),

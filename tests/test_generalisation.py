@@ -207,14 +207,17 @@ def test_the_command(grid, tmp_path):
         """
     )
     numbers, plots = tmp_path / "out" / "s.json", tmp_path / "plots"
-    result = CliRunner().invoke(
-        main,
-        [
-            "generalise", str(tmp_path / "study.yaml"),
-            "--json", str(numbers), "--plots", str(plots),
-        ],
-    )  # fmt: skip
+    arguments = ["generalise", str(tmp_path / "study.yaml")]
+    json_to, plots_to = ["--json", str(numbers)], ["--plots", str(plots)]
+    result = CliRunner().invoke(main, [*arguments, *json_to, *plots_to])
     assert result.exit_code == 0, result.output
+    for again, message in (
+        (json_to, f"'{numbers}' exists: choose another file"),
+        (plots_to, f"'{plots}' has figures or a report"),
+    ):
+        refused = CliRunner().invoke(main, [*arguments, *again])
+        assert refused.exit_code == 1
+        assert message in refused.output
     runs = json.loads(numbers.read_text())["runs"]
     assert [(r["fraction"], r["seed"]) for r in runs] == [
         (0.5, 0), (0.5, 1), (1, 0), (1, 1),

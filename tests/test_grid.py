@@ -328,6 +328,11 @@ def test_where_weights_are_found(tmp_path, monkeypatch):
     with pytest.warns(RuntimeWarning, match=r"(?s)built from.*same name"):
         grid = EmulatedGrid("mine", weights=tmp_path / name)
     assert grid.grid_name == "mine"
+    # A file with another name than the grid has its own.
+    shutil.copy(tmp_path / name, tmp_path / f"other{SUFFIX}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert EmulatedGrid("other", grid_dir=tmp_path).grid_name == "other"
     monkeypatch.setenv("SYNTHESIZER_GRID_DIR", str(tmp_path))
     assert EmulatedGrid(EXAMPLE_NAME).grid_dir == str(tmp_path)
 

@@ -251,6 +251,16 @@ def test_a_command_with_a_bad_value(value):
     assert f"got '{value}'" in result.output
 
 
+def test_a_command_with_a_bad_figure(tmp_path):
+    out = tmp_path / "a.xyz"
+    result = CliRunner().invoke(
+        main, ["plot", "bc03-example", "--out", str(out)]
+    )
+    assert result.exit_code == 1
+    assert "must end in one of .png, .pdf, .svg, " in result.output
+    assert f"got '{out}'" in result.output
+
+
 def test_the_label_tells_the_frame():
     lam = np.linspace(4000.0, 5000.0, 9)
     for is_shifted, frame in ((False, "rest-frame"), (True, "observed")):

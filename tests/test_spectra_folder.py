@@ -188,10 +188,10 @@ def test_other_wavelengths_are_rebinned(folder):
         ({"parameters": {"teff": "logt"}}, "at least two parameters, got tef"),
         (
             {"units": {"tef": "K"}},
-            "units must be of teff, feh; got 'tef'",
+            r"--units \(units=\) must be of teff, feh; got 'tef'",
         ),
         ({"units": {"teff": "Kelvins"}}, "is not a valid unit"),
-        ({"logged": ["t"]}, "logged must be of"),
+        ({"logged": ["t"]}, r"--log \(logged=\) must be of"),
         ({"flux_units": "nix"}, "'nix' is not a valid unit"),
         ({"windows": [(5.0, 4.0)]}, "ends of a window must ascend"),
         (

@@ -18,6 +18,7 @@ from synthesizer_emulator.emulator.metrics import (
     scored_region,
 )
 from synthesizer_emulator.emulator.scaling import Constant
+from synthesizer_emulator.evaluation import evaluate as evaluate_module
 from synthesizer_emulator.evaluation.measures.residuals import signed_bands
 from synthesizer_emulator.evaluation.measures.stages import (
     draw_with,
@@ -198,3 +199,21 @@ def test_the_command_draws_stages(tmp_path):
     ):
         wrong = CliRunner().invoke(main, ["evaluate", "x", option])
         assert wrong.exit_code and says in wrong.output + str(wrong.exception)
+
+
+def test_examples_are_checked_before_anything_is_measured(monkeypatch):
+    """Also without a spectrum whose stages are judged."""
+
+    def measured(*_):
+        pytest.fail("a spectrum was measured")
+
+    monkeypatch.setattr(evaluate_module, "_measure_spectrum", measured)
+    path = str(example_folder() / f"{EXAMPLE_NAME}.hdf5")
+    for show, says in (
+        ("age=1e7", "got 'age'. Did you mean 'ages'"),
+        ("ages=1e12", "ages of an example must be a number from"),
+    ):
+        wrong = CliRunner().invoke(
+            main, ["evaluate", path, "-q", "--stages", "0", "--show", show]
+        )
+        assert wrong.exit_code == 1 and says in wrong.output

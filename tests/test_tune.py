@@ -1,7 +1,7 @@
 """Tuning of an architecture whose error is known in closed form."""
 
 import csv
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -26,6 +26,8 @@ from synthesizer_emulator.architectures.training import (
 from synthesizer_emulator.building.grid_nodes import GridNodes
 from synthesizer_emulator.cli.main import main
 from synthesizer_emulator.emulator.tables import LinearTable
+from synthesizer_emulator.evaluation.tables import number
+from synthesizer_emulator.tuning import figures
 from synthesizer_emulator.tuning.division import divided
 from synthesizer_emulator.tuning.space import SearchSpace
 from synthesizer_emulator.tuning.tune import default_space
@@ -117,7 +119,7 @@ def plain(tuning):
     ]
 
 
-def test_errors_are_those_of_closed_form(grid):
+def test_errors_are_those_of_closed_form(grid, tmp_path, monkeypatch):
     found = run(grid)
     offsets = [trial.settings["offset"] for trial in found.trials]
     errors = [trial.values["error"] for trial in found.trials]
@@ -128,6 +130,24 @@ def test_errors_are_those_of_closed_form(grid):
     )
     assert len(found.front) == 1
     assert "8 trials (8 complete)" in str(found)
+    assert not found.warning
+    worse = replace(found, default={**found.default, "error": 1e-4})
+    best = 100.0 * np.expm1(min(offsets))
+    assert str(worse).endswith(
+        "The default settings are better than the best trial (error / %: "
+        f"{number(0.01)}, not {number(best)}). Build with the defaults, or "
+        "run more trials."
+    )
+    monkeypatch.setattr(figures, "write_figures", lambda *_: [])
+    worse.write(tmp_path)
+    head = (tmp_path / "best.yaml").read_text().split("architecture")[0]
+    assert head.startswith("# The default settings are better than the best")
+    assert read_settings(tmp_path / "best.yaml")["settings"]["offset"] == min(
+        offsets
+    )
+    with (tmp_path / "trials.csv").open() as stream:
+        first = next(csv.DictReader(stream))
+    assert (first["trial"], first["error"]) == ("default", "0.0001")
     assert plain(found) == plain(run(grid))
     assert plain(found) != plain(run(grid, seed=1))
 
@@ -394,6 +414,7 @@ def test_the_best_settings_rebuild_the_emulator(grid, tmp_path):
     assert "pca on g, validation split: 3 trials" in result.output
     with (out / "trials.csv").open() as stream:
         rows = list(csv.DictReader(stream))
+    assert rows.pop(0)["trial"] == "default"
     best = min(rows, key=lambda row: float(row["error"]))
     stored = read_settings(out / "best.yaml")
     assert stored["architecture"] == "pca"

@@ -7,6 +7,7 @@ training: {batch_size: 32, epochs: 1000}
 
 from collections.abc import Mapping
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 import yaml
@@ -62,6 +63,7 @@ def write_settings(
     architecture: str,
     settings: Mapping[str, Any],
     training: Mapping[str, Any],
+    comment: str = "",
 ) -> None:
     """Write a file of settings, which `read_settings` and `build` take.
 
@@ -70,6 +72,7 @@ def write_settings(
         architecture (str): The name of the architecture.
         settings (Mapping): Its settings.
         training (Mapping): The settings of the training.
+        comment (str): A comment at the top of the file.
 
     Raises:
         OSError: If the file can't be written.
@@ -82,4 +85,5 @@ def write_settings(
     text = yaml.safe_dump(
         contents, sort_keys=False, default_flow_style=None, width=78
     )
-    write_whole(Path(path), text.encode())
+    head = "".join(f"# {line}\n" for line in wrap(comment, 76))
+    write_whole(Path(path), (head + text).encode())

@@ -558,7 +558,10 @@ def _axes(
         InconsistentArguments: If units or logs are of unknown parameters, or
             units can't be parsed.
     """
-    for what, names in (("units", units), ("logged", logged)):
+    for what, names in (
+        ("--units (units=)", units),
+        ("--log (logged=)", logged),
+    ):
         for name in names:
             if name not in values:
                 raise InconsistentArguments(

@@ -13,12 +13,13 @@ from synthesizer_emulator.cli.options import (
     FOLDER,
     PATH,
     as_number,
-    check_outputs,
+    check_results,
     fit_arguments,
     fit_options,
     grid_dir_option,
     json_option,
     name_and_value,
+    overwrite_results_option,
     plots_option,
     quiet_option,
     recoveries_option,
@@ -37,6 +38,7 @@ from synthesizer_emulator.cli.options import (
 )
 @json_option
 @report_option
+@overwrite_results_option
 @grid_dir_option
 @spectra_option
 @click.option(
@@ -57,7 +59,9 @@ from synthesizer_emulator.cli.options import (
     "--stages",
     default=200,
     show_default=True,
-    help="Number of spectra at which stages are judged each by itself.",
+    metavar="N",
+    help="Number of spectra at which stages are judged each by itself; 0 for "
+    "none.",
 )
 @click.option(
     "--show",
@@ -82,6 +86,7 @@ def evaluate(
     weights: Path | None,
     json_path: Path | None,
     plots: Path | None,
+    overwrite: bool,
     grid_dir: Path | None,
     spectra: tuple[str, ...],
     filters: str,
@@ -103,8 +108,8 @@ def evaluate(
     from synthesizer_emulator.evaluation.evaluate import evaluate as run
     from synthesizer_emulator.evaluation.measures.filters import named_filters
 
+    check_results(json_path, plots, overwrite)
     window = two_numbers("--zoom", zoom)
-    check_outputs(json_path, plots)
     evaluation = run(
         grid,
         weights,
@@ -147,6 +152,7 @@ def _axis_values(text: str) -> dict[str, float]:
 )
 @json_option
 @report_option
+@overwrite_results_option
 @grid_dir_option
 @spectra_option
 @recoveries_option
@@ -157,6 +163,7 @@ def hold_out(
     drops: tuple[str, ...],
     json_path: Path | None,
     plots: Path | None,
+    overwrite: bool,
     grid_dir: Path | None,
     spectra: tuple[str, ...],
     recoveries: int,
@@ -176,7 +183,7 @@ def hold_out(
     from synthesizer_emulator.records import write_json
 
     fit = fit_arguments(architecture, settings, training, settings_file)
-    check_outputs(json_path, plots)
+    check_results(json_path, plots, overwrite)
     experiments = []
     for drop in drops:
         experiments.append(
@@ -205,9 +212,14 @@ def hold_out(
 @click.argument("study", type=PATH)
 @json_option
 @plots_option
+@overwrite_results_option
 @quiet_option
 def generalise(
-    study: Path, json_path: Path | None, plots: Path | None, quiet: bool
+    study: Path,
+    json_path: Path | None,
+    plots: Path | None,
+    overwrite: bool,
+    quiet: bool,
 ) -> None:
     """Train in some regions of a grid and test in others.
 
@@ -218,7 +230,7 @@ def generalise(
         generalise as run,
     )
 
-    check_outputs(json_path, plots)
+    check_results(json_path, plots, overwrite)
     outcome = run(study, progress=not quiet)
     click.echo(outcome)
     if json_path is not None:

@@ -14,10 +14,11 @@ from synthesizer_emulator.cli.completing import complete_grids
 from synthesizer_emulator.cli.options import (
     ARCHITECTURE_NAMES,
     FOLDER,
-    check_outputs,
+    check_results,
     complete_from,
     grid_dir_option,
     json_option,
+    overwrite_results_option,
     plots_option,
     registry_option,
 )
@@ -221,6 +222,7 @@ def info(grid: str, grid_dir: Path | None) -> None:
 )
 @json_option
 @plots_option
+@overwrite_results_option
 def compare(
     first: str,
     second: str,
@@ -229,6 +231,7 @@ def compare(
     seed: int,
     json_path: Path | None,
     plots: Path | None,
+    overwrite: bool,
 ) -> None:
     """Compare the emulated grids A and B.
 
@@ -238,7 +241,7 @@ def compare(
     """
     from synthesizer_emulator.evaluation.comparison import compare as run
 
-    check_outputs(json_path, plots)
+    check_results(json_path, plots, overwrite)
     comparison = run(first, second, grid_dir, points=points, seed=seed)
     click.echo(comparison)
     if json_path is not None:

@@ -48,7 +48,8 @@ def _plain_errors() -> Iterator[None]:
     except KeyboardInterrupt as error:
         raise click.ClickException(
             "Interrupted; no file is incomplete. Run the same command again: "
-            "a build, a library or the fit of a catalogue resumes."
+            "a build, a tuning, a testbed, a library, the fit of a catalogue "
+            "or the training of stars resumes."
         ) from error
     except MemoryError as error:
         raise click.ClickException(

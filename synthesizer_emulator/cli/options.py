@@ -20,6 +20,15 @@ ARCHITECTURE_NAMES = (
 )
 METHOD_NAMES = ("nested", "nss", "nuts", "map", "amortised")
 
+# The formats of figures that need no other programs.
+_SUFFIXES = (
+    *(".png", ".pdf", ".svg", ".eps"),
+    *(".jpg", ".jpeg", ".tif", ".tiff", ".webp"),
+)
+
+# What the folders of figures have.
+_FIGURES = (".png", ".pdf", ".html")
+
 FOLDER = click.Path(file_okay=False, path_type=Path)
 FILE = click.Path(dir_okay=False, path_type=Path)
 PATH = click.Path(path_type=Path)
@@ -34,6 +43,12 @@ grid_dir_option = click.option(
 )
 overwrite_option = click.option(
     "--overwrite", is_flag=True, help="Replace a file that exists."
+)
+overwrite_results_option = click.option(
+    "--overwrite",
+    is_flag=True,
+    help="Replace earlier results in the file of --json and the folder of "
+    "--plots.",
 )
 registry_option = click.option(
     "--registry",
@@ -67,6 +82,17 @@ report_option = click.option(
     type=FOLDER,
     help="Folder to write figures and report.html to.",
 )
+
+
+def check_figure(path: Path) -> None:
+    """Raise unless the suffix of a figure is one that can be written."""
+    if path.suffix and path.suffix.lower() not in _SUFFIXES:
+        from synthesizer.exceptions import InconsistentArguments
+
+        raise InconsistentArguments(
+            "The name of a figure must end in one of "
+            f"{', '.join(_SUFFIXES)}; got '{path}'."
+        )
 
 
 def complete_from(
@@ -269,6 +295,37 @@ def check_outputs(file: Path | None, folder: Path | None = None) -> None:
     for path in (file, folder and folder / "report.html"):
         if path is not None:
             check_writable(path)
+
+
+def check_results(
+    json_path: Path | None, plots: Path | None, overwrite: bool
+) -> None:
+    """Raise before long work if results would replace earlier ones.
+
+    And make their folders, as `check_outputs`.
+
+    Args:
+        json_path (Path): The file of --json, if any.
+        plots (Path): The folder of --plots, if any.
+        overwrite (bool): Whether they may be replaced.
+
+    Raises:
+        InconsistentArguments: If the file exists, or the folder has figures.
+        OSError: As in `check_outputs`.
+    """
+    from synthesizer.exceptions import InconsistentArguments
+
+    from synthesizer_emulator.files.writing import check_new
+
+    if json_path is not None:
+        check_new(json_path, overwrite)
+    earlier = plots.iterdir() if plots is not None and plots.is_dir() else ()
+    if not overwrite and any(path.suffix in _FIGURES for path in earlier):
+        raise InconsistentArguments(
+            f"'{plots}' has figures or a report, which could be replaced: "
+            "choose another folder, or use --overwrite."
+        )
+    check_outputs(json_path, plots)
 
 
 def as_number(kind: Callable[[str], Number], value: str) -> Number:

@@ -8,6 +8,7 @@ import click
 from synthesizer_emulator.cli.completing import complete_grids
 from synthesizer_emulator.cli.options import (
     FILE,
+    check_figure,
     check_outputs,
     grid_dir_option,
     name_and_value,
@@ -77,7 +78,7 @@ _LAM_UNITS = {"angstrom": "Å", "nm": "nm", "micron": "µm"}
     type=FILE,
     default=Path("spectrum.png"),
     show_default=True,
-    help="File of the figure, PNG or PDF.",
+    help="File of the figure, PNG, PDF or SVG by its ending.",
 )
 @grid_dir_option
 def plot(
@@ -126,6 +127,7 @@ def plot(
         velocity("--vsini", vsini),
         velocity("--vmac", vmac),
     )
+    check_figure(out)
     if observed is not None and not observed.is_file():
         raise FileNotFoundError(
             f"'{observed}' does not exist: give the path of an observed "
@@ -166,7 +168,7 @@ def plot(
         if comparison.note:
             click.echo(f"{data.name}: {comparison.note}.", err=True)
         figure = plot_comparison(model, comparison, data.units)
-    kind = out.suffix[1:] or "png"
+    kind = out.suffix[1:].lower() or "png"
     with replacing(out) as scratch:
         figure.savefig(scratch, format=kind, dpi=150)
     click.echo(out)

@@ -8,10 +8,11 @@ import click
 from synthesizer_emulator.cli.completing import complete_grids
 from synthesizer_emulator.cli.options import (
     FILE,
-    check_outputs,
+    check_results,
     complete_from,
     json_option,
     overwrite_option,
+    overwrite_results_option,
     parse_settings,
     plots_option,
     quiet_option,
@@ -234,6 +235,7 @@ def sample(
 @click.option("--seed", default=0, show_default=True, help="Seed.")
 @json_option
 @plots_option
+@overwrite_results_option
 @cleaned
 @quiet_option
 def evaluate(
@@ -245,6 +247,7 @@ def evaluate(
     seed: int,
     json_path: Path | None,
     plots: Path | None,
+    overwrite: bool,
     align: str,
     at_least: int,
     as_they_are: bool,
@@ -261,7 +264,7 @@ def evaluate(
     from synthesizer_emulator.stars.galaxies import read_galaxies
     from synthesizer_emulator.stars.star_flow import StarFlow
 
-    check_outputs(json_path, plots)
+    check_results(json_path, plots, overwrite)
     trained = StarFlow.read(flow)
     given = read_galaxies(galaxies)
     left_out = [g for g in given if g.name not in trained.trained_on]

@@ -136,7 +136,10 @@ class EmulatedGrid(Described, WavelengthMethods, PlotMethods):
             if grid_dir is None and path in weights_paths(Path(name)):
                 # `grid_name` is a path, or a name in the working directory.
                 grid_dir, name = path.parent, Path(name).name
-        if current_name(Path(name).name) != self.weights.grid_name:
+        # Weights that were found by their name have one of their own.
+        if weights is not None and (
+            current_name(Path(name).name) != self.weights.grid_name
+        ):
             warn(
                 f"The weights of the grid '{name}' were built from "
                 f"'{self.weights.grid_name}'. Synthesizer caches particle "

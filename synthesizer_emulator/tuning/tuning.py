@@ -98,6 +98,21 @@ class Tuning(Printed):
         """The error of the default settings, in units of that of the best."""
         return self.default["error"] / self.best.values["error"]
 
+    @property
+    def warning(self) -> str:
+        """That the default settings are better than all trials; or empty."""
+        objective = self.objectives[0]
+        default, best = self.default[objective], self.best.values[objective]
+        if default >= best:
+            return ""
+        percent = 100 if objective == "error" else 1
+        return (
+            "The default settings are better than the best trial ("
+            f"{_UNITS[objective]}: {number(percent * default)}, not "
+            f"{number(percent * best)}). Build with the defaults, or run more "
+            "trials."
+        )
+
     def build_arguments(self, trial: TunedTrial) -> dict[str, Any]:
         """Return the arguments with which `build` uses the settings."""
         training = dict(trial.training)
@@ -116,7 +131,10 @@ class Tuning(Printed):
         return replace(self, judged=judged)
 
     def __str__(self) -> str:
-        """Return the best trials and the judgement as tables."""
+        """Return the best trials and the judgement as tables.
+
+        And the warning, if the default settings are better.
+        """
         outcomes = [trial.outcome for trial in self.trials]
         counts = ", ".join(
             f"{outcomes.count(outcome)} {outcome}"
@@ -127,7 +145,8 @@ class Tuning(Printed):
             f"{self.architecture} on {self.grid_name}, validation "
             f"{self.validation}: {len(self.trials)} trials ({counts})"
         )
-        return "\n\n".join([title, *map(str, self.tables())])
+        parts = [title, *map(str, self.tables()), self.warning]
+        return "\n\n".join(filter(None, parts))
 
     def tables(self) -> list[Table]:
         """Return the table of the best trials, and that of the judgement."""
@@ -173,7 +192,8 @@ class Tuning(Printed):
         Returns:
             list of Path: `best.yaml`, which `build --settings` takes; with
                 several objectives `trial-N.yaml` for each trial on the Pareto
-                front; `trials.csv`; and Optuna's figures (PNG and PDF).
+                front; `trials.csv`, with the default settings first; and
+                Optuna's figures (PNG and PDF).
 
         Raises:
             OSError: If a file can't be written.
@@ -191,7 +211,11 @@ class Tuning(Printed):
         written = []
         for name, trial in chosen.items():
             written.append(folder / f"{name}.yaml")
-            write_settings(written[-1], **self.build_arguments(trial))
+            write_settings(
+                written[-1],
+                **self.build_arguments(trial),
+                comment=self.warning * (trial is self.best),
+            )
         written.append(folder / "trials.csv")
         write_whole(written[-1], self._csv().encode())
         note = f"{self.grid_name}, {self.architecture}"
@@ -219,8 +243,11 @@ class Tuning(Printed):
             ["trial", "outcome", "error", "size_MB", "time_ms", "seconds"]
             + [name for part in names.values() for name in part]
         )
+        row: list[Any] = ["default", "complete"]
+        row += [self.default.get(name, "") for name in _UNITS]
+        writer.writerow([*row, *[""] * (1 + sum(map(len, names.values())))])
         for trial in self.trials:
-            row: list[Any] = [trial.number, trial.outcome]
+            row = [trial.number, trial.outcome]
             row += [trial.values.get(name, "") for name in _UNITS]
             row.append(round(trial.seconds, 2))
             row += [
