@@ -36,8 +36,8 @@ from unyt import unyt_array
 # their last bits are rounded to different values once in 1e9 times.
 _KEPT_BITS = 32
 
-# The number of values rounded at a time.
-_BLOCK = 2**20
+# The number of values rounded at a time: they stay in a processor's cache.
+_BLOCK = 2**15
 
 # The number of means in a sketch.
 _MEANS = 16
@@ -121,10 +121,11 @@ def rounded(values: NDArray) -> Iterator[bytes]:
     half = np.uint64(1 << (_KEPT_BITS - 1))
     for start in range(0, len(flat), _BLOCK):
         # Adding zero makes a negative zero positive.
-        block = flat[start : start + _BLOCK].astype(np.float64) + 0.0
+        block = flat[start : start + _BLOCK].astype(np.float64, copy=False)
+        block = block + 0.0
         bits = block.view(np.uint64)
         finite = np.isfinite(block)
-        bits += np.where(finite, half, np.uint64(0))
+        bits += half if finite.all() else np.where(finite, half, np.uint64(0))
         yield (bits >> np.uint64(_KEPT_BITS)).astype("<u4").tobytes()
 
 
