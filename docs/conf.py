@@ -216,6 +216,22 @@ def _growth(libraries: dict) -> list[str]:
     return rows
 
 
+def _first_ratio(libraries: dict) -> float:
+    """Return how much faster than Synference the first library is."""
+    first = libraries["seconds"]["first library, with compilation"]
+    native = libraries["galaxies_a_second"]["native"]["median"]
+    return float(libraries["galaxies"] / first / native)
+
+
+def _parts(libraries: dict) -> list[str]:
+    """Return the rows of the CPU time of each part of a galaxy."""
+    return [
+        f"| {name} | {taken:.0f} |"
+        for name, taken in libraries["parts"].items()
+        if name not in ("components", "model wavelengths")
+    ]
+
+
 def _rates(libraries: dict) -> list[str]:
     """Return the rows of galaxies per second, by method."""
     rates = libraries["galaxies_a_second"]
@@ -473,6 +489,11 @@ myst_substitutions = {
     "libraries_first": f"{_seconds['first library, with compilation']:.1f}",
     "libraries_again": f"{_seconds['the same again']:.1f}",
     "libraries_objects": f"{_seconds['histories and basis']:.1f}",
+    "libraries_parts": _table("| part | µs |", *_parts(_libraries)),
+    "libraries_components": str(_libraries["parts"]["components"]),
+    "libraries_again": f"{_seconds['the same again']:.2f}",
+    "libraries_first": f"{_seconds['first library, with compilation']:.1f}",
+    "libraries_first_ratio": f"{_first_ratio(_libraries):.0f}",
     "libraries_compared": str(_libraries["millimagnitudes"]["galaxies"]),
     "libraries_p50": f"{_libraries['millimagnitudes']['p50']:.4f}",
     "libraries_p99": f"{_libraries['millimagnitudes']['p99']:.4f}",
