@@ -331,7 +331,7 @@ def main() -> None:
         report("p-values", calibration.p_values())
         report("redshifts", redshifts(posteriors, truths))
         report("nested", summary(posteriors, seconds))
-        long, times = run_all(some, "nested", pool, n_live=3000, n_eff=10_000)
+        long, times = run_all(some, "nested", pool, n_live=1500, n_eff=10_000)
         report("long runs", summary(long, times))
         report(
             "nested against long runs",
