@@ -271,6 +271,8 @@ def test_filters_that_are_wrong():
     ):
         with pytest.raises(InconsistentArguments, match=message):
             read_filters((text,))
+    with pytest.raises(InconsistentArguments, match="'g' is there twice"):
+        read_filters(("g=4000-5000", "g=5000-6000"))
 
 
 def test_what_a_screen_shows():

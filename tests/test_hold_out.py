@@ -41,6 +41,7 @@ def test_what_is_left_out():
         ("ages:x", "AXIS=VALUE.*got 'ages:x'"),
         ("ages", "got 'ages'"),
         ("", "got ''"),
+        ("ages:2 ages=3", "have the axis 'ages' twice, in 'ages:2 ages=3'"),
         ("ages:20", "leaves out none of the 10 nodes"),
         ("z=0.1", "no axis 'z'; it has ages, metallicities"),
         ("metallicities=0.005", "no node at 0.005; the nearest are 0.0004"),

@@ -1,6 +1,7 @@
 """One spectrum of the example emulator, moved, broadened and over data."""
 
 from dataclasses import replace
+from functools import partial
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,8 +15,13 @@ from synthesizer.exceptions import (
 from unyt import K, Myr
 
 from synthesizer_emulator import EmulatedGrid
+from synthesizer_emulator.cli.evaluating import _axis_values
 from synthesizer_emulator.cli.main import main
-from synthesizer_emulator.cli.options import velocity
+from synthesizer_emulator.cli.options import (
+    names_and_values,
+    parse_settings,
+    velocity,
+)
 from synthesizer_emulator.emulator.emulator import Emulator
 from synthesizer_emulator.emulator.metadata import EmulatorMetadata
 from synthesizer_emulator.inference.model_spectrum import (
@@ -135,6 +141,11 @@ def test_the_scale_is_that_of_least_squares():
             InconsistentArguments, match=f"none of 50 is: .* {bad:g}. Correct"
         ):
             compare_with(model, flux, np.full(50, bad))
+    for sign in (-1.0, 0.0):
+        with pytest.raises(
+            InconsistentArguments, match="best scale .* must be positive, but"
+        ):
+            compare_with(model, sign * flux, error)
     with pytest.raises(InconsistentArguments, match="got 1 of 50"):
         compare_with(model, np.where(lam < 4001.0, flux, np.nan), error)
 
@@ -259,6 +270,51 @@ def test_a_command_with_a_bad_figure(tmp_path):
     assert result.exit_code == 1
     assert "must end in one of .png, .pdf, .svg, " in result.output
     assert f"got '{out}'" in result.output
+
+
+def test_a_command_replaces_a_figure_only_if_told(tmp_path):
+    out = tmp_path / "a.png"
+    out.touch()
+    result = CliRunner().invoke(
+        main, ["plot", "bc03-example", "--out", str(out)]
+    )
+    assert result.exit_code == 1
+    assert f"'{out}' exists: choose another file, or replace" in result.output
+    assert not out.stat().st_size
+
+
+def test_a_command_with_an_axis_twice():
+    result = CliRunner().invoke(
+        main, ["plot", "bc03-example", "--at", "Z=0.01,age=1e7, Z=0.02"]
+    )
+    assert result.exit_code == 1
+    assert "--at has 'Z' twice, 0.01 and 0.02: keep one" in result.output
+    for read, given in (
+        (partial(names_and_values, "--axes"), ["a=3", "b=2", "a=4"]),
+        (parse_settings, ("width=3", "width=4")),
+        (_axis_values, "age=1e7,Z=0.1,age=1e8"),
+    ):
+        with pytest.raises(InconsistentArguments, match="twice.*keep one"):
+            read(given)
+
+
+def test_nothing_is_drawn_through_a_gap():
+    """Neither lines nor the band of errors, though no pixel is in it."""
+    lam = np.concatenate([np.arange(4000.0, 4100.0), np.arange(4400.0, 4500)])
+    model = ModelSpectrum(
+        lam, lam / 4e3, "erg/s/Hz", "m", gaps=((4099.0, 4400.0),)
+    )
+    flux = 2.0 * model.values
+    figure = plot_comparison(model, compare_with(model, flux, 0.1 * flux))
+    above, below = figure.axes
+    for line in (*above.lines, below.lines[0]):
+        x, y = line.get_data()
+        assert np.isnan(y[(x > 4100.0) & (x < 4399.0)]).any()
+    (band,) = above.collections
+    for path in band.get_paths():
+        x = path.vertices[:, 0]
+        assert x.max() < 4250.0 or x.min() > 4249.0
+    plt.close(figure)
 
 
 def test_the_label_tells_the_frame():

@@ -18,7 +18,7 @@ from synthesizer_emulator.cli.options import (
     fit_options,
     grid_dir_option,
     json_option,
-    name_and_value,
+    names_and_values,
     overwrite_results_option,
     plots_option,
     quiet_option,
@@ -135,8 +135,8 @@ def evaluate(
 
 def _axis_values(text: str) -> dict[str, float]:
     """Read `AXIS=VALUE,AXIS=VALUE`."""
-    pairs = (name_and_value("--show", part) for part in text.split(","))
-    return {name.strip(): as_number(float, value) for name, value in pairs}
+    pairs = names_and_values("--show", text.split(","))
+    return {name: as_number(float, value) for name, value in pairs.items()}
 
 
 @click.command()

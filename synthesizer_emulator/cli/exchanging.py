@@ -10,7 +10,7 @@ from synthesizer_emulator.cli.options import (
     FOLDER,
     as_number,
     grid_dir_option,
-    name_and_value,
+    names_and_values,
     overwrite_option,
 )
 
@@ -103,12 +103,12 @@ def export(
         path = find_grid(grid, grid_dir)
         opened = Grid(path.name, grid_dir=str(path.parent))
     else:
-        parts = dict(name_and_value("--refine", entry) for entry in refine)
+        parts = names_and_values("--refine", refine)
         opened = EmulatedGrid(
             grid,
             grid_dir=grid_dir,
             refine={axis: as_number(int, n) for axis, n in parts.items()},
         )
-    fixed = dict(name_and_value("--fix", entry) for entry in fix)
+    fixed = names_and_values("--fix", fix)
     values = {axis: as_number(float, value) for axis, value in fixed.items()}
     click.echo(export_to_dsps(opened, out, spectra, values, overwrite))

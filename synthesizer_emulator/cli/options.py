@@ -1,7 +1,7 @@
 """Options shared by several commands, and their values."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -234,6 +234,23 @@ def name_and_value(option: str, given: str) -> tuple[str, str]:
     return name, value
 
 
+def names_and_values(option: str, given: Iterable[str]) -> dict[str, str]:
+    """Return the values of NAME=VALUE by name, each of which is there once."""
+    values: dict[str, str] = {}
+    for part in given:
+        name, value = name_and_value(option, part)
+        name = name.strip()
+        if name in values:
+            from synthesizer.exceptions import InconsistentArguments
+
+            raise InconsistentArguments(
+                f"{option} has '{name}' twice, {values[name]} and {value}: "
+                "keep one."
+            )
+        values[name] = value
+    return values
+
+
 def two_numbers(option: str, given: str) -> tuple[float, float]:
     """Split LOW:HIGH, two ascending numbers."""
     low, _, high = given.partition(":")
@@ -271,8 +288,7 @@ def velocity(option: str, given: str) -> float:
 def parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
     """Return settings by name; values that are not JSON stay strings."""
     parsed = {}
-    for setting in settings:
-        name, value = name_and_value("--set", setting)
+    for name, value in names_and_values("--set", settings).items():
         try:
             parsed[name] = json.loads(value)
         except json.JSONDecodeError:

@@ -11,7 +11,8 @@ from synthesizer_emulator.cli.options import (
     check_figure,
     check_outputs,
     grid_dir_option,
-    name_and_value,
+    names_and_values,
+    overwrite_option,
     two_numbers,
     velocity,
 )
@@ -80,6 +81,7 @@ _LAM_UNITS = {"angstrom": "Å", "nm": "nm", "micron": "µm"}
     show_default=True,
     help="File of the figure, PNG, PDF or SVG by its ending.",
 )
+@overwrite_option
 @grid_dir_option
 def plot(
     grid: str,
@@ -95,6 +97,7 @@ def plot(
     lam_units: str,
     lam_lims: str | None,
     out: Path,
+    overwrite: bool,
     grid_dir: Path | None,
 ) -> None:
     """Draw a spectrum of WEIGHTS, broadened, alone or over data.
@@ -105,7 +108,7 @@ def plot(
     import numpy as np
 
     from synthesizer_emulator.explore.upload import read_observed
-    from synthesizer_emulator.files.writing import replacing
+    from synthesizer_emulator.files.writing import check_new, replacing
     from synthesizer_emulator.grid.loading import find_weights
     from synthesizer_emulator.inference.model_spectrum import (
         Motions,
@@ -128,15 +131,16 @@ def plot(
         velocity("--vmac", vmac),
     )
     check_figure(out)
+    named = names_and_values("--at", filter(None, at.split(",")))
     if observed is not None and not observed.is_file():
         raise FileNotFoundError(
             f"'{observed}' does not exist: give the path of an observed "
             "spectrum."
         )
+    check_new(out, overwrite)
     check_outputs(out)
     emulator = read_weights(find_weights(grid, grid_dir)[0]).emulator
-    named = (name_and_value("--at", part) for part in at.split(",") if part)
-    point = point_at(emulator, {k.strip(): _value(k, v) for k, v in named})
+    point = point_at(emulator, {k: _value(k, v) for k, v in named.items()})
     data = None
     if observed is not None:
         data = read_observed(
@@ -184,6 +188,6 @@ def _value(name: str, given: str) -> "float | unyt_quantity":
         return parse_value(given)
     except InconsistentArguments as error:
         raise InconsistentArguments(
-            f"--at {name.strip()} must be a finite number, in the units of "
+            f"--at {name} must be a finite number, in the units of "
             f"the axis or with its own, as in 'age=5 Gyr'; got '{given}'."
         ) from error

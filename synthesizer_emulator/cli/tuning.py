@@ -12,7 +12,7 @@ from synthesizer_emulator.cli.options import (
     fit_arguments,
     fit_options,
     grid_dir_option,
-    name_and_value,
+    names_and_values,
     quiet_option,
     two_numbers,
 )
@@ -177,7 +177,7 @@ def tune(
         grid_dir=grid_dir,
         spectra=spectra or None,
         lam_lims=two_numbers("--lam-lims", lam_lims) if lam_lims else None,
-        axes=dict(name_and_value("--axes", a) for a in axes) or None,
+        axes=names_and_values("--axes", axes) or None,
         progress=not quiet,
         **fit,
     )

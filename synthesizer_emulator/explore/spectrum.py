@@ -624,7 +624,12 @@ def read_filters(given: tuple[str, ...]) -> FilterCollection:
     for text in given:
         name, separator, limits = text.partition("=")
         if separator:
-            edges[name.strip()] = _two_numbers(text, limits)
+            name = name.strip()
+            if name in edges:
+                raise InconsistentArguments(
+                    f"The filter '{name}' is there twice: rename one."
+                )
+            edges[name] = _two_numbers(text, limits)
         elif text.lower() == "nircam":
             edges |= {code: list(ends) for code, ends in NIRCAM_WIDE.items()}
         else:

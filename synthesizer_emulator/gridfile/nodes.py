@@ -54,11 +54,14 @@ class Drop:
             InconsistentArguments: If the text does not have this form.
         """
         parts: dict[str, int | tuple[float, ...]] = {}
+        repeated: list[str] = []
         try:
             for word in text.split():
                 name, sign, values = word.partition(
                     ":" if ":" in word else "="
                 )
+                if name in parts:
+                    repeated.append(name)
                 if sign == ":":
                     step = int(values)
                     check_whole("the step", step, 2)
@@ -73,6 +76,11 @@ class Drop:
                 "node, K at least 2) or AXIS=VALUE,..., for example ages:2; "
                 f"got '{text}'."
             ) from error
+        if repeated:
+            raise InconsistentArguments(
+                f"Nodes to leave out have the axis '{repeated[0]}' twice, in "
+                f"'{text}': keep one, as in {repeated[0]}=VALUE,VALUE."
+            )
         return cls(parts)
 
     def left_out(self, axes: tuple[Axis, ...]) -> dict[int, NDArray[np.intp]]:

@@ -387,7 +387,7 @@ def compare_with(
 
     Raises:
         InconsistentArguments: If no error is finite and positive, or fewer
-            than two pixels are left.
+            than two pixels are left, or the best scale is not positive.
     """
     n, has_errors = len(flux), error is not None
     sigma = np.ones(n) if error is None else np.asarray(error, np.float64)
@@ -426,6 +426,14 @@ def compare_with(
         )
     weighted = values / sigma[kept] ** 2
     factor = float((weighted @ data) / (weighted @ values))
+    if not factor > 0.0:
+        raise InconsistentArguments(
+            "The best scale of the model must be positive, but is "
+            f"{factor:.3g}: with weights by their errors, most of the "
+            f"{len(data)} flux densities are negative, or all are zero. Check "
+            "their column and its units, add a background that was "
+            "subtracted, or cut the data with --lam-lims (lam_lims=)."
+        )
     scaled = factor * model.values
     masked = known & measured
     residuals = np.where(kept, flux - scaled, np.nan)

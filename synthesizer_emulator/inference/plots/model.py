@@ -66,18 +66,19 @@ def plot_comparison(
     figure, (above, below) = panels()
     lam, has_errors = comparison.lam, np.isfinite(comparison.chi_squared)
     if has_errors:
+        at, flux = _broken(model, comparison.flux)
+        _, error = _broken(model, comparison.error)
         above.fill_between(
-            lam,
-            comparison.flux - comparison.error,
-            comparison.flux + comparison.error,
+            at,
+            flux - error,
+            flux + error,
             step="mid",
             color="0.8",
             linewidth=0,
             label=r"$\pm 1\sigma$",
         )
     above.step(
-        lam,
-        comparison.flux,
+        *_broken(model, comparison.flux),
         where="mid",
         color=DATA,
         linewidth=0.7,
