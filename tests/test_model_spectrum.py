@@ -143,7 +143,7 @@ def test_the_scale_is_that_of_least_squares():
             compare_with(model, flux, np.full(50, bad))
     for sign in (-1.0, 0.0):
         with pytest.raises(
-            InconsistentArguments, match="best scale .* must be positive, but"
+            InconsistentArguments, match=r"best scale .* must be positive, but"
         ):
             compare_with(model, sign * flux, error)
     with pytest.raises(InconsistentArguments, match="got 1 of 50"):
@@ -294,7 +294,7 @@ def test_a_command_with_an_axis_twice():
         (parse_settings, ("width=3", "width=4")),
         (_axis_values, "age=1e7,Z=0.1,age=1e8"),
     ):
-        with pytest.raises(InconsistentArguments, match="twice.*keep one"):
+        with pytest.raises(InconsistentArguments, match=r"twice.*keep one"):
             read(given)
 
 

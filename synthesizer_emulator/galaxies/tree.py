@@ -548,7 +548,7 @@ def array_key(array: NDArray | np.floating | None) -> str | float | None:
         return None
     if not np.ndim(array):
         return float(array)
-    return sha256(np.ascontiguousarray(array)).hexdigest()
+    return sha256(np.ascontiguousarray(array).data).hexdigest()
 
 
 def _kept_wavelengths(
