@@ -489,8 +489,6 @@ myst_substitutions = {
     "libraries_objects": f"{_seconds['histories and basis']:.1f}",
     "libraries_parts": _table("| part | µs |", *_parts(_libraries)),
     "libraries_components": str(_libraries["parts"]["components"]),
-    "libraries_again": f"{_seconds['the same again']:.2f}",
-    "libraries_first": f"{_seconds['first library, with compilation']:.1f}",
     "libraries_first_ratio": f"{_first_ratio(_libraries):.0f}",
     "libraries_compared": str(_libraries["millimagnitudes"]["galaxies"]),
     "libraries_p50": f"{_libraries['millimagnitudes']['p50']:.4f}",

@@ -162,6 +162,34 @@ def test_the_flux_of_a_line_stays_the_same():
         assert after * 1.1 == pytest.approx(before, rel=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("resolution", "width", "step"),
+    [(100.0, 20.0, 0.5), (100.0, 100.0, 0.5), (2000.0, 7.0, 0.1)],
+)
+def test_lines_narrower_than_even_pixels_are_where_they_were(
+    resolution, width, step
+):
+    """Wherever a Gaussian line, of this sigma in km/s, lies in a pixel."""
+    sigma = width / C
+    broad = np.hypot(sigma, 1.0 / (FWHM * resolution))
+    lam = np.arange(6000.0, 7100.0, step)
+    pixels = 6500.0 * np.exp(np.linspace(-0.04, 0.04, 600))
+    spectrum = observed(resolution, pixels)
+    spectrograph = Spectrograph.from_spectrum(
+        spectrum, lam, None, (0.0, 0.0), (0.0, 0.0)
+    )
+    assert spectrograph.step > 2.0 * sigma
+    for part in (0.0, 0.3, 0.7):
+        centre = 6500.0 * np.exp(part * spectrograph.step)
+
+        def line(at, sigma, centre=centre):
+            return at * norm.pdf(np.log(at / centre), scale=sigma)
+
+        found = fluxes_of(spectrograph, spectrum, line(lam, sigma), 0.0, 0.0)
+        expected = line(pixels, broad)
+        np.testing.assert_allclose(found, expected, atol=5e-4 * expected.max())
+
+
 def test_the_model_is_as_it_is_without_any_broadening():
     lam = GRIDS["linear"]
     spectrum = observed(2000.0)

@@ -20,7 +20,10 @@ from synthesizer.utils import depluralize
 from unyt import nJy, unyt_array
 
 from synthesizer_emulator.emulator.emulator import Emulator
-from synthesizer_emulator.inference.spectrograph import Spectrograph
+from synthesizer_emulator.inference.spectrograph import (
+    Spectrograph,
+    interpolate,
+)
 from synthesizer_emulator.inference.spectrum import LIGHT, Spectrum
 from synthesizer_emulator.units import in_units
 from synthesizer_emulator.validation import check_number, nearest
@@ -78,6 +81,11 @@ class Motions:
         check_number("rv", self.rv, -0.4 * LIGHT, LIGHT)
         for name in ("sigma", "vsini", "vmac"):
             check_number(name, getattr(self, name), 0.0, 0.1 * LIGHT)
+
+    @property
+    def broaden(self) -> bool:
+        """Whether they broaden lines."""
+        return any((self.sigma, self.vsini, self.vmac))
 
     @property
     def stretch(self) -> float:
@@ -340,6 +348,9 @@ def _observe_piece(
     inside: NDArray[np.bool_],
 ) -> NDArray[np.float64]:
     """Return a spectrum without gaps at the pixels in a mask (n,)."""
+    if resolution is None and not motions.broaden:
+        at = pixels / motions.stretch
+        return interpolate(lam, np.asarray(fnu, np.float64), at)
     z = motions.stretch - 1.0
     ones = np.ones(len(pixels)) * nJy
     observed = Spectrum.from_fluxes(
