@@ -486,6 +486,8 @@ myst_substitutions = {
         "| | CPU time per galaxy / µs | peak memory / MB |",
         *_growth(_libraries),
     ),
+    "libraries_first": f"{_seconds['first library, with compilation']:.1f}",
+    "libraries_again": f"{_seconds['the same again']:.2f}",
     "libraries_objects": f"{_seconds['histories and basis']:.1f}",
     "libraries_parts": _table("| part | µs |", *_parts(_libraries)),
     "libraries_components": str(_libraries["parts"]["components"]),
