@@ -51,7 +51,7 @@ from synthesizer_emulator import (
     compile_lines,
 )
 from synthesizer_emulator.galaxies.lines import LineEmission, equivalent_width
-from synthesizer_emulator.library import History, Uniform
+from synthesizer_emulator.library import Choice, History, Uniform
 from synthesizer_emulator.library.config import LibraryConfig
 
 # Models advise of the parts that they make for themselves.
@@ -620,6 +620,43 @@ def test_a_library_of_lines(tmp_path, native_with_emulated_arrays):
                 true.equivalent_width.to_value("angstrom"),
                 rtol=1e-4,
             )
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [["equivalent_widths"], ["line_luminosities", "equivalent_widths"]],
+)
+def test_undefined_equivalent_widths_are_not_bad_galaxies(
+    tmp_path, emulated, outputs
+):
+    """Without gas they are 0/0; galaxies beyond the grid are left out."""
+    highest = float(np.log10(emulated.metallicities[-1]))
+    library = Library(
+        TotalEmission(emulated, dust_curve=CURVE),
+        sf_hist="Constant",
+        metal_dist=History(
+            "DeltaConstant",
+            {"log10metallicity": Uniform(highest - 1, highest + 1)},
+        ),
+        stars={"log10initial_mass": Uniform(8, 11), "fesc": Choice([0.5, 1])},
+        emissions="nebular",
+        draws=16,
+        outputs=outputs,
+        lines=[HBETA],
+    )
+    file = library.write(tmp_path / "a.hdf5", on_bad="skip", progress=False)
+    _, columns = library.values(slice(0, 16))
+    beyond = columns["parameters/metal_dist/log10metallicity"] > highest
+    with h5py.File(file.path) as hdf:
+        assert np.array_equal(hdf["skipped"], np.flatnonzero(beyond))
+        width = hdf["equivalent_widths/nebular"][:, 0]
+        without_gas = hdf["parameters/stars/fesc"][:] == 1.0
+        assert 0 < without_gas.sum() < len(width)
+        assert np.array_equal(np.isnan(width), without_gas)
+        assert ("line_luminosities" in hdf) == ("line_luminosities" in outputs)
+    assert ("line_luminosities/nebular" in library.make(2)) == (
+        "line_luminosities" in outputs
+    )
 
 
 def test_unknown_lines_of_a_library_are_named(tmp_path, emulated):

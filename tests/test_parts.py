@@ -104,7 +104,10 @@ def test_machines_without_a_common_disk(tmp_path):
 
 def test_bad_galaxies_are_refused_by_number(tmp_path):
     parts = begin(tmp_path / "parts", n=40)
-    with pytest.raises(InconsistentArguments, match=r"1 galaxies .*: 3\."):
+    with pytest.raises(
+        InconsistentArguments,
+        match=r"1 galaxies .* of photometry that are not finite: 3\.",
+    ):
         write_parts(parts, make_with_bad, progress=False)
     assert not parts.is_written(slice(0, 10))
 

@@ -6,7 +6,7 @@ names.
 
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -113,6 +113,10 @@ _CHECKED_GALAXIES = 4096
 
 # The largest number of galaxies in a part.
 _PART_GALAXIES = 2**14
+
+# The output that may not be finite for galaxies in the range of the model:
+# without continuum it is infinite, and without lines either 0/0.
+_UNDEFINED = "equivalent_widths"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -531,7 +535,8 @@ class Library(Described):
             n * self._row_bytes,
             "make fewer at a time, or write them to a file",
         )
-        return self._evaluation(self._inputs(which))
+        arrays = self._evaluation(self._inputs(which))
+        return {k: v for k, v in arrays.items() if k not in self._unwritten}
 
     def write(
         self,
@@ -610,6 +615,8 @@ class Library(Described):
                 process,
                 processes,
                 progress,
+                checked=self._checked_arrays,
+                unwritten=self._unwritten,
                 inputs=self._inputs,
                 cluster=cluster,
             )
@@ -638,6 +645,34 @@ class Library(Described):
     def _evaluation(self) -> "_Evaluation":
         """Function of the parameters of galaxies."""
         return _Evaluation(self.model, self._part_size)
+
+    @cached_property
+    def _checked_arrays(self) -> list[str]:
+        """The arrays that are finite for galaxies in the model's range."""
+        _, columns = self.values(slice(0, 1))
+        outputs = [
+            output
+            for output in _evaluated(self.model.outputs)
+            if output != _UNDEFINED
+        ]
+        if self.noise:
+            outputs.append(NOISY)
+        return [*columns] + [
+            f"{output}/{label}"
+            for output in outputs
+            for label in self.model.emission.emissions
+        ]
+
+    @cached_property
+    def _unwritten(self) -> list[str]:
+        """The arrays that are evaluated only to check them."""
+        outputs = self.model.outputs
+        return [
+            f"{output}/{label}"
+            for output in _evaluated(outputs)
+            if output not in outputs
+            for label in self.model.emission.emissions
+        ]
 
     @cached_property
     def sampler(self) -> Sampler:
@@ -803,14 +838,15 @@ class _Evaluation:
         names = self.model.emission_parameters
         emission = {k: v for k, v in values["emission"].items() if k in names}
         values = {**values, "emission": emission}
+        model = replace(self.model, outputs=_evaluated(self.model.outputs))
         devices = jax.local_devices()
         batch_size = min(
-            suitable_batch_size(self.model, devices),
+            suitable_batch_size(model, devices),
             max(self.part_size, len(devices)),
         )
         batches = [
             _flat(outputs)
-            for _, outputs in in_batches(self.model, values, batch_size)
+            for _, outputs in in_batches(model, values, batch_size)
         ]
         outputs = {
             name: np.concatenate([batch[name] for batch in batches])
@@ -822,6 +858,13 @@ class _Evaluation:
                 flux = outputs[f"photometry/{label}"]
                 noisy[f"{NOISY}/{label}"] = flux + noise.astype(flux.dtype)
         return {**columns, **outputs, **noisy}
+
+
+def _evaluated(outputs: tuple[str, ...]) -> tuple[str, ...]:
+    """Return outputs, and one that is finite for galaxies in range."""
+    if set(outputs) == {_UNDEFINED}:
+        return (*outputs, "line_luminosities")
+    return outputs
 
 
 def _flat(

@@ -278,6 +278,7 @@ def write_parts(
     processes: int = 1,
     progress: bool = True,
     checked: Sequence[str] | None = None,
+    unwritten: Sequence[str] = (),
     inputs: Callable[[slice], Any] | None = None,
     cluster: Any = None,
 ) -> None:
@@ -294,6 +295,7 @@ def write_parts(
         progress (bool): Show a progress bar.
         checked (sequence of str): The arrays whose values must be finite; by
             default all arrays.
+        unwritten (sequence of str): The arrays that are only checked.
         inputs (Callable): Function of a slice of galaxies that returns what
             `make` is given in its place. It is called in this process.
         cluster (Client/Cluster/str/Path): A Dask cluster whose workers call
@@ -337,10 +339,21 @@ def write_parts(
         jobs = ((w, inputs(w) if inputs else w) for w in missing)
         made = _made(make, jobs, cluster if missing else None, progress)
         for which, arrays in stack.enter_context(closing(made)):
-            bad = bad_rows({name: arrays[name] for name in checked or arrays})
+            bad_by_name = {
+                name: _bad_rows(arrays[name]) for name in checked or arrays
+            }
+            bad = np.logical_or.reduce([*bad_by_name.values()])
             if bad.any() and on_bad == "refuse":
-                raise bad_galaxies(which.start + np.flatnonzero(bad))
-            parts.write(which, arrays, bad)
+                raise bad_galaxies(
+                    which.start + np.flatnonzero(bad),
+                    [name for name, rows in bad_by_name.items() if rows.any()],
+                )
+            written_arrays = {
+                name: values
+                for name, values in arrays.items()
+                if name not in unwritten
+            }
+            parts.write(which, written_arrays, bad)
             bar.update(which.stop - which.start)
 
 
@@ -391,21 +404,26 @@ def _running(folder: Path, process: int, processes: int) -> Iterator[None]:
         yield
 
 
-def bad_rows(arrays: Mapping[str, NDArray]) -> NDArray[np.bool_]:
+def _bad_rows(values: NDArray) -> NDArray[np.bool_]:
     """Whether each galaxy has a value that is not finite, (n,)."""
-    finite = [
-        np.isfinite(values).reshape(len(values), -1).all(axis=1)
-        for values in arrays.values()
-    ]
-    return ~np.logical_and.reduce(finite)
+    return ~np.isfinite(values).reshape(len(values), -1).all(axis=1)
 
 
-def bad_galaxies(indices: NDArray) -> InconsistentArguments:
-    """Return the error for galaxies with values that are not finite."""
+def bad_galaxies(
+    indices: NDArray, names: Sequence[str] = ()
+) -> InconsistentArguments:
+    """Return the error for galaxies with values that are not finite.
+
+    Args:
+        indices (np.ndarray of int): The galaxies.
+        names (sequence of str): The arrays with these values, if known.
+    """
+    of = f" of {listed(names)}" if names else ""
     return InconsistentArguments(
         f"{len(indices)} galaxies are outside the range of the model and have "
-        f"values that are not finite: {listed(indices)}. Narrow the ranges of "
-        "their parameters, or leave these galaxies out with on_bad 'skip'."
+        f"values{of} that are not finite: {listed(indices)}. Narrow the "
+        "ranges of their parameters, or leave these galaxies out with on_bad "
+        "'skip'."
     )
 
 
