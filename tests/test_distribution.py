@@ -386,6 +386,29 @@ def test_cards_replace_only_cards(tmp_path):
     assert metadata["license"] == "cc-by-4"
 
 
+def test_a_refused_card_changes_nothing(tmp_path):
+    """Neither the card of the other weights, nor the registry."""
+    registry, path = tmp_path / "registry.json", tmp_path / FILE
+    path.write_bytes(SHIPPED.read_bytes())
+    options = "--creator", CREATOR, "--registry"
+    assert run("card", path, *options, registry).exit_code == 0
+    other = tmp_path / f"other{SUFFIX}"
+    weights = read_weights(SHIPPED)
+    provenance = replace(weights.provenance, notes="other")
+    write_weights(other, replace(weights, provenance=provenance))
+    texts = {p: p.read_bytes() for p in tmp_path.iterdir()}
+    for more, says in (
+        (["--name", NAME], "with other contents"),
+        (["--out", path], "is not a record of"),
+        (["--out", registry], "are the same file"),
+    ):
+        result = run("card", other, *options, registry, *more)
+        assert result.exit_code and says in result.output
+        result = run("card", other, *options, other, *more)
+        assert result.exit_code
+        assert {p: p.read_bytes() for p in tmp_path.iterdir()} == texts
+
+
 @pytest.mark.parametrize(
     ("changed", "says"),
     [

@@ -98,15 +98,21 @@ def card(
     It holds the entry for a registry, and the metadata of a deposit on
     Zenodo: title, creators, description with the errors, and licence.
     """
-    from synthesizer_emulator.distribution.card import make_card
+    from synthesizer_emulator.distribution.card import check_card, make_card
     from synthesizer_emulator.distribution.registry import add_release
 
-    check_outputs(registry)
-    check_outputs(out)
     record = make_card(file, creators, release, name, url, licence)
     path = out or file.with_name(f"{record.release.name}.card.json")
+    if registry is not None and registry.absolute() == path.absolute():
+        raise click.UsageError(
+            f"--out and --registry are the same file, '{path}': give two."
+        )
+    # The registry may refuse the release, so the card is written after it.
+    check_card(path)
+    check_outputs(path)
+    if registry is not None:
+        add_release(registry, record.release)
     record.write(path)
     click.echo(path)
     if registry is not None:
-        add_release(registry, record.release)
         click.echo(registry)

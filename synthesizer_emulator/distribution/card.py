@@ -73,11 +73,7 @@ class Card:
             InconsistentArguments: If the file exists, and is not a record.
             OSError: If the file can't be written.
         """
-        if path.exists() and not _is_card(path):
-            raise InconsistentArguments(
-                f"'{path}' exists, and is not a record of weights: choose "
-                "another file (--out)."
-            )
+        check_card(path)
         write_whole(path, f"{self}\n".encode())
 
     def __str__(self) -> str:
@@ -140,6 +136,19 @@ def make_card(
     creators = [_creator(name) for name in check_names("creators", creators)]
     metadata = _metadata(entry, weights, creators, _known_licence(licence))
     return Card(entry, {"metadata": metadata})
+
+
+def check_card(path: Path) -> None:
+    """Raise if a file exists that a record may not replace.
+
+    Raises:
+        InconsistentArguments: If it exists, and is not a record.
+    """
+    if path.exists() and not _is_card(path):
+        raise InconsistentArguments(
+            f"'{path}' exists, and is not a record of weights: choose "
+            "another file (--out)."
+        )
 
 
 def _is_card(path: Path) -> bool:
