@@ -26,7 +26,7 @@ from synthesizer_emulator.evaluation.measures import (
     derivatives,
 )
 from synthesizer_emulator.evaluation.measures.residuals import spectrum_errors
-from synthesizer_emulator.evaluation.report.figures import residuals
+from synthesizer_emulator.evaluation.report.figures import panels, residuals
 from synthesizer_emulator.grid.emulated_grid import (
     EXAMPLE_NAME,
     example_folder,
@@ -178,16 +178,32 @@ def test_curves_along_all_axes_are_within_their_panels():
     errors[:, 4] /= 100
     found = spectrum_errors(errors, lam, axes)
     drawn = [p for p in residuals.profiles(found, axes).axes if p.lines]
-    panels = {p.get_xlabel(): p for p in drawn}
+    by_title = {p.get_xlabel(): p for p in drawn}
     for title in ("age / yr", "metallicity", "ionisation parameter"):
-        values = np.concatenate([c.get_ydata() for c in panels[title].lines])
-        low, high = panels[title].get_ylim()
+        values = np.concatenate([c.get_ydata() for c in by_title[title].lines])
+        low, high = by_title[title].get_ylim()
         assert low <= values.min() and values.max() <= high
     *maps, _ = residuals.maps(found, axes).axes
     shown = {(p.get_xlabel(), p.get_ylabel()): p.images[0] for p in maps}
     third = shown["metallicity", "ionisation parameter"].get_array()
     np.testing.assert_allclose(third[:, 2], 10.0, rtol=1e-5)  # per cent
     np.testing.assert_allclose(third[:, 3], 0.1, rtol=1e-5)
+
+
+def test_legends_are_within_their_figures():
+    """And above the note at their foot, also where the figure is narrow."""
+    figure = panels.new_figure(3.4, 2.0)
+    panel = figure.subplots()
+    for i in range(6):
+        panel.plot([0, 1], [0, i], label=f"trained together, validation {i}")
+    handles, titles = panel.get_legend_handles_labels()
+    legend = panels.legend_below(figure, handles, titles, 4)
+    panels._write_at_foot(figure, "testbed, 2026-11-27")
+    panels._lay_out(figure)
+    box, (note,) = legend.get_window_extent(), figure.texts
+    assert box.x0 >= 0.0 and box.x1 <= figure.bbox.x1
+    assert box.y0 >= note.get_window_extent().y1
+    assert panel.get_tightbbox().y0 >= box.y1
 
 
 @pytest.fixture

@@ -67,6 +67,11 @@ def write_figures(
             target_names=[_TITLES[o] for o in objectives],
             targets=lambda trial: _shown(trial, objectives),
         )
+    for name, figure in drawn.items():
+        if name.startswith("parallel_coordinates"):
+            # Lines of all scales would strike the ticks of others through.
+            for axes in figure.axes:
+                axes.grid(visible=False, axis="y")
     try:
         return list(save(drawn, folder, note).values())
     finally:

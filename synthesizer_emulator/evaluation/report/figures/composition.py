@@ -37,6 +37,7 @@ from synthesizer_emulator.evaluation.report.figures.panels import (
     RED,
     SKY,
     WAVELENGTH,
+    legend_below,
     new_figure,
     styled,
     tiled,
@@ -381,8 +382,8 @@ def scores(found: Composition) -> Figure:
     )
     below.tick_params(axis="x", labelsize=7)
     above.set_title(
-        f"abundances in {found.composed}; bars: median over seeds, lines: "
-        "range"
+        f"abundances in {found.composed}\n"
+        "bars: median over seeds, lines: range"
     )
     _one_legend(figure, above, 2)
     return figure
@@ -486,12 +487,8 @@ def _one_legend(figure: Figure, panel: Axes, columns: int = 4) -> None:
     """Add the legend of one panel below a figure, without repetitions."""
     handles, titles = panel.get_legend_handles_labels()
     by_title = dict(zip(titles, handles, strict=True))
-    legend = figure.legend(
-        by_title.values(),
-        by_title.keys(),
-        ncols=min(columns, len(by_title)),
-        loc="outside lower center",
-        fontsize=7,
+    legend = legend_below(
+        figure, [*by_title.values()], [*by_title], columns, fontsize=7
     )
     # Thin lines of single seeds would be too pale.
     for line in legend.get_lines():

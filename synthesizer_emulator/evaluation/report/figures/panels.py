@@ -18,6 +18,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.legend import Legend
 from matplotlib.ticker import MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
@@ -114,6 +115,13 @@ def _lay_out(figure: Figure) -> None:
     figure.set_dpi(_DPI)
     layout.execute(figure)
     figure.set_layout_engine(None)
+    share = _FOOT / figure.get_figheight()
+    for legend in figure.legends:
+        # The layout made room for them above the foot, but leaves them at the
+        # edges of the figure.
+        legend.set_bbox_to_anchor(
+            (0.0, share, 1.0, 1.0 - share), figure.transFigure
+        )
 
 
 def _write_at_foot(figure: Figure, note: str) -> None:
@@ -313,6 +321,40 @@ def set_log_ticks(
     ticks = log_ticks(low, high, most)
     axis.set_ticks(ticks, labels=[tick_text(value) for value in ticks])
     axis.set_minor_formatter(NullFormatter())
+
+
+def legend_below(
+    figure: Figure,
+    handles: Sequence[Any],
+    titles: Sequence[str],
+    columns: int,
+    **options: Any,
+) -> Legend:
+    """Add a legend below the panels, in columns that the figure is wide for.
+
+    Args:
+        figure (Figure): The figure.
+        handles (sequence of Artist): The entries.
+        titles (sequence of str): Their titles.
+        columns (int): The largest number of columns.
+        **options (Any): Further arguments of `Figure.legend`.
+    """
+    columns = max(1, min(columns, len(titles)))
+    while True:
+        legend = figure.legend(
+            handles,
+            titles,
+            ncols=columns,
+            loc="outside lower center",
+            **options,
+        )
+        width = legend.get_window_extent().width
+        if columns == 1 or width <= figure.bbox.width:
+            return legend
+        legend.remove()
+        # Rows of the same length, where there are several.
+        rows = -(-len(titles) // (columns - 1))
+        columns = -(-len(titles) // rows)
 
 
 def colour_bar(

@@ -144,7 +144,9 @@ def latent_space(found: Stages, axes: Sequence[Axis]) -> Figure:
             panel, found.latents[:, 0], found.latents[:, 1],
             found.points[:, i], axis,
         )  # fmt: skip
-        colour_bar(marks, panel, Label(axis).title)
+        colour_bar(marks, panel, "")
+        # A title of the bar would be where the next panel has its ordinate.
+        panel.set_title(f"colour: {Label(axis).title}")
         panel.set_xlabel("first direction")
         if k % columns == 0:
             panel.set_ylabel("second direction")

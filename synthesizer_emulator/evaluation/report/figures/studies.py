@@ -26,6 +26,7 @@ from synthesizer_emulator.evaluation.report.figures.panels import (
     colour_bar,
     draw_map,
     draw_samples,
+    legend_below,
     styled,
     tiled,
 )
@@ -195,9 +196,7 @@ def _label_panels(
         drawn[0].set_ylabel(y)
         handles, titles = drawn[0].get_legend_handles_labels()
         columns = max(1, int(figure.get_figwidth() / 1.4))
-        figure.legend(
-            handles, titles, ncols=columns, loc="outside lower center"
-        )
+        legend_below(figure, handles, titles, columns)
 
 
 def _coloured(names: Iterable[str]) -> Iterator[tuple[str, str]]:
