@@ -12,6 +12,10 @@ from synthesizer.exceptions import GridError, InconsistentArguments
 from synthesizer.grid import Grid
 
 from synthesizer_emulator import EmulatedGrid, build
+from synthesizer_emulator.building.failures import describe_failures
+from synthesizer_emulator.building.grid_nodes import GridNodes
+from synthesizer_emulator.evaluation.thinned import ThinnedGrid
+from synthesizer_emulator.gridfile.native import NativeGrid
 from synthesizer_emulator.weights.file import read_weights
 
 pytestmark = [
@@ -184,6 +188,62 @@ def test_failures_are_left_out_or_filled(folder):
     assert kinds.worst_error(got[~failed], true[~failed]) < TOLERANCE
     ratio = (got / true)[failed][:, 40:]
     assert np.abs(np.log10(ratio)).max() < 0.1
+
+
+def test_only_what_cloudy_lost_is_left_out_or_filled(tmp_path):
+    """The incident spectra are known where the gas is not."""
+    path = kinds.kind("cloudy-failures").write(tmp_path / "grid.hdf5")
+    with h5py.File(path, "r+") as hdf:
+        incident = hdf["spectra/incident"][...]
+        failed = hdf["failures"][...] > 0
+        incident[failed] = incident[0, 0]
+        hdf["spectra/incident"][...] = incident
+        # Some programs write NaN, or only one part of a difference.
+        hdf["spectra/transmitted"][2, 1] = np.nan
+        hdf["spectra/nebular"][2, 1] = 1.0
+    left_out, filled = (
+        GridNodes.from_grid(path, fill_failures=fill) for fill in (False, True)
+    )
+    for emission in left_out.emissions:
+        known = emission == "spectra/incident"
+        values, both = left_out.read(emission), filled.read(emission)
+        lost = np.zeros_like(failed) if known else failed
+        np.testing.assert_array_equal(left_out.lost(emission), lost)
+        assert not values[lost].any() and both[lost].any(-1).all()
+        np.testing.assert_array_equal(both[~lost], values[~lost])
+    np.testing.assert_array_equal(filled.read("spectra/incident"), incident)
+    # What was filled is not judged; what is known is.
+    sizes = [
+        len(filled.truth(f"spectra/{name}", None)[1])
+        for name in ("incident", "transmitted")
+    ]
+    assert sizes == [50, 48]
+    thin = ThinnedGrid.write(
+        NativeGrid.open(path), {0: np.array([0])}, tmp_path
+    ).thin
+    np.testing.assert_array_equal(thin.header.failures, failed[1:])
+
+
+def test_filled_edges_and_nothing_to_learn_are_told(tmp_path):
+    path = kinds.kind("cloudy-failures").write(tmp_path / "grid.hdf5")
+    header = GridNodes.from_grid(path).header
+    assert "edge" not in describe_failures(header, True)
+    with h5py.File(path, "r+") as hdf:
+        hdf["failures"][6, 0] = 1.0
+    header = GridNodes.from_grid(path).header
+    text = describe_failures(header, True)
+    assert "1 of them lie at an edge" in text and text.count("ages[6]") == 3
+    assert "edge" not in describe_failures(header, False)
+    with h5py.File(path, "r+") as hdf:
+        hdf["failures"][...] = 1.0
+        for name in ("nebular", "linecont", "transmitted"):
+            hdf[f"spectra/{name}"][...] = 0.0
+    for fill in (False, True):
+        with (
+            pytest.warns(RuntimeWarning, match="failed at 50 of 50"),
+            pytest.raises(GridError, match=r"failed at all nodes.*--spectra"),
+        ):
+            build(path, fill_failures=fill, **QUICK)
 
 
 def test_nothing_of_a_grid_is_dropped(folder):

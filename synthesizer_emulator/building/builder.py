@@ -132,9 +132,9 @@ def build(
             uncertainty; sets `ensemble` in `settings`.
         training (Mapping): Settings that differ from the architecture's
             default training, e.g. `{"epochs": 100}`; see `TrainingConfig`.
-        fill_failures (bool): Whether to fill the nodes of a grid at which
-            Cloudy failed from the nodes around them. By default they are
-            left out of the training, and have no emission.
+        fill_failures (bool): Whether to fill what is zero at the nodes of a
+            grid at which Cloudy failed from the nodes around them. By
+            default it is left out of the training, and zero in the emulator.
         author (str): The author, stored with the weights.
         notes (str): Notes, stored with the weights.
         resume (bool): Whether to resume an interrupted build.
@@ -149,7 +149,8 @@ def build(
 
     Raises:
         GridError: If the grid is missing, not a grid, or has values that
-            are negative or not finite; or if files can't be joined.
+            are negative or not finite, or if Cloudy failed at all nodes; or
+            if files can't be joined.
         MissingSpectraType: If the grid lacks one of `spectra`.
         UnrecognisedOption: If the architecture is unknown.
         InconsistentArguments: If a setting is out of range or does not

@@ -1,7 +1,8 @@
 """The nodes of a grid at which Cloudy failed.
 
 Synthesizer's grids have zeros there, and a mask `failures`. An emulator does
-not learn the zeros: the nodes are left out, or filled if that is asked for.
+not learn the zeros: they are left out, or filled if that is asked for. What
+is not lost there, such as the incident spectra, is learned as elsewhere.
 """
 
 import numpy as np
@@ -18,6 +19,27 @@ _NEIGHBOURS = 30
 _NAMED = 5
 
 
+def lost_nodes(
+    values: NDArray[np.float64], failed: NDArray[np.bool_] | None
+) -> NDArray[np.bool_]:
+    """Return the mask (n1, ..., nd) of the nodes at which values were lost.
+
+    They are zero, negative or not finite at a failed node.
+
+    Args:
+        values (np.ndarray of float): The values of an emission,
+            (n1, ..., nd, n).
+        failed (np.ndarray of bool): The mask of the failed nodes,
+            (n1, ..., nd), if any. An emission that lacks axes lost none.
+    """
+    lost = np.zeros(values.shape[:-1], bool)
+    if failed is not None and failed.shape == lost.shape:
+        at_failed = values[failed]
+        sound = (np.isfinite(at_failed) & (at_failed >= 0)).all(axis=-1)
+        lost[failed] = ~(sound & (at_failed > 0).any(axis=-1))
+    return lost
+
+
 def fill_failed(
     values: NDArray[np.float64],
     failed: NDArray[np.bool_],
@@ -31,7 +53,7 @@ def fill_failed(
     Args:
         values (np.ndarray of float): The values of an emission,
             (n1, ..., nd, n).
-        failed (np.ndarray of bool): The mask of the failed nodes,
+        failed (np.ndarray of bool): The mask of the nodes to fill, not all,
             (n1, ..., nd).
         points (np.ndarray of float): The coordinates of the nodes, (m, d), in
             the order of the flattened mask.
@@ -63,12 +85,28 @@ def describe_failures(header: GridHeader, filled: bool) -> str:
     names = [node_name(header.axes, node) for node in nodes[:_NAMED]]
     more = f"; and {len(nodes) - _NAMED} more" * (len(nodes) > _NAMED)
     remedy = (
-        "They are filled from the nodes around them."
+        "What is zero there is filled from the nodes around them."
+        + _describe_edges(header, nodes)
         if filled
-        else "They are left out, and have no emission. Fill them from the "
-        "nodes around them with --fill-failures (fill_failures=True)."
+        else "What is zero there is left out, and the emulator has no such "
+        "emission. Fill it from the nodes around them with --fill-failures "
+        "(fill_failures=True)."
     )
     return (
         f"Cloudy failed at {len(nodes)} of {header.failures.size} nodes: "
         f"{'; '.join(names)}{more}. {remedy}"
+    )
+
+
+def _describe_edges(header: GridHeader, nodes: NDArray[np.intp]) -> str:
+    """Say which of the failed nodes (m, d) are at an edge, if any."""
+    last = np.array(header.shape) - 1
+    edges = nodes[(((nodes == 0) | (nodes == last)) & (last > 0)).any(axis=1)]
+    if not len(edges):
+        return ""
+    names = [node_name(header.axes, node) for node in edges[:_NAMED]]
+    more = f"; and {len(edges) - _NAMED} more" * (len(edges) > _NAMED)
+    return (
+        f" {len(edges)} of them lie at an edge of the grid, where it is an "
+        f"extrapolation, and may be far off: {'; '.join(names)}{more}."
     )

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from synthesizer.exceptions import GridError
 
 from synthesizer_emulator.architectures.samples import EmissionSamples
 from synthesizer_emulator.architectures.training import TrainingConfig
-from synthesizer_emulator.building.failures import fill_failed
+from synthesizer_emulator.building.failures import fill_failed, lost_nodes
 from synthesizer_emulator.building.learned import (
     check_header,
     check_values,
@@ -39,8 +40,8 @@ class GridNodes:
             learn.
         emissions (tuple of str): The paths of the emissions to learn, e.g.
             `spectra/incident` or `lines/luminosity`.
-        fill_failures (bool): Whether nodes at which Cloudy failed are filled
-            from the nodes around them, and not left out.
+        fill_failures (bool): Whether what is lost at nodes at which Cloudy
+            failed is filled from the nodes around them, and not left out.
     """
 
     native: NativeGrid
@@ -65,8 +66,8 @@ class GridNodes:
                 nebular spectra.
             lam_lims (tuple of float): The range of wavelengths to learn,
                 Angstrom; all by default.
-            fill_failures (bool): Whether to fill the nodes at which Cloudy
-                failed.
+            fill_failures (bool): Whether to fill what is lost at the nodes
+                at which Cloudy failed.
 
         Returns:
             GridNodes: The training set.
@@ -115,15 +116,17 @@ class GridNodes:
         failed = self.header.failures
         if failed is None:
             return nodes
-        how = "with" if self.fill_failures else "without"
-        filled = ", which were filled" * self.fill_failures
+        how = "filled" if self.fill_failures else "left out"
         count = np.count_nonzero(failed)
-        return f"{nodes}, {how} {count} at which Cloudy failed{filled}"
+        return (
+            f"{nodes}; what was lost at {count} at which Cloudy failed was "
+            f"{how}"
+        )
 
     def read(self, emission: str) -> NDArray[np.float64]:
         """Read one emission at every node and check it.
 
-        Nodes at which Cloudy failed are zero or filled.
+        What is lost at nodes at which Cloudy failed is zero or filled.
 
         Args:
             emission (str): One of `emissions`.
@@ -133,16 +136,29 @@ class GridNodes:
 
         Raises:
             GridError: If a value is negative or not finite; the message
-                gives the emission and the first node with one.
+                gives the emission and the first node with one. If it is
+                lost at all nodes.
         """
-        values = read_learned(self._read, emission)
-        failed = self.header.failures
-        if failed is None or not self.fill_failures:
+        values, lost = self._read_known(emission)
+        if lost.all():
+            raise GridError(
+                f"Cloudy failed at all nodes of '{self.path}', and "
+                f"'{emission}' is zero at each: there is nothing to learn. "
+                "Compute the grid again, or choose other spectra with "
+                "--spectra (spectra=)."
+            )
+        if not self.fill_failures or not lost.any():
             return values
         points = node_mesh(self.scaled_nodes(emission))
-        return fill_failed(
-            values, failed, points.reshape(-1, points.shape[-1])
-        )
+        return fill_failed(values, lost, points.reshape(-1, points.shape[-1]))
+
+    def lost(self, emission: str) -> NDArray[np.bool_]:
+        """Return the mask of the nodes at which an emission is lost.
+
+        Its values there are zero or filled, so they can't judge an emulator.
+        The mask is that of the axes of the emission, (n1, ..., nd).
+        """
+        return self._read_known(emission)[1]
 
     def check(self) -> None:
         """Read and check all emissions."""
@@ -175,25 +191,42 @@ class GridNodes:
     def truth(
         self, emission: str, training: TrainingConfig
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return the axis values and fluxes of all nodes that did not fail."""
+        """Return the axis values and fluxes of all nodes that are known."""
         rank = self.header.rank_of(emission)
         # Any value will do on the axes that the emission lacks.
         nodes = [
             axis.values if i < rank else axis.values[:1]
             for i, axis in enumerate(self.header.axes)
         ]
-        values = self._read(emission)
-        kept = np.ones(values.shape[:-1], bool)
-        if self.header.failures is not None:
-            kept = ~self.header.failures
+        values, lost = self._read(emission)
         points = node_mesh(nodes).reshape(-1, len(nodes))
-        return points[kept.ravel()], values[kept]
+        return points[~lost.ravel()], values[~lost]
 
-    def _read(self, emission: str) -> NDArray[np.float64]:
-        """Read and check an array of the file."""
+    def _read_known(
+        self, emission: str
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Read an emission to learn, and the mask of where it is lost."""
+        masks = []
+
+        def read(part: str) -> NDArray[np.float64]:
+            """Read a stored emission, and note where it is lost."""
+            values, lost = self._read(part)
+            masks.append(lost)
+            return values
+
+        values = read_learned(read, emission)
+        # A difference is lost with either of its parts.
+        lost = np.any(masks, axis=0)
+        values[lost] = 0.0
+        return values, lost
+
+    def _read(
+        self, emission: str
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Read and check an array of the file, and where it is lost."""
         values = self.native.read(emission)
-        if self.header.failures is not None:
-            values[self.header.failures] = 0.0
+        lost = lost_nodes(values, self.header.failures)
+        values[lost] = 0.0
         check_values(
             values,
             emission,
@@ -201,7 +234,7 @@ class GridNodes:
             self._node_name,
             self.header.faintest,
         )
-        return values
+        return values, lost
 
     def _node_name(self, node: Sequence[int]) -> str:
         """Return the axis values of a node as text."""

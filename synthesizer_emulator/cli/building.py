@@ -62,8 +62,8 @@ from synthesizer_emulator.cli.options import (
 @click.option(
     "--fill-failures",
     is_flag=True,
-    help="Fill the nodes at which Cloudy failed from the nodes around them; "
-    "by default they are left out, and have no emission.",
+    help="Fill what is zero at nodes at which Cloudy failed from the nodes "
+    "around them; by default it is left out, and the emulator has zeros too.",
 )
 @click.option("--author", default="", help="Author, stored with the weights.")
 @click.option("--notes", default="", help="Notes, stored with the weights.")

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthesizer_emulator.files.writing import check_room, write_hdf5
+from synthesizer_emulator.gridfile.header import FAILURES
 from synthesizer_emulator.gridfile.native import NativeGrid
 from synthesizer_emulator.gridfile.nodes import node_mesh
 from synthesizer_emulator.gridfile.writing import create_emission, write_header
@@ -65,6 +66,12 @@ class ThinnedGrid:
             for path, values in header.stored.items()
         }
         thin_header = replace(header, axes=axes).with_stored(stored)
+        if header.failures is not None:
+            further = thin_header.further
+            datasets = dict(further.datasets)
+            datasets[FAILURES] = header.failures[kept]
+            further = replace(further, datasets=datasets)
+            thin_header = replace(thin_header, further=further)
         thin = NativeGrid(folder / "thinned.hdf5", thin_header)
         sizes = (header.size_of(emission) for emission in header.units)
         check_room(thin.path, 8 * prod(thin_header.shape) * sum(sizes))

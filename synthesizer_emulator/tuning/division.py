@@ -62,8 +62,7 @@ class Division:
         values = self.whole.read(emission)
         nodes = values.shape[:-1]
         kept = _at(nodes, self.compared) & ~_at(nodes, self.excluded)
-        if self.whole.header.failures is not None:
-            kept &= ~self.whole.header.failures
+        kept &= ~self.whole.lost(emission)
         return _points(self.whole, nodes)[kept], values[kept]
 
     def _split(
@@ -75,7 +74,10 @@ class Division:
         values = self.source.read(emission)
         emitting = np.argwhere(values.max(axis=-1) > 0)
         _, held_out = split_samples(max(1, len(emitting)), training)
-        rows = tuple(emitting[held_out[: len(emitting)]].T)
+        chosen = emitting[held_out[: len(emitting)]]
+        # What was filled can't judge.
+        known = ~self.source.lost(emission)
+        rows = tuple(chosen[known[tuple(chosen.T)]].T)
         return _points(self.source, values.shape[:-1])[rows], values[rows]
 
 
@@ -149,7 +151,9 @@ def _thinned(source: GridNodes, left_out: Nodes, folder: Path) -> GridNodes:
     folder.mkdir()
     thin = ThinnedGrid.write(source.native, left_out, folder).thin
     # All of the training set but the axes, and what is stored along them.
-    header = replace(source.header, axes=thin.header.axes)
+    header = replace(
+        source.header, axes=thin.header.axes, further=thin.header.further
+    )
     return replace(
         source, native=thin, header=header.with_stored(thin.header.stored)
     )
