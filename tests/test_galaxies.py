@@ -425,6 +425,22 @@ def test_cold_dust_is_warned_of_once(filters):
         assert len(said) == times
 
 
+def test_values_of_a_galaxy_are_numbers(model):
+    """Large integers among them, which JAX's integers can't hold."""
+    whole = jax.tree.map(lambda values: float(values[0]), draw(3))
+    expected = model.galaxy({**whole, "initial_mass": 1e10})
+    for mass in (10**10, np.int64(10**10), np.array([10**10])):
+        got = model.galaxy({**whole, "initial_mass": mass})
+        jax.tree.map(np.testing.assert_array_equal, got, expected)
+    several = {**whole, "redshift": np.ones(4)}
+    with pytest.raises(InconsistentArguments, match="'redshift' must be one"):
+        model.galaxy(several)
+    for bad in ("1e8", None, [1e8, "b"]):
+        history = {**whole["sf_hist"], "max_age": bad}
+        with pytest.raises(InconsistentArguments, match="'max_age' must be"):
+            model.galaxy({**whole, "sf_hist": history})
+
+
 def test_what_does_not_fit_together_is_refused(
     native, filters, model, monkeypatch
 ):

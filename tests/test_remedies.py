@@ -121,10 +121,16 @@ def test_a_compiled_model_without_a_value_on_an_axis(grid):
     with pytest.raises(MissingAttribute, match="neither varying nor") as met:
         compile_model(model)
     message = str(met.value)
+    assert message.count("or collapse the axis") == 1
     name, value = re.search(
         r"Give it, e.g. (\w+)=([\d.e-]+)", message
     ).groups()
     one = compile_model(model, fixed={name: float(value)})
+    both = {name: float(value), f"log10{name}": np.log10(float(value))}
+    with pytest.raises(InconsistentArguments, match="of one parameter: keep"):
+        compile_model(model, fixed=both)
+    with pytest.raises(InconsistentArguments, match="of one parameter: keep"):
+        compile_model(model, varying=list(both))
     assert compile_model(model, varying=[name]).nodes == one.nodes
     exec(re.search(r"grid\.collapse\(.*?\)", message)[0], {"grid": grid})
     assert compile_model(IncidentEmission(grid)).nodes == one.nodes

@@ -766,6 +766,23 @@ def test_all_missing_parameters_are_named_at_once(native):
         compiled.spectra(share[None], dict.fromkeys(compiled.parameters, 1.0))
 
 
+def test_parameters_that_are_not_numbers_of_one_galaxy_are_refused(native):
+    model = PacmanEmission(native, dust_curve=PowerLaw(slope=-0.7), fesc=0.1)
+    with pytest.raises(InconsistentArguments, match="'tau_v' of fixed must"):
+        compile_exactly(model, fixed={"tau_v": "a"})
+    with pytest.raises(InconsistentArguments, match="'tau_v' is given twice"):
+        compile_exactly(model, varying=["tau_v"], fixed={"tau_v": 1.0})
+    compiled = compile_exactly(model, varying=["tau_v"])
+    share = jnp.ones(compiled.nodes)
+    with pytest.raises(InconsistentArguments, match=r"shape \(3,\).*vmap"):
+        compiled.spectra(share, {"tau_v": np.ones(3)})
+    with pytest.raises(InconsistentArguments, match="must be a number, got"):
+        compiled.spectra(share, {"tau_v": "1"})
+    with pytest.raises(MissingAttribute) as error:
+        compiled.spectra(share, {"tau": 1.0})
+    assert "no parameter 'tau'. Did you mean 'tau_v'?" in str(error.value)
+
+
 OWN = ["sfzh", "ages", "get_spectra", "__class__", "model_param_cache"]
 
 

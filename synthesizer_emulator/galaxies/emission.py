@@ -36,7 +36,7 @@ from synthesizer_emulator.galaxies.terms import (
     Product,
     Term,
 )
-from synthesizer_emulator.galaxies.values import Varying
+from synthesizer_emulator.galaxies.values import Varying, of_one_galaxy
 from synthesizer_emulator.units import in_stated_units, in_units
 from synthesizer_emulator.validation import nearest
 
@@ -169,7 +169,8 @@ class EmissionFunction:
         Raises:
             MissingAttribute: If a parameter is missing.
             IncorrectUnits: If a parameter has the wrong units.
-            InconsistentArguments: If the shape of `sfzh` is not `nodes`.
+            InconsistentArguments: If the shape of `sfzh` is not `nodes`, or a
+                parameter is not one number.
         """
         galaxy = self.evaluation(sfzh, parameters)
         return {label: galaxy.emission(label) for label in self.emissions}
@@ -195,7 +196,8 @@ class EmissionFunction:
         Raises:
             MissingAttribute: If a parameter is missing.
             IncorrectUnits: If a parameter has the wrong units.
-            InconsistentArguments: If the shape of `sfzh` is not `nodes`.
+            InconsistentArguments: If the shape of `sfzh` is not `nodes`, or a
+                parameter is not one number.
         """
         check_not_forked()
         sfzh = in_units("sfzh", sfzh, "Msun")
@@ -206,9 +208,10 @@ class EmissionFunction:
                 f"{', '.join(self.parameters)}; missing: "
                 f"{', '.join(missing)}."
                 + "".join(
-                    nearest(name, missing)
+                    f" It has no parameter '{name}'.{suggestion}"
                     for name in parameters
                     if name not in self.parameters
+                    if (suggestion := nearest(name, missing))
                 )
             )
         if np.shape(sfzh) != self.nodes:
@@ -216,9 +219,10 @@ class EmissionFunction:
                 f"The SFZH of one galaxy must have the shape {self.nodes}, "
                 f"got {np.shape(sfzh)}. Use jax.vmap for many galaxies."
             )
-        return Evaluation(
-            self, jnp.ravel(sfzh), self.plain(parameters), heating
-        )
+        plain = self.plain(parameters)
+        for name in self.parameters:
+            plain[name] = of_one_galaxy(name, plain[name])
+        return Evaluation(self, jnp.ravel(sfzh), plain, heating)
 
 
 # The earlier name.

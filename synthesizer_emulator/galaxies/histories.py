@@ -45,6 +45,9 @@ Histories: TypeAlias = Mapping[str, Callable[..., Array]]
 # Parameters whose plain numbers are log10 of a time in yr.
 _LOGGED = ("agebins",)
 
+# Parameters with several values for one galaxy.
+ARRAYS = ("agebins", "logsfr_ratios", "z_fraction", "db_tuple")
+
 # The types of single numbers without units.
 _SCALARS = {float, int, np.float64, np.float32}
 

@@ -31,6 +31,7 @@ from synthesizer_emulator.galaxies.bands import Bands, lam_lims
 from synthesizer_emulator.galaxies.emission import EmissionFunction
 from synthesizer_emulator.galaxies.filters import GivenFilters, as_filters
 from synthesizer_emulator.galaxies.histories import (
+    ARRAYS,
     METAL_DISTS,
     SF_HISTS,
     find_history,
@@ -49,6 +50,7 @@ from synthesizer_emulator.galaxies.translate import (
     translated,
 )
 from synthesizer_emulator.galaxies.tree import grids_of
+from synthesizer_emulator.galaxies.values import of_one_galaxy
 from synthesizer_emulator.units import PURE, in_units
 from synthesizer_emulator.validation import (
     check_choice,
@@ -323,12 +325,13 @@ class GalaxyModel(Described):
 
         Raises:
             MissingAttribute: If a parameter is missing.
-            InconsistentArguments: If a parameter is unknown.
+            InconsistentArguments: If a parameter is unknown, not a number, or
+                of several galaxies.
             IncorrectUnits: If a parameter has the wrong units.
         """
         check_not_forked()
         self.check_parameters(values)
-        values = self.plain(values)
+        values = _of_one_galaxy(self.plain(values))
         masses = values["initial_mass"] * self.mass_fractions(values)
         parameters = values.get("emission", {})
         galaxy = self.emission.evaluation(masses, parameters)
@@ -492,6 +495,24 @@ class GalaxyModel(Described):
                 lines.luminosity, self.lines.lam, values["redshift"]
             )
         return outputs
+
+
+def _of_one_galaxy(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return plain parameters of one galaxy; raise if they are of several.
+
+    Those of the emission model are checked where they are used.
+    """
+    checked = dict(values)
+    for name in ("initial_mass", "redshift"):
+        if name in values:
+            checked[name] = of_one_galaxy(name, values[name])
+    for kind in ("sf_hist", "metal_dist"):
+        if kind in values:
+            checked[kind] = {
+                name: of_one_galaxy(name, value, is_array=name in ARRAYS)
+                for name, value in values[kind].items()
+            }
+    return checked
 
 
 def check_histories(sf_hist: str | None, metal_dist: str | None) -> None:

@@ -117,6 +117,26 @@ def is_used(name: str, used: Iterable[str]) -> bool:
     return any(name in _variants(other) for other in used)
 
 
+def check_given_once(names: Iterable[str], used: Iterable[str]) -> None:
+    """Raise if two names are, or stand for, one from `parameter_names`.
+
+    Raises:
+        InconsistentArguments: If they do.
+    """
+    names, variants = list(names), [_variants(other) for other in used]
+    for i, name in enumerate(names):
+        for other in names[:i]:
+            if name == other:
+                raise InconsistentArguments(
+                    f"'{name}' is given twice, varying and fixed: keep one."
+                )
+            if any(name in v and other in v for v in variants):
+                raise InconsistentArguments(
+                    f"'{other}' and '{name}' are both given, but are values "
+                    "of one parameter: keep one."
+                )
+
+
 def check_used(names: Iterable[str], used: Iterable[str]) -> None:
     """Raise unless all names are among those from `parameter_names`.
 

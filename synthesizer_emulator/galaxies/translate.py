@@ -213,6 +213,7 @@ def translated(
     required = required_labels(model, labels)
     if isinstance(varying, str):
         varying = [varying]
+    varying = tuple(varying)
     tree = EmissionTree(model, varying, fixed or {}, lam_lims, lines)
     queue = ModelQueue(model)
     while len(queue):

@@ -5,7 +5,7 @@ Synthesizer runs them. Operations that can't be translated are collected, so
 that one error lists all of them.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any, TypeAlias
@@ -39,6 +39,7 @@ from synthesizer.exceptions import (
     UnimplementedFunctionality,
 )
 from synthesizer.grid import Grid
+from synthesizer.parametric import Stars
 from unyt import angstrom, unyt_quantity
 
 from synthesizer_emulator.galaxies.attenuation import translate_curve
@@ -59,6 +60,7 @@ from synthesizer_emulator.galaxies.node_spectra import (
     node_spectra,
 )
 from synthesizer_emulator.galaxies.parameter_names import (
+    check_given_once,
     is_used,
     parameter_names,
 )
@@ -140,7 +142,7 @@ class EmissionTree:
 
     Args:
         root (EmissionModel): The root of the tree.
-        varying (iterable of str): The attributes that vary.
+        varying (collection of str): The attributes that vary.
         fixed (Mapping): The attributes that do not vary; values of None are
             ignored.
         lam_lims (tuple): The wavelengths to keep; None for all.
@@ -170,7 +172,7 @@ class EmissionTree:
     def __init__(
         self,
         root: EmissionModel,
-        varying: Iterable[str],
+        varying: Collection[str],
         fixed: Mapping[str, Any],
         lam_lims: tuple[unyt_quantity, unyt_quantity] | None,
         lines: str | Iterable[str] | None = None,
@@ -182,13 +184,17 @@ class EmissionTree:
         self.dust: dict[str, Dust] = {}
         self.broadened: dict[str, Broadening] = {}
         self._problems: list[str] = []
-        self._missing: list[str] = []
+        self._missing: dict[str, list[str]] = {}
         self._sed = Sed(root.lam)
+        constants = {k: v for k, v in fixed.items() if v is not None}
         attributes: dict[str, Any] = {
-            **{k: v for k, v in fixed.items() if v is not None},
+            **constants,
             **{name: Varying(name, None) for name in varying},
         }
         used = parameter_names(root, attributes=attributes)
+        check_given_once(
+            [*constants, *(k for k in attributes if k in varying)], used
+        )
         self.unused = [k for k in attributes if not is_used(k, used)]
         # An unused name may be a typo of a missing one.
         self.suggestions = "".join(
@@ -199,6 +205,7 @@ class EmissionTree:
             k: v for k, v in attributes.items() if k not in self.unused
         }
         stars = make_stars(self.grids, attributes)
+        _check_aliases(attributes, stars)
         self._parameters = ParameterResolver(stars, attributes)
         self.nodes: tuple[int, int] = stars.sfzh.shape
         self._all_lam = np.asarray(root.lam.to_value("angstrom"), np.float64)
@@ -230,7 +237,12 @@ class EmissionTree:
         if self._missing:
             raise MissingAttribute(
                 "Parameters of the emission model are neither varying nor "
-                "fixed:\n- " + "\n- ".join(self._missing) + self.suggestions
+                "fixed:"
+                + "".join(
+                    f"\n- {', '.join(labels)}: {problem}"
+                    for problem, labels in self._missing.items()
+                )
+                + self.suggestions
             )
 
     def required(self, labels: Iterable[str]) -> list[str]:
@@ -325,7 +337,7 @@ class EmissionTree:
         except UnimplementedFunctionality as error:
             self._record_problem(model, str(error))
         except MissingAttribute as error:
-            self._missing.append(f"{model.label}: {error}")
+            self._missing.setdefault(str(error), []).append(model.label)
 
     def _record_problem(self, model: EmissionModel, problem: str) -> None:
         self._problems.append(f"{model.label}: {problem}")
@@ -535,6 +547,20 @@ def grids_of(model: EmissionModel) -> list[Grid]:
     models = ModelQueue(model).models.values()
     grids = {id(m.grid): m.grid for m in models if m._is_extracting}
     return list(grids.values())
+
+
+def _check_aliases(attributes: Mapping[str, Any], stars: Stars) -> None:
+    """Raise unless strings among attributes are names of others.
+
+    Raises:
+        InconsistentArguments: If one is not.
+    """
+    for name, value in attributes.items():
+        if isinstance(value, str) and not hasattr(stars, value):
+            raise InconsistentArguments(
+                f"'{name}' of fixed must be a number, or the name of another "
+                f"parameter that is varying or fixed, got {value!r}."
+            )
 
 
 def ordered(keys: Iterable[FactorKey]) -> tuple[FactorKey, ...]:
