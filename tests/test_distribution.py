@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from contextlib import nullcontext
 from dataclasses import replace
 from hashlib import sha256
@@ -142,6 +143,41 @@ def test_a_server_that_cannot_continue_sends_all(server, grids):
     assert downloads(server)[-1] == "bytes=65536-"
 
 
+def test_no_byte_of_a_broken_connection_is_lost(server, grids):
+    """Also if it breaks before a whole chunk."""
+    server.breaks_after = 1_500_001
+    assert fetch(NAME, progress=False).read_bytes() == SHIPPED.read_bytes()
+    starts = [None, "bytes=1500001-", "bytes=3000002-"]
+    assert downloads(server) == starts
+
+
+def begun(folder, size):
+    """Leave the first bytes of a download that was killed."""
+    work = folder / f".{FILE}.fetching"
+    work.mkdir()
+    whole = SHIPPED.read_bytes()
+    (work / f"{sha256(whole).hexdigest()}.partial").write_bytes(whole[:size])
+
+
+@pytest.mark.parametrize(
+    ("starts_at", "longest", "ranges"),
+    [
+        (None, None, ["bytes=1000001-"]),
+        (None, 2_000_000, ["bytes=1000001-", "bytes=3000001-"]),
+        (0, None, ["bytes=1000001-"]),
+        (10, None, ["bytes=1000001-", None]),
+    ],
+)
+def test_parts_are_where_the_server_says(
+    starts_at, longest, ranges, server, grids
+):
+    begun(grids, 1_000_001)
+    server.starts_at, server.longest = starts_at, longest
+    assert fetch(NAME, progress=False).read_bytes() == SHIPPED.read_bytes()
+    assert downloads(server) == ranges
+    assert contents(grids) == [FILE]
+
+
 @pytest.mark.slow
 def test_a_killed_fetch_continues(server, grids):
     server.stalls_after = 30 * 2**16
@@ -231,8 +267,11 @@ def test_what_is_fetched_must_be_weights(published, grids):
     }
     registry = grids / "registry.json"
     registry.write_text(json.dumps(record))
-    with pytest.raises(GridError, match="can't be read as HDF5"):
+    with pytest.raises(GridError, match="can't be read as HDF5") as met:
         fetch(NAME, registry=registry, progress=False)
+    text = str(met.value)
+    assert f"'{grids / 'wrong.py'}'" in text and f"'{registry}'" in text
+    assert ".fetching" not in text
     assert contents(grids) == ["registry.json", "wrong.py"]
 
 
@@ -447,6 +486,38 @@ def test_bad_entries_are_left_out(changed, says, published, tmp_path):
     ):
         add_release(path, registry.find("other"))
     assert path.read_bytes() == before
+
+
+def test_bad_entries_of_one_name_are_all_told(published, tmp_path):
+    record = json.loads((published / "registry.json").read_text())
+    (good,) = record["weights"]
+    long = "x" * 300
+    record["weights"] = [
+        good | {"size": 0},
+        good | {"url": ""},
+        good | {"name": long},
+        good | {"name": "other"},
+    ]
+    path = tmp_path / "registry.json"
+    path.write_text(json.dumps(record))
+    with pytest.warns(RuntimeWarning) as told:
+        registry = Registry.read(path)
+    text = str(told[0].message)
+    for problem in ("'size' of", "'url' of", "at most 200"):
+        assert problem in " ".join(text.split())
+    assert long not in text
+    with pytest.raises(GridError, match=r"'size' of .*'url' of "):
+        registry.find(NAME)
+    with pytest.raises(GridError, match=r"no weights 'new'.* can't be read"):
+        registry.find("new")
+    # Only those of a name matter to who fetches it.
+    with pytest.warns(RuntimeWarning) as told:
+        Registry.read(path, NAME)
+    assert "'url' of" in str(told[0].message)
+    assert "at most" not in str(told[0].message)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert Registry.read(path, "other").find("other")
 
 
 def test_a_release_is_listed_once(published, tmp_path):

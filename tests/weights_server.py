@@ -21,6 +21,8 @@ class WeightsServer:
         stalls_after: The number of bytes of a grid after which the server
             waits until it is closed; None if it does not.
         ranges: Whether a part of a file can be asked for.
+        starts_at: The byte at which each part begins, whatever is asked for.
+        longest: The largest size of a part, if it is limited.
         asked: The path and the range of each request.
     """
 
@@ -29,6 +31,8 @@ class WeightsServer:
     breaks_after: int | None = None
     stalls_after: int | None = None
     ranges: bool = True
+    starts_at: int | None = None
+    longest: int | None = None
     asked: list[tuple[str, str | None]] = field(default_factory=list)
     url: str = ""
     closed: threading.Event = field(default_factory=threading.Event)
@@ -52,8 +56,13 @@ class WeightsServer:
             if start >= len(contents):
                 handler.send_error(416)
                 return
+            if self.starts_at is not None:
+                start = self.starts_at
+            size = len(contents)
+            if self.longest is not None:
+                contents = contents[: start + self.longest]
             handler.send_response(206)
-            end = f"{len(contents) - 1}/{len(contents)}"
+            end = f"{len(contents) - 1}/{size}"
             handler.send_header("Content-Range", f"bytes {start}-{end}")
         else:
             handler.send_response(200)

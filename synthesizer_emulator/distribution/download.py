@@ -4,6 +4,7 @@
 interruption. `ResumableDownload` is a downloader for it that does not.
 """
 
+import re
 import shutil
 import time
 from pathlib import Path
@@ -18,8 +19,11 @@ REPLACED = (
     "date: tell whoever serves it"
 )
 
-# The number of bytes stored at a time: no more are lost.
+# The largest number of bytes stored at a time.
 _CHUNK = 2**16
+
+# The first byte of the part that a server sends, and the size of the file.
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
 # How long to wait for a server to answer and to continue, s.
 _TIMEOUT = (10.0, 60.0)
@@ -84,11 +88,13 @@ class ResumableDownload:
     def _receive_all(self, url: str, bar: Any) -> None:
         """Receive the bytes that are missing, in several attempts."""
         from requests import exceptions
+        from urllib3.exceptions import HTTPError
 
         broken = (
             exceptions.ChunkedEncodingError,
             exceptions.ConnectionError,
             exceptions.Timeout,
+            HTTPError,
         )
         failures, problem = 0, "the connection was closed"
         while (before := self._received()) < self.size:
@@ -109,7 +115,7 @@ class ResumableDownload:
     def _receive(self, url: str, start: int, bar: Any) -> None:
         """Append the bytes from `start` on to the partial file.
 
-        A server that can't continue sends all of them.
+        A server that can't continue sends all of them, or another part.
         """
         import requests
 
@@ -123,19 +129,23 @@ class ResumableDownload:
             if response.status_code == requests.codes.range_not_satisfiable:
                 self._refuse("fewer bytes")
             response.raise_for_status()
-            continues = response.status_code == requests.codes.partial
-            self.resumed |= continues
+            first, size = _part_of(response, start)
+            if size not in (None, self.size):
+                self._refuse(f"{size} bytes")
             if start:
-                self.continues = continues
+                self.continues = first == start
             elif response.headers.get("Accept-Ranges") == "bytes":
                 self.continues = True
-            sent = response.headers.get("Content-Length", "")
-            if sent.isdigit() and int(sent) + start * continues != self.size:
-                self._refuse(f"{int(sent) + start * continues} bytes")
-            if not continues:
-                bar.update(-bar.n)
-            with self.partial.open("ab" if continues else "wb") as stream:
-                for chunk in response.iter_content(_CHUNK):
+            if first not in (0, start):
+                # Neither continues nor begins: ask for all of them.
+                self.partial.unlink()
+                return
+            self.resumed |= first > 0
+            bar.update(first - bar.n)
+            with self.partial.open("ab" if first else "wb") as stream:
+                # What came before a connection breaks is not lost, as it is
+                # if a whole chunk is waited for.
+                while chunk := response.raw.read1(_CHUNK, True):
                     stream.write(chunk)
                     bar.update(len(chunk))
                     if stream.tell() > self.size:
@@ -159,3 +169,24 @@ class ResumableDownload:
         raise OSError(
             f"it has {met}, but {self.size} in the registry. {REPLACED}"
         )
+
+
+def _part_of(response: Any, start: int) -> tuple[int, int | None]:
+    """Return the first byte that a server sends, and the size of the file.
+
+    Args:
+        response (requests.Response): The answer.
+        start (int): The byte from which on the file was asked for.
+
+    Returns:
+        tuple: The byte, and the size, or None if the server does not tell.
+    """
+    # A part without its range must be the one that was asked for.
+    first = start if response.status_code == 206 else 0
+    sent = response.headers.get("Content-Length", "")
+    size = int(sent) + first if sent.isdigit() else None
+    given = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+    if response.status_code == 206 and given:
+        first = int(given[1])
+        size = None if given[2] == "*" else int(given[2])
+    return first, size

@@ -65,7 +65,7 @@ def fetch(
             folder has other weights of this name.
         OSError: If the server can't be reached, or the file not be written.
     """
-    listed = Registry.read(registry)
+    listed = Registry.read(registry, plain_name(name))
     entry = listed.find(plain_name(name), release)
     folder = Path(get_grids_dir() if grid_dir is None else grid_dir)
     target = weights_path(folder / entry.name)
@@ -76,7 +76,7 @@ def fetch(
                 return target
             if not overwrite:
                 _check_replaceable(target, present, entry, listed)
-        _download(listed.location(entry), entry, target, progress)
+        _download(listed, entry, target, progress)
     return target
 
 
@@ -96,18 +96,21 @@ def _check_replaceable(
         )
 
 
-def _download(url: str, entry: Release, target: Path, progress: bool) -> None:
+def _download(
+    registry: Registry, entry: Release, target: Path, progress: bool
+) -> None:
     """Download a release, verify it, and replace a file by it.
 
     What was received before an interruption stays in a hidden folder beside
     the file, for the next time.
     """
+    url = registry.location(entry)
     check_room(target, entry.size)
     work = target.with_name(f".{target.name}.fetching")
     work.mkdir(exist_ok=True)
     try:
         verified = _retrieve(url, entry, work, progress)
-        read_weights(verified)
+        _check_weights(verified, url, registry)
     except GridError:
         shutil.rmtree(work)
         raise
@@ -123,6 +126,22 @@ def _download(url: str, entry: Release, target: Path, progress: bool) -> None:
     with replacing(target) as scratch:
         verified.replace(scratch)
     shutil.rmtree(work)
+
+
+def _check_weights(path: Path, url: str, registry: Registry) -> None:
+    """Raise unless a verified file holds weights.
+
+    The message has the URL, since the file is in a hidden folder.
+    """
+    try:
+        read_weights(path)
+    except GridError as error:
+        problem = str(error).strip().replace(f"'{path}'", "it")
+        raise GridError(
+            f"The file at '{url}' is the one that the registry "
+            f"'{registry.source}' lists, but can't be loaded: {problem} Tell "
+            "whoever serves the registry. Nothing was written."
+        ) from error
 
 
 def _has_part(work: Path) -> bool:

@@ -29,12 +29,16 @@ VARIABLE = "SYNTHESIZER_EMULATOR_REGISTRY"
 _FORMAT = 1
 
 # Names become file names: no separators, and nothing hidden.
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.,+=_-]{0,199}")
+_LONGEST = 200
+_NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9.,+=_-]{{0,{_LONGEST - 1}}}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 # The largest size of a registry, bytes, and how long to wait for it, s.
 _LARGEST = 20_000_000
 _TIMEOUT = 10.0
+
+# The number of letters of a name that a message shows.
+_SHOWN = 60
 
 # How long to wait for another process that writes the same registry, s.
 _PATIENCE = 10.0
@@ -67,7 +71,8 @@ class Release:
             if not _NAME.fullmatch(value):
                 raise ValueError(
                     f"'{entry}' must be letters, digits and any of .,+=_- "
-                    f"after the first, got {value!r}"
+                    f"after the first, at most {_LONGEST} in all, got "
+                    f"{_shortened(value)!r}"
                 )
         if not _SHA256.fullmatch(self.sha256):
             raise ValueError(
@@ -111,12 +116,16 @@ class Registry:
     bad: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, source: str | Path | None = None) -> Self:
-        """Read a registry.
+    def read(
+        cls, source: str | Path | None = None, concerning: str | None = None
+    ) -> Self:
+        """Read a registry, and warn of entries that can't be read.
 
         Args:
             source (str/Path): A file or a URL; by default the environment
                 variable `SYNTHESIZER_EMULATOR_REGISTRY`.
+            concerning (str): The name of the weights of which to warn; by
+                default all, and none if it is empty.
 
         Raises:
             GridError: If there is no registry, or it is damaged.
@@ -131,10 +140,11 @@ class Registry:
             )
         contents = _download(source) if is_url(source) else _load(source)
         releases, bad = _entries(_parsed(contents, source).weights)
-        if bad:
+        told = {k: v for k, v in bad.items() if concerning in (None, k)}
+        if told:
             warn(
                 f"The registry '{source}' has entries that can't be read: "
-                f"{_problems(bad)}. Tell whoever serves it."
+                f"{_problems(told)}. Tell whoever serves it."
             )
         return cls(source, releases, bad)
 
@@ -162,10 +172,11 @@ class Registry:
                 f"be read: {self.bad[name]}. Tell whoever serves it."
             )
         if not named:
+            unread = f" Entries that can't be read: {_problems(self.bad)}."
             raise GridError(
                 f"The registry '{self.source}' has no weights '{name}'."
                 f"{nearest(name, self.names, 3)} It has: "
-                f"{', '.join(self.names) or 'none'}."
+                f"{', '.join(self.names) or 'none'}." + unread * bool(self.bad)
             )
         if not found:
             raise GridError(
@@ -192,7 +203,7 @@ def has_registry() -> bool:
 def published_names() -> tuple[str, ...]:
     """Return the names in the registry, for a hint: none if that fails."""
     try:
-        return Registry.read().names if has_registry() else ()
+        return Registry.read(concerning="").names if has_registry() else ()
     except (GridError, OSError):
         return ()
 
@@ -285,18 +296,32 @@ def _entries(
         try:
             entry = typed(Release, value, f"'{where}'")
         except (TypeError, ValueError) as error:
-            bad[where] = str(error)
+            bad[where] = _with_problem(bad.get(where), str(error))
             continue
         key = entry.name, entry.release
         if good.setdefault(key, entry) != entry:
-            bad[where] = f"release {entry.release} is listed twice"
+            if key not in twice:
+                problem = f"release {entry.release} is listed twice"
+                bad[where] = _with_problem(bad.get(where), problem)
             twice.add(key)
     return tuple(e for key, e in good.items() if key not in twice), bad
 
 
 def _problems(bad: Mapping[str, str]) -> str:
     """Return the problems of entries as text."""
-    return "; ".join(f"{name} ({problem})" for name, problem in bad.items())
+    return "; ".join(
+        f"{_shortened(name)} ({problem})" for name, problem in bad.items()
+    )
+
+
+def _with_problem(known: str | None, problem: str) -> str:
+    """Add a problem to those of other entries of the same name."""
+    return problem if known is None else f"{known}; {problem}"
+
+
+def _shortened(text: str) -> str:
+    """Return the beginning of a text that is too long for a message."""
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def _load(source: str) -> bytes:
