@@ -144,9 +144,21 @@ def describe_range(low: float, high: float, units: str = "") -> str:
     return f"{low:.4g} to {high:.4g} {describe_units(units)}".rstrip()
 
 
-def describe_wavelengths(n: int, low: float, high: float) -> str:
-    """Return the number and the range of wavelengths in Angstrom."""
-    return f"{n:,} from {low:.4g} to {high:.4g} Å" if n else ""
+def describe_wavelengths(
+    n: int, low: float, high: float, gaps: Sequence[tuple[float, float]] = ()
+) -> str:
+    """Return the number, the range and the gaps of wavelengths in Angstrom.
+
+    Examples:
+        >>> describe_wavelengths(2902, 5000.0, 5390.0, [(5150.0, 5200.0)])
+        '2,902 from 5000 to 5390 Å, with a gap from 5150 to 5200 Å'
+    """
+    if not n:
+        return ""
+    ends = [f"{left:.4g} to {right:.4g}" for left, right in gaps]
+    where = f"{'gaps' if len(ends) > 1 else 'a gap'} from"
+    without = f", with {where} {describe_names(ends)} Å" if ends else ""
+    return f"{n:,} from {low:.4g} to {high:.4g} Å{without}"
 
 
 def describe_errors(errors: Mapping[str, Mapping[str, float]]) -> str:

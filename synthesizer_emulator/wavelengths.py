@@ -186,6 +186,37 @@ def pieces(
     return [slice(*ends) for ends in pairwise(edges)]
 
 
+def gaps(
+    lam: NDArray[np.float64], windows: Sequence[tuple[float, float]] = ()
+) -> list[tuple[float, float]]:
+    """Return the ends of the gaps between wavelengths, as in `pieces`."""
+    cuts = [piece.start for piece in pieces(lam, windows)[1:]]
+    return [(float(lam[cut - 1]), float(lam[cut])) for cut in cuts]
+
+
+def broken(
+    lam: NDArray[np.float64],
+    values: NDArray,
+    windows: Sequence[tuple[float, float]] = (),
+) -> tuple[NDArray[np.float64], NDArray]:
+    """Return wavelengths and values for a line that is broken in gaps.
+
+    Args:
+        lam (np.ndarray of float): The wavelengths, ascending, (n,).
+        values (np.ndarray): The values, (..., n).
+        windows (sequence of tuple): As in `pieces`.
+
+    Returns:
+        tuple of np.ndarray: The same, with NaN within each gap.
+    """
+    cuts = [piece.start for piece in pieces(lam, windows)[1:]]
+    middles = np.sqrt(lam[cuts] * lam[[cut - 1 for cut in cuts]])
+    return (
+        np.insert(lam, cuts, middles),
+        np.insert(values.astype(float), cuts, np.nan, axis=-1),
+    )
+
+
 def bin_edges(lam: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the edges (n + 1,) of bins centred on wavelengths (n,).
 

@@ -185,6 +185,8 @@ def test_gaps_are_not_bridged(emulator):
     np.testing.assert_allclose(both.values[:n], alone.values, rtol=1e-6)
     ((low, high),) = both.gaps
     assert 4480.0 < low < 4500.0 and 5000.0 < high < 5020.0
+    where = f"with a gap from {low:.4g} to {high:.4g} Å"
+    assert where in repr(cut["both"]) and "gap" not in repr(cut["blue"])
     hidden = both.in_gap(lam)
     np.testing.assert_array_equal(np.isnan(both.values), hidden)
     flux = np.where(hidden, 1e9, 1.0) * np.nan_to_num(both.values, nan=1.0)

@@ -141,6 +141,12 @@ def test_bad_spectra_are_listed(folder):
     np.savez(spectra / "s5.npz", wavelength=lam, flux=-np.ones(len(lam)))
     with (folder / "labels.csv").open("a") as stream:
         stream.write("s7,3.7,nan,a\n")
+        # Outside, though its folder is one that is there; none; a pattern.
+        stream.write("../spectra/../s1,3.71,0.1,a\n")
+        stream.write(",3.72,0.1,a\ns*,3.73,0.1,a\none,3.74,0.1,a\n")
+    np.savez(folder / "s1.npz", wavelength=lam, flux=np.ones(len(lam)))
+    np.savetxt(spectra / "one.txt", lam)
+    with (folder / "labels.csv").open("a") as stream:
         stream.write((folder / "labels.csv").read_text().split("\n")[7] + "\n")
     with pytest.raises(InconsistentArguments, match="rows: the filter left"):
         make(folder, where="logt < 0")
@@ -157,11 +163,15 @@ def test_bad_spectra_are_listed(folder):
         5: "a wavelength is there twice",
         6: "101 fluxes are negative",
         9: "its label feh is not finite",
-        10: "it has the labels of row 7",
+        10: "it is outside of the folder",
+        11: "the table has no file for it",
+        12: "no such file",
+        13: "it has one column, but a spectrum needs two",
+        14: "it has the labels of row 7",
     }.items():
         assert reason in reasons.pop(row)
     assert not reasons
-    assert "8 spectra left out, listed in" in str(report)
+    assert "12 spectra left out, listed in" in str(report)
 
 
 def test_other_wavelengths_are_rebinned(folder):
@@ -211,6 +221,16 @@ def test_other_wavelengths_are_rebinned(folder):
         ),
         ({"file_column": "nix"}, "file_column must be one of"),
         ({"where": "logt + 1"}, "it is a number, not a condition"),
+        (
+            {
+                "parameters": {"teff": "log"},
+                "units": {"teff": "Kelvins"},
+                "windows": [(5.0, 4.0)],
+                "where": "logt + 1",
+            },
+            "(?s)no column .log.*valid unit.*must ascend.*not a condition.*"
+            "two parameters, got teff",
+        ),
         (
             {"parameters": {"teff": "logt", "feh": "2"}},
             "'feh' must vary, got 8 samples with 2",

@@ -148,6 +148,9 @@ def test_errors_are_those_of_closed_form(grid, tmp_path, monkeypatch):
     with (tmp_path / "trials.csv").open() as stream:
         first = next(csv.DictReader(stream))
     assert (first["trial"], first["error"]) == ("default", "0.0001")
+    assert (first["offset"], first["epochs"]) == ("0.5", "25")
+    (row,) = (line for line in str(found).split("\n") if "default" in line)
+    assert row.endswith("offset=0.5 epochs=25")
     assert plain(found) == plain(run(grid))
     assert plain(found) != plain(run(grid, seed=1))
 

@@ -3,7 +3,9 @@ import pytest
 from spectres import spectres
 
 from synthesizer_emulator.wavelengths import (
+    broken,
     flux_conserving,
+    gaps,
     identity,
     linear_interpolation,
     pieces,
@@ -69,6 +71,12 @@ def test_gaps_are_found_on_both_sides():
     close = np.concatenate([even, even + 103.0])
     windows = ((990.0, 1100.0), (1103.0, 1210.0))
     assert len(pieces(close)) == 1
+    ends = (gapped[99], gapped[100])
+    assert gaps(gapped) == [ends] and not gaps(close)
+    lam, values = broken(gapped, np.ones((2, len(gapped)), int))
+    np.testing.assert_array_equal(np.flatnonzero(np.isnan(values[1])), [100])
+    assert ends[0] < lam[100] < ends[1] and values.shape == (2, 201)
+    assert np.delete(lam, 100).tolist() == gapped.tolist()
     assert pieces(close, windows) == [slice(0, 100), slice(100, 200)]
     # Windows may touch without a gap in the wavelengths.
     touching = ((990.0, 1049.5), (1049.6, 1100.0))

@@ -6,9 +6,12 @@ listed with the reason.
 """
 
 import csv
+import glob
 import io
+import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -152,12 +155,18 @@ class SpectrumReader:
         """Return the path of a file, given with or without its ending.
 
         Raises:
-            ValueError: If there is none, or several.
+            ValueError: If there is none, or several, or it is outside of the
+                folder.
         """
+        if not name:
+            raise ValueError("the table has no file for it")
         path = self.folder / name
+        # As it is written: what is in the folder may be a link.
+        if Path(os.path.relpath(path, self.folder)).parts[:1] == ("..",):
+            raise ValueError("it is outside of the folder")
         if path.is_file():
             return path
-        found = sorted(path.parent.glob(f"{path.name}.*"))
+        found = sorted(path.parent.glob(f"{glob.escape(path.name)}.*"))
         if len(found) != 1:
             raise ValueError(
                 "no such file"
@@ -314,7 +323,7 @@ def make_samples(
         SamplesReport: The samples, and what was left out.
 
     Raises:
-        InconsistentArguments: If an expression or setting is invalid, fewer
+        InconsistentArguments: If expressions or settings are invalid, fewer
             than two samples are left, or the file exists.
         OSError: If a file is missing or can't be written.
     """
@@ -328,24 +337,33 @@ def make_samples(
         # Names such as 007 look like numbers.
         again = read_table(labels, what, as_text=[file_column])
         names = _columns(again)[file_column]
-    chosen = _parameters(columns, parameters, file_column)
-    axes = _axes(chosen, units or {}, logged)
+    # All mistakes are told at once.
+    problems: list[str] = []
+    chosen = _parameters(columns, parameters, file_column, problems)
+    axes = _axes(chosen, units or {}, logged, problems)
     plain = "" if flux_units.lower() == "none" else flux_units
     for text in (lam_units, plain):
-        parse_unit(text)
-    check_writable(out)
-    reader = SpectrumReader(
-        folder,
-        _merged(windows),
-        lam_units,
-        plain,
-        resample,
-    )
-    if not folder.is_dir():
-        raise FileNotFoundError(f"The folder '{folder}' does not exist.")
+        with _noted(problems):
+            parse_unit(text)
+    merged: tuple[tuple[float, float], ...] = ()
+    with _noted(problems):
+        merged = _merged(windows)
     rows = np.ones(len(names), bool)
     if where is not None:
-        rows = Expression.parse(where).mask(columns)
+        with _noted(problems):
+            rows = Expression.parse(where).mask(columns)
+    if len(chosen) < 2:
+        problems.append(
+            "An emulator needs at least two parameters, got "
+            f"{', '.join(chosen) or 'none'}. Give --label NAME=EXPRESSION "
+            f"(parameters=) of the columns {', '.join(columns)}."
+        )
+    if problems:
+        raise InconsistentArguments("\n".join(problems))
+    if not folder.is_dir():
+        raise FileNotFoundError(f"The folder '{folder}' does not exist.")
+    check_writable(out)
+    reader = SpectrumReader(folder, merged, lam_units, plain, resample)
     kept, fluxes, bad, lam, flux_unit = _read_all(
         reader, names, axes, rows, progress
     )
@@ -497,7 +515,13 @@ def _columns(table: Table) -> dict[str, NDArray]:
             columns[str(name)] = (
                 plain_column(table, name)
                 if numbers
-                else np.array([str(value) for value in column], str)
+                else np.array(
+                    [
+                        "" if value is np.ma.masked else str(value)
+                        for value in column
+                    ],
+                    str,
+                )
             )
     return columns
 
@@ -523,8 +547,12 @@ def _parameters(
     columns: Mapping[str, NDArray],
     expressions: Mapping[str, str] | None,
     file_column: str,
+    problems: list[str],
 ) -> dict[str, NDArray[np.float64]]:
-    """Return the values of the parameters in all rows, (m,), by name."""
+    """Return the values of the parameters in all rows, (m,), by name.
+
+    They are NaN where the expression is wrong, which `problems` then tell.
+    """
     if expressions is not None and not expressions:
         expressions = None
     if expressions is None:
@@ -534,29 +562,33 @@ def _parameters(
             if values.dtype.kind == "f" and name != file_column
         }
     else:
-        found = {
-            name: Expression.parse(text).numbers(columns)
-            for name, text in expressions.items()
-        }
-    if len(found) < 2:
-        raise InconsistentArguments(
-            "An emulator needs at least two parameters, got "
-            f"{', '.join(found) or 'none'}. Give --label NAME=EXPRESSION "
-            f"(parameters=) of the columns {', '.join(columns)}."
-        )
+        found = {}
+        for name, text in expressions.items():
+            found[name] = np.full(len(columns[file_column]), np.nan)
+            with _noted(problems):
+                found[name] = Expression.parse(text).numbers(columns)
     return found
+
+
+@contextmanager
+def _noted(problems: list[str]) -> Iterator[None]:
+    """Add the text of a mistake to those that are told together."""
+    try:
+        yield
+    except InconsistentArguments as error:
+        problems.append(str(error).strip())
 
 
 def _axes(
     values: Mapping[str, NDArray[np.float64]],
     units: Mapping[str, str],
     logged: Sequence[str],
+    problems: list[str],
 ) -> tuple[Axis, ...]:
     """Return the parameters with their units.
 
-    Raises:
-        InconsistentArguments: If units or logs are of unknown parameters, or
-            units can't be parsed.
+    Units and logs of unknown parameters, and units that can't be parsed, are
+    added to `problems`.
     """
     for what, names in (
         ("--units (units=)", units),
@@ -564,12 +596,13 @@ def _axes(
     ):
         for name in names:
             if name not in values:
-                raise InconsistentArguments(
-                    f"{what} must be of {', '.join(values)}; got '{name}'."
-                    + nearest(name, values)
+                problems.append(
+                    f"{what} must be of {', '.join(values) or 'parameters'}; "
+                    f"got '{name}'." + nearest(name, values)
                 )
     for text in units.values():
-        parse_unit(text)
+        with _noted(problems):
+            parse_unit(text)
     return tuple(
         Axis(name, column, units.get(name, PURE), name in logged)
         for name, column in values.items()

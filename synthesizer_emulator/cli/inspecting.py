@@ -162,6 +162,7 @@ def info(grid: str, grid_dir: Path | None) -> None:
         describe_wavelengths,
     )
     from synthesizer_emulator.grid.loading import find_weights
+    from synthesizer_emulator.wavelengths import gaps
     from synthesizer_emulator.weights.file import read_weights
 
     path, _ = find_weights(grid, grid_dir)
@@ -184,7 +185,10 @@ def info(grid: str, grid_dir: Path | None) -> None:
                 for axis in contents.domain
             },
             "wavelengths": describe_wavelengths(
-                len(lam), *(lam[[0, -1]] if len(lam) else (0.0, 0.0))
+                len(lam),
+                lam[0] if len(lam) else 0.0,
+                lam[-1] if len(lam) else 0.0,
+                gaps(lam, header.windows),
             ),
             "spectra": ", ".join(contents.available_spectra),
             "lines": ""

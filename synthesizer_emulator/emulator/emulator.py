@@ -40,7 +40,7 @@ from synthesizer_emulator.gridfile.emissions import (
     with_derived,
 )
 from synthesizer_emulator.validation import check_encodable, nearest
-from synthesizer_emulator.wavelengths import pieces
+from synthesizer_emulator.wavelengths import broken, gaps, pieces
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -113,7 +113,10 @@ class Emulator(Described, nnx.Module):
                     for axis in self.coordinates.domain
                 },
                 "wavelengths": describe_wavelengths(
-                    len(lam), *(lam[[0, -1]] if len(lam) else (0.0, 0.0))
+                    len(lam),
+                    lam[0] if len(lam) else 0.0,
+                    lam[-1] if len(lam) else 0.0,
+                    gaps(lam, self.metadata.windows),
                 ),
                 "spectra": describe_names(self.available_spectra),
                 "lines": f"{len(self.line_ids)}: {lines}" if lines else "",
@@ -353,17 +356,11 @@ class Emulator(Described, nnx.Module):
             values = self.middle()
         point = np.asarray(self._plain(values), np.float64)
         at = self.describe_point(point)
-        # Lines are broken in gaps between the wavelengths.
-        places = [piece.start for piece in self.pieces[1:]]
-        middles = np.sqrt(self.lam[places] * self.lam[[i - 1 for i in places]])
+        fluxes = np.array([self.spectrum(name, point) for name in names])
+        lam, curves = broken(self.lam, fluxes, self.metadata.windows)
         return plot_curves(
-            np.insert(self.lam, places, middles),
-            {
-                n: np.insert(
-                    np.asarray(self.spectrum(n, point), float), places, np.nan
-                )
-                for n in names
-            },
+            lam,
+            dict(zip(names, curves, strict=True)),
             self.units[f"spectra/{names[0]}"],
             f"{self.metadata.grid_name}: {at}".removeprefix(": "),
         )

@@ -26,6 +26,7 @@ from synthesizer_emulator.grid.loading import find_weights
 from synthesizer_emulator.records import write_json
 from synthesizer_emulator.units import parse_unit
 from synthesizer_emulator.validation import check_whole
+from synthesizer_emulator.wavelengths import gaps
 from synthesizer_emulator.weights.file import read_weights
 from synthesizer_emulator.weights.weights import Weights
 
@@ -176,7 +177,9 @@ def _describe(weights: Weights) -> dict[str, str]:
             + describe_range(axis.values[0], axis.values[-1], axis.units)
             for axis in header.axes
         },
-        "wavelengths": describe_wavelengths(len(lam), lam[0], lam[-1]),
+        "wavelengths": describe_wavelengths(
+            len(lam), lam[0], lam[-1], gaps(lam, header.windows)
+        ),
         "lines": "" if header.lines is None else str(len(header.lines.ids)),
         **{
             f"error of {path}": f"p50 {100 * e['p50']:.2g}%, "

@@ -107,6 +107,11 @@ def text_table(contents: bytes) -> Table:
         )
     columns = [row.split(delimiter) for row in data]
     n = len(columns[0])
+    if n == 1 and _are_numbers(columns[0]):
+        raise ValueError(
+            "it has one column, but a spectrum needs two: a wavelength and a "
+            "flux"
+        )
     for number, row in enumerate(columns, 1):
         if len(row) != n or not _are_numbers(row):
             raise ValueError(

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from synthesizer.exceptions import GridError, InconsistentArguments
 from synthesizer.grid import Grid
@@ -38,6 +39,7 @@ from synthesizer_emulator.gridfile.places import (
 from synthesizer_emulator.gridfile.places import (
     example_folder as example_folder,
 )
+from synthesizer_emulator.wavelengths import gaps
 from synthesizer_emulator.weights.file import read_weights
 from synthesizer_emulator.weights.grid_match import check_fits
 from synthesizer_emulator.weights.provenance import Provenance
@@ -236,9 +238,7 @@ class EmulatedGrid(Described, WavelengthMethods, PlotMethods):
 
     def _description(self) -> Description:
         """Return the axes, the emissions, the errors and their source."""
-        low, high = (
-            in_angstrom(self.lam[[0, -1]]) if self.has_spectra else (0.0, 0.0)
-        )
+        lam = in_angstrom(self.lam) if self.has_spectra else np.zeros(2)
         provenance = self.provenance
         return Description(
             f"EmulatedGrid {self.grid_name}",
@@ -255,7 +255,12 @@ class EmulatedGrid(Described, WavelengthMethods, PlotMethods):
                     for axis, value in self._collapsed.items()
                 },
                 "wavelengths": describe_wavelengths(
-                    self.nlam if self.has_spectra else 0, low, high
+                    self.nlam if self.has_spectra else 0,
+                    lam[0],
+                    lam[-1],
+                    gaps(lam, self.weights.header.windows)
+                    if self.has_spectra
+                    else (),
                 ),
                 "spectra": describe_names(list(self.spectra)),
                 "lines": self._describe_lines(),

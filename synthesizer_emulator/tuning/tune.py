@@ -157,7 +157,7 @@ def tune(
     name = architecture_name(architecture)
     fixed = {"settings": settings or {}, "training": training or {}}
     default = get_architecture(name, settings)
-    get_training(default, training)
+    training_of_default = get_training(default, training)
     if final_epochs is not None:
         check_whole("final_epochs", final_epochs, 1)
     searched = _space(name, space).without(fixed)
@@ -212,6 +212,8 @@ def tune(
             trials=tuple(map(_trial, search.done)),
             front=tuple(sorted(t.number for t in study.best_trials)),
             default=study.user_attrs["default"],
+            default_settings=asdict(default),  # type: ignore[call-overload]
+            default_training=asdict(training_of_default),
             final_epochs=final_epochs,
             study=study,
         )

@@ -70,6 +70,9 @@ class Tuning(Printed):
             for that of the trials.
         judged (dict): The errors of `default` and `tuned` settings at the
             nodes that judge, by emission; empty without any.
+        default_settings (dict): All settings of the architecture by default,
+            with those that are the same in all trials.
+        default_training (dict): All settings of the training, likewise.
         study (optuna.Study): The study, for figures of Optuna's own.
     """
 
@@ -86,6 +89,8 @@ class Tuning(Printed):
     judged: Mapping[str, Mapping[str, ErrorSummary]] = field(
         default_factory=dict
     )
+    default_settings: Mapping[str, Any] = field(default_factory=dict)
+    default_training: Mapping[str, Any] = field(default_factory=dict)
     study: "optuna.Study" = field(repr=False, default=None)
 
     @property
@@ -153,11 +158,20 @@ class Tuning(Printed):
         on_front = self.front if len(self.objectives) > 1 else ()
         ranked = [t for t in self._ranked if t.number in on_front]
         ranked += [t for t in self._ranked if t.number not in on_front]
-        rows = [("default", (*_cells(self.default), ""))]
+        default = self._default_of_searched
+        rows = [
+            (
+                "default",
+                (*_cells(self.default), _settings_text(*default.values())),
+            )
+        ]
         rows += [
             (
                 f"trial {trial.number}" + " *" * (trial.number in on_front),
-                (*_cells(trial.values), _settings_text(trial)),
+                (
+                    *_cells(trial.values),
+                    _settings_text(trial.settings, trial.training),
+                ),
             )
             for trial in ranked[: max(_SHOWN, len(on_front))]
         ]
@@ -231,12 +245,27 @@ class Tuning(Printed):
             key=lambda trial: trial.values[self.objectives[0]],
         )
 
+    @property
+    def _default_of_searched(self) -> dict[str, dict[str, Any]]:
+        """The default `settings` and `training` that trials have too."""
+        every = {
+            "settings": self.default_settings,
+            "training": self.default_training,
+        }
+        # In the order in which trials have them.
+        return {
+            part: {
+                name: known.get(name, "")
+                for trial in self.trials
+                for name in getattr(trial, part)
+            }
+            for part, known in every.items()
+        }
+
     def _csv(self) -> str:
         """Return the table of all trials."""
-        names = {
-            part: sorted({n for t in self.trials for n in getattr(t, part)})
-            for part in ("settings", "training")
-        }
+        default = self._default_of_searched
+        names = {part: sorted(known) for part, known in default.items()}
         stream = io.StringIO()
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(
@@ -245,7 +274,13 @@ class Tuning(Printed):
         )
         row: list[Any] = ["default", "complete"]
         row += [self.default.get(name, "") for name in _UNITS]
-        writer.writerow([*row, *[""] * (1 + sum(map(len, names.values())))])
+        row.append("")
+        row += [
+            _text(default[part][name])
+            for part, known in names.items()
+            for name in known
+        ]
+        writer.writerow(row)
         for trial in self.trials:
             row = [trial.number, trial.outcome]
             row += [trial.values.get(name, "") for name in _UNITS]
@@ -267,11 +302,13 @@ def _cells(values: Mapping[str, float]) -> tuple[str, ...]:
     )
 
 
-def _settings_text(trial: TunedTrial) -> str:
-    """Return the settings of a trial on one line."""
+def _settings_text(
+    settings: Mapping[str, Any], training: Mapping[str, Any]
+) -> str:
+    """Return the settings of the architecture and the training on one line."""
     return " ".join(
         f"{name}={_text(value)}"
-        for name, value in {**trial.settings, **trial.training}.items()
+        for name, value in {**settings, **training}.items()
     )
 
 
