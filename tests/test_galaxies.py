@@ -432,6 +432,8 @@ def test_values_of_a_galaxy_are_numbers(model):
     for mass in (10**10, np.int64(10**10), np.array([10**10])):
         got = model.galaxy({**whole, "initial_mass": mass})
         jax.tree.map(np.testing.assert_array_equal, got, expected)
+    negative = model.galaxy({**whole, "initial_mass": -1e10})
+    assert np.isnan(jax.tree.leaves(negative)).all()
     several = {**whole, "redshift": np.ones(4)}
     with pytest.raises(InconsistentArguments, match="'redshift' must be one"):
         model.galaxy(several)

@@ -1242,3 +1242,31 @@ def test_negative_masses_are_bad(native):
     assert 0 < negative.sum() < 16
     bad = np.isnan(made["lnu/incident"]).all(axis=1)
     np.testing.assert_array_equal(bad, negative)
+
+
+@pytest.mark.parametrize(
+    ("highest", "lowest", "said"),
+    [
+        (1.0, 0.0, []),
+        (1.0, -0.5, ["'stars: tau_v' is negative for"]),
+        (3.0, 0.0, ["exceeds the age of the Universe .* of='age_of_universe"]),
+    ],
+)
+def test_priors_that_no_galaxy_has_are_warned_of(
+    native, highest, lowest, said, recwarn
+):
+    """A Gyr is younger than the Universe at a redshift of 5; 3 are not."""
+    ages = Uniform(0.1, highest, units="Gyr")
+    library = make_library(
+        native,
+        emission_model=TotalEmission(native, dust_curve=PowerLaw(slope=-0.7)),
+        stars={"log10initial_mass": 9, "tau_v": Uniform(lowest, 1)},
+        sf_hist=History("Constant", {"max_age": ages}),
+        draws=100,
+    )
+    recwarn.clear()
+    library.sampler.warn_of_unphysical()
+    messages = [" ".join(str(w.message).split()) for w in recwarn]
+    assert len(messages) == len(said)
+    for message, pattern in zip(messages, said, strict=True):
+        assert re.search(pattern, message)

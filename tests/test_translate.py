@@ -770,6 +770,9 @@ def test_parameters_that_are_not_numbers_of_one_galaxy_are_refused(native):
     model = PacmanEmission(native, dust_curve=PowerLaw(slope=-0.7), fesc=0.1)
     with pytest.raises(InconsistentArguments, match="'tau_v' of fixed must"):
         compile_exactly(model, fixed={"tau_v": "a"})
+    for depth in (-0.1, np.nan):
+        with pytest.raises(InconsistentParameter, match=f"tau_v = {depth}"):
+            compile_exactly(model, fixed={"tau_v": depth})
     with pytest.raises(InconsistentArguments, match="'tau_v' is given twice"):
         compile_exactly(model, varying=["tau_v"], fixed={"tau_v": 1.0})
     compiled = compile_exactly(model, varying=["tau_v"])

@@ -12,7 +12,7 @@ for parameters that are the same for all galaxies. Parameters that differ from
 galaxy to galaxy, among them `umin` if it follows from the luminosity, are
 interpolated linearly between templates, in `qpah` and in the logarithm of
 `umin`, so that spectra are continuous. Beyond the templates the last one is
-used.
+used; Synthesizer's search for `umin` fails in the weakest fields and yields 1.
 """
 
 from dataclasses import dataclass, field, replace

@@ -332,7 +332,9 @@ class GalaxyModel(Described):
         check_not_forked()
         self.check_parameters(values)
         values = _of_one_galaxy(self.plain(values))
-        masses = values["initial_mass"] * self.mass_fractions(values)
+        mass = jnp.asarray(values["initial_mass"], float)
+        mass = jnp.where(mass < 0.0, jnp.nan, mass)
+        masses = mass * self.mass_fractions(values)
         parameters = values.get("emission", {})
         galaxy = self.emission.evaluation(masses, parameters)
         observed: dict[str, dict[str, Array]] = {

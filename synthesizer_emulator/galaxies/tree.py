@@ -524,6 +524,11 @@ class EmissionTree:
             law.get_extinction_curve(self.lam * angstrom, **native)
         )
         if isinstance(tau_v, Constant):
+            if not 0.0 <= tau_v.value < np.inf:
+                raise InconsistentParameter(
+                    "An optical depth must be zero or positive, got tau_v = "
+                    f"{tau_v.value:g} in the model '{model.label}'."
+                )
             return _times(terms, np.exp(-tau_v.value * curve))
         return self._times_factor(
             terms,

@@ -383,6 +383,7 @@ class Library(Described):
         """
         if not self._checked:
             self.values(slice(0, 1))
+            self.sampler.warn_of_unphysical()
             self.check_filters()
             stars = self.parameters.in_group(STARS)
             units = {
@@ -536,7 +537,9 @@ class Library(Described):
             "make fewer at a time, or write them to a file",
         )
         arrays = self._evaluation(self._inputs(which))
-        return {k: v for k, v in arrays.items() if k not in self._unwritten}
+        for name in self._unwritten:
+            del arrays[name]
+        return arrays
 
     def write(
         self,
@@ -615,7 +618,7 @@ class Library(Described):
                 process,
                 processes,
                 progress,
-                checked=self._checked_arrays,
+                unchecked=self._unchecked,
                 unwritten=self._unwritten,
                 inputs=self._inputs,
                 cluster=cluster,
@@ -646,33 +649,21 @@ class Library(Described):
         """Function of the parameters of galaxies."""
         return _Evaluation(self.model, self._part_size)
 
-    @cached_property
-    def _checked_arrays(self) -> list[str]:
-        """The arrays that are finite for galaxies in the model's range."""
-        _, columns = self.values(slice(0, 1))
-        outputs = [
-            output
-            for output in _evaluated(self.model.outputs)
-            if output != _UNDEFINED
-        ]
-        if self.noise:
-            outputs.append(NOISY)
-        return [*columns] + [
-            f"{output}/{label}"
-            for output in outputs
-            for label in self.model.emission.emissions
-        ]
+    @property
+    def _unchecked(self) -> list[str]:
+        """The arrays that may not be finite for galaxies in range."""
+        return self._arrays([_UNDEFINED])
 
-    @cached_property
+    @property
     def _unwritten(self) -> list[str]:
         """The arrays that are evaluated only to check them."""
-        outputs = self.model.outputs
-        return [
-            f"{output}/{label}"
-            for output in _evaluated(outputs)
-            if output not in outputs
-            for label in self.model.emission.emissions
-        ]
+        wanted = self.model.outputs
+        return self._arrays(set(_evaluated(wanted)).difference(wanted))
+
+    def _arrays(self, outputs: Iterable[str]) -> list[str]:
+        """Return the names of the arrays of outputs."""
+        labels = self.model.emission.emissions
+        return [f"{output}/{label}" for output in outputs for label in labels]
 
     @cached_property
     def sampler(self) -> Sampler:

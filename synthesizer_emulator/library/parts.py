@@ -278,6 +278,7 @@ def write_parts(
     processes: int = 1,
     progress: bool = True,
     checked: Sequence[str] | None = None,
+    unchecked: Sequence[str] = (),
     unwritten: Sequence[str] = (),
     inputs: Callable[[slice], Any] | None = None,
     cluster: Any = None,
@@ -295,6 +296,7 @@ def write_parts(
         progress (bool): Show a progress bar.
         checked (sequence of str): The arrays whose values must be finite; by
             default all arrays.
+        unchecked (sequence of str): Arrays whose values may be anything.
         unwritten (sequence of str): The arrays that are only checked.
         inputs (Callable): Function of a slice of galaxies that returns what
             `make` is given in its place. It is called in this process.
@@ -340,7 +342,9 @@ def write_parts(
         made = _made(make, jobs, cluster if missing else None, progress)
         for which, arrays in stack.enter_context(closing(made)):
             bad_by_name = {
-                name: _bad_rows(arrays[name]) for name in checked or arrays
+                name: _bad_rows(arrays[name])
+                for name in checked or arrays
+                if name not in unchecked
             }
             bad = np.logical_or.reduce([*bad_by_name.values()])
             if bad.any() and on_bad == "refuse":

@@ -12,6 +12,7 @@ import numpy as np
 from jax import Array
 from numpy.typing import NDArray
 from synthesizer.exceptions import InconsistentArguments
+from synthesizer.synth_warnings import warn
 
 from synthesizer_emulator.library.draws import Draws
 from synthesizer_emulator.library.history import History, common_parameters
@@ -20,6 +21,7 @@ from synthesizer_emulator.library.parameters import (
     GALAXY,
     MASS,
     METAL_DIST,
+    REDSHIFT,
     SF_HIST,
     STARS,
     Parameter,
@@ -33,6 +35,14 @@ from synthesizer_emulator.library.priors import AnyArray
 # the galaxies searched for one with finite parameters.
 _CHECKED_NUMBERS = 2**23
 _TRIED_GALAXIES = 1000
+
+# The parameter of histories that is the age of the oldest stars, and the
+# tolerance for the fit of the age of the Universe.
+_OLDEST = "max_age"
+_AGE_SLACK = 1e-3
+
+# How the names of optical depths begin.
+_OPTICAL_DEPTH = "tau_v"
 
 # The emission parameters that are fractions.
 _FRACTIONS = ("fesc", "fesc_ly_alpha")
@@ -151,6 +161,40 @@ class Sampler:
                 f"be within {description}, {low:.5g} to {high:.5g}: of the "
                 f"first {n} galaxies {len(outside)} are outside: "
                 f"{listed(outside)}. Narrow the prior{skip}."
+            )
+
+    def warn_of_unphysical(self) -> None:
+        """Warn of priors that the model can follow, but no galaxy would.
+
+        The first galaxies are checked: optical depths below zero, and stars
+        older than the Universe.
+        """
+        n = min(self.draws.n, _TRIED_GALAXIES)
+        plain, _ = self.parameters.draw(self.draws, slice(0, n))
+        for name, parameter in self.parameters.in_group(STARS).items():
+            if name.startswith(_OPTICAL_DEPTH):
+                negative = plain[STARS][name] < 0.0
+                if negative.any():
+                    warn(
+                        f"'{parameter.title}' is negative for "
+                        f"{negative.sum()} of the first {n} galaxies, which "
+                        "dust then makes brighter. Cut its prior, "
+                        f"{parameter.prior}, at zero."
+                    )
+        oldest = self.parameters.in_group(SF_HIST).get(_OLDEST)
+        if oldest is None:
+            return
+        redshift = plain.get(GALAXY, {}).get(REDSHIFT, np.zeros(n))
+        known = np.where(redshift > 0.0, redshift, 0.0)
+        limit = (1 + _AGE_SLACK) * self.parameters.age_of_universe(known)
+        older = plain[SF_HIST][_OLDEST] > limit
+        if older.any():
+            warn(
+                f"'{oldest.title}' exceeds the age of the Universe at the "
+                f"redshift of {older.sum()} of the first {n} galaxies, so "
+                "their stars may be older. Use a prior of fractions of that "
+                "age, such as Uniform(0.1, 1, of='age_of_universe'), in YAML "
+                "{uniform: [0.1, 1], of: age_of_universe}."
             )
 
     @cached_property
