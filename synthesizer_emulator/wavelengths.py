@@ -209,8 +209,14 @@ def broken(
     Returns:
         tuple of np.ndarray: The same, with NaN within each gap.
     """
-    cuts = [piece.start for piece in pieces(lam, windows)[1:]]
-    middles = np.sqrt(lam[cuts] * lam[[cut - 1 for cut in cuts]])
+    return break_at(lam, values, [p.start for p in pieces(lam, windows)[1:]])
+
+
+def break_at(
+    lam: NDArray[np.float64], values: NDArray, cuts: Sequence[int]
+) -> tuple[NDArray[np.float64], NDArray]:
+    """Return the same as `broken`, where the first after each gap is known."""
+    middles = np.sqrt(lam[list(cuts)] * lam[[cut - 1 for cut in cuts]])
     return (
         np.insert(lam, cuts, middles),
         np.insert(values.astype(float), cuts, np.nan, axis=-1),

@@ -25,8 +25,15 @@ from synthesizer_emulator.evaluation import report
 from synthesizer_emulator.evaluation.measures import (
     derivatives,
 )
-from synthesizer_emulator.evaluation.measures.residuals import spectrum_errors
-from synthesizer_emulator.evaluation.report.figures import panels, residuals
+from synthesizer_emulator.evaluation.measures.residuals import (
+    Example,
+    spectrum_errors,
+)
+from synthesizer_emulator.evaluation.report.figures import (
+    panels,
+    residuals,
+    stages,
+)
 from synthesizer_emulator.grid.emulated_grid import (
     EXAMPLE_NAME,
     example_folder,
@@ -188,6 +195,29 @@ def test_curves_along_all_axes_are_within_their_panels():
     third = shown["metallicity", "ionisation parameter"].get_array()
     np.testing.assert_allclose(third[:, 2], 10.0, rtol=1e-5)  # per cent
     np.testing.assert_allclose(third[:, 3], 0.1, rtol=1e-5)
+
+
+def test_lines_of_reports_are_broken_in_gaps():
+    """Spectra, residuals, and errors by wavelength."""
+    axes = analytic_header(n_ages=6, n_metals=5, n_parameters=4).axes
+    lam = np.concatenate([np.arange(5000.0, 5150.0), np.arange(5250, 5390)])
+    flux = np.full(len(lam), 2.0)
+    found = spectrum_errors(np.full((6, 5, 4, len(lam)), 1e-3), lam, axes)
+    examples = {"worst": Example({}, 0.01, lam, flux, 1.01 * flux)}
+    drawn = [
+        *residuals.spectra(examples).axes,
+        residuals.profiles(found, axes).axes[0],
+        stages.zoomed(examples, (5100.0, 5300.0)).axes[0],
+        stages.signed(found.bands, (5100.0, 5300.0)).axes[0],
+    ]
+    for panel in drawn:
+        x, y = panel.lines[0].get_data()
+        assert np.isnan(y[(x > 5150.0) & (x < 5250.0)]).any()
+        assert np.isfinite(y).sum() > 20
+    for band in drawn[-1].collections:
+        for path in band.get_paths():
+            ends = path.vertices[:, 0].min(), path.vertices[:, 0].max()
+            assert ends[1] < 5200.0 or ends[0] > 5200.0
 
 
 def test_legends_are_within_their_figures():

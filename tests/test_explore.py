@@ -435,6 +435,19 @@ def test_the_page_draws_what_its_widgets_say(page, spectra):
     slider.field.value = "2e77"
     assert explorer.state.a.axes["ages"] == 2e7
     assert "ages must be a number from" in explorer._message.object
+    # A curve is broken in a gap that is wider than a pixel of the screen.
+    cut = int(np.searchsorted(expected.lam, 5000.0))
+    kept = np.r_[: cut - 40, cut : len(expected.lam)]
+    gapped = replace(
+        expected,
+        **{n: getattr(expected, n)[kept] for n in ("lam", "lnu", "fnu")},
+        cuts=(cut - 40,),
+    )
+    explorer._figure.draw(explorer.state, [gapped])
+    drawn = explorer._figure.main.select_one({"name": "A"}).data
+    low, high = expected.lam[[cut - 41, cut]]
+    within = (drawn["x"] > low) & (drawn["x"] < high)
+    assert np.isnan(drawn["y"][within]).any()
 
 
 @pytest.mark.slow

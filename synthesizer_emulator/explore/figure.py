@@ -261,11 +261,18 @@ class Figure:
         self.lower.xaxis.axis_label = title
         self.main.xaxis.major_label_text_alpha = 0 if state.lower else 1
         for i in range(2):
-            x, y = curves[i] if i < len(curves) else (_NONE, _NONE)
+            x, y = (
+                spectra[i].broken(*curves[i])
+                if i < len(curves)
+                else (_NONE, _NONE)
+            )
             x, y = envelope(x, _positive(y), self._shown, _PIXELS)
             _send(self._curves[i], {"x": x / unit, "y": y})
             self._draw_bands(state, spectra, i)
-        shapes = [node.spectrum.shown(state.flux) for node in nodes]
+        shapes = [
+            node.spectrum.broken(*node.spectrum.shown(state.flux))
+            for node in nodes
+        ]
         thin = [
             envelope(x, _positive(y), self._shown, _PIXELS) for x, y in shapes
         ]
@@ -425,25 +432,28 @@ class Figure:
         if state.lower.startswith(DERIVATIVE):
             title, ends = derivative_title, (0.0, 100.0)
             curves = [
-                (s.shown(state.flux)[0], s.slope)
+                s.broken(s.shown(state.flux)[0], s.slope)
                 for s in spectra
                 if s.slope is not None
             ]
         elif state.lower == "error" and nodes:
             title = "error / %"
-            curves = [(first[0], 100.0 * nodes[0].error)]
+            curves = [spectra[0].broken(first[0], 100.0 * nodes[0].error)]
         elif state.lower == "ratio" and len(spectra) > 1:
             title, level = "B / A", 1.0
-            x, y = spectra[1].shown(state.flux)
+            x, y = spectra[1].broken(*spectra[1].shown(state.flux))
             # Not where A is too faint to be shown.
             bright = np.where(first[1] > self._y.start, first[1], np.nan)
             on_a = np.interp(first[0], x, y, np.nan, np.nan)
-            curves = [(_NONE, _NONE), (first[0], on_a / bright)]
+            curves = [
+                (_NONE, _NONE),
+                spectra[0].broken(first[0], on_a / bright),
+            ]
         elif state.lower == "observed":
             title, level = "observed / A", 1.0
             with np.errstate(divide="ignore", invalid="ignore"):
                 ratio = points[1] / np.interp(
-                    points[0], *first, np.nan, np.nan
+                    points[0], *spectra[0].broken(*first), np.nan, np.nan
                 )
         for i in range(2):
             x, y = curves[i] if i < len(curves) else (_NONE, _NONE)

@@ -732,6 +732,8 @@ class Explorer(pn.viewable.Viewer):
                 table["wavelength"] = x
                 table["wavelength"].unit = "Angstrom"
             else:
+                # NaN in gaps.
+                x, y = spectrum.broken(x, y)
                 y = np.interp(first, x, y, np.nan, np.nan)
             table[f"{self.state.flux}_{name}"] = y
             table[f"{self.state.flux}_{name}"].description = FLUXES[

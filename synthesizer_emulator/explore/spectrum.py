@@ -50,6 +50,7 @@ from synthesizer_emulator.gridfile.places import (
     plain_name,
     weights_paths,
 )
+from synthesizer_emulator.wavelengths import break_at, pieces
 from synthesizer_emulator.weights.grid_match import difference
 from synthesizer_emulator.weights.weights import Weights
 
@@ -160,6 +161,7 @@ class Spectrum:
         slope (np.ndarray of float): The derivative of log10 of the
             luminosity with respect to a parameter, or to its log10 if that
             has a logarithmic slider, (nlam,); None unless wanted.
+        cuts (tuple of int): The first wavelength after each gap.
     """
 
     lam: NDArray[np.float64]
@@ -169,6 +171,13 @@ class Spectrum:
     lines: Lines | None
     bands: tuple[Band, ...]
     slope: NDArray[np.float64] | None = None
+    cuts: tuple[int, ...] = ()
+
+    def broken(
+        self, lam: NDArray[np.float64], values: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return wavelengths and values (nlam,) with NaN within each gap."""
+        return break_at(lam, values, self.cuts) if self.cuts else (lam, values)
 
     def shown(
         self, flux: str
@@ -250,6 +259,9 @@ class GridSpectra:
         header = weights.header
         self.name = grid.original_name
         self.lam = np.asarray(header.lam_angstrom, np.float64)
+        self._cuts = tuple(
+            piece.start for piece in pieces(self.lam, header.windows)[1:]
+        )
         # Keys of the caches, whose hashes Python keeps.
         self._lam_key = self.lam.tobytes()
         self.errors = weights.provenance.errors
@@ -340,6 +352,7 @@ class GridSpectra:
             lines=self._lines(setting, emitted),
             bands=_bands(filters, in_bands),
             slope=slope,
+            cuts=self._cuts,
         )
 
     def nodes(self, setting: Setting) -> list[Node]:
@@ -394,7 +407,15 @@ class GridSpectra:
             found.append(
                 Node(
                     values,
-                    Spectrum(self.lam, lnu, fnu, setting.redshift, None, ()),
+                    Spectrum(
+                        self.lam,
+                        lnu,
+                        fnu,
+                        setting.redshift,
+                        None,
+                        (),
+                        cuts=self._cuts,
+                    ),
                     np.where(native > 0, error, np.nan),
                 )
             )

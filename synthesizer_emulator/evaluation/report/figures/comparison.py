@@ -15,6 +15,7 @@ from synthesizer_emulator.evaluation.report.figures.panels import (
     new_figure,
     styled,
 )
+from synthesizer_emulator.wavelengths import broken
 
 # What is fainter than the peak by this factor is not shown.
 _FAINTEST = 1e-4
@@ -49,8 +50,7 @@ def _spectrum(
         found.middle, labels, (ORANGE, BLACK), (2.4, 0.7), strict=True
     ):
         above.loglog(
-            found.lam,
-            np.where(values > 0.0, values, np.nan),
+            *broken(found.lam, np.where(values > 0.0, values, np.nan)),
             color=colour,
             lw=width,
             label=label,
@@ -69,8 +69,7 @@ def _spectrum(
         levels, ("median", "99%"), (BLACK, BLUE), strict=True
     ):
         below.loglog(
-            found.lam[finite],
-            np.where(values > 0.0, values, np.nan),
+            *broken(found.lam[finite], np.where(values > 0.0, values, np.nan)),
             color=colour,
             lw=0.9,
             label=label,

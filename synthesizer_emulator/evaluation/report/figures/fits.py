@@ -27,6 +27,7 @@ from synthesizer_emulator.evaluation.report.figures.panels import (
 from synthesizer_emulator.evaluation.report.figures.stages import coloured
 from synthesizer_emulator.gridfile.header import Axis
 from synthesizer_emulator.gridfile.labels import Label, axis_symbol
+from synthesizer_emulator.wavelengths import broken
 
 # The scale of differences is linear up to this part of the largest, and
 # logarithmic beyond.
@@ -150,8 +151,7 @@ def slopes(derivatives: Derivatives, axes: Sequence[Axis]) -> Figure:
         ):
             values = zip(axes, derivatives.points[point], strict=True)
             curves.plot(
-                derivatives.lam,
-                derivatives.automatic[point, :, i],
+                *broken(derivatives.lam, derivatives.automatic[point, :, i]),
                 color=colour,
                 label=", ".join(short_text(a.name, v) for a, v in values),
             )

@@ -28,6 +28,7 @@ from synthesizer_emulator.files.locks import make_folder
 from synthesizer_emulator.files.writing import write_whole
 from synthesizer_emulator.gridfile.header import Axis
 from synthesizer_emulator.gridfile.labels import Label, axis_symbol
+from synthesizer_emulator.wavelengths import broken
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -192,12 +193,16 @@ def tiled(
     return figure, list(panels.flat[:n]), columns
 
 
-def draw_profile(panel: Axes, profile: Profile) -> None:
-    """Draw the quantiles of a profile, in per cent."""
+def draw_profile(panel: Axes, profile: Profile, breaks: bool = False) -> None:
+    """Draw the quantiles of a profile, in per cent.
+
+    Those by wavelength may have breaks, in gaps.
+    """
     for name, (title, colour) in QUANTILES.items():
+        values = 100 * getattr(profile, name)
+        curve = broken(profile.at, values) if breaks else (profile.at, values)
         panel.semilogy(
-            profile.at,
-            100 * getattr(profile, name),
+            *curve,
             color=colour,
             label=title,
             lw=0.9,

@@ -21,6 +21,7 @@ from synthesizer_emulator.evaluation.report.figures.panels import (
     styled,
 )
 from synthesizer_emulator.gridfile.emissions import LINES
+from synthesizer_emulator.wavelengths import broken
 
 _METHODS = {
     SYNTHESIZER: ("Synthesizer, linear", ORANGE),
@@ -72,8 +73,14 @@ def predictions(experiment: HoldOut, emission: str) -> Figure:
             label=name,
         )
         profile = prediction.by_wavelength
-        lams.loglog(profile.at, 100 * profile.p50, median, color=colour, ms=4)
-        lams.loglog(profile.at, 100 * profile.p95, most, color=colour, ms=3)
+        for values, mark, size in (
+            (profile.p50, median, 4),
+            (profile.p95, most, 3),
+        ):
+            curve = profile.at, 100 * values
+            if not emission.startswith(f"{LINES}/"):
+                curve = broken(*curve)
+            lams.loglog(*curve, mark, color=colour, ms=size)
     fractions.set(
         xlabel=ERROR,
         ylabel="fraction of pixels with larger errors",

@@ -33,6 +33,7 @@ from synthesizer_emulator.evaluation.report.figures.panels import (
 )
 from synthesizer_emulator.gridfile.header import Axis
 from synthesizer_emulator.gridfile.labels import Label
+from synthesizer_emulator.wavelengths import broken
 
 # The largest number of panels in one row.
 _IN_A_ROW = 4
@@ -84,15 +85,13 @@ def spectra(examples: Mapping[str, Example], truth: str = "grid") -> Figure:
                 )
             else:
                 upper.plot(
-                    example.lam,
-                    flux / peak,
+                    *broken(example.lam, flux / peak),
                     color=colour,
                     lw=width,
                     label=what,
                 )
         lower.plot(
-            example.lam,
-            100 * residual,
+            *broken(example.lam, 100 * residual),
             "." if sparse else "-",
             color=BLUE,
             lw=0.5,
@@ -134,7 +133,7 @@ def profiles(errors: EmissionErrors, axes: Sequence[Axis]) -> Figure:
         [["wavelength"] * len(widths), *rows], width_ratios=widths
     )
     top = panels["wavelength"]
-    draw_profile(top, errors.by_wavelength)
+    draw_profile(top, errors.by_wavelength, breaks=not errors.lines)
     if errors.lines or is_sparse(errors.by_wavelength.p50):
         for curve in top.lines:
             curve.set(ls="", marker="o", markersize=2.5)

@@ -28,6 +28,7 @@ from synthesizer_emulator.evaluation.report.figures.panels import (
 )
 from synthesizer_emulator.gridfile.header import Axis
 from synthesizer_emulator.gridfile.labels import Label
+from synthesizer_emulator.wavelengths import broken
 
 # The number of letters that fit into the title of a panel.
 _TITLE_WIDTH = 40
@@ -65,7 +66,9 @@ def stages(found: Stages) -> Figure:
     for i, (row, colour) in enumerate(
         zip(found.components, (BLACK, ORANGE, SKY, GREEN), strict=False)
     ):
-        components.plot(found.lam, row, color=colour, lw=0.8, label=f"{i + 1}")
+        components.plot(
+            *broken(found.lam, row), color=colour, lw=0.8, label=f"{i + 1}"
+        )
     components.axhline(0, color="0.6", lw=0.5, zorder=0)
     components.margins(y=0.2)
     if len(found.components):
@@ -185,17 +188,18 @@ def signed(bands: Bands, zoom: tuple[float, float]) -> Figure:
 
 def _draw_bands(panel: Axes, bands: Bands) -> None:
     """Draw the median residual and the bands around it, in per cent."""
-    rows = dict(zip(bands.sigmas, 100 * bands.values, strict=True))
+    at, values = broken(bands.at, 100 * bands.values)
+    rows = dict(zip(bands.sigmas, values, strict=True))
     for n, colour in _SHADES.items():
         panel.fill_between(
-            bands.at,
+            at,
             rows[-n],
             rows[n],
             color=colour,
             lw=0,
             label=rf"{n}$\sigma$",
         )
-    panel.plot(bands.at, rows[0], color=BLACK, lw=0.8, label="median")
+    panel.plot(at, rows[0], color=BLACK, lw=0.8, label="median")
     panel.axhline(0, color="0.6", lw=0.5)
     limit = float(np.nanquantile(np.abs(bands.values[[0, -1]]), 0.97))
     panel.set(
@@ -234,8 +238,7 @@ def zoomed(
             (example.emulated, BLACK, 0.7, "emulator"),
         ):
             panel.plot(
-                example.lam[inside],
-                flux[inside] / peak,
+                *broken(example.lam[inside], flux[inside] / peak),
                 color=colour,
                 lw=width,
                 label=name,
