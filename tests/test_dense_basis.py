@@ -15,6 +15,7 @@ from synthesizer.exceptions import InconsistentArguments
 from synthesizer_emulator.galaxies.histories import (
     SF_HISTS,
     bin_limits,
+    plain_parameters,
     sfzh,
 )
 
@@ -225,5 +226,13 @@ def test_tuples_of_the_wrong_shape_are_refused(wrong):
 
 
 def test_the_number_of_times_must_be_that_of_the_tuple():
-    with pytest.raises(InconsistentArguments, match=r"says 3 .* 2 times"):
-        fractions((10.0, 0.3, 3, 0.25, 0.5), 1.0)
+    wrong = (10.0, 0.3, 3, 0.25, 0.5)
+    for refused in (
+        lambda: fractions(wrong, 1.0),
+        # Of many galaxies, before they are traced.
+        lambda: plain_parameters(
+            SF_HISTS, "DenseBasis", {"db_tuple": np.array([wrong] * 4)}
+        ),
+    ):
+        with pytest.raises(InconsistentArguments, match=r"says 3 .* 2 times"):
+            refused()

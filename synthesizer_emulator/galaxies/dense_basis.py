@@ -110,13 +110,29 @@ def _check_tuple(db_tuple: ArrayLike) -> None:
             "db_tuple must be (log10 mass, log10 SFR, number of times, times "
             f"...) of one galaxy, got the shape {shape}."
         )
-    if isinstance(db_tuple, jax.core.Tracer):
+    check_number_of_times(db_tuple)
+
+
+def check_number_of_times(db_tuple: ArrayLike) -> None:
+    """Raise unless tuples, (..., 3 + k), have as many times as they say.
+
+    Numbers traced by JAX are not known.
+
+    Raises:
+        InconsistentArguments: If they do not.
+    """
+    leaves = jax.tree.leaves(db_tuple)
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
         return
-    said, given = int(np.asarray(db_tuple)[2]), shape[0] - _N_FIRST
-    if said != given:
+    shape = np.shape(db_tuple)
+    if not shape or shape[-1] <= _N_FIRST:
+        return
+    said, given = np.asarray(db_tuple)[..., 2], shape[-1] - _N_FIRST
+    wrong = said[(said != given) & ~np.isnan(said)]
+    if wrong.size:
         raise InconsistentArguments(
-            f"The third number of db_tuple says {said} times, but {given} "
-            "times follow."
+            f"The third number of db_tuple says {wrong.flat[0]:g} times, but "
+            f"{given} times follow."
         )
 
 

@@ -33,6 +33,7 @@ from synthesizer.exceptions import (
 )
 from synthesizer.parametric import SFH, Stars, ZDist
 
+from synthesizer_emulator.galaxies.dense_basis import check_number_of_times
 from synthesizer_emulator.galaxies.integrals import bin_limits
 from synthesizer_emulator.galaxies.metal_dists import METAL_DISTS
 from synthesizer_emulator.galaxies.sf_hists import SF_HISTS
@@ -147,6 +148,8 @@ def plain_parameters(
     Raises:
         UnimplementedFunctionality: If the history has no batched form.
         IncorrectUnits: If a parameter has the wrong units.
+        InconsistentArguments: If a `db_tuple` has more or fewer times than it
+            says.
     """
     units = units_of_history(functions, name)
     plain = {}
@@ -159,6 +162,8 @@ def plain_parameters(
             plain[parameter] = np.log10(ages)
         else:
             plain[parameter] = in_units(what, value, unit)
+        if parameter == "db_tuple":
+            check_number_of_times(plain[parameter])
     return plain
 
 
