@@ -14,6 +14,7 @@ from synthesizer_emulator.evaluation.report.figures.panels import (
     WAVELENGTH,
     new_figure,
     styled,
+    wavelength_scale,
 )
 from synthesizer_emulator.wavelengths import broken
 
@@ -75,6 +76,6 @@ def _spectrum(
             label=label,
         )
     below.set_ylabel("|B / A - 1| / %")
-    below.set_xlabel(WAVELENGTH)
+    below.set(xscale=wavelength_scale(found.lam), xlabel=WAVELENGTH)
     below.legend(title=f"of {len(found.differences)} points", loc="best")
     return figure

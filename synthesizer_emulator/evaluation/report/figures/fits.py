@@ -23,6 +23,7 @@ from synthesizer_emulator.evaluation.report.figures.panels import (
     styled,
     tick_text,
     tiled,
+    wavelength_scale,
 )
 from synthesizer_emulator.evaluation.report.figures.stages import coloured
 from synthesizer_emulator.gridfile.header import Axis
@@ -164,7 +165,10 @@ def slopes(derivatives: Derivatives, axes: Sequence[Axis]) -> Figure:
                 mec="none",
             )
         curves.axhline(0, color="0.6", lw=0.5, zorder=0)
-        curves.set(xscale="log", ylabel=f"∂ ln f / ∂ {name}")
+        curves.set(
+            xscale=wavelength_scale(derivatives.lam),
+            ylabel=f"∂ ln f / ∂ {name}",
+        )
         automatic, native = (
             derivatives.automatic[..., i],
             derivatives.native[..., i],

@@ -58,6 +58,9 @@ _STYLE = {
 # The smallest width of a figure, in inches.
 _NARROWEST = 3.4
 
+# The largest ratio of wavelengths on a linear scale.
+_NEAR = 3.0
+
 # The height of the note at the foot of a figure, in inches.
 _FOOT = 0.15
 
@@ -207,6 +210,15 @@ def draw_profile(panel: Axes, profile: Profile, breaks: bool = False) -> None:
             label=title,
             lw=0.9,
         )
+
+
+def wavelength_scale(lam: NDArray[np.float64]) -> str:
+    """Return the scale of an axis of wavelengths: linear if they are near.
+
+    The ticks of a logarithmic scale would then be on top of each other.
+    """
+    near = len(lam) and lam.max() < _NEAR * lam.min()
+    return "linear" if near else "log"
 
 
 def draw_map(

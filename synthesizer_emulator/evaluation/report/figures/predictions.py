@@ -19,6 +19,7 @@ from synthesizer_emulator.evaluation.report.figures.panels import (
     WAVELENGTH,
     new_figure,
     styled,
+    wavelength_scale,
 )
 from synthesizer_emulator.gridfile.emissions import LINES
 from synthesizer_emulator.wavelengths import broken
@@ -91,6 +92,7 @@ def predictions(experiment: HoldOut, emission: str) -> Figure:
     fractions.set_xlim(left=max(3 * low, 1e-4))
     fractions.legend(loc="lower left")
     lams.set(
+        xscale=wavelength_scale(profile.at),
         xlabel=WAVELENGTH,
         ylabel=ERROR,
         title=title,

@@ -30,6 +30,7 @@ from synthesizer_emulator.evaluation.report.figures.panels import (
     shown_range,
     styled,
     tiled,
+    wavelength_scale,
 )
 from synthesizer_emulator.gridfile.header import Axis
 from synthesizer_emulator.gridfile.labels import Label
@@ -68,7 +69,7 @@ def spectra(examples: Mapping[str, Example], truth: str = "grid") -> Figure:
         residual = fractional_residuals(example.emulated, example.true)
         # Lines alone are stems, which curves would join.
         sparse = is_sparse(example.true)
-        upper.set(xscale="log", yscale="log")
+        upper.set(xscale=wavelength_scale(example.lam), yscale="log")
         for flux, colour, width, what in (
             (example.true, SKY, 2.2, truth),
             (example.emulated, BLACK, 0.6, "emulator"),
@@ -109,6 +110,9 @@ def spectra(examples: Mapping[str, Example], truth: str = "grid") -> Figure:
         upper.set_title(lines, fontsize=8)
         lower.set_xlabel(WAVELENGTH)
     axes[0, 0].set(ylabel="flux / peak", ylim=(_FAINTEST, 3))
+    if all(e.true.min() > 0.1 * e.true.max() for e in examples.values()):
+        # As of normalised spectra, whose lines are flat on decades.
+        axes[0, 0].set(yscale="linear", ylim=(0.0, 1.15))
     handles, titles = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, titles, ncols=2, loc="outside upper right")
     axes[1, 0].set(ylabel="residual / %", ylim=(-1.1 * limit, 1.1 * limit))
@@ -137,7 +141,11 @@ def profiles(errors: EmissionErrors, axes: Sequence[Axis]) -> Figure:
     if errors.lines or is_sparse(errors.by_wavelength.p50):
         for curve in top.lines:
             curve.set(ls="", marker="o", markersize=2.5)
-    top.set(xscale="log", xlabel=WAVELENGTH, ylabel=ERROR)
+    top.set(
+        xscale=wavelength_scale(errors.by_wavelength.at),
+        xlabel=WAVELENGTH,
+        ylabel=ERROR,
+    )
     top.margins(x=0.01, y=0.18)
     top.legend(ncols=3, loc="upper center")
     for axis in axes:
@@ -237,8 +245,8 @@ def distribution(errors: EmissionErrors) -> Figure:
         rasterized=True,
     )
     panels[2].set(
-        xscale="log",
-        yscale="log",
+        xscale=wavelength_scale(correlation.lam),
+        yscale=wavelength_scale(correlation.lam),
         xlabel=WAVELENGTH,
         ylabel=WAVELENGTH,
         title="over spectra",

@@ -25,6 +25,7 @@ from synthesizer_emulator.evaluation.report.figures.panels import (
     short_text,
     styled,
     tiled,
+    wavelength_scale,
 )
 from synthesizer_emulator.gridfile.header import Axis
 from synthesizer_emulator.gridfile.labels import Label
@@ -74,7 +75,7 @@ def stages(found: Stages) -> Figure:
     if len(found.components):
         components.legend(ncols=4, loc="upper center", handlelength=1.2)
     components.set(
-        xscale="log",
+        xscale=wavelength_scale(found.lam),
         xlabel=WAVELENGTH,
         ylabel="Δ ln flux",
         title="leading components, times their spread",
@@ -203,7 +204,7 @@ def _draw_bands(panel: Axes, bands: Bands) -> None:
     panel.axhline(0, color="0.6", lw=0.5)
     limit = float(np.nanquantile(np.abs(bands.values[[0, -1]]), 0.97))
     panel.set(
-        xscale="log",
+        xscale=wavelength_scale(bands.at),
         xlabel=WAVELENGTH,
         ylabel="residual / %",
         ylim=(-150 * limit, 150 * limit) if limit else (-1, 1),
