@@ -20,7 +20,7 @@ from synthesizer_emulator import build
 from synthesizer_emulator.cli import components as cli_components
 from synthesizer_emulator.cli.completing import grids_folder
 from synthesizer_emulator.cli.main import main
-from synthesizer_emulator.evaluation.comparison import compare
+from synthesizer_emulator.evaluation.comparison import _factor, compare
 from synthesizer_emulator.evaluation.report import write_comparison
 from synthesizer_emulator.grid.emulated_grid import (
     EXAMPLE_NAME,
@@ -361,6 +361,12 @@ def test_quickstart_compares_galaxies_and_draws_them(tmp_path, monkeypatch):
     assert np.max(medians) < 0.02
     assert np.max(maxima) < 0.2
     assert (tmp_path / "q" / "quickstart.png").stat().st_size > 10_000
+
+
+def test_spectra_without_units_are_compared():
+    """Such as normalised ones."""
+    assert _factor("None", "None") == 1.0
+    assert _factor("W/Hz", "erg/s/Hz") == pytest.approx(1e7)
 
 
 @pytest.mark.parametrize(

@@ -223,7 +223,7 @@ def _difference(
     lam, other = a.header.lam_angstrom, b.header.lam_angstrom
     shared = scored_region(lam) & (lam >= other[0]) & (lam <= other[-1])
     units = [w.emulator.units[f"spectra/{name}"] for w in (a, b)]
-    factor = float((1.0 * parse_unit(units[1])).to_value(units[0]))
+    factor = _factor(units[1], units[0])
     ours = _spectra(a, name, values)[:, shared]
     theirs = np.stack(
         [
@@ -248,3 +248,8 @@ def _spectra(
     batches = padded.reshape(-1, _BATCH, values.shape[1])
     spectra = np.concatenate([np.asarray(evaluate(b)) for b in batches])
     return spectra[:n].astype(np.float64)
+
+
+def _factor(units: str, wanted: str) -> float:
+    """Return what a number in some units is multiplied by for others."""
+    return float((1.0 * parse_unit(units)).to_value(parse_unit(wanted)))
