@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from astropy.units import CompositeUnit
+from numpy.typing import NDArray
 from synthesizer.exceptions import (
     InconsistentArguments,
     IncorrectUnits,
@@ -286,8 +287,59 @@ def with_units(plain: Any, units: str | None) -> Any:
     return unyt_array(plain, parse_unit(units))
 
 
+def is_masked(value: Any) -> NDArray[np.bool_]:
+    """Whether each number is masked, in NumPy's or astropy's way.
+
+    Args:
+        value (array): Numbers or a quantity, or a list of them.
+
+    Returns:
+        np.ndarray of bool: With the shape of the value, or a single False if
+            nothing is masked.
+    """
+    if isinstance(value, np.ma.MaskedArray):
+        return np.ma.getmaskarray(value)
+    if hasattr(value, "unmasked"):
+        return np.asarray(value.mask, bool)
+    if isinstance(value, list | tuple):
+        each = [is_masked(item) for item in value]
+        if any(np.any(one) for one in each):
+            return np.array([np.any(one) for one in each])
+    return np.array(False)
+
+
+def _filled(value: Any) -> Any:
+    """Return numbers with NaN where masked, and columns as quantities.
+
+    Conversion to an array would take the numbers under a mask, and those of
+    a column of astropy without its units.
+    """
+    gone, data = is_masked(value), value
+    if isinstance(value, np.ma.MaskedArray):
+        data = np.ma.getdata(value)
+    elif hasattr(value, "unmasked"):
+        data = value.unmasked
+    unit = None
+    if hasattr(value, "parent_table"):
+        unit, data = value.unit, np.asarray(data)
+    if np.any(gone) and np.asarray(data).dtype.kind in "fiu":
+        units = getattr(data, "units", None)
+        plain = data if units is None else data.value
+        data = np.where(gone, np.nan, plain)
+        if units is not None:
+            data = unyt_array(data, units)
+    return data if unit is None else data << unit
+
+
 def _joined(name: str, value: Any) -> Any:
-    """Convert a list of quantities, or an astropy quantity, to unyt."""
+    """Convert a list of quantities, or an astropy quantity, to unyt.
+
+    Masked numbers become NaN.
+    """
+    if isinstance(value, list | tuple):
+        value = [_filled(item) for item in value]
+    else:
+        value = _filled(value)
     if _is_astropy(value):
         return from_astropy(name, value)
     if not isinstance(value, list | tuple):
@@ -314,19 +366,34 @@ def from_astropy(name: str, value: Any) -> unyt_array:
         value (Quantity): The quantity.
 
     Raises:
-        IncorrectUnits: If its units are not linear, such as magnitudes.
+        IncorrectUnits: If its units are not linear, such as magnitudes, or
+            unyt does not have them.
     """
+    unit = value.unit
     try:
-        unit = value.unit
-        # unyt forgets the scale of units such as 1e-17 erg/s.
-        bare = CompositeUnit(1.0, unit.bases, unit.powers)
-        return unyt_array.from_astropy(value.value * unit.scale * bare)
+        try:
+            return _in_unyt(value.value, unit)
+        except UnitParseError:
+            # Such as AB, the flux density of magnitude zero.
+            return _in_unyt(value.value, unit.decompose())
+    except UnitParseError as error:
+        raise IncorrectUnits(
+            f"{name} must be in units that unyt has, got {unit}. Convert "
+            "before, such as maggies to flux densities: one is 3631 Jy."
+        ) from error
     except AttributeError as error:
         raise IncorrectUnits(
             f"{name} must be in linear units, got {value.unit}. Convert "
             "magnitudes to flux densities, e.g. with astropy's "
             ".to('nJy')."
         ) from error
+
+
+def _in_unyt(numbers: Any, unit: Any) -> unyt_array:
+    """Return numbers in a unit of astropy as a quantity of unyt."""
+    # unyt forgets the scale of units such as 1e-17 erg/s.
+    bare = CompositeUnit(1.0, unit.bases, unit.powers)
+    return unyt_array.from_astropy(numbers * unit.scale * bare)
 
 
 def _is_astropy(value: Any) -> bool:

@@ -254,6 +254,22 @@ def test_missing_bands_and_upper_limits():
     np.testing.assert_array_equal(array.is_observed, [True, False, True])
 
 
+def test_masked_values_and_errors_are_missing():
+    flux, error = [1e6, 3.0, 2.0], [1.0, 0.5, 1e6]
+    expected = Photometry.from_fluxes([np.nan, 3.0, np.nan], error, CODES)
+    masked = (
+        np.ma.masked_array(flux, [1, 0, 0]),
+        np.ma.masked_array(error, [0, 0, 1]),
+    )
+    by_name = [dict(zip(CODES, values, strict=True)) for values in masked]
+    for given in (masked, by_name):
+        found = Photometry.from_fluxes(*given, CODES)
+        for name in ("flux", "error", "is_observed"):
+            np.testing.assert_array_equal(
+                getattr(found, name), getattr(expected, name)
+            )
+
+
 def test_a_floor_adds_in_quadrature():
     data = Photometry.from_fluxes(
         [3.0, 40.0, 5.0], [4.0, 3.0, 1.0], CODES, floor=0.1
@@ -261,6 +277,16 @@ def test_a_floor_adds_in_quadrature():
     np.testing.assert_allclose(
         data.error, np.hypot([4.0, 3.0, 1.0], [0.3, 4.0, 0.5]), rtol=1e-6
     )
+    data = Photometry.from_fluxes(
+        [3.0, 40.0, 5.0], [4.0, 3.0, 1.0], CODES, floor={"green": 0.1}
+    )
+    np.testing.assert_allclose(data.error, [4.0, 5.0, 1.0])
+    for floor, message in (
+        ({"gren": 0.1}, "floor must be in.*Did you mean 'green'"),
+        ({"green": -0.1}, "floor of green"),
+    ):
+        with pytest.raises(InconsistentArguments, match=message):
+            Photometry.from_fluxes([3.0] * 3, [1.0] * 3, CODES, floor=floor)
 
 
 @pytest.mark.parametrize(

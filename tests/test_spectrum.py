@@ -357,6 +357,15 @@ def test_errors_can_be_scaled_and_added_to():
     assert found == pytest.approx(expected, rel=1e-5)
 
 
+def test_masked_numbers_are_pixels_not_used():
+    flux = np.ma.masked_array(FLUX * nJy, ~USED)
+    error = np.ma.masked_array(ERROR * nJy, ~USED)
+    for fluxes, errors in ((flux, ERROR * nJy), (FLUX * nJy, error)):
+        found = Spectrum.from_fluxes(LAM, fluxes, errors, 1000.0)
+        np.testing.assert_array_equal(found.is_used, USED)
+        np.testing.assert_array_equal(found.flux, tiny(USED).flux)
+
+
 def test_outliers_are_a_mixture():
     """Equation 17 of Hogg, Bovy & Lang (2010), pixel by pixel."""
     expected = np.log(

@@ -5,10 +5,17 @@ import time
 import numpy as np
 import pytest
 from astropy import units as u
-from synthesizer.exceptions import InconsistentArguments
-from unyt import Unit, dimensionless
+from astropy.table import Column, MaskedColumn
+from astropy.utils.masked import Masked
+from synthesizer.exceptions import InconsistentArguments, IncorrectUnits
+from unyt import Unit, dimensionless, unyt_array
 
-from synthesizer_emulator.units import in_units, parse_quantity, parse_unit
+from synthesizer_emulator.units import (
+    in_units,
+    is_masked,
+    parse_quantity,
+    parse_unit,
+)
 
 SPELLED = (
     "erg/s/Hz",
@@ -106,3 +113,37 @@ def test_astropy_units_keep_their_scale():
     found = in_units("fluxes", flux, "erg/s/cm**2")
     np.testing.assert_allclose(found, [1e-17, 2e-17])
     assert in_units("age", 2.0 * u.Gyr, "Myr") == 2000.0
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.ma.masked_array([1, 2], [True, False]),
+        [np.ma.masked, 2.0],
+        np.ma.masked_array([1e-9, 2e-9] * u.Jy, [True, False]),
+        np.ma.masked_array(unyt_array([1e-9, 2e-9], "Jy"), [True, False]),
+        Masked([1e-6, 2e-6] * u.mJy, mask=[True, False]),
+        MaskedColumn([1e-6, 2e-6], mask=[True, False], unit="mJy"),
+    ],
+)
+def test_masked_numbers_are_missing_and_keep_their_units(values):
+    found = np.asarray(in_units("fluxes", values, "nJy"), np.float64)
+    np.testing.assert_allclose(found, [np.nan, 2.0])
+    assert is_masked(values).tolist() == [True, False]
+
+
+def test_columns_and_masks_of_nothing_have_units():
+    for values in (
+        Column([1, 2], unit="uJy"),
+        MaskedColumn([1, 2], mask=False, unit="uJy"),
+        np.ma.masked_array([1, 2] * u.uJy),
+    ):
+        found = in_units("fluxes", values, "nJy")
+        np.testing.assert_allclose(found, [1000.0, 2000.0])
+
+
+def test_units_that_only_astropy_has():
+    zero = in_units("flux", 2.0 * u.AB, "nJy")
+    np.testing.assert_allclose(zero, 2e9 * 3630.7805)
+    with pytest.raises(IncorrectUnits, match=r"got nmgy.*one is 3631 Jy"):
+        in_units("flux", 2.0 * u.Unit("nmgy"), "nJy")

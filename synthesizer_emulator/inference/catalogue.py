@@ -27,7 +27,7 @@ from synthesizer_emulator.descriptions import Printed
 from synthesizer_emulator.digests import digest
 from synthesizer_emulator.files.table import read_table
 from synthesizer_emulator.inference.line_fluxes import LineFluxes
-from synthesizer_emulator.inference.measurements import Measurements
+from synthesizer_emulator.inference.measurements import Measurements, floors_of
 from synthesizer_emulator.inference.photometry import Photometry
 from synthesizer_emulator.inference.spectrum import Spectrum
 from synthesizer_emulator.inference.spectrum_files import SpectrumFiles
@@ -184,7 +184,9 @@ class Catalogue(Printed):
             else SpectrumFiles.from_mapping(spectrum, Path(folder))
         )
         limits = _limits(upper_limits, every)
-        floors = _floors(floor, every)
+        if isinstance(floor, Mapping):
+            _check_codes("floor", floor, every)
+        floors = floors_of(floor, every)
         known = _known_names(known or {})
         columns.check(
             [
@@ -502,7 +504,8 @@ class _Columns:
             raise IncorrectUnits(
                 f"The column '{name}' must have units that convert to "
                 f"{wanted}, got '{unit}'. Convert magnitudes and the like "
-                "before."
+                "before; for maggies, leave out the unit of the column, and "
+                "give units: 3631*Jy."
             ) from error
 
 
@@ -637,17 +640,6 @@ def _limits(given: Any, codes: Sequence[str]) -> str | Mapping[str, str]:
             f"{{code: column}}, or be '{NEGATIVE_ERRORS}'; got {given!r}."
         )
     _check_codes("upper_limits", given, codes)
-    return given
-
-
-def _floors(given: Any, codes: Sequence[str]) -> Mapping[str, float]:
-    """Return the fraction of each value that is added to its error."""
-    if not isinstance(given, Mapping):
-        check_number("floor", given, 0.0)
-        return dict.fromkeys(codes, given)
-    _check_codes("floor", given, codes)
-    for code, value in given.items():
-        check_number(f"floor of {code}", value, 0.0)
     return given
 
 

@@ -295,7 +295,7 @@ class Fit(Described):
         fluxes: Mapping[str, Any] | NDArray,
         errors: Mapping[str, Any] | NDArray,
         upper_limits: Any = (),
-        floor: float = 0.0,
+        floor: float | Mapping[str, float] = 0.0,
     ) -> Photometry:
         """Return data in the filters of the fit.
 
@@ -310,7 +310,7 @@ class Fit(Described):
         fluxes: Mapping[str, Any] | NDArray,
         errors: Mapping[str, Any] | NDArray,
         upper_limits: Any = (),
-        floor: float = 0.0,
+        floor: float | Mapping[str, float] = 0.0,
     ) -> LineFluxes:
         """Return data of the emission lines of the fit.
 
@@ -706,7 +706,7 @@ class Fit(Described):
                 the last axis, with units or in nJy: one number for each band,
                 or those of the galaxies of a catalogue, NaN where a band is
                 missing. Bands that are left out are missing from all.
-            floor (float): As for `photometry`.
+            floor (float): As for `photometry`, but one for all filters.
             limit (float): Flux densities below this many standard deviations
                 are upper limits of that many; by default there are none.
             n (int): The number of galaxies.

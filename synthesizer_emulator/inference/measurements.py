@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from synthesizer.exceptions import InconsistentArguments
 
 from synthesizer_emulator.descriptions import Described, Description
-from synthesizer_emulator.units import in_units
+from synthesizer_emulator.units import in_units, is_masked
 from synthesizer_emulator.validation import check_number, nearest
 
 
@@ -51,23 +51,25 @@ class Measurements(Described):
         errors: Mapping[str, Any] | ArrayLike,
         codes: Sequence[str],
         upper_limits: Iterable[str] = (),
-        floor: float = 0.0,
+        floor: float | Mapping[str, float] = 0.0,
     ) -> Self:
         """Make data of one galaxy.
 
         Args:
             fluxes (dict/array): The values by code, or in the order of
                 `codes`, with units or in `units`. Missing ones are left out
-                of the mapping, or NaN.
-            errors (dict/array): Their standard deviations, in the same form.
+                of the mapping, NaN, or masked.
+            errors (dict/array): Their standard deviations, in the same form;
+                masked ones stand for missing values.
             codes (list of str): The codes of the filters, or the ids of the
                 lines, of the fit.
             upper_limits (list of str): The codes of the values that are upper
                 limits. Their likelihood is that of a measurement with the
                 given error below the limit (Sawicki 2012, PASP 124, 1208,
                 equation 10).
-            floor (float): A fraction of the value that is added to the error
-                in quadrature, for errors of calibration.
+            floor (float/dict): A fraction of the value that is added to the
+                error in quadrature, for errors of calibration; or one by
+                code, zero for others.
 
         Returns:
             Measurements: The data.
@@ -86,8 +88,12 @@ class Measurements(Described):
             else [*upper_limits]
         )
         cls._check_codes("upper_limits", limits, codes)
-        check_number("floor", floor, 0.0)
-        observed = ~np.isnan(flux)
+        cls._check_codes(
+            "floor", floor if isinstance(floor, Mapping) else (), codes
+        )
+        floors = floors_of(floor, codes)
+        # A masked error is no measurement; one of NaN may be a mistake.
+        observed = ~(np.isnan(flux) | cls._is_masked(errors, codes))
         infinite = np.asarray(codes)[np.isinf(flux)]
         if len(infinite):
             raise InconsistentArguments(
@@ -111,7 +117,8 @@ class Measurements(Described):
                 f"finite, got {', '.join(wrong)} {cls.units}. Leave out each "
                 f"{cls.element} without measurement, or give it as NaN."
             )
-        total = np.hypot(error, floor * flux)
+        fractions = np.array([floors.get(code, 0.0) for code in codes])
+        total = np.hypot(error, fractions * flux)
         return cls(
             flux=jnp.asarray(np.where(observed, flux, 0.0), float),
             error=jnp.asarray(np.where(observed, total, 1.0), float),
@@ -217,6 +224,15 @@ class Measurements(Described):
             )
         return found
 
+    @staticmethod
+    def _is_masked(
+        values: Mapping[str, Any] | ArrayLike, codes: list[str]
+    ) -> NDArray[np.bool_]:
+        """Return whether values are masked, (n,) or a single False."""
+        if isinstance(values, Mapping):
+            return np.array([np.any(is_masked(values.get(c))) for c in codes])
+        return is_masked(values)
+
     @classmethod
     def _check_codes(
         cls, name: str, given: Iterable[str], codes: Sequence[str]
@@ -228,3 +244,23 @@ class Measurements(Described):
                     f"{name} must be in the {cls.element}s of the fit, "
                     f"{', '.join(codes)}; got '{code}'." + nearest(code, codes)
                 )
+
+
+def floors_of(
+    given: float | Mapping[str, float], codes: Sequence[str]
+) -> Mapping[str, float]:
+    """Return the fraction of each value that is added to its error.
+
+    Args:
+        given (float/dict): The fraction, or fractions by filter or line.
+        codes (list of str): The codes of all, for a single fraction.
+
+    Raises:
+        InconsistentArguments: If one is not a number of zero or more.
+    """
+    if not isinstance(given, Mapping):
+        check_number("floor", given, 0.0)
+        return dict.fromkeys(codes, given)
+    for code, value in given.items():
+        check_number(f"floor of {code}", value, 0.0)
+    return given

@@ -31,7 +31,12 @@ from synthesizer_emulator.descriptions import (
 )
 from synthesizer_emulator.galaxies.matrices import dot
 from synthesizer_emulator.inference.spectrum_plot import plot_pixels
-from synthesizer_emulator.units import PURE, in_stated_units, in_units
+from synthesizer_emulator.units import (
+    PURE,
+    in_stated_units,
+    in_units,
+    is_masked,
+)
 from synthesizer_emulator.validation import (
     check_number,
     check_wavelengths,
@@ -143,7 +148,8 @@ class Spectrum(Described):
                 width of a pixel over the root of 12 in quadrature. None if
                 it is negligible.
             mask (np.ndarray of bool): Whether to use each pixel, as in
-                Prospector and pPXF, (n,); all by default.
+                Prospector and pPXF, (n,); all by default. Pixels whose flux
+                density or error is masked are not used either.
             calibration_degree (int): The degree of the polynomial; no
                 polynomial by default.
             calibration_width (float): The standard deviation of the Gaussian
@@ -178,6 +184,7 @@ class Spectrum(Described):
                 "mask must be an array of booleans, True for pixels to use, "
                 f"got an array of {used.dtype}."
             )
+        used = used & ~(is_masked(fluxes) | is_masked(errors))
         if not used.any():
             raise InconsistentArguments(
                 "mask must be True for at least one pixel, got False for all "
