@@ -4,9 +4,12 @@ import re
 import subprocess
 import sys
 import tomllib
+import warnings
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import Mock
 
+import click
 import h5py
 import numpy as np
 import pytest
@@ -15,6 +18,7 @@ from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 from conftest import QUICK, write_analytic_samples
 from synthesizer.data.initialise import get_grids_dir
+from synthesizer.synth_warnings import warn
 
 from synthesizer_emulator import build
 from synthesizer_emulator.cli import components as cli_components
@@ -22,6 +26,7 @@ from synthesizer_emulator.cli.completing import grids_folder
 from synthesizer_emulator.cli.main import main
 from synthesizer_emulator.evaluation.comparison import _factor, compare
 from synthesizer_emulator.evaluation.report import write_comparison
+from synthesizer_emulator.files.locks import exclusive
 from synthesizer_emulator.grid.emulated_grid import (
     EXAMPLE_NAME,
     EmulatedGrid,
@@ -30,6 +35,7 @@ from synthesizer_emulator.grid.emulated_grid import (
 from synthesizer_emulator.inference import catalogue_fit
 from synthesizer_emulator.sources.bc03 import CLOUDY_NAME
 from synthesizer_emulator.weights.file import SUFFIX, read_weights
+from synthesizer_emulator.weights.summary import WeightsSummary
 from synthesizer_emulator.weights.weights import FORMAT_VERSION
 
 ROOT = Path(__file__).parents[1]
@@ -157,6 +163,73 @@ def test_grids_are_listed_and_described(tmp_path, monkeypatch):
         shown = run("info", name).output
         assert "ages            56 nodes, 1 to 2e+10 yr" in shown
         assert f"{errors['spectra/incident']['p99'] * 100:.4f}" in shown
+
+
+def test_errors_of_lines_are_listed_without_spectra():
+    weights = read_weights(example_folder() / f"{EXAMPLE_NAME}{SUFFIX}")
+    summary = WeightsSummary.from_weights(weights)
+    assert summary.worst_of_spectra("p99") == max(
+        errors.p99
+        for path, errors in summary.errors.items()
+        if path.startswith("spectra/")
+    )
+    lines = {
+        path: errors
+        for path, errors in summary.errors.items()
+        if path.startswith("lines/")
+    }
+    only = replace(summary, errors=lines)
+    worst = max(errors.p99 for errors in lines.values())
+    assert lines and only.worst_of_spectra("p99") == worst
+
+
+def test_warnings_are_printed_without_code(capsys):
+    @click.command()
+    def warns():
+        warn("Half of the nodes are missing.")
+        warnings.warn("of numpy", RuntimeWarning, stacklevel=1)
+
+    main.add_command(warns)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            # As a process shows them; pytest records them.
+            warnings.showwarning = shown
+            main(["warns"], standalone_mode=False)
+    finally:
+        del main.commands["warns"]
+    first, second, *_ = capsys.readouterr().err.splitlines()
+    assert first == "Warning: Half of the nodes are missing."
+    assert "RuntimeWarning: of numpy" in second
+
+
+def shown(message, category, filename, lineno, *_):
+    """Print a warning as Python does."""
+    text = warnings.formatwarning(message, category, filename, lineno)
+    print(text, end="", file=sys.stderr)
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_refused_commands_leave_no_folder(there, tmp_path):
+    """The folders of what is written are made when it is."""
+    folder = tmp_path / "new" / "deep"
+    if there:
+        folder.mkdir(parents=True)
+    grid = tmp_path / "grid.hdf5"
+    with h5py.File(grid, "w") as hdf:
+        hdf["x"] = 1.0
+    for command in (
+        ["build", grid, "--out", folder],
+        ["evaluate", "nosuch", "--plots", folder],
+        ["card", grid, "--creator", "A", "--registry", folder / "r.json"],
+        ["fetch", "x", "--registry", grid, "--grid-dir", folder],
+    ):
+        assert run(*map(str, command)).exit_code, command
+        assert folder.exists() is there
+        assert (tmp_path / "new").exists() is there
+    with exclusive(folder / "file"):
+        assert folder.is_dir()
+    assert folder.exists() is there
 
 
 @pytest.mark.slow

@@ -341,7 +341,7 @@ def test_releases(published, server, grids):
     }
     assert fetch(NAME, release="1.0").read_bytes() == SHIPPED.read_bytes()
     listed = " ".join(run("list").output.split())
-    assert "registry, release 1.0 (fetched)" in listed
+    assert "registry, release 1.0 (at hand)" in listed
     assert listed.endswith("registry, release 2.0, the latest")
     assert read_weights(fetch(NAME)).provenance.author == CREATOR
     assert read_weights(fetch(NAME, release="1.0")).provenance.author == ""

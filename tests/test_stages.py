@@ -1,5 +1,7 @@
 """The stages of an emulator, judged each by itself."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,6 +27,7 @@ from synthesizer_emulator.evaluation.measures.stages import (
     nearest_point,
     open_stages,
 )
+from synthesizer_emulator.evaluation.report.figures.stages import latent_space
 from synthesizer_emulator.grid.emulated_grid import (
     EXAMPLE_NAME,
     example_folder,
@@ -199,6 +202,21 @@ def test_the_command_draws_stages(tmp_path):
     ):
         wrong = CliRunner().invoke(main, ["evaluate", "x", option])
         assert wrong.exit_code and says in wrong.output + str(wrong.exception)
+
+
+def test_a_single_direction_is_drawn_against_the_labels(emulator, points):
+    flux = jax.vmap(lambda p: emulator.spectrum("incident", p))(points)
+    found = opened(emulator, points, np.asarray(flux, float))
+    single = found.latents * [1.0, 0.0]
+    axes = EmulatedGrid.example().weights.header.axes
+    panels = latent_space(replace(found, latents=single), axes).axes
+    assert [p.get_xscale() for p in panels] == ["log", "log"]
+    for i, panel in enumerate(panels):
+        x, y = panel.lines[0].get_data()
+        np.testing.assert_array_equal(x, found.points[:, i])
+        np.testing.assert_array_equal(y, single[:, 0])
+    # Two directions, each with a bar of colours.
+    assert len(latent_space(found, axes).axes) == 4
 
 
 def test_examples_are_checked_before_anything_is_measured(monkeypatch):

@@ -278,6 +278,9 @@ def _calibrate(
 
 def _save(figures: dict[str, Any], folder: Path, name: str) -> None:
     """Write figures to a folder, and print their paths."""
+    from synthesizer_emulator.files.locks import make_folder
+
+    make_folder(folder)
     for kind, figure in figures.items():
         path = folder / f"{name}-{kind}.png"
         figure.savefig(path, dpi=150)

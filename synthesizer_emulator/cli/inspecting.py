@@ -40,7 +40,8 @@ def list_grids(grid_dir: Path | None, registry: str | None) -> None:
     """List the grids that can be loaded or fetched, with size and errors.
 
     The errors are the median and the 99th percentile over the pixels of the
-    spectrum that is emulated worst, in per cent.
+    spectrum that is emulated worst, or of the lines without spectra, in per
+    cent.
     """
     from synthesizer_emulator.distribution.registry import has_registry
     from synthesizer_emulator.weights.listing import list_weights
@@ -98,7 +99,7 @@ def _published_rows(
             f"registry, release {entry.release}"
             + ", the latest"
             * (entry.name in earlier and entry is latest[entry.name])
-            + " (fetched)" * ((entry.name, entry.sha256) in present),
+            + " (at hand)" * ((entry.name, entry.sha256) in present),
         )
         for entry in releases
     ]

@@ -5,6 +5,7 @@ The modules of `cli` import JAX and Synthesizer within functions, so that
 """
 
 import io
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import Any
@@ -65,6 +66,29 @@ def _plain_errors() -> Iterator[None]:
         raise
 
 
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Print warnings to users without a line of code.
+
+    Those of Synthesizer's `warn` begin with a new line. Others, as of a
+    division by zero, say where they are from.
+    """
+    usual = warnings.formatwarning
+
+    def plain(message: Any, *details: Any, **named: Any) -> str:
+        """Return the text of a warning."""
+        text = str(message)
+        if not text.startswith("\n"):
+            return usual(message, *details, **named)
+        return f"Warning: {text.strip()}\n"
+
+    warnings.formatwarning = plain
+    try:
+        yield
+    finally:
+        warnings.formatwarning = usual
+
+
 def _prepare_synthesizer() -> None:
     """Let Synthesizer make its folders, without its banner on stdout.
 
@@ -84,7 +108,7 @@ class _Group(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command."""
-        with _plain_errors():
+        with _plain_errors(), _plain_warnings():
             _prepare_synthesizer()
             return super().invoke(ctx)
 

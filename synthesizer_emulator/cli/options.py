@@ -297,7 +297,7 @@ def parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
 
 
 def check_outputs(file: Path | None, folder: Path | None = None) -> None:
-    """Make the folders of what a command writes, before its long work.
+    """Check what a command writes, before its long work.
 
     Args:
         file (Path): The file to write, if any.
@@ -318,7 +318,7 @@ def check_results(
 ) -> None:
     """Raise before long work if results would replace earlier ones.
 
-    And make their folders, as `check_outputs`.
+    And check that they can be written, as `check_outputs`.
 
     Args:
         json_path (Path): The file of --json, if any.

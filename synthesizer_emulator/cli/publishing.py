@@ -101,6 +101,8 @@ def card(
     from synthesizer_emulator.distribution.card import check_card, make_card
     from synthesizer_emulator.distribution.registry import add_release
 
+    check_outputs(registry)
+    check_outputs(out)
     record = make_card(file, creators, release, name, url, licence)
     path = out or file.with_name(f"{record.release.name}.card.json")
     if registry is not None and registry.absolute() == path.absolute():

@@ -3,7 +3,7 @@
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from glob import escape
 from pathlib import Path
@@ -20,7 +20,8 @@ def exclusive(path: Path, timeout: float = 0.0) -> Iterator[None]:
     """Lock a file against other processes.
 
     The partial files of killed processes are removed. A process may lock the
-    same file several times. A missing folder is made.
+    same file several times. A missing folder is made, and removed if nothing
+    is written to it.
 
     Args:
         path (Path): The file.
@@ -31,6 +32,7 @@ def exclusive(path: Path, timeout: float = 0.0) -> Iterator[None]:
             written.
     """
     target = path.absolute()
+    missing = [p for p in target.parents if not p.exists()]
     make_folder(path.parent)
     if target in _held:
         _held[target] += 1
@@ -51,6 +53,16 @@ def exclusive(path: Path, timeout: float = 0.0) -> Iterator[None]:
         # Unlink first, so that no process locks a file that is then removed.
         lock.unlink(missing_ok=True)
         os.close(handle)
+        _remove_empty(missing)
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    """Remove folders, the innermost first, as far as they are empty."""
+    for folder in folders:
+        try:
+            folder.rmdir()
+        except OSError:
+            return
 
 
 def make_folder(folder: Path) -> None:

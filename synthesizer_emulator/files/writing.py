@@ -94,15 +94,23 @@ def write_whole(path: Path, contents: bytes) -> None:
 def check_writable(path: Path) -> None:
     """Raise if a file can't be written, before any work is done.
 
-    Its folder is made if it is missing.
+    Its folder may be missing: it is made when the file is written, so that
+    what is refused until then leaves none behind.
 
     Raises:
         OSError: If the target is a folder, or its folder can't be made or is
             read-only.
     """
     _check_no_folder(path)
-    make_folder(path.parent)
-    _scratch_for(path).unlink()
+    folder = path.absolute().parent
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir():
+        raise OSError(
+            f"Can't make the folder '{path.parent}': '{folder}' is a file. "
+            "Choose another folder."
+        )
+    _scratch_for(path, folder).unlink()
 
 
 def check_new(path: Path, overwrite: bool) -> None:
@@ -141,11 +149,13 @@ def _check_no_folder(path: Path) -> None:
         raise OSError(f"Can't write '{path}': it is a folder. Move it.")
 
 
-def _scratch_for(path: Path) -> Path:
-    """Create an empty scratch file in the folder of a target."""
+def _scratch_for(path: Path, folder: Path | None = None) -> Path:
+    """Create an empty scratch file, by default in the folder of a target."""
     try:
         handle, name = tempfile.mkstemp(
-            prefix=f".{path.name}.", suffix=".partial", dir=path.parent
+            prefix=f".{path.name}.",
+            suffix=".partial",
+            dir=folder or path.parent,
         )
     except OSError as error:
         raise unwritable(path, error) from error

@@ -54,15 +54,18 @@ class WeightsSummary:
     def worst_of_spectra(self, quantile: str) -> float | None:
         """Return the error of the spectrum that is emulated worst.
 
+        Or of the lines, if there are no spectra.
+
         Args:
             quantile (str): A field of `ErrorSummary`, such as `p99`.
 
         Returns:
-            float: The fractional error; None without errors of spectra.
+            float: The fractional error; None without errors.
         """
-        found = [
-            getattr(errors, quantile)
+        of_spectra = [
+            errors
             for path, errors in self.errors.items()
             if path.startswith("spectra/")
         ]
-        return max(found, default=None)
+        found = of_spectra or self.errors.values()
+        return max((getattr(e, quantile) for e in found), default=None)

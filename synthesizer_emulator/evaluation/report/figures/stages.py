@@ -136,14 +136,32 @@ def _plain_ticks(panel: Axes) -> None:
 
 @styled
 def latent_space(found: Stages, axes: Sequence[Axis]) -> Figure:
-    """Draw the two main directions of the latents, coloured by each label."""
+    """Draw the two main directions of the latents, coloured by each label.
+
+    If there is only one direction, it is drawn against each label.
+    """
     # Axes of one node have nothing to show.
     shown = [i for i in range(len(axes)) if np.ptp(found.points[:, i]) > 0]
+    spread = np.ptp(found.latents, axis=0)
+    single = spread[1] <= 1e-6 * spread[0]
     figure, panels, columns = tiled(
-        max(len(shown), 1), 3.0, 2.5, sharex=True, sharey=True
+        max(len(shown), 1), 3.0, 2.5, sharex=not single, sharey=True
     )
     for k, (panel, i) in enumerate(zip(panels, shown, strict=False)):
         axis = axes[i]
+        if single:
+            label, low = Label(axis), found.points[:, i].min()
+            panel.plot(
+                found.points[:, i], found.latents[:, 0], "o",
+                color=BLUE, ms=2.5, mec="none",
+            )  # fmt: skip
+            panel.set(
+                xlabel=label.title,
+                xscale="log" if label.logged and low > 0 else "linear",
+            )
+            if k % columns == 0:
+                panel.set_ylabel("the only direction")
+            continue
         marks = coloured(
             panel, found.latents[:, 0], found.latents[:, 1],
             found.points[:, i], axis,
