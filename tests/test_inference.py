@@ -205,6 +205,20 @@ def test_the_density_of_mixtures():
     assert abs(ratio.mean() - 1) < 5 * ratio.std() / np.sqrt(len(drawn))
 
 
+def test_the_mixture_of_one_point_has_a_width():
+    rng = np.random.default_rng(0)
+    one = np.array([[3.0, -1.0, 0.5]])
+    for points, log_weights in (
+        (one, np.array([-1e10])),
+        (np.vstack([one, one + 1.0]), np.array([0.0, -1e8])),
+    ):
+        mixture = fit_mixture(points, log_weights, rng)
+        drawn = mixture.draw(2000, rng)
+        np.testing.assert_allclose(np.median(drawn, axis=0), one[0], atol=0.1)
+        assert (drawn.std(axis=0) > 0.01).all()
+        assert np.isfinite(mixture.log_density(drawn)).all()
+
+
 def test_mixtures_of_points_much_thinner_than_wide():
     """Importance sampling from a mixture fitted to them is efficient."""
     rng = np.random.default_rng(1)

@@ -372,12 +372,21 @@ def test_warnings(fit, data, posterior):
     assert "for 4 fluxes (p = " in poor
 
 
-def test_posteriors_of_other_fits(fit, posterior):
+def test_posteriors_of_other_fits(fit, posterior, native):
     with pytest.raises(InconsistentArguments, match="no derived quantity"):
         fit.derive(posterior, "sfrr_100Myr")
     others = replace(fit, redshift=Uniform(0.0, 0.3))
     with pytest.raises(InconsistentArguments, match="one of this fit"):
         others.sfhs(posterior)
+    dustier = TotalEmission(native, dust_curve=PowerLaw(slope=-1.3), fesc=0.1)
+    others = replace(fit, emission_model=dustier)
+    for use in (others.seds, others.sfhs):
+        with pytest.raises(
+            InconsistentArguments, match=r"another emission model\. Use the"
+        ):
+            use(posterior)
+    # Files of before have no digests.
+    assert others.sfhs(replace(posterior, model={}), n=2) is not None
     fixed = replace(fit, redshift=0.1)
     with pytest.raises(InconsistentArguments, match="one of this fit, with"):
         fixed.seds(posterior)

@@ -17,6 +17,7 @@ from synthesizer.instruments import FilterCollection
 from synthesizer.synth_warnings import warn
 
 from synthesizer_emulator.descriptions import Described, Description
+from synthesizer_emulator.digests import json_digest
 from synthesizer_emulator.galaxies.translate import TOLERANCE
 from synthesizer_emulator.inference.amortised.flow import FlowSettings
 from synthesizer_emulator.inference.amortised.network import Network
@@ -48,6 +49,7 @@ from synthesizer_emulator.inference.target import Target, at_point, in_batches
 from synthesizer_emulator.library.draws import Draws
 from synthesizer_emulator.library.history import History
 from synthesizer_emulator.library.library import Library
+from synthesizer_emulator.library.metadata import describe_grids
 from synthesizer_emulator.library.parameters import (
     REDSHIFT,
     SPECTRUM,
@@ -75,6 +77,16 @@ DataLike: TypeAlias = (
 
 # The parameters of a spectrum besides `sigma_v`.
 _OF_SPECTRUM = tuple(signature(Spectrum.log_likelihood).parameters)[2:]
+
+# The parts of the model that a posterior depends on, besides its priors: their
+# keys among the inputs of a library.
+_PARTS = {
+    "emission model": ("emission_model", "emissions", "recipe"),
+    "grid": ("grids",),
+    "history": ("sf_hist", "metal_dist"),
+    "cosmology": ("cosmo", "distances"),
+    "intergalactic medium": ("igm",),
+}
 
 # The galaxies drawn to check that the priors are within the grid.
 _CHECKED = 4096
@@ -791,6 +803,7 @@ class Fit(Described):
             codes=self.codes,
             best_model={k: v[0] for k, v in self.predict(best, data).items()},
             prior=self.parameters(self._prior(points[0], is_free)),
+            model=self._model,
         )
 
     def _posteriors(
@@ -895,12 +908,35 @@ class Fit(Described):
         return self.codes[kind]
 
     @cached_property
+    def _model(self) -> dict[str, str]:
+        """Digests of the parts of the model, by name; see `_PARTS`."""
+        about = dict(self.library.about)
+        if self.lines is not None:
+            # Other lines are no other model.
+            about["grids"] = describe_grids(self.emission_model)
+        return {
+            part: json_digest([about[key] for key in keys])
+            for part, keys in _PARTS.items()
+        }
+
+    @cached_property
     def _galaxies(self) -> PointGalaxies:
         """What is wanted of galaxies besides the data."""
         return PointGalaxies(self.library, self.label)
 
     def _points(self, posterior: Posterior) -> NDArray[np.float64]:
         """Return the points of a posterior; raise if of another fit."""
+        differing = [
+            part
+            for part, known in self._model.items()
+            if posterior.model.get(part, known) != known
+        ]
+        if differing:
+            raise InconsistentArguments(
+                "The posterior must be one of this fit, got one of a fit with "
+                f"another {' and '.join(differing)}. Use the fit that made "
+                "it, or run this one."
+            )
         points, given = posterior.samples.points, posterior.parameters
         if posterior.names == self.names:
             same = all(

@@ -18,6 +18,10 @@ _POINTS_PER_DIMENSION = 10
 _FITTED = 4096
 _LEVELLED = 1500
 
+# The standard deviation around a point that is alone: a tenth of the prior's
+# in normal space.
+_ALONE = 0.1
+
 # How much the covariances are widened; and the weight and the covariance of a
 # component as wide as all points together, for what others miss.
 _WIDER = 2.0
@@ -96,7 +100,12 @@ def fit_mixture(
     n, d = points.shape
     weights = _levelled(log_weights)
     mean = weights @ points
-    covariance = np.atleast_2d(np.cov(points.T, aweights=weights))
+    # One point has no covariance: as if no model is near the data.
+    covariance = (
+        np.atleast_2d(np.cov(points.T, aweights=weights))
+        if n > 1 and weights.max() < 1.0
+        else np.eye(d) * _ALONE**2
+    )
     # Thin directions become as wide as others, for the fit and its floors.
     root = np.linalg.cholesky(
         covariance + 1e-12 * np.diag(np.diag(covariance) + 1e-24)

@@ -83,6 +83,8 @@ class Posterior(Described):
             drawn from the prior by name, (n_prior, ...).
         derived (dict): The derived quantities at the points by name, (n,),
             from `Fit.derive`.
+        model (dict): Digests of the parts of the model that made the
+            predictions, by name; empty in files without them.
     """
 
     data: Data
@@ -96,6 +98,7 @@ class Posterior(Described):
     best_model: dict[str, NDArray[np.float64]]
     prior: dict[str, NDArray[np.float64]]
     derived: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    model: dict[str, str] = field(default_factory=dict)
 
     @property
     def weights(self) -> NDArray[np.float64]:
@@ -320,6 +323,7 @@ class Posterior(Described):
             "log_evidence": self.log_evidence,
             "effective_size": self.samples.effective_size,
             "chi_squared": self.chi_squared,
+            "model": json.dumps(self.model),
             "warnings": " ".join(self.warnings),
             "of_sampler": json.dumps(
                 {
@@ -394,6 +398,7 @@ class Posterior(Described):
                     for name, values in values_of(groups["prior"])[0].items()
                 },
                 derived=derived,
+                model=json.loads(about.get("model", "{}")),
             )
 
     def _description(self) -> Description:
