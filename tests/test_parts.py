@@ -15,7 +15,7 @@ from synthesizer_emulator.files.hdf5 import open_hdf5
 from synthesizer_emulator.files.sealed import write_sealed
 from synthesizer_emulator.library import LibraryFile, merge
 from synthesizer_emulator.library.collection import collect
-from synthesizer_emulator.library.parts import Parts, write_parts
+from synthesizer_emulator.library.parts import Parts, of_users, write_parts
 
 ABOUT = {"filters": ["a", "b"], "seed": 3}
 
@@ -186,6 +186,9 @@ def test_parts_of_another_library_are_refused(tmp_path):
     write_parts(parts, make, progress=False)
     with pytest.raises(InconsistentArguments, match=r"differs in: seed"):
         begin(tmp_path / "parts", about={**ABOUT, "seed": 4})
+    assert of_users(["parameters", "quantiles"]) == ["parameters"]
+    # The class of a prior may change with the same arguments.
+    assert of_users(["seed", "quantiles"]) == ["seed", "quantiles"]
     with pytest.raises(InconsistentArguments, match=r"differs in: n"):
         begin(tmp_path / "parts", n=26)
     other = begin(tmp_path / "other", about={"seed": 3})

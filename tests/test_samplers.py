@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -360,6 +361,11 @@ def test_photometry_that_jumps_with_the_redshift(emulated, monkeypatch):
         posterior = fit.run(fit.photometry([1.0], [1.0]), method)
         jumps = any("jumps" in line for line in posterior.warnings)
         assert jumps == (method == "map")
+    assert "in a file 'integration: exact'" in posterior.warnings[0]
+    with warnings.catch_warnings():
+        # It is told once.
+        warnings.filterwarnings("error", ".*jumps")
+        fit.run(fit.photometry([1.0], [1.0]), "map")
     fit = make_fit(emulated, integration="exact", **options)
     assert fit.library.model.bands.exact is not None
     assert fit.library.about["integration"] == "exact"

@@ -792,17 +792,27 @@ class Fit(Described):
         best = points[[np.argmax(samples.log_likelihood)]]
         is_free = np.zeros(self.dimensions, bool)
         is_free[np.asarray(arguments.free)] = True
+
+        def as_known(
+            values: dict[str, NDArray[np.float64]],
+        ) -> dict[str, NDArray[np.float64]]:
+            # Not rounded to the precision of points.
+            return values | {
+                name: np.full_like(values[name], value)
+                for name, value in target.known.items()
+            }
+
         return Posterior(
             data=data,
             samples=whole,
             names=self.names,
             is_free=is_free,
-            parameters=self.parameters(points),
+            parameters=as_known(self.parameters(points)),
             units=self.units,
             predictions=self.predict(points),
             codes=self.codes,
             best_model={k: v[0] for k, v in self.predict(best, data).items()},
-            prior=self.parameters(self._prior(points[0], is_free)),
+            prior=as_known(self.parameters(self._prior(points[0], is_free))),
             model=self._model,
         )
 
@@ -849,8 +859,11 @@ class Fit(Described):
         rows = [i for i in range(n) if isinstance(found[i], Target)]
         targets = [found[i] for i in rows]
         jumps = [self._jumps(method, target) for target in targets]
-        if any(jumps):
-            warn(next(filter(None, jumps))[0])
+        for jump in jumps:
+            # Not for each part of a catalogue.
+            if not self._warned.issuperset(jump):
+                self._warned.update(jump)
+                warn(*jump)
         sampled = sample_many(
             method,
             targets,
@@ -894,7 +907,8 @@ class Fit(Described):
             return ()
         return (
             f"The photometry jumps with the redshift, which '{method}' can't "
-            "follow: use Fit(integration='exact').",
+            "follow: use Fit(integration='exact'), or in a file "
+            "'integration: exact'.",
         )
 
     def _codes(self, kind: str) -> tuple[str, ...]:
@@ -918,6 +932,11 @@ class Fit(Described):
             part: json_digest([about[key] for key in keys])
             for part, keys in _PARTS.items()
         }
+
+    @cached_property
+    def _warned(self) -> set[str]:
+        """The warnings about all galaxies that were given."""
+        return set()
 
     @cached_property
     def _galaxies(self) -> PointGalaxies:

@@ -91,7 +91,7 @@ class Hypercube:
             IncorrectUnits: If a value has wrong units.
         """
         pending = {
-            name: self._plain(name, value) for name, value in known.items()
+            name: self.plain(name, value) for name, value in known.items()
         }
         n = len(next(iter(pending.values()), np.empty(1)))
         points = np.full((n, self.dimensions), 0.5)
@@ -127,7 +127,7 @@ class Hypercube:
             )
         return self.names.index(name)
 
-    def _plain(self, name: str, value: Any) -> NDArray[np.float64]:
+    def plain(self, name: str, value: Any) -> NDArray[np.float64]:
         """Return known values of a parameter in the units of its prior."""
         self.dimension(name)
         numbers = in_units(f"Known '{name}'", value, self.units[name])

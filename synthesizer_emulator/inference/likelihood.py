@@ -78,6 +78,10 @@ class Likelihood:
             int(arguments.free.shape[0]),
             self.log_prior,
             _AXES,
+            {
+                name: float(self.hypercube.plain(name, value)[0])
+                for name, value in (known or {}).items()
+            },
         )
 
     def arguments(

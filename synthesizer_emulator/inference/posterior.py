@@ -340,6 +340,8 @@ class Posterior(Described):
     def write(self, path: str | Path) -> None:
         """Write the posterior to a netCDF file, which ArviZ can read.
 
+        A file that exists is replaced.
+
         Args:
             path (str/Path): The file, `*.nc`.
 

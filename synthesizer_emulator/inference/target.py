@@ -1,7 +1,7 @@
 """`Target`: what samplers sample."""
 
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from math import gcd
 from typing import Any
@@ -45,6 +45,8 @@ class Target:
             as a pure function of the same.
         axes (pytree): The arguments that differ between galaxies, as
             `in_axes` of `jax.vmap`: 0, or None for those that they share.
+        known (Mapping): The values of known parameters by name, as given, in
+            the units of their priors.
     """
 
     function: Callable[[Any, Array], Array]
@@ -52,6 +54,7 @@ class Target:
     dimensions: int
     log_prior: Callable[[Any, Array], Array] = uniform
     axes: Any = 0
+    known: Mapping[str, float] = field(default_factory=dict)
 
     def __call__(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the logarithm of the likelihood at points, (n, d) to (n,)."""

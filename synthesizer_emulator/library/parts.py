@@ -51,6 +51,13 @@ REMEDY = "Run the same command again to make it again."
 # The input that says what the parts make up, if not a library.
 KIND = "kind"
 
+# Inputs that follow from others, which a user knows.
+_CAUSES = {
+    "quantiles": ("parameters",),
+    "recipe": ("parameters", "emission_model"),
+    "distances": ("cosmo",),
+}
+
 # The name of the lock of a running process.
 _PROCESS = re.compile(r"process-(\d+)-of-(\d+)")
 
@@ -443,8 +450,22 @@ def differences(first: Parts, *others: Parts) -> list[str]:
         f"{name} ({', '.join(_differing(values))})"
         if all(isinstance(value, dict) for value in values)
         else name
-        for name in _differing(inputs)
+        for name in of_users(_differing(inputs))
         for values in [[about[name] for about in inputs if name in about]]
+    ]
+
+
+def of_users(differing: Iterable[str]) -> list[str]:
+    """Return the inputs that a user changed, without what follows from them.
+
+    Args:
+        differing (iterable of str): The names of inputs that differ.
+    """
+    names = list(differing)
+    return [
+        name
+        for name in names
+        if not any(cause in names for cause in _CAUSES.get(name, ()))
     ]
 
 

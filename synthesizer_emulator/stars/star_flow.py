@@ -243,6 +243,8 @@ class StarFlow:
     def write(self, path: str | Path) -> None:
         """Write the flow to a file, whole or not at all.
 
+        A file that exists is replaced.
+
         Args:
             path (str/Path): The file, `*.hdf5`.
 

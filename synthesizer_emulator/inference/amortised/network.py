@@ -28,6 +28,7 @@ from synthesizer_emulator.inference.amortised.flow import (
 from synthesizer_emulator.inference.amortised.noise import Observations
 from synthesizer_emulator.inference.amortised.scaling import Scaling
 from synthesizer_emulator.inference.photometry import Photometry
+from synthesizer_emulator.library.parts import of_users
 from synthesizer_emulator.weights.tensors import read_tensors, write_tensors
 
 FORMAT, FORMAT_VERSION = "synthesizer_emulator network", 1
@@ -108,11 +109,11 @@ class Network:
         # The values of this network may have been read from JSON.
         given = json.loads(json.dumps(about))
         own = json.loads(json.dumps(self.about))
-        differing = [
+        differing = of_users(
             name
             for name in dict.fromkeys([*given, *own])
             if given.get(name) != own.get(name)
-        ]
+        )
         if differing:
             raise InconsistentArguments(
                 "The network must be of a fit with the same model and priors "
@@ -145,6 +146,8 @@ class Network:
 
     def write(self, path: str | Path) -> None:
         """Write the network to a file, whole or not at all.
+
+        A file that exists is replaced.
 
         Args:
             path (str/Path): The file, `*.hdf5`.
