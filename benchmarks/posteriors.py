@@ -190,9 +190,10 @@ def redshifts(posteriors: list[Posterior], truths: np.ndarray) -> dict:
 def differences(
     first: list[Posterior], second: list[Posterior]
 ) -> dict[str, float]:
-    """Return how two samplers differ for the same galaxies."""
+    """Return how two samplers differ for the galaxies that both fitted."""
+    both = list(zip(first, second, strict=False))
     shifts, ratios = [], []
-    for a, b in zip(first, second, strict=True):
+    for a, b in both:
         qa, qb = (
             np.array(list(p.quantiles((0.16, 0.5, 0.84)).values()))
             for p in (a, b)
@@ -200,10 +201,7 @@ def differences(
         width = 0.5 * (qb[:, 2] - qb[:, 0])
         shifts.append((qa[:, 1] - qb[:, 1]) / width)
         ratios.append(0.5 * (qa[:, 2] - qa[:, 0]) / width)
-    evidence = [
-        a.log_evidence - b.log_evidence
-        for a, b in zip(first, second, strict=True)
-    ]
+    evidence = [a.log_evidence - b.log_evidence for a, b in both]
     return {
         "median shift, sigma": float(np.median(np.abs(shifts))),
         "largest shift, sigma": float(np.max(np.abs(shifts))),
@@ -291,7 +289,13 @@ def arguments() -> argparse.Namespace:
         "--compared",
         type=int,
         default=10,
-        help="galaxies of the other sampler and long runs",
+        help="galaxies of the other sampler and of another model",
+    )
+    parser.add_argument(
+        "--long",
+        type=int,
+        default=10,
+        help="galaxies of long runs, of some minutes each",
     )
     parser.add_argument(
         "--networks",
@@ -331,15 +335,25 @@ def main() -> None:
         report("p-values", calibration.p_values())
         report("redshifts", redshifts(posteriors, truths))
         report("nested", summary(posteriors, seconds))
-        long, times = run_all(some, "nested", pool, n_live=1500, n_eff=10_000)
-        report("long runs", summary(long, times))
-        report(
-            "nested against long runs",
-            differences(posteriors[: given.compared], long),
-        )
         other, times = run_all(some, given.second, pool)
         report(given.second, summary(other, times))
-        report(f"{given.second} against long runs", differences(other, long))
+        report(
+            f"nested against {given.second}", differences(posteriors, other)
+        )
+        if given.long:
+            long, times = run_all(
+                galaxies[: given.long],
+                "nested",
+                pool,
+                n_live=1500,
+                n_eff=10_000,
+            )
+            report("long runs", summary(long, times))
+            for name, found in (
+                ("nested", posteriors),
+                (given.second, other),
+            ):
+                report(f"{name} against long runs", differences(found, long))
         # What happens if the model is not that of the galaxies.
         truths, wrong = mocks(given.compared, *OTHER)
         posteriors, _ = run_all(wrong, "nested", pool)
