@@ -367,7 +367,10 @@ def test_text_without_units():
         observed.error, observed.fnu * np.array([0.2, 0.1]) * 0.9210, 1e-3
     )
     assert observed.is_photometry
-    assert observed.note == "taken to be in µm and AB mag"
+    assert observed.note == (
+        "taken to be in µm and AB mag; 1 of 3 rows without a positive "
+        "wavelength and a flux left out"
+    )
     assert observed.units == "nJy"
 
 

@@ -46,8 +46,16 @@ Histories: TypeAlias = Mapping[str, Callable[..., Array]]
 # Parameters whose plain numbers are log10 of a time in yr.
 _LOGGED = ("agebins",)
 
-# Parameters with several values for one galaxy.
-ARRAYS = ("agebins", "logsfr_ratios", "z_fraction", "db_tuple")
+# Parameters that may have several values for one galaxy.
+ARRAYS = (
+    "agebins",
+    "db_tuple",
+    "fixed_old_bin",
+    "fixed_young_bin",
+    "logsfr_ratio_old",
+    "logsfr_ratios",
+    "z_fraction",
+)
 
 # The types of single numbers without units.
 _SCALARS = {float, int, np.float64, np.float32}
