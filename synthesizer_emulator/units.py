@@ -314,6 +314,9 @@ def _filled(value: Any) -> Any:
     Conversion to an array would take the numbers under a mask, and those of
     a column of astropy without its units.
     """
+    # Lists may have one of these for each of many galaxies.
+    if isinstance(value, int | float | unyt_array):
+        return value
     gone, data = is_masked(value), value
     if isinstance(value, np.ma.MaskedArray):
         data = np.ma.getdata(value)
