@@ -7,7 +7,6 @@ for a first look at given parameters.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any
 
 import jax
@@ -27,6 +26,7 @@ from synthesizer_emulator.inference.spectrograph import (
 from synthesizer_emulator.inference.spectrum import LIGHT, Spectrum
 from synthesizer_emulator.units import in_units
 from synthesizer_emulator.validation import check_number, nearest
+from synthesizer_emulator.wavelengths import gaps
 
 # The spectrum that is drawn if there are several.
 _USUAL = "incident"
@@ -257,11 +257,8 @@ def model_spectrum(
         f"{title}: {emulator.describe_point(point)}",
         motions.stretch != 1.0,
         tuple(
-            (
-                float(motions.stretch * emulator.lam[before.stop - 1]),
-                float(motions.stretch * emulator.lam[after.start]),
-            )
-            for before, after in pairwise(emulator.pieces)
+            (motions.stretch * low, motions.stretch * high)
+            for low, high in gaps(emulator.lam, emulator.metadata.windows)
         ),
     )
 

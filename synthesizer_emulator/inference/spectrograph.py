@@ -25,7 +25,6 @@ of their profiles (`galaxies.velocity_profiles`).
 """
 
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any
 
 import jax.numpy as jnp
@@ -54,7 +53,7 @@ from synthesizer_emulator.inference.spectrum import (
 )
 from synthesizer_emulator.units import PURE, in_units
 from synthesizer_emulator.validation import check_wavelengths
-from synthesizer_emulator.wavelengths import pieces
+from synthesizer_emulator.wavelengths import gaps
 
 # The largest width of the pixels on which the model is convolved, in standard
 # deviations of the narrowest Gaussian, unless the grid's pixels are wider.
@@ -482,8 +481,7 @@ def _check_gaps(
         reach (float): The reach of the broadening in ln wavelength.
     """
     lowest, highest = np.log1p(redshifts)
-    for before, after in pairwise(pieces(lam)):
-        low, high = lam[before.stop - 1], lam[after.start]
+    for low, high in gaps(lam):
         needed = (x_data - lowest + reach > np.log(low / ORIGIN)) & (
             x_data - highest - reach < np.log(high / ORIGIN)
         )
