@@ -118,10 +118,16 @@ def is_used(name: str, used: Iterable[str]) -> bool:
 
 
 def check_given_once(names: Iterable[str], used: Iterable[str]) -> None:
-    """Raise if two names are, or stand for, one from `parameter_names`.
+    """Raise if a parameter is given twice, by one name or by two.
+
+    Args:
+        names (iterable of str): The names given, such as
+            `log10ionisation_parameters`.
+        used (iterable of str): The parameters of the model, from
+            `parameter_names`.
 
     Raises:
-        InconsistentArguments: If they do.
+        InconsistentArguments: If one is.
     """
     names, variants = list(names), [_variants(other) for other in used]
     for i, name in enumerate(names):
