@@ -147,6 +147,8 @@ class ResumableDownload:
                 # if a whole chunk is waited for.
                 while chunk := response.raw.read1(_CHUNK, True):
                     stream.write(chunk)
+                    # A kill loses what is only buffered.
+                    stream.flush()
                     bar.update(len(chunk))
                     if stream.tell() > self.size:
                         self._refuse("more bytes")
