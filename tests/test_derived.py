@@ -381,6 +381,7 @@ def test_derivatives(native, double_precision):
         ("sfr_100", "must have the form .*: a time must be a quantity"),
         ("sfr_100km", "a time must be a quantity that converts to yr, got"),
         ("sfr_1Gyr_1Myr", "ascending times above zero, got 1e.09 and 1e.06"),
+        ("sfr_50Gyr", r"up to the oldest age of the grid, .* got 5e\+10 yr"),
         ("ssfr_0Myr", "ascending times above zero, got 0 and 0 yr"),
         ("formation_time", "must have the form formation_time_50."),
         ("formation_time_101", "with a percentage, got 101"),

@@ -448,6 +448,7 @@ def synthetic(n=2000, **parameters):
     known = {
         name: np.asarray(values) for name, (values, _) in parameters.items()
     }
+    prior = dict(known)
     return Posterior(
         data=None,
         samples=Samples(
@@ -464,7 +465,7 @@ def synthetic(n=2000, **parameters):
         predictions={},
         codes={},
         best_model={},
-        prior=known,
+        prior=prior,
     )
 
 
@@ -526,6 +527,31 @@ def test_a_corner_plot_is_easy_to_read():
         plot_corner(posterior, "sf_hist/logsfr_ratios[2]")
     with pytest.raises(InconsistentArguments, match=r"shape \(2,\), got \(\)"):
         plot_corner(posterior, truths={"sf_hist/logsfr_ratios": 0.0})
+
+
+def test_panels_are_logarithmic_where_posteriors_span_decades():
+    rng = np.random.default_rng(2)
+    prior = 10.0 ** rng.uniform(-3.0, 1.0, 2000)
+    linear = rng.uniform(0.0, 1.0, 2000)
+    posterior = synthetic(
+        wide=(10.0 ** rng.normal(-1.0, 0.5, 2000), "dimensionless"),
+        narrow=(10.0 ** rng.normal(-1.0, 0.05, 2000), "dimensionless"),
+        linear=(linear, "dimensionless"),
+    )
+    posterior.prior.update(wide=prior, narrow=prior)
+    figure = plot_corner(posterior, prior=True, truths={"wide": 1e-4})
+    panels = np.reshape(figure.axes, (3, 3))
+    for column, scale in enumerate(("log", "linear", "linear")):
+        scales = {panel.get_xscale() for panel in panels[column:, column]}
+        assert scales == {scale}
+    low, high = panels[0, 0].get_xlim()
+    assert 5e-5 < low < 1e-4
+    assert 2.0 < high < 10.0
+    # A truth of zero has no place on a logarithmic axis.
+    (axis,) = plot_corner(posterior, "wide", truths={"wide": 0.0}).axes
+    assert axis.get_xscale() == "linear"
+    scales = [axis.get_yscale() for axis in plot_trace(posterior).axes]
+    assert scales == ["log", "linear", "linear", "linear"]
 
 
 def test_a_rare_history_beyond_the_big_bang_is_not_hatched():

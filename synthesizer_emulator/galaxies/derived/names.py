@@ -177,7 +177,14 @@ def _surviving_mass(needs: Needs, label: str, *arguments: str) -> Quantity:
 
 
 def _sfr(needs: Needs, label: str, *arguments: str) -> Quantity:
-    return needs.mass_sum(mean_rate(needs.ages, *_times(arguments)))
+    start, end = _times(arguments)
+    oldest = needs.ages[-1]
+    if end > oldest:
+        raise _ArgumentError(
+            f", with times up to the oldest age of the grid, {oldest:.4g} yr, "
+            f"got {end:.4g} yr"
+        )
+    return needs.mass_sum(mean_rate(needs.ages, start, end))
 
 
 def _ssfr(needs: Needs, label: str, *arguments: str) -> Quantity:

@@ -44,6 +44,11 @@ _SHOWN_OF_LONG_TAILS = (0.01, 0.99)
 _LONG_TAILS = 10.0
 _MARGIN = 0.05
 
+# The least ratios of the quantiles of the prior, and of the ends of a panel,
+# of a logarithmic axis.
+_DECADES_OF_PRIOR = 20.0
+_DECADES_OF_PANEL = 5.0
+
 # The weight, as a part of the largest, below which samples do not count.
 _NEGLIGIBLE = 1e-4
 
@@ -85,22 +90,35 @@ class _Quantity:
         """Return quantiles of the samples that are finite."""
         return _quantiles(self.values, self.weights, probabilities)
 
-    def limits(self, truth: float | None) -> tuple[float, float]:
-        """Return the limits of a panel, which include a scaled truth."""
-        low, high = self.quantiles(_SHOWN)
-        if high - low > _LONG_TAILS * np.ptp(self.quantiles(QUANTILES)):
-            low, high = self.quantiles(_SHOWN_OF_LONG_TAILS)
-        margin = _MARGIN * (high - low) or 0.1 * abs(high) or 0.1
-        prior = self.prior[np.isfinite(self.prior)]
-        if np.ptp(prior) > 0.0:
-            # There is nothing to show beyond the ends of the prior.
-            low = max(low - margin, min(low, prior.min()))
-            high = min(high + margin, max(high, prior.max()))
-        else:
-            low, high = low - margin, high + margin
-        if truth is not None:
-            low, high = min(low, truth - margin), max(high, truth + margin)
-        return float(low), float(high)
+    def panel(self, truth: float | None) -> tuple[str, float, float]:
+        """Return the scale and the limits of a panel.
+
+        Args:
+            truth (float/None): A scaled truth, which is to be in the panel.
+
+        Returns:
+            tuple: The scale, which is 'log' if the prior is wide on such a
+                scale and the panel is as well, or else 'linear', and the
+                lower and the upper limit.
+        """
+        low, high = _limits(self.values, self.weights, self.prior, truth)
+        least, _, most = _quantiles(self.prior, None, QUANTILES)
+        positive = self.values > 0.0
+        if (
+            not most > _DECADES_OF_PRIOR * least > 0.0
+            or not positive.all()
+            or (truth is not None and not truth > 0.0)
+        ):
+            return "linear", low, high
+        log_low, log_high = _limits(
+            np.log(self.values),
+            self.weights,
+            np.log(self.prior[self.prior > 0.0]),
+            None if truth is None else float(np.log(truth)),
+        )
+        if log_high - log_low < np.log(_DECADES_OF_PANEL):
+            return "linear", low, high
+        return "log", float(np.exp(log_low)), float(np.exp(log_high))
 
 
 def plot_corner(
@@ -124,8 +142,9 @@ def plot_corner(
     Returns:
         Figure: The figure, with the median and the central 68% in the titles
             and dashed. Contours hold 68% and 95%. Panels show at least the
-            central 99.8%, or 98% if the tails are long, and the truth. Years
-            are in Myr or Gyr where that is shorter.
+            central 99.8%, or 98% if the tails are long, and the truth; they
+            are logarithmic where the prior and the posterior span decades.
+            Years are in Myr or Gyr where that is shorter.
 
     Raises:
         InconsistentArguments: If a parameter is unknown, a truth has the
@@ -146,16 +165,18 @@ def plot_corner(
             "plot_corner needs the package corner: install it with pip "
             "install 'synthesizer-emulator[inference]'."
         ) from error
+    scales, lows, highs = zip(
+        *(one.panel(truth) for one, truth in zip(chosen, marked, strict=True)),
+        strict=True,
+    )
     drawn = posterior.draw(_DRAWN)
     values = np.column_stack([one.values for one in chosen])[drawn]
     values = values[np.isfinite(values).all(axis=1)]
     figure = corner.corner(
         values,
         bins=_BINS,
-        range=[
-            one.limits(truth)
-            for one, truth in zip(chosen, marked, strict=True)
-        ],
+        range=list(zip(lows, highs, strict=True)),
+        axes_scale=list(scales),
         color=MODEL,
         labels=[one.title("\n") for one in chosen],
         quantiles=QUANTILES,
@@ -205,8 +226,11 @@ def plot_trace(
     _check_sampled("plot_trace", posterior)
     likelihood = posterior.samples.log_likelihood
     rows = [
-        *((one.title("\n"), one.values) for one in _chosen(posterior, names)),
-        ("ln likelihood", likelihood),
+        *(
+            (one.title("\n"), one.values, one.panel(None)[0])
+            for one in _chosen(posterior, names)
+        ),
+        ("ln likelihood", likelihood, "linear"),
     ]
     figure, axes = plt.subplots(
         len(rows),
@@ -221,7 +245,7 @@ def plot_trace(
     darkest = ascending[np.searchsorted(np.cumsum(ascending), 0.5)]
     # Weighted samples are drawn last.
     order = np.argsort(weights, kind="stable")
-    for axis, (label, values) in zip(axes, rows, strict=True):
+    for axis, (label, values, scale) in zip(axes, rows, strict=True):
         axis.scatter(
             order,
             values[order],
@@ -233,6 +257,7 @@ def plot_trace(
             vmax=darkest,
             rasterized=True,
         )
+        axis.set_yscale(scale)
         # Upright labels would be longer than a row.
         axis.set_ylabel(label, fontsize=8, rotation=0, ha="right", va="center")
     figure.align_ylabels(axes)
@@ -365,13 +390,40 @@ def _scaled(unit: str, size: float) -> tuple[float, str]:
     return 10.0**-power, f"$10^{{{power}}}${pure}"
 
 
-def _quantiles(
+def _limits(
     values: NDArray[np.float64],
     weights: NDArray[np.float64],
+    prior: NDArray[np.float64],
+    truth: float | None,
+) -> tuple[float, float]:
+    """Return the limits of a panel, which include a truth."""
+    low, high = _quantiles(values, weights, _SHOWN)
+    if high - low > _LONG_TAILS * np.ptp(
+        _quantiles(values, weights, QUANTILES)
+    ):
+        low, high = _quantiles(values, weights, _SHOWN_OF_LONG_TAILS)
+    margin = _MARGIN * (high - low) or 0.1 * abs(high) or 0.1
+    prior = prior[np.isfinite(prior)]
+    if np.ptp(prior) > 0.0:
+        # There is nothing to show beyond the ends of the prior.
+        low = max(low - margin, min(low, prior.min()))
+        high = min(high + margin, max(high, prior.max()))
+    else:
+        low, high = low - margin, high + margin
+    if truth is not None:
+        low, high = min(low, truth - margin), max(high, truth + margin)
+    return float(low), float(high)
+
+
+def _quantiles(
+    values: NDArray[np.float64],
+    weights: NDArray[np.float64] | None,
     probabilities: tuple[float, ...],
 ) -> NDArray[np.float64]:
     """Return quantiles of the samples that are finite."""
     finite = np.isfinite(values)
+    if weights is None:
+        return np.quantile(values[finite], probabilities)
     share = weights[finite] / weights[finite].sum()
     return weighted_quantiles(values[finite], share, probabilities)
 
@@ -405,9 +457,9 @@ def _write_out(axis: Axis) -> None:
 
 def _plot_prior(axis: Axes, values: NDArray[np.float64], n: int) -> None:
     """Add the prior to a histogram of n samples of the posterior."""
-    low, high = axis.get_xlim()
+    space = np.geomspace if axis.get_xscale() == "log" else np.linspace
     values = values[np.isfinite(values)]
-    counts, edges = np.histogram(values, _BINS, (low, high))
+    counts, edges = np.histogram(values, space(*axis.get_xlim(), _BINS + 1))
     if counts.any():
         heights = counts * n / len(values)
         axis.stairs(heights, edges, color=PRIOR, linestyle="--")
