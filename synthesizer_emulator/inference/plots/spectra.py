@@ -125,7 +125,8 @@ def plot_sed(
         ends += [centres.min(), centres.max()]
     low, high = min(ends) / 1.2, max(ends) * 1.2
     inside = (lam > low) & (lam < high)
-    heights.append(curves[2, inside])
+    # The central 68% is whole; lines of the 95% may leave the panel.
+    heights += [curves[2, inside], curves[3, inside]]
     _set_heights(above, np.concatenate(heights))
     above.set_ylabel("flux density [nJy]")
     above.legend(frameon=False, fontsize=8)
