@@ -388,8 +388,12 @@ def test_posteriors_of_other_fits(fit, posterior, native):
     # Files of before have no digests.
     assert others.sfhs(replace(posterior, model={}), n=2) is not None
     fixed = replace(fit, redshift=0.1)
-    with pytest.raises(InconsistentArguments, match="one of this fit, with"):
+    with pytest.raises(
+        InconsistentArguments, match=r"another choice of fixed values\. Use"
+    ):
         fixed.seds(posterior)
+    with pytest.raises(InconsistentArguments, match="one of this fit, with"):
+        fixed.seds(replace(posterior, model={}))
 
 
 @pytest.mark.slow

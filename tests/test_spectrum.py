@@ -383,6 +383,33 @@ def test_outliers_are_a_mixture():
     assert none == pytest.approx(tiny().log_likelihood(MODEL))
 
 
+def test_errors_of_outliers_are_those_of_the_slope():
+    """The slope of ln L by a pixel's model is its residual over variance."""
+    options = {"outlier_fraction": 0.1, "outlier_scale": 20.0}
+    model = jnp.asarray(MODEL + np.linspace(-8.0, 9.0, len(MODEL)) * ERROR)
+    slopes = jax.grad(tiny(USED).log_likelihood)(model, **options)
+    errors = tiny(USED).errors(model, **options)
+    expected = (FLUX - model) / jnp.square(errors)
+    np.testing.assert_allclose(slopes[USED], expected[USED], rtol=1e-4)
+    np.testing.assert_array_equal(
+        tiny().errors(model, 1.0, 1.2, 0.05),
+        tiny().errors(model, 2.0, 1.2, 0.05),
+    )
+
+
+def test_the_chi_squared_of_outliers_is_their_number():
+    rng = np.random.default_rng(3)
+    flux = rng.normal(100.0, 3.0 * np.where(rng.random(5000) < 0.06, 20.0, 1))
+    lam = np.linspace(4000.0, 7000.0, 5000)
+    spectrum = Spectrum.from_fluxes(
+        lam, flux * nJy, np.full(5000, 3.0) * nJy, None
+    )
+    model = np.full(5000, 100.0)
+    errors = spectrum.errors(model, 1.0, 1.0, 0.0, 0.06, 20.0)
+    assert spectrum.chi_squared(model, 1.0, errors) < 1.1 * 5000
+    assert spectrum.chi_squared(model, 1.0, spectrum.errors(model)) > 1e5
+
+
 def by_brute_force(spectrum, widths):
     """Return the evidence and the mean calibration of a line.
 

@@ -49,7 +49,10 @@ from synthesizer_emulator.inference.target import Target, at_point, in_batches
 from synthesizer_emulator.library.draws import Draws
 from synthesizer_emulator.library.history import History
 from synthesizer_emulator.library.library import Library
-from synthesizer_emulator.library.metadata import describe_grids
+from synthesizer_emulator.library.metadata import (
+    describe_grids,
+    describe_prior,
+)
 from synthesizer_emulator.library.parameters import (
     REDSHIFT,
     SPECTRUM,
@@ -86,6 +89,7 @@ _PARTS = {
     "history": ("sf_hist", "metal_dist"),
     "cosmology": ("cosmo", "distances"),
     "intergalactic medium": ("igm",),
+    "choice of fixed values": ("fixed",),
 }
 
 # The galaxies drawn to check that the priors are within the grid.
@@ -928,6 +932,11 @@ class Fit(Described):
         if self.lines is not None:
             # Other lines are no other model.
             about["grids"] = describe_grids(self.emission_model)
+        about["fixed"] = {
+            p.path: describe_prior(p.prior)
+            for p in self.all_parameters
+            if p.is_fixed
+        }
         return {
             part: json_digest([about[key] for key in keys])
             for part, keys in _PARTS.items()

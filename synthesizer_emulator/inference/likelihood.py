@@ -114,8 +114,9 @@ class Likelihood:
             model["calibration"] = spectrum.calibration(
                 at_pixels, **of_calibration
             )
+            others.pop("coefficients", None)
             model["spectrum_error"] = spectrum.errors(
-                at_pixels, **of_calibration
+                at_pixels, model["calibration"], **others
             )
         return model
 

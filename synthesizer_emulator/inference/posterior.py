@@ -78,7 +78,7 @@ class Posterior(Described):
         best_model (dict): The model at the largest likelihood among the
             samples, likewise; and the `spectrum` (nJy) at the pixels of the
             data, before its multiplication by the `calibration`, and their
-            errors with jitter, `spectrum_error`, (n_pixels,).
+            errors with jitter and outliers, `spectrum_error`, (n_pixels,).
         prior (dict): The parameters, and the derived quantities, at points
             drawn from the prior by name, (n_prior, ...).
         derived (dict): The derived quantities at the points by name, (n,),

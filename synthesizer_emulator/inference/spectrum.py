@@ -7,6 +7,7 @@ compared with come from `spectrograph`.
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -345,15 +346,41 @@ class Spectrum(Described):
     def errors(
         self,
         model: Float[Array, " n"],
+        calibration: ArrayLike = 1.0,
         error_scale: ArrayLike = 1.0,
         jitter: ArrayLike = 0.0,
+        outlier_fraction: ArrayLike = 0.0,
+        outlier_scale: ArrayLike = 50.0,
     ) -> Float[Array, " n"]:
-        """Return the standard deviations of the pixels of a model, (n,).
+        r"""Return the standard deviations of the pixels of a model, (n,).
 
-        The arguments are those of `log_likelihood`.
+        A pixel with variance $v$, which is an outlier with the probability
+        $q$ given its residual, has that of the mean precision,
+        $1 / e^2 = (1 - q) / v + q / (s^2 v)$, with the scale $s$ of outliers,
+        as in the maximisation of the likelihood of a mixture by expectations
+        (Dempster, Laird & Rubin 1977, J. R. Stat. Soc. B 39, 1).
+
+        Args:
+            model (Array): The flux densities of the model, nJy, (n,).
+            calibration (Array): What multiplies them, (n,), as from
+                `calibration`.
+            error_scale (float): As for `log_likelihood`; likewise the other
+                arguments.
+            jitter (float): Likewise.
+            outlier_fraction (float): Likewise.
+            outlier_scale (float): Likewise.
         """
-        _, variance = _expected(self, model, error_scale, jitter)
-        return jnp.sqrt(variance)
+        model, variance = _expected(self, model, error_scale, jitter)
+        residual = (self.flux - model * calibration) / jnp.sqrt(variance)
+        fraction = jnp.asarray(outlier_fraction, float)
+        precision = 1.0 / jnp.square(jnp.asarray(outlier_scale, float))
+        is_outlier = jax.nn.sigmoid(
+            jnp.log(fraction)
+            - jnp.log1p(-fraction)
+            + 0.5 * jnp.log(precision)
+            + 0.5 * jnp.square(residual) * (1.0 - precision)
+        )
+        return jnp.sqrt(variance / (1.0 - is_outlier + is_outlier * precision))
 
     def chi_squared(
         self,

@@ -31,6 +31,9 @@ from synthesizer_emulator.inference.posterior import (
 # The largest ratio of the ends of an interval on a linear axis.
 _LINEAR = 1e4
 
+# The part of the pixels of a spectrum that are in the panel.
+_PIXELS = (0.01, 0.99)
+
 
 def plot_sed(
     posterior: Posterior, fit: Fit, n: int = 500, seed: int = 0
@@ -49,8 +52,9 @@ def plot_sed(
             limits. An observed spectrum is divided by its calibration.
             Residuals are from the median, those of a spectrum from the
             sample with the largest likelihood, in standard deviations of the
-            data; those of emission lines are at their wavelengths. Of a
-            maximum alone there is one curve, from which residuals are.
+            data, with the jitter, the scale and the outliers of the fit;
+            those of emission lines are at their wavelengths. Of a maximum
+            alone there is one curve, from which residuals are.
     """
     data = posterior.data
     # All draws of a maximum are the same.
@@ -69,7 +73,7 @@ def plot_sed(
         calibration = posterior.best_model["calibration"]
         bare = posterior.best_model["spectrum"]
         residuals = flux - bare * calibration
-        residuals = residuals / np.asarray(data.spectrum.error)
+        residuals = residuals / posterior.best_model["spectrum_error"]
         flux = flux / calibration
         for axes, values in ((below, residuals), (above, flux)):
             axes.step(
@@ -82,7 +86,8 @@ def plot_sed(
                 zorder=1,
             )
         ends += [pixels[used].min(), pixels[used].max()]
-        heights += [flux[used]]
+        # A few stray pixels do not set the scale.
+        heights += [np.quantile(flux[used], _PIXELS)]
     if data.photometry is not None:
         assert fit.filters is not None
         limits = np.array(
@@ -161,7 +166,9 @@ def plot_spectrum(posterior: Posterior) -> Figure:
     Returns:
         Figure: The figure. The model is that of the sample with the largest
             likelihood, times its calibration, which is dashed where it is
-            not one. Pixels that are not used are shaded.
+            not one. Errors are those of the data, in the residuals with the
+            jitter, the scale and the outliers of the fit. Pixels that are
+            not used are shaded.
 
     Raises:
         InconsistentArguments: If there is no spectrum.
@@ -178,10 +185,12 @@ def plot_spectrum(posterior: Posterior) -> Figure:
     error = np.where(used, data.error, np.nan)
     bare = posterior.best_model["spectrum"]
     calibration = posterior.best_model["calibration"]
+    sigma = posterior.best_model["spectrum_error"]
     # Spectra of catalogues are filled up with their last wavelength.
     real = np.append(True, np.diff(lam) > 0.0)
-    lam, used, flux, error, bare, calibration = (
-        values[real] for values in (lam, used, flux, error, bare, calibration)
+    lam, used, flux, error, bare, calibration, sigma = (
+        values[real]
+        for values in (lam, used, flux, error, bare, calibration, sigma)
     )
     model = bare * calibration
     figure, (above, below) = panels()
@@ -208,7 +217,7 @@ def plot_spectrum(posterior: Posterior) -> Figure:
         )
     below.step(
         lam,
-        (flux - model) / error,
+        (flux - model) / sigma,
         where="mid",
         color=DATA,
         linewidth=0.6,
@@ -271,8 +280,15 @@ def _plot_fluxes(
             widths[:, limit],
             uplims=True,
             fmt="none",
-            label="upper limits",
             **style,
+        )
+        axis.plot(
+            [],
+            linestyle="none",
+            marker=r"$\downarrow$",
+            markersize=8,
+            color=DATA,
+            label="upper limits",
         )
 
 
