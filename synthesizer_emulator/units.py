@@ -204,9 +204,13 @@ def _number(node: ast.expr) -> float | None:
 
 def _invalid_unit(text: str, why: str) -> InconsistentArguments:
     """Return the error for a string that is not a unit."""
+    remedy = (
+        "Convert magnitudes to flux densities before"
+        if "mag" in text.lower()
+        else "Use the names of unyt's units, as in 'Gyr' or 'erg/s/Hz'"
+    )
     return InconsistentArguments(
-        f"{_quoted(text)} is not a valid unit: {why}. Use the names of unyt's "
-        "units, as in 'Gyr' or 'erg/s/Hz'."
+        f"{_quoted(text)} is not a valid unit: {why}. {remedy}."
     )
 
 

@@ -151,7 +151,7 @@ def test_files_that_astropy_reads(suffix, tmp_path):
         ({"id": [1.5, 2, 3]}, {}, InconsistentArguments, r"or strings, got f"),
         ({"g": [1, np.inf, 2]}, {}, InconsistentArguments, r"'g'.*b \(inf\)"),
         ({"g_err": [1, 0, -1]}, {}, InconsistentArguments,
-         r"'g_err'.*2 galaxies: b \(0\), c \(-1\).*negative errors"),
+         r"'g_err'.*2 of 3 galaxies: b \(0\), c \(-1\).*negative errors"),
         ({"g": ["x", "y", "z"]}, {}, InconsistentArguments, r"one number per"),
         ({}, {"units": None}, MissingUnits, r"'g'.*none\. Give them"),
         ({}, {"units": "yr"}, IncorrectUnits, r"converts to nJy"),

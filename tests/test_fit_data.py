@@ -166,6 +166,12 @@ def test_known_values_of_any_prior(emulated):
     ):
         with pytest.raises(InconsistentArguments, match=message):
             fit.hypercube.points({name: value})
+    with pytest.raises(
+        InconsistentArguments, match=r"got 0\.3 for 'b', and .* for 1 others"
+    ):
+        fit.hypercube.points(
+            {"redshift": [0.1, 0.3, 0.4]}, ids=np.array(["a", "b", "c"])
+        )
 
 
 def test_known_values_have_units(emulated):

@@ -591,8 +591,8 @@ def _check(
     wrong = np.flatnonzero(~good)
     pairs = [f"{ids[i]} ({values[i]:g})" for i in wrong]
     raise InconsistentArguments(
-        f"{what}, but is not for {len(wrong)} galaxies: {listed(pairs)}. "
-        + remedy
+        f"{what}; not so for {len(wrong)} of {len(ids)} galaxies: "
+        f"{listed(pairs)}. {remedy}"
     )
 
 

@@ -299,11 +299,13 @@ def suited(catalogue: Catalogue, fit: Fit) -> Catalogue:
         known[name] = np.asarray(
             in_units(name, values, fit.units[name]), np.float64
         )
-    _check_known(fit, known)
+    _check_known(fit, known, catalogue.ids)
     return replace(catalogue, known=known)
 
 
-def _check_known(fit: Fit, known: Mapping[str, NDArray[np.float64]]) -> None:
+def _check_known(
+    fit: Fit, known: Mapping[str, NDArray[np.float64]], ids: NDArray
+) -> None:
     """Raise if known values, NaN where unknown, do not suit the priors."""
     if not known:
         return
@@ -311,7 +313,8 @@ def _check_known(fit: Fit, known: Mapping[str, NDArray[np.float64]]) -> None:
     for pattern in np.unique(is_known, axis=0):
         rows = (is_known == pattern).all(axis=1)
         names = [n for n, there in zip(known, pattern, strict=True) if there]
-        fit.hypercube.points({name: known[name][rows] for name in names})
+        values = {name: known[name][rows] for name in names}
+        fit.hypercube.points(values, ids[rows])
 
 
 def galaxy_data(

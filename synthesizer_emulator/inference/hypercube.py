@@ -72,13 +72,14 @@ class Hypercube:
         }
 
     def points(
-        self, known: Mapping[str, Any]
+        self, known: Mapping[str, Any], ids: NDArray | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Return points with known values of parameters.
 
         Args:
             known (Mapping): The values by the names of parameters, with units
                 or in those of their priors, (n,).
+            ids (np.ndarray): The names of the galaxies, for messages, (n,).
 
         Returns:
             tuple: The points, (n, d), whose other coordinates are one half;
@@ -109,7 +110,7 @@ class Hypercube:
                 raise self._dependent(next(iter(pending)))
             for name in ready:
                 points[:, self.dimension(name)] = self._quantiles(
-                    name, pending.pop(name), points
+                    name, pending.pop(name), points, ids
                 )
         return points, np.array(free, int)
 
@@ -176,6 +177,7 @@ class Hypercube:
         name: str,
         values: NDArray[np.float64],
         points: NDArray[np.float64],
+        ids: NDArray | None,
     ) -> NDArray[np.float64]:
         """Return the quantiles of a prior that give some values, (n,).
 
@@ -196,7 +198,13 @@ class Hypercube:
             raise InconsistentArguments(
                 f"Known values of '{name}' must be within its prior, "
                 f"{lowest[j]:g} to {highest[j]:g}"
-                f"{'' if units == PURE else f' {units}'}; got {values[j]:g}."
+                f"{'' if units == PURE else f' {units}'}; got {values[j]:g}"
+                + (
+                    "."
+                    if ids is None
+                    else f" for '{ids[j]}', and values beyond it for "
+                    f"{len(beyond) - 1} others. Widen the prior, or mask them."
+                )
             )
         for _ in range(_BISECTIONS):
             middle = 0.5 * (low + high)

@@ -68,11 +68,7 @@ def _samples(maxima: Maxima) -> Samples:
     log_density = np.asarray(maxima.log_density, np.float64)
     below = log_density[0] - log_density
     others = below[below > _SAME]
-    warnings = ["The most probable parameters only, without uncertainties."]
-    if not np.asarray(maxima.has_converged)[below <= _SAME].any():
-        warnings.append(
-            "The search for the maximum did not converge: use 'nested'."
-        )
+    converged = np.asarray(maxima.has_converged)[below <= _SAME].any()
     return Samples(
         points=best,
         weights=np.ones(1),
@@ -85,6 +81,8 @@ def _samples(maxima: Maxima) -> Samples:
             "starts_at_maximum": int(np.sum(below <= _SAME)),
             "next_maximum": float(-others.min()) if len(others) else np.nan,
         },
-        warnings=tuple(warnings),
+        warnings=()
+        if converged
+        else ("The search for the maximum did not converge: use 'nested'.",),
         is_posterior=False,
     )

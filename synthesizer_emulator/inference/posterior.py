@@ -117,7 +117,7 @@ class Posterior(Described):
 
     @property
     def is_converged(self) -> bool:
-        """Whether the samples represent the posterior."""
+        """Whether the samples represent the posterior, or its maximum."""
         return not any((*self.samples.warnings, *self._few_samples()))
 
     @property

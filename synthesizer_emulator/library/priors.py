@@ -408,9 +408,9 @@ class Normal(Prior):
         mean, sigma, low, high = self._numbers(None)
         if max(low - mean, mean - high) > _FARTHEST * sigma:
             raise InconsistentArguments(
-                f"The bounds of normal must be within {_FARTHEST:g} sigma of "
-                f"the mean, got {low} and {high} with the mean {mean} and "
-                f"sigma {sigma}."
+                "The interval of normal must begin or end within "
+                f"{_FARTHEST:g} sigma of the mean, got {low} to {high} with "
+                f"the mean {mean} and sigma {sigma}."
             )
 
 
