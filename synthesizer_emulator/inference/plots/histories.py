@@ -4,12 +4,16 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
 from synthesizer_emulator.inference.curves import SFHs
 from synthesizer_emulator.inference.fit import Fit
-from synthesizer_emulator.inference.plots.style import BANDS, BEST, plot_bands
+from synthesizer_emulator.inference.plots.style import (
+    BANDS,
+    BEST,
+    plot_bands,
+    write_decades,
+)
 from synthesizer_emulator.inference.posterior import Posterior
 
 # The shortest lookback time of a logarithmic plot, Gyr.
@@ -78,10 +82,11 @@ def plot_sfh(
         axis.set_xscale("log")
         axis.set_yscale("log")
         axis.set_xlim(_YOUNGEST, 1.3 * end)
-        axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+        write_decades(axis.xaxis)
         positive = curves[2][curves[2] > highest / _LARGEST]
         lowest = positive.min(initial=highest)
         axis.set_ylim(lowest / 5.0, 2.0 * highest)
+        write_decades(axis.yaxis)
     else:
         axis.set_xlim(0.0, 1.05 * end)
         axis.set_ylim(bottom=0.0)

@@ -21,6 +21,7 @@ from synthesizer_emulator.inference.plots.style import (
     middle_of,
     panels,
     plot_bands,
+    write_decades,
 )
 from synthesizer_emulator.inference.posterior import (
     QUANTILES,
@@ -321,6 +322,7 @@ def _set_heights(axis: Axes, heights: NDArray[np.float64]) -> None:
     if low > 0.0 and high / low < _LINEAR:
         axis.set_yscale("log")
         axis.set_ylim(low / 2.0, high * 2.0)
+        write_decades(axis.yaxis)
     else:
         margin = 0.1 * (high - low)
         axis.set_ylim(low - margin, high + margin)

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from synthesizer_emulator.inference.posterior import Posterior
@@ -15,6 +17,10 @@ MODEL, DATA, PRIOR, BEST = "C0", "black", "C1", "C3"
 
 # The probabilities of the bands of curves: 95%, 68% and the median.
 BANDS = (0.025, 0.16, 0.5, 0.84, 0.975)
+
+# The ratio of the ends of a logarithmic axis up to which there are numbers
+# between those of decades.
+_SHORT = 100.0
 
 
 def panels() -> tuple[Figure, Sequence[Axes]]:
@@ -72,3 +78,15 @@ def mark_sigma(axis: Axes) -> None:
     axis.axhspan(-1.0, 1.0, color=MODEL, alpha=0.1, linewidth=0)
     furthest = max(2.0, *np.abs(axis.get_ylim()))
     axis.set_ylim(-furthest, furthest)
+
+
+def write_decades(axis: Axis) -> None:
+    """Write the numbers of a logarithmic axis without powers of ten."""
+    low, high = axis.get_view_interval()
+    plain = FuncFormatter(lambda x, _: f"{x:g}")
+    axis.set_major_formatter(plain)
+    if high < _SHORT * low:
+        axis.set_minor_locator(LogLocator(subs=(2.0, 5.0)))
+        axis.set_minor_formatter(plain)
+    else:
+        axis.set_minor_formatter(NullFormatter())
