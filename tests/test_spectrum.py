@@ -383,6 +383,45 @@ def test_outliers_are_a_mixture():
     assert none == pytest.approx(tiny().log_likelihood(MODEL))
 
 
+@pytest.mark.parametrize("fraction", [0.0, 0.3, 1.0])
+def test_gradients_in_the_fraction_of_outliers(fraction, double_precision):
+    """Also at its ends, from within."""
+    step = 1e-6
+    low, high = max(fraction - step, 0.0), min(fraction + step, 1.0)
+
+    def function(fraction, scale):
+        return tiny(USED).log_likelihood(
+            MODEL,
+            error_scale=scale,
+            outlier_fraction=fraction,
+            outlier_scale=20.0,
+        )
+
+    found = jax.grad(function, argnums=(0, 1))(fraction, 1.2)
+    values = [function(at, 1.2) for at in (low, high)]
+    assert float(found[0]) == pytest.approx(
+        float(values[1] - values[0]) / (high - low), rel=1e-4
+    )
+    values = [function(fraction, 1.2 + step * sign) for sign in (-1, 1)]
+    assert float(found[1]) == pytest.approx(
+        float(values[1] - values[0]) / (2.0 * step), rel=1e-4
+    )
+
+
+@pytest.mark.parametrize("fraction", [0.0, 1.0])
+def test_gradients_of_an_impossible_mixture_are_finite(fraction):
+    """In single precision, where a pixel is 60 standard deviations away."""
+    spectrum = tiny()
+    model = spectrum.flux + spectrum.error * np.eye(len(MODEL))[0] * 60.0
+
+    def function(fraction):
+        return spectrum.log_likelihood(model, outlier_fraction=fraction)
+
+    value, slope = jax.value_and_grad(function)(fraction)
+    assert np.isfinite([value, slope]).all()
+    assert np.sign(slope) == (1.0 if fraction == 0.0 else -1.0)
+
+
 def test_errors_of_outliers_are_those_of_the_slope():
     """The slope of ln L by a pixel's model is its residual over variance."""
     options = {"outlier_fraction": 0.1, "outlier_scale": 20.0}
@@ -637,6 +676,11 @@ BAD_SPECTRA = {
         {"calibration_degree": 2, "calibration_width": -0.1},
         InconsistentArguments,
         "calibration_width must be a number from 0",
+    ),
+    "width of no polynomial": (
+        {"calibration_width": 0.3},
+        InconsistentArguments,
+        "got 0.3 without calibration_degree",
     ),
 }
 

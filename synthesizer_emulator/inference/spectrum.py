@@ -58,6 +58,13 @@ LIGHT = float(c.to_value("km/s"))
 # The full width at half maximum of a Gaussian in standard deviations.
 _FWHM = float(np.sqrt(8.0 * np.log(2.0)))
 
+# The largest logarithm of the slope in the fraction of outliers, relative to
+# that of the largest floating-point number: sums over pixels are finite then.
+_STEEPEST = 0.9
+
+# The standard deviation of the prior of a coefficient of the calibration.
+_WIDTH = 0.1
+
 # The units of flux densities, for each frequency and for each wavelength.
 _PER_FREQUENCY = "nJy"
 _PER_WAVELENGTH = "erg/s/cm**2/angstrom"
@@ -123,7 +130,7 @@ class Spectrum(Described):
         resolution: ArrayLike | unyt_array | None,
         mask: NDArray[np.bool_] | None = None,
         calibration_degree: int | None = None,
-        calibration_width: ArrayLike = 0.1,
+        calibration_width: ArrayLike | None = None,
     ) -> "Spectrum":
         r"""Make a spectrum from observed quantities.
 
@@ -155,7 +162,7 @@ class Spectrum(Described):
                 polynomial by default.
             calibration_width (float): The standard deviation of the Gaussian
                 prior of each coefficient, or of each in turn
-                (degree + 1,); zero for a coefficient of zero.
+                (degree + 1,); zero for a coefficient of zero; 0.1 by default.
 
         Raises:
             InconsistentArguments: If the arrays do not match; if wavelengths
@@ -327,10 +334,7 @@ class Spectrum(Described):
             bad = -0.5 * (jnp.square(scaled) + log_norm) - jnp.log(
                 outlier_scale
             )
-            pixels = jnp.logaddexp(
-                jnp.log1p(-jnp.asarray(outlier_fraction, float)) + good,
-                jnp.log(jnp.asarray(outlier_fraction, float)) + bad,
-            )
+            pixels = _mixture(jnp.asarray(outlier_fraction, float), good, bad)
             return jnp.where(self.is_used, pixels, 0.0).sum()
         log_norm = jnp.where(self.is_used, log_norm, 0.0).sum()
         if coefficients is not None or not has_polynomial:
@@ -525,6 +529,38 @@ def _expected(
     )
 
 
+@jax.custom_jvp
+def _mixture(fraction: Array, good: Array, bad: Array) -> Array:
+    """Return the logarithm of a mixture of two densities, (n,).
+
+    Its derivatives are finite also where the fraction is zero or one.
+
+    Args:
+        fraction (Array): The fraction of the second density, ().
+        good (Array): The logarithm of the first density, (n,).
+        bad (Array): That of the second, (n,).
+    """
+    return jnp.logaddexp(jnp.log1p(-fraction) + good, jnp.log(fraction) + bad)
+
+
+@_mixture.defjvp
+def _mixture_jvp(
+    primals: tuple[Array, Array, Array], tangents: tuple[Array, Array, Array]
+) -> tuple[Array, Array]:
+    """Return `_mixture` and its change."""
+    fraction, good, bad = primals
+    value = _mixture(*primals)
+    # A fraction of zero has a slope beyond the largest number at a pixel far
+    # from the model.
+    most = _STEEPEST * float(np.log(jnp.finfo(value.dtype).max))
+    as_good, as_bad = (
+        jnp.exp(jnp.minimum(one - value, most)) for one in (good, bad)
+    )
+    change = tangents[0] * (as_bad - as_good)
+    change += tangents[1] * (1.0 - fraction) * as_good
+    return value, change + tangents[2] * fraction * as_bad
+
+
 def _calibrate(
     spectrum: Spectrum, model: Array, variance: Array
 ) -> tuple[Array, Array, Array]:
@@ -591,13 +627,19 @@ def _polynomials(
     lam: NDArray[np.float64],
     used: NDArray[np.bool_],
     degree: int | None,
-    width: ArrayLike,
+    width: ArrayLike | None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the polynomials of the calibration (n, k), and widths (k,)."""
     if degree is None:
+        if width is not None:
+            raise InconsistentArguments(
+                "calibration_width is for the coefficients of a polynomial, "
+                f"got {width} without calibration_degree. Give the degree, or "
+                "leave out the width."
+            )
         return np.zeros((len(lam), 0)), np.zeros(0)
     check_whole("calibration_degree", degree, 0, int(used.sum()) - 1)
-    widths = np.asarray(width, np.float64)
+    widths = np.asarray(_WIDTH if width is None else width, np.float64)
     if widths.shape not in ((), (degree + 1,)):
         raise InconsistentArguments(
             f"calibration_width must be one number, or {degree + 1} for a "
