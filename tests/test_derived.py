@@ -393,6 +393,7 @@ def test_derivatives(native, double_precision):
         ("beta_10_50", "'beta_10_50' can't be measured: it needs two or more "
          "wavelengths between 10 and 50 Angstrom, but the grid has 0"),
         ("beta_1500_1501", "but the grid has 0 there, of 1719 from 100.1 to"),
+        ("R23/incident", "'incident' has no lines, .*'R23/nebular'"),
     ],
 )  # fmt: skip
 def test_invalid_names(native, name, message):

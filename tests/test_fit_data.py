@@ -8,8 +8,13 @@ import pytest
 from conftest import LINE_IDS
 from scipy import stats
 from synthesizer.emission_models import NebularEmission
-from synthesizer.exceptions import InconsistentArguments, IncorrectUnits
-from unyt import Myr, W, angstrom, cm, erg, m, nJy, s
+from synthesizer.exceptions import (
+    InconsistentArguments,
+    IncorrectUnits,
+    MissingLines,
+    MissingSpectraType,
+)
+from unyt import Myr, W, angstrom, cm, erg, km, m, nJy, s
 
 from synthesizer_emulator.inference import (
     Fit,
@@ -19,7 +24,7 @@ from synthesizer_emulator.inference import (
     plot_sed,
     plot_spectrum,
 )
-from synthesizer_emulator.library import History, Normal, Uniform
+from synthesizer_emulator.library import History, LogUniform, Normal, Uniform
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 warnings.filterwarnings("ignore", "NebularEmission requires")
@@ -261,6 +266,80 @@ def test_bad_data(emulated, fit, data):
     ):
         with pytest.raises(InconsistentArguments, match=message):
             call()
+
+
+@pytest.mark.parametrize(
+    ("of_spectrum", "message"),
+    [
+        (
+            {"sigma_v": Uniform(-50.0, 300.0, units="km/s")},
+            r"'spectrum/sigma_v' must be at least 0, got .*-50.* Give a prior",
+        ),
+        ({"sigma_v": -50.0 * km / s}, r"from -50 to -50. Give another value"),
+        (
+            {"sigma_v": Normal(200.0, 50.0, units="km/s", low=0.0)},
+            r"'sigma_v' must be bounded",
+        ),
+        ({"jitter": Uniform(-0.1, 0.1)}, r"'spectrum/jitter' must be at l"),
+        ({"jitter": Uniform(0.0, 0.1, size=2)}, r"must be one number"),
+        ({"error_scale": Uniform(-2.0, 2.0)}, r"must be above 0, .* -2 to 2"),
+        ({"error_scale": Normal(1.0, 0.1)}, r"_scale' must be above 0"),
+        ({"error_scale": 0.0}, r"'spectrum/error_scale' must be above 0"),
+        ({"outlier_fraction": Uniform(-1.0, 2.0)}, r"must be from 0 to 1"),
+        ({"outlier_fraction": 1.5}, r"'spectrum/outlier_fraction' must be f"),
+        ({"outlier_scale": LogUniform(0.1, 10.0)}, r"must be at least 1, "),
+        (
+            {
+                "error_scale": Uniform(1.0, 2.0),
+                "outlier_fraction": Uniform(0.0, 0.6, of="error_scale"),
+            },
+            r"must be from 0 to 1, .* from 0 to 1.2",
+        ),
+    ],
+)
+def test_impossible_parameters_of_a_spectrum_are_refused(
+    emulated, of_spectrum, message
+):
+    with pytest.raises(InconsistentArguments, match=message):
+        make_fit(emulated, lines=None, spectrum=SIGMA_V | of_spectrum)
+
+
+def test_possible_parameters_of_a_spectrum(emulated):
+    """Up to both ends, also as fractions, and with log10."""
+    of_spectrum = {
+        "sigma_v": 0.0 * km / s,
+        "error_scale": Uniform(0.0, 2.0),
+        "jitter": Uniform(0.0, 0.5, of="error_scale"),
+        "outlier_fraction": Uniform(0.0, 1.0),
+        "outlier_scale": 1.0,
+        "coefficients": Normal(0.0, 0.1, size=3),
+    }
+    possible = make_fit(emulated, lines=None, spectrum=of_spectrum)
+    assert "spectrum/jitter" in possible.names
+
+
+def test_mistakes_are_found_when_the_fit_is_made(emulated):
+    """Not when the model has been compiled."""
+    jitter = SIGMA_V | {"jitter": Uniform(0.0, 1.0, units="km/s")}
+    for changed, error, message in (
+        ({"spectrum": jitter}, IncorrectUnits, r"jitter' must be without"),
+        ({"lines": ["H 1 6563A"]}, MissingLines, r"no line H 1 6563A"),
+        ({"emission": "nebula"}, MissingSpectraType, r"nebula"),
+        ({"resolution": -100.0}, InconsistentArguments, r"must be positive"),
+        ({"resolution": [100.0, 0.0]}, InconsistentArguments, r"positive"),
+        ({"resolution": 1.0 * s}, IncorrectUnits, r"resolving power"),
+    ):
+        with pytest.raises(error, match=message):
+            make_fit(emulated, **changed)
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_wavelengths_in_other_units_are_only_refused(fit):
+    """Without a warning about the empty part of the grid."""
+    ones = np.ones(40) * nJy
+    micron = Spectrum.from_fluxes(np.linspace(0.5, 0.65, 40), ones, ones, 5.0)
+    with pytest.raises(InconsistentArguments, match="pixels used need models"):
+        fit.data(micron)
 
 
 @pytest.mark.slow

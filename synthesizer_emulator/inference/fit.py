@@ -18,7 +18,9 @@ from synthesizer.synth_warnings import warn
 
 from synthesizer_emulator.descriptions import Described, Description
 from synthesizer_emulator.digests import json_digest
+from synthesizer_emulator.galaxies.line_selection import LineSelection
 from synthesizer_emulator.galaxies.translate import TOLERANCE
+from synthesizer_emulator.galaxies.tree import grids_of
 from synthesizer_emulator.inference.amortised.flow import FlowSettings
 from synthesizer_emulator.inference.amortised.network import Network
 from synthesizer_emulator.inference.amortised.noise import Noise
@@ -27,7 +29,11 @@ from synthesizer_emulator.inference.amortised.training import (
     inputs_of,
     train_network,
 )
-from synthesizer_emulator.inference.checks import check_ages, check_sampled
+from synthesizer_emulator.inference.checks import (
+    check_ages,
+    check_of_spectrum,
+    check_sampled,
+)
 from synthesizer_emulator.inference.curves import SEDs, SFHs
 from synthesizer_emulator.inference.data import SIGMA_V, Data
 from synthesizer_emulator.inference.hypercube import Hypercube, value_range
@@ -44,7 +50,10 @@ from synthesizer_emulator.inference.samplers import (
 )
 from synthesizer_emulator.inference.samples import Samples
 from synthesizer_emulator.inference.spectrograph import Spectrograph
-from synthesizer_emulator.inference.spectrum import Spectrum
+from synthesizer_emulator.inference.spectrum import (
+    Spectrum,
+    resolution_variance,
+)
 from synthesizer_emulator.inference.target import Target, at_point, in_batches
 from synthesizer_emulator.library.draws import Draws
 from synthesizer_emulator.library.history import History
@@ -133,7 +142,11 @@ class Fit(Described):
 
     Raises:
         InconsistentArguments: If arguments are inconsistent, or a prior
-            extends beyond the grid.
+            extends beyond the grid, or beyond what a parameter of a spectrum
+            can be.
+        MissingLines: If a grid lacks a line.
+        GridError: If it has no lines.
+        MissingSpectraType: If the model has no emission of that label.
         MissingAttribute: If the stars have no value on an axis of the grid.
         IncorrectUnits: If a parameter has wrong units.
         UnimplementedFunctionality: If a history has no batched form.
@@ -176,6 +189,15 @@ class Fit(Described):
                 "values. Give a prior, such as Uniform(8, 12)."
             )
         self.library.sampler.check_inside("refuse", remedy="")
+        if self.spectrum is not None:
+            check_of_spectrum(self.all_parameters)
+        if self.resolution is not None:
+            # At the right number of wavelengths when there is a spectrum.
+            number = np.ones(np.shape(self.resolution) or 1)
+            resolution_variance("resolution", self.resolution, number)
+        if self.lines is not None:
+            # As all are looked for when the model is compiled.
+            LineSelection.from_grids(grids_of(self.emission_model), self.lines)
 
     def _description(self) -> Description:
         """Return the model, the priors and the data that it is for."""

@@ -267,4 +267,21 @@ def _lines(
     if not needs.lines:
         return None
     tree = translated(model, needs.of_lines, varying, fixed, lines=needs.lines)
-    return line_luminosities(*tree, tolerance)
+    function = line_luminosities(*tree, tolerance)
+    shining = {
+        label: any(
+            not isinstance(term.source, int)
+            or np.any(function.products[term.source].spectra)
+            for term in function.terms[label]
+        )
+        for label in function.emissions
+    }
+    dark = [label for label, shines in shining.items() if not shines]
+    if dark:
+        others = [label for label in shining if shining[label]] or ["nebular"]
+        raise InconsistentArguments(
+            f"The emission '{dark[0]}' has no lines, so their ratios are not "
+            "defined: name an emission with lines after the slash, such as "
+            f"'R23/{others[0]}', or none for that of the root of the model."
+        )
+    return function
