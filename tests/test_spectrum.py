@@ -162,6 +162,53 @@ def test_the_flux_of_a_line_stays_the_same():
         assert after * 1.1 == pytest.approx(before, rel=1e-3)
 
 
+@pytest.mark.parametrize("width", [0.5, 1.0, 2.0])
+def test_a_line_of_a_single_pixel_of_the_grid(width):
+    """As the cubics between the wavelengths, broadened by pixels of these."""
+    step = 1.0 / 250.0
+    # Not even over all wavelengths, as grids of a wide range.
+    lam = 3000.0 * np.exp(step * np.arange(300))
+    lam = np.concatenate([np.arange(1000.0, 2990.0, 30.0), lam])
+    fnu = np.zeros(len(lam))
+    fnu[200] = 1.0
+    sigma = width * step
+    pixels = lam[200] * np.exp(np.linspace(-0.02, 0.02, 201))
+    spectrum = observed(None, pixels)
+    spectrograph = Spectrograph.from_spectrum(
+        spectrum, lam, None, (0.0, 0.0), (0.0, 1.1 * sigma * C)
+    )
+    found = fluxes_of(spectrograph, spectrum, fnu, 0.0, sigma * C)
+    x = step * np.linspace(-2.0, 2.0, 2001)
+    at = lam[200] * np.exp(x)
+    # The cubic through the two wavelengths on either side.
+    first = np.searchsorted(lam, at, side="right") - 2
+    first = np.clip(first, 198 - 1, 198 + 3)
+    cubic = np.array(
+        [
+            np.prod(
+                [
+                    (a - b) / (lam[200] - b)
+                    for b in lam[i : i + 4]
+                    if b != lam[200]
+                ]
+            )
+            if i <= 200 < i + 4
+            else 0.0
+            for a, i in zip(at, first, strict=True)
+        ]
+    )
+    distance = np.log(pixels / lam[200])[:, None] - x
+    broad = (cubic / at * norm.pdf(distance, scale=sigma)).sum(axis=1)
+    expected = pixels * broad * (x[1] - x[0])
+    error = 0.005 * expected.max()
+    np.testing.assert_allclose(found, expected, atol=error)
+    # Less high than a Gaussian by the moments of these cubics.
+    gaussian = step / np.sqrt(2.0 * np.pi) / sigma
+    loss = 1.0 - float(found.max()) / gaussian
+    if width == 2.0:
+        assert loss == pytest.approx(0.046 / width**4, rel=0.3)
+
+
 @pytest.mark.parametrize(
     ("resolution", "width", "step"),
     [(100.0, 20.0, 0.5), (100.0, 100.0, 0.5), (2000.0, 7.0, 0.1)],

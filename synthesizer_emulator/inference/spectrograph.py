@@ -56,8 +56,10 @@ from synthesizer_emulator.validation import check_wavelengths
 from synthesizer_emulator.wavelengths import gaps
 
 # The largest width of the pixels on which the model is convolved, in standard
-# deviations of the narrowest Gaussian, unless the grid's pixels are wider.
+# deviations of the narrowest Gaussian, and the smallest in pixels of the grid,
+# between which a line of a single one has modes too.
 _SAMPLING = 0.4
+_FINEST = 0.5
 
 # The reach of a Gaussian in standard deviations (3e-9 lies beyond), and that
 # of the cubic spline in pixels (0.27 to this power is 4e-10).
@@ -581,7 +583,7 @@ def _step(
     last = int(np.searchsorted(x, ends[1])) + 1
     steps = np.diff(x[first:last])
     return max(
-        float(steps.min()), _SAMPLING * float(np.sqrt(narrowest))
+        _FINEST * float(steps.min()), _SAMPLING * float(np.sqrt(narrowest))
     ), False
 
 
