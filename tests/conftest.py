@@ -16,6 +16,10 @@ import pytest
 from jaxtyping import install_import_hook
 from scipy.stats import qmc
 
+# Tracing makes many objects, and each search for unused ones would go through
+# all modules, in half a second: there are fewer of them, and see below.
+gc.set_threshold(20_000, 20, 20)
+
 # The shapes and types of the jitted core are checked at every call; this has
 # to come before the package is imported.
 install_import_hook(
@@ -396,6 +400,12 @@ def pytest_collection_modifyitems(items):
             item.add_marker("x64")
 
 
+def pytest_collection_finish():
+    """Leave modules and collected tests out of searches for garbage."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture
 def other_units(monkeypatch):
     """Let Synthesizer keep its quantities in other units than its own.
@@ -410,7 +420,10 @@ def other_units(monkeypatch):
         yr: Gyr,
         nJy: mJy,
     }
-    for quantity in gc.get_objects():
+    gc.unfreeze()
+    quantities = gc.get_objects()
+    gc.freeze()
+    for quantity in quantities:
         if type(quantity) is Quantity and quantity.unit in wanted:
             monkeypatch.setattr(quantity, "unit", wanted[quantity.unit])
     # What it remembers of the conversion.
