@@ -53,13 +53,15 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # Compiling takes longer than what is compiled, which runs for milliseconds, so
 # XLA and LLVM optimise little, and XLA's older emitters of fused operations
-# take half the time; with JAX_DISABLE_MOST_OPTIMIZATIONS=0, as for users.
+# take half the time, less if they do not divide small programs for threads;
+# with JAX_DISABLE_MOST_OPTIMIZATIONS=0, as for users.
 if os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") == "1":
     jax.config.update("jax_disable_most_optimizations", True)
     os.environ["XLA_FLAGS"] = " ".join(
         (
             os.environ.get("XLA_FLAGS", ""),
             "--xla_cpu_use_fusion_emitters=false",
+            "--xla_cpu_parallel_codegen_split_count=1",
         )
     )
 
@@ -80,6 +82,7 @@ for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 
 from synthesizer.emissions import Sed  # noqa: E402
 from synthesizer.grid import Grid  # noqa: E402
+from synthesizer.instruments import FilterCollection  # noqa: E402
 from synthesizer.parametric import SFH, Stars, ZDist  # noqa: E402
 from synthesizer.units import Quantity, Units  # noqa: E402
 from unyt import (  # noqa: E402
@@ -120,6 +123,22 @@ from synthesizer_emulator.gridfile.writing import (  # noqa: E402
     create_emission,
     write_header,
 )
+
+# The wavelengths of filters that were made before, of which Synthesizer inserts
+# those in gaps one by one, in up to half a second.
+_merge_filter_lams = FilterCollection._merge_filter_lams
+_merged: dict[tuple, np.ndarray] = {}
+
+
+def _merge_filter_lams_once(self, fill_gaps=False):
+    curves = [(x.filter_code, x._lam, x.t) for x in self.filters.values()]
+    key = (fill_gaps, *((c, a.tobytes(), t.tobytes()) for c, a, t in curves))
+    if key not in _merged:
+        _merged[key] = _merge_filter_lams(self, fill_gaps)
+    return _merged[key].copy()
+
+
+FilterCollection._merge_filter_lams = _merge_filter_lams_once
 
 # Enough to learn the analytic grid, in about a second.
 QUICK = {

@@ -74,6 +74,12 @@ def bands():
     )
 
 
+@pytest.fixture(autouse=True)
+def keep_garbage(monkeypatch):
+    """After each library, Synference searches all that there is for it."""
+    monkeypatch.setattr("gc.collect", lambda *_: 0)
+
+
 def delayed(i):
     return SFH.DelayedExponential(
         tau=(0.2 + 0.1 * i) * Gyr, max_age=(1.0 + 0.2 * i) * Gyr

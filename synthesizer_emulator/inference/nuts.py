@@ -191,13 +191,21 @@ def _run(
     return jax.vmap(chain)(starts, jax.random.split(key, len(starts)))
 
 
+@jax.jit
+def _agreement(points: Array) -> tuple[Array, Array]:
+    """Return the largest R-hat and the smallest effective sample size.
+
+    Of points with the axes (chain, sample, dimension).
+    """
+    blackjax = import_for("nuts", "blackjax")
+    return blackjax.rhat(points).max(), blackjax.ess_bulk(points).min()
+
+
 def _samples(chains: _Chains) -> Samples:
     """Return the samples of one galaxy, with diagnostics of its chains."""
-    blackjax = import_for("nuts", "blackjax")
     points = np.asarray(chains.points, np.float64)
     n = points.shape[0] * points.shape[1]
-    r_hat = float(np.max(blackjax.rhat(points)))
-    size = float(np.min(blackjax.ess_bulk(points)))
+    r_hat, size = map(float, _agreement(chains.points))
     divergences = int(np.sum(chains.is_divergent))
     warnings = []
     # NaN if a chain did not move.
