@@ -124,8 +124,8 @@ from synthesizer_emulator.gridfile.writing import (  # noqa: E402
     write_header,
 )
 
-# The wavelengths of filters that were made before: Synthesizer inserts those in
-# gaps one by one, in up to half a second.
+# The wavelengths of filters that were made before: Synthesizer inserts those
+# in gaps one by one, in up to half a second.
 _merge_filter_lams = FilterCollection._merge_filter_lams
 _merged: dict[tuple, np.ndarray] = {}
 
