@@ -108,6 +108,9 @@ from synthesizer_emulator import (  # noqa: E402
     build,
     compile_model,
 )
+from synthesizer_emulator.evaluation.report.figures import (  # noqa: E402
+    panels,
+)
 from synthesizer_emulator.files.writing import write_hdf5  # noqa: E402
 from synthesizer_emulator.grid.emulated_grid import (  # noqa: E402
     EXAMPLE_NAME,
@@ -395,6 +398,15 @@ def make_stars(grid: Grid, **attributes) -> Stars:
         metal_dist=ZDist.Normal(mean=0.01, sigma=0.005),
         initial_mass=1e9 * Msun,
         **attributes,
+    )
+
+
+@pytest.fixture
+def quick_figures(monkeypatch):
+    """Draw the figures of reports coarsely and without laying them out."""
+    monkeypatch.setattr(panels, "_DPI", 60)
+    monkeypatch.setattr(
+        panels, "_lay_out", lambda figure: figure.set_layout_engine(None)
     )
 
 

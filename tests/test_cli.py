@@ -233,7 +233,7 @@ def test_refused_commands_leave_no_folder(there, tmp_path):
 
 
 @pytest.mark.slow
-def test_grids_are_compared(analytic_grid, tmp_path):
+def test_grids_are_compared(analytic_grid, tmp_path, quick_figures):
     quick = {**QUICK, "spectra": ["incident"]}
     paths = [
         build(analytic_grid, out=tmp_path / f"{name}{SUFFIX}", **quick).path

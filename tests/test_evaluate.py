@@ -67,9 +67,7 @@ def dimmer(header, emulated, tmp_path_factory):
 @pytest.fixture(scope="module")
 def evaluation(dimmer):
     """Return all measures, which takes long."""
-    return evaluate(
-        dimmer, WEIGHTS, galaxies=52, recoveries=12, progress=False
-    )
+    return evaluate(dimmer, WEIGHTS, galaxies=52, recoveries=6, progress=False)
 
 
 @pytest.mark.slow

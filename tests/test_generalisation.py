@@ -186,7 +186,7 @@ def test_the_only_look_is_the_end_of_all_networks(
 
 
 @pytest.mark.slow
-def test_the_command(grid, tmp_path):
+def test_the_command(grid, tmp_path, quick_figures):
     """From a file, with two candidates, fractions and seeds."""
     (tmp_path / "study.yaml").write_text(
         f"""

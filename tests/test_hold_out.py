@@ -177,7 +177,7 @@ def test_the_thinned_grid_is_a_grid(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_command(tmp_path):
+def test_the_command(tmp_path, quick_figures):
     """On a smooth grid the emulator beats linear interpolation."""
     path = write_analytic_grid(tmp_path / "smooth.hdf5", gas=False)
     numbers, plots = tmp_path / "new" / "out.json", tmp_path / "figures"

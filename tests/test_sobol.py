@@ -140,7 +140,7 @@ def test_without_ranges_the_runs_span_the_box(tmp_path):
 
 
 @pytest.mark.slow
-def test_runs_build_with_one_command(runs, tmp_path):
+def test_runs_build_with_one_command(runs, tmp_path, quick_figures):
     report = build(
         runs[0],
         axes=AXES,

@@ -177,7 +177,7 @@ def test_the_nearest_node_is_shown(emulator):
 
 
 @pytest.mark.slow
-def test_the_command_draws_stages(tmp_path):
+def test_the_command_draws_stages(tmp_path, quick_figures):
     result = CliRunner().invoke(
         main,
         ["evaluate", str(example_folder() / f"{EXAMPLE_NAME}.hdf5"), "-q",

@@ -752,7 +752,7 @@ def test_a_classifier_tells_what_can_be_told():
 
 
 @pytest.mark.slow
-def test_the_commands_train_draw_and_judge(sample, tmp_path):
+def test_the_commands_train_draw_and_judge(sample, tmp_path, quick_figures):
     def run(*arguments):
         arguments = ["stars", *map(str, arguments)]
         result = CliRunner().invoke(main, arguments, catch_exceptions=False)

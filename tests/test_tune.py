@@ -239,7 +239,9 @@ def test_diverged_trials_are_recorded(grid):
 
 
 @pytest.mark.slow
-def test_no_trial_surpasses_those_on_the_pareto_front(grid, tmp_path):
+def test_no_trial_surpasses_those_on_the_pareto_front(
+    grid, tmp_path, quick_figures
+):
     space = {
         "settings": {
             "offset": {"low": 0.01, "high": 1.0, "log": True},
@@ -399,7 +401,7 @@ def test_spaces_that_are_refused(entry, message):
 
 
 @pytest.mark.slow
-def test_the_best_settings_rebuild_the_emulator(grid, tmp_path):
+def test_the_best_settings_rebuild_the_emulator(grid, tmp_path, quick_figures):
     """The build from best.yaml has the error that the trial had."""
     space = tmp_path / "space.yaml"
     space.write_text(

@@ -112,7 +112,8 @@ def spread_factor(
         held_out, latents.swapaxes(0, 1), strict=True
     ):
         bright = samples.support & (samples.y[index] > floor)
-        logs, mean = _log_fluxes(decoder, member_latents)
+        # JAX would compile a selection anew for each number of wavelengths.
+        logs, mean = map(np.asarray, _log_fluxes(decoder, member_latents))
         error = np.abs(mean - samples.y[index] - samples.log_norm[index])
         scatter = np.std(logs, axis=0)
         scored = bright & (scatter > 0)
