@@ -393,24 +393,6 @@ def test_importing_the_package_is_cheap():
 
 
 @pytest.mark.slow
-def test_constructing_a_grid_starts_no_jax_backend():
-    code = (
-        "from synthesizer_emulator import EmulatedGrid; "
-        "EmulatedGrid.example(); print('made'); "
-        "import jax; jax.devices()"
-    )
-    # With a backend that JAX can't start.
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "JAX_PLATFORMS": "nosuch"},
-    )
-    assert done.stdout.strip() == "made"
-    assert "nosuch" in done.stderr
-
-
-@pytest.mark.slow
 def test_quickstart_compares_galaxies_and_draws_them(tmp_path, monkeypatch):
     """On the shipped weights, as the build is tested elsewhere."""
     from synthesizer_emulator.building.report import BuildReport

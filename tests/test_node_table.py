@@ -176,6 +176,12 @@ for grid in grids:
     assert stars.get_spectra(model).lnu.max() > 0
     less = grid.collapse("metallicities", "emulator", value=0.0071)
     assert less.spectra["nebular"].max() > 0
+
+import jax
+try:
+    jax.devices()
+except RuntimeError:
+    print("not started")
 """
 
 
@@ -190,3 +196,4 @@ def test_nothing_is_loaded_or_started_before_it_is_needed():
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    assert done.stdout.strip().endswith("not started")
