@@ -176,6 +176,8 @@ def test_a_file_gives_the_same_draws(fit, network, tmp_path):
         np.testing.assert_array_equal(one, other)
     assert again.distance(data) == network.distance(data)
     assert again.settings == network.settings
+    assert repr(again).startswith("Network of the posteriors of ")
+    assert len(repr(again)) < 1000
     posterior = fit.run(
         data, method="amortised", network=again, n_eff=200, progress=False
     )

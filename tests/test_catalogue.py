@@ -485,7 +485,7 @@ def test_galaxies_that_fail_do_not_stop_the_others(
     assert quick.calls == 4
     # 64 points are too few.
     assert results.not_converged
-    assert "effective samples" in found["message"][0]
+    assert "effective sample" in found["message"][0]
     reopened = CatalogueResults.open(tmp_path / "a.fits")
     assert reopened.failed == results.failed
 
@@ -615,6 +615,7 @@ def test_mistakes_in_the_command(tmp_path):
             "--id and --calibrate fit galaxies in",
         ),
         (["--plots", "x"], 2, "give --id or --calibrate"),
+        (["--calibrate", "9", "--out", "x.fits"], 2, "Leave out --out"),
         (["--overwrite"], 2, "The fit of a catalogue resumes"),
         (["--id", "a", "--out", tmp_path / "old.nc"], 1, "exists: choose"),
         (["--id", "a", "--calibrate", "9"], 2, "either --id or --calibrate"),

@@ -370,6 +370,10 @@ def test_warnings(fit, data, posterior):
     *_, poor = chosen(fit, bad, POINTS).warnings
     assert "No model in the prior fits the data: chi-squared is" in poor
     assert "for 4 fluxes (p = " in poor
+    # Samples that miss the posterior are not the best that there are.
+    missed, few = chosen(fit, bad, POINTS, warnings=("Missed.",)).warnings
+    assert missed == "Missed."
+    assert few.startswith("Only 3 effective samples")
 
 
 def test_posteriors_of_other_fits(fit, posterior, native):

@@ -18,6 +18,7 @@ from synthesizer_emulator.library import (
     StudentT,
     Uniform,
 )
+from synthesizer_emulator.library.metadata import describe_prior
 from synthesizer_emulator.library.parameters import Parameters
 
 U = (np.arange(2000) + 0.5) / 2000
@@ -161,6 +162,14 @@ def test_choices_and_fixed_values():
     fixed = Fixed([[0.0, 1.0], [1.0, 2.0]])
     assert fixed.dimensions == 0
     assert fixed.quantile(np.empty((5, 0))).shape == (5, 2, 2)
+    # Arrays are lists.
+    arrays = Fixed(np.array([[0.0, 1.0], [1.0, 2.0]]))
+    assert arrays == fixed
+    assert describe_prior(arrays) == describe_prior(fixed)
+    knots = {"redshift": np.array([0.0, 1.0])}
+    given = Normal(np.array([1.0, 2.0]), 0.1, given=knots)
+    assert "[1.0, 2.0]" in str(given)
+    assert describe_prior(given)["mean"] == [1.0, 2.0]
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,11 @@ def fit(
         )
     if galaxy is not None and calibrate is not None:
         raise click.UsageError("Give either --id or --calibrate.")
+    if out is not None and calibrate is not None:
+        raise click.UsageError(
+            "--calibrate prints its results, and writes figures with --plots. "
+            "Leave out --out."
+        )
     if alone and spread:
         raise click.UsageError(
             "--id and --calibrate fit galaxies in this process. Leave out the "

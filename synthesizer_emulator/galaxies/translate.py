@@ -272,8 +272,9 @@ def assemble(
         warn(
             "Spectra and lines that vary with further axes must be within "
             f"{allowed:.2g} mag of those of the grid between its nodes; the "
-            f"best are within {products.error:.2g} mag. Use a larger "
-            "tolerance."
+            f"best are within {products.error:.2g} mag, which is the error "
+            "to expect. A tolerance of "
+            f"{products.error / AXIS_FACTOR:.1g} or more allows it."
         )
     sources = {source for emission in sums.values() for source, _ in emission}
     n_grid = len(tree.dust_lam) - len(tree.lam) if tree.lines else None

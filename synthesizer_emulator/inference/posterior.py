@@ -135,7 +135,8 @@ class Posterior(Described):
         size = self.samples.effective_size
         if self.samples.is_posterior and size < _SMALLEST:
             yield (
-                f"Only {size:.0f} effective samples, fewer than "
+                f"Only {size:.0f} effective sample{'s' * (round(size) != 1)}, "
+                "fewer than "
                 f"{_SMALLEST:.0f}: sample for longer, with larger n_eff, "
                 "n_live or n_samples, those that the sampler has."
             )
@@ -163,7 +164,16 @@ class Posterior(Described):
                     )
 
     def _poor_fit(self) -> Iterator[str]:
-        """Yield a warning if no model fits the fluxes, or the spectrum."""
+        """Yield a warning if no model fits the fluxes, or the spectrum.
+
+        Samples that miss the posterior do not tell.
+        """
+        if (
+            self.samples.is_posterior
+            and self.samples.warnings
+            and self.samples.effective_size < _SMALLEST
+        ):
+            return
         if self.data.spectrum is not None:
             n = int(self.data.spectrum.is_used.sum())
             reduced = self._chi_squared_of_spectrum / n

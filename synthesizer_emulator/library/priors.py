@@ -85,6 +85,10 @@ class Prior(ABC):
         Raises:
             InconsistentArguments: If a setting is invalid.
         """
+        for entry in fields(self):
+            # Lists are compared, printed and written as other settings.
+            value = _as_lists(getattr(self, entry.name))
+            object.__setattr__(self, entry.name, value)
         parse_unit(self.units)
         if not isinstance(self.of, str | None):
             raise InconsistentArguments(
@@ -741,6 +745,13 @@ def suggest_prior(prior: Prior) -> str:
     name = "uniform" if len(prior.value) == 2 else "choice"
     listed = ", ".join(f"{value:g}" for value in values)
     return f" Did you mean {{{name}: [{listed}]}}?"
+
+
+def _as_lists(value: Any) -> Any:
+    """Return a setting with its arrays as lists."""
+    if isinstance(value, Mapping):
+        return {key: _as_lists(one) for key, one in value.items()}
+    return value.tolist() if type(value) is np.ndarray else value
 
 
 def _check_ascending(

@@ -17,6 +17,11 @@ from scipy.special import ndtr
 from scipy.stats import norm
 from synthesizer.exceptions import InconsistentArguments
 
+from synthesizer_emulator.descriptions import (
+    Described,
+    Description,
+    describe_names,
+)
 from synthesizer_emulator.files.schema import parse_json, typed
 from synthesizer_emulator.files.sealed import open_sealed, write_sealed
 from synthesizer_emulator.inference.amortised.flow import (
@@ -38,8 +43,8 @@ REMEDY = "Copy the complete file again, or train the network again."
 _SMALLEST = 1e-7
 
 
-@dataclass(frozen=True, eq=False)
-class Network:
+@dataclass(frozen=True, eq=False, repr=False)
+class Network(Described):
     """A network that knows the posterior of any galaxy of one survey.
 
     Made by `Fit.train`, for `Fit.run` with the method `amortised`.
@@ -64,6 +69,24 @@ class Network:
     training: Training
     scaling: Scaling
     tensors: Mapping[str, NDArray]
+
+    def _description(self) -> Description:
+        """Return the parameters, the bands, and how the training went."""
+        training = self.training
+        return Description(
+            f"Network of the posteriors of {len(self.names)} parameters",
+            {
+                "parameters": describe_names(self.names),
+                "bands": describe_names(self.codes),
+                "survey": ", ".join(
+                    f"{name} {value}" for name, value in self.survey.items()
+                ),
+                "training": f"{training.epochs} epochs, loss "
+                f"{training.loss:.3g}"
+                + ", not converged"
+                * (not training.has_converged),
+            },
+        )
 
     @cached_property
     def flow(self) -> Flow:

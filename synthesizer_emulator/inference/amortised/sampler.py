@@ -171,8 +171,8 @@ def _warnings(distance: float, shape: float) -> Iterator[str]:
         yield (
             "A few draws outweigh the others (the Pareto shape of their "
             f"weights is {shape:.2f}, above {_LARGEST_SHAPE}): the network "
-            "misses a part of the posterior. Train it on more galaxies, or "
-            "use another method."
+            "misses a part of the posterior. Give the data the floor of its "
+            "training set, train it on more galaxies, or use another method."
         )
 
 
