@@ -328,6 +328,11 @@ def test_mistakes_are_found_when_the_fit_is_made(emulated):
         ({"resolution": -100.0}, InconsistentArguments, r"must be positive"),
         ({"resolution": [100.0, 0.0]}, InconsistentArguments, r"positive"),
         ({"resolution": 1.0 * s}, IncorrectUnits, r"resolving power"),
+        (
+            {"resolution": 100.0, "spectrum": None},
+            InconsistentArguments,
+            r"got 100.0 without spectrum\.",
+        ),
     ):
         with pytest.raises(error, match=message):
             make_fit(emulated, **changed)

@@ -192,6 +192,12 @@ class Fit(Described):
         if self.spectrum is not None:
             check_of_spectrum(self.all_parameters)
         if self.resolution is not None:
+            if self.spectrum is None:
+                raise InconsistentArguments(
+                    "resolution is that of the models of a spectrum, got "
+                    f"{self.resolution} without spectrum. Give "
+                    "spectrum={'sigma_v': ...}, or leave out resolution."
+                )
             # At the right number of wavelengths when there is a spectrum.
             number = np.ones(np.shape(self.resolution) or 1)
             resolution_variance("resolution", self.resolution, number)
