@@ -36,6 +36,9 @@ PURE = "dimensionless"
 MODEL_UNITS = ("yr", "Msun", "angstrom", "K", "cm**-3", "km/s", PURE)
 _UNITS_BY_DIMENSION = {Unit(name).dimensions: name for name in MODEL_UNITS}
 
+# Hardly ever what is meant.
+_MILLIYEARS = re.compile(r"\bmyr\b")
+
 _QUANTITY = re.compile(
     r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(.*?)\s*", re.DOTALL
 )
@@ -114,6 +117,8 @@ def _parsed(text: str) -> Unit:
         _check_product(tree.args[0], text)  # type: ignore[attr-defined]
         return dimensionless
     _check_product(tree, text)
+    if _MILLIYEARS.search(spelled):
+        raise _invalid_unit(text, "'myr' stands for milliyears in unyt")
     try:
         return Unit(spelled)
     except (UnitParseError, ArithmeticError, TypeError, ValueError) as error:
@@ -204,11 +209,11 @@ def _number(node: ast.expr) -> float | None:
 
 def _invalid_unit(text: str, why: str) -> InconsistentArguments:
     """Return the error for a string that is not a unit."""
-    remedy = (
-        "Convert magnitudes to flux densities before"
-        if "mag" in text.lower()
-        else "Use the names of unyt's units, as in 'Gyr' or 'erg/s/Hz'"
-    )
+    remedy = "Use the names of unyt's units, as in 'Gyr' or 'erg/s/Hz'"
+    if "mag" in text.lower():
+        remedy = "Convert magnitudes to flux densities before"
+    if _MILLIYEARS.search(text):
+        remedy = "Write 'Myr' for millions of years"
     return InconsistentArguments(
         f"{_quoted(text)} is not a valid unit: {why}. {remedy}."
     )

@@ -150,6 +150,34 @@ def test_draws_without_weights(fit, network):
     # Those of a small network.
     assert (abs(got - mean) < 1.5 * deviation).all()
     assert (spread < 5.0 * deviation).all()
+    # The posterior of data of a larger floor is wider than the network knows.
+    loose = fit.photometry(data.flux, [1e3] * 3, floor=0.2)
+    missed = fit.run(
+        loose,
+        method="amortised",
+        network=network,
+        n_eff=500,
+        reweight=False,
+        progress=False,
+    )
+    assert not missed.is_converged
+    assert "Give the data the floor" in missed.warnings[0]
+    limited = galaxy(fit, (0.1, 0.5), limits=["red"])
+    assert network.other_limits(limited) == ()
+    five = np.where(limited.is_limit, 5.0 / LIMIT, 1.0) * limited.flux
+    higher = replace(limited, flux=five)
+    assert network.other_limits(higher) == ("red",)
+    assert network.other_limits(replace(data, flux=five)) == ()
+    other = fit.run(
+        higher,
+        method="amortised",
+        network=network,
+        n_eff=500,
+        reweight=False,
+        progress=False,
+    )
+    assert "upper limits in red are not those of" in other.warnings[-1]
+    assert not other.is_converged
 
 
 @needs_sbi

@@ -379,6 +379,7 @@ def test_derivatives(native, double_precision):
         ("surviving_mass_10", "must have the form surviving_mass."),
         ("sfr", "'sfr' must have the form sfr_100Myr or sfr_10Myr_100Myr."),
         ("sfr_100", "must have the form .*: a time must be a quantity"),
+        ("sfr_100myr", "stands for milliyears .* Write 'Myr' for millions"),
         ("sfr_100km", "a time must be a quantity that converts to yr, got"),
         ("sfr_1Gyr_1Myr", "ascending times above zero, got 1e.09 and 1e.06"),
         ("sfr_50Gyr", r"up to the oldest age of the grid, .* got 5e\+10 yr"),

@@ -389,6 +389,13 @@ def test_posteriors_of_other_fits(fit, posterior, native):
             InconsistentArguments, match=r"another emission model\. Use the"
         ):
             use(posterior)
+    moved = replace(fit, filters=FILTERS | {"J": (16000.0, 18000.0)})
+    with pytest.raises(InconsistentArguments, match=r"another filter 'J'\. "):
+        moved.seds(posterior)
+    fewer = replace(fit, filters={k: FILTERS[k] for k in list(FILTERS)[:2]})
+    assert fewer.seds(posterior, n=2) is not None
+    with pytest.raises(InconsistentArguments, match=r"got one without "):
+        plot_sed(posterior, fewer, n=2)
     # Files of before have no digests.
     assert others.sfhs(replace(posterior, model={}), n=2) is not None
     fixed = replace(fit, redshift=0.1)

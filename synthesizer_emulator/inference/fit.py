@@ -968,6 +968,9 @@ class Fit(Described):
         return {
             part: json_digest([about[key] for key in keys])
             for part, keys in _PARTS.items()
+        } | {
+            f"filter '{code}'": curve
+            for code, curve in about["filters"].items()
         }
 
     @cached_property

@@ -314,8 +314,9 @@ class Spectrum(Described):
                 raise InconsistentArguments(
                     "coefficients must have one value for each of the "
                     f"{len(self.widths)} polynomials of the spectrum, got an "
-                    f"array of shape {jnp.shape(coefficients)}. Set "
-                    "calibration_degree in Spectrum.from_fluxes."
+                    f"array of shape {jnp.shape(coefficients)}. Give their "
+                    f"prior the size {len(self.widths)}, or the spectrum "
+                    "another calibration_degree."
                 )
             curve = dot(self.polynomials, jnp.asarray(coefficients))
             model = model * (1.0 + curve)

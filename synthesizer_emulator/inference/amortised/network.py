@@ -42,6 +42,9 @@ REMEDY = "Copy the complete file again, or train the network again."
 # Where quantiles are finite in single precision.
 _SMALLEST = 1e-7
 
+# By how much upper limits may differ from those of the training set.
+_TOLERATED = 0.1
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Network(Described):
@@ -166,6 +169,27 @@ class Network(Described):
                     "Train one with errors that are NaN where a band is "
                     "missing, and with `limit` for upper limits."
                 )
+
+    def other_limits(self, data: Photometry) -> tuple[str, ...]:
+        """Return the bands with other upper limits than in the training.
+
+        Those of the training set are all the same number of standard
+        deviations.
+        """
+        if self.survey["limit"] is None:
+            return ()
+        limit = float(self.survey["limit"])
+        # The floor of the training set is in the errors of limits too.
+        limit /= np.hypot(1.0, self.survey["floor"] * limit)
+        given = np.asarray(data.flux) / np.asarray(data.error)
+        differ = np.abs(given - limit) > _TOLERATED * limit
+        return tuple(
+            code
+            for code, other in zip(
+                self.codes, differ & np.asarray(data.is_limit), strict=True
+            )
+            if other
+        )
 
     def write(self, path: str | Path) -> None:
         """Write the network to a file, whole or not at all.

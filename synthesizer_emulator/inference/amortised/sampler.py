@@ -78,22 +78,21 @@ def amortised(
     network.check_seen(data)
     rng = np.random.default_rng(seed)
     draws: list[tuple[NDArray[np.float64], ...]] = []
-    log_weights, size = np.empty(0), 0.0
+    importances, size = np.empty(0), 0.0
     with progress_bar(
         show=progress, total=n_eff, desc="effective samples"
     ) as bar:
-        while size < n_eff and len(log_weights) < max_draws:
-            n = min(n_eff, max_draws - len(log_weights))
+        while size < n_eff and len(importances) < max_draws:
+            n = min(n_eff, max_draws - len(importances))
             points, density = network.draw(data, n, int(rng.integers(2**31)))
             values = target(points)
             draws.append((points, values))
-            new = values - density if reweight else np.zeros(n)
-            log_weights = np.append(log_weights, new)
-            size = _effective_size(log_weights) if reweight else n
+            importances = np.append(importances, values - density)
+            size = _effective_size(importances) if reweight else n
             bar.n = min(round(size), n_eff)
             bar.refresh()
     points, values = map(np.concatenate, zip(*draws, strict=True))
-    log_sum = float(logsumexp(log_weights))
+    log_sum = float(logsumexp(importances))
     if not np.isfinite(log_sum):
         raise InconsistentArguments(
             f"None of the {len(points)} draws of the network is within the "
@@ -101,9 +100,12 @@ def amortised(
             "more galaxies."
         )
     log_evidence = log_sum - math.log(len(points))
-    weights = np.exp(log_weights - log_sum)
+    weights = np.exp(importances - log_sum)
     distance = network.distance(data)
-    shape = tail_shape(weights) if reweight else np.nan
+    # Weights that are not used tell as well what the network misses.
+    shape = tail_shape(weights)
+    if not reweight:
+        weights = np.full(len(points), 1.0 / len(points))
     kept = _is_weighty(weights) if reweight else np.ones(len(points), bool)
     return Samples(
         points=points[kept],
@@ -116,7 +118,10 @@ def amortised(
             "tail_shape": shape,
             "distance_from_training": distance,
         },
-        warnings=tuple(_warnings(distance, shape)),
+        warnings=(
+            *_warnings(distance, shape),
+            *([] if reweight else _of_limits(network, data)),
+        ),
     )
 
 
@@ -173,6 +178,17 @@ def _warnings(distance: float, shape: float) -> Iterator[str]:
             f"weights is {shape:.2f}, above {_LARGEST_SHAPE}): the network "
             "misses a part of the posterior. Give the data the floor of its "
             "training set, train it on more galaxies, or use another method."
+        )
+
+
+def _of_limits(network: Network, data: Photometry) -> Iterator[str]:
+    """Yield a warning if a network does not know the limits of data."""
+    codes = network.other_limits(data)
+    if codes:
+        yield (
+            f"The upper limits in {', '.join(codes)} are not those of the "
+            f"training set, of {network.survey['limit']:g} standard "
+            "deviations: use reweight=True, or another method."
         )
 
 

@@ -11,11 +11,16 @@ from matplotlib.axis import Axis
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import ScalarFormatter
+from matplotlib.ticker import LogFormatter, NullFormatter, ScalarFormatter
 from numpy.typing import NDArray
 from synthesizer.exceptions import InconsistentArguments, UnmetDependency
 
-from synthesizer_emulator.inference.plots.style import BEST, MODEL, PRIOR
+from synthesizer_emulator.inference.plots.style import (
+    BEST,
+    MODEL,
+    PRIOR,
+    write_decades,
+)
 from synthesizer_emulator.inference.posterior import (
     QUANTILES,
     Posterior,
@@ -453,6 +458,10 @@ def _write_out(axis: Axis) -> None:
     if isinstance(formatter, ScalarFormatter):
         formatter.set_useOffset(False)
         formatter.set_scientific(False)
+    elif isinstance(formatter, LogFormatter):
+        write_decades(axis)
+    else:
+        axis.set_minor_formatter(NullFormatter())
 
 
 def _plot_prior(axis: Axes, values: NDArray[np.float64], n: int) -> None:

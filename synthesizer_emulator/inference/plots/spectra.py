@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 from synthesizer.exceptions import InconsistentArguments
 
@@ -31,6 +31,9 @@ from synthesizer_emulator.inference.posterior import (
 
 # The largest ratio of the ends of an interval on a linear axis.
 _LINEAR = 1e4
+
+# The fewest numbers of an axis of wavelengths.
+_TICKS = 3
 
 # The part of the pixels of a spectrum that are in the panel.
 _PIXELS = (0.01, 0.99)
@@ -90,6 +93,15 @@ def plot_sed(
         # A few stray pixels do not set the scale.
         heights += [np.quantile(flux[used], _PIXELS)]
     if data.photometry is not None:
+        lacking = sorted(
+            {*posterior.codes["photometry"]}
+            - {*(() if fit.filters is None else fit.filters.filter_codes)}
+        )
+        if lacking:
+            raise InconsistentArguments(
+                "The fit must have the filters of the posterior, got one "
+                f"without {', '.join(lacking)}. Use the fit that made it."
+            )
         assert fit.filters is not None
         limits = np.array(
             [
@@ -152,7 +164,7 @@ def plot_sed(
             borderaxespad=0.0,
         )
     mark_sigma(below)
-    below.set_ylabel(r"residual [$\sigma$]")
+    below.set_ylabel(_residual_label(posterior))
     below.set_xlabel(r"observed wavelength [$\mu$m]")
     _set_wavelengths(below, low, high)
     return figure
@@ -239,10 +251,17 @@ def plot_spectrum(posterior: Posterior) -> Figure:
         )
     above.set_ylabel("flux density [nJy]")
     above.legend(frameon=False, fontsize=8)
-    below.set_ylabel(r"residual [$\sigma$]")
+    below.set_ylabel(_residual_label(posterior))
     below.set_xlabel(r"observed wavelength [$\mu$m]")
     below.set_xlim(lam[0], lam[-1])
     return figure
+
+
+def _residual_label(posterior: Posterior) -> str:
+    """Return the label of residuals, which tells if outliers are scaled."""
+    has_outliers = any("outlier_" in name for name in posterior.parameters)
+    scaled = "\noutliers scaled" if has_outliers else ""
+    return rf"residual [$\sigma$]{scaled}"
 
 
 def _predicted(posterior: Posterior, kind: str) -> NDArray[np.float64]:
@@ -336,5 +355,8 @@ def _set_wavelengths(axis: Axes, low: float, high: float) -> None:
         base * 10.0**power for power in range(-2, 4) for base in (1, 2, 3, 5)
     ]
     inside = [x for x in ticks if low < x < high]
+    if len(inside) < _TICKS:
+        even = MaxNLocator(5).tick_values(low, high)
+        inside = [x for x in even if low < x < high]
     axis.set_xticks(inside, [f"{x:g}" for x in inside])
     axis.xaxis.set_minor_formatter(NullFormatter())

@@ -83,7 +83,7 @@ def mark_sigma(axis: Axes) -> None:
 def write_decades(axis: Axis) -> None:
     """Write the numbers of a logarithmic axis without powers of ten."""
     low, high = axis.get_view_interval()
-    plain = FuncFormatter(lambda x, _: f"{x:g}")
+    plain = FuncFormatter(lambda x, _: f"{x:.10g}")
     axis.set_major_formatter(plain)
     if high < _SHORT * low:
         axis.set_minor_locator(LogLocator(subs=(2.0, 5.0)))
