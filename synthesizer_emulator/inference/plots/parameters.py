@@ -52,7 +52,7 @@ _MARGIN = 0.05
 # The least ratios of the quantiles of the prior, and of the ends of a panel,
 # of a logarithmic axis.
 _DECADES_OF_PRIOR = 20.0
-_DECADES_OF_PANEL = 5.0
+_DECADES_OF_PANEL = 10.0
 
 # The weight, as a part of the largest, below which samples do not count.
 _NEGLIGIBLE = 1e-4
@@ -263,6 +263,7 @@ def plot_trace(
             rasterized=True,
         )
         axis.set_yscale(scale)
+        _write_out(axis.yaxis)
         # Upright labels would be longer than a row.
         axis.set_ylabel(label, fontsize=8, rotation=0, ha="right", va="center")
     figure.align_ylabels(axes)
