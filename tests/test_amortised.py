@@ -133,15 +133,18 @@ def test_the_posterior_is_that_of_brute_force(fit, network, case):
 @needs_sbi
 @pytest.mark.slow
 def test_draws_without_weights(fit, network):
+    def drawn(data):
+        return fit.run(
+            data,
+            method="amortised",
+            network=network,
+            n_eff=500,
+            reweight=False,
+            progress=False,
+        )
+
     data = galaxy(fit)
-    posterior = fit.run(
-        data,
-        method="amortised",
-        network=network,
-        n_eff=500,
-        reweight=False,
-        progress=False,
-    )
+    posterior = drawn(data)
     assert len(posterior.weights) == 500
     assert np.ptp(posterior.weights) == 0.0
     assert np.isnan(posterior.log_evidence)
@@ -151,15 +154,7 @@ def test_draws_without_weights(fit, network):
     assert (abs(got - mean) < 1.5 * deviation).all()
     assert (spread < 5.0 * deviation).all()
     # The posterior of data of a larger floor is wider than the network knows.
-    loose = fit.photometry(data.flux, [1e3] * 3, floor=0.2)
-    missed = fit.run(
-        loose,
-        method="amortised",
-        network=network,
-        n_eff=500,
-        reweight=False,
-        progress=False,
-    )
+    missed = drawn(fit.photometry(data.flux, [1e3] * 3, floor=0.2))
     assert not missed.is_converged
     assert "Give the data the floor" in missed.warnings[0]
     limited = galaxy(fit, (0.1, 0.5), limits=["red"])
@@ -168,14 +163,7 @@ def test_draws_without_weights(fit, network):
     higher = replace(limited, flux=five)
     assert network.other_limits(higher) == ("red",)
     assert network.other_limits(replace(data, flux=five)) == ()
-    other = fit.run(
-        higher,
-        method="amortised",
-        network=network,
-        n_eff=500,
-        reweight=False,
-        progress=False,
-    )
+    other = drawn(higher)
     assert "upper limits in red are not those of" in other.warnings[-1]
     assert not other.is_converged
 

@@ -104,9 +104,11 @@ def amortised(
     distance = network.distance(data)
     # Weights that are not used tell as well what the network misses.
     shape = tail_shape(weights)
-    if not reweight:
+    kept = np.ones(len(points), bool)
+    if reweight:
+        kept = _is_weighty(weights)
+    else:
         weights = np.full(len(points), 1.0 / len(points))
-    kept = _is_weighty(weights) if reweight else np.ones(len(points), bool)
     return Samples(
         points=points[kept],
         weights=weights[kept] / weights[kept].sum(),

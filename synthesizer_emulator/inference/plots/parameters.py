@@ -107,7 +107,8 @@ class _Quantity:
                 lower and the upper limit.
         """
         low, high = _limits(self.values, self.weights, self.prior, truth)
-        least, _, most = _quantiles(self.prior, None, QUANTILES)
+        prior = self.prior[np.isfinite(self.prior)]
+        least, _, most = np.quantile(prior, QUANTILES)
         positive = self.values > 0.0
         if (
             not most > _DECADES_OF_PRIOR * least > 0.0
@@ -423,13 +424,11 @@ def _limits(
 
 def _quantiles(
     values: NDArray[np.float64],
-    weights: NDArray[np.float64] | None,
+    weights: NDArray[np.float64],
     probabilities: tuple[float, ...],
 ) -> NDArray[np.float64]:
     """Return quantiles of the samples that are finite."""
     finite = np.isfinite(values)
-    if weights is None:
-        return np.quantile(values[finite], probabilities)
     share = weights[finite] / weights[finite].sum()
     return weighted_quantiles(values[finite], share, probabilities)
 
