@@ -113,12 +113,12 @@ def _parsed(text: str) -> Unit:
         tree = ast.parse(spelled, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise _invalid_unit(text, "it can't be parsed") from error
+    if _MILLIYEARS.search(spelled):
+        raise _invalid_unit(text, "'myr' stands for milliyears in unyt")
     if _is_logarithm(tree):
         _check_product(tree.args[0], text)  # type: ignore[attr-defined]
         return dimensionless
     _check_product(tree, text)
-    if _MILLIYEARS.search(spelled):
-        raise _invalid_unit(text, "'myr' stands for milliyears in unyt")
     try:
         return Unit(spelled)
     except (UnitParseError, ArithmeticError, TypeError, ValueError) as error:

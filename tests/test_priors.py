@@ -181,6 +181,7 @@ def test_choices_and_fixed_values():
         (lambda: Normal(0, 0), "sigma of normal"),
         (lambda: Normal(0, 1, 2, 1), "must ascend, got 2 and 1"),
         (lambda: Normal(0, 1, "x"), "bound of normal .* got 'x'"),
+        (lambda: Fixed([]), r"an array of finite numbers, got \[\]"),
         (lambda: Choice([]), r"list of numbers, got \[\]"),
         (lambda: Choice([1, True]), "each of choice .* got True"),
         (lambda: Fixed("x"), "finite number or .* got 'x'"),

@@ -65,6 +65,8 @@ NO_UNITS = (
     "9" * 500,
     "m*" * 1000 + "m",
     "parsnips",
+    "Msun/myr",
+    "log10(myr)",
 )
 
 

@@ -622,7 +622,8 @@ class Fixed(Prior):
                 f"{self.value}: give units='{self.value.units}'."
             )
         try:
-            finite = bool(np.isfinite(np.float64(self.value)).all())
+            numbers = np.float64(self.value)
+            finite = np.size(numbers) > 0 and bool(np.isfinite(numbers).all())
         except (TypeError, ValueError):
             finite = False
         if not finite or isinstance(self.value, bool):
